@@ -1,0 +1,60 @@
+"""States of jobs, stages and tasks, and which may follow which.
+
+The tables are the specification: the guards in the store, the diagram in img/ and the tests are made from them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class State(StrEnum):
+    """Where a job, a stage or a task stands. The same word in Python, SQL, JSON and on screen."""
+
+    PENDING = "PENDING"
+    #: Tasks only: may be claimed by a worker.
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    #: Counts as done without having run.
+    SKIPPED = "SKIPPED"
+
+
+ENDED: Final = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.SKIPPED})
+OPEN: Final = frozenset(State) - ENDED
+#: A stage or a task that no longer holds up what comes after it.
+DONE: Final = frozenset({State.COMPLETED, State.SKIPPED})
+
+#: Every change of a task's state. The way out of an ended state is a person's retry, and nothing else.
+TASK_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
+    State.PENDING: frozenset({State.QUEUED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.PENDING, State.QUEUED}),
+    State.COMPLETED: frozenset(),
+    State.FAILED: frozenset({State.PENDING, State.QUEUED}),
+    State.CANCELLED: frozenset({State.PENDING, State.QUEUED}),
+    State.SKIPPED: frozenset(),
+}
+
+#: Every change of a stage's state.
+STAGE_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
+    State.PENDING: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset({State.COMPLETED, State.FAILED, State.CANCELLED}),
+    State.COMPLETED: frozenset(),
+    State.FAILED: frozenset({State.RUNNING}),
+    State.CANCELLED: frozenset({State.PENDING, State.RUNNING}),
+    State.SKIPPED: frozenset(),
+}
+
+#: Every change of a job's state.
+JOB_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
+    State.PENDING: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset({State.COMPLETED, State.FAILED, State.CANCELLED}),
+    State.COMPLETED: frozenset(),
+    State.FAILED: frozenset({State.RUNNING}),
+    State.CANCELLED: frozenset({State.RUNNING}),
+    State.SKIPPED: frozenset(),
+}

@@ -1,0 +1,224 @@
+"""What Echelon asks of a datastore: short write transactions with guarded statements, and pages to read.
+
+An adapter passes the suite in tests/contract/test_datastore.py. Rules that hold for every method of `Transaction`:
+
+* Whoever changes a task's state or a stage's counters holds the lock of its job (`lock_jobs`) in the same transaction.
+* A task row changes only by a statement that names the states it may leave, and the attempt where there is one.
+* Lists that are handed in are bounded by the caller; no statement but `withdraw` and `reopen` touches more rows than it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from controller.core.model import Job
+from controller.core.states import State
+from controller.datastore.records import (
+    AttemptView,
+    Claimed,
+    EventView,
+    Expansion,
+    HeldTask,
+    JobFacts,
+    JobFilter,
+    JobView,
+    NewJob,
+    NewTask,
+    Page,
+    QueueView,
+    Remembered,
+    Settlement,
+    TaskFilter,
+    TaskView,
+    WorkerView,
+)
+from shared.ids import JobId, TaskId, WorkerId
+from shared.messages import AttemptRef, JsonValue, WorkerCard
+
+
+class Transaction(Protocol):
+    """One write transaction. What it returns is true until it ends."""
+
+    def now(self) -> float:
+        """Return the store's own time, seconds since the epoch; the only clock that judges leases."""
+
+    # --- jobs
+
+    def insert_job(self, new: NewJob) -> None:
+        """Insert a job with its stages, the tasks that are known, its sealed secrets and its idempotency key."""
+
+    def submitted_with(self, key: str) -> Remembered | None:
+        """Return what was submitted with an idempotency key."""
+
+    def lock_jobs(self, job_ids: Collection[JobId], *, skip_locked: bool = False) -> dict[JobId, Job]:
+        """Lock jobs, always in the same order, and return them; those that do not exist are left out.
+
+        `skip_locked` leaves out also those that another transaction holds, instead of waiting for it.
+        """
+
+    def save_job(self, before: Job, after: Job) -> None:
+        """Write what differs: the job and the stages that changed, with new etags and the times of state changes.
+
+        A job that has ended loses its sealed secrets here.
+        """
+
+    def delete_job(self, job_id: JobId) -> None:
+        """Remove a job and all that belongs to it."""
+
+    def replace_input(self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str]) -> None:
+        """Give a job that is opened again its secrets (and the masked form of its input) anew."""
+
+    def remember(
+        self, job_id: JobId, kind: str, *, stage: int | None = None, detail: Mapping[str, object] | None = None
+    ) -> None:
+        """Append a line to a job's history."""
+
+    # --- definitions
+
+    def save_definition(self, revision: str, document: str) -> None:
+        """Keep a revision of the catalogue; a revision that is there already stays as it is."""
+
+    # --- tasks
+
+    def insert_tasks(self, job_id: JobId, stage: int, tasks: Sequence[NewTask]) -> None:
+        """Insert tasks of one stage; an index that exists already is an error (a bug of the caller)."""
+
+    def held(self, task_ids: Collection[TaskId]) -> list[HeldTask]:
+        """Return the present state of these tasks, those that do not exist left out. Call after `lock_jobs`."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each."""
+
+    def claim(
+        self, job_id: JobId, stage: int, *, spawn: bool, count: int, worker: WorkerId, lease: float
+    ) -> list[Claimed]:
+        """Give up to `count` QUEUED tasks of a stage, lowest index first, to a worker (QUEUED -> RUNNING).
+
+        Each gets the next attempt number and a lease of `lease` seconds. With `spawn` the spawn task is meant.
+        """
+
+    def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
+        """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
+
+    def release(self, job_id: JobId, stage: int, *, spawn: bool) -> int:
+        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED; return how many."""
+
+    def release_due(self, tasks: Collection[TaskId]) -> list[HeldTask]:
+        """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""
+
+    def withdraw(self, job_id: JobId, stage: int, *, running: bool) -> list[tuple[WorkerId, AttemptRef]]:
+        """Cancel tasks of a stage that have not started, the spawn task included; with `running` those that run too.
+
+        Return whom to tell about those that ran.
+        """
+
+    def reopen(self, job_id: JobId, stage: int, *, target: State) -> None:
+        """Put FAILED and CANCELLED tasks of a stage, spawn task included, to `target` with fresh budgets.
+
+        Tasks that were refused when their item was read stay FAILED only if `target` is never claimed; the worker
+        refuses them again with the same words.
+        """
+
+    def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
+        """Extend the leases of attempts that run on this worker; return those that were extended."""
+
+    def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
+        """Return RUNNING tasks whose lease has run out."""
+
+    def due(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
+        """Return PENDING tasks whose `not_before` has come."""
+
+    def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
+        """Return the tasks that run on these workers."""
+
+    # --- fan-out
+
+    def set_spawned(self, job_id: JobId, stage: int, path: str) -> None:
+        """Remember where the checked items of a stage lie, and that none is read yet."""
+
+    def expansions(self, *, limit: int) -> list[Expansion]:
+        """Return RUNNING stages that still lack task rows for some of their items."""
+
+    def set_expanded(self, job_id: JobId, stage: int, *, created: int, offset: int) -> None:
+        """Remember how many items became tasks and the byte where the next one begins."""
+
+    # --- workers
+
+    def greet(self, worker: WorkerId, card: WorkerCard, *, running: int) -> None:
+        """Note a worker's sign of life."""
+
+    def farewell(self, workers: Collection[WorkerId]) -> None:
+        """Forget workers that said goodbye or are known to be dead."""
+
+    def prune_workers(self, *, older_than: float) -> None:
+        """Forget workers without a sign of life for so many seconds."""
+
+
+class Reader(Protocol):
+    """Reads without locks; each method is one consistent look. Masked inputs only: no secret ever comes out here."""
+
+    def job(self, job_id: JobId) -> JobView | None:
+        """Return a job with all its stages."""
+
+    def jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
+        """Return a page of jobs, newest first, with their stages. A cursor that is not ours raises InvalidInput."""
+
+    def tasks(self, job_id: JobId, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskView]:
+        """Return a page of a job's tasks, by stage and index, the spawn task first."""
+
+    def task(self, task_id: TaskId) -> TaskView | None:
+        """Return one task."""
+
+    def task_at(self, job_id: JobId, stage: int, index: int) -> TaskView | None:
+        """Return the task at a place; index -1 is the spawn task."""
+
+    def attempts(self, task_id: TaskId) -> list[AttemptView]:
+        """Return the ended attempts of a task, in order."""
+
+    def attempts_since(self, job_id: JobId, *, after: int, limit: int) -> list[tuple[int, AttemptView]]:
+        """Return attempts of a job that ended after a cursor (0: from the first), in the order of their end."""
+
+    def running(self, job_id: JobId, *, limit: int) -> list[TaskView]:
+        """Return tasks of a job that run now."""
+
+    def events(self, job_id: JobId, *, limit: int, cursor: str | None) -> Page[EventView]:
+        """Return a page of a job's history, in order."""
+
+    def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
+        """Return jobs and tasks whose id begins with `prefix`."""
+
+    def workers(self, *, lost_after: float) -> list[WorkerView]:
+        """Return the workers; without a sign of life for `lost_after` seconds one is LOST."""
+
+    def queues(self) -> list[QueueView]:
+        """Return what waits and runs per queue."""
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return {"jobs": {state: n}} of all jobs and {"tasks": {state: n}} of the open ones, for the metrics."""
+
+    def facts(self, job_id: JobId) -> JobFacts | None:
+        """Return what never changes about a job, and its sealed secrets."""
+
+    def definition(self, revision: str) -> str | None:
+        """Return a kept revision of the catalogue."""
+
+
+class Datastore(Protocol):
+    """A database. Safe for any thread."""
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """Begin a write transaction; leaving the block commits durably, an exception rolls back.
+
+        Raises StoreUnavailable when the database is away, or when it cannot be told whether the commit took effect.
+        """
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """Begin a consistent look."""
+
+    def check(self) -> None:
+        """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
+
+    def close(self) -> None:
+        """Let go of every connection."""

@@ -1,0 +1,298 @@
+"""What goes into the datastore and what comes out of it, as records. Times are seconds since the Unix epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from controller.core.model import Job, Tally
+from controller.core.states import State
+from shared.ids import JobId, TaskId, WorkerId
+from shared.messages import JsonValue, Outcome
+
+#: The index under which a stage's spawn task is kept.
+SPAWN_INDEX = -1
+
+Item = TypeVar("Item")
+
+
+# --- in -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class NewTask:
+    """A task that is to exist. (Not frozen: a fan-out makes 100,000 of them.)"""
+
+    task_id: TaskId
+    index: int
+    state: State
+    task_class: str
+    queue: str
+    #: Values that stand over the job's; None: the job's alone.
+    input: dict[str, JsonValue] | None = None
+    #: Only of a task that was refused from the start.
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is to exist."""
+
+    job: Job
+    type: str
+    revision: str
+    #: Input values as anybody may see them: without secrets.
+    input: Mapping[str, JsonValue]
+    #: Secret values, sealed.
+    sealed: Mapping[str, str]
+    #: (task class, spawn task class or None) per stage.
+    classes: Sequence[tuple[str, str | None]]
+    #: Tasks per stage that are known now.
+    tasks: Sequence[Sequence[NewTask]]
+    idempotency_key: str | None = None
+    #: Hash of the request, so that a key cannot be used for something else.
+    request_hash: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(slots=True)
+class Settlement:
+    """How one attempt ended and what becomes of its task."""
+
+    task: HeldTask
+    #: COMPLETED, FAILED, CANCELLED; PENDING with `not_before` for a retry; QUEUED to run again at once.
+    state: State
+    outcome: Outcome
+    exit_code: int | None = None
+    signal: int | None = None
+    error: str | None = None
+    result: str | None = None
+    #: Only with PENDING: the store's time before which it is not tried again.
+    not_before: float | None = None
+    #: Counts against the retry limit.
+    failure: bool = False
+    #: Counts against the number of workers that it may take down.
+    loss: bool = False
+
+
+# --- in between -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class HeldTask:
+    """A task as a decision about one of its attempts needs it."""
+
+    key: int
+    task_id: TaskId
+    job_id: JobId
+    stage: int
+    index: int
+    task_class: str
+    state: State
+    #: Number of the current or last attempt; 0 before the first.
+    attempt: int
+    failures: int
+    losses: int
+    worker: WorkerId | None
+    started_at: float | None
+
+    @property
+    def spawn(self) -> bool:
+        """Tell whether this is its stage's spawn task."""
+        return self.index == SPAWN_INDEX
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A task that has just been given to a worker."""
+
+    task_id: TaskId
+    index: int
+    attempt: int
+    input: dict[str, JsonValue] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A stage whose items are not all tasks yet."""
+
+    job_id: JobId
+    stage: int
+    path: str
+    #: Items that are tasks already.
+    created: int
+    expected: int
+    #: Byte in the file where the next item begins.
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What never changes about a job, and its secrets while it has them."""
+
+    job_id: JobId
+    type: str
+    revision: str
+    input: Mapping[str, JsonValue]
+    sealed: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What was submitted with an idempotency key."""
+
+    job_id: JobId
+    request_hash: str
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """A stage as users see it."""
+
+    number: int
+    order: int
+    name: str
+    task_class: str
+    spawn_task: str | None
+    state: State
+    tally: Tally
+    #: State of the spawn task.
+    spawn: State | None
+    #: Number of tasks it will have; None: not known yet.
+    expected: int | None
+    max_parallel: int | None
+    queue: str
+    error: str | None
+    etag: int
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as users see it."""
+
+    job_id: JobId
+    type: str
+    revision: str
+    state: State
+    #: Without secrets: those are shown as a mask by who renders this, from the names in `secret`.
+    input: Mapping[str, JsonValue]
+    secret: Sequence[str]
+    failed_tasks: int
+    error: str | None
+    etag: int
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    stages: Sequence[StageView] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task as users see it."""
+
+    task_id: TaskId
+    job_id: JobId
+    stage: int
+    #: -1 for a spawn task.
+    index: int
+    task_class: str
+    queue: str
+    state: State
+    attempt: int
+    #: The values that its item gave; the job's others are the job's.
+    input: Mapping[str, JsonValue]
+    #: Name of the worker that runs it or ran it last.
+    worker: str | None
+    exit_code: int | None
+    signal: int | None
+    error: str | None
+    result: str | None
+    etag: int
+    not_before: float | None
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One execution of a task that has ended."""
+
+    task_id: TaskId
+    stage: int
+    index: int
+    attempt: int
+    outcome: Outcome
+    worker: str | None
+    exit_code: int | None
+    signal: int | None
+    error: str | None
+    started_at: float | None
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """A line of a job's history."""
+
+    number: int
+    at: float
+    kind: str
+    stage: int | None
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker as users see it."""
+
+    worker_id: WorkerId
+    name: str
+    host: str
+    version: str
+    #: UP, DRAINING or LOST.
+    state: str
+    slots: Mapping[str, int]
+    running: int
+    last_seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """What waits and runs in one queue."""
+
+    queue: str
+    ready: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are wanted; None: any."""
+
+    state: State | None = None
+    type: str | None = None
+    #: Text that the id, the type or an input value contains.
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks are wanted; None: any."""
+
+    stage: int | None = None
+    state: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Part of a list."""
+
+    items: Sequence[Item]
+    #: Where the next page begins; None: this was the last.
+    next_cursor: str | None

@@ -1,0 +1,29 @@
+"""What the engine says of its own condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the systems that a controller leans on."""
+
+    #: store, broker, volume, catalogue, worker.
+    name: str
+    ok: bool
+    #: For people: what is wrong, or what it is.
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The condition of all of them."""
+
+    parts: Sequence[Part]
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether jobs can be taken and run."""
+        return all(part.ok for part in self.parts)

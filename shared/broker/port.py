@@ -1,0 +1,76 @@
+"""What Echelon asks of a broker: named queues, publishing in batches with confirms, deliveries that are acked.
+
+An adapter passes the suite in tests/contract/test_broker.py. No adapter may block a caller of `publish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message and the queue it is meant for."""
+
+    queue: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that arrived, to be acked once its effects are durable."""
+
+    #: The adapter's own mark; means nothing to anybody else.
+    tag: object
+    queue: str
+    message: Message
+
+
+#: Called once per published batch, from a thread of the adapter: with the messages that could not be handed over
+#: (nobody listens, refused, connection lost), empty when all were confirmed. Must not block.
+Confirmed = Callable[[Sequence[Outgoing]], None]
+
+
+class Subscription(Protocol):
+    """A stream of deliveries from some queues. One thread at a time may use it."""
+
+    def take(self, *, limit: int, timeout: float) -> list[Delivery]:
+        """Return up to `limit` deliveries, oldest first; wait up to `timeout` seconds for the first one."""
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Say that these are done with for good."""
+
+    def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        """Give these back; they come again, to this subscription or another."""
+
+    def wake(self) -> None:
+        """Make a waiting `take` return at once. Any thread may call it."""
+
+    def close(self) -> None:
+        """Stop listening; what is not acked goes back to its queue."""
+
+
+class Broker(Protocol):
+    """A connection to one product. Safe for any thread."""
+
+    #: True when messages do not survive the process.
+    volatile: bool
+
+    def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
+        """Hand messages over, in order, without waiting; `confirmed` hears what could not be."""
+
+    def subscribe(
+        self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None
+    ) -> Subscription:
+        """Listen to queues, making those that do not exist; `notify` is called (any thread) when something arrives."""
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether messages flow at the moment."""
+
+    def close(self, *, timeout: float) -> None:
+        """Flush what can be flushed within `timeout` seconds and let go."""

@@ -1,0 +1,43 @@
+"""Identifiers. All are UUIDs in their usual text form.
+
+A job's id is random. The tasks of one batch share a random beginning and count at the end, so that the index of a
+fan-out grows at one place instead of at 100,000 random ones (RFC 9562, version 8: the layout is ours to choose).
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from typing import NewType
+
+JobId = NewType("JobId", str)
+TaskId = NewType("TaskId", str)
+WorkerId = NewType("WorkerId", str)
+
+_COUNTER_BITS = 48
+
+
+def new_job_id() -> JobId:
+    """Return a fresh random job id."""
+    return JobId(str(uuid.uuid4()))
+
+
+def new_worker_id() -> WorkerId:
+    """Return the id of one life of a worker process."""
+    return WorkerId(str(uuid.uuid4()))
+
+
+def new_task_ids(count: int) -> list[TaskId]:
+    """Return `count` fresh task ids that sort in the order they are returned."""
+    random = secrets.randbits(72)
+    high, middle, low = random >> 40, (random >> 24) & 0xFFF, random & 0xFFF
+    prefix = f"{high:08x}-{(random >> 48) & 0xFFFF:04x}-8{middle:03x}-8{low:03x}-"
+    return [TaskId(f"{prefix}{number:012x}") for number in range(count)]
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether `text` is a UUID in its usual lower-case form."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
