@@ -1,0 +1,85 @@
+"""The command `echelon`: a group whose subcommands are entry points, loaded when they are called.
+
+Controller and worker each register their own commands in the group `echelon.commands`, so neither imports the other and
+`echelon jobs` does not pay for Flask. This module knows no subcommand by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from enum import IntEnum
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+from shared.errors import EchelonError
+
+GROUP = "echelon.commands"
+
+
+class ExitCode(IntEnum):
+    """How the command ends, for the script that called it."""
+
+    GOOD = 0
+    #: Echelon itself failed.
+    ENGINE = 1
+    #: The command was not called as it should be.
+    USAGE = 2
+    JOB_FAILED = 3
+    CANCELLED = 4
+    #: A catalogue or an input is not valid.
+    NOT_VALID = 5
+    NOT_FOUND = 6
+    #: The present state forbids what was asked.
+    CONFLICT = 7
+    TIMED_OUT = 8
+    #: The controller does not answer.
+    UNREACHABLE = 10
+
+
+class LazyGroup(click.Group):
+    """Finds its subcommands among the installed entry points and loads one when it is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all installed subcommands."""
+        return sorted(entry_points(group=GROUP).names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one subcommand; None when nobody registered it."""
+        found = tuple(entry_points(group=GROUP, name=cmd_name))
+        return _load(found[0]) if found else None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand that the arguments name; an unknown one is a usage error with a suggestion."""
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            ctx.fail(_unknown(args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+def _load(entry: EntryPoint) -> click.Command:
+    command = entry.load()
+    if not isinstance(command, click.Command):
+        raise TypeError(f"the entry point {entry.name!r} of {GROUP} is not a click command: {entry.value}")
+    return command
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    meant = f" Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
+    return f"There is no command {name!r}.{meant} 'echelon --help' lists them all."
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="echelon", prog_name="echelon")
+def main_group() -> None:
+    """Run jobs: stages one after the other, the tasks of a stage in parallel."""
+
+
+def main() -> None:
+    """Run the command line and leave with one of the documented exit codes."""
+    try:
+        main_group(prog_name="echelon")
+    except EchelonError as error:
+        click.echo(f"echelon: {error}", err=True)
+        sys.exit(ExitCode.ENGINE)
