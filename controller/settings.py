@@ -1,0 +1,372 @@
+"""Every setting of the controller and of its command line: name, default, meaning; and where its value comes from.
+
+A flag stands over an ECHELON_* variable, that over the config file, that over the default. This module reads and
+checks values; it opens no connection and creates no file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from shared.errors import InvalidInput
+
+PREFIX: Final = "ECHELON_"
+MASK: Final = "********"
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
+
+
+class Origin(StrEnum):
+    """Where a value comes from, strongest first."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+class InvalidSetting(InvalidInput):
+    """A setting has a value that cannot be used."""
+
+
+# --- reading one value ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Tell whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def address(text: str) -> Address:
+    """Read HOST:PORT; an IPv6 host stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("write HOST:PORT, for example 127.0.0.1:8080")
+    return Address(host, int(port))
+
+
+def seconds(text: str) -> float:
+    """Read a length of time: 10, 1.5s, 10m, 2h."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
+    if not found:
+        raise ValueError("write a number of seconds, or 500ms, 90s, 10m, 2h, 1d")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def size(text: str) -> int:
+    """Read a number of bytes: 4096, 64KiB, 16MiB."""
+    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
+    if not found or found[2] not in _SIZES:
+        raise ValueError("write a number of bytes, or 64KiB, 16MiB, 1GiB")
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ValueError("write a whole number from 1")
+    return int(text)
+
+
+def switch(text: str) -> bool:
+    """Read yes or no."""
+    lowered = text.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("write true or false")
+
+
+def http_url(text: str) -> str:
+    """Read the address of a controller."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a URL like http://127.0.0.1:8080")
+    return text.rstrip("/")
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Read one of a few words."""
+
+    def read(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"write one of {', '.join(words)}")
+        return text.lower()
+
+    return read
+
+
+def mask_password(url: str) -> str:
+    """Return a URL without the password that may stand in it."""
+    without = re.sub(r"(?<=://)([^:/@]*):[^/]*@", rf"\1:{MASK}@", url)
+    return re.sub(r"(?<=[?&]password=)[^&]*", MASK, without)
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known about one setting beside its value."""
+
+    name: str
+    meaning: str
+    #: Turns text into the value; raises ValueError with what to write instead.
+    read: Callable[[str], Any]
+    #: On the command line; None where it has no flag.
+    flag: str | None
+    #: Takes several values: flag repeated, variable separated by ":".
+    many: bool
+    #: Its value is never shown; may also be given as the name of a file that holds it.
+    secret: bool
+
+    @property
+    def variable(self) -> str:
+        """Return the name of its environment variable."""
+        return PREFIX + self.name.upper()
+
+    def shown(self, value: object) -> str:
+        """Return the value as anybody may see it."""
+        if self.secret and value:
+            return mask_password(str(value)) if "://" in str(value) else MASK
+        if isinstance(value, tuple):
+            return os.pathsep.join(map(str, value))
+        if isinstance(value, bool):
+            return str(value).lower()
+        return "" if value is None else str(value)
+
+
+def _about(
+    meaning: str,
+    read: Callable[[str], Any] = str,
+    *,
+    flag: str | None = None,
+    many: bool = False,
+    secret: bool = False,
+) -> dict[str, Any]:
+    return {"meaning": meaning, "read": read, "flag": flag, "many": many, "secret": secret}
+
+
+def _default_volume() -> Path:
+    import platformdirs
+
+    return platformdirs.user_data_path("echelon") / "volume"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a controller and its command line can be told."""
+
+    url: str = field(
+        default="http://127.0.0.1:8080",
+        metadata=_about("The controller that commands talk to.", http_url, flag="--url"),
+    )
+    token: str = field(
+        default="",
+        repr=False,
+        metadata=_about("Secret that clients show to the controller; never itself a flag.", secret=True),
+    )
+    catalogue: tuple[Path, ...] = field(
+        default=(), metadata=_about("Catalogue files or folders.", Path, flag="--catalogue", many=True)
+    )
+    volume: Path = field(
+        default_factory=_default_volume,
+        metadata=_about("Folder of workspaces, logs and artefacts.", Path, flag="--volume"),
+    )
+    datastore: str = field(
+        default="",
+        repr=False,
+        metadata=_about("Database URL; empty: a SQLite file in the volume.", flag="--datastore", secret=True),
+    )
+    listen: Address = field(
+        default=Address("127.0.0.1", 8080),
+        metadata=_about("Address of the REST interface.", address, flag="--listen"),
+    )
+    insecure: bool = field(
+        default=False,
+        metadata=_about("Listen beyond this machine although no token is set.", switch, flag="--insecure"),
+    )
+    slots: int = field(
+        default_factory=lambda: os.cpu_count() or 1,
+        metadata=_about("Tasks that run at once.", positive, flag="--slots"),
+    )
+    lease: float = field(
+        default=15.0,
+        metadata=_about("Seconds without a sign of life after which an attempt counts as lost.", seconds),
+    )
+    heartbeat: float = field(default=5.0, metadata=_about("Seconds between two signs of life of a worker.", seconds))
+    grace: float = field(default=10.0, metadata=_about("Seconds between TERM and KILL when a task is ended.", seconds))
+    max_losses: int = field(
+        default=3, metadata=_about("Workers that a task may take down before it counts as failed.", positive)
+    )
+    max_items: int = field(default=100_000, metadata=_about("Tasks that one spawn.json may ask for.", positive))
+    max_output: int = field(
+        default=16 << 20, metadata=_about("Bytes kept of a task's stdout, and of its stderr.", size)
+    )
+    max_body: int = field(default=1 << 20, metadata=_about("Bytes of a request's body.", size))
+    log_level: str = field(
+        default="info",
+        metadata=_about("Least weight of what is logged.", one_of("debug", "info", "warning", "error")),
+    )
+
+    @property
+    def datastore_url(self) -> str:
+        """Return the database URL, the SQLite file in the volume when none is set."""
+        return self.datastore or f"sqlite:///{self.volume.absolute() / '.echelon' / 'echelon.db'}"
+
+
+def table() -> tuple[Setting, ...]:
+    """Return every setting, in the order in which they are shown."""
+    return tuple(Setting(one.name, **one.metadata) for one in fields(Settings))
+
+
+# --- where values come from -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The settings in force, and where each comes from."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    #: The config file that was read; None: there is none.
+    file: Path | None
+
+    def rows(self) -> list[tuple[Setting, str, Origin]]:
+        """Return (setting, value as anybody may see it, origin) for each."""
+        return [(one, one.shown(getattr(self.settings, one.name)), self.origins[one.name]) for one in table()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One of the places where values may stand."""
+
+    origin: Origin
+    #: What stands there, by name of the setting, or name + "_file" for a secret.
+    values: Mapping[str, object]
+    #: How users know the place of a name.
+    place: Callable[[str], str]
+    #: Where relative paths begin; None: the current folder.
+    folder: Path | None = None
+
+
+def resolve(flags: Mapping[str, object], environ: Mapping[str, str], *, file: Path | None = None) -> Resolved:
+    """Find every setting's value; raises InvalidSetting, which names the place of the mistake.
+
+    `flags` holds what was given on the command line, by name of the setting (or `<name>_file`). Without `file` it is
+    ECHELON_CONFIG or the user's own config file, if there is one.
+    """
+    named = file or (Path(environ["ECHELON_CONFIG"]) if environ.get("ECHELON_CONFIG") else None)
+    path = named or default_file()
+    written = _read_file(path, must_exist=named is not None)
+    variables = {key[len(PREFIX) :].lower(): text for key, text in environ.items() if key.startswith(PREFIX) and text}
+    layers = (
+        _Layer(Origin.FLAG, flags, lambda name: f"--{name.replace('_', '-')}"),
+        _Layer(Origin.ENVIRONMENT, variables, lambda name: PREFIX + name.upper()),
+        _Layer(Origin.FILE, written or {}, lambda name: f"{path}: {name}", path.parent),
+    )
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys((one.name for one in table()), Origin.DEFAULT)
+    for one in table():
+        found = next((layer for layer in layers if _stands(one, layer)), None)
+        if found:
+            values[one.name], origins[one.name] = _value(one, found), found.origin
+    return Resolved(Settings(**values), origins, path if written is not None else None)
+
+
+def default_file() -> Path:
+    """Return where a user's own config file lies."""
+    import platformdirs
+
+    return platformdirs.user_config_path("echelon") / "echelon.toml"
+
+
+def _stands(one: Setting, layer: _Layer) -> bool:
+    return one.name in layer.values or (one.secret and f"{one.name}_file" in layer.values)
+
+
+def _value(one: Setting, layer: _Layer) -> object:
+    """Read a value from the layer where it stands."""
+    if one.name in layer.values:
+        place, raw = layer.place(one.name), layer.values[one.name]
+    else:
+        place = layer.place(f"{one.name}_file")
+        raw = _content(place, (layer.folder or Path()) / str(layer.values[f"{one.name}_file"]))
+    texts = _texts(one, raw)
+    try:
+        read = [one.read(text) for text in texts]
+    except ValueError as error:
+        shown = "" if one.secret else f" {', '.join(texts)!r} cannot be used:"
+        raise InvalidSetting(f"{place}:{shown} {error}") from error
+    placed = [layer.folder / item if layer.folder and isinstance(item, Path) else item for item in read]
+    return tuple(placed) if one.many else placed[0]
+
+
+def _texts(one: Setting, raw: object) -> list[str]:
+    if one.many:
+        return raw.split(os.pathsep) if isinstance(raw, str) else [str(item) for item in _as_sequence(raw)]
+    return [str(raw).lower() if isinstance(raw, bool) else str(raw)]
+
+
+def _as_sequence(raw: object) -> Sequence[object]:
+    return raw if isinstance(raw, list | tuple) else [raw]
+
+
+def _content(place: str, path: Path) -> str:
+    """Read a secret from its file."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{place}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any] | None:
+    """Read a config file; None when there is none and there need not be one."""
+    import tomllib
+
+    try:
+        written = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if must_exist:
+            raise InvalidSetting(f"there is no config file {path}") from None
+        return None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSetting(f"{path}: {error}") from error
+    known = {one.name for one in table()} | {f"{one.name}_file" for one in table() if one.secret}
+    mistakes = [_unknown(path, key, known) for key in written if key not in known]
+    mistakes += [f"{path}: {key}: write one plain value" for key, raw in written.items() if isinstance(raw, dict)]
+    if mistakes:
+        raise InvalidSetting("\n".join(mistakes))
+    return written
+
+
+def _unknown(path: Path, key: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    meant = f"did you mean {close[0]!r}?" if close else "'echelon config' lists the settings"
+    return f"{path}: there is no setting {key!r}; {meant}"
