@@ -1,0 +1,11 @@
+"""The HTTP client of a running controller: for the command line and for anyone's program.
+
+Knows the REST interface and nothing behind it: no engine, no store, no Flask.
+"""
+
+from __future__ import annotations
+
+from controller.client.client import EchelonClient
+from controller.client.errors import NotAllowed, Rejected, ServerFault, Unreachable
+
+__all__ = ["EchelonClient", "NotAllowed", "Rejected", "ServerFault", "Unreachable"]

@@ -1,0 +1,214 @@
+"""What the REST interface answers with, as types. At run time they are the plain dictionaries of the JSON.
+
+Times are ISO 8601 in UTC with milliseconds, e.g. "2026-01-31T12:00:00.000Z".
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from shared.messages import JsonValue
+
+
+class Stage(TypedDict):
+    """A stage of a job."""
+
+    number: int
+    order: int
+    name: str
+    task_class: str
+    spawn_task: str | None
+    state: str
+    #: Number of tasks per state, every state named; the spawn task is not counted.
+    counts: dict[str, int]
+    #: Number of tasks it will have; None: not known yet.
+    total: int | None
+    #: State of the spawn task; None: the stage has none.
+    spawn_state: str | None
+    max_parallel: int | None
+    queue: str
+    error: str | None
+    started_at: str | None
+    ended_at: str | None
+    etag: str
+
+
+class Job(TypedDict):
+    """A job with all its stages."""
+
+    job_id: str
+    type: str
+    revision: str
+    state: str
+    #: Secret values are "********".
+    input: dict[str, JsonValue]
+    failed_tasks: int
+    error: str | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    stages: list[Stage]
+    etag: str
+
+
+class Attempt(TypedDict):
+    """One execution of a task that has ended."""
+
+    attempt: int
+    outcome: str
+    worker: str | None
+    exit_code: int | None
+    signal: int | None
+    error: str | None
+    started_at: str | None
+    ended_at: str
+
+
+class Task(TypedDict):
+    """A task."""
+
+    task_id: str
+    job_id: str
+    stage: int
+    #: Place in its stage from 0; None for a spawn task.
+    index: int | None
+    spawn: bool
+    task_class: str
+    queue: str
+    state: str
+    attempt: int
+    input: dict[str, JsonValue]
+    worker: str | None
+    exit_code: int | None
+    signal: int | None
+    error: str | None
+    result: str | None
+    not_before: str | None
+    started_at: str | None
+    ended_at: str | None
+    etag: str
+    #: Only where one task is asked for.
+    attempts: NotRequired[list[Attempt]]
+
+
+class Event(TypedDict):
+    """A line of a job's history."""
+
+    number: int
+    at: str
+    kind: str
+    stage: int | None
+    detail: dict[str, JsonValue]
+
+
+class Artefact(TypedDict):
+    """A file that a job left."""
+
+    path: str
+    size: int
+    modified_at: str
+
+
+class Worker(TypedDict):
+    """A worker process."""
+
+    worker_id: str
+    name: str
+    host: str
+    version: str
+    #: UP, DRAINING or LOST.
+    state: str
+    #: Slots per queue.
+    slots: dict[str, int]
+    running: int
+    last_seen_at: str
+
+
+class Queue(TypedDict):
+    """What waits and runs in one queue."""
+
+    queue: str
+    ready: int
+    running: int
+
+
+class Part(TypedDict):
+    """One of the systems that a controller leans on."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Health(TypedDict):
+    """The condition of a controller."""
+
+    ready: bool
+    parts: list[Part]
+
+
+class Input(TypedDict):
+    """An input of a job or a task class."""
+
+    name: str
+    description: str | None
+    #: parameter, http-header or environment.
+    source: str
+    #: Name of the header or the variable.
+    key: str
+    type: str
+    required: bool
+    secret: bool
+    default: NotRequired[JsonValue]
+    enum: NotRequired[list[JsonValue]]
+    pattern: NotRequired[str]
+    minimum: NotRequired[float]
+    maximum: NotRequired[float]
+
+
+class StageDefinition(TypedDict):
+    """A stage as the catalogue has it."""
+
+    number: int
+    order: int
+    name: str
+    task_class: str
+    spawn_task: str | None
+    job_failed_on_error: bool
+    fail_fast: bool
+    max_parallel: int | None
+
+
+class JobDefinition(TypedDict):
+    """A job as the catalogue has it."""
+
+    type: str
+    description: str | None
+    input: list[Input]
+    stages: list[StageDefinition]
+
+
+class TaskDefinition(TypedDict):
+    """A task class as the catalogue has it; the command is not told."""
+
+    task_class: str
+    name: str | None
+    description: str | None
+    queue: str
+    timeout: float | None
+    input: list[Input]
+
+
+class Definitions(TypedDict):
+    """The catalogue in force."""
+
+    revision: str
+    tasks: list[TaskDefinition]
+    jobs: list[JobDefinition]
+
+
+class Found(TypedDict):
+    """What an abbreviated id may mean; each list is cut short after 10."""
+
+    jobs: list[str]
+    tasks: list[str]

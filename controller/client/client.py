@@ -1,0 +1,232 @@
+"""`EchelonClient`: one method per thing that the REST interface can do. One client per thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar, cast
+from urllib.parse import quote
+
+from controller.client.answers import (
+    Artefact,
+    Definitions,
+    Event,
+    Found,
+    Health,
+    Job,
+    JobDefinition,
+    Queue,
+    Task,
+    Worker,
+)
+from controller.client.transport import Transport
+from shared.errors import Conflict, NotFound
+from shared.messages import JsonValue
+
+_API = "/api/v1"
+_PAGE = 500
+
+Item = TypeVar("Item")
+
+
+class EchelonClient:
+    """Talks to one controller.
+
+    Every method may raise `Unreachable`, `NotAllowed`, `ServerFault` and `shared.errors.Unavailable`; ids are whole ids
+    (`find_job` and `find` resolve abbreviated ones), an unknown one raises `shared.errors.NotFound`.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, timeout: float = 30.0) -> None:
+        """Point at a controller, e.g. "http://127.0.0.1:8080"; `timeout` in seconds is for each answer to begin."""
+        self.url = url.rstrip("/")
+        self._transport = Transport(self.url, token=token, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._transport.close()
+
+    # --- jobs
+
+    def submit(
+        self,
+        job_type: str,
+        *,
+        input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        wait: float | None = None,
+    ) -> Job:
+        """Submit a job; `headers` carry its header inputs; `wait` seconds (60 at most) for its end before the answer.
+
+        Without a key of the caller's own the request is made safe to repeat and is repeated once when its answer is
+        lost. Raises Rejected (with its mistakes), NotFound for an unknown type, Conflict for a key used otherwise.
+        """
+        body: dict[str, object] = {"type": job_type, "input": dict(input or {})}
+        return cast(Job, self._transport.submit(f"{_API}/jobs", body, headers or {}, idempotency_key, wait))
+
+    def job(self, job_id: str, *, wait: float | None = None) -> Job:
+        """Return a job; with `wait` the answer comes when it has ended or after so many seconds (60 at most)."""
+        return cast(Job, self._transport.get(_job(job_id), wait=wait))
+
+    def jobs(
+        self,
+        *,
+        state: str | None = None,
+        type: str | None = None,  # noqa: A002 - the word of the interface
+        q: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Job]:
+        """Yield jobs, newest first, `limit` at most, fetched page by page."""
+        wanted = {"state": _upper(state), "type": type, "q": q}
+        return cast(Iterator[Job], self._pages(f"{_API}/jobs", wanted, limit))
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job for good. Raises Conflict when it has ended otherwise."""
+        return cast(Job, self._transport.post(f"{_job(job_id)}/cancel"))
+
+    def retry(
+        self,
+        job_id: str,
+        *,
+        input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
+        headers: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Open an ended job again; secrets that have been erased are given anew. Raises Conflict, Rejected."""
+        body: dict[str, object] = {"input": dict(input or {})}
+        return cast(Job, self._transport.post(f"{_job(job_id)}/retry", body, headers=headers))
+
+    def delete(self, job_id: str) -> Job:
+        """Remove an ended job with all its files; return its last view. Raises Conflict when it has not ended."""
+        return cast(Job, self._transport.delete(_job(job_id)))
+
+    def events(self, job_id: str, *, limit: int | None = None) -> Iterator[Event]:
+        """Yield a job's history, in order."""
+        return cast(Iterator[Event], self._pages(f"{_job(job_id)}/events", {}, limit))
+
+    # --- tasks
+
+    def tasks(
+        self, job_id: str, *, stage: int | None = None, state: str | None = None, limit: int | None = None
+    ) -> Iterator[Task]:
+        """Yield a job's tasks by stage and index, each stage's spawn task first."""
+        wanted = {"stage": stage, "state": _upper(state)}
+        return cast(Iterator[Task], self._pages(f"{_job(job_id)}/tasks", wanted, limit))
+
+    def task(self, task_id: str) -> Task:
+        """Return a task with its ended attempts."""
+        return cast(Task, self._transport.get(_task(task_id)))
+
+    # --- logs
+
+    def log(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
+        """Yield the output of all tasks of a job in pieces of any length; `follow` goes on until the job has ended."""
+        return self._transport.text(f"{_job(job_id)}/log", {"follow": int(follow) or None})
+
+    def task_log(
+        self, task_id: str, *, stream: str | None = None, attempt: int | None = None, follow: bool = False
+    ) -> Iterator[str]:
+        """Yield the output of a task in pieces of any length.
+
+        `stream` is "stdout" or "stderr" (None: both, one after the other), `attempt` counts from 1 (None: the last).
+        """
+        wanted = {"stream": stream, "attempt": attempt, "follow": int(follow) or None}
+        return self._transport.text(f"{_task(task_id)}/log", wanted)
+
+    # --- artefacts
+
+    def artefacts(self, job_id: str, *, limit: int | None = None) -> Iterator[Artefact]:
+        """Yield what a job has left, by path."""
+        return cast(Iterator[Artefact], self._pages(f"{_job(job_id)}/artefacts", {}, limit))
+
+    def artefact(self, job_id: str, path: str) -> Iterator[bytes]:
+        """Yield the content of one artefact in pieces."""
+        return self._transport.content(f"{_job(job_id)}/artefacts/{quote(path)}")
+
+    def download(self, job_id: str, path: str, target: Path) -> int:
+        """Save one artefact as the file `target`, whole or not at all; return its bytes."""
+        return self._transport.save(f"{_job(job_id)}/artefacts/{quote(path)}", target)
+
+    def download_zip(self, job_id: str, target: Path) -> int:
+        """Save all artefacts as the zip file `target`, whole or not at all; return its bytes."""
+        return self._transport.save(f"{_job(job_id)}/artefacts.zip", target)
+
+    # --- the engine
+
+    def definitions(self) -> Definitions:
+        """Return the catalogue in force."""
+        return cast(Definitions, self._transport.get(f"{_API}/definitions"))
+
+    def definition(self, job_type: str) -> JobDefinition:
+        """Return one job of the catalogue in force."""
+        return cast(JobDefinition, self._transport.get(f"{_API}/definitions/jobs/{quote(job_type, safe='')}"))
+
+    def workers(self) -> list[Worker]:
+        """Return the workers that are known."""
+        return list(cast(Iterator[Worker], self._pages(f"{_API}/workers", {}, None)))
+
+    def queues(self) -> list[Queue]:
+        """Return the queues in which something waits or runs."""
+        return list(cast(Iterator[Queue], self._pages(f"{_API}/queues", {}, None)))
+
+    def health(self) -> Health:
+        """Return the condition of the controller, whether it is ready or not."""
+        return cast(Health, self._transport.get("/readyz", also=(503,)))
+
+    # --- abbreviated ids
+
+    def find(self, prefix: str) -> tuple[str, str]:
+        """Return ("job" or "task", whole id) for an abbreviated id. Raises NotFound; Conflict when it is ambiguous."""
+        found = self._found(prefix)
+        known = [("job", one) for one in found["jobs"]] + [("task", one) for one in found["tasks"]]
+        return _only(prefix, known, "job or task")
+
+    def find_job(self, prefix: str) -> str:
+        """Return the whole id of a job. Raises NotFound; Conflict when the prefix is ambiguous."""
+        return _only(prefix, self._found(prefix)["jobs"], "job")
+
+    def find_task(self, prefix: str) -> str:
+        """Return the whole id of a task. Raises NotFound; Conflict when the prefix is ambiguous."""
+        return _only(prefix, self._found(prefix)["tasks"], "task")
+
+    def _found(self, prefix: str) -> Found:
+        return cast(Found, self._transport.get(f"{_API}/ids", {"prefix": prefix}))
+
+    def _pages(self, path: str, wanted: Mapping[str, object], limit: int | None) -> Iterator[object]:
+        cursor: object = None
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
+            page = self._transport.get(path, {**wanted, "limit": size, "cursor": cursor})
+            items = cast(list[object], page["items"])
+            yield from items
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+            left = None if left is None else left - len(items)
+
+
+def _job(job_id: str) -> str:
+    return f"{_API}/jobs/{quote(job_id, safe='')}"
+
+
+def _task(task_id: str) -> str:
+    return f"{_API}/tasks/{quote(task_id, safe='')}"
+
+
+def _upper(state: str | None) -> str | None:
+    return state.upper() if state else None
+
+
+def _only(prefix: str, found: list[Item], what: str) -> Item:
+    if not found:
+        raise NotFound(f"no {what} has an id that begins with {prefix!r}")
+    if len(found) > 1:
+        raise Conflict(f"{prefix!r} is the beginning of more than one id: give more of it")
+    return found[0]

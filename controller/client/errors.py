@@ -1,0 +1,65 @@
+"""How a controller refuses, as exceptions: made from its problem documents (RFC 9457).
+
+404 becomes `shared.errors.NotFound`, 409 `Conflict`, 503 `Unavailable`; what those have no word for stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing that is wrong with a request."""
+
+    #: JSON pointer as a URI fragment, e.g. "#/input/url"; "#/headers/Authorization" for a header.
+    pointer: str
+    detail: str
+
+
+class Unreachable(EchelonError):
+    """No controller answers there."""
+
+
+class NotAllowed(EchelonError):
+    """The controller does not let us: the token is missing or wrong, or the host name is not one of its own."""
+
+
+class ServerFault(EchelonError):
+    """The controller failed, or what answered is not a controller."""
+
+
+class Rejected(InvalidInput):
+    """The controller cannot use the request."""
+
+    def __init__(self, message: str, mistakes: Sequence[Mistake] = ()) -> None:
+        super().__init__(message)
+        #: What is wrong, one by one; empty when the request as a whole is.
+        self.mistakes = tuple(mistakes)
+
+
+def from_problem(status: int, problem: Mapping[str, object]) -> EchelonError:
+    """Return the exception that a problem document stands for."""
+    detail = str(problem.get("detail") or problem.get("title") or f"the controller answered with status {status}")
+    if status == 404:
+        return NotFound(detail)
+    if status == 409:
+        return Conflict(detail)
+    if status in (401, 403, 421):
+        return NotAllowed(detail)
+    if status in (429, 503):
+        return Unavailable(detail)
+    if 400 <= status < 500:
+        return Rejected(detail, _mistakes(problem.get("errors")))
+    return ServerFault(detail)
+
+
+def _mistakes(errors: object) -> list[Mistake]:
+    if not isinstance(errors, list):
+        return []
+    return [
+        Mistake(str(one.get("pointer", "#")), str(one.get("detail", ""))) for one in errors if isinstance(one, dict)
+    ]

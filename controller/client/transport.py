@@ -1,0 +1,195 @@
+"""Requests and answers on the wire, on the library `requests`; its exceptions end here."""
+
+from __future__ import annotations
+
+import codecs
+import ipaddress
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+from controller.client.errors import Rejected, ServerFault, Unreachable, from_problem
+
+#: A controller waits no longer than this for one answer, seconds.
+_WAIT_AT_MOST = 60.0
+_CONNECT_TIMEOUT = 5.0
+_PIECE = 64 * 1024
+
+Answer = dict[str, object]
+
+
+class Transport:
+    """Sends requests to one controller and reads its answers."""
+
+    def __init__(self, url: str, *, token: str | None, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._session = requests.Session()
+        # An Authorization of ~/.netrc would look like a job's header input.
+        self._session.auth = _unchanged
+        # A proxy cannot reach the machine that we run on.
+        self._session.trust_env = not _is_loopback(url)
+        if token:
+            # Authorization stays free for jobs that take it as an input.
+            self._session.headers["X-Echelon-Token"] = token
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._session.close()
+
+    def get(
+        self,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        *,
+        wait: float | None = None,
+        also: Iterable[int] = (),
+    ) -> Answer:
+        """Return the JSON of a GET; statuses in `also` are answers too."""
+        with self._request("GET", path, query=query, wait=wait, also=also) as response:
+            return _json(response)
+
+    def post(self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Return the JSON of a POST."""
+        with self._request("POST", path, body=body, headers=headers) as response:
+            return _json(response)
+
+    def delete(self, path: str) -> Answer:
+        """Return the JSON of a DELETE."""
+        with self._request("DELETE", path) as response:
+            return _json(response)
+
+    def submit(
+        self, path: str, body: object, headers: Mapping[str, str], key: str | None, wait: float | None
+    ) -> Answer:
+        """Return the JSON of a POST with an idempotency key; repeated once when the answer is lost on the way."""
+        keyed = {**headers, "Idempotency-Key": key or str(uuid.uuid4())}
+        try:
+            with self._request("POST", path, body=body, headers=keyed, wait=wait) as response:
+                return _json(response)
+        except Unreachable:
+            with self._request("POST", path, body=body, headers=keyed, wait=wait) as response:
+                return _json(response)
+
+    def text(self, path: str, query: Mapping[str, object]) -> Iterator[str]:
+        """Yield a text as it arrives."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for piece in self.content(path, query):
+            if text := decoder.decode(piece):
+                yield text
+        if rest := decoder.decode(b"", final=True):
+            yield rest
+
+    def content(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
+        """Yield the bytes of an answer as they arrive."""
+        with self._request("GET", path, query=query, stream=True) as response, _translated(self._url):
+            # With a size, a slow answer would be held back until a piece is full.
+            yield from response.iter_content(chunk_size=None)
+
+    def save(self, path: str, target: Path) -> int:
+        """Save an answer as a file, whole or not at all; return its bytes."""
+        name = target.with_name(f".{target.name[:50]}.{uuid.uuid4().hex}")
+        try:
+            with name.open("xb") as file:
+                size = sum(file.write(piece) for piece in self.content(path))
+            os.replace(name, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                name.unlink()
+            raise
+        return size
+
+    @contextmanager
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        wait: float | None = None,
+        stream: bool = False,
+        also: Iterable[int] = (),
+    ) -> Iterator[requests.Response]:
+        sent = dict(headers or {})
+        patience = self._timeout
+        if wait is not None and wait > 0:
+            sent["Prefer"] = f"wait={min(wait, _WAIT_AT_MOST):.0f}"
+            patience += min(wait, _WAIT_AT_MOST)
+        with _translated(self._url):
+            response = self._session.request(
+                method,
+                self._url + path,
+                params={name: str(value) for name, value in (query or {}).items() if value is not None},
+                json=body,
+                headers=sent,
+                # A followed log may be silent for hours.
+                timeout=(_CONNECT_TIMEOUT, None if stream else patience),
+                stream=stream,
+                allow_redirects=False,
+            )
+        with response:
+            if response.status_code >= 300 and response.status_code not in also:
+                with _translated(self._url):
+                    raise from_problem(response.status_code, _problem(response))
+            yield response
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
+        yield
+    except requests.exceptions.InvalidHeader as error:
+        raise Rejected(f"a header cannot be sent: {error}") from error
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.MissingSchema,
+        requests.exceptions.InvalidSchema,
+    ) as error:
+        raise Unreachable(f"{url!r} is not the address of a controller: {error}") from error
+    except requests.exceptions.Timeout as error:
+        raise Unreachable(f"the controller at {url} does not answer in time") from error
+    except requests.exceptions.RequestException as error:
+        raise Unreachable(f"no controller answers at {url}: {_reason(error)}") from error
+
+
+def _reason(error: requests.exceptions.RequestException) -> str:
+    """Return the innermost words: the outer ones name classes of urllib3."""
+    inner: BaseException = error
+    while (deeper := inner.__cause__ or inner.__context__) is not None:
+        inner = deeper
+    return str(inner.strerror if isinstance(inner, OSError) and inner.strerror else inner)
+
+
+def _json(response: requests.Response) -> Answer:
+    try:
+        answer = response.json()
+    except ValueError as error:
+        raise ServerFault(f"{response.url} does not answer with JSON: is it a controller?") from error
+    if not isinstance(answer, dict):
+        raise ServerFault(f"{response.url} answers with JSON that is no object: is it a controller?")
+    return answer
+
+
+def _problem(response: requests.Response) -> Answer:
+    if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return {"detail": f"{response.url} answered with status {response.status_code} {response.reason}"}
+    return _json(response)
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
