@@ -7,15 +7,20 @@ Controller and worker each register their own commands in the group `echelon.com
 from __future__ import annotations
 
 import difflib
+import io
+import os
 import sys
 from enum import IntEnum
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
-from shared.errors import EchelonError
+from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, Unavailable
 
 GROUP = "echelon.commands"
+#: What a terminal would obey instead of show, but for the newline.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
 
 
 class ExitCode(IntEnum):
@@ -36,6 +41,18 @@ class ExitCode(IntEnum):
     TIMED_OUT = 8
     #: The controller does not answer.
     UNREACHABLE = 10
+    #: Ctrl-C, as shells have it.
+    INTERRUPTED = 130
+
+
+#: How the command ends when an error comes through to the top; the first line that fits counts.
+_ENDS: tuple[tuple[type[EchelonError], ExitCode], ...] = (
+    (InvalidInput, ExitCode.NOT_VALID),
+    (NotFound, ExitCode.NOT_FOUND),
+    (Conflict, ExitCode.CONFLICT),
+    (Unavailable, ExitCode.UNREACHABLE),
+    (EchelonError, ExitCode.ENGINE),
+)
 
 
 class LazyGroup(click.Group):
@@ -50,11 +67,51 @@ class LazyGroup(click.Group):
         found = tuple(entry_points(group=GROUP, name=cmd_name))
         return _load(found[0]) if found else None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the subcommand that the arguments name; an unknown one is a usage error with a suggestion."""
         if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             ctx.fail(_unknown(args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; whatever it raises becomes words on stderr and a documented exit code."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:
+            # The reader (head, a closed pager) has all that it wanted.
+            _close_stdout()
+            ctx.exit(ExitCode.GOOD)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(ExitCode.INTERRUPTED)
+        except EchelonError as error:
+            _tell(str(error))
+            ctx.exit(next(code for kind, code in _ENDS if isinstance(error, kind)))
+        except Exception as error:  # noqa: BLE001 - the one guard of the command: a user never sees a traceback
+            _tell(f"{type(error).__name__}: {error}\nThis is a mistake in Echelon. ECHELON_DEBUG=1 shows where.")
+            ctx.exit(ExitCode.ENGINE)
+        return result
+
+
+def _tell(message: str) -> None:
+    """Write an error to stderr, with its traceback where somebody looks for one."""
+    if os.environ.get("ECHELON_DEBUG"):
+        import traceback
+
+        click.echo(traceback.format_exc(), err=True)
+    click.echo(f"echelon: {message.translate(_CONTROLS)}", err=True)
+
+
+def _close_stdout() -> None:
+    """Point stdout to nowhere, so that the interpreter's last flush does not complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _load(entry: EntryPoint) -> click.Command:
@@ -78,8 +135,12 @@ def main_group() -> None:
 
 def main() -> None:
     """Run the command line and leave with one of the documented exit codes."""
-    try:
-        main_group(prog_name="echelon")
-    except EchelonError as error:
-        click.echo(f"echelon: {error}", err=True)
-        sys.exit(ExitCode.ENGINE)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no UTF-8 gets question marks instead of a crash.
+            stream.reconfigure(errors="replace")
+    main_group(prog_name="echelon")
+
+
+if __name__ == "__main__":
+    main()

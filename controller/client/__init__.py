@@ -6,6 +6,6 @@ Knows the REST interface and nothing behind it: no engine, no store, no Flask.
 from __future__ import annotations
 
 from controller.client.client import EchelonClient
-from controller.client.errors import NotAllowed, Rejected, ServerFault, Unreachable
+from controller.client.errors import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
 
-__all__ = ["EchelonClient", "NotAllowed", "Rejected", "ServerFault", "Unreachable"]
+__all__ = ["Ambiguous", "EchelonClient", "NotAllowed", "Rejected", "ServerFault", "Unreachable"]

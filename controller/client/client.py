@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Self, cast
 from urllib.parse import quote
 
 from controller.client.answers import (
@@ -20,14 +20,13 @@ from controller.client.answers import (
     Task,
     Worker,
 )
+from controller.client.errors import Ambiguous
 from controller.client.transport import Transport
-from shared.errors import Conflict, NotFound
+from shared.errors import NotFound
 from shared.messages import JsonValue
 
 _API = "/api/v1"
 _PAGE = 500
-
-Item = TypeVar("Item")
 
 
 class EchelonClient:
@@ -182,18 +181,19 @@ class EchelonClient:
     # --- abbreviated ids
 
     def find(self, prefix: str) -> tuple[str, str]:
-        """Return ("job" or "task", whole id) for an abbreviated id. Raises NotFound; Conflict when it is ambiguous."""
+        """Return ("job" or "task", whole id) for an abbreviated id. Raises NotFound; Ambiguous when it is not enough."""
         found = self._found(prefix)
         known = [("job", one) for one in found["jobs"]] + [("task", one) for one in found["tasks"]]
-        return _only(prefix, known, "job or task")
+        _one(prefix, [whole for _, whole in known], "job or task")
+        return known[0]
 
     def find_job(self, prefix: str) -> str:
-        """Return the whole id of a job. Raises NotFound; Conflict when the prefix is ambiguous."""
-        return _only(prefix, self._found(prefix)["jobs"], "job")
+        """Return the whole id of a job. Raises NotFound; Ambiguous when the prefix is not enough."""
+        return _one(prefix, self._found(prefix)["jobs"], "job")
 
     def find_task(self, prefix: str) -> str:
-        """Return the whole id of a task. Raises NotFound; Conflict when the prefix is ambiguous."""
-        return _only(prefix, self._found(prefix)["tasks"], "task")
+        """Return the whole id of a task. Raises NotFound; Ambiguous when the prefix is not enough."""
+        return _one(prefix, self._found(prefix)["tasks"], "task")
 
     def _found(self, prefix: str) -> Found:
         return cast(Found, self._transport.get(f"{_API}/ids", {"prefix": prefix}))
@@ -224,9 +224,9 @@ def _upper(state: str | None) -> str | None:
     return state.upper() if state else None
 
 
-def _only(prefix: str, found: list[Item], what: str) -> Item:
+def _one(prefix: str, found: list[str], what: str) -> str:
     if not found:
         raise NotFound(f"no {what} has an id that begins with {prefix!r}")
     if len(found) > 1:
-        raise Conflict(f"{prefix!r} is the beginning of more than one id: give more of it")
+        raise Ambiguous(f"{prefix!r} is the beginning of more than one id: give more of it", found)
     return found[0]

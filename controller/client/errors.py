@@ -20,8 +20,17 @@ class Mistake:
     detail: str
 
 
-class Unreachable(EchelonError):
+class Unreachable(Unavailable):
     """No controller answers there."""
+
+
+class Ambiguous(Conflict):
+    """More than one id begins like this."""
+
+    def __init__(self, message: str, candidates: Sequence[str]) -> None:
+        super().__init__(message)
+        #: Whole ids, cut short after 10.
+        self.candidates = tuple(candidates)
 
 
 class NotAllowed(EchelonError):
