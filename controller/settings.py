@@ -145,6 +145,10 @@ class Setting:
     many: bool
     #: Its value is never shown; may also be given as the name of a file that holds it.
     secret: bool
+    #: Stands for the value in a help text.
+    metavar: str
+    #: Given by its mere presence on the command line.
+    is_switch: bool
 
     @property
     def variable(self) -> str:
@@ -170,7 +174,16 @@ def _about(
     many: bool = False,
     secret: bool = False,
 ) -> dict[str, Any]:
-    return {"meaning": meaning, "read": read, "flag": flag, "many": many, "secret": secret}
+    metavars: dict[Callable[[str], Any], str] = {
+        http_url: "URL",
+        address: "HOST:PORT",
+        positive: "N",
+        seconds: "TIME",
+        size: "BYTES",
+        Path: "PATH",
+    }
+    about = {"meaning": meaning, "read": read, "flag": flag, "many": many, "secret": secret}
+    return {**about, "metavar": metavars.get(read, "TEXT"), "is_switch": read is switch}
 
 
 def _default_volume() -> Path:
