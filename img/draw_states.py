@@ -1,6 +1,7 @@
 """Draw img/states.svg from the tables of controller/core/states.py: `python3 -m img.draw_states`.
 
-What goes forward runs to the right and downward, what goes back runs over the top; a way out of an ended state is dashed.
+What goes forward runs to the right and downward, what goes back runs over the top; the way out of an ended state is
+dashed.
 """
 
 from __future__ import annotations
@@ -89,9 +90,10 @@ def _goes_back(edge: tuple[State, State]) -> bool:
 def _box(state: State, middle: int) -> str:
     column, row = PLACES[state]
     y = middle + row * ROW
+    size = f'width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="8"'
     return (
-        f'<rect x="{column - BOX_WIDTH // 2}" y="{y - BOX_HEIGHT // 2}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="8" '
-        f'fill="{FILL[state]}" stroke="#53606d"/><text x="{column}" y="{y + 5}" text-anchor="middle">{state}</text>'
+        f'<rect x="{column - BOX_WIDTH // 2}" y="{y - BOX_HEIGHT // 2}" {size} fill="{FILL[state]}" stroke="#53606d"/>'
+        f'<text x="{column}" y="{y + 5}" text-anchor="middle">{state}</text>'
     )
 
 
@@ -102,9 +104,8 @@ def _forward(source: State, target: State, middle: int) -> str:
         return f'<path marker-end="url(#tip)" d="M{x + BOX_WIDTH // 2},{middle} H{left}"/>'
     x += 30 - 15 * row
     y = middle + row * ROW
-    return (
-        f'<path marker-end="url(#tip)" d="M{x},{middle + BOX_HEIGHT // 2} V{y - RADIUS} q0,{RADIUS} {RADIUS},{RADIUS} H{left}"/>'
-    )
+    turn = f"V{y - RADIUS} q0,{RADIUS} {RADIUS},{RADIUS}"
+    return f'<path marker-end="url(#tip)" d="M{x},{middle + BOX_HEIGHT // 2} {turn} H{left}"/>'
 
 
 def _backward(edge: tuple[State, State], lane: int, middle: int) -> str:

@@ -1,0 +1,217 @@
+"""What the documents say is so: commands, settings, routes, exit codes, pictures, and every example runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import click
+import pytest
+
+from controller.settings import Settings, table
+from img.draw_states import TARGET, draw
+from shared.command import GROUP, ExitCode
+
+ROOT = Path(__file__).resolve().parent.parent
+ECHELON = Path(sys.executable).parent / "echelon"
+README = ROOT / "README.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+CATALOGUES = sorted((ROOT / "example").rglob("*.yaml"))
+#: Settings that depend on the machine are described instead of quoted.
+DESCRIBED = {"volume": "the user's data folder", "slots": "number of CPUs"}
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """Return the fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def command_lines(text: str) -> Iterator[str]:
+    """Yield each call of `echelon` in a piece of text, continued lines joined, without its prompt and comments."""
+    for line in re.sub(r"\\\n\s*#?", " ", text).splitlines():
+        found = re.search(r"(?:^|[\s`/])(echelon [a-z][^`#]*)", line)
+        if found:
+            yield found[1].strip()
+
+
+# --- the two commands
+
+
+def test_the_readme_has_two_commands_of_one_line_each() -> None:
+    commands = [block for block in blocks(README, "sh") if "venv" in block]
+
+    assert commands == [
+        "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/echelon run example/hello.yaml hello\n",
+        "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest\n",
+    ]
+
+
+def test_ci_runs_the_readme_commands_word_for_word() -> None:
+    wanted = re.findall(r'^afresh "\$\(readme \'(.*)\'\)"$', (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+    found = [next(line for line in README.read_text().splitlines() if part in line) for part in wanted]
+
+    assert found == [block.strip() for block in blocks(README, "sh") if "venv" in block]
+
+
+# --- tables
+
+
+def test_the_readme_lists_every_setting() -> None:
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for one in table():
+        value = one.shown(getattr(Settings(), one.name))
+        default = DESCRIBED.get(one.name) or (f"`{value}`" if value else "")
+        rows.append(f"| `{one.name}` | {default} | {one.meaning} |")
+
+    assert "\n".join(rows) in README.read_text(encoding="utf-8"), "\n".join(rows)
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| ", README.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert [int(row) for row in rows] == list(ExitCode)
+
+
+# --- commands
+
+
+def commands() -> dict[str, click.Command]:
+    return {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+
+
+def test_every_call_of_echelon_in_a_document_is_one_that_exists() -> None:
+    known = commands()
+    mistakes = []
+    for path in [*DOCUMENTS, *CATALOGUES]:
+        for line in command_lines(path.read_text(encoding="utf-8")):
+            mistakes += [f"{path.name}: {line}: {wrong}" for wrong in unknown_words(line, known)]
+
+    assert mistakes == []
+
+
+def unknown_words(line: str, known: dict[str, click.Command]) -> list[str]:
+    """Return the subcommand, or the options, that do not exist."""
+    name, *words = re.sub(r"['\[\]]", "", line).split()[1:]
+    if name not in known:
+        return [name]
+    options = {"--help"} | {option for param in known[name].params for option in param.opts}
+    return [word for word in words if word.startswith("-") and word.split("=")[0] not in options]
+
+
+def test_a_call_that_does_not_exist_is_caught() -> None:
+    assert unknown_words("echelon shwo ID", commands()) == ["shwo"]
+    assert unknown_words("echelon show ID --colour", commands()) == ["--colour"]
+
+
+def test_every_command_is_mentioned_in_the_documents() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+
+    assert [name for name in commands() if not re.search(rf"\bechelon {name}\b", text)] == []
+
+
+# --- links and pictures
+
+
+def test_every_link_leads_somewhere() -> None:
+    dead = [
+        f"{path.name}: {link}"
+        for path in DOCUMENTS
+        for link in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+        if not link.startswith(("http", "#")) and not (path.parent / unquote(link.split("#")[0])).exists()
+    ]
+
+    assert dead == []
+
+
+def test_every_heading_that_is_linked_to_is_there() -> None:
+    dead = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        titles = re.findall("^#+ (.*)", text, re.MULTILINE)
+        headings = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+        dead += [f"{path.name}: #{link}" for link in re.findall(r"\]\(#([^)]+)\)", text) if link not in headings]
+
+    assert dead == []
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "img").glob("*.svg")), ids=lambda path: path.name)
+def test_a_picture_is_well_formed_and_says_what_it_shows(picture: Path) -> None:
+    title = ElementTree.parse(picture).getroot().find("{http://www.w3.org/2000/svg}title")
+
+    assert title is not None
+    assert title.text
+
+
+def test_the_drawing_of_the_states_is_made_from_their_tables() -> None:
+    assert TARGET.read_text(encoding="utf-8") == draw(), "python3 -m img.draw_states makes it anew"
+
+
+# --- the catalogue
+
+
+def catalogue_blocks() -> Iterator[tuple[str, str]]:
+    for document in DOCUMENTS:
+        for number, block in enumerate(blocks(document, "yaml")):
+            if re.search("^jobs:", block, re.MULTILINE) and re.search("^tasks:", block, re.MULTILINE):
+                yield f"{document.stem}-{number}", block
+
+
+BLOCKS = list(catalogue_blocks())
+
+
+@pytest.mark.parametrize(("name", "text"), BLOCKS, ids=[name for name, _ in BLOCKS])
+def test_a_catalogue_in_a_document_is_valid(name: str, text: str, tmp_path: Path) -> None:
+    catalogue = tmp_path / f"{name}.yaml"
+    catalogue.write_text(text, encoding="utf-8")
+
+    done = subprocess.run([ECHELON, "validate", catalogue], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (ExitCode.GOOD, done.stderr), done.stdout + done.stderr
+
+
+# --- examples
+
+
+def example_calls() -> Iterator[tuple[str, list[str], int]]:
+    """Yield (name, command, promised exit code) of each example, from the comment at its head."""
+    for catalogue in CATALOGUES:
+        comment = re.match(r"(#.*\n)+", catalogue.read_text(encoding="utf-8"))
+        assert comment, f"{catalogue} does not say what it shows"
+        promised = re.search(r"exit\s(?:#\s)?code (\d)", comment[0])
+        assert promised, f"{catalogue} does not say how it ends"
+        calls = re.findall(r"^# {3}(python3 .*|echelon run .*)$", comment[0], re.MULTILINE)
+        assert calls, f"{catalogue} does not say how to run it"
+        for number, call in enumerate(calls):
+            yield f"{catalogue.stem}-{number}", shlex.split(call), int(promised[1])
+
+
+CALLS = list(example_calls())
+
+
+@pytest.mark.parametrize(("name", "call", "promised"), CALLS, ids=[name for name, _, _ in CALLS])
+def test_an_example_ends_as_it_says(name: str, call: list[str], promised: int, tmp_path: Path) -> None:
+    program = {"python3": sys.executable, "echelon": str(ECHELON)}[call[0]]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ECHELON_")}
+
+    done = subprocess.run(
+        [program, *call[1:], "--volume", str(tmp_path / "volume")],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+    assert done.returncode == promised, done.stdout + done.stderr
+
+
+def test_every_example_is_one_that_is_run() -> None:
+    run = {word for _, call, _ in CALLS for word in call if word.startswith("example/")}
+
+    assert {str(path.relative_to(ROOT)) for path in CATALOGUES} - run == {"example/export/task_job_config.yaml"}
+    assert "example/export/run.py" in run
