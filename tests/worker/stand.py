@@ -1,0 +1,207 @@
+"""A worker's loop on a test stand: real parts around an executor whose attempts end when the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.broker.memory import MemoryBroker
+from shared.broker.port import Confirmed, Outgoing
+from shared.ids import JobId, TaskId, WorkerId
+from shared.messages import (
+    REPORTS,
+    AttemptRef,
+    Finished,
+    Grant,
+    GrantedTask,
+    Orders,
+    Outcome,
+    Recipe,
+    Report,
+    Stop,
+    WorkerCard,
+    orders_queue,
+)
+from worker.agent import Agent, Parts
+from worker.heartbeat import Burial, Heartbeat
+from worker.holdings import Holdings
+from worker.orders import OrderBook
+from worker.reporter import Reporter
+from worker.sent import SentReports
+from worker.settings import WorkerSettings
+from worker.slots import Slots
+
+WORKER = WorkerId("3b0a7c5e-4f0e-4c65-9a59-6d9dfb3f5f11")
+JOB = JobId("5f7c1d0a-52a7-4b06-bb0a-9c9f4c6c1d22")
+LEASE = 15.0
+
+
+class HeldClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class CutBroker(MemoryBroker):
+    """A broker whose line can be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cut = False
+
+    def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
+        if not self.cut:
+            super().publish(messages, confirmed=confirmed)
+        elif confirmed is not None:
+            confirmed(messages)
+
+
+@dataclass
+class HandExecutor:
+    """Runs nothing; remembers what it was told."""
+
+    running: dict[AttemptRef, Grant] = field(default_factory=dict)
+    started: list[AttemptRef] = field(default_factory=list)
+    stopped: list[tuple[AttemptRef, Outcome, str]] = field(default_factory=list)
+    wakes: int = 0
+    _ended: list[Finished] = field(default_factory=list)
+
+    def start(self, grant: Grant, task: GrantedTask) -> None:
+        ref = AttemptRef(task.task_id, task.attempt)
+        self.running[ref] = grant
+        self.started.append(ref)
+
+    def poll(self, timeout: float) -> list[Finished]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str) -> None:
+        self.stopped.append((ref, outcome, reason))
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def end(self, ref: AttemptRef, outcome: Outcome = Outcome.COMPLETED, *, result: str | None = None) -> Finished:
+        """Let a running attempt end."""
+        grant = self.running.pop(ref)
+        finished = Finished(grant.job_id, ref.task_id, ref.attempt, outcome, result=result)
+        self._ended.append(finished)
+        return finished
+
+
+class Stand:
+    """One worker, the broker between, and the test in the controller's place."""
+
+    def __init__(
+        self, tmp_path: Path, *, slots: Mapping[str, int], drain_timeout: float = 60.0, buried: Sequence[WorkerId] = ()
+    ) -> None:
+        self.clock = HeldClock()
+        self.broker = CutBroker()
+        self.executor = HandExecutor()
+        self.settings = WorkerSettings(state_dir=tmp_path, name="w", slots=slots, drain_timeout=drain_timeout)
+        self.buried_lives: list[str] = []
+        self.controller = self.broker.subscribe([REPORTS], prefetch=100_000)
+        self._build(buried)
+        self.order_number = 0
+        self.task_number = 0
+
+    def turn(self, *, after: float = 0.0) -> None:
+        """Let the agent turn once, `after` seconds later."""
+        self.clock.now += after
+        self.agent.turn(0.0)
+
+    def reports(self) -> list[Report]:
+        """Return the reports that have come in."""
+        taken = self.controller.take(limit=10_000, timeout=0.0)
+        self.controller.ack(taken)
+        return [delivery.message for delivery in taken if isinstance(delivery.message, Report)]
+
+    def report(self) -> Report:
+        """Return the one report that has come in."""
+        (report,) = self.reports()
+        return report
+
+    def beat(self) -> Report:
+        """Let the heart beat once and return what it said."""
+        self.heartbeat.turn()
+        return self.reports()[-1]
+
+    def tasks(self, count: int = 1) -> list[AttemptRef]:
+        """Return the first attempts of so many new tasks."""
+        self.task_number += count
+        return [
+            AttemptRef(TaskId(f"task-{number:05}"), 1) for number in range(self.task_number - count, self.task_number)
+        ]
+
+    def grant(self, refs: Sequence[AttemptRef], *, answers: int, queue: str = "default", grace: float = 5.0) -> Orders:
+        """Order these attempts as the answer to a report."""
+        tasks = tuple(GrantedTask(ref.task_id, ref.attempt, index) for index, ref in enumerate(refs))
+        recipe = Recipe(task_class="t", exec_command="true", grace=grace)
+        grant = Grant(JOB, 0, "Stage", "r1", queue, recipe, {}, {}, tasks)
+        return self.order(answers=answers, grants=(grant,))
+
+    def stop(self, ref: AttemptRef, reason: str = "cancelled") -> Orders:
+        """Order an attempt to be stopped."""
+        return self.order(answers=0, stop=(Stop(ref.task_id, ref.attempt, reason),))
+
+    def renew(self, *, answers: int, stop: tuple[Stop, ...] = ()) -> Orders:
+        """Renew what a report named."""
+        return self.order(answers=answers, renewed=True, stop=stop)
+
+    def order(
+        self,
+        *,
+        answers: int,
+        grants: tuple[Grant, ...] = (),
+        stop: tuple[Stop, ...] = (),
+        renewed: bool = False,
+    ) -> Orders:
+        """Send an order to the worker."""
+        self.order_number += 1
+        orders = Orders(WORKER, self.order_number, answers, LEASE, grants, stop, renewed)
+        self.send(orders)
+        return orders
+
+    def send(self, orders: Orders) -> None:
+        """Put an order into the worker's queue."""
+        self.broker.publish([Outgoing(orders_queue(WORKER), orders)])
+
+    def run(self, count: int = 1, *, queue: str = "default") -> list[AttemptRef]:
+        """Beat, grant so many attempts, let them start, and drop the reports of all this."""
+        refs = self.tasks(count)
+        self.grant(refs, answers=self.beat().number, queue=queue)
+        self.turn()
+        self.reports()
+        return refs
+
+    def _build(self, buried: Sequence[WorkerId]) -> None:
+        settings = self.settings
+        sent = SentReports(self.clock)
+        slots = Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit)
+        self.holdings = Holdings(slots, self.clock)
+        self.heartbeat = Heartbeat(
+            WorkerCard("w", "host", 1, "0", dict(settings.slots)),
+            self.broker,
+            worker=WORKER,
+            holdings=self.holdings,
+            sent=sent,
+            interval=settings.heartbeat,
+            burial=Burial(tuple(buried), lambda: self.buried_lives.extend(buried)),
+        )
+        self.reporter = Reporter(
+            WORKER, self.broker, holdings=self.holdings, sent=sent, clock=self.clock, wake=self.executor.wake
+        )
+        orders = OrderBook(
+            WORKER, holdings=self.holdings, sent=sent, clock=self.clock, lease_margin=settings.lease_margin
+        )
+        subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
+        parts = Parts(subscription, self.executor, self.holdings, orders, self.reporter, self.heartbeat)
+        self.agent = Agent(parts, settings, self.clock)

@@ -1,0 +1,466 @@
+"""The worker's loop: grants, slots, leases, duplicates, sickness and shutdown, on a clock that stands still."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.ids import WorkerId
+from shared.messages import ANY_QUEUE, AttemptRef, Finished, Outcome, Report, Stop
+from tests.worker.stand import JOB, Stand
+
+Make = Callable[..., Stand]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def build(**arguments: object) -> Stand:
+        return Stand(tmp_path, **{"slots": {ANY_QUEUE: 2}, **arguments})  # type: ignore[arg-type]
+
+    return build
+
+
+def released(reports: list[Report]) -> list[AttemptRef]:
+    return [ref for report in reports for ref in report.released]
+
+
+def finished(reports: list[Report]) -> list[Finished]:
+    return [end for report in reports for end in report.finished]
+
+
+def test_granted_attempts_are_started(make: Make) -> None:
+    stand = make()
+    refs = stand.tasks(2)
+    stand.grant(refs, answers=stand.beat().number)
+
+    stand.turn()
+
+    assert stand.executor.started == refs
+
+
+def test_no_more_run_at_once_than_there_are_slots(make: Make) -> None:
+    stand = make()
+    first, second, third = stand.run(3)
+    assert stand.executor.started == [first, second]
+
+    stand.executor.end(first)
+    stand.turn()
+
+    assert stand.executor.started == [first, second, third]
+
+
+def test_each_queue_has_its_own_slots(make: Make) -> None:
+    stand = make(slots={"default": 1, "transcoding": 2})
+
+    defaults = stand.run(2, queue="default")
+    transcodings = stand.run(3, queue="transcoding")
+
+    assert stand.executor.started == [defaults[0], *transcodings[:2]]
+
+
+def test_slots_for_any_queue_take_what_its_own_slots_cannot(make: Make) -> None:
+    stand = make(slots={"default": 1, ANY_QUEUE: 1})
+
+    refs = stand.run(2, queue="default")
+    others = stand.run(1, queue="transcoding")
+
+    assert stand.executor.started == refs
+    assert others[0] not in stand.executor.started
+
+
+def test_an_attempt_of_a_queue_that_this_worker_does_not_serve_is_handed_back(make: Make) -> None:
+    stand = make(slots={"default": 1})
+    refs = stand.tasks()
+    stand.grant(refs, answers=stand.beat().number, queue="transcoding")
+
+    stand.turn()
+
+    assert stand.executor.started == []
+    assert released(stand.reports()) == refs
+
+
+def test_the_end_of_an_attempt_is_reported_with_the_room_it_leaves(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    (ref,) = stand.run()
+
+    end = stand.executor.end(ref)
+    stand.clock.now += 60.0
+    stand.turn()
+
+    report = stand.report()
+    assert report.finished == (end,)
+    assert report.room == {ANY_QUEUE: 1}
+    assert report.seen == stand.order_number
+
+
+def test_a_doubled_grant_starts_once(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.tasks()
+    orders = stand.grant([ref], answers=stand.beat().number)
+    stand.send(orders)
+    stand.turn()
+    stand.executor.end(ref)
+    stand.turn()
+
+    stand.send(orders)
+    stand.turn()
+
+    assert stand.executor.started == [ref]
+    assert released(stand.reports()) == []
+
+
+def test_a_grant_that_comes_after_its_lease_is_handed_back(make: Make) -> None:
+    stand = make()
+    refs = stand.tasks()
+    stand.grant(refs, answers=stand.beat().number)
+
+    stand.turn(after=15.0)
+
+    assert stand.executor.started == []
+    assert released(stand.reports()) == refs
+
+
+def test_a_grant_that_answers_nothing_known_is_handed_back(make: Make) -> None:
+    stand = make()
+    refs = stand.tasks()
+    stand.grant(refs, answers=4711)
+
+    stand.turn()
+
+    assert stand.executor.started == []
+    assert released(stand.reports()) == refs
+
+
+def test_an_order_for_another_worker_is_passed_over(make: Make) -> None:
+    stand = make()
+    orders = stand.grant(stand.tasks(), answers=stand.beat().number)
+    stand.turn()
+    stand.send(msgspec.structs.replace(orders, worker=WorkerId("someone else"), number=9))
+    before = list(stand.executor.started)
+
+    stand.turn()
+
+    assert stand.executor.started == before
+
+
+def test_what_has_not_started_within_a_second_is_handed_back(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    running, waiting = stand.run(2)
+
+    stand.turn(after=0.9)
+    assert released(stand.reports()) == []
+    stand.turn(after=0.2)
+
+    assert released(stand.reports()) == [waiting]
+    assert stand.executor.started == [running]
+
+
+def test_an_attempt_handed_back_does_not_start_when_its_grant_comes_again(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    running, waiting = stand.tasks(2)
+    orders = stand.grant([running, waiting], answers=stand.beat().number)
+    stand.turn()
+    stand.turn(after=1.5)
+    stand.executor.end(running)
+
+    stand.send(orders)
+    stand.turn()
+
+    assert stand.executor.started == [running]
+
+
+def test_a_stop_ends_the_running_attempt(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.stop(ref, "cancelled")
+
+    stand.turn()
+
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "cancelled")]
+
+
+def test_a_stop_of_a_waiting_attempt_ends_it_unstarted(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    running, waiting = stand.run(2)
+    stand.stop(waiting, "fail_fast")
+
+    stand.turn()
+
+    assert stand.executor.started == [running]
+    assert finished(stand.reports()) == [
+        Finished(JOB, waiting.task_id, waiting.attempt, Outcome.STOPPED, error="fail_fast")
+    ]
+
+
+def test_a_stop_that_overtakes_its_grant_holds(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.tasks()
+    stand.stop(ref)
+    stand.grant([ref], answers=stand.beat().number)
+
+    stand.turn()
+
+    assert stand.executor.started == []
+
+
+def test_a_stop_is_ordered_once(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.stop(ref)
+    stand.stop(ref)
+
+    stand.turn()
+
+    assert len(stand.executor.stopped) == 1
+
+
+def test_an_attempt_whose_lease_is_not_renewed_is_ended_before_the_lease(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+
+    stand.turn(after=9.9)
+    assert stand.executor.stopped == []
+    stand.turn(after=0.2)
+
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+
+
+def test_a_task_with_a_short_grace_may_use_more_of_its_lease(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.tasks()
+    stand.grant([ref], answers=stand.beat().number, grace=0.5)
+    stand.turn()
+
+    stand.turn(after=12.4)
+    assert stand.executor.stopped == []
+    stand.turn(after=0.2)
+
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+
+
+def test_a_renewal_counts_from_the_moment_its_report_was_sent(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.clock.now += 5.0
+    beat = stand.beat()
+    stand.renew(answers=beat.number)
+
+    stand.turn(after=4.0)
+    stand.turn(after=5.9)
+    assert stand.executor.stopped == []
+    stand.turn(after=0.2)
+
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+
+
+def test_renewals_that_lie_waiting_after_a_pause_are_taken_in_before_leases_are_judged(make: Make) -> None:
+    stand = make()
+    stand.run()
+    stand.clock.now += 9.0
+    stand.renew(answers=stand.beat().number)
+
+    stand.turn(after=5.0)
+
+    assert stand.executor.stopped == []
+
+
+def test_after_a_pause_longer_than_the_lease_everything_is_ended(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    running, waiting = stand.run(2)
+
+    stand.turn(after=45.0)
+
+    assert stand.executor.started == [running]
+    assert stand.executor.stopped == [(running, Outcome.STOPPED, "lease_lost")]
+    assert released(stand.reports()) == [waiting]
+
+
+def test_a_renewal_without_this_attempt_does_not_renew_it(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.clock.now += 5.0
+    stand.renew(answers=stand.beat().number, stop=(Stop(ref.task_id, ref.attempt, "claim_lost"),))
+
+    stand.turn()
+
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "claim_lost")]
+
+
+def test_a_late_renewal_hurries_the_next_heartbeat(make: Make) -> None:
+    stand = make()
+    stand.run()
+    beats = threading.Event()
+    stand.heartbeat.hurry = beats.set  # type: ignore[method-assign]
+
+    stand.turn(after=6.0)
+    assert not beats.is_set()
+    stand.turn(after=0.3)
+
+    assert beats.is_set()
+
+
+def test_a_result_that_came_too_late_is_reported_all_the_same(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    end = stand.executor.end(ref)
+
+    stand.turn(after=60.0)
+
+    assert finished(stand.reports()) == [end]
+
+
+def test_a_worker_that_cannot_do_its_part_asks_for_nothing_for_a_while(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    running, waiting = stand.run(2)
+    stand.executor.end(running, Outcome.WORKER_FAULT)
+
+    stand.turn()
+
+    reports = stand.reports()
+    assert released(reports) == [waiting]
+    assert stand.executor.started == [running]
+    assert stand.beat().room == {ANY_QUEUE: 0}
+    stand.turn(after=1.1)
+    assert stand.reports()[-1].room == {ANY_QUEUE: 1}
+
+
+def test_a_worker_that_stays_sick_waits_longer_each_time(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    for _ in range(3):
+        (ref,) = stand.run()
+        stand.executor.end(ref, Outcome.WORKER_FAULT)
+        stand.turn()
+        assert stand.beat().room == {ANY_QUEUE: 0}
+        stand.turn(after=1.1)
+        waited = 1.1
+        while stand.beat().room == {ANY_QUEUE: 0}:
+            stand.turn(after=1.0)
+            waited += 1.0
+
+    assert waited > 3.0
+
+
+def test_a_grant_that_reaches_a_sick_worker_is_handed_back(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    beat = stand.beat()
+    (ref,) = stand.run()
+    stand.executor.end(ref, Outcome.WORKER_FAULT)
+    stand.turn()
+    late = stand.tasks()
+    stand.grant(late, answers=beat.number)
+
+    stand.turn()
+
+    assert released(stand.reports()) == late
+
+
+def test_an_idle_worker_that_drains_says_goodbye_at_once(make: Make) -> None:
+    stand = make()
+    stand.beat()
+
+    stand.agent.drain()
+    stand.turn()
+    stand.turn()
+
+    assert stand.agent.done
+    assert stand.reports()[-1].goodbye
+
+
+def test_draining_hands_back_what_waits_and_lets_what_runs_finish(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    running, waiting = stand.run(2)
+
+    stand.agent.drain()
+    stand.turn()
+
+    assert released(stand.reports()) == [waiting]
+    assert not stand.agent.done
+    beat = stand.beat()
+    assert beat.card is not None and beat.card.draining
+    assert beat.room == {ANY_QUEUE: 0}
+    end = stand.executor.end(running)
+    for _ in range(3):
+        stand.turn()
+    reports = stand.reports()
+    assert finished(reports) == [end]
+    assert reports[-1].goodbye and stand.agent.done
+    assert stand.executor.stopped == []
+
+
+def test_a_draining_worker_refuses_what_was_on_its_way(make: Make) -> None:
+    stand = make()
+    stand.run()
+    refs = stand.tasks()
+    stand.agent.drain()
+    stand.turn()
+
+    stand.grant(refs, answers=stand.beat().number)
+    stand.turn()
+
+    assert released(stand.reports()) == refs
+
+
+def test_what_still_runs_after_the_drain_timeout_is_interrupted(make: Make) -> None:
+    stand = make(drain_timeout=8.0)
+    (ref,) = stand.run()
+    stand.agent.drain()
+    stand.turn()
+
+    stand.turn(after=7.9)
+    assert stand.executor.stopped == []
+    stand.turn(after=0.2)
+
+    assert stand.executor.stopped == [(ref, Outcome.INTERRUPTED, "the worker was shut down")]
+    assert not stand.agent.done
+    stand.executor.end(ref, Outcome.INTERRUPTED)
+    for _ in range(3):
+        stand.turn()
+    assert stand.agent.done
+
+
+def test_draining_twice_cuts_off_what_runs(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.agent.drain()
+    stand.turn()
+    assert stand.executor.stopped == []
+
+    stand.agent.drain()
+    stand.turn()
+
+    assert stand.executor.stopped == [(ref, Outcome.INTERRUPTED, "the worker was shut down")]
+
+
+def test_a_worker_that_cannot_reach_the_broker_leaves_all_the_same(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.broker.cut = True
+    stand.executor.end(ref)
+    stand.agent.drain()
+
+    stand.turn()
+    assert not stand.agent.done
+    stand.turn(after=2.0)
+    assert not stand.agent.done
+    stand.turn(after=3.1)
+
+    assert stand.agent.done
+
+
+def test_running_attempts_outlive_a_broker_that_is_away(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.broker.cut = True
+    stand.turn(after=5.0)
+    end = stand.executor.end(ref)
+    stand.turn(after=1.0)
+
+    stand.broker.cut = False
+    stand.turn(after=5.0)
+
+    assert stand.executor.stopped == []
+    assert finished(stand.reports()) == [end]

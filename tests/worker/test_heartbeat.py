@@ -1,0 +1,133 @@
+"""A sign of life names what is held, asks for renewal, and goes on whatever the agent does."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from shared.broker.memory import MemoryBroker
+from shared.clock import SystemClock
+from shared.ids import WorkerId
+from shared.messages import ANY_QUEUE, REPORTS, Report, WorkerCard
+from tests.worker.stand import WORKER, Stand
+from worker.heartbeat import Heartbeat
+from worker.holdings import Holdings
+from worker.sent import SentReports
+from worker.slots import Slots
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Stand:
+    return Stand(tmp_path, slots={ANY_QUEUE: 2}, buried=[WorkerId("an earlier life")])
+
+
+def test_it_says_who_lives_what_it_holds_and_what_it_could_take(stand: Stand) -> None:
+    refs = stand.run(3)
+
+    beat = stand.beat()
+
+    assert beat.card == WorkerCard("w", "host", 1, "0", {ANY_QUEUE: 2})
+    assert beat.running == tuple(refs)
+    assert beat.room == {ANY_QUEUE: 0}
+    assert beat.seen == stand.order_number
+
+
+def test_an_idle_worker_names_nothing_so_that_nothing_is_kept_for_it(stand: Stand) -> None:
+    assert stand.beat().running == ()
+
+
+def test_earlier_lives_are_named_until_the_broker_has_taken_a_report_that_names_them(stand: Stand) -> None:
+    stand.broker.cut = True
+    stand.heartbeat.turn()
+    stand.broker.cut = False
+    assert stand.buried_lives == []
+
+    second, third = stand.beat(), stand.beat()
+
+    assert second.buried == ("an earlier life",)
+    assert third.buried == ()
+    assert stand.buried_lives == ["an earlier life"]
+
+
+def test_it_asks_for_no_work_while_the_agent_hangs(stand: Stand) -> None:
+    stand.turn()
+    stand.clock.now += 3.5
+
+    assert stand.beat().room == {ANY_QUEUE: 0}
+
+    stand.turn()
+    assert stand.reports()[-1].room == {ANY_QUEUE: 2}
+
+
+def test_a_heartbeat_that_was_not_handed_over_has_told_nobody(stand: Stand) -> None:
+    stand.broker.cut = True
+    stand.heartbeat.turn()
+    stand.broker.cut = False
+
+    stand.turn()
+
+    assert stand.report().room == {ANY_QUEUE: 2}
+
+
+class Beating:
+    """A heart with a thread of its own."""
+
+    def __init__(self, interval: float) -> None:
+        clock = SystemClock()
+        self.broker = MemoryBroker()
+        self.controller = self.broker.subscribe([REPORTS], prefetch=1000)
+        self.holdings = Holdings(Slots({ANY_QUEUE: 1}, ahead=0.1, ahead_limit=64), clock)
+        self.heartbeat = Heartbeat(
+            WorkerCard("w", "host", 1, "0", {ANY_QUEUE: 1}),
+            self.broker,
+            worker=WORKER,
+            holdings=self.holdings,
+            sent=SentReports(clock),
+            interval=interval,
+        )
+        self.thread = threading.Thread(target=self.heartbeat.run)
+
+    def hear(self, count: int) -> list[Report]:
+        heard: list[Report] = []
+        while len(heard) < count:
+            taken = self.controller.take(limit=count, timeout=10.0)
+            assert taken, "the heart has stopped"
+            heard += [delivery.message for delivery in taken if isinstance(delivery.message, Report)]
+        return heard
+
+    def end(self) -> None:
+        self.heartbeat.stop()
+        self.thread.join(10.0)
+        assert not self.thread.is_alive()
+
+
+def test_it_beats_at_a_steady_pace() -> None:
+    beating = Beating(interval=0.05)
+    beating.thread.start()
+
+    numbers = [report.number for report in beating.hear(4)]
+
+    beating.end()
+    assert numbers == [1, 2, 3, 4]
+
+
+def test_a_hurried_heartbeat_does_not_wait_for_its_interval() -> None:
+    beating = Beating(interval=1.0)
+    beating.heartbeat.hurry()
+    clock = SystemClock()
+    began = clock.monotonic()
+    beating.thread.start()
+
+    beating.hear(1)
+
+    assert clock.monotonic() - began < 0.9
+    beating.end()
+
+
+def test_stopping_does_not_wait_for_the_interval() -> None:
+    beating = Beating(interval=3600.0)
+    beating.thread.start()
+
+    beating.end()

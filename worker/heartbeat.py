@@ -1,0 +1,98 @@
+"""Tells who lives and what runs, so that leases are renewed. A thread of its own.
+
+It must go on while the agent's thread hangs in a slow disk: it only reads the holdings and hands reports to the broker.
+The answers come with the agent's orders.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from shared.broker.port import Broker, Outgoing
+from shared.ids import WorkerId
+from shared.messages import REPORTS, Report, WorkerCard
+from worker.holdings import Holdings
+from worker.sent import SentReports
+
+#: A hurried heartbeat, and the one after a report that was not handed over, come after this part of the interval.
+HURRIED = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """Earlier lives of this worker that are known to be dead."""
+
+    lives: tuple[WorkerId, ...] = ()
+    #: Called once, by the heartbeat's thread, when the broker has taken the report that names them.
+    done: Callable[[], None] = lambda: None
+
+
+class Heartbeat:
+    """Sends a sign of life at a steady pace."""
+
+    def __init__(
+        self,
+        card: WorkerCard,
+        broker: Broker,
+        *,
+        worker: WorkerId,
+        holdings: Holdings,
+        sent: SentReports,
+        interval: float,
+        burial: Burial | None = None,
+    ) -> None:
+        self._card = card
+        self._broker = broker
+        self._worker = worker
+        self._holdings = holdings
+        self._sent = sent
+        self._interval = interval
+        self._burial = burial
+        self._burial_taken = False
+        self._hurried = threading.Event()
+        self._stopped = threading.Event()
+
+    def turn(self) -> None:
+        """Send one sign of life."""
+        if self._burial is not None and self._burial_taken:
+            self._burial.done()
+            self._burial = None
+        standing = self._holdings.tell()
+        report = Report(
+            worker=self._worker,
+            number=self._sent.number(running=standing.running),
+            room=standing.room,
+            seen=standing.seen,
+            running=standing.running,
+            card=msgspec.structs.replace(self._card, draining=self._holdings.draining),
+            buried=self._burial.lives if self._burial is not None else (),
+        )
+        self._broker.publish([Outgoing(REPORTS, report)], confirmed=self._confirmed)
+
+    def run(self) -> None:
+        """Send signs of life until `stop`, the first one after an interval."""
+        while not self._stopped.wait(self._interval * HURRIED):
+            self._hurried.wait(self._interval * (1 - HURRIED))
+            self._hurried.clear()
+            if not self._stopped.is_set():
+                self.turn()
+
+    def hurry(self) -> None:
+        """Send the next sign of life soon. Any thread may call it."""
+        self._hurried.set()
+
+    def stop(self) -> None:
+        """Send no more. Any thread may call it."""
+        self._stopped.set()
+        self._hurried.set()
+
+    def _confirmed(self, refused: Sequence[Outgoing]) -> None:
+        if refused:
+            self._holdings.untell()
+            self._hurried.set()
+        else:
+            self._burial_taken = True

@@ -1,0 +1,50 @@
+"""Numbers reports and remembers when each was sent, for leases count from that moment.
+
+Any thread may use it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from shared.clock import Clock
+from shared.messages import AttemptRef
+
+#: Reports are remembered for so many seconds, many times the length of a lease.
+REMEMBERED = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One report that went out."""
+
+    #: Seconds on the monotonic clock, taken before it was handed to the broker.
+    at: float
+    #: The attempts it asked to renew; None when it asked for nothing of that kind.
+    running: tuple[AttemptRef, ...] | None = None
+
+
+class SentReports:
+    """The reports that one life of a worker has sent."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._number = 0
+        self._sent: dict[int, Sent] = {}
+
+    def number(self, *, running: tuple[AttemptRef, ...] | None = None) -> int:
+        """Return the number of a report that is about to be sent."""
+        with self._lock:
+            now = self._clock.monotonic()
+            while self._sent and (oldest := next(iter(self._sent.items())))[1].at < now - REMEMBERED:
+                del self._sent[oldest[0]]
+            self._number += 1
+            self._sent[self._number] = Sent(now, running)
+            return self._number
+
+    def find(self, number: int) -> Sent | None:
+        """Return what is known of a report; None when it is too old or was never sent."""
+        with self._lock:
+            return self._sent.get(number)
