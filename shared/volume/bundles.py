@@ -1,0 +1,119 @@
+"""What a catalogue brings along: its ``files/``, copied to the volume once per revision and linked into workspaces.
+
+A workspace gets symbolic links, not copies, so a job costs a link per file however large the files are. Links are
+relative: the volume may be mounted elsewhere on every machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared.errors import InvalidInput
+from shared.volume.beneath import kind_of
+from shared.volume.durable import sync_folder
+from shared.volume.layout import FOLDER_MODE, REVISIONS
+
+#: Beside `files/`, while it is being copied.
+_UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The names in one revision's ``files/``, relative to it; a folder stands before what it holds."""
+
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def read_bundle(folder: str) -> Bundle:
+    """Return what a folder holds; of a folder that is not there, nothing."""
+    folders: list[str] = []
+    files: list[str] = []
+    for name, mode in _tree(folder, ""):
+        (folders if stat.S_ISDIR(mode) else files).append(name)
+    return Bundle(tuple(folders), tuple(files))
+
+
+def _tree(root: str, prefix: str) -> Iterator[tuple[str, int]]:
+    try:
+        names = sorted(os.listdir(os.path.join(root, prefix)))
+    except FileNotFoundError:
+        return
+    for name in names:
+        path = f"{prefix}{name}"
+        mode = os.stat(os.path.join(root, path)).st_mode
+        yield path, mode
+        if stat.S_ISDIR(mode):
+            yield from _tree(root, f"{path}/")
+
+
+def install(source: str | None, target: str) -> None:
+    """Copy a folder to `target`, durably and all at once; a target that is there already stays as it is.
+
+    Links are followed, as long as they lead to something within the folder. Raises InvalidInput, OSError.
+    """
+    if os.path.isdir(target):
+        return
+    parent = os.path.dirname(target)
+    os.makedirs(parent, FOLDER_MODE, exist_ok=True)
+    unfinished = f"{target}.{_UNFINISHED}-{secrets.token_hex(8)}"
+    os.mkdir(unfinished, FOLDER_MODE)
+    try:
+        if source is not None and os.path.isdir(source):
+            _copy_tree(source, unfinished)
+        sync_folder(unfinished)
+        os.rename(unfinished, target)
+    except OSError:
+        # Somebody else was first: the same revision has the same files.
+        if not os.path.isdir(target):
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    sync_folder(parent)
+
+
+def _copy_tree(source: str, target: str) -> None:
+    home = os.path.realpath(source)
+    for name, mode in _tree(source, ""):
+        origin, copy = os.path.join(source, name), os.path.join(target, name)
+        if not os.path.realpath(origin).startswith(f"{home}/"):
+            raise InvalidInput(f"{origin} leads out of {source}: put a copy of the file there")
+        if stat.S_ISDIR(mode):
+            os.mkdir(copy, FOLDER_MODE)
+        elif stat.S_ISREG(mode):
+            _copy_file(origin, copy, 0o555 if mode & 0o111 else 0o444)
+        else:
+            raise InvalidInput(f"{origin} {kind_of(mode)}: only files and folders can be brought along")
+
+
+def _copy_file(origin: str, copy: str, mode: int) -> None:
+    with open(origin, "rb") as reader, open(copy, "xb") as writer:
+        shutil.copyfileobj(reader, writer, 1024 * 1024)
+        writer.flush()
+        os.fchmod(writer.fileno(), mode)
+        os.fsync(writer.fileno())
+
+
+def link_into(workspace: str, bundle: Bundle, *, way: str) -> None:
+    """Link a bundle's files into a folder; `way` leads from there to the bundle. What stands there already stays."""
+    for name in bundle.folders:
+        _unless_there(os.mkdir, os.path.join(workspace, name), FOLDER_MODE)
+    for name in bundle.files:
+        _unless_there(os.symlink, f"{'../' * name.count('/')}{way}/{name}", os.path.join(workspace, name))
+
+
+def is_link_to_bundle(target: str) -> bool:
+    """Tell whether a symbolic link with this target was made by `link_into`."""
+    return target.startswith("../") and f"/{REVISIONS}/" in target
+
+
+def _unless_there(make: object, *arguments: object) -> None:
+    assert callable(make)
+    with contextlib.suppress(FileExistsError):
+        make(*arguments)

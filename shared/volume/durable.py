@@ -1,0 +1,60 @@
+"""Writes the engine's own files so that a crash or a full disk leaves the old content or the new, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable
+from typing import BinaryIO
+
+
+def write_file(path: str, write: Callable[[BinaryIO], None], *, mode: int = 0o640, replace: bool = True) -> bool:
+    """Let `write` fill a file beside `path`, make it durable and give it its name.
+
+    Without `replace` a file that is there already stays, and the return value is False. Raises OSError.
+    """
+    temporary = f"{path}.{secrets.token_hex(8)}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with open(fd, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(fd)
+        if replace:
+            os.rename(temporary, path)
+        else:
+            os.link(temporary, path)
+    except FileExistsError:
+        if replace:
+            raise
+        return False
+    finally:
+        # Gone already when it was renamed.
+        remove_if_there(temporary)
+    sync_folder(os.path.dirname(path))
+    return True
+
+
+def write_bytes(path: str, data: bytes, *, mode: int = 0o640, replace: bool = True) -> bool:
+    """Write one piece of data; see `write_file`."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    return write_file(path, write, mode=mode, replace=replace)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_if_there(path: str) -> None:
+    """Remove a file; nothing happens when there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

@@ -1,0 +1,243 @@
+"""A volume as a folder of this machine: a disk, a network mount, a bind mount.
+
+Safe for any thread. Paths are strings, for the worker's hot path makes thousands of them a second.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import secrets
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, NoReturn, Self
+
+from shared.errors import InvalidInput, NotFound, VolumeUnavailable
+from shared.ids import JobId
+from shared.volume import artefacts, beneath, bundles, durable, layout, publishing
+from shared.volume.artefacts import Artefact
+from shared.volume.layout import FOLDER_MODE
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file opened to read; the caller closes it."""
+
+    file: BinaryIO
+    #: Bytes at the moment of opening.
+    size: int
+    #: Seconds since the Unix epoch.
+    modified_at: float
+
+
+class Volume:
+    """One shared volume. Made by `create` or `open`."""
+
+    def __init__(self, root: str, volume_id: str) -> None:
+        self.root = root
+        #: Tells this volume from any other, and from an empty mount point.
+        self.volume_id = volume_id
+        self._bundle = functools.lru_cache(maxsize=64)(self._read_bundle)
+
+    @classmethod
+    def create(cls, root: str | os.PathLike[str]) -> Self:
+        """Open a volume, making it first when there is none at this place."""
+        path = os.path.abspath(root)
+        try:
+            os.makedirs(os.path.join(path, layout.ENGINE), FOLDER_MODE, exist_ok=True)
+            for name in ("jobs", layout.REVISIONS):
+                os.makedirs(os.path.join(path, name), FOLDER_MODE, exist_ok=True)
+            marker = os.path.join(path, layout.MARKER)
+            if not os.path.exists(marker):
+                durable.write_bytes(marker, f"{uuid.uuid4()}\n".encode(), replace=False)
+        except OSError as error:
+            raise VolumeUnavailable(f"cannot make a volume at {path}: {error.strerror}") from error
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, root: str | os.PathLike[str]) -> Self:
+        """Open a volume that exists; raise VolumeUnavailable when there is none."""
+        path = os.path.abspath(root)
+        return cls(path, _read_marker(path))
+
+    def check(self) -> None:
+        """Raise VolumeUnavailable when the volume is gone, has been swapped for another or cannot be written to."""
+        found = _read_marker(self.root)
+        if found != self.volume_id:
+            raise VolumeUnavailable(f"{self.root} is another volume now: {found} instead of {self.volume_id}")
+        if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+            raise VolumeUnavailable(f"the volume at {self.root} is mounted read-only")
+
+    def absolute(self, name: str) -> str:
+        """Return the path on this machine of a name that is relative to the volume."""
+        return f"{self.root}/{name}"
+
+    # --- jobs -------------------------------------------------------------------------------------------------------
+
+    def prepare_workspace(self, job_id: JobId, revision: str) -> str:
+        """Make a job's workspace, with the revision's files in it, and return its absolute path. Repeats do no harm."""
+        workspace = self.absolute(layout.workspace_name(job_id))
+        prepared = f"{self.absolute(layout.job_name(job_id))}/prepared"
+        if not os.path.exists(prepared):
+            os.makedirs(workspace, FOLDER_MODE, exist_ok=True)
+            bundles.link_into(workspace, self._bundle(revision), way=f"../../../{_files(revision)}")
+            os.close(os.open(prepared, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
+        return workspace
+
+    def prepare_attempt(self, attempt_path: str, revision: str) -> str:
+        """Make the working directory of an attempt that does not run in the workspace; return its absolute path."""
+        folder = f"{self.absolute(attempt_path)}/work"
+        os.makedirs(folder, FOLDER_MODE, exist_ok=True)
+        bundles.link_into(folder, self._bundle(revision), way=f"../../../../../../{_files(revision)}")
+        return folder
+
+    def publish(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
+        """Move the files of an attempt that counts into the workspace; repeats do no harm.
+
+        Returns the paths that could not be moved, because a folder of the workspace stands in their place.
+        """
+        if not attempt_path.startswith(f"{layout.job_name(job_id)}/attempts/"):
+            raise InvalidInput(f"{attempt_path!r} is not an attempt of job {job_id}")
+        with _unavailable("publish files"):
+            try:
+                source = self._folder(f"{attempt_path}/work")
+            except FileNotFoundError:
+                return ()
+            with _closing(source), _closing(self._folder(layout.workspace_name(job_id))) as target:
+                return tuple(publishing.merge(source, target))
+
+    def remove_job(self, job_id: JobId) -> None:
+        """Remove everything that a job has on the volume; repeats do no harm."""
+        folder = self.absolute(layout.job_name(job_id))
+        doomed = f"{self.absolute(layout.TRASH)}/{secrets.token_hex(8)}"
+        with _unavailable("remove a job"):
+            os.makedirs(self.absolute(layout.TRASH), FOLDER_MODE, exist_ok=True)
+            try:
+                os.rename(folder, doomed)
+            except FileNotFoundError:
+                return
+            shutil.rmtree(doomed, onerror=_insist)
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def install_files(self, revision: str, folder: str | os.PathLike[str] | None) -> None:
+        """Keep what a catalogue brings along under its revision, once; None: it brings nothing.
+
+        Raises InvalidInput for what cannot be brought along.
+        """
+        with _unavailable("install a catalogue's files"):
+            bundles.install(None if folder is None else os.fspath(folder), self.absolute(_files(revision)))
+
+    def atomic_write(self, name: str, write: Callable[[BinaryIO], None] | bytes) -> None:
+        """Write a file so that readers see all of it or nothing; raise OSError."""
+        if isinstance(write, bytes):
+            durable.write_bytes(self.absolute(name), write)
+        else:
+            durable.write_file(self.absolute(name), write)
+
+    def open_regular(self, name: str, *, single_link: bool = False) -> OpenFile:
+        """Open a file that a task may have planted; raise OSError, also when it is no regular file or behind a link."""
+        with _closing(os.open(self.root, _FOLDER)) as root:
+            fd, status = beneath.open_regular(root, name, single_link=single_link)
+        return OpenFile(os.fdopen(fd, "rb"), status.st_size, status.st_mtime)
+
+    def open_artefact(self, job_id: JobId, path: str) -> OpenFile:
+        """Open one of a job's files by its path in the workspace; raise NotFound."""
+        found = self._find(f"{layout.workspace_name(job_id)}/{path}") if _plain(path) else None
+        if found is None:
+            raise NotFound(f"job {job_id} has no artefact {path!r}")
+        return found
+
+    def list_artefacts(self, job_id: JobId, *, after: str = "", limit: int) -> list[Artefact]:
+        """Return up to `limit` of a job's files whose paths sort behind `after`, in the order of their paths."""
+        with _unavailable("list artefacts"):
+            try:
+                workspace = self._folder(layout.workspace_name(job_id))
+            except FileNotFoundError:
+                return []
+            with _closing(workspace):
+                return list(artefacts.walk(workspace, after=after, limit=limit))
+
+    def open_log(self, job_id: JobId, stage: int, index: int, attempt: int, stream: layout.Stream) -> BinaryIO | None:
+        """Open what an attempt has printed so far; None when that is nothing. Index -1 is the spawn task."""
+        found = self._find(layout.log_name(job_id, stage, index, attempt, stream))
+        return None if found is None else found.file
+
+    def open_items(self, name: str, offset: int = 0) -> BinaryIO:
+        """Open the checked items of a spawn.json, at an offset in bytes: one JSON object per line; raise OSError."""
+        file = self.open_regular(name).file
+        file.seek(offset)
+        return file
+
+    def _find(self, name: str) -> OpenFile | None:
+        try:
+            return self.open_regular(name)
+        except OSError as error:
+            if error.errno in beneath.REFUSED or error.errno in (errno.EACCES, errno.EPERM):
+                return None
+            raise VolumeUnavailable(f"cannot open {name}: {error.strerror}") from error
+
+    def _folder(self, name: str) -> int:
+        with _closing(os.open(self.root, _FOLDER)) as root:
+            return beneath.open_beneath(root, name, _FOLDER)
+
+    def _read_bundle(self, revision: str) -> bundles.Bundle:
+        return bundles.read_bundle(self.absolute(_files(revision)))
+
+
+def _files(revision: str) -> str:
+    return f"{layout.revision_name(revision)}/files"
+
+
+def _plain(path: str) -> bool:
+    """Tell whether a path is one that a listing could have named."""
+    return "\0" not in path and artefacts.printable(path) and {"", ".", ".."}.isdisjoint(path.split("/"))
+
+
+def _read_marker(root: str) -> str:
+    try:
+        with open(os.path.join(root, layout.MARKER), encoding="ascii", errors="replace") as file:
+            return file.read(100).strip()
+    except OSError as error:
+        raise VolumeUnavailable(
+            f"{root} is not an Echelon volume: cannot read {layout.MARKER} ({error.strerror}). Is it mounted?"
+        ) from error
+
+
+def _insist(function: Callable[..., object], path: str, _: object) -> None:
+    """Remove what a task has locked away by its modes."""
+    try:
+        os.chmod(os.path.dirname(path), 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.chmod(path, 0o700)
+            shutil.rmtree(path, onerror=_give_up)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _give_up(_function: Callable[..., object], _path: str, info: tuple[object, BaseException, object]) -> NoReturn:
+    raise info[1]
+
+
+@contextmanager
+def _closing(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _unavailable(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise VolumeUnavailable(f"the volume could not {what}: {error}") from error

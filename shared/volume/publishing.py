@@ -1,0 +1,85 @@
+"""Moves the files of an attempt that counts into its job's workspace, one rename at a time.
+
+It may be cut off anywhere and done again: what has been moved is no longer at the source. Both sides are entered by
+file descriptor and without links, for tasks write to both of them meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from shared.volume.bundles import is_link_to_bundle
+from shared.volume.layout import FOLDER_MODE
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def merge(source: int, target: int, prefix: str = "") -> list[str]:
+    """Move everything from one open folder to another and return the paths that could not be moved.
+
+    Folders are merged, a file takes the place of a file; a file never takes the place of a folder. What is neither
+    file, folder nor link stays behind.
+    """
+    left: list[str] = []
+    for name in sorted(os.listdir(source)):
+        path = f"{prefix}{name}"
+        mode = _mode(source, name)
+        if stat.S_ISDIR(mode):
+            left += _merge_folder(source, target, name, path)
+        elif not _move_file(source, target, name, mode):
+            left.append(path)
+    return left
+
+
+def _merge_folder(source: int, target: int, name: str, path: str) -> list[str]:
+    if _mode(target, name) == 0:
+        try:
+            os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+            return []
+        except OSError:
+            # Another attempt's folder has come there since; merge with it.
+            pass
+    _make_folder(target, name)
+    inner_source = os.open(name, _FOLDER, dir_fd=source)
+    try:
+        inner_target = os.open(name, _FOLDER, dir_fd=target)
+        try:
+            left = merge(inner_source, inner_target, f"{path}/")
+        finally:
+            os.close(inner_target)
+    finally:
+        os.close(inner_source)
+    if not left:
+        os.rmdir(name, dir_fd=source)
+    return left
+
+
+def _make_folder(target: int, name: str) -> None:
+    mode = _mode(target, name)
+    if mode and not stat.S_ISDIR(mode):
+        os.unlink(name, dir_fd=target)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, FOLDER_MODE, dir_fd=target)
+
+
+def _move_file(source: int, target: int, name: str, mode: int) -> bool:
+    if stat.S_ISLNK(mode) and is_link_to_bundle(os.readlink(name, dir_fd=source)):
+        os.unlink(name, dir_fd=source)
+        return True
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        return False
+    try:
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+    except IsADirectoryError:
+        return False
+    return True
+
+
+def _mode(folder: int, name: str) -> int:
+    """Return what stands under a name, 0 when nothing does."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return 0
