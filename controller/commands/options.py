@@ -27,6 +27,11 @@ Command = Callable[..., None]
 _ENDS_OF_JOBS = {"COMPLETED": ExitCode.GOOD, "FAILED": ExitCode.JOB_FAILED, "CANCELLED": ExitCode.CANCELLED}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+state_option = click.option(
+    "--state",
+    type=click.Choice(["PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"], False),
+    help="Only those in this state.",
+)
 parameter_option = click.option("-p", "--param", "written", multiple=True, metavar="NAME=VALUE", help=PARAMETER_HELP)
 header_option = click.option(
     "-H", "--header", "header_lines", multiple=True, metavar="'NAME: VALUE'", help=HEADER_HELP

@@ -1,0 +1,76 @@
+"""`echelon show`: one job with all its stages."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from controller.commands.options import json_option, whole_job_id, with_client
+from controller.commands.progress import done, remarks
+from controller.commands.screen import Column, lasted, moment, print_facts, print_json, print_table, words
+
+if TYPE_CHECKING:
+    from controller.client import EchelonClient
+    from controller.client.answers import Job, Stage
+
+_COLUMNS = (
+    Column("STAGE", right=True),
+    Column("NAME"),
+    Column("TASK CLASS"),
+    Column("STATE", state=True),
+    Column("DONE", right=True),
+    Column("TOOK", right=True),
+    Column("REMARKS", wide=True),
+)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@json_option
+@with_client
+def show(client: EchelonClient, job_id: str, as_json: bool) -> None:
+    """Show a job: its state, its inputs (secrets masked) and all its stages."""
+    job = client.job(whole_job_id(client, job_id))
+    if as_json:
+        print_json(job)
+        return
+    print_facts(_facts(job))
+    click.echo()
+    print_table(_COLUMNS, [_row(stage) for stage in job["stages"]], empty="no stages")
+    if job["failed_tasks"]:
+        words(f"'echelon tasks {job['job_id'][:8]} --state failed' says which tasks failed and why")
+
+
+def _facts(job: Job) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "job": job["job_id"],
+        "type": job["type"],
+        "state": job["state"],
+        "error": job["error"],
+        "failed tasks": job["failed_tasks"] or "",
+        "created": moment(job["created_at"]),
+        "started": moment(job["started_at"]),
+        "ended": moment(job["ended_at"]),
+        "took": lasted(job["started_at"], job["ended_at"]),
+        "revision": job["revision"],
+    }
+    return facts | {f"input {name}": _value(value) for name, value in job["input"].items()}
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _row(stage: Stage) -> tuple[object, ...]:
+    spawns = f"{stage['spawn_task']} > {stage['task_class']}" if stage["spawn_task"] else stage["task_class"]
+    return (
+        stage["number"],
+        stage["name"],
+        spawns,
+        stage["state"],
+        f"{done(stage)}/{'?' if stage['total'] is None else stage['total']}",
+        lasted(stage["started_at"], stage["ended_at"]),
+        "; ".join(part for part in (remarks(stage), stage["error"]) if part),
+    )
