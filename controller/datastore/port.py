@@ -4,7 +4,8 @@ An adapter passes the suite in tests/contract/test_datastore.py. Rules that hold
 
 * Whoever changes a task's state or a stage's counters holds the lock of its job (`lock_jobs`) in the same transaction.
 * A task row changes only by a statement that names the states it may leave, and the attempt where there is one.
-* Lists that are handed in are bounded by the caller; no statement but `withdraw` and `reopen` touches more rows than it is given.
+* Lists that are handed in are bounded by the caller; only what `withdraw`, `release`, `reopen` and `delete_job` touch
+  grows with a stage.
 """
 
 from __future__ import annotations

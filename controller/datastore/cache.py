@@ -1,0 +1,83 @@
+"""Jobs as the last committed transaction of this process left them: a step of a job loads no stages.
+
+What lies here may be old: another controller may have changed the job since. It counts only when its etag is that of
+the locked row.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from threading import Lock
+
+from controller.core.model import Job
+from controller.core.states import ENDED
+from shared.ids import JobId
+
+
+@dataclass(slots=True)
+class Entry:
+    """A job with its place in the store."""
+
+    key: int
+    etag: int
+    job: Job
+
+
+class JobCache:
+    """Holds as many jobs as have `capacity` stages together; safe for any thread."""
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._capacity = capacity
+        self._stages = 0
+        self._entries: OrderedDict[JobId, Entry] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, job_id: JobId, etag: int) -> Entry | None:
+        """Return a job if what is known of it carries this etag."""
+        with self._lock:
+            entry = self._entries.get(job_id)
+            if entry is None or entry.etag != etag:
+                return None
+            self._entries.move_to_end(job_id)
+            return entry
+
+    def publish(self, entries: Iterable[Entry], dropped: Iterable[JobId]) -> None:
+        """Take in what a transaction has committed."""
+        with self._lock:
+            for job_id in dropped:
+                self._drop(job_id)
+            for entry in entries:
+                self._drop(entry.job.job_id)
+                if entry.job.state not in ENDED:
+                    self._entries[entry.job.job_id] = entry
+                    self._stages += len(entry.job.stages)
+            while self._stages > self._capacity:
+                self._stages -= len(self._entries.popitem(last=False)[1].job.stages)
+
+    def _drop(self, job_id: JobId) -> None:
+        entry = self._entries.pop(job_id, None)
+        if entry is not None:
+            self._stages -= len(entry.job.stages)
+
+
+class WorkerKeys:
+    """The keys of workers; a key never changes and is never given to another worker."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, int] = {}
+        self._ids: dict[int, str] = {}
+
+    def key(self, worker: str) -> int | None:
+        """Return a worker's key if it is known here."""
+        return self._keys.get(worker)
+
+    def worker(self, key: int) -> str | None:
+        """Return the worker with a key if it is known here."""
+        return self._ids.get(key)
+
+    def publish(self, known: dict[str, int]) -> None:
+        """Take in what a transaction has committed."""
+        self._keys.update(known)
+        self._ids.update((key, worker) for worker, key in known.items())

@@ -1,0 +1,226 @@
+"""The datastore on SQLite: one file, one writer at a time, readers beside it.
+
+* Threads of one process queue on a lock instead of SQLite's polling; other processes wait for `BUSY_TIMEOUT`.
+* WAL with synchronous=FULL: a commit returns when its WAL frames are on the disk.
+* Every read block has a connection of its own and looks at one snapshot.
+* Connections must not cross a fork: a datastore that was opened before one refuses to work after it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from controller.datastore.cache import JobCache, WorkerKeys
+from controller.datastore.errors import OutcomeUnknown, StatementRefused
+from controller.datastore.migrate import require_schema, upgrade
+from controller.datastore.port import Reader, Transaction
+from controller.datastore.prepared import Prepared
+from controller.datastore.session import Row
+from controller.datastore.tables import stages
+from controller.datastore.transaction import SqlTransaction
+from shared.clock import Clock
+from shared.errors import EchelonError, StoreUnavailable
+
+_LAST_STAGE_KEY = Prepared(select(func.max(stages.c.key)))
+
+#: Seconds that another process may hold the write lock.
+BUSY_TIMEOUT = 5.0
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    # What is deleted is overwritten: a secret does not stay behind in a free page.
+    "PRAGMA secure_delete=ON",
+    "PRAGMA foreign_keys=OFF",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA mmap_size=268435456",
+    "PRAGMA temp_store=MEMORY",
+    # In pages of 4 KiB. With the default of 1,000 the same hot pages are copied five times as often.
+    "PRAGMA wal_autocheckpoint=5000",
+    "PRAGMA journal_size_limit=67108864",
+)
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Return a connection with our settings, in autocommit: transactions are begun by hand."""
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+    return connection
+
+
+class SqliteSession:
+    """One open transaction on the writer's connection."""
+
+    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+        self._connection = connection
+        self._now = now
+
+    def now(self) -> float:
+        """Return the store's time, the same throughout the transaction."""
+        return self._now
+
+    def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
+        """Run a statement and return its rows."""
+        return self._connection.execute(statement.sqlite, parameters).fetchall()
+
+    def change(self, statement: Prepared, parameters: Row = ()) -> int:
+        """Run a statement and return how many rows it changed."""
+        return self._connection.execute(statement.sqlite, parameters).rowcount
+
+    def change_many(self, statement: Prepared, parameters: Sequence[Row]) -> int:
+        """Run a statement once per tuple and return how many rows were changed in all."""
+        return self._connection.executemany(statement.sqlite, parameters).rowcount
+
+    def listed(self, values: Collection[Any]) -> object:
+        """Return the parameter that `Among` takes for a list of values."""
+        return json.dumps(list(values))
+
+    def reserve_keys(self, count: int) -> int:
+        """Return the first of `count` consecutive keys; the write lock keeps others away."""
+        return int(self._connection.execute(_LAST_STAGE_KEY.sqlite).fetchone()[0] or 0) + 1
+
+    def next_number(self, statement: Prepared, job: int) -> int | None:
+        """Return the next number in a job's history by this statement."""
+        return int(self._connection.execute(statement.sqlite, (job,)).fetchone()[0] or 0) + 1
+
+
+class SqliteDatastore:
+    """A database file. Safe for any thread; a process that forks opens it after the fork."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = str(path)
+        self._clock = clock
+        self._pid = os.getpid()
+        self._lock = Lock()
+        self._cache = JobCache()
+        self._worker_keys = WorkerKeys()
+        self._writer: sqlite3.Connection | None = None
+        self._readers: Engine = create_engine(
+            "sqlite://", creator=self._connect_reader, poolclass=QueuePool, pool_size=8, max_overflow=64
+        )
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
+        self._refuse_after_fork()
+        with self._lock:
+            connection = self._begin()
+            try:
+                transaction = SqlTransaction(
+                    SqliteSession(connection, self._clock.wall()), self._cache, self._worker_keys
+                )
+                yield transaction
+                transaction.flush()
+            except BaseException as error:
+                self._roll_back(connection)
+                if isinstance(error, sqlite3.Error):
+                    raise translated(error) from error
+                raise
+            self._commit(connection)
+            transaction.publish()
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """Begin a consistent look."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
+        self._refuse_after_fork()
+        try:
+            with self._readers.connect() as connection:
+                require_schema(connection)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def close(self) -> None:
+        """Let go of every connection; what the WAL holds goes into the file."""
+        self._readers.dispose()
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
+    def _begin(self) -> sqlite3.Connection:
+        try:
+            if self._writer is None:
+                self._writer = connect(self._path)
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        return self._writer
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back(connection)
+            if _primary_code(error) == sqlite3.SQLITE_IOERR:
+                raise OutcomeUnknown(f"SQLite failed while it committed ({error})") from error
+            raise translated(error) from error
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """Undo the transaction; a connection that cannot even do that is given up."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._writer = None
+            connection.close()
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = connect(self._path)
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _refuse_after_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise EchelonError("the SQLite datastore was opened before a fork; open it in the process that uses it")
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def translated(error: sqlite3.Error) -> EchelonError:
+    """Return our error for one of the driver."""
+    code = _primary_code(error)
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnavailable("the disk of the SQLite datastore is full; make room, it goes on by itself")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreUnavailable(f"another process has held the SQLite datastore for {BUSY_TIMEOUT:g} s")
+    if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return StatementRefused(f"SQLite refused a statement ({error}): this is a bug of Echelon")
+    return StoreUnavailable(f"the SQLite datastore does not work at the moment ({error})")
+
+
+def migrate(path: Path) -> str:
+    """Make the file if it is missing, bring it to the present schema, and return the schema's name."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine("sqlite://", creator=lambda: connect(str(path)))
+        with engine.connect() as connection:
+            # The write lock from the beginning: of two processes that open a new file, one migrates it.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            name = upgrade(connection)
+            connection.exec_driver_sql("COMMIT")
+        engine.dispose()
+        return name
+    except DBAPIError as error:
+        raise translated(error.orig) if isinstance(error.orig, sqlite3.Error) else error from error
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailable(f"the SQLite datastore {path} cannot be opened ({error})") from error

@@ -1,0 +1,217 @@
+"""Statements of the write path about tasks and attempts, each with the order of its parameters.
+
+Words of states stand literally in them: only then do the partial indexes apply.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import and_, null, select, update
+from sqlalchemy import bindparam as _p
+
+from controller.core.states import State
+from controller.datastore.prepared import Among, Prepared
+from controller.datastore.sql import ONE, ZERO, insertion, is_in, word
+from controller.datastore.tables import attempts, jobs, stages, tasks
+
+INSERT_TASK = insertion(tasks)
+INSERT_ATTEMPT = insertion(attempts)
+
+#: What makes a `HeldTask`, in the order of `writes_tasks`.
+HELD_COLUMNS = (
+    tasks.c.key, tasks.c.task_id, stages.c.job, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state,
+    tasks.c.attempt, tasks.c.failures, tasks.c.losses, tasks.c.worker, tasks.c.started_at,
+)  # fmt: skip
+HELD = Prepared(
+    select(*HELD_COLUMNS)
+    .join_from(tasks, stages, stages.c.key == tasks.c.stage)
+    .where(Among(tasks.c.task_id, _p("task_ids"))),
+    "task_ids",
+)
+JOB_IDS = Prepared(select(jobs.c.key, jobs.c.job_id).where(Among(jobs.c.key, _p("keys"))), "keys")
+
+SETTLE = Prepared(
+    update(tasks)
+    .where(
+        tasks.c.key == _p("at_key"),
+        is_in(tasks.c.state, State.RUNNING),
+        tasks.c.attempt == _p("at_attempt"),
+        tasks.c.worker == _p("at_worker"),
+    )
+    .values(
+        state=_p("state"),
+        failures=tasks.c.failures + _p("failure"),
+        losses=tasks.c.losses + _p("loss"),
+        lease_until=null(),
+        not_before=_p("not_before"),
+        ended_at=_p("ended_at"),
+        exit_code=_p("exit_code"),
+        signal=_p("signal"),
+        etag=tasks.c.etag + ONE,
+        error=_p("error"),
+        result=_p("result"),
+    ),
+    "state failure loss not_before ended_at exit_code signal error result at_key at_attempt at_worker",
+)
+
+_next = (
+    select(tasks.c.key)
+    .where(is_in(tasks.c.state, State.QUEUED), tasks.c.stage == _p("at_stage"), tasks.c.idx >= _p("first"))
+    .where(tasks.c.idx <= _p("last"))
+    .order_by(tasks.c.idx)
+    .limit(_p("count"))
+    .offset(ZERO)
+)
+
+
+def _claim(chosen: Any) -> Any:
+    return (
+        update(tasks)
+        .where(tasks.c.key.in_(chosen), is_in(tasks.c.state, State.QUEUED))
+        .values(
+            state=word(State.RUNNING),
+            attempt=tasks.c.attempt + ONE,
+            worker=_p("worker"),
+            lease_until=_p("lease_until"),
+            not_before=null(),
+            started_at=_p("started_at"),
+            ended_at=null(),
+            exit_code=null(),
+            signal=null(),
+            etag=tasks.c.etag + ONE,
+            error=null(),
+        )
+        .returning(tasks.c.task_id, tasks.c.idx, tasks.c.attempt, tasks.c.input)
+    )
+
+
+CLAIM = Prepared(
+    _claim(_next),
+    "worker lease_until started_at at_stage first last count",
+    postgresql=_claim(_next.with_for_update(skip_locked=True)),
+)
+
+_open_again = {
+    "lease_until": null(),
+    "not_before": null(),
+    "ended_at": null(),
+    "etag": tasks.c.etag + ONE,
+}
+_in_range = and_(tasks.c.key >= _p("first_key"), tasks.c.key < _p("end_key"))
+
+RELEASE = Prepared(
+    update(tasks).where(_in_range, is_in(tasks.c.state, State.PENDING)).values(state=word(State.QUEUED), **_open_again),
+    "first_key end_key",
+)
+DUE_NOW = Prepared(
+    select(*HELD_COLUMNS)
+    .join_from(tasks, stages, stages.c.key == tasks.c.stage)
+    .where(
+        Among(tasks.c.task_id, _p("task_ids")),
+        is_in(tasks.c.state, State.PENDING),
+        tasks.c.not_before <= _p("now"),
+    ),
+    "task_ids now",
+)
+RELEASE_ONE = Prepared(
+    update(tasks)
+    .where(tasks.c.key == _p("at_key"), is_in(tasks.c.state, State.PENDING))
+    .values(state=word(State.QUEUED), **_open_again),
+    "at_key",
+)
+
+WITHDRAW_WAITING = Prepared(
+    update(tasks)
+    .where(_in_range, is_in(tasks.c.state, State.PENDING, State.QUEUED))
+    .values(state=word(State.CANCELLED), not_before=null(), ended_at=_p("ended_at"), etag=tasks.c.etag + ONE),
+    "ended_at first_key end_key",
+)
+WITHDRAW_RUNNING = Prepared(
+    update(tasks)
+    .where(_in_range, is_in(tasks.c.state, State.RUNNING))
+    .values(state=word(State.CANCELLED), lease_until=null(), ended_at=_p("ended_at"), etag=tasks.c.etag + ONE)
+    .returning(tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.worker, tasks.c.started_at),
+    "ended_at first_key end_key",
+)
+REOPEN = Prepared(
+    update(tasks)
+    .where(_in_range, is_in(tasks.c.state, State.FAILED, State.CANCELLED))
+    .values(
+        state=_p("state"),
+        failures=ZERO,
+        losses=ZERO,
+        exit_code=null(),
+        signal=null(),
+        error=null(),
+        result=null(),
+        **_open_again,
+    ),
+    "state first_key end_key",
+)
+
+#: The (job, stage) pairs with something to claim, oldest first; by queue once for each queue.
+CLAIMABLE = Prepared(
+    select(stages.c.key, stages.c.job, stages.c.number)
+    .where(stages.c.ready > ZERO)
+    .order_by(stages.c.key)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "count",
+)
+CLAIMABLE_IN = Prepared(
+    select(stages.c.key, stages.c.job, stages.c.number)
+    .where(stages.c.ready > ZERO, stages.c.claim_queue == _p("queue"))
+    .order_by(stages.c.key)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "queue count",
+)
+
+EXPIRED = Prepared(
+    select(jobs.c.job_id, tasks.c.task_id)
+    .select_from(tasks)
+    .join(stages, stages.c.key == tasks.c.stage)
+    .join(jobs, jobs.c.key == stages.c.job)
+    .where(is_in(tasks.c.state, State.RUNNING), tasks.c.lease_until < _p("now"))
+    .order_by(tasks.c.lease_until)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "now count",
+)
+DUE = Prepared(
+    select(jobs.c.job_id, tasks.c.task_id)
+    .select_from(tasks)
+    .join(stages, stages.c.key == tasks.c.stage)
+    .join(jobs, jobs.c.key == stages.c.job)
+    .where(is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_not(None), tasks.c.not_before <= _p("now"))
+    .order_by(tasks.c.not_before)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "now count",
+)
+RUNNING_ON = Prepared(
+    select(jobs.c.job_id, tasks.c.task_id)
+    .select_from(tasks)
+    .join(stages, stages.c.key == tasks.c.stage)
+    .join(jobs, jobs.c.key == stages.c.job)
+    .where(is_in(tasks.c.state, State.RUNNING), Among(tasks.c.worker, _p("workers")))
+    .order_by(tasks.c.key)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "workers count",
+)
+
+_renewed = and_(is_in(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))
+RENEWABLE = Prepared(
+    select(tasks.c.key, tasks.c.task_id, tasks.c.attempt).where(_renewed, Among(tasks.c.task_id, _p("task_ids"))),
+    "at_worker task_ids",
+    postgresql=select(tasks.c.key, tasks.c.task_id, tasks.c.attempt)
+    .where(_renewed, Among(tasks.c.task_id, _p("task_ids")))
+    .order_by(tasks.c.key)
+    .with_for_update(),
+)
+RENEW = Prepared(
+    update(tasks).where(Among(tasks.c.key, _p("keys")), _renewed).values(lease_until=_p("lease_until")),
+    "lease_until keys at_worker",
+)

@@ -1,0 +1,248 @@
+"""The tables as they are now. How an older database becomes this one stands in `migrations/`; a test compares the two.
+
+How it is laid out, and why:
+
+* A job with n stages takes n keys in a row: the first is the job's key, stage i has key job + i. A task's key is its
+  stage's key and its index in one integer (`task_key`). So the primary key of `tasks` is the rule "one task per stage
+  and index", keeps the tasks of a job side by side, and no second index is needed to list or delete them.
+* What changes with every batch (`jobs`, `stages`) holds no large values; those stand in `job_inputs`.
+* Every index costs on each write of the hot path, so those on `tasks` are partial and hold only what is open. The tasks
+  that run are few (as many as all workers have room for): one index over them answers for leases, workers and queues.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    text,
+)
+
+from controller.core.states import State
+
+#: Bits of a task's key that hold its index.
+INDEX_BITS = 28
+
+metadata = MetaData()
+
+_KEY = BigInteger().with_variant(Integer, "sqlite")
+#: Ids are looked up by their beginning: byte order, whatever the database's language.
+_ID = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def task_key(stage_key: int, index: int) -> int:
+    """Return the key of the task at an index of a stage; the spawn task (index -1) comes first."""
+    return (stage_key << INDEX_BITS) + index + 1
+
+
+def _words(column: str, *, optional: bool = False) -> CheckConstraint:
+    words = ", ".join(f"'{state}'" for state in State)
+    rule = f"{column} IN ({words})"
+    return CheckConstraint(f"{column} IS NULL OR {rule}" if optional else rule)
+
+
+#: Keys of jobs and stages (PostgreSQL; SQLite has one writer and counts on).
+job_keys = Sequence("job_keys", metadata=metadata, data_type=BigInteger)
+#: Numbers of events and ended attempts (PostgreSQL).
+history_numbers = Sequence("history_numbers", metadata=metadata, data_type=BigInteger)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("key", _KEY, primary_key=True, autoincrement=False),
+    Column("job_id", _ID, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("error", Text),
+    #: How many keys after its own are those of its stages.
+    Column("stage_count", Integer, nullable=False),
+    Column("etag", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    _words("state"),
+    Index("jobs_by_state", "state", "key"),
+    Index("jobs_by_type", "type", "key"),
+)
+
+job_inputs = Table(
+    "job_inputs",
+    metadata,
+    Column("key", _KEY, primary_key=True, autoincrement=False),
+    Column("revision", Text, nullable=False),
+    #: JSON object without secrets.
+    Column("input", Text, nullable=False),
+    #: JSON array: the names of the secrets.
+    Column("secret", Text, nullable=False),
+    #: JSON object of sealed values; NULL when erased.
+    Column("sealed", Text),
+    #: Id, type and input values, case folded, for the text search.
+    Column("words", Text, nullable=False),
+    Column("idempotency_key", Text, unique=True),
+    Column("request_hash", Text),
+    Column("request_id", Text),
+)
+
+stages = Table(
+    "stages",
+    metadata,
+    Column("key", _KEY, primary_key=True, autoincrement=False),
+    Column("job", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("on_error", Text, nullable=False),
+    Column("task_class", Text, nullable=False),
+    Column("spawn_class", Text),
+    Column("queue", Text, nullable=False),
+    Column("spawn_queue", Text),
+    Column("max_parallel", Integer),
+    Column("fail_fast", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("pending", Integer, nullable=False),
+    Column("queued", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    Column("completed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+    Column("skipped", Integer, nullable=False),
+    #: State of the spawn task; NULL where there is none.
+    Column("spawn", Text),
+    Column("expected", Integer),
+    Column("error", Text),
+    #: Tasks that may be claimed now, and the queue they wait in.
+    Column("ready", Integer, nullable=False),
+    Column("claim_queue", Text, nullable=False),
+    #: Items that are not tasks yet.
+    Column("unfilled", Integer, nullable=False),
+    Column("items_path", Text),
+    Column("items_created", Integer, nullable=False),
+    Column("items_offset", BigInteger, nullable=False),
+    Column("etag", Integer, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    _words("state"),
+    _words("spawn", optional=True),
+    CheckConstraint("pending >= 0 AND queued >= 0 AND running >= 0 AND failed >= 0 AND cancelled >= 0"),
+)
+Index("stages_ready", stages.c.key, sqlite_where=text("ready > 0"), postgresql_where=text("ready > 0"))
+Index(
+    "stages_ready_by_queue",
+    stages.c.claim_queue,
+    stages.c.key,
+    sqlite_where=text("ready > 0"),
+    postgresql_where=text("ready > 0"),
+)
+Index("stages_unfilled", stages.c.key, sqlite_where=text("unfilled > 0"), postgresql_where=text("unfilled > 0"))
+Index(
+    "stages_open",
+    stages.c.key,
+    sqlite_where=text("state IN ('PENDING', 'RUNNING')"),
+    postgresql_where=text("state IN ('PENDING', 'RUNNING')"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("key", _KEY, primary_key=True, autoincrement=False),
+    Column("task_id", _ID, nullable=False, unique=True),
+    Column("stage", BigInteger, nullable=False),
+    Column("idx", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    #: Key of the worker that runs it or ran it last.
+    Column("worker", Integer),
+    Column("lease_until", Double),
+    Column("not_before", Double),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("exit_code", Integer),
+    Column("signal", Integer),
+    Column("etag", Integer, nullable=False),
+    Column("task_class", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    #: JSON object of the item's own values; NULL: none.
+    Column("input", Text),
+    Column("error", Text),
+    Column("result", Text),
+    _words("state"),
+)
+_QUEUED, _RUNNING = text("state = 'QUEUED'"), text("state = 'RUNNING'")
+_WAITING = text("state = 'PENDING' AND not_before IS NOT NULL")
+Index("tasks_queued", tasks.c.stage, tasks.c.idx, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
+Index("tasks_running", tasks.c.lease_until, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
+Index("tasks_waiting", tasks.c.not_before, sqlite_where=_WAITING, postgresql_where=_WAITING)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job", BigInteger, primary_key=True, autoincrement=False),
+    #: Counts in the order in which the job's attempts ended.
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("task", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    #: 0 for the only attempt of a completed task: the task's own row tells the same, and it is not looked up here.
+    Column("kept", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("worker", Integer),
+    Column("exit_code", Integer),
+    Column("signal", Integer),
+    Column("error", Text),
+    Column("started_at", Double),
+    Column("ended_at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+_KEPT = text("kept = 1")
+Index("attempts_by_task", attempts.c.task, attempts.c.attempt, sqlite_where=_KEPT, postgresql_where=_KEPT)
+
+events = Table(
+    "events",
+    metadata,
+    Column("job", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("stage", Integer),
+    #: JSON object.
+    Column("detail", Text),
+    sqlite_with_rowid=False,
+)
+
+definitions = Table(
+    "definitions",
+    metadata,
+    Column("revision", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    #: Never used twice: tasks and attempts keep it after the worker is gone.
+    Column("key", Integer, primary_key=True, autoincrement=True),
+    Column("worker_id", Text, nullable=False, unique=True),
+    #: NULL until its first sign of life.
+    Column("name", Text),
+    Column("host", Text),
+    Column("version", Text),
+    #: JSON object: slots per queue.
+    Column("slots", Text),
+    Column("draining", Integer),
+    Column("running", Integer),
+    Column("last_seen_at", Double),
+    #: Forgotten: not shown any more.
+    Column("gone", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)

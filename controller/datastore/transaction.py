@@ -1,0 +1,11 @@
+"""A write transaction: the parts put together."""
+
+from __future__ import annotations
+
+from controller.datastore.writes_claims import ClaimWrites
+from controller.datastore.writes_jobs import JobWrites
+from controller.datastore.writes_tasks import TaskWrites
+
+
+class SqlTransaction(JobWrites, TaskWrites, ClaimWrites):
+    """One write transaction on an SQL database."""

@@ -1,0 +1,110 @@
+"""Writing claims and leases: who may run what, and until when; and where a fan-out stands."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from controller.datastore import statements_jobs as job_sql
+from controller.datastore import statements_tasks as sql
+from controller.datastore.records import SPAWN_INDEX, Claimed, Expansion
+from controller.datastore.rows import decode_object, encode
+from controller.datastore.session import Row
+from controller.datastore.tables import INDEX_BITS
+from controller.datastore.writes_base import WritesBase
+from shared.ids import JobId, TaskId, WorkerId
+from shared.messages import AttemptRef, WorkerCard
+
+_LAST_INDEX = (1 << INDEX_BITS) - 2
+
+
+class ClaimWrites(WritesBase):
+    """The methods of `Transaction` about claims, leases, fan-out and workers."""
+
+    def claim(
+        self, job_id: JobId, stage: int, *, spawn: bool, count: int, worker: WorkerId, lease: float
+    ) -> list[Claimed]:
+        """Give up to `count` QUEUED tasks of a stage, lowest index first, to a worker (QUEUED -> RUNNING)."""
+        now = self.now()
+        first, last = (SPAWN_INDEX, SPAWN_INDEX) if spawn else (0, _LAST_INDEX)
+        key = self._entry(job_id).key + stage
+        parameters = (self._worker_key(worker), now + lease, now, key, first, last, count)
+        claimed = [
+            Claimed(TaskId(task_id), index, attempt, decode_object(values) if values else None)
+            for task_id, index, attempt, values in self._session.rows(sql.CLAIM, parameters)
+        ]
+        claimed.sort(key=lambda task: task.index)
+        return claimed
+
+    def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
+        """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
+        rows: list[Row] = []
+        if queues is None:
+            rows = self._session.rows(sql.CLAIMABLE, (limit,))
+        else:
+            for queue in queues:
+                rows += self._session.rows(sql.CLAIMABLE_IN, (queue, limit))
+            rows.sort()
+            del rows[limit:]
+        job_ids = self._ids_of_jobs(row[1] for row in rows)
+        return [(job_ids[job], number) for _, job, number in rows]
+
+    def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
+        """Extend the leases of attempts that run on this worker; return those that were extended."""
+        if not refs:
+            return set()
+        worker_key = self._worker_key(worker)
+        asked = set(refs)
+        rows = self._session.rows(sql.RENEWABLE, (worker_key, self._session.listed([ref.task_id for ref in refs])))
+        keys = {key: AttemptRef(TaskId(task_id), attempt) for key, task_id, attempt in rows}
+        keys = {key: ref for key, ref in keys.items() if ref in asked}
+        if keys:
+            until = self.now() + lease
+            self._session.change(sql.RENEW, (until, self._session.listed(list(keys)), worker_key))
+        return set(keys.values())
+
+    def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
+        """Return RUNNING tasks whose lease has run out."""
+        return _pairs(self._session.rows(sql.EXPIRED, (self.now(), limit)))
+
+    def due(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
+        """Return PENDING tasks whose `not_before` has come."""
+        return _pairs(self._session.rows(sql.DUE, (self.now(), limit)))
+
+    def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
+        """Return the tasks that run on these workers."""
+        keys = [key for _, key in self._rows_of(job_sql.FIND_WORKERS, workers)]
+        return _pairs(self._session.rows(sql.RUNNING_ON, (self._session.listed(keys), limit))) if keys else []
+
+    # --- fan-out
+
+    def set_spawned(self, job_id: JobId, stage: int, path: str) -> None:
+        """Remember where the checked items of a stage lie, and that none is read yet."""
+        self._session.change(job_sql.SET_SPAWNED, (path, self._entry(job_id).key + stage))
+
+    def expansions(self, *, limit: int) -> list[Expansion]:
+        """Return RUNNING stages that still lack task rows for some of their items."""
+        return [Expansion(*row) for row in self._session.rows(job_sql.EXPANSIONS, (limit,))]
+
+    def set_expanded(self, job_id: JobId, stage: int, *, created: int, offset: int) -> None:
+        """Remember how many items became tasks and the byte where the next one begins."""
+        self._session.change(job_sql.SET_EXPANDED, (created, offset, self._entry(job_id).key + stage))
+
+    # --- workers
+
+    def greet(self, worker: WorkerId, card: WorkerCard, *, running: int) -> None:
+        """Note a worker's sign of life."""
+        seen = (card.name, card.host, card.version, encode(card.slots), int(card.draining), running, self.now())
+        self._session.change(job_sql.GREET, (*seen, self._worker_key(worker)))
+
+    def farewell(self, workers: Collection[WorkerId]) -> None:
+        """Forget workers that said goodbye or are known to be dead."""
+        if workers:
+            self._session.change(job_sql.BID_FAREWELL, (self._session.listed(list(workers)),))
+
+    def prune_workers(self, *, older_than: float) -> None:
+        """Forget workers without a sign of life for so many seconds."""
+        self._session.change(job_sql.PRUNE_WORKERS, (self.now() - older_than,))
+
+
+def _pairs(rows: list[Row]) -> list[tuple[JobId, TaskId]]:
+    return [(JobId(job_id), TaskId(task_id)) for job_id, task_id in rows]

@@ -1,0 +1,141 @@
+"""Writing jobs, stages, their history, and revisions of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from controller.core.model import Job, Stage
+from controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
+from controller.datastore import statements_jobs as sql
+from controller.datastore.cache import Entry
+from controller.datastore.errors import GuardFailed
+from controller.datastore.records import NewJob, Remembered
+from controller.datastore.rows import STATES, clean, decode_names, encode, stage_counters, stage_of, words_of
+from controller.datastore.session import Row
+from controller.datastore.tables import task_key
+from controller.datastore.writes_base import WritesBase
+from controller.datastore.writes_new import new_rows
+from shared.ids import JobId
+from shared.messages import JsonValue
+
+
+class JobWrites(WritesBase):
+    """The methods of `Transaction` about jobs."""
+
+    def insert_job(self, new: NewJob) -> None:
+        """Insert a job with its stages, the tasks that are known, its sealed secrets and its idempotency key."""
+        key = self._session.reserve_keys(max(1, len(new.job.stages)))
+        rows = new_rows(new, key, self.now())
+        self._session.change(sql.INSERT_JOB, rows.job)
+        self._session.change(sql.INSERT_INPUT, rows.input)
+        self._session.change_many(sql.INSERT_STAGE, rows.stages)
+        self._hold(Entry(key, 1, new.job))
+        for number, tasks in enumerate(new.tasks):
+            self._insert_tasks(key + number, tasks)
+
+    def submitted_with(self, key: str) -> Remembered | None:
+        """Return what was submitted with an idempotency key."""
+        for job_id, request_hash in self._session.rows(sql.SUBMITTED_WITH, (key,)):
+            return Remembered(job_id, request_hash or "")
+        return None
+
+    def lock_jobs(self, job_ids: Collection[JobId], *, skip_locked: bool = False) -> dict[JobId, Job]:
+        """Lock jobs, always in the same order, and return them; those that do not exist are left out."""
+        wanted = [job_id for job_id in job_ids if job_id not in self._locked]
+        if wanted:
+            statement = sql.LOCK_FREE_JOBS if skip_locked else sql.LOCK_JOBS
+            for job_id, key, etag, count, state, error in self._rows_of(statement, wanted):
+                entry = self._cache.get(job_id, etag)
+                self._hold(entry or self._load(Job(job_id, STATES[state], (), error), key, etag, count))
+        return {job_id: self._locked[job_id].job for job_id in job_ids if job_id in self._locked}
+
+    def save_job(self, before: Job, after: Job) -> None:
+        """Write what differs: the job and the stages that changed, with new etags and the times of state changes."""
+        entry = self._entry(after.job_id)
+        if before is not entry.job and before != entry.job:
+            raise GuardFailed(f"job {after.job_id} is not as the transaction has left it (a bug of Echelon)")
+        changed = [new for old, new in zip(before.stages, after.stages, strict=True) if old is not new and old != new]
+        if not changed and before.state is after.state and before.error == after.error:
+            return
+        _check_states(before, after, changed)
+        now = self.now()
+        state = after.state.value
+        started, ended = _times(after.state, now)
+        row = (state, clean(after.error), started, state, ended, entry.key, entry.etag)
+        if self._session.change(sql.SAVE_JOB, row) != 1:
+            raise GuardFailed(f"job {after.job_id} was changed without its lock (a bug of Echelon)")
+        self._save_stages(entry.key, changed, now)
+        if after.state in ENDED and before.state not in ENDED:
+            self._session.change(sql.ERASE_SECRETS, (entry.key,))
+        self._hold(Entry(entry.key, entry.etag + 1, after))
+
+    def delete_job(self, job_id: JobId) -> None:
+        """Remove a job and all that belongs to it."""
+        self.flush()
+        entry = self._entry(job_id)
+        key, end = entry.key, entry.key + len(entry.job.stages)
+        self._session.change(sql.DELETE_TASKS, (task_key(key, -1), task_key(end, -1)))
+        self._session.change(sql.DELETE_STAGES, (key, end))
+        for statement in (sql.DELETE_ATTEMPTS, sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_JOB):
+            self._session.change(statement, (key,))
+        del self._locked[job_id]
+        self._deleted.add(job_id)
+
+    def replace_input(self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str]) -> None:
+        """Give a job that is opened again its secrets (and the masked form of its input) anew."""
+        key = self._entry(job_id).key
+        ((names, job_type),) = self._session.rows(sql.READ_SECRET_NAMES, (key,))
+        secret = sorted({*decode_names(names), *sealed})
+        words = words_of(job_id, job_type, values)
+        self._session.change(sql.REPLACE_INPUT, (encode(values), encode(secret), encode(sealed), words, key))
+
+    def remember(
+        self, job_id: JobId, kind: str, *, stage: int | None = None, detail: Mapping[str, object] | None = None
+    ) -> None:
+        """Append a line to a job's history."""
+        text = clean(encode(detail)) if detail else None
+        self._history.append((self._entry(job_id).key, self.now(), kind, stage, text))
+
+    def save_definition(self, revision: str, document: str) -> None:
+        """Keep a revision of the catalogue; a revision that is there already stays as it is."""
+        self._session.change(sql.SAVE_DEFINITION, (revision, document, self.now()))
+
+    def _load(self, job: Job, key: int, etag: int, count: int) -> Entry:
+        stages = tuple(stage_of(row) for row in self._session.rows(sql.LOAD_STAGES, (key, key + count)))
+        return Entry(key, etag, replace(job, stages=stages))
+
+    def _save_stages(self, job_key: int, changed: list[Stage], now: float) -> None:
+        rows: list[Row] = []
+        for stage in changed:
+            started, ended = _times(stage.state, now)
+            rows.append((*stage_counters(stage), started, stage.state.value, ended, job_key + stage.number))
+        if rows and self._session.change_many(sql.SAVE_STAGE, rows) != len(rows):
+            raise GuardFailed(f"a stage of job {job_key} is missing (a bug of Echelon)")
+
+
+def _times(state: State, now: float) -> Row:
+    """Return what a change to this state puts into started_at (where it is empty) and into ended_at."""
+    return now if state is State.RUNNING else None, now if state in ENDED else None
+
+
+def _may_follow(table: Mapping[State, frozenset[State]], before: State, after: State) -> bool:
+    """Tell whether the table allows a change, or two of them in one step of the machine by way of RUNNING.
+
+    (An empty stage starts and completes in one step; so does a job that is opened again and has nothing left to do.)
+    """
+    if after is before or after in table[before]:
+        return True
+    ended_badly = before in ENDED and after is not State.COMPLETED
+    return not ended_badly and State.RUNNING in table[before] and after in table[State.RUNNING]
+
+
+def _check_states(before: Job, after: Job, changed: list[Stage]) -> None:
+    if not _may_follow(JOB_TRANSITIONS, before.state, after.state):
+        raise GuardFailed(f"job {after.job_id} cannot go from {before.state} to {after.state} (a bug of Echelon)")
+    for stage in changed:
+        was = before.stages[stage.number].state
+        if not _may_follow(STAGE_TRANSITIONS, was, stage.state):
+            raise GuardFailed(
+                f"stage {stage.number} of job {after.job_id} cannot go from {was} to {stage.state} (a bug of Echelon)"
+            )

@@ -1,0 +1,108 @@
+"""Writing tasks: how they come to be, how attempts end, and what a stage does to all of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from controller.core.states import State
+from controller.datastore import statements_tasks as sql
+from controller.datastore.errors import GuardFailed
+from controller.datastore.records import HeldTask, NewTask, Settlement
+from controller.datastore.rows import clean
+from controller.datastore.session import Row
+from controller.datastore.statements_jobs import LAST_ATTEMPT
+from controller.datastore.writes_base import WritesBase
+from shared.ids import JobId, TaskId, WorkerId
+from shared.messages import AttemptRef, Outcome
+
+
+class TaskWrites(WritesBase):
+    """The methods of `Transaction` about tasks, but for those about claims and leases."""
+
+    def insert_tasks(self, job_id: JobId, stage: int, tasks: Sequence[NewTask]) -> None:
+        """Insert tasks of one stage; an index that exists already is an error (a bug of the caller)."""
+        self._insert_tasks(self._entry(job_id).key + stage, tasks)
+
+    def held(self, task_ids: Collection[TaskId]) -> list[HeldTask]:
+        """Return the present state of these tasks, those that do not exist left out. Call after `lock_jobs`."""
+        return self._held_tasks(self._rows_of(sql.HELD, task_ids)) if task_ids else []
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each."""
+        if not settlements:
+            return
+        now = self.now()
+        # In the order of their keys, so that two transactions never wait for each other's rows.
+        settlements = sorted(settlements, key=lambda settlement: settlement.task.key)
+        keys = {worker: self._worker_key(worker) for worker in {s.task.worker for s in settlements} if worker}
+        tasks, ended = [], []
+        for settlement in settlements:
+            worker = keys.get(settlement.task.worker) if settlement.task.worker else None
+            error = clean(settlement.error) if settlement.error else None
+            tasks.append(_task_row(settlement, worker, error, now))
+            ended.append(_attempt_row(settlement, self._entry(settlement.task.job_id).key, worker, error, now))
+        changed = self._session.change_many(sql.SETTLE, tasks)
+        if changed != len(tasks):
+            raise GuardFailed(f"{len(tasks) - changed} of {len(tasks)} attempts had lost their right to count")
+        self._session.change_many(sql.INSERT_ATTEMPT, self._numbered(LAST_ATTEMPT, ended))
+
+    def release(self, job_id: JobId, stage: int, *, spawn: bool) -> int:
+        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED; return how many."""
+        first, end = self._range(job_id, stage)
+        keys = (first, first + 1) if spawn else (first + 1, end)
+        return self._session.change(sql.RELEASE, keys)
+
+    def release_due(self, tasks: Collection[TaskId]) -> list[HeldTask]:
+        """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""
+        if not tasks:
+            return []
+        rows = self._session.rows(sql.DUE_NOW, (self._session.listed(tasks), self.now()))
+        rows.sort()
+        if self._session.change_many(sql.RELEASE_ONE, [(row[0],) for row in rows]) != len(rows):
+            raise GuardFailed("a waiting task was changed without the lock of its job (a bug of Echelon)")
+        released = self._held_tasks(rows)
+        for task in released:
+            task.state = State.QUEUED
+        return released
+
+    def withdraw(self, job_id: JobId, stage: int, *, running: bool) -> list[tuple[WorkerId, AttemptRef]]:
+        """Cancel tasks of a stage that have not started, the spawn task included; with `running` those that run too."""
+        keys = self._range(job_id, stage)
+        now = self.now()
+        stopped = self._session.rows(sql.WITHDRAW_RUNNING, (now, *keys)) if running else []
+        self._session.change(sql.WITHDRAW_WAITING, (now, *keys))
+        if not stopped:
+            return []
+        stopped.sort()
+        job = self._entry(job_id).key
+        ended: list[Row] = [
+            (job, key, attempt, 1, Outcome.STOPPED.value, worker, None, None, None, started_at, now)
+            for key, _, attempt, worker, started_at in stopped
+        ]
+        self._session.change_many(sql.INSERT_ATTEMPT, self._numbered(LAST_ATTEMPT, ended))
+        names = self._names_of_workers({row[3] for row in stopped})
+        return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]
+
+    def reopen(self, job_id: JobId, stage: int, *, target: State) -> None:
+        """Put FAILED and CANCELLED tasks of a stage, spawn task included, to `target` with fresh budgets."""
+        self._session.change(sql.REOPEN, (target.value, *self._range(job_id, stage)))
+
+
+def _task_row(settlement: Settlement, worker: int | None, error: str | None, now: float) -> Row:
+    state = settlement.state
+    task = settlement.task
+    still_open = state is State.PENDING or state is State.QUEUED
+    return (
+        state._value_, int(settlement.failure), int(settlement.loss), settlement.not_before,
+        None if still_open else now, settlement.exit_code, settlement.signal, error,
+        clean(settlement.result) if settlement.result else None, task.key, task.attempt, worker,
+    )  # fmt: skip
+
+
+def _attempt_row(settlement: Settlement, job: int, worker: int | None, error: str | None, now: float) -> Row:
+    task = settlement.task
+    kept = not (task.attempt == 1 and settlement.state is State.COMPLETED and settlement.outcome is Outcome.COMPLETED)
+    return (
+        job, task.key, task.attempt, int(kept), settlement.outcome._value_, worker, settlement.exit_code,
+        settlement.signal, error, task.started_at, now,
+    )  # fmt: skip
