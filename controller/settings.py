@@ -124,7 +124,7 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 def mask_password(url: str) -> str:
     """Return a URL without the password that may stand in it."""
-    without = re.sub(r"(?<=://)([^:/@]*):[^/]*@", rf"\1:{MASK}@", url)
+    without = re.sub(r"(?<=://)([^:/@]*):[^?]*@", rf"\1:{MASK}@", url)
     return re.sub(r"(?<=[?&]password=)[^&]*", MASK, without)
 
 

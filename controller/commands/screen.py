@@ -72,7 +72,7 @@ def amount(size: int) -> str:
 
 def length(seconds: float) -> str:
     """Return a length of time for people."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 3600:

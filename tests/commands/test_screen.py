@@ -1,0 +1,78 @@
+"""What is shown cannot trick a terminal, and a program reads it without decoration."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.commands.logs import harmless
+from controller.commands.screen import Column, amount, length, print_json, print_table, safe, safe_lines
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ü 日本 😀", "plain ü 日本 😀"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\nb\tc\r", "a\\nb\\tc\\r"),
+        ("\x9b31m", "\\x9b31m"),
+        ("abc\u202etxt", "abc\\u202etxt"),
+        ("\ud800", "\\ud800"),
+        ("[bold]markup[/bold]", "[bold]markup[/bold]"),
+    ],
+)
+def test_a_value_is_one_line_that_a_terminal_does_not_obey(text: str, shown: str) -> None:
+    assert safe(text) == shown
+
+
+def test_a_log_keeps_its_lines_and_loses_its_colours() -> None:
+    assert safe_lines("\x1b[31mred\x1b[0m\r\nnext\rover\tend\x1b[2J") == "red\nnext\nover\tend\\x1b[2J"
+
+
+@given(st.text(alphabet="a\r\n\x1b[0;31m\x07"), st.lists(st.integers(0, 40)))
+def test_where_a_log_is_cut_into_pieces_makes_no_difference(text: str, cuts: list[int]) -> None:
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+
+    assert "".join(harmless(pieces)) == safe_lines(text)
+
+
+def test_a_plain_table_is_aligned_and_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([Column("NAME"), Column("N", right=True)], [("x" * 300, 1), ("b\x1b", 22)], empty="nothing")
+
+    lines = capsys.readouterr().out.split("\n")
+    assert lines == ["NAME" + " " * 298 + " N", "x" * 300 + "   1", "b\\x1b" + " " * 295 + "  22", ""]
+
+
+def test_an_empty_table_is_a_word_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([Column("NAME")], [], empty="no jobs")
+
+    assert capsys.readouterr() == ("", "no jobs\n")
+
+
+@given(st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=5))
+def test_json_is_read_as_it_was_written_and_holds_no_control_characters(value: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        written: list[str] = []
+        patch.setattr("click.echo", written.append)
+        print_json(value)
+
+    assert json.loads(written[0]) == value
+    assert not set(written[0]) & {chr(code) for code in (*range(10), *range(11, 32), *range(127, 160))}
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB"), (5000 << 40, "5000.0 TiB")]
+)
+def test_sizes_are_for_people(size: int, shown: str) -> None:
+    assert amount(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0.0 s"), (59.94, "59.9 s"), (59.97, "1 m 00 s"), (61, "1 m 01 s"), (7260, "2 h 01 m")]
+)
+def test_lengths_of_time_are_for_people(seconds: float, shown: str) -> None:
+    assert length(seconds) == shown
