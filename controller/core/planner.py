@@ -1,0 +1,72 @@
+"""Plan: a job's definition becomes stages; an item of a spawn.json becomes the values of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from controller.catalogue.definitions import (
+    Catalogue,
+    InputDefinition,
+    InputSource,
+    JobDefinition,
+    StageDefinition,
+    TaskClass,
+)
+from controller.catalogue.inputs import check_inputs
+from controller.core.model import OnError, Source, Stage, Tally
+from controller.core.states import State
+from shared.messages import JsonValue
+
+#: Mistakes of one item that its task's error names.
+_NAMED = 5
+
+
+def plan_stages(catalogue: Catalogue, definition: JobDefinition) -> tuple[Stage, ...]:
+    """Return the stages of a job that is to be submitted, all of them PENDING."""
+    return tuple(_stage(catalogue, number, stage) for number, stage in enumerate(definition.stages))
+
+
+def _stage(catalogue: Catalogue, number: int, stage: StageDefinition) -> Stage:
+    spawns = stage.spawn_task is not None
+    return Stage(
+        number=number,
+        order=number,
+        name=stage.name,
+        source=Source.SPAWN if spawns else Source.FIXED,
+        on_error=OnError.FAIL_JOB if stage.job_failed_on_error else OnError.IGNORE,
+        queue=catalogue.tasks[stage.task_class].queue,
+        spawn_queue=catalogue.tasks[stage.spawn_task].queue if stage.spawn_task else None,
+        max_parallel=stage.max_parallel,
+        fail_fast=stage.fail_fast,
+        tally=Tally() if spawns else Tally(pending=1),
+        spawn=State.PENDING if spawns else None,
+        expected=None if spawns else 1,
+    )
+
+
+def parameters(task_class: TaskClass) -> dict[str, InputDefinition]:
+    """Return the inputs whose values come from the job or from an item, and not from the worker."""
+    return {name: one for name, one in task_class.input.items() if one.source is not InputSource.ENVIRONMENT}
+
+
+def stage_input(task_class: TaskClass, job_values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the values that every task of a class gets: the job's where the class wants them, else its defaults."""
+    wanted = parameters(task_class)
+    values = {name: one.default for name, one in wanted.items() if not one.required}
+    return values | {name: value for name, value in job_values.items() if name in wanted}
+
+
+def plan_item(task_class: TaskClass, item: object, given: Collection[str]) -> tuple[dict[str, JsonValue], str | None]:
+    """Return the values that an item gives its task, and why it does not fit (None: it does).
+
+    `given` names the inputs that the job has a value for.
+    """
+    if not isinstance(item, dict):
+        return {}, "spawn.json does not hold this item any more" if item is None else "the item is not an object"
+    wanted = {name: one for name, one in parameters(task_class).items() if name in item or name not in given}
+    values, mistakes = check_inputs(wanted, item, where="#", leading=task_class.leading)
+    if not mistakes:
+        return {name: value for name, value in values.items() if name in item}, None
+    named = [f"{mistake.pointer.removeprefix('#/')}: {mistake.detail}" for mistake in mistakes[:_NAMED]]
+    more = f"; and {len(mistakes) - _NAMED} more" if len(mistakes) > _NAMED else ""
+    return {}, "the item does not fit the task's inputs: " + "; ".join(named) + more

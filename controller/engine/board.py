@@ -1,0 +1,97 @@
+"""The jobs that one transaction works on: lock, step, carry out effects, save.
+
+Every change of a job goes through a `Board`, so that the machine's counters and the rows change together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from controller.core.machine import step
+from controller.core.model import (
+    Effect,
+    Event,
+    Job,
+    ReleaseSpawnTask,
+    ReleaseTasks,
+    Remember,
+    ReopenTasks,
+    WithdrawTasks,
+)
+from controller.core.states import ENDED, State
+from controller.datastore.port import Transaction
+from shared.ids import JobId, WorkerId
+from shared.messages import Stop
+
+
+class Board:
+    """Holds locked jobs for the length of one transaction."""
+
+    def __init__(self, tx: Transaction, *, request_id: str | None = None) -> None:
+        self.tx = tx
+        #: Attempts that lost their claim and whose workers are to be told after the commit.
+        self.stops: list[tuple[WorkerId, Stop]] = []
+        #: Jobs that ended in this transaction.
+        self.ended: set[JobId] = set()
+        self._request_id = request_id
+        self._saved: dict[JobId, Job] = {}
+        self._jobs: dict[JobId, Job] = {}
+
+    def lock(self, job_ids: Collection[JobId], *, skip_locked: bool = False) -> None:
+        """Lock jobs that are not on the board yet; those that do not exist stay out of it."""
+        missing = [job_id for job_id in job_ids if job_id not in self._jobs]
+        if missing:
+            found = self.tx.lock_jobs(missing, skip_locked=skip_locked)
+            self._saved.update(found)
+            self._jobs.update(found)
+
+    def job(self, job_id: JobId) -> Job | None:
+        """Return a locked job as it stands now; None when it does not exist."""
+        return self._jobs.get(job_id)
+
+    def apply(self, job_id: JobId, event: Event) -> Job:
+        """Let the machine take one step with a locked job and carry out what follows."""
+        job, effects = step(self._jobs[job_id], event)
+        self._jobs[job_id] = job
+        self._carry_out(job_id, effects)
+        return job
+
+    @property
+    def expanding(self) -> bool:
+        """Tell whether one of the jobs has items that are not tasks yet."""
+        return any(
+            stage.state is State.RUNNING and stage.spawn is State.COMPLETED and not stage.filled
+            for job in self._jobs.values()
+            for stage in job.stages
+        )
+
+    def save(self) -> None:
+        """Write the jobs that changed since they were locked or last saved."""
+        for job_id, job in self._jobs.items():
+            before = self._saved[job_id]
+            if job is not before:
+                self.tx.save_job(before, job)
+                self._saved[job_id] = job
+                if job.state in ENDED and before.state not in ENDED:
+                    self.ended.add(job_id)
+
+    def _carry_out(self, job_id: JobId, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case ReleaseTasks(stage):
+                    self.tx.release(job_id, stage, spawn=False)
+                case ReleaseSpawnTask(stage):
+                    self.tx.release(job_id, stage, spawn=True)
+                case WithdrawTasks(stage, running, reason):
+                    for worker, ref in self.tx.withdraw(job_id, stage, running=running):
+                        self.stops.append((worker, Stop(ref.task_id, ref.attempt, reason)))
+                case ReopenTasks(stage, target):
+                    self.tx.reopen(job_id, stage, target=target)
+                case Remember(kind, stage_number, detail):
+                    self._remember(job_id, kind, stage_number, detail)
+
+    def _remember(self, job_id: JobId, kind: str, stage: int | None, detail: object) -> None:
+        facts = dict(detail) if isinstance(detail, dict) else {}
+        if self._request_id:
+            facts["request_id"] = self._request_id
+        self.tx.remember(job_id, kind, stage=stage, detail=facts or None)

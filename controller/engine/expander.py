@@ -1,0 +1,111 @@
+"""Turn the checked items of a spawn.json into tasks, chunk by chunk; the first run while the last are being made.
+
+Each chunk is a transaction of its own that says where the next one begins, so that a crash in between costs one chunk
+of work and no task: nothing is doubled, nothing is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from controller.core.model import TasksCreated
+from controller.core.planner import plan_item
+from controller.core.states import State
+from controller.datastore.port import Datastore
+from controller.datastore.records import Expansion, NewTask
+from controller.engine.board import Board
+from controller.engine.snapshots import Snapshots
+from shared.errors import VolumeUnavailable
+from shared.expressions import to_text
+from shared.ids import new_task_ids
+from shared.messages import JsonValue
+from shared.sealing import Sealer
+from shared.volume import Volume
+
+#: Items of one transaction: small enough that a submit waiting behind it does not notice.
+CHUNK = 1_000
+
+
+class Expander:
+    """Makes tasks of items. Used by the engine's thread alone."""
+
+    def __init__(self, *, store: Datastore, snapshots: Snapshots, volume: Volume, sealer: Sealer) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._volume = volume
+        self._sealer = sealer
+
+    def turn(self) -> bool:
+        """Make one chunk of tasks of every stage that lacks some; return whether there was any."""
+        with self._store.write() as tx:
+            expansions = tx.expansions(limit=16)
+        for expansion in expansions:
+            self._expand(expansion)
+        return bool(expansions)
+
+    def _expand(self, expansion: Expansion) -> None:
+        lines, offset = self._read(expansion)
+        tasks = self._plan(expansion, lines)
+        with self._store.write() as tx:
+            board = Board(tx)
+            board.lock([expansion.job_id])
+            job = board.job(expansion.job_id)
+            # Another controller may have been faster, or the job may have ended: then this chunk is not ours to add.
+            if job is None or job.stage(expansion.stage).state is not State.RUNNING:
+                return
+            if job.stage(expansion.stage).tally.total != expansion.created:
+                return
+            tx.insert_tasks(expansion.job_id, expansion.stage, tasks)
+            created = expansion.created + len(tasks)
+            tx.set_expanded(expansion.job_id, expansion.stage, created=created, offset=offset)
+            refused = [task for task in tasks if task.state is State.FAILED]
+            error = f"item {refused[0].index}: {refused[0].error}" if refused else None
+            for task in refused[:20]:
+                tx.remember(
+                    expansion.job_id,
+                    "task_failed",
+                    stage=expansion.stage,
+                    detail={"index": task.index, "error": task.error},
+                )
+            board.apply(expansion.job_id, TasksCreated(expansion.stage, len(tasks) - len(refused), len(refused), error))
+            board.save()
+
+    def _read(self, expansion: Expansion) -> tuple[list[bytes], int]:
+        wanted = min(CHUNK, expansion.expected - expansion.created)
+        try:
+            with self._volume.open_items(expansion.path, expansion.offset) as file:
+                lines = [line for line in (file.readline() for _ in range(wanted)) if line]
+                return lines, file.tell()
+        except OSError as error:
+            raise VolumeUnavailable(f"cannot read the spawned items in {expansion.path}: {error}") from error
+
+    def _plan(self, expansion: Expansion, lines: Sequence[bytes]) -> list[NewTask]:
+        facts = self._snapshots.facts(expansion.job_id)
+        stage = self._snapshots.definition(expansion.job_id).stages[expansion.stage]
+        task_class = self._snapshots.task_class(expansion.job_id, stage.task_class)
+        given = set(facts.input) | set(facts.sealed)
+        secret = self._snapshots.recipe(expansion.job_id, stage.task_class, spawns=False).secret
+        wanted = min(CHUNK, expansion.expected - expansion.created)
+        tasks = []
+        for place, task_id in enumerate(new_task_ids(wanted)):
+            item = msgspec.json.decode(lines[place]) if place < len(lines) else None
+            values, error = plan_item(task_class, item, given)
+            tasks.append(
+                NewTask(
+                    task_id=task_id,
+                    index=expansion.created + place,
+                    state=State.FAILED if error else State.QUEUED,
+                    task_class=stage.task_class,
+                    queue=task_class.queue,
+                    input=self._sealed(values, secret),
+                    error=error,
+                )
+            )
+        return tasks
+
+    def _sealed(self, values: dict[str, JsonValue], secret: frozenset[str]) -> dict[str, JsonValue]:
+        if secret.isdisjoint(values):
+            return values
+        return {name: self._sealer.seal(to_text(value)) if name in secret else value for name, value in values.items()}

@@ -1,0 +1,141 @@
+"""Take in what workers report: results, attempts handed back, signs of life. All of a turn in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from controller.core.states import State
+from controller.datastore.records import HeldTask
+from controller.engine.board import Board
+from controller.engine.counters import Counters
+from controller.engine.settle import Ending, Settler
+from shared.ids import JobId, TaskId, WorkerId
+from shared.messages import AttemptRef, Finished, Outcome, Report, Stop
+
+#: A worker that is buried or says goodbye may hold no more than its slots and its look-ahead.
+_HELD_AT_MOST = 10_000
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a turn's reports came to."""
+
+    #: Attempts that a worker believes to hold and does not.
+    stops: list[tuple[WorkerId, Stop]] = field(default_factory=list)
+    #: Workers whose leases were renewed, with the number of the report that asked.
+    renewed: dict[WorkerId, int] = field(default_factory=dict)
+    #: Workers that are gone.
+    gone: set[WorkerId] = field(default_factory=set)
+    #: The store's time at which the next retry is due, if this turn made one.
+    due: float | None = None
+
+
+class Intake:
+    """Carries out reports inside a transaction that its caller holds."""
+
+    def __init__(self, *, settler: Settler, counters: Counters, lease: float) -> None:
+        self._settler = settler
+        self._counters = counters
+        self._lease = lease
+
+    def take(self, board: Board, reports: Sequence[Report]) -> Taken:
+        """Carry out reports, in their order."""
+        taken = Taken()
+        self._greet(board, reports, taken)
+        endings = self._reported(board, reports)
+        taken.due = self._settler.settle(board, endings) if endings else None
+        for report in reports:
+            if report.running is not None:
+                self._renew(board, report, taken)
+        return taken
+
+    def _greet(self, board: Board, reports: Sequence[Report], taken: Taken) -> None:
+        for report in reports:
+            if report.goodbye:
+                taken.gone.add(report.worker)
+            elif report.card is not None:
+                board.tx.greet(report.worker, report.card, running=len(report.running or ()))
+            taken.gone.update(report.buried)
+        if taken.gone:
+            board.tx.farewell(taken.gone)
+
+    def _reported(self, board: Board, reports: Sequence[Report]) -> list[Ending]:
+        """Return the attempts that ended or came back, once each, as far as they still hold their claim."""
+        said: dict[AttemptRef, tuple[WorkerId, Finished]] = {}
+        for report in reports:
+            for finished in report.finished:
+                said.setdefault(AttemptRef(finished.task_id, finished.attempt), (report.worker, finished))
+        back = [(report.worker, ref) for report in reports for ref in report.released]
+        orphans = self._orphans(board, reports)
+        known = board.tx.held({ref.task_id for _, ref in back}) if back else []
+        jobs = {task.job_id: None for task in known}
+        board.lock([finished.job_id for _, finished in said.values()] + list(jobs) + list(orphans.values()))
+        tasks = {task.task_id: task for task in self._held(board, said, back, orphans)}
+        for worker, ref in back:
+            said.setdefault(ref, (worker, _ended(tasks.get(ref.task_id), ref, Outcome.INTERRUPTED)))
+        endings = [ending for ref, (worker, finished) in said.items() if (ending := _match(tasks, worker, finished))]
+        self._counters.stale.inc(len(said) - len(endings))
+        settled = {ending.task.task_id for ending in endings}
+        for task_id in orphans.keys() - settled:
+            task = tasks.get(task_id)
+            if task is not None and task.state is State.RUNNING and task.worker in _gone(reports):
+                endings.append(Ending(task, _orphaned(task, reports)))
+        return endings
+
+    def _orphans(self, board: Board, reports: Sequence[Report]) -> dict[TaskId, JobId]:
+        gone = _gone(reports)
+        if not gone:
+            return {}
+        return {task_id: job_id for job_id, task_id in board.tx.running_on(gone, limit=_HELD_AT_MOST)}
+
+    def _held(
+        self,
+        board: Board,
+        said: Iterable[AttemptRef],
+        back: Iterable[tuple[WorkerId, AttemptRef]],
+        orphans: Iterable[TaskId],
+    ) -> list[HeldTask]:
+        wanted = {ref.task_id for ref in said} | {ref.task_id for _, ref in back} | set(orphans)
+        return board.tx.held(wanted) if wanted else []
+
+    def _renew(self, board: Board, report: Report, taken: Taken) -> None:
+        running = report.running or ()
+        kept = board.tx.renew(report.worker, running, lease=self._lease) if running else set()
+        ended = {AttemptRef(finished.task_id, finished.attempt) for finished in report.finished}
+        for ref in running:
+            if ref not in kept and ref not in ended:
+                taken.stops.append((report.worker, Stop(ref.task_id, ref.attempt, "claim_lost")))
+        taken.renewed[report.worker] = report.number
+
+
+def _gone(reports: Iterable[Report]) -> set[WorkerId]:
+    gone: set[WorkerId] = set()
+    for report in reports:
+        gone.update(report.buried)
+        if report.goodbye:
+            gone.add(report.worker)
+    return gone
+
+
+def _match(tasks: dict[TaskId, HeldTask], worker: WorkerId, finished: Finished) -> Ending | None:
+    """Return the ending if the attempt still holds its claim; its own job's id is the store's, not the report's."""
+    task = tasks.get(finished.task_id)
+    if task is None or task.job_id != finished.job_id:
+        return None
+    if task.state is not State.RUNNING or task.attempt != finished.attempt or task.worker != worker:
+        return None
+    return Ending(task, finished)
+
+
+def _ended(task: HeldTask | None, ref: AttemptRef, outcome: Outcome) -> Finished:
+    job_id = task.job_id if task else JobId("")
+    return Finished(job_id=job_id, task_id=ref.task_id, attempt=ref.attempt, outcome=outcome)
+
+
+def _orphaned(task: HeldTask, reports: Iterable[Report]) -> Finished:
+    """Return the end of an attempt whose worker is gone: handed back by a goodbye, lost by a death."""
+    polite = any(report.goodbye and report.worker == task.worker for report in reports)
+    outcome = Outcome.INTERRUPTED if polite else Outcome.LOST
+    error = None if polite else "the worker was lost while it ran this attempt"
+    return Finished(task.job_id, task.task_id, task.attempt, outcome, error=error)

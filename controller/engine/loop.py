@@ -1,0 +1,181 @@
+"""The engine's loop: reports in, one transaction, orders out.
+
+One turn takes what has arrived, settles it, lets the machine step, claims for the rooms there are, commits, and only
+then speaks and acks: commit before publish, commit before ack. So a chain of stages costs one commit a stage, and a
+fan-out one commit a batch. A turn that fails changes nothing; its reports come again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from controller.datastore.port import Datastore
+from controller.engine.board import Board
+from controller.engine.changes import Changes
+from controller.engine.counters import Counters
+from controller.engine.demands import Demands
+from controller.engine.dispatcher import Dispatcher
+from controller.engine.expander import Expander
+from controller.engine.intake import Intake, Taken
+from controller.engine.outbox import Outbox
+from controller.engine.watchdog import Watchdog
+from shared.broker.port import Broker, Delivery, Outgoing, Subscription
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.messages import REPORTS, AttemptRef, Nudge, Orders, Report
+
+log = logging.getLogger(__name__)
+
+#: Reports of one turn. With 64 results in each this is a transaction of some 16,000 rows at most.
+_REPORTS_AT_ONCE = 256
+#: Seconds to wait after a turn that failed.
+_BACK_OFF = 0.5
+#: Seconds that an idle engine sleeps at most; it bounds how late a missed nudge is noticed.
+_IDLE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """What an engine is made of; the composition root builds it."""
+
+    store: Datastore
+    broker: Broker
+    clock: Clock
+    counters: Counters
+    changes: Changes
+    demands: Demands
+    outbox: Outbox
+    intake: Intake
+    dispatcher: Dispatcher
+    expander: Expander
+    watchdog: Watchdog
+    #: Seconds between sweeps of the watchdog.
+    sweep: float = 1.0
+
+
+class Engine:
+    """One controller's loop. One thread runs it; `wake` may come from any."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        self._parts = parts
+        self._subscription: Subscription = parts.broker.subscribe([REPORTS], prefetch=4 * _REPORTS_AT_ONCE)
+        self._undelivered: deque[Orders] = deque()
+        self._next_sweep = 0.0
+        self._expanding = True
+        #: True while there may be something to claim that no report announces.
+        self._nudged = True
+
+    def run(self, stop: Event) -> None:
+        """Turn until told to stop. The one place where any exception is caught: a fault must not end the engine."""
+        while not stop.is_set():
+            try:
+                self.turn(_IDLE)
+            except Unavailable as error:
+                log.warning("the engine waits: %s", error)
+                stop.wait(_BACK_OFF)
+            except Exception:
+                self._parts.counters.faults.inc()
+                log.exception("a turn of the engine failed; its reports come again")
+                stop.wait(_BACK_OFF)
+
+    def wake(self) -> None:
+        """Make a waiting turn return at once. Any thread may call it."""
+        self._subscription.wake()
+
+    def close(self) -> None:
+        """Stop listening; reports that were not settled go back to the broker."""
+        self._subscription.close()
+
+    def turn(self, timeout: float) -> None:
+        """Take what has arrived, waiting up to `timeout` seconds for it, and do what is due."""
+        now = self._parts.clock.monotonic()
+        wait = 0.0 if self._expanding or self._nudged else max(0.0, min(timeout, self._next_sweep - now))
+        deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=wait)
+        try:
+            self._work(deliveries)
+        except BaseException:
+            self._parts.outbox.clear()
+            self._subscription.requeue(deliveries)
+            raise
+        self._subscription.ack(deliveries)
+        if self._expanding:
+            self._expanding = self._parts.expander.turn()
+            self._nudged = True
+        if self._parts.clock.monotonic() >= self._next_sweep:
+            self._sweep()
+
+    def _work(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle and claim in one transaction, then send the orders."""
+        reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
+        nudged = self._nudged or any(isinstance(delivery.message, Nudge) for delivery in deliveries)
+        returned = self._returned()
+        if not (reports or nudged or returned):
+            return
+        parts = self._parts
+        now = parts.clock.monotonic()
+        parts.demands.note(reports, now=now)
+        with parts.store.write() as tx:
+            board = Board(tx)
+            taken = parts.intake.take(board, [*reports, *returned])
+            board.save()
+            parts.demands.forget(taken.gone)
+            grantings = parts.dispatcher.claim(board, now=now)
+            board.save()
+            for granting in grantings:
+                parts.outbox.grant(granting.worker, parts.dispatcher.grant(granting))
+            wait = None if taken.due is None else taken.due - tx.now()
+        self._nudged = False
+        parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
+        self._after(board, taken, wait)
+
+    def _after(self, board: Board, taken: Taken, wait: float | None) -> None:
+        """Speak of what has been committed."""
+        parts = self._parts
+        for worker, stop in [*board.stops, *taken.stops]:
+            parts.outbox.stop(worker, stop)
+        for worker, number in taken.renewed.items():
+            parts.outbox.renewed(worker, number)
+        numbers = {worker: parts.demands.number(worker) for worker in parts.outbox.addressees()}
+        outgoing = parts.outbox.seal(numbers)
+        if outgoing:
+            parts.broker.publish(outgoing, confirmed=self._confirmed)
+        parts.outbox.forget(taken.gone)
+        self._expect(wait)
+        self._expanding = self._expanding or board.expanding
+        parts.changes.ring(board.ended)
+
+    def _sweep(self) -> None:
+        self._next_sweep = self._parts.clock.monotonic() + self._parts.sweep
+        ended, wait = self._parts.watchdog.turn()
+        self._expect(wait)
+        self._expanding = self._parts.expander.turn() or self._expanding
+        self._nudged = True
+        self._parts.changes.ring(ended)
+
+    def _expect(self, wait: float | None) -> None:
+        """Sweep no later than a retry is due."""
+        if wait is not None:
+            self._next_sweep = min(self._next_sweep, self._parts.clock.monotonic() + max(0.0, wait))
+
+    def _confirmed(self, refused: Sequence[Outgoing]) -> None:
+        """Hear, on a thread of the broker, which orders nobody took."""
+        lost = [outgoing.message for outgoing in refused if isinstance(outgoing.message, Orders)]
+        if lost:
+            self._parts.counters.undelivered.inc(len(lost))
+            self._undelivered.extend(lost)
+            self._subscription.wake()
+
+    def _returned(self) -> list[Report]:
+        """Return granted attempts that never reached their worker, as if it had handed them back."""
+        reports = []
+        while self._undelivered:
+            orders = self._undelivered.popleft()
+            refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
+            self._parts.demands.forget([orders.worker])
+            if refs:
+                reports.append(Report(worker=orders.worker, number=0, released=refs))
+        return reports

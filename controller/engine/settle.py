@@ -1,0 +1,157 @@
+"""Turn ended attempts into what becomes of their tasks: judge each, write all, fold them to one event per stage.
+
+Called by the intake (a worker reported) and by the watchdog (a lease ran out). The guard stands here and in the store:
+an attempt counts only while its task is RUNNING with that attempt number on that worker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from controller.core.model import Event, Job, OnError, SpawnTaskMoved, Stage, TasksMoved
+from controller.core.policy import Budget, Verdict, judge
+from controller.core.states import State
+from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
+from controller.engine.board import Board
+from controller.engine.counters import Counters
+from controller.engine.snapshots import Snapshots
+from shared.ids import JobId
+from shared.messages import Finished, Outcome
+from shared.volume import Volume, attempt_name
+
+#: Failures of one batch that get a line of their own in the history; the rest is found in the list of tasks.
+_REMEMBERED = 20
+
+
+@dataclass(slots=True)
+class Ending:
+    """An attempt that ended, with the task as the store has it."""
+
+    task: HeldTask
+    finished: Finished
+
+
+class Settler:
+    """Writes how attempts ended. Knows no worker and no broker."""
+
+    def __init__(self, *, snapshots: Snapshots, volume: Volume, counters: Counters, max_losses: int) -> None:
+        self._snapshots = snapshots
+        self._volume = volume
+        self._counters = counters
+        self._max_losses = max_losses
+
+    def settle(self, board: Board, endings: Sequence[Ending]) -> float | None:
+        """Settle attempts of locked jobs; return the earliest time at which one of them is due again."""
+        by_job: dict[JobId, list[Settlement]] = {}
+        spawned: dict[tuple[JobId, int], int] = {}
+        now = board.tx.now()
+        for ending in endings:
+            task, finished = ending.task, ending.finished
+            settlement = self._judge(board, task, finished, now)
+            by_job.setdefault(task.job_id, []).append(settlement)
+            if settlement.state is State.COMPLETED:
+                self._keep_files(board, task, finished, spawned)
+            self._counters.settled.labels(finished.outcome.value).inc()
+        board.tx.settle([settlement for rows in by_job.values() for settlement in rows])
+        for job_id, rows in by_job.items():
+            self._remember_failures(board, job_id, rows)
+            for event in fold(rows, spawned):
+                board.apply(job_id, event)
+        due = [row.not_before for rows in by_job.values() for row in rows if row.not_before is not None]
+        return min(due, default=None)
+
+    def _judge(self, board: Board, task: HeldTask, finished: Finished, now: float) -> Settlement:
+        job = board.job(task.job_id)
+        assert job is not None, "the caller locks the job first"
+        retry = self._snapshots.task_class(task.job_id, task.task_class).retry
+        verdict = judge(
+            finished.outcome,
+            Budget(task.failures, task.losses),
+            retry,
+            max_losses=self._max_losses,
+            failing=_failing(job, task.stage),
+        )
+        return _settlement(task, finished, verdict, now)
+
+    def _keep_files(
+        self, board: Board, task: HeldTask, finished: Finished, spawned: dict[tuple[JobId, int], int]
+    ) -> None:
+        """Let the files of an attempt that counts be seen, before anything that could want them is started."""
+        attempt_path = attempt_name(task.job_id, task.stage, task.index, task.attempt)
+        if self._snapshots.task_class(task.job_id, task.task_class).workdir == "task":
+            for path in self._volume.publish(task.job_id, attempt_path)[:_REMEMBERED]:
+                detail = {"index": _shown(task), "path": path, "reason": "a folder of the workspace has this name"}
+                board.tx.remember(task.job_id, "file_not_published", stage=task.stage, detail=detail)
+        if task.spawn:
+            # The worker names the file too, but only the counted attempt's own place is believed.
+            count = finished.spawned.count if finished.spawned else 0
+            spawned[task.job_id, task.stage] = count
+            board.tx.set_spawned(task.job_id, task.stage, f"{attempt_path}/items.ndjson")
+
+    def _remember_failures(self, board: Board, job_id: JobId, rows: Iterable[Settlement]) -> None:
+        failed = [row for row in rows if row.outcome is not Outcome.COMPLETED]
+        for row in failed[:_REMEMBERED]:
+            kind = "task_failed" if row.state is State.FAILED else "attempt_failed"
+            detail = {"index": _shown(row.task), "attempt": row.task.attempt, "outcome": row.outcome.value}
+            if row.error:
+                detail["error"] = row.error[:500]
+            board.tx.remember(job_id, kind, stage=row.task.stage, detail=detail)
+        if len(failed) > _REMEMBERED:
+            board.tx.remember(job_id, "more_attempts_failed", detail={"attempts": len(failed) - _REMEMBERED})
+
+
+def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> list[Event]:
+    """Return what the settlements of one job mean for its stages: one event per stage, and one per spawn task."""
+    moves: dict[int, Counter[tuple[State, State]]] = {}
+    errors: dict[int, str] = {}
+    events: list[Event] = []
+    for row in rows:
+        task = row.task
+        error = f"{_named(task)}: {row.error}" if row.state is State.FAILED and row.error else None
+        if task.spawn:
+            expected = spawned.get((task.job_id, task.stage))
+            events.append(SpawnTaskMoved(task.stage, row.state, expected, error))
+            continue
+        moves.setdefault(task.stage, Counter())[State.RUNNING, row.state] += 1
+        if error:
+            errors.setdefault(task.stage, error)
+    events.extend(TasksMoved(stage, counts, errors.get(stage)) for stage, counts in sorted(moves.items()))
+    return events
+
+
+def _failing(job: Job, number: int) -> bool:
+    """Tell whether something has failed the job already, so that nothing of this stage is tried again."""
+    order = job.stage(number).order
+    return any(_failed(stage) for stage in job.stages if stage.order == order)
+
+
+def _failed(stage: Stage) -> bool:
+    return stage.on_error is OnError.FAIL_JOB and stage.failures > 0
+
+
+def _settlement(task: HeldTask, finished: Finished, verdict: Verdict, now: float) -> Settlement:
+    error = finished.error
+    if verdict.state is State.FAILED and finished.outcome is Outcome.LOST:
+        error = f"worker_lost: {task.losses + 1} workers were lost while they ran this task"
+    return Settlement(
+        task=task,
+        state=verdict.state,
+        outcome=finished.outcome,
+        exit_code=finished.exit_code,
+        signal=finished.signal,
+        error=error,
+        result=finished.result if finished.outcome is Outcome.COMPLETED else None,
+        not_before=now + verdict.delay if verdict.state is State.PENDING else None,
+        failure=verdict.failure,
+        loss=verdict.loss,
+    )
+
+
+def _named(task: HeldTask) -> str:
+    return "spawn task" if task.spawn else f"task {task.index}"
+
+
+def _shown(task: HeldTask) -> int | str:
+    return "spawn" if task.index == SPAWN_INDEX else task.index

@@ -1,0 +1,76 @@
+"""Notice what nobody reports: leases that ran out, retries whose time has come, workers that are long gone."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from controller.core.model import SpawnTaskMoved, TasksMoved
+from controller.core.states import State
+from controller.datastore.port import Datastore
+from controller.datastore.records import HeldTask
+from controller.engine.board import Board
+from controller.engine.counters import Counters
+from controller.engine.settle import Ending, Settler
+from shared.ids import JobId
+from shared.messages import Finished, Outcome
+
+#: Tasks of one transaction.
+_BATCH = 1_000
+#: Seconds after which a silent worker is forgotten altogether.
+_FORGOTTEN_AFTER = 3600.0
+
+
+class Watchdog:
+    """Sweeps the store. Every sweep is safe to do twice, by several controllers at once."""
+
+    def __init__(self, *, store: Datastore, settler: Settler, counters: Counters) -> None:
+        self._store = store
+        self._settler = settler
+        self._counters = counters
+
+    def turn(self) -> tuple[set[JobId], float | None]:
+        """Do one sweep; return the jobs that ended, and seconds until a retry that it made is due."""
+        ended, wait = self._expire()
+        ended |= self._release_due()
+        with self._store.write() as tx:
+            tx.prune_workers(older_than=_FORGOTTEN_AFTER)
+        return ended, wait
+
+    def _expire(self) -> tuple[set[JobId], float | None]:
+        with self._store.write() as tx:
+            found = tx.expired(limit=_BATCH)
+            if not found:
+                return set(), None
+            board = Board(tx)
+            board.lock([job_id for job_id, _ in found])
+            late = set(tx.expired(limit=_BATCH))
+            held = tx.held([task_id for _, task_id in found])
+            lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
+            due = self._settler.settle(board, [Ending(task, _lost(task)) for task in lost]) if lost else None
+            board.save()
+            wait = None if due is None else due - tx.now()
+        self._counters.lost.inc(len(lost))
+        return board.ended, wait
+
+    def _release_due(self) -> set[JobId]:
+        with self._store.write() as tx:
+            found = tx.due(limit=_BATCH)
+            if not found:
+                return set()
+            board = Board(tx)
+            board.lock([job_id for job_id, _ in found])
+            released = tx.release_due([task_id for _, task_id in found])
+            for task in released:
+                if task.spawn:
+                    board.apply(task.job_id, SpawnTaskMoved(task.stage, State.QUEUED))
+            counts = Counter((task.job_id, task.stage) for task in released if not task.spawn)
+            for (job_id, stage), count in counts.items():
+                board.apply(job_id, TasksMoved(stage, {(State.PENDING, State.QUEUED): count}))
+            board.save()
+        return board.ended
+
+
+def _lost(task: HeldTask) -> Finished:
+    return Finished(
+        task.job_id, task.task_id, task.attempt, Outcome.LOST, error="the worker's lease ran out during this attempt"
+    )

@@ -1,0 +1,136 @@
+"""Composition root of a controller: build the engine from settings, run its loops, let go of them in order.
+
+Threads and connections are made in `start`, never before: a server that forks must fork first.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from controller.catalogue.watcher import CatalogueWatcher
+from controller.datastore.open import open_datastore
+from controller.datastore.port import Datastore
+from controller.engine.changes import Changes
+from controller.engine.counters import Counters
+from controller.engine.demands import Demands
+from controller.engine.dispatcher import Dispatcher
+from controller.engine.expander import Expander
+from controller.engine.intake import Intake
+from controller.engine.jobs import Jobs, JobsParts
+from controller.engine.loop import Engine, EngineParts
+from controller.engine.outbox import Outbox
+from controller.engine.settle import Settler
+from controller.engine.snapshots import Snapshots
+from controller.engine.watchdog import Watchdog
+from controller.settings import Settings
+from shared.broker.port import Broker
+from shared.clock import Clock, SystemClock
+from shared.sealing import Sealer
+from shared.volume import Volume
+
+log = logging.getLogger(__name__)
+
+#: Seconds that an engine gets to finish its turn.
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The systems that a controller leans on, opened."""
+
+    store: Datastore
+    broker: Broker
+    volume: Volume
+    clock: Clock
+
+
+class Controller:
+    """A running controller: the use cases, and the engine's thread behind them."""
+
+    def __init__(self, settings: Settings, outside: Outside, watcher: CatalogueWatcher) -> None:
+        self._outside = outside
+        self._watcher = watcher
+        self._stop = threading.Event()
+        counters = Counters(CollectorRegistry())
+        sealer = Sealer(outside.volume)
+        snapshots = Snapshots(outside.store, max_items=settings.max_items)
+        changes = Changes(outside.clock)
+        self.jobs = Jobs(
+            JobsParts(
+                store=outside.store,
+                broker=outside.broker,
+                volume=outside.volume,
+                sealer=sealer,
+                snapshots=snapshots,
+                changes=changes,
+                counters=counters,
+                catalogue=lambda: watcher.current,
+                catalogue_problems=lambda: [str(mistake) for mistake in watcher.mistakes],
+                lease=settings.lease,
+            )
+        )
+        self.engine = _engine(settings, outside, snapshots, sealer, changes, counters)
+        self._thread = threading.Thread(target=self.engine.run, args=(self._stop,), name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._watcher.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the turn at hand and stop; what is not settled yet is settled after the next start."""
+        self._watcher.stop()
+        self._stop.set()
+        self.engine.wake()
+        if self._thread.ident is not None:
+            self._thread.join(_PATIENCE)
+        self.engine.close()
+
+
+def open_outside(settings: Settings, broker: Broker) -> Outside:
+    """Open the volume and the store."""
+    clock = SystemClock()
+    volume = Volume.create(settings.volume)
+    return Outside(open_datastore(settings.datastore_url, clock=clock), broker, volume, clock)
+
+
+def watch_catalogue(settings: Settings, volume: Volume) -> CatalogueWatcher:
+    """Load the catalogue and keep an eye on it; its files are on the volume before a revision is in force."""
+    return CatalogueWatcher(
+        settings.catalogue,
+        install=lambda catalogue: volume.install_files(catalogue.revision, catalogue.files),
+    )
+
+
+def _engine(
+    settings: Settings,
+    outside: Outside,
+    snapshots: Snapshots,
+    sealer: Sealer,
+    changes: Changes,
+    counters: Counters,
+) -> Engine:
+    demands = Demands()
+    outbox = Outbox(lease=settings.lease)
+    settler = Settler(snapshots=snapshots, volume=outside.volume, counters=counters, max_losses=settings.max_losses)
+    return Engine(
+        EngineParts(
+            store=outside.store,
+            broker=outside.broker,
+            clock=outside.clock,
+            counters=counters,
+            changes=changes,
+            demands=demands,
+            outbox=outbox,
+            intake=Intake(settler=settler, counters=counters, lease=settings.lease),
+            dispatcher=Dispatcher(
+                demands=demands, snapshots=snapshots, lease=settings.lease, next_order=outbox.next_number
+            ),
+            expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
+            watchdog=Watchdog(store=outside.store, settler=settler, counters=counters),
+        )
+    )

@@ -1,0 +1,75 @@
+"""Composition root of everything in one process: controller, worker, in-process broker, SQLite. The only importer of worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.engine.jobs import Jobs
+from controller.serve import Controller, open_outside, watch_catalogue
+from controller.settings import Settings
+from shared.broker.memory import MemoryBroker
+from shared.messages import ANY_QUEUE
+from worker.serve import Worker, build_worker
+from worker.settings import WorkerSettings
+
+#: Seconds that the broker gets to deliver its last messages.
+_FLUSH = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class StandaloneOptions:
+    """What only the one-process form can be told."""
+
+    #: Seconds that running tasks get to end when everything shuts down.
+    drain_timeout: float = 60.0
+
+
+class Standalone:
+    """Everything in one process. `start` once, `stop` once."""
+
+    def __init__(
+        self, settings: Settings, *, options: StandaloneOptions | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        options = options or StandaloneOptions()
+        self._broker = MemoryBroker()
+        self._outside = open_outside(settings, self._broker)
+        self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume))
+        self._drain_timeout = options.drain_timeout
+        self._worker: Worker = build_worker(
+            WorkerSettings(
+                state_dir=settings.volume / ".echelon" / "standalone",
+                slots={ANY_QUEUE: settings.slots},
+                heartbeat=settings.heartbeat,
+                drain_timeout=options.drain_timeout,
+                log_cap=settings.max_output,
+            ),
+            broker=self._broker,
+            volume=self._outside.volume,
+            clock=self._outside.clock,
+            environ=dict(os.environ if environ is None else environ),
+        )
+
+    @property
+    def jobs(self) -> Jobs:
+        """Return the use cases."""
+        return self._controller.jobs
+
+    def start(self) -> None:
+        """Begin to work: the engine first, so that the worker's first report finds it."""
+        self._controller.start()
+        self._worker.start()
+
+    def hurry(self) -> None:
+        """Give running tasks no more time. Any thread may call it, during `stop`."""
+        self._worker.drain()
+
+    def stop(self) -> None:
+        """Let running tasks end, keep their results, and let go of everything."""
+        self._worker.drain()
+        self._worker.join(self._drain_timeout + 30.0)
+        self._worker.stop()
+        self._controller.stop()
+        self._broker.close(timeout=_FLUSH)
+        self._outside.store.close()

@@ -1,0 +1,201 @@
+"""The state machine: what it decides in the cases that users know, and that random lives never break its promises."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from controller.core.machine import step
+from controller.core.model import (
+    CancelRequested,
+    Job,
+    OnError,
+    ReleaseTasks,
+    Remember,
+    RetryRequested,
+    Source,
+    SpawnTaskMoved,
+    Stage,
+    Submitted,
+    Tally,
+    TasksCreated,
+    TasksMoved,
+    WithdrawTasks,
+)
+from controller.core.states import ENDED, State
+from shared.ids import JobId
+from tests.core.life import Life, random_job
+
+
+def fixed(number: int, *, tasks: int = 1, **more: object) -> Stage:
+    values = {"on_error": OnError.FAIL_JOB, "order": number, "tally": Tally(pending=tasks), "expected": tasks} | more
+    return Stage(number=number, name=f"stage {number}", source=Source.FIXED, **values)  # type: ignore[arg-type]
+
+
+def spawning(number: int, **more: object) -> Stage:
+    values = {"on_error": OnError.FAIL_JOB, "order": number, "spawn": State.PENDING} | more
+    return Stage(number=number, name=f"stage {number}", source=Source.SPAWN, **values)  # type: ignore[arg-type]
+
+
+def begin(*stages: Stage) -> Job:
+    return step(Job(JobId("job"), State.PENDING, stages), Submitted())[0]
+
+
+def moved(job: Job, stage: int, source: State, target: State, count: int = 1) -> Job:
+    return step(job, TasksMoved(stage, {(source, target): count}))[0]
+
+
+def run(job: Job, stage: int, target: State, count: int = 1) -> Job:
+    return moved(moved(job, stage, State.QUEUED, State.RUNNING, count), stage, State.RUNNING, target, count)
+
+
+def states(job: Job) -> list[State]:
+    return [stage.state for stage in job.stages]
+
+
+def test_a_submitted_job_releases_its_first_stage_only() -> None:
+    job, effects = step(Job(JobId("job"), State.PENDING, (fixed(0), fixed(1))), Submitted())
+
+    assert states(job) == [State.RUNNING, State.PENDING]
+    assert [effect for effect in effects if isinstance(effect, ReleaseTasks)] == [ReleaseTasks(0)]
+
+
+def test_a_completed_stage_starts_the_next_and_the_last_one_completes_the_job() -> None:
+    job = run(begin(fixed(0), fixed(1)), 0, State.COMPLETED)
+
+    assert states(job) == [State.COMPLETED, State.RUNNING]
+    assert run(job, 1, State.COMPLETED).state is State.COMPLETED
+
+
+def test_stages_of_equal_order_run_together_and_the_next_order_waits_for_both() -> None:
+    job = begin(fixed(0, order=5), fixed(1, order=5), fixed(2, order=9))
+    one_done = run(job, 1, State.COMPLETED)
+    both_done = run(one_done, 0, State.COMPLETED)
+
+    assert states(job) == [State.RUNNING, State.RUNNING, State.PENDING]
+    assert states(one_done) == [State.RUNNING, State.COMPLETED, State.PENDING]
+    assert states(both_done) == [State.COMPLETED, State.COMPLETED, State.RUNNING]
+
+
+def test_a_failure_withdraws_what_has_not_started_and_waits_for_what_runs() -> None:
+    job = moved(begin(fixed(0, tasks=5), fixed(1)), 0, State.QUEUED, State.RUNNING, 2)
+    failing, effects = step(job, TasksMoved(0, {(State.RUNNING, State.FAILED): 1}, "task 0: exit code 1"))
+    ended = moved(failing, 0, State.RUNNING, State.COMPLETED)
+
+    assert WithdrawTasks(0, running=False, reason="job_failed") in effects
+    assert failing.stages[0].tally == Tally(running=1, failed=1, cancelled=3)
+    assert failing.state is State.RUNNING
+    assert states(ended) == [State.FAILED, State.CANCELLED]
+    assert ended.error == "stage 0 (stage 0) failed: task 0: exit code 1"
+    assert ended.failed_tasks == 1
+
+
+def test_fail_fast_stops_running_siblings_too() -> None:
+    job = moved(begin(fixed(0, tasks=3, fail_fast=True)), 0, State.QUEUED, State.RUNNING, 2)
+    ended, effects = step(job, TasksMoved(0, {(State.RUNNING, State.FAILED): 1}))
+
+    assert WithdrawTasks(0, running=True, reason="fail_fast") in effects
+    assert ended.state is State.FAILED
+    assert ended.stages[0].tally == Tally(failed=1, cancelled=2)
+
+
+def test_an_ignored_failure_is_counted_and_the_job_completes() -> None:
+    job = begin(fixed(0, tasks=2, on_error=OnError.IGNORE), fixed(1))
+    job = run(run(job, 0, State.FAILED), 0, State.COMPLETED)
+    job = run(job, 1, State.COMPLETED)
+
+    assert (job.state, job.failed_tasks) == (State.COMPLETED, 1)
+
+
+def test_a_spawn_task_comes_first_and_its_items_are_the_stage() -> None:
+    job = begin(spawning(0, max_parallel=2))
+    job, _ = step(job, SpawnTaskMoved(0, State.RUNNING))
+    job, _ = step(job, SpawnTaskMoved(0, State.COMPLETED, expected=3))
+    half, _ = step(job, TasksCreated(0, queued=2))
+    still = run(half, 0, State.COMPLETED, 2)
+    whole, _ = step(still, TasksCreated(0, queued=0, failed=1, error="item 2: 'url' is missing"))
+
+    assert half.stages[0].claimable == 2
+    assert still.state is State.RUNNING
+    assert whole.state is State.FAILED
+
+
+def test_an_empty_array_completes_the_stage() -> None:
+    job, _ = step(begin(spawning(0), fixed(1)), SpawnTaskMoved(0, State.COMPLETED, expected=0))
+
+    assert states(job) == [State.COMPLETED, State.RUNNING]
+
+
+@pytest.mark.parametrize(("policy", "expected"), [(OnError.FAIL_JOB, State.FAILED), (OnError.IGNORE, State.COMPLETED)])
+def test_the_flag_counts_for_the_spawn_task_too(policy: OnError, expected: State) -> None:
+    job = begin(spawning(0, on_error=policy))
+    job, _ = step(job, SpawnTaskMoved(0, State.RUNNING))
+    job, _ = step(job, SpawnTaskMoved(0, State.FAILED, error="exit code 1"))
+
+    assert (job.state, job.failed_tasks) == (expected, 1)
+
+
+def test_cancel_ends_every_open_stage_at_once_and_late_news_changes_nothing() -> None:
+    job = moved(begin(fixed(0, tasks=3), fixed(1)), 0, State.QUEUED, State.RUNNING)
+    cancelled, effects = step(job, CancelRequested())
+
+    assert states(cancelled) == [State.CANCELLED, State.CANCELLED]
+    assert WithdrawTasks(0, running=True, reason="cancelled") in effects
+    assert moved(cancelled, 0, State.RUNNING, State.COMPLETED) == cancelled
+    assert step(cancelled, CancelRequested()) == (cancelled, [])
+
+
+def test_retry_opens_the_job_at_the_stage_that_failed_and_keeps_what_completed() -> None:
+    job = run(begin(fixed(0), fixed(1, tasks=3), fixed(2)), 0, State.COMPLETED)
+    job = moved(job, 1, State.QUEUED, State.RUNNING, 3)
+    job = moved(moved(job, 1, State.RUNNING, State.COMPLETED, 2), 1, State.RUNNING, State.FAILED)
+    again, _ = step(job, RetryRequested())
+
+    assert job.state is State.FAILED
+    assert states(again) == [State.COMPLETED, State.RUNNING, State.PENDING]
+    assert again.stages[1].tally == Tally(queued=1, completed=2)
+    assert (again.state, again.error) == (State.RUNNING, None)
+
+
+def test_a_completed_job_cannot_be_retried() -> None:
+    job = run(begin(fixed(0)), 0, State.COMPLETED)
+
+    assert step(job, RetryRequested()) == (job, [])
+
+
+def test_history_tells_each_stage_start_and_end_once() -> None:
+    job, effects = step(Job(JobId("job"), State.PENDING, (fixed(0), fixed(1))), Submitted())
+    for stage in (0, 1):
+        for source, target in ((State.QUEUED, State.RUNNING), (State.RUNNING, State.COMPLETED)):
+            job, more = step(job, TasksMoved(stage, {(source, target): 1}))
+            effects += more
+
+    kinds = [(effect.kind, effect.stage) for effect in effects if isinstance(effect, Remember)]
+    assert kinds == [
+        ("job_submitted", None),
+        ("job_started", None),
+        ("stage_started", 0),
+        ("stage_completed", 0),
+        ("stage_started", 1),
+        ("stage_completed", 1),
+        ("job_completed", None),
+    ]
+
+
+def test_counters_that_would_go_below_zero_are_a_bug_and_raise() -> None:
+    with pytest.raises(ValueError, match="cannot leave"):
+        moved(begin(fixed(0)), 0, State.RUNNING, State.COMPLETED)
+
+
+@pytest.mark.parametrize("block", range(20))
+def test_random_lives_keep_every_promise_and_end(block: int) -> None:
+    for seed in range(block * 100, block * 100 + 100):
+        rng = random.Random(seed)
+        life = Life(random_job(rng), rng)
+        for _ in range(rng.randint(1, 120)):
+            life.act()
+            life.check()
+        life.finish()
+        life.check()
+        assert life.job.state in ENDED, f"seed {seed}"

@@ -1,0 +1,198 @@
+"""An engine on a real store and the in-process broker, turned by hand, and a worker that does what a test says."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from controller.core.states import ENDED
+from controller.datastore.open import open_datastore
+from controller.datastore.records import JobView, TaskFilter, TaskView
+from controller.engine.requests import Submission
+from controller.serve import Controller, Outside, watch_catalogue
+from controller.settings import Settings
+from shared.broker.memory import MemoryBroker
+from shared.broker.port import Outgoing, Subscription
+from shared.ids import JobId, WorkerId, new_worker_id
+from shared.messages import (
+    ANY_QUEUE,
+    REPORTS,
+    AttemptRef,
+    Finished,
+    Grant,
+    GrantedTask,
+    JsonValue,
+    Orders,
+    Outcome,
+    Report,
+    SpawnedItems,
+    Stop,
+    WorkerCard,
+    orders_queue,
+)
+from shared.volume import Volume, attempt_name
+
+
+@dataclass
+class HeldClock:
+    """A clock that stands still until it is told."""
+
+    seconds: float = 1_000_000.0
+
+    def wall(self) -> float:
+        return self.seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
+
+class House:
+    """A controller without threads: `turn` makes it work."""
+
+    def __init__(self, folder: Path, catalogue: str, **settings: object) -> None:
+        file = folder / "catalogue.yaml"
+        file.write_text(textwrap.dedent(catalogue))
+        self.settings = Settings(catalogue=(file,), volume=folder / "volume", **settings)  # type: ignore[arg-type]
+        self.clock = HeldClock()
+        self.broker = MemoryBroker()
+        self.volume = Volume.create(self.settings.volume)
+        self.store = open_datastore(self.settings.datastore_url, clock=self.clock)
+        outside = Outside(self.store, self.broker, self.volume, self.clock)
+        self.controller = Controller(self.settings, outside, watch_catalogue(self.settings, self.volume))
+        self.jobs = self.controller.jobs
+
+    def turn(self, times: int = 3) -> None:
+        """Let the engine do what there is to do."""
+        for _ in range(times):
+            self.controller.engine.turn(0.0)
+
+    def submit(self, type_: str, headers: Mapping[str, list[str]] | None = None, **values: JsonValue) -> JobId:
+        """Submit a job and let the engine see it."""
+        job_id, _ = self.jobs.submit(Submission(type_, values, headers or {}))
+        self.turn()
+        return job_id
+
+    def view(self, job_id: JobId) -> JobView:
+        """Return a job as users see it."""
+        with self.store.read() as reader:
+            view = reader.job(job_id)
+        assert view is not None
+        return view
+
+    def tasks(self, job_id: JobId, stage: int | None = None) -> list[TaskView]:
+        """Return a job's tasks."""
+        with self.store.read() as reader:
+            return list(reader.tasks(job_id, TaskFilter(stage=stage), limit=500, cursor=None).items)
+
+    def kinds(self, job_id: JobId) -> list[str]:
+        """Return the kinds of a job's history, in order."""
+        with self.store.read() as reader:
+            return [event.kind for event in reader.events(job_id, limit=500, cursor=None).items]
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.controller.engine.close()
+        self.broker.close(timeout=1.0)
+        self.store.close()
+
+
+@dataclass
+class Puppet:
+    """A worker in a test's hands: it says what the test says, and keeps what it is granted."""
+
+    house: House
+    name: str = "puppet"
+    room: dict[str, int] = field(default_factory=lambda: {ANY_QUEUE: 1000})
+    worker: WorkerId = field(default_factory=new_worker_id)
+    number: int = 0
+    seen: int = 0
+    granted: list[tuple[Grant, GrantedTask]] = field(default_factory=list)
+    stopped: list[Stop] = field(default_factory=list)
+    renewed: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.orders: Subscription = self.house.broker.subscribe([orders_queue(self.worker)], prefetch=100)
+        self.heartbeat()
+
+    def report(self, **parts: object) -> None:
+        """Send one report, let the engine turn, and take in the orders."""
+        self.number += 1
+        report = Report(worker=self.worker, number=self.number, seen=self.seen, **parts)  # type: ignore[arg-type]
+        self.house.broker.publish([Outgoing(REPORTS, report)])
+        self.house.turn()
+        self.listen()
+
+    def listen(self) -> None:
+        """Take in what was ordered."""
+        deliveries = self.orders.take(limit=100, timeout=0.0)
+        for delivery in deliveries:
+            orders = delivery.message
+            assert isinstance(orders, Orders)
+            self.seen = max(self.seen, orders.number)
+            self.granted += [(grant, task) for grant in orders.grants for task in grant.tasks]
+            self.stopped += orders.stop
+            self.renewed += [orders.answers] if orders.renewed else []
+        self.orders.ack(deliveries)
+
+    def heartbeat(self, running: tuple[AttemptRef, ...] = (), **parts: object) -> None:
+        """Say that it lives, what it runs, and how much room it has."""
+        card = WorkerCard(self.name, "host", 1, "test", self.room)
+        self.report(running=running, room=self.room, card=card, **parts)
+
+    def take(self) -> tuple[Grant, GrantedTask]:
+        """Return the oldest granted attempt."""
+        self.listen()
+        return self.granted.pop(0)
+
+    def finish(
+        self,
+        held: tuple[Grant, GrantedTask],
+        outcome: Outcome = Outcome.COMPLETED,
+        *,
+        error: str | None = None,
+        items: list[object] | None = None,
+        **more: object,
+    ) -> None:
+        """Report how an attempt ended; `items` are what a spawn task left."""
+        grant, task = held
+        if items is not None:
+            more["spawned"] = self._spawn(grant, task, items)
+        if outcome is not Outcome.COMPLETED and error is None:
+            error = f"it {outcome}"
+        finished = Finished(grant.job_id, task.task_id, task.attempt, outcome, error=error, **more)  # type: ignore[arg-type]
+        self.report(finished=(finished,), room=self.room)
+
+    def run_all(self, decide: Callable[[Grant, GrantedTask], Outcome] = lambda _grant, _task: Outcome.COMPLETED) -> int:
+        """Finish whatever is granted until nothing comes any more; return how many attempts that were."""
+        count = 0
+        self.listen()
+        while self.granted:
+            held = self.granted.pop(0)
+            self.finish(held, decide(*held))
+            count += 1
+        return count
+
+    def _spawn(self, grant: Grant, task: GrantedTask, items: list[object]) -> SpawnedItems:
+        import json
+
+        path = f"{attempt_name(grant.job_id, grant.stage, task.index, task.attempt)}/items.ndjson"
+        file = self.house.settings.volume / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(item) + "\n" for item in items))
+        return SpawnedItems(path, len(items))
+
+
+def ref(held: tuple[Grant, GrantedTask]) -> AttemptRef:
+    """Return the name of a granted attempt."""
+    return AttemptRef(held[1].task_id, held[1].attempt)
+
+
+def ended(house: House, job_id: JobId) -> bool:
+    """Tell whether a job has ended."""
+    return house.view(job_id).state in ENDED
