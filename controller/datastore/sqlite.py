@@ -26,6 +26,7 @@ from controller.datastore.errors import OutcomeUnknown, StatementRefused
 from controller.datastore.migrate import require_schema, upgrade
 from controller.datastore.port import Reader, Transaction
 from controller.datastore.prepared import Prepared
+from controller.datastore.reads_fleet import SqlReader
 from controller.datastore.session import Row
 from controller.datastore.tables import stages
 from controller.datastore.transaction import SqlTransaction
@@ -136,7 +137,18 @@ class SqliteDatastore:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Begin a consistent look."""
-        raise NotImplementedError
+        self._refuse_after_fork()
+        try:
+            with self._readers.connect() as connection:
+                connection.exec_driver_sql("BEGIN")
+                try:
+                    yield SqlReader(connection, self._clock.wall)
+                finally:
+                    connection.exec_driver_sql("ROLLBACK")
+        except DBAPIError as error:
+            raise translated(error.orig) from error
+        except sqlite3.Error as error:
+            raise translated(error) from error
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
@@ -144,8 +156,8 @@ class SqliteDatastore:
         try:
             with self._readers.connect() as connection:
                 require_schema(connection)
-        except sqlite3.Error as error:
-            raise translated(error) from error
+        except DBAPIError as error:
+            raise translated(error.orig) from error
 
     def close(self) -> None:
         """Let go of every connection; what the WAL holds goes into the file."""
@@ -192,11 +204,11 @@ class SqliteDatastore:
             raise EchelonError("the SQLite datastore was opened before a fork; open it in the process that uses it")
 
 
-def _primary_code(error: sqlite3.Error) -> int:
+def _primary_code(error: BaseException | None) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-def translated(error: sqlite3.Error) -> EchelonError:
+def translated(error: BaseException | None) -> EchelonError:
     """Return our error for one of the driver."""
     code = _primary_code(error)
     if code == sqlite3.SQLITE_FULL:
@@ -221,6 +233,6 @@ def migrate(path: Path) -> str:
         engine.dispose()
         return name
     except DBAPIError as error:
-        raise translated(error.orig) if isinstance(error.orig, sqlite3.Error) else error from error
+        raise translated(error.orig) from error
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"the SQLite datastore {path} cannot be opened ({error})") from error

@@ -66,7 +66,7 @@ class JobWrites(WritesBase):
         if self._session.change(sql.SAVE_JOB, row) != 1:
             raise GuardFailed(f"job {after.job_id} was changed without its lock (a bug of Echelon)")
         self._save_stages(entry.key, changed, now)
-        if after.state in ENDED and before.state not in ENDED:
+        if after.state in ENDED:
             self._session.change(sql.ERASE_SECRETS, (entry.key,))
         self._hold(Entry(entry.key, entry.etag + 1, after))
 

@@ -1,0 +1,40 @@
+"""Where a page ends: an opaque word for the user, a list of integers for us.
+
+A cursor carries the kind of list that it belongs to, so that one from another list is refused instead of misread.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+from shared.errors import InvalidInput
+
+_LONGEST = 200
+#: No key and no number of ours is as large; a larger one would overflow the database's integers.
+_LARGEST = 2**63 - 1
+
+
+def cursor_after(kind: str, *place: int) -> str:
+    """Return the cursor that stands behind a place in a list of this kind."""
+    text = json.dumps([kind, *place], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def place_of(kind: str, cursor: str, length: int) -> tuple[int, ...]:
+    """Return the place that a cursor of this kind stands behind; InvalidInput for any other text."""
+    try:
+        if len(cursor) > _LONGEST:
+            raise ValueError
+        text = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        found, *place = json.loads(text)
+        if found != kind or len(place) != length or not all(_usable(number) for number in place):
+            raise ValueError
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise InvalidInput("the cursor is not one that this list has given out; start without one") from None
+    return tuple(place)
+
+
+def _usable(number: object) -> bool:
+    return type(number) is int and 0 <= number <= _LARGEST

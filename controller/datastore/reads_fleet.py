@@ -1,0 +1,79 @@
+"""Reading what runs where: workers, queues, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Connection, case, func, select
+
+from controller.core.states import State
+from controller.datastore.reads_tasks import TaskReads
+from controller.datastore.records import QueueView, WorkerView
+from controller.datastore.rows import decode_object
+from controller.datastore.sql import is_in
+from controller.datastore.tables import jobs, stages, tasks, workers
+from shared.ids import WorkerId
+
+_OPEN_STAGE = is_in(stages.c.state, State.PENDING, State.RUNNING)
+
+
+class SqlReader(TaskReads):
+    """Reads of one snapshot of an SQL database."""
+
+    def __init__(self, connection: Connection, now: Callable[[], float]) -> None:
+        super().__init__(connection)
+        self._now = now
+
+    def workers(self, *, lost_after: float) -> list[WorkerView]:
+        """Return the workers; without a sign of life for `lost_after` seconds one is LOST."""
+        query = (
+            select(
+                workers.c.worker_id, workers.c.name, workers.c.host, workers.c.version, workers.c.draining,
+                workers.c.slots, workers.c.running, workers.c.last_seen_at,
+            )
+            .where(workers.c.gone == 0, workers.c.name.is_not(None))
+            .order_by(workers.c.name, workers.c.key)
+        )  # fmt: skip
+        before = self._now() - lost_after
+        return [
+            WorkerView(
+                WorkerId(worker_id), name, host, version,
+                "LOST" if seen < before else "DRAINING" if draining else "UP",
+                {queue: int(str(count)) for queue, count in decode_object(slots).items()}, running, seen,
+            )
+            for worker_id, name, host, version, draining, slots, running, seen in self._connection.execute(query)
+        ]  # fmt: skip
+
+    def queues(self) -> list[QueueView]:
+        """Return what waits and runs per queue."""
+        waiting = case(
+            (stages.c.spawn == State.QUEUED.value, 1),
+            else_=stages.c.queued,
+        )
+        ready = (
+            select(stages.c.claim_queue, func.sum(waiting))
+            .where(_OPEN_STAGE, stages.c.state == State.RUNNING.value)
+            .group_by(stages.c.claim_queue)
+        )
+        running = select(tasks.c.queue, func.count()).where(is_in(tasks.c.state, State.RUNNING)).group_by(tasks.c.queue)
+        found: dict[str, list[int]] = {}
+        for place, query in enumerate((ready, running)):
+            for queue, count in self._connection.execute(query):
+                if count:
+                    found.setdefault(queue, [0, 0])[place] = int(count)
+        return [QueueView(queue, *counts) for queue, counts in sorted(found.items())]
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return {"jobs": {state: n}} of all jobs and {"tasks": {state: n}} of the open ones, for the metrics."""
+        by_state = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+        sums = select(
+            func.sum(stages.c.pending + case((stages.c.spawn == State.PENDING.value, 1), else_=0)),
+            func.sum(stages.c.queued + case((stages.c.spawn == State.QUEUED.value, 1), else_=0)),
+            func.sum(stages.c.running + case((stages.c.spawn == State.RUNNING.value, 1), else_=0)),
+        ).where(_OPEN_STAGE)
+        found = self._connection.execute(sums).one()
+        words = (State.PENDING.value, State.QUEUED.value, State.RUNNING.value)
+        return {
+            "jobs": {row[0]: row[1] for row in self._connection.execute(by_state)},
+            "tasks": {word: int(count or 0) for word, count in zip(words, found, strict=True)},
+        }

@@ -1,0 +1,151 @@
+"""Reading jobs, their history and what never changes about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Row, and_, select
+
+from controller.core.model import Tally
+from controller.datastore.cursors import cursor_after, place_of
+from controller.datastore.records import EventView, JobFacts, JobFilter, JobView, Page, StageView
+from controller.datastore.rows import STATES, decode_names, decode_object
+from controller.datastore.tables import definitions, events, job_inputs, jobs, stages
+from shared.errors import InvalidInput
+from shared.ids import JobId
+
+_LONGEST_TEXT = 1_000
+_LARGEST_PAGE = 10_000
+
+#: A row of many columns.
+Found: TypeAlias = "Row[*tuple[Any, ...]]"
+
+_STAGE = (
+    stages.c.job, stages.c.number, stages.c.place, stages.c.name, stages.c.task_class, stages.c.spawn_class,
+    stages.c.state, stages.c.pending, stages.c.queued, stages.c.running, stages.c.completed, stages.c.failed,
+    stages.c.cancelled, stages.c.skipped, stages.c.spawn, stages.c.expected, stages.c.max_parallel, stages.c.queue,
+    stages.c.error, stages.c.etag, stages.c.started_at, stages.c.ended_at,
+)  # fmt: skip
+_JOB = (
+    jobs.c.key, jobs.c.stage_count, jobs.c.job_id, jobs.c.type, job_inputs.c.revision, jobs.c.state, job_inputs.c.input,
+    job_inputs.c.secret, jobs.c.error, jobs.c.etag, jobs.c.created_at, jobs.c.started_at, jobs.c.ended_at,
+)  # fmt: skip
+_JOBS = select(*_JOB).join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
+
+
+class JobReads:
+    """The methods of `Reader` about jobs."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def job(self, job_id: JobId) -> JobView | None:
+        """Return a job with all its stages."""
+        row = self._connection.execute(_JOBS.where(jobs.c.job_id == job_id)).first()
+        return self._views([row])[0] if row else None
+
+    def jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
+        """Return a page of jobs, newest first, with their stages."""
+        limit = page_size(limit)
+        query = _JOBS.order_by(jobs.c.key.desc()).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(jobs.c.key < place_of("jobs", cursor, 1)[0])
+        if wanted.state is not None:
+            query = query.where(jobs.c.state == wanted.state.value)
+        if wanted.type is not None:
+            query = query.where(jobs.c.type == searchable(wanted.type))
+        if wanted.text is not None:
+            text = searchable(wanted.text).casefold()
+            query = query.where(job_inputs.c.words.contains(text, autoescape=True))
+        rows = self._connection.execute(query).all()
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return Page(self._views(rows), cursor_after("jobs", rows[-1].key) if more else None)
+
+    def events(self, job_id: JobId, *, limit: int, cursor: str | None) -> Page[EventView]:
+        """Return a page of a job's history, in order."""
+        after = place_of("events", cursor, 1)[0] if cursor is not None else 0
+        limit = page_size(limit)
+        query = (
+            select(events.c.number, events.c.at, events.c.kind, events.c.stage, events.c.detail)
+            .where(events.c.job == self._key(job_id), events.c.number > after)
+            .order_by(events.c.number)
+            .limit(limit + 1)
+        )
+        rows = self._connection.execute(query).all()
+        items = [EventView(number, at, kind, stage, decode_object(detail)) for number, at, kind, stage, detail in rows]
+        more = len(items) > limit
+        items = items[:limit]
+        return Page(items, cursor_after("events", items[-1].number) if more else None)
+
+    def facts(self, job_id: JobId) -> JobFacts | None:
+        """Return what never changes about a job, and its sealed secrets."""
+        query = (
+            select(jobs.c.type, job_inputs.c.revision, job_inputs.c.input, job_inputs.c.sealed)
+            .join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
+            .where(jobs.c.job_id == job_id)
+        )
+        row = self._connection.execute(query).first()
+        if row is None:
+            return None
+        sealed = {name: str(value) for name, value in decode_object(row.sealed).items()}
+        return JobFacts(job_id, row.type, row.revision, decode_object(row.input), sealed)
+
+    def definition(self, revision: str) -> str | None:
+        """Return a kept revision of the catalogue."""
+        query = select(definitions.c.document).where(definitions.c.revision == revision)
+        return self._connection.execute(query).scalar()
+
+    def _key(self, job_id: JobId) -> Any:
+        return select(jobs.c.key).where(jobs.c.job_id == job_id).scalar_subquery()
+
+    def _views(self, rows: Sequence[Found]) -> list[JobView]:
+        """Return jobs with their stages, all of which come in one more query."""
+        if not rows:
+            return []
+        views: dict[int, list[StageView]] = {row.key: [] for row in rows}
+        own = and_(stages.c.key >= jobs.c.key, stages.c.key < jobs.c.key + jobs.c.stage_count)
+        query = select(*_STAGE).join_from(jobs, stages, own).where(jobs.c.key.in_(views)).order_by(stages.c.key)
+        for stage in self._connection.execute(query):
+            views[stage[0]].append(_stage_view(stage))
+        return [_job_view(row, views[row.key]) for row in rows]
+
+
+def page_size(limit: int) -> int:
+    """Return a limit that the database's integers hold."""
+    return max(1, min(limit, _LARGEST_PAGE))
+
+
+def searchable(text: str) -> str:
+    """Return text that a database can compare; InvalidInput for what no stored text can hold."""
+    if len(text) > _LONGEST_TEXT or "\0" in text:
+        raise InvalidInput(f"the text to look for holds NUL or more than {_LONGEST_TEXT} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("the text to look for is not valid Unicode") from None
+    return text
+
+
+def _stage_view(row: Found) -> StageView:
+    (
+        _, number, order, name, task_class, spawn_task, state, pending, queued, running, completed, failed, cancelled,
+        skipped, spawn, expected, max_parallel, queue, error, etag, started_at, ended_at,
+    ) = row  # fmt: skip
+    return StageView(
+        number, order, name, task_class, spawn_task, STATES[state],
+        Tally(pending, queued, running, completed, failed, cancelled, skipped),
+        STATES[spawn] if spawn else None, expected, max_parallel, queue, error, etag, started_at, ended_at,
+    )  # fmt: skip
+
+
+def _job_view(row: Found, found: Sequence[StageView]) -> JobView:
+    (
+        _, _, job_id, job_type, revision, state, values, secret, error, etag, created_at, started_at, ended_at,
+    ) = row  # fmt: skip
+    failed = sum(stage.tally.failed + (stage.spawn == "FAILED") for stage in found)
+    return JobView(
+        JobId(job_id), job_type, revision, STATES[state], decode_object(values), decode_names(secret), failed, error,
+        etag, created_at, started_at, ended_at, found,
+    )  # fmt: skip

@@ -1,0 +1,159 @@
+"""Reading tasks and their attempts."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from controller.core.states import State
+from controller.datastore.cursors import cursor_after, place_of
+from controller.datastore.reads_jobs import Found, JobReads, page_size
+from controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
+from controller.datastore.rows import STATES, decode_object
+from controller.datastore.sql import is_in
+from controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, task_key, tasks, workers
+from shared.errors import InvalidInput
+from shared.ids import JobId, TaskId
+from shared.messages import Outcome
+
+_worker = func.coalesce(workers.c.name, workers.c.worker_id)
+_TASKS = (
+    select(
+        tasks.c.key, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.queue,
+        tasks.c.state, tasks.c.attempt, tasks.c.input, _worker.label("worker"), tasks.c.exit_code, tasks.c.signal,
+        tasks.c.error, tasks.c.result, tasks.c.etag, tasks.c.not_before, tasks.c.started_at, tasks.c.ended_at,
+    )
+    .select_from(tasks)
+    .join(stages, stages.c.key == tasks.c.stage)
+    .join(jobs, jobs.c.key == stages.c.job)
+    .outerjoin(workers, workers.c.key == tasks.c.worker)
+)  # fmt: skip
+_ATTEMPTS = (
+    select(
+        attempts.c.number, tasks.c.task_id, stages.c.number, tasks.c.idx, attempts.c.attempt, attempts.c.outcome,
+        _worker, attempts.c.exit_code, attempts.c.signal, attempts.c.error, attempts.c.started_at, attempts.c.ended_at,
+    )
+    .select_from(attempts)
+    .join(tasks, tasks.c.key == attempts.c.task)
+    .join(stages, stages.c.key == tasks.c.stage)
+    .outerjoin(workers, workers.c.key == attempts.c.worker)
+)  # fmt: skip
+
+
+class TaskReads(JobReads):
+    """The methods of `Reader` about tasks."""
+
+    def tasks(self, job_id: JobId, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskView]:
+        """Return a page of a job's tasks, by stage and index, the spawn task first."""
+        after = place_of("tasks", cursor, 2) if cursor is not None else None
+        limit = page_size(limit)
+        job = self._place(job_id)
+        if job is None:
+            return Page([], None)
+        key, count = job
+        first, last = 0, count - 1
+        if wanted.stage is not None:
+            if not 0 <= wanted.stage < count:
+                return Page([], None)
+            first = last = wanted.stage
+        start = task_key(key + first, -1)
+        if after is not None:
+            if after[0] >= count or after[1] >= 1 << INDEX_BITS:
+                raise InvalidInput("the cursor is not one that this list has given out; start without one")
+            start = max(start, task_key(key + after[0], after[1] - 2) + 1)
+        query = _TASKS.where(tasks.c.key >= start, tasks.c.key < task_key(key + last + 1, -1))
+        if wanted.state is not None:
+            query = query.where(tasks.c.state == wanted.state.value)
+        rows = self._connection.execute(query.order_by(tasks.c.key).limit(limit + 1)).all()
+        items = [_task_view(row) for row in rows[:limit]]
+        more = len(rows) > limit
+        # The index may be -1; a cursor counts from 0.
+        return Page(items, cursor_after("tasks", items[-1].stage, items[-1].index + 2) if more else None)
+
+    def task(self, task_id: TaskId) -> TaskView | None:
+        """Return one task."""
+        row = self._connection.execute(_TASKS.where(tasks.c.task_id == task_id)).first()
+        return _task_view(row) if row else None
+
+    def task_at(self, job_id: JobId, stage: int, index: int) -> TaskView | None:
+        """Return the task at a place; index -1 is the spawn task."""
+        job = self._place(job_id)
+        if job is None or not 0 <= stage < job[1] or index < -1:
+            return None
+        row = self._connection.execute(_TASKS.where(tasks.c.key == task_key(job[0] + stage, index))).first()
+        return _task_view(row) if row else None
+
+    def attempts(self, task_id: TaskId) -> list[AttemptView]:
+        """Return the ended attempts of a task, in order."""
+        found = self._connection.execute(_TASKS.where(tasks.c.task_id == task_id)).first()
+        if found is None:
+            return []
+        task = _task_view(found)
+        if task.state is State.COMPLETED and task.attempt == 1:
+            return [_only_attempt(task)]
+        query = _ATTEMPTS.where(attempts.c.task == found.key, attempts.c.kept == 1).order_by(attempts.c.attempt)
+        return [_attempt_view(row) for row in self._connection.execute(query)]
+
+    def attempts_since(self, job_id: JobId, *, after: int, limit: int) -> list[tuple[int, AttemptView]]:
+        """Return attempts of a job that ended after a cursor (0: from the first), in the order of their end."""
+        job = self._place(job_id)
+        if job is None:
+            return []
+        query = (
+            _ATTEMPTS.where(attempts.c.job == job[0], attempts.c.number > after)
+            .order_by(attempts.c.number)
+            .limit(limit)
+        )
+        return [(row[0], _attempt_view(row)) for row in self._connection.execute(query)]
+
+    def running(self, job_id: JobId, *, limit: int) -> list[TaskView]:
+        """Return tasks of a job that run now."""
+        job = self._place(job_id)
+        if job is None:
+            return []
+        key, count = job
+        # All tasks that run anywhere are few: their index is a better way than the job's 100,000.
+        query = _TASKS.where(is_in(tasks.c.state, State.RUNNING), tasks.c.stage >= key, tasks.c.stage < key + count)
+        return [_task_view(row) for row in self._connection.execute(query.order_by(tasks.c.key).limit(limit))]
+
+    def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
+        """Return jobs and tasks whose id begins with `prefix`."""
+        if not prefix or not set(prefix) <= set("0123456789abcdef-"):
+            return [], []
+        # "g" comes after every character of an id.
+        of_jobs = select(jobs.c.job_id).where(jobs.c.job_id >= prefix, jobs.c.job_id < prefix + "g")
+        of_tasks = select(tasks.c.task_id).where(tasks.c.task_id >= prefix, tasks.c.task_id < prefix + "g")
+        return (
+            [JobId(found) for found in self._connection.scalars(of_jobs.order_by(jobs.c.job_id).limit(limit))],
+            [TaskId(found) for found in self._connection.scalars(of_tasks.order_by(tasks.c.task_id).limit(limit))],
+        )
+
+    def _place(self, job_id: JobId) -> tuple[int, int] | None:
+        """Return a job's key and its number of stages."""
+        row = self._connection.execute(select(jobs.c.key, jobs.c.stage_count).where(jobs.c.job_id == job_id)).first()
+        return (row[0], row[1]) if row else None
+
+
+def _task_view(row: Found) -> TaskView:
+    (
+        _, task_id, job_id, stage, index, task_class, queue, state, attempt, values, worker, exit_code, signal, error,
+        result, etag, not_before, started_at, ended_at,
+    ) = row  # fmt: skip
+    return TaskView(
+        TaskId(task_id), JobId(job_id), stage, index, task_class, queue, STATES[state], attempt, decode_object(values),
+        worker, exit_code, signal, error, result, etag, not_before, started_at, ended_at,
+    )  # fmt: skip
+
+
+def _attempt_view(row: Found) -> AttemptView:
+    _, task_id, stage, index, attempt, outcome, worker, exit_code, signal, error, started_at, ended_at = row
+    return AttemptView(
+        TaskId(task_id), stage, index, attempt, Outcome(outcome), worker, exit_code, signal, error, started_at, ended_at
+    )
+
+
+def _only_attempt(task: TaskView) -> AttemptView:
+    """Return the attempt of a task that completed at the first one; its row is not found by task."""
+    return AttemptView(
+        task.task_id, task.stage, task.index, 1, Outcome.COMPLETED, task.worker, task.exit_code, task.signal,
+        task.error, task.started_at, task.ended_at or 0.0,
+    )  # fmt: skip
