@@ -1,0 +1,1 @@
+"""REST: bodies and headers in, use cases called, JSON and files out. Nothing else knows what a JSON body looks like."""

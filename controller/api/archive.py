@@ -1,0 +1,104 @@
+"""A job's files as a zip archive, made piece by piece for a reader that cannot go back: memory stays bounded.
+
+The archive's directory at its end is the one thing that grows, some hundred bytes per file.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import RawIOBase
+
+from shared.errors import NotFound
+from shared.ids import JobId
+from shared.volume import Artefact, Volume
+
+_PIECE = 256 * 1024
+_PAGE = 500
+#: What deflate only wastes time on.
+_PACKED = (
+    ".zip",
+    ".gz",
+    ".tgz",
+    ".bz2",
+    ".xz",
+    ".zst",
+    ".7z",
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".mp4",
+    ".mp3",
+    ".whl",
+)
+_FIRST_YEAR, _LAST_YEAR = 1980, 2107
+
+
+class _Pipe(RawIOBase):
+    """Takes what the archive writes and gives it out; it cannot be rewound, which tells zipfile not to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object, /) -> int:
+        piece = bytes(data)  # type: ignore[call-overload]
+        self._pieces.append(piece)
+        return len(piece)
+
+    def take(self) -> bytes:
+        """Return what has been written since the last time."""
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        return taken
+
+
+def zipped(volume: Volume, job_id: JobId) -> Iterator[bytes]:
+    """Yield the archive of all files of a job; those that vanish meanwhile are left out."""
+    pipe = _Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for artefact in _all(volume, job_id):
+            for _ in _pack(archive, volume, job_id, artefact):
+                if piece := pipe.take():
+                    yield piece
+    yield pipe.take()
+
+
+def _pack(archive: zipfile.ZipFile, volume: Volume, job_id: JobId, artefact: Artefact) -> Iterator[None]:
+    try:
+        found = volume.open_artefact(job_id, artefact.path)
+    except NotFound:
+        return
+    with found.file as source, archive.open(_entry(artefact), "w", force_zip64=True) as target:
+        # No more than it had when it was opened: a file that grows for ever must not make an endless archive.
+        left = found.size
+        while left > 0 and (data := source.read(min(_PIECE, left))):
+            target.write(data)
+            left -= len(data)
+            yield
+    yield
+
+
+def _entry(artefact: Artefact) -> zipfile.ZipInfo:
+    at = datetime.fromtimestamp(artefact.modified_at, UTC)
+    year = min(max(at.year, _FIRST_YEAR), _LAST_YEAR)
+    entry = zipfile.ZipInfo(artefact.path, (year, at.month, at.day, at.hour, at.minute, at.second))
+    packed = artefact.path.lower().endswith(_PACKED)
+    entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def _all(volume: Volume, job_id: JobId) -> Iterator[Artefact]:
+    after = ""
+    while True:
+        found = volume.list_artefacts(job_id, after=after, limit=_PAGE)
+        yield from found
+        if len(found) < _PAGE:
+            return
+        after = found[-1].path

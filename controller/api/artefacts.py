@@ -1,0 +1,124 @@
+"""Routes of artefacts: the files that jobs leave. Every one may have been planted: nothing is followed or guessed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import mimetypes
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from flask import Response, request
+from werkzeug.wsgi import FileWrapper
+
+from controller.api import render, schemas
+from controller.api.archive import zipped
+from controller.api.config import jobs
+from controller.api.jobs import view_of
+from controller.api.problems import invalid
+from controller.api.queries import PageQuery
+from controller.api.routes import Answer, Routes
+from controller.datastore.records import Page
+from shared.ids import JobId
+from shared.volume import OpenFile
+
+routes = Routes("artefacts", "The files that jobs leave.")
+
+_PIECE = 64 * 1024
+_FILE = {
+    "ETag": "Changes with the file.",
+    "Accept-Ranges": "bytes",
+    "Content-Disposition": "attachment, with the file's name.",
+}
+
+
+@routes.get(
+    "/jobs/<uuid:job_id>/artefacts",
+    Answer(schemas.page_of(schemas.ArtefactSchema), description="Files by path."),
+    query=schemas.PageQuerySchema,
+    refuses=[404],
+)
+def list_artefacts(query: PageQuery, job_id: object) -> Response:
+    """List the files that a job has left so far, by path."""
+    job = view_of(JobId(str(job_id)))
+    found = jobs().volume.list_artefacts(job.job_id, after=_after(query.cursor), limit=query.limit + 1)
+    items = found[: query.limit]
+    return render.page(Page(items, _cursor(items[-1].path) if len(found) > query.limit else None), render.artefact)
+
+
+@routes.route(
+    "GET",
+    "/jobs/<uuid:job_id>/artefacts/<path:path>",
+    [
+        Answer(None, content_type="application/octet-stream", description="The file.", headers=_FILE),
+        Answer(None, 206, content_type="application/octet-stream", description="The part that was asked for."),
+    ],
+    refuses=[404],
+    headers={"Range": "bytes=0-999: that part of the file."},
+)
+def get_artefact(job_id: object, path: str) -> Response:
+    """Return one file, always as a download."""
+    job = view_of(JobId(str(job_id)))
+    return _download(jobs().volume.open_artefact(job.job_id, path), path)
+
+
+@routes.get(
+    "/jobs/<uuid:job_id>/artefacts.zip",
+    Answer(
+        None, content_type="application/zip", description="All files.", headers={"Content-Disposition": "attachment"}
+    ),
+    refuses=[404],
+)
+def get_artefacts_zip(job_id: object) -> Response:
+    """Return all files as a zip archive, made while it is sent."""
+    job = view_of(JobId(str(job_id)))
+    volume = jobs().volume
+    # The first piece now: a volume that is away must be an answer, not a broken archive.
+    pieces = zipped(volume, job.job_id)
+    first = next(pieces, b"")
+    response = Response(_chained(first, pieces), content_type="application/zip")
+    response.headers["Content-Disposition"] = f'attachment; filename="{job.job_id}.zip"'
+    response.headers["Accept-Ranges"] = "none"
+    return response
+
+
+def _download(found: OpenFile, path: str) -> Response:
+    name = path.rpartition("/")[2]
+    guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    response = Response(FileWrapper(found.file, _PIECE), mimetype=guessed, direct_passthrough=True)
+    response.content_length = found.size
+    response.set_etag(f"{found.size:x}-{int(found.modified_at * 1_000_000):x}")
+    response.last_modified = datetime.fromtimestamp(int(found.modified_at), UTC)
+    plain = "".join(
+        letter if letter.isascii() and letter.isprintable() and letter not in '"\\' else "_" for letter in name
+    )
+    response.headers["Content-Disposition"] = (
+        f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    )
+    # Should a browser show it after all, then without scripts, forms or our origin.
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    response.make_conditional(request.environ, accept_ranges=True, complete_length=found.size)
+    return response
+
+
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _cursor(path: str) -> str:
+    return base64.urlsafe_b64encode(path.encode()).decode().rstrip("=")
+
+
+def _after(cursor: str | None) -> str:
+    if cursor is None:
+        return ""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        after = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except (ValueError, binascii.Error) as error:
+        raise invalid("#/query/cursor", "this is not a cursor of ours") from error
+    if "\0" in after:
+        raise invalid("#/query/cursor", "this is not a cursor of ours")
+    return after

@@ -1,0 +1,182 @@
+"""Reads what clients send, strictly: what two readers could understand in two ways is refused.
+
+JSON with duplicate keys, NaN, lone surrogates, NUL characters, bottomless nesting or endless numbers never gets further
+than this file; nor does a query parameter that is sent twice or is unknown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
+
+import flask
+import marshmallow
+from webargs.core import missing
+from webargs.flaskparser import FlaskParser
+
+from controller.api.problems import Refusal
+from controller.engine.requests import Mistake
+
+#: Levels of nesting; deeper JSON is meant to hurt.
+MAX_DEPTH = 64
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class StrictParser(FlaskParser):
+    """Takes bodies and query strings apart for flask-smorest."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = {"json": marshmallow.RAISE, "query": marshmallow.RAISE}
+
+    def load_json(self, req: flask.Request, schema: marshmallow.Schema) -> object:
+        """Return the body; without one `missing`, which the schema judges."""
+        data = req.get_data(cache=True)
+        return read_json(data) if data else missing
+
+    def load_querystring(self, req: flask.Request, schema: marshmallow.Schema) -> object:
+        """Return the query; a parameter that is sent twice is a mistake."""
+        twice = [name for name, values in req.args.lists() if len(values) > 1]
+        if twice:
+            raise Refusal(422, "a parameter was sent twice", mistakes=[_query(name, "send it once") for name in twice])
+        # Not the plain query: werkzeug has replaced there what is not UTF-8.
+        if "\ufffd" in "".join((*req.args.keys(), *req.args.values())):
+            raise Refusal(422, "the query is not UTF-8")
+        return req.args.to_dict()
+
+    def handle_error(
+        self, error: marshmallow.ValidationError, req: flask.Request, schema: marshmallow.Schema, **_: object
+    ) -> NoReturn:
+        """Refuse with every mistake that the schema found."""
+        mistakes: list[Mistake] = []
+        for location, messages in error.messages_dict.items():
+            root = "#" if location == "json" else f"#/{location}"
+            mistakes.extend(_mistakes(messages, root, list(schema.fields)))
+        raise Refusal(422, "; ".join(f"{one.pointer}: {one.detail}" for one in mistakes), mistakes=mistakes)
+
+
+def _mistakes(messages: object, pointer: str, known: list[str]) -> Iterator[Mistake]:
+    if isinstance(messages, Mapping):
+        for name, inner in messages.items():
+            deeper = pointer if name == "_schema" else f"{pointer}/{_escaped(str(name))}"
+            if inner == ["Unknown field."]:
+                yield Mistake(deeper, unknown(str(name), known))
+            else:
+                yield from _mistakes(inner, deeper, known)
+    elif isinstance(messages, list):
+        for message in messages:
+            yield from _mistakes(message, pointer, known)
+    else:
+        yield Mistake(pointer, str(messages))
+
+
+def unknown(name: str, known: list[str]) -> str:
+    """Return what to say of a name that is not among `known`."""
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"unknown; did you mean {close[0]!r}?"
+    return f"unknown; known here: {', '.join(known) or 'nothing'}"
+
+
+def _query(name: str, detail: str) -> Mistake:
+    return Mistake(f"#/query/{_escaped(name)}", detail)
+
+
+def _escaped(name: str) -> str:
+    """Write a name as a part of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+
+class _Ambiguous(ValueError):
+    """JSON that Python takes and others would not."""
+
+
+def read_json(data: bytes) -> object:
+    """Return the value that a body holds; a Refusal (400 not JSON, 422 JSON that cannot be used) says why not."""
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+        )
+    except UnicodeDecodeError as error:
+        raise Refusal(400, f"the body is not UTF-8: byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise Refusal(400, f"the body is not JSON: {error.msg}: line {error.lineno} column {error.colno}") from error
+    except RecursionError as error:
+        raise Refusal(422, f"the JSON is nested more than {MAX_DEPTH} levels deep") from error
+    except _Ambiguous as error:
+        raise Refusal(400, f"the body is not JSON: {error}") from error
+    except ValueError as error:
+        # Python refuses integers of more than 4300 digits.
+        raise Refusal(422, "the JSON holds a number with too many digits") from error
+    _examine(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _Ambiguous(f"the key {name[:100]!a} stands twice in one object")
+            seen.add(name)
+    return made
+
+
+def _constant(word: str) -> NoReturn:
+    raise _Ambiguous(f"{word} is not a JSON value")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _Ambiguous(f"{text[:40]} is too large for a number")
+    return number
+
+
+def _examine(value: object) -> None:
+    """Refuse text that cannot be stored or passed to a process, and nesting that would exhaust a stack further on."""
+    waiting: list[tuple[object, _Path | None]] = [(value, None)]
+    while waiting:
+        item, path = waiting.pop()
+        if path is not None and path.depth >= MAX_DEPTH:
+            raise Refusal(422, f"the JSON is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(item, str):
+            _examine_text(item, path)
+        elif isinstance(item, dict):
+            for name, inner in item.items():
+                _examine_text(name, path)
+                waiting.append((inner, _Path(path, name)))
+        elif isinstance(item, list):
+            waiting.extend((inner, _Path(path, place)) for place, inner in enumerate(item))
+
+
+class _Path:
+    """Where a value stands. Its text is put together only when it is needed: a long key may have 100,000 children."""
+
+    __slots__ = ("depth", "name", "parent")
+
+    def __init__(self, parent: _Path | None, name: str | int) -> None:
+        self.parent = parent
+        self.name = name
+        self.depth: int = parent.depth + 1 if parent else 1
+
+    def __str__(self) -> str:
+        return f"{self.parent or '#'}/{_escaped(str(self.name))}"
+
+
+def _examine_text(text: str, path: _Path | None) -> None:
+    if "\x00" in text:
+        wrong = "a NUL character"
+    elif not text.isascii() and _SURROGATE.search(text):
+        wrong = "half of a surrogate pair"
+    else:
+        return
+    pointer, detail = str(path or "#"), f"holds {wrong}, which no program can be given"
+    raise Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])

@@ -1,0 +1,26 @@
+"""Routes that tell who works and what waits."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from controller.api import render, schemas
+from controller.api.config import context
+from controller.api.routes import Answer, Routes
+
+routes = Routes("cluster", "Workers and queues.")
+
+
+@routes.get("/workers", Answer(schemas.page_of(schemas.WorkerSchema), description="All workers that are known."))
+def list_workers() -> Response:
+    """Tell which workers are known, whether they live and how much they do."""
+    here = context()
+    with here.jobs.store.read() as reader:
+        return render.everything(reader.workers(lost_after=here.settings.lost_after), render.worker)
+
+
+@routes.get("/queues", Answer(schemas.page_of(schemas.QueueSchema), description="Queues in which something is."))
+def list_queues() -> Response:
+    """Tell how many tasks wait and run in each queue."""
+    with context().jobs.store.read() as reader:
+        return render.everything(reader.queues(), render.queue)

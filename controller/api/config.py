@@ -1,0 +1,70 @@
+"""What the REST interface is told when it is built, and where its views find it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from flask import current_app
+
+from controller.engine.jobs import Jobs
+from controller.settings import Settings
+
+_EXTENSION = "echelon"
+#: Host names under which a browser of this machine may speak to us: anything else could be DNS rebinding.
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """How the REST interface behaves."""
+
+    #: Secret that every request has to show; empty: none.
+    token: str = field(default="", repr=False)
+    #: Names that the Host header may hold, without port; None: any.
+    hosts: frozenset[str] | None = LOCAL_HOSTS
+    #: Bytes of a request's body.
+    max_body: int = 1 << 20
+    #: Seconds without a sign of life after which a worker is shown as LOST.
+    lost_after: float = 15.0
+    #: Set when the process is about to end: answers that wait or follow come to their end.
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, settings: Settings, stopping: threading.Event | None = None) -> ApiSettings:
+        """Return what the controller's settings say about the interface."""
+        guarded = settings.listen.loopback and not settings.token
+        return cls(
+            token=settings.token,
+            hosts=LOCAL_HOSTS | {settings.listen.host.lower()} if guarded else None,
+            max_body=settings.max_body,
+            lost_after=settings.lease,
+            stopping=stopping or threading.Event(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What views work with."""
+
+    jobs: Jobs
+    settings: ApiSettings
+    #: Renders /metrics.
+    metrics: Callable[[], bytes]
+
+
+def install(extensions: dict[str, object], context: Context) -> None:
+    """Let the views of an application find their context."""
+    extensions[_EXTENSION] = context
+
+
+def context() -> Context:
+    """Return the context of the application that answers the present request."""
+    return cast(Context, current_app.extensions[_EXTENSION])
+
+
+def jobs() -> Jobs:
+    """Return the use cases."""
+    return context().jobs

@@ -1,0 +1,136 @@
+"""Logs that go on until the end: like `tail -f` of every attempt that runs.
+
+A look every fraction of a second: files that run now, files of attempts that have ended since, then a wait. A follower
+holds a cursor and the places of what runs, nothing per task.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from controller.api import texts
+from controller.api.transcripts import STREAMS, Page, Place, Stream, chosen
+from controller.api.waiting import has_left
+from controller.core.states import ENDED
+from controller.datastore.records import JobView, TaskView
+from controller.engine.jobs import Jobs
+from shared.ids import JobId, TaskId
+
+#: Seconds between looks.
+_LOOK = 0.25
+#: Attempts whose output is shown while they run; what others print comes when they end.
+_AT_ONCE = 64
+_PAGE = 500
+#: An attempt that prints without end must not keep the others from being heard.
+_TURN = 1 << 20
+
+
+@dataclass(slots=True)
+class _Reading:
+    """How far one stream of one attempt has been read."""
+
+    at: int = 0
+    decode: texts.Decoder = field(default_factory=texts.Decoder)
+
+
+class Follower:
+    """Follows logs for one client."""
+
+    def __init__(self, jobs: Jobs, stopping: threading.Event, connection: socket.socket | None) -> None:
+        self._jobs = jobs
+        self._stopping = stopping
+        self._connection = connection
+        self._readings: dict[tuple[Place, Stream], _Reading] = {}
+
+    def task(self, task: TaskView, *, stream: str | None, attempt: int | None) -> Iterator[bytes]:
+        """Yield what a task prints until it has ended; with `attempt` until that attempt has."""
+        page = Page(name_first=False)
+        streams = chosen(stream)
+        number = attempt or max(1, task.attempt)
+        while True:
+            now = self._task(task.task_id)
+            over = now is None or now.state in ENDED or now.attempt > number
+            place = Place(task.job_id, task.stage, task.index, number)
+            for name in streams:
+                part = name if attempt else f"attempt {number}, {name}"
+                yield from self._news(page, place, name, part, final=over)
+            if over and now is not None and now.attempt > number and attempt is None:
+                number += 1
+            elif over or not self._pause(task.job_id):
+                return
+
+    def job(self, job: JobView) -> Iterator[bytes]:
+        """Yield what a job's tasks have printed, in the order of their end, and print until it has ended."""
+        page = Page(name_first=True)
+        names = {stage.number: stage.name for stage in job.stages}
+        cursor = 0
+        while True:
+            over = self._over(job.job_id)
+            for task in self._running(job.job_id):
+                place = Place(job.job_id, task.stage, task.index, task.attempt)
+                yield from self._both(page, place, names[task.stage], final=False)
+            more = True
+            while more:
+                with self._jobs.store.read() as reader:
+                    ended = reader.attempts_since(job.job_id, after=cursor, limit=_PAGE)
+                for number, view in ended:
+                    cursor = max(cursor, number)
+                    place = Place(job.job_id, view.stage, view.index, view.attempt)
+                    yield from self._both(page, place, names[view.stage], final=True)
+                more = len(ended) == _PAGE
+            if over:
+                # Cut off by a cancel: those leave no word of their end.
+                for place in sorted({place for place, _ in self._readings}, key=lambda one: (one.stage, one.index)):
+                    yield from self._both(page, place, names[place.stage], final=True)
+                return
+            if not self._pause(job.job_id):
+                return
+
+    def _both(self, page: Page, place: Place, stage_name: str, *, final: bool) -> Iterator[bytes]:
+        for stream in STREAMS:
+            yield from self._news(page, place, stream, place.line(stage_name, stream), final=final)
+
+    def _news(self, page: Page, place: Place, stream: Stream, part: str, *, final: bool) -> Iterator[bytes]:
+        """Yield what has come to a file since the last look; after `final` the place is forgotten."""
+        reading = self._readings.pop((place, stream), None) if final else self._readings.get((place, stream))
+        file = place.open(self._jobs.volume, stream)
+        if file is None:
+            return
+        if reading is None:
+            reading = _Reading()
+        if not final:
+            self._readings[place, stream] = reading
+        turn = 0
+        with file:
+            file.seek(reading.at)
+            while (final or turn < _TURN) and (data := file.read(texts.PIECE)):
+                reading.at += len(data)
+                turn += len(data)
+                yield from page.write(part, reading.decode(data))
+        if final:
+            yield from page.write(part, reading.decode(b"", final=True))
+
+    def _pause(self, job_id: JobId) -> bool:
+        """Wait a moment; tell whether it is worth going on."""
+        began = time.monotonic()
+        # Rung at a job's end, so that a short one is shown as soon as it is over.
+        self._jobs.wait(job_id, _LOOK)
+        self._stopping.wait(max(0.0, 0.02 - (time.monotonic() - began)))
+        return not self._stopping.is_set() and not has_left(self._connection)
+
+    def _task(self, task_id: TaskId) -> TaskView | None:
+        with self._jobs.store.read() as reader:
+            return reader.task(task_id)
+
+    def _running(self, job_id: JobId) -> list[TaskView]:
+        with self._jobs.store.read() as reader:
+            return reader.running(job_id, limit=_AT_ONCE)
+
+    def _over(self, job_id: JobId) -> bool:
+        with self._jobs.store.read() as reader:
+            view = reader.job(job_id)
+        return view is None or view.state in ENDED

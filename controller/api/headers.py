@@ -1,0 +1,71 @@
+"""What requests say in their headers: waiting, idempotency, and the headers that jobs take as inputs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from flask import Request, g
+
+from controller.api.problems import Refusal
+from controller.engine.requests import Mistake
+
+#: Written by the process that serves, never by clients: headers that came more than once, with all their values.
+REPEATED = "X-Echelon-Repeated"
+TOKEN = "X-Echelon-Token"
+#: Seconds that a request may wait for a job's end at most.
+LONGEST_WAIT = 60
+
+#: About the connection, the message or us: never an input of a job.
+_NOT_FOR_JOBS = frozenset(
+    {
+        "host", "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te",
+        "trailer", "transfer-encoding", "upgrade", "expect", "content-length", "content-type", "content-encoding",
+        "idempotency-key", "prefer", TOKEN.lower(), REPEATED.lower(),
+    }
+)  # fmt: skip
+_WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')
+
+
+def wanted_wait(request: Request) -> int | None:
+    """Return the seconds that the client would wait for a job's end, cut to what we grant; None: it would not."""
+    for preference in re.split(r"[,;]", request.headers.get("Prefer", "")):
+        if found := _WAIT.fullmatch(preference.strip().lower()):
+            return min(int(found[1]), LONGEST_WAIT)
+    return None
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the key that makes a submission safe to repeat."""
+    _once(request, "Idempotency-Key")
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        detail = "write 1 to 255 printable ASCII characters"
+        pointer = "#/headers/Idempotency-Key"
+        raise Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])
+    return key
+
+
+def for_job(request: Request) -> Mapping[str, Sequence[str]]:
+    """Return the headers that a job may take as inputs, each with every value it was sent with."""
+    repeated = _repeated(request)
+    found: dict[str, Sequence[str]] = {}
+    for name, value in request.headers:
+        lowered = name.lower()
+        if lowered in _NOT_FOR_JOBS or (lowered == "authorization" and g.get("authorization_is_ours")):
+            continue
+        found[name] = repeated.get(lowered, [value])
+    return found
+
+
+def _once(request: Request, name: str) -> None:
+    if name.lower() in _repeated(request):
+        raise Refusal(400, f"the header {name} was sent more than once")
+
+
+def _repeated(request: Request) -> dict[str, list[str]]:
+    noted = request.headers.get(REPEATED)
+    return {} if noted is None else dict(json.loads(noted))

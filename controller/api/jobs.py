@@ -1,0 +1,168 @@
+"""Routes of jobs: submit, find, watch, cancel, retry, delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Response, g, request, url_for
+
+from controller.api import headers, render, schemas
+from controller.api.config import jobs
+from controller.api.queries import JobsQuery, PageQuery
+from controller.api.routes import Answer, Routes
+from controller.api.waiting import until_ended
+from controller.core.states import State
+from controller.datastore.records import JobFilter, JobView
+from controller.engine.jobs import UnknownType
+from controller.engine.requests import InvalidInputs, Mistake, Submission
+from shared.errors import NotFound
+from shared.ids import JobId
+from shared.messages import JsonValue
+
+routes = Routes("jobs", "Submitted runs.")
+
+_ETAG = {"ETag": "Changes whenever the job does."}
+_JOB = Answer(schemas.JobSchema, description="The job.", headers=_ETAG)
+_WAITS = {"Prefer": "wait=30: answer when the job has ended, or after 30 seconds (60 at most)."}
+_KEY = {"Idempotency-Key": "The same key with the same body gives the same job, however often it is sent."}
+
+Body = dict[str, dict[str, JsonValue]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A body of POST /jobs."""
+
+    type: str
+    input: dict[str, JsonValue]
+
+
+@routes.route(
+    "POST",
+    "/jobs",
+    [
+        Answer(
+            schemas.JobSchema,
+            201,
+            "Accepted: it will run, whatever happens to this process.",
+            headers={**_ETAG, "Location": "Where the job is found.", "Preference-Applied": "How long was waited."},
+        ),
+        Answer(
+            schemas.JobSchema,
+            description="The Idempotency-Key has been used for this job before.",
+            headers={**_ETAG, "Location": "Where the job is found.", "Idempotent-Replayed": "true"},
+        ),
+    ],
+    body=schemas.SubmissionSchema,
+    refuses=[409],
+    headers={**_KEY, **_WAITS},
+)
+def submit_job(body: Body) -> Response:
+    """Submit a job; the catalogue says which headers it takes as inputs."""
+    asked = _Asked(cast(str, body["type"]), body["input"])
+    submission = Submission(
+        type=asked.type,
+        input=asked.input,
+        headers=headers.for_job(request),
+        idempotency_key=headers.idempotency_key(request),
+        request_id=g.request_id,
+    )
+    try:
+        job_id, created = jobs().submit(submission)
+    except UnknownType as error:
+        # The address is right, the body is not: 404 would blame the wrong one.
+        raise InvalidInputs([Mistake("#/type", str(error))]) from error
+    response = _answer(job_id, status=201 if created else 200)
+    response.headers["Location"] = url_for("jobs.get_job", job_id=job_id)
+    if not created:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@routes.get(
+    "/jobs",
+    Answer(schemas.page_of(schemas.JobSchema), description="Jobs, newest first."),
+    query=schemas.JobsQuerySchema,
+)
+def list_jobs(query: JobsQuery) -> Response:
+    """List jobs, newest first."""
+    state = State(query.state) if query.state else None
+    with jobs().store.read() as reader:
+        found = reader.jobs(JobFilter(state, query.type, query.q), limit=query.limit, cursor=query.cursor)
+    return render.page(found, _rendered)
+
+
+@routes.get("/jobs/<uuid:job_id>", _JOB, refuses=[404], headers=_WAITS)
+def get_job(job_id: object) -> Response:
+    """Tell how a job stands, with all of its stages."""
+    return _answer(JobId(str(job_id)))
+
+
+@routes.get(
+    "/jobs/<uuid:job_id>/events",
+    Answer(schemas.page_of(schemas.EventSchema), description="The history, in order."),
+    query=schemas.PageQuerySchema,
+    refuses=[404],
+)
+def list_events(query: PageQuery, job_id: object) -> Response:
+    """Tell a job's history, in order."""
+    known = view_of(JobId(str(job_id)))
+    with jobs().store.read() as reader:
+        return render.page(reader.events(known.job_id, limit=query.limit, cursor=query.cursor), render.event)
+
+
+@routes.route("POST", "/jobs/<uuid:job_id>/cancel", [_JOB], refuses=[404, 409])
+def cancel_job(job_id: object) -> Response:
+    """End a job for good; what runs is ended."""
+    known = JobId(str(job_id))
+    jobs().cancel(known, request_id=g.request_id)
+    return _answer(known)
+
+
+@routes.route(
+    "POST",
+    "/jobs/<uuid:job_id>/retry",
+    [_JOB],
+    body=schemas.RetrySchema,
+    body_required=False,
+    refuses=[404, 409],
+)
+def retry_job(body: Body, job_id: object) -> Response:
+    """Open a FAILED or CANCELLED job again; only what has not completed runs. Erased secrets must be given again."""
+    known = JobId(str(job_id))
+    jobs().retry(known, input=body["input"], headers=headers.for_job(request), request_id=g.request_id)
+    return _answer(known)
+
+
+@routes.route("DELETE", "/jobs/<uuid:job_id>", [_JOB], refuses=[404, 409])
+def delete_job(job_id: object) -> Response:
+    """Remove an ended job, its history and its files."""
+    view = view_of(JobId(str(job_id)))
+    jobs().delete(view.job_id)
+    return render.answer(_rendered(view), etag=render.job_etag(view))
+
+
+def view_of(job_id: JobId) -> JobView:
+    """Return a job; NotFound when there is none."""
+    with jobs().store.read() as reader:
+        view = reader.job(job_id)
+    if view is None:
+        raise NotFound(f"there is no job {job_id}")
+    return view
+
+
+def _answer(job_id: JobId, *, status: int = 200) -> Response:
+    """Return the job, after the wait that the client asked for."""
+    wait = headers.wanted_wait(request)
+    if wait:
+        until_ended(job_id, wait)
+    view = view_of(job_id)
+    response = render.answer(_rendered(view), status=status, etag=render.job_etag(view))
+    if wait is not None:
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    return response
+
+
+def _rendered(view: JobView) -> render.Json:
+    return render.job(view, jobs().masked_input(view))

@@ -1,0 +1,53 @@
+"""Routes of logs: what tasks have printed, and what they print now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Response
+
+from controller.api import schemas, texts
+from controller.api.config import context, jobs
+from controller.api.follow import Follower
+from controller.api.jobs import view_of
+from controller.api.queries import LogQuery
+from controller.api.routes import TEXT, Routes
+from controller.api.tasks import task_of
+from controller.api.transcripts import Place, job_text, task_text
+from controller.api.waiting import client_socket
+from controller.datastore.records import TaskView
+from shared.errors import NotFound
+from shared.ids import JobId, TaskId
+
+routes = Routes("logs", "What tasks print, as text.")
+
+_RANGE = {"Range": "bytes=0-999: that part of the text."}
+
+
+@routes.get("/jobs/<uuid:job_id>/log", TEXT, query=schemas.FollowQuerySchema, refuses=[404], headers=_RANGE)
+def get_job_log(query: LogQuery, job_id: object) -> Response:
+    """Tell what all tasks of a job have printed, by stage, index and attempt, each part under a line that names it."""
+    job = view_of(JobId(str(job_id)))
+    here = context()
+    if query.follow:
+        follower = Follower(here.jobs, here.settings.stopping, client_socket())
+        return texts.answer(lambda: follower.job(job), ranges=False)
+    return texts.answer(lambda: job_text(here.jobs, job))
+
+
+@routes.get("/tasks/<uuid:task_id>/log", TEXT, query=schemas.LogQuerySchema, refuses=[404], headers=_RANGE)
+def get_task_log(query: LogQuery, task_id: object) -> Response:
+    """Tell what one attempt of a task has printed; a line stands between stdout and stderr where both are wanted."""
+    task = task_of(TaskId(str(task_id)))
+    if query.attempt is not None and query.attempt > task.attempt:
+        raise NotFound(f"task {task.task_id} has had {task.attempt} attempts, no number {query.attempt}")
+    here = context()
+    if query.follow:
+        follower = Follower(here.jobs, here.settings.stopping, client_socket())
+        return texts.answer(lambda: follower.task(task, stream=query.stream, attempt=query.attempt), ranges=False)
+    return texts.answer(lambda: _printed(task, query))
+
+
+def _printed(task: TaskView, query: LogQuery) -> Iterator[bytes]:
+    place = Place(task.job_id, task.stage, task.index, query.attempt or task.attempt)
+    return task_text(jobs().volume, place, query.stream)

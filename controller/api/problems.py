@@ -1,0 +1,122 @@
+"""Errors as `application/problem+json` (RFC 9457): one table from exceptions to statuses, and the handlers that use it.
+
+What went wrong inside is for the log alone: a client gets an id to quote.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import msgspec
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
+from werkzeug.http import dump_header
+
+from controller.engine.requests import InvalidInputs, Mistake
+from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, Unavailable
+
+CONTENT_TYPE = "application/problem+json"
+#: Seconds after which a client may try again when something that we lean on is away.
+RETRY_AFTER = 2
+
+_log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """A request that is answered with a problem, raised by the interface itself."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        mistakes: Sequence[Mistake] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.mistakes = tuple(mistakes)
+        self.headers = dict(headers or {})
+
+
+def invalid(pointer: str, detail: str) -> Refusal:
+    """Return the refusal of one wrong part of a request."""
+    return Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    mistakes: Sequence[Mistake] = (),
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
+) -> Response:
+    """Return a problem document."""
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "request_id": g.get("request_id"),
+        **(more or {}),
+    }
+    if mistakes:
+        body["errors"] = [{"pointer": one.pointer, "detail": one.detail} for one in mistakes]
+    response = Response(msgspec.json.encode(body), status=status, content_type=CONTENT_TYPE)
+    response.headers.update(headers or {})
+    return response
+
+
+def register(app: Flask) -> None:
+    """Answer every error of an application with a problem."""
+    app.register_error_handler(Refusal, _refused)
+    app.register_error_handler(EchelonError, _ours)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _refused(error: Refusal) -> Response:
+    return problem(error.status, error.detail, mistakes=error.mistakes, headers=error.headers)
+
+
+def _ours(error: EchelonError) -> Response:
+    match error:
+        case InvalidInputs():
+            return problem(422, str(error), mistakes=error.mistakes)
+        case InvalidInput():
+            return problem(422, str(error))
+        case NotFound():
+            return problem(404, str(error))
+        case Conflict():
+            return problem(409, str(error))
+        case Unavailable():
+            _log.warning("request %s is answered with 503: %s", g.get("request_id"), error)
+            return problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER)})
+    return _unexpected(error)
+
+
+def _http(error: HTTPException) -> Response:
+    """Answer what Flask and werkzeug refuse, with the headers that belong to it."""
+    headers: dict[str, str] = {}
+    status, detail = error.code or 500, error.description or ""
+    match error:
+        case MethodNotAllowed(valid_methods=methods):
+            headers["Allow"] = dump_header(sorted(methods or ()))
+            detail = f"{request.method} is not possible here; {headers['Allow']} is"
+        case RequestedRangeNotSatisfiable(length=length):
+            headers["Content-Range"] = f"bytes */{'*' if length is None else length}"
+        case _ if status == 404:
+            detail = "there is nothing at this address; ids are whole UUIDs, /openapi.json lists what there is"
+        case _ if status == 413:
+            detail = "the body is too large"
+    return problem(status, detail, headers=headers)
+
+
+def _unexpected(error: Exception) -> Response:
+    # repr keeps control characters of the path out of the log.
+    _log.error("request %s failed: %s %r", g.get("request_id"), request.method, request.path, exc_info=error)
+    return problem(500, f"Echelon failed; its log tells more about request {g.get('request_id')}")

@@ -1,0 +1,48 @@
+"""Queries, checked, as records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which part of a list is wanted."""
+
+    limit: int
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobsQuery(PageQuery):
+    """Which jobs are wanted; None: any."""
+
+    state: str | None
+    type: str | None
+    q: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TasksQuery(PageQuery):
+    """Which tasks are wanted; None: any."""
+
+    stage: int | None
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which log is wanted, and how."""
+
+    follow: bool
+    #: stdout or stderr; None: both.
+    stream: str | None = None
+    #: None: the last.
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdQuery:
+    """The beginning of an id, in lower case."""
+
+    prefix: str

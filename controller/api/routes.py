@@ -1,0 +1,145 @@
+"""Ties a view to its route, query, body, answer and the problems it may answer with: checked and documented.
+
+The one place that touches flask-smorest, which brings no types along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import marshmallow
+from flask import Blueprint, Flask, Response
+from flask_smorest import Api
+from flask_smorest import Blueprint as DocumentedBlueprint
+
+from controller.api import problems
+from controller.api.bodies import StrictParser
+from controller.api.schemas import ProblemSchema
+
+PREFIX = "/api/v1"
+#: What any route may answer: a bad Host or Origin, a missing token, a fault, something away.
+_ANYWHERE = (400, 401, 421, 500, 503)
+
+View = TypeVar("View", bound=Callable[..., Response])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a route answers with when all is well."""
+
+    #: None: no JSON.
+    schema: type[marshmallow.Schema] | None
+    status: int = 200
+    description: str = "Good."
+    content_type: str = "application/json"
+    #: Headers of the answer, with what they say.
+    headers: Mapping[str, str] | None = None
+
+
+TEXT = Answer(None, content_type="text/plain", description="The text.", headers={"Accept-Ranges": "bytes"})
+
+
+class Routes:
+    """The routes of one part of the interface."""
+
+    def __init__(self, name: str, description: str, prefix: str = PREFIX) -> None:
+        self._blueprint = DocumentedBlueprint(name, __name__, url_prefix=prefix or None, description=description)
+        self._blueprint.ARGUMENTS_PARSER = StrictParser()
+
+    def get(self, path: str, answer: Answer, **more: Any) -> Callable[[View], View]:
+        """Register a view of GET; see `route`."""
+        return self.route("GET", path, [answer], **more)
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        answers: Sequence[Answer],
+        *,
+        query: type[marshmallow.Schema] | None = None,
+        body: type[marshmallow.Schema] | None = None,
+        body_required: bool = True,
+        refuses: Sequence[int] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Callable[[View], View]:
+        """Register a view: it is called with the query (if any), the body (if any) and the path's values by name.
+
+        `refuses` are the statuses of problems beyond those that any route may answer with; `headers` documents request
+        headers that mean something.
+        """
+        statuses = {*refuses, *_ANYWHERE} | ({422} if query or body else set())
+        if method != "GET":
+            statuses |= {403, 413, 415}
+        if any(answer.schema is None for answer in answers):
+            statuses |= {416}
+
+        def decorate(view: View) -> View:
+            made = view
+            for answer in answers:
+                made = _documented(self._blueprint, answer)(made)
+            for status in sorted(statuses):
+                made = self._blueprint.alt_response(
+                    status, schema=ProblemSchema, content_type=problems.CONTENT_TYPE, description=_refusal(status)
+                )(made)
+            if body:
+                made = self._blueprint.arguments(body, required=body_required)(made)
+            if query:
+                made = self._blueprint.arguments(query, location="query")(made)
+            if headers:
+                made = self._blueprint.doc(parameters=[_header(*one) for one in headers.items()])(made)
+            registered: View = self._blueprint.route(path, methods=[method])(made)
+            return registered
+
+        return decorate
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """Return the blueprint that holds them."""
+        made: Blueprint = self._blueprint
+        return made
+
+
+def build(app: Flask, parts: Sequence[Routes]) -> None:
+    """Register the routes with an application, and the OpenAPI document that describes them."""
+    api = Api(app)
+    # The decorators document every status; a default response would hide one that is missing.
+    api.DEFAULT_ERROR_RESPONSE_NAME = None
+    for part in parts:
+        api.register_blueprint(part.blueprint)
+
+
+def _documented(blueprint: Any, answer: Answer) -> Callable[[Any], Any]:
+    headers = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in (answer.headers or {}).items()
+    }
+    decorator: Callable[[Any], Any] = blueprint.response(
+        answer.status,
+        answer.schema or {"type": "string", "format": "binary"},
+        content_type=answer.content_type,
+        description=answer.description,
+        headers=headers or None,
+    )
+    return decorator
+
+
+def _header(name: str, text: str) -> dict[str, object]:
+    return {"in": "header", "name": name, "description": text, "required": False, "schema": {"type": "string"}}
+
+
+def _refusal(status: int) -> str:
+    return {
+        400: "The request is malformed.",
+        401: "The token is missing or wrong.",
+        403: "The request comes from a page of another origin.",
+        404: "There is nothing with this id or name.",
+        409: "The present state forbids it.",
+        413: "The body is too large.",
+        415: "The body is not application/json.",
+        416: "The range lies outside of the content.",
+        421: "The Host header does not name this machine.",
+        422: "A value cannot be used; `errors` points at each.",
+        500: "Echelon failed; its log tells more.",
+        503: "Something that Echelon leans on is away; try again after Retry-After seconds.",
+    }[status]

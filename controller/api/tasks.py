@@ -1,0 +1,85 @@
+"""Routes of tasks, and of abbreviated ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from flask import Response
+
+from controller.api import render, schemas
+from controller.api.config import jobs
+from controller.api.jobs import view_of
+from controller.api.queries import IdQuery, TasksQuery
+from controller.api.routes import Answer, Routes
+from controller.core.states import State
+from controller.datastore.records import JobView, TaskFilter, TaskView
+from shared.errors import NotFound
+from shared.ids import JobId, TaskId
+
+routes = Routes("tasks", "Units of work, and how each of their executions ended.")
+
+#: A page holds fewer tasks than asked for rather than more bytes of job inputs.
+_BYTES_OF_INPUT = 8 << 20
+_FOUND_AT_MOST = 10
+
+
+@routes.get(
+    "/jobs/<uuid:job_id>/tasks",
+    Answer(schemas.page_of(schemas.TaskSchema), description="Tasks by stage and index, the spawn task first."),
+    query=schemas.TasksQuerySchema,
+    refuses=[404],
+)
+def list_tasks(query: TasksQuery, job_id: object) -> Response:
+    """List a job's tasks by stage and index, each stage's spawn task first."""
+    job = view_of(JobId(str(job_id)))
+    values_of = _values(job)
+    size = len(msgspec.json.encode(jobs().masked_input(job)))
+    limit = min(query.limit, max(1, _BYTES_OF_INPUT // size))
+    wanted = TaskFilter(query.stage, State(query.state) if query.state else None)
+    with jobs().store.read() as reader:
+        found = reader.tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
+    return render.page(found, lambda task: render.task(task, values_of(task)))
+
+
+@routes.get(
+    "/tasks/<uuid:task_id>",
+    Answer(schemas.OneTaskSchema, description="The task.", headers={"ETag": "Changes whenever the task does."}),
+    refuses=[404],
+)
+def get_task(task_id: object) -> Response:
+    """Tell how a task stands, and how its attempts ended."""
+    view = task_of(TaskId(str(task_id)))
+    job = view_of(view.job_id)
+    with jobs().store.read() as reader:
+        attempts = reader.attempts(view.task_id)
+    body = render.task(view, _values(job)(view))
+    body["attempts"] = [render.attempt(one) for one in attempts]
+    return render.answer(body, etag=str(view.etag))
+
+
+@routes.get("/ids", Answer(schemas.FoundSchema, description="Whole ids."), query=schemas.IdQuerySchema)
+def find_ids(query: IdQuery) -> Response:
+    """Find the jobs and tasks whose id begins with something."""
+    with jobs().store.read() as reader:
+        found_jobs, found_tasks = reader.matching(query.prefix, limit=_FOUND_AT_MOST)
+    return render.answer({"jobs": found_jobs, "tasks": found_tasks})
+
+
+def task_of(task_id: TaskId) -> TaskView:
+    """Return a task; NotFound when there is none."""
+    with jobs().store.read() as reader:
+        view = reader.task(task_id)
+    if view is None:
+        raise NotFound(f"there is no task {task_id}")
+    return view
+
+
+def _values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
+    """Return what tells a task's input values: those of its item stand over the job's."""
+    masked = jobs().masked_input(job)
+
+    def of(task: TaskView) -> Mapping[str, object]:
+        return {**masked, **task.input} if task.input else masked
+
+    return of

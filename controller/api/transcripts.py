@@ -1,0 +1,107 @@
+"""Puts logs together from what attempts have left on the volume: in order, each part under a line that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from controller.api import texts
+from controller.datastore.records import SPAWN_INDEX, JobView, TaskFilter, TaskView
+from controller.engine.jobs import Jobs
+from shared.ids import JobId
+from shared.volume import Volume
+
+Stream = Literal["stdout", "stderr"]
+STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Names one attempt by its place on the volume."""
+
+    job_id: JobId
+    stage: int
+    #: -1 for the spawn task.
+    index: int
+    attempt: int
+
+    def open(self, volume: Volume, stream: Stream) -> BinaryIO | None:
+        """Open what it has printed; None: nothing yet."""
+        if self.attempt < 1:
+            return None
+        return volume.open_log(self.job_id, self.stage, self.index, self.attempt, stream)
+
+    def line(self, stage_name: str, stream: Stream) -> str:
+        """Return the words of the line above its output."""
+        # A name may hold anything; the line must stay one line.
+        shown = "".join(letter if letter.isprintable() else " " for letter in stage_name)
+        which = "spawn task" if self.index == SPAWN_INDEX else f"task {self.index}"
+        return f"stage {self.stage} {shown}, {which}, attempt {self.attempt}, {stream}"
+
+
+class Page:
+    """Writes parts one after the other as `tail` does: a line names each, and begins on a line of its own."""
+
+    def __init__(self, *, name_first: bool) -> None:
+        #: The part that was written last.
+        self._last: str | None = None
+        self._name_first = name_first
+        self._at_line_start = True
+
+    def write(self, part: str, text: bytes) -> Iterator[bytes]:
+        """Yield text of a part, under its line when it is not the part of before."""
+        if not text:
+            return
+        if part != self._last:
+            first, self._last = self._last is None, part
+            if self._name_first or not first:
+                gap = "" if first else "\n" if self._at_line_start else "\n\n"
+                yield f"{gap}==> {part} <==\n".encode()
+        self._at_line_start = text.endswith(b"\n")
+        yield text
+
+
+def task_text(volume: Volume, place: Place, stream: str | None) -> Iterator[bytes]:
+    """Yield what one attempt has printed; one stream (or both, with a line between them)."""
+    page = Page(name_first=False)
+    for name in chosen(stream):
+        file = place.open(volume, name)
+        if file is not None:
+            for piece in texts.decoded(file):
+                yield from page.write(name, piece)
+
+
+def job_text(jobs: Jobs, job: JobView) -> Iterator[bytes]:
+    """Yield what all attempts of a job have printed."""
+    page = Page(name_first=True)
+    names = {stage.number: stage.name for stage in job.stages}
+    for task in all_tasks(jobs, job.job_id):
+        for attempt in range(1, task.attempt + 1):
+            place = Place(job.job_id, task.stage, task.index, attempt)
+            for stream in STREAMS:
+                file = place.open(jobs.volume, stream)
+                if file is not None:
+                    part = place.line(names[task.stage], stream)
+                    for piece in texts.decoded(file):
+                        yield from page.write(part, piece)
+
+
+def all_tasks(jobs: Jobs, job_id: JobId) -> Iterator[TaskView]:
+    """Yield a job's tasks in order; no transaction stays open between two pages."""
+    cursor = None
+    while True:
+        with jobs.store.read() as reader:
+            found = reader.tasks(job_id, TaskFilter(), limit=_PAGE, cursor=cursor)
+        yield from found.items
+        cursor = found.next_cursor
+        if cursor is None:
+            return
+
+
+def chosen(stream: str | None) -> tuple[Stream, ...]:
+    """Return the streams that are wanted."""
+    if stream is None:
+        return STREAMS
+    return ("stdout",) if stream == "stdout" else ("stderr",)

@@ -1,0 +1,42 @@
+"""Waits for a job's end, in steps short enough to notice that the process stops or that the client has left."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+
+from flask import request
+
+from controller.api.config import context
+from shared.ids import JobId
+
+_STEP = 1.0
+
+
+def until_ended(job_id: JobId, seconds: float) -> None:
+    """Return when a job has ended, the seconds are over, the process stops or the client has left."""
+    here, connection = context(), client_socket()
+    deadline = time.monotonic() + seconds
+    while not here.settings.stopping.is_set() and not has_left(connection):
+        left = deadline - time.monotonic()
+        if left <= 0 or here.jobs.wait(job_id, min(left, _STEP)):
+            return
+
+
+def client_socket() -> socket.socket | None:
+    """Return the connection of the present request, where the server tells."""
+    found = request.environ.get("gunicorn.socket")
+    return found if isinstance(found, socket.socket) else None
+
+
+def has_left(connection: socket.socket | None) -> bool:
+    """Tell whether the client has closed its side: nobody would read the answer."""
+    if connection is None:
+        return False
+    try:
+        poll = select.poll()
+        poll.register(connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True

@@ -1,0 +1,69 @@
+"""The controller as a WSGI application: `create_app(jobs, settings)`. Builds nothing but the interface."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from flask import Flask
+
+from controller.api import (
+    artefacts,
+    cluster,
+    config,
+    definitions,
+    gate,
+    jobs,
+    logs,
+    operations,
+    problems,
+    routes,
+    tasks,
+)
+from controller.api.config import ApiSettings
+from controller.api.figures import Figures
+from controller.api.page import page
+from controller.engine.jobs import Jobs
+
+__all__ = ["ApiSettings", "create_app"]
+
+
+def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
+    """Return the interface to the use cases. Once per `Jobs`: it adds to its registry of figures."""
+    app = Flask("echelon", static_folder=None, template_folder=None)
+    app.config.update(
+        API_TITLE="Echelon",
+        API_VERSION=_version(),
+        OPENAPI_VERSION="3.0.3",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={"info": {"description": "Jobs of stages, stages of parallel tasks."}},
+        MAX_CONTENT_LENGTH=settings.max_body,
+    )
+    # A path with two slashes is another path, not one to be sent elsewhere.
+    app.url_map.merge_slashes = False
+    figures = Figures(jobs_.counters.registry, jobs_.store)
+    config.install(app.extensions, config.Context(jobs_, settings, figures.text))
+    gate.install(app, figures)
+    routes.build(
+        app,
+        [
+            jobs.routes,
+            tasks.routes,
+            logs.routes,
+            artefacts.routes,
+            definitions.routes,
+            cluster.routes,
+            operations.routes,
+        ],
+    )
+    app.register_blueprint(page)
+    problems.register(app)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("echelon")
+    except PackageNotFoundError:
+        # From a source tree that nobody installed.
+        return "0"
