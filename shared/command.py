@@ -89,13 +89,18 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
-        except EchelonError as error:
-            _tell(str(error))
-            ctx.exit(next(code for kind, code in _ENDS if isinstance(error, kind)))
         except Exception as error:  # noqa: BLE001 - the one guard of the command: a user never sees a traceback
-            _tell(f"{type(error).__name__}: {error}\nThis is a mistake in Echelon. ECHELON_DEBUG=1 shows where.")
-            ctx.exit(ExitCode.ENGINE)
+            ctx.exit(_ended_by(error))
         return result
+
+
+def _ended_by(error: Exception) -> ExitCode:
+    """Tell of an error on stderr and return the exit code that it stands for."""
+    if isinstance(error, EchelonError):
+        _tell(str(error))
+        return next(code for kind, code in _ENDS if isinstance(error, kind))
+    _tell(f"{type(error).__name__}: {error}\nThis is a mistake in Echelon. ECHELON_DEBUG=1 shows where.")
+    return ExitCode.ENGINE
 
 
 def _tell(message: str) -> None:
@@ -139,7 +144,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that knows no UTF-8 gets question marks instead of a crash.
             stream.reconfigure(errors="replace")
-    main_group(prog_name="echelon")
+    try:
+        main_group(prog_name="echelon")
+    except Exception as error:  # noqa: BLE001 - what fails before a command begins, such as an installation in pieces
+        sys.exit(_ended_by(error))
 
 
 if __name__ == "__main__":
