@@ -1,0 +1,159 @@
+"""`echelon run`: an engine for one job, in this process and without any server."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from controller.commands.follow import ending, follow
+from controller.commands.options import (
+    explained,
+    header_option,
+    json_option,
+    leave,
+    parameter_option,
+    with_settings,
+)
+from controller.commands.progress import Progress, progress
+from controller.commands.screen import Column, amount, counted, print_json, print_table, safe, words
+from controller.commands.submit import unknown_job
+from controller.commands.validate import checked
+from controller.commands.values import headers, parameters
+from controller.settings import Origin, Resolved, Settings, seconds
+from shared.command import ExitCode
+from shared.messages import JsonValue
+
+if TYPE_CHECKING:
+    from controller.client.answers import Artefact, Job
+    from controller.commands.local import LocalJob
+    from controller.standalone import Standalone
+
+#: A list longer than this helps nobody who reads it; the folder has them all.
+_LISTED_AT_MOST: Final = 100
+_COLUMNS = (Column("SIZE", right=True), Column("ARTEFACT", wide=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is to be run."""
+
+    job_type: str
+    values: Mapping[str, JsonValue]
+    headers: Mapping[str, str]
+    timeout: float | None
+
+
+@click.command()
+@click.argument("catalogue", type=click.Path(exists=True, path_type=Path))
+@click.argument("job_type", metavar="JOB")
+@parameter_option
+@header_option
+@click.option("--timeout", metavar="TIME", help="Cancel the job when it takes longer (90s, 10m).")
+@with_settings("volume", "slots")
+@json_option
+def run(
+    resolved: Resolved,
+    catalogue: Path,
+    job_type: str,
+    written: tuple[str, ...],
+    header_lines: tuple[str, ...],
+    timeout: str | None,
+    as_json: bool,
+) -> None:
+    """Run JOB of a CATALOGUE (a file or a folder) here and now, and show its progress and its artefacts.
+
+    Without --volume its files lie in a new temporary folder, which stays. Ctrl-C cancels the job and ends its
+    processes; a second one gives them no more time. The exit code says how the job ended.
+    """
+    order = _order(catalogue, job_type, written, header_lines, timeout)
+    given = resolved.origins["volume"] is not Origin.DEFAULT
+    volume = resolved.settings.volume if given else Path(tempfile.mkdtemp(prefix="echelon-"))
+    # A store of its own: the tasks of somebody else's jobs are not for this process to run.
+    settings = replace(resolved.settings, catalogue=(catalogue,), volume=volume, datastore="")
+    job, late, left = _run(settings, order)
+    folder = volume.absolute() / "jobs" / job["job_id"] / "work"
+    words(ending(job))
+    _report(job, left, folder, as_json=as_json)
+    if late:
+        words(f"it was cancelled because it took longer than {timeout}")
+        raise click.exceptions.Exit(ExitCode.TIMED_OUT)
+    leave(job["state"])
+
+
+def _order(
+    catalogue: Path, job_type: str, written: tuple[str, ...], header_lines: tuple[str, ...], timeout: str | None
+) -> _Order:
+    """Read the arguments before anything is made or started."""
+    try:
+        patience = None if timeout is None else seconds(timeout)
+    except ValueError as error:
+        raise click.UsageError(f"--timeout {safe(timeout)}: {error}") from error
+    sent = headers(header_lines)
+    jobs = checked([catalogue]).jobs
+    if job_type not in jobs:
+        raise unknown_job(job_type, list(jobs))
+    types = {one.name: str(one.type) for one in jobs[job_type].input.values() if one.type}
+    return _Order(job_type, parameters(written, types), sent, patience)
+
+
+def _run(settings: Settings, order: _Order) -> tuple[Job, bool, list[Artefact]]:
+    """Return the job as it ended, whether it was too late, and what it left."""
+    from controller.commands.local import LocalJob
+    from controller.engine.requests import Submission
+    from controller.standalone import Standalone
+
+    standalone = Standalone(settings)
+    standalone.start()
+    try:
+        with explained():
+            sent = {name: [value] for name, value in order.headers.items()}
+            job_id, _ = standalone.jobs.submit(Submission(type=order.job_type, input=order.values, headers=sent))
+        local = LocalJob(standalone.jobs, job_id, timeout=order.timeout)
+        with progress() as shown, _interruptible(local, standalone, shown):
+            job = follow(local, local.view(), shown)
+            standalone.stop()
+    except BaseException:
+        standalone.hurry()
+        standalone.stop()
+        raise
+    return job, local.late, list(local.artefacts())
+
+
+@contextmanager
+def _interruptible(local: LocalJob, standalone: Standalone, shown: Progress) -> Iterator[None]:
+    """Let Ctrl-C (and TERM) cancel the job; the second one gives its processes no more time."""
+
+    def interrupt(*_: object) -> None:
+        if local.unwanted.is_set():
+            shown.tell("ending its processes now")
+            standalone.hurry()
+        else:
+            shown.tell("cancelling the job; Ctrl-C again gives its processes no more time")
+            local.unwanted.set()
+
+    before: dict[int, Callable[..., object] | int | None] = {}
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+        before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _report(job: Job, left: list[Artefact], folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"job": job, "artefacts": left, "folder": str(folder)})
+        return
+    rows = [(amount(one["size"]), one["path"]) for one in left[:_LISTED_AT_MOST]]
+    print_table(_COLUMNS, rows, empty="no artefacts")
+    size = amount(sum(one["size"] for one in left))
+    rest = f" (the first {_LISTED_AT_MOST} are listed)" if len(left) > _LISTED_AT_MOST else ""
+    words(f"{counted(len(left), 'artefact')}, {size}, in {safe(folder)}{rest}")
