@@ -1,0 +1,183 @@
+"""The kinds of values in a catalogue as marshmallow fields: what they accept, what they say, and their JSON Schema."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from controller.catalogue.mistakes import Complaint
+from shared.expressions import suggestion, to_text
+
+#: Longest length of time: a year.
+MAX_SECONDS = 366 * 86400.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+Messages = dict[str, str | list[Any] | dict[Any, Any]]
+_MESSAGES: Messages = {
+    "required": Complaint("is missing"),
+    "null": Complaint("is empty", "write a value, or leave the key out"),
+}
+
+Shape = dict[str, object]
+
+
+class Text(fields.Field[str]):
+    """Text, optionally of a given form."""
+
+    default_error_messages = _MESSAGES
+
+    def __init__(self, *, form: str | None = None, saying: str = "", longest: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._form, self._saying, self._longest = form, saying, longest
+
+    @property
+    def shape(self) -> Shape:
+        """Return its JSON Schema; what YAML reads as a number or a boolean is taken as it is written."""
+        shape: Shape = {"type": ["string", "number", "boolean"]}
+        if self._form is not None:
+            shape["pattern"] = f"^(?:{self._form})$"
+        if self._longest is not None:
+            shape["maxLength"] = self._longest
+        return shape
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError(Complaint("must be text"))
+        if "\0" in value:
+            raise ValidationError(Complaint("holds a NUL character"))
+        if self._longest is not None and len(value) > self._longest:
+            raise ValidationError(Complaint(f"is longer than {self._longest} characters"))
+        if self._form is not None and re.fullmatch(self._form, value) is None:
+            raise ValidationError(Complaint(f"{value[:60]!r} cannot be used", self._saying))
+        return value
+
+
+class Word(fields.Field[str]):
+    """One of some words."""
+
+    default_error_messages = _MESSAGES
+
+    def __init__(self, *words: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._words = words
+
+    @property
+    def shape(self) -> Shape:
+        """Return its JSON Schema."""
+        return {"enum": list(self._words)}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        if isinstance(value, str) and value in self._words:
+            return value
+        guess = suggestion(value, self._words) if isinstance(value, str) else None
+        remedy = f"did you mean {guess}?" if guess else "write " + " or ".join(self._words)
+        raise ValidationError(Complaint(f"{_shown(value)} is not one of {', '.join(self._words)}", remedy))
+
+
+class Duration(fields.Field[float]):
+    """A length of time, as seconds."""
+
+    default_error_messages = _MESSAGES
+    shape: Shape = {
+        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^(?:{_DURATION.pattern})$"}]
+    }
+
+    def __init__(self, *, positive: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._positive = positive
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+        seconds = duration(value)
+        if seconds is None:
+            raise ValidationError(
+                Complaint(f"{_shown(value)} is not a length of time", "write for example 90, 10m or 1h30m")
+            )
+        if seconds > MAX_SECONDS:
+            raise ValidationError(Complaint(f"{_shown(value)} is longer than a year"))
+        if self._positive and seconds == 0:
+            raise ValidationError(Complaint("must be more than 0", "leave it out for no limit"))
+        return seconds
+
+
+def duration(value: object) -> float | None:
+    """Return a length of time in seconds, given as a number or like `10m`, `5s`, `1h30m`; None when it is neither."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) and value >= 0 else None
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    text = value.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        return float(text)
+    if _DURATION.fullmatch(text) is None or not text.isascii():
+        return None
+    return math.fsum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+class Flag(fields.Field[bool]):
+    """True or false."""
+
+    default_error_messages = _MESSAGES
+    shape: Shape = {"enum": [True, False, "yes", "no", "on", "off"]}
+    _words = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.casefold() in self._words:
+            return self._words[value.casefold()]
+        raise ValidationError(Complaint(f"{_shown(value)} is neither true nor false", "write true or false"))
+
+
+class Amount(fields.Field[float]):
+    """A number within limits; a whole one when `whole`."""
+
+    default_error_messages = _MESSAGES
+
+    def __init__(
+        self, *, whole: bool = False, least: float | None = None, most: float | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._whole, self._least, self._most = whole, least, most
+
+    @property
+    def shape(self) -> Shape:
+        """Return its JSON Schema."""
+        shape: Shape = {"type": "integer" if self._whole else "number"}
+        if self._least is not None:
+            shape["minimum"] = self._least
+        if self._most is not None:
+            shape["maximum"] = self._most
+        return shape
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+        kind = "a whole number" if self._whole else "a number"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValidationError(Complaint(f"{_shown(value)} is not {kind}"))
+        if self._whole and value != int(value):
+            raise ValidationError(Complaint(f"{_shown(value)} is not {kind}"))
+        if self._least is not None and value < self._least:
+            raise ValidationError(Complaint(f"{_shown(value)} is less than {to_text(self._least)}"))
+        if self._most is not None and value > self._most:
+            raise ValidationError(Complaint(f"{_shown(value)} is more than {to_text(self._most)}"))
+        return int(value) if self._whole else value
+
+
+class Anything(fields.Field[Any]):
+    """Any value; what it must be depends on what stands beside it."""
+
+    default_error_messages = _MESSAGES
+    shape: Shape = {}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        return value
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else to_text(value)
+    return repr(text if len(text) <= 60 else text[:60] + "...") if isinstance(value, str) else text[:60]

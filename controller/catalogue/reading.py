@@ -1,0 +1,252 @@
+"""From a tree to plain values, read as people mean them: text stays as it is written, small slips are put right.
+
+Keeps the place of every value, for whoever finds something wrong with it, and collects mistakes and warnings. Raises
+`Refused` alone, when aliases make the document too large.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from controller.catalogue.composing import MAX_DEPTH, MAX_NODES, Refused
+from controller.catalogue.mistakes import Mistake
+from controller.catalogue.tree import Leaf, Listing, Node, Path, Source, Table
+from shared.expressions import to_text
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_WORDS: dict[str, bool | None] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+#: Keys whose values are not text.
+_VALUE_KEYS = frozenset(
+    {
+        "input", "env", "exec_args", "stages", "retry", "tasks", "jobs",
+        "default", "enum", "minimum", "maximum", "secret", "allow_leading_dash",
+        "job_failed_on_error", "fail_fast", "max_parallel", "limit", "factor", "delay", "max_delay", "timeout", "grace",
+    }
+)  # fmt: skip
+_AS_WRITTEN = frozenset({"default", "enum"})
+
+
+@dataclass
+class Reading:
+    """What one file says."""
+
+    source: Source
+    data: dict[str, object] = field(default_factory=dict)
+    #: Where each value begins, as an index of the text.
+    values: dict[Path, int] = field(default_factory=dict)
+    #: Where each key stands; for items of a list, where the item begins.
+    keys: dict[Path, int] = field(default_factory=dict)
+    #: Where each text ends.
+    ends: dict[Path, int] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    warnings: list[Mistake] = field(default_factory=list)
+    _count: int = 0
+
+    def mistake(self, index: int, message: str, remedy: str | None = None) -> None:
+        """Note what is wrong at a place of the text."""
+        self.mistakes.append(self._at(index, message, remedy))
+
+    def warning(self, index: int, message: str, remedy: str | None = None) -> None:
+        """Note what could be better at a place of the text."""
+        self.warnings.append(self._at(index, message, remedy))
+
+    def _at(self, index: int, message: str, remedy: str | None) -> Mistake:
+        line, column = self.source.line_and_column(index)
+        return Mistake(self.source.file, line, column, message, remedy)
+
+    def key_place(self, path: Path) -> int:
+        """Return where a key stands, or the nearest thing around it that stands in the file."""
+        while path and path not in self.keys:
+            path = path[:-1]
+        return self.keys.get(path, 0)
+
+    def value_place(self, path: Path) -> int:
+        """Return where a value begins, or the nearest thing around it that stands in the file."""
+        while path and path not in self.values:
+            path = path[:-1]
+        return self.values.get(path, 0)
+
+    def place_in(self, path: Path, text: str, offset: int) -> int:
+        """Return where a piece of a text stands; where its value begins, when it is not written the same way there."""
+        start, end = self.value_place(path), self.ends.get(path, 0)
+        found = self.source.text.find(text[offset : offset + 20].splitlines()[0], start, end) if text[offset:] else -1
+        return start if found < 0 else found
+
+    # --- reading
+
+    def read(self, node: Node) -> None:
+        """Take in one document; further documents add to the same tasks and jobs."""
+        if isinstance(node, Leaf) and _plain_value(node) is None:
+            return
+        if not isinstance(node, Table):
+            self.mistake(node.start, "a catalogue is a mapping of `tasks:` and `jobs:`")
+            return
+        document = self._table(node, ())
+        for section, content in document.items():
+            present = self.data.get(section)
+            if isinstance(present, dict) and isinstance(content, dict):
+                self._add_to(section, present, content)
+            elif present is None:
+                self.data[section] = content
+
+    def _add_to(self, section: str, present: dict[str, object], content: dict[str, object]) -> None:
+        for name in present.keys() & content.keys():
+            self.mistake(self.key_place((section, name)), f"{name!r} is defined twice", "give it another name")
+        present.update(content)
+
+    def _value(self, node: Node, path: Path) -> object:
+        self._counted(1, node)
+        if len(path) > MAX_DEPTH:
+            raise Refused(f"nested more than {MAX_DEPTH} deep", node.start)
+        self.values[path], self.ends[path] = node.start, node.end
+        if _is_argument(path):
+            return self._argument(node, path)
+        if isinstance(node, Leaf):
+            return self._leaf(node, path)
+        if isinstance(node, Listing):
+            return self._listing(node, path)
+        return self._table(node, path)
+
+    def _counted(self, more: int, node: Node) -> None:
+        self._count += more
+        if self._count > MAX_NODES:
+            raise Refused("the aliases make the document too large", node.start, "write the values out")
+
+    def _listing(self, node: Listing, path: Path) -> list[object]:
+        values = []
+        for index, item in enumerate(node.items):
+            self.keys[(*path, index)] = item.start
+            values.append(self._value(item, (*path, index)))
+        return values
+
+    def _table(self, node: Table, path: Path) -> dict[str, object]:
+        table: dict[str, object] = {}
+        for key, value in self._entries(node):
+            if key.text in table:
+                first = self.source.line_and_column(self.keys[(*path, key.text)])[0]
+                self.mistake(key.start, f"the key {key.text!r} stands twice", f"the first is in line {first}")
+                continue
+            self.keys[(*path, key.text)] = key.start
+            table[key.text] = self._value(value, (*path, key.text))
+        for key, value in self._merged(node):
+            if key.text not in table:
+                self.keys[(*path, key.text)] = key.start
+                table[key.text] = self._value(value, (*path, key.text))
+        return table
+
+    def _entries(self, node: Table) -> Iterator[tuple[Leaf, Node]]:
+        """Yield a table's own entries; what has no text as its key is a mistake."""
+        for key, value in node.entries:
+            if not isinstance(key, Leaf):
+                text = self.source.text[node.start : node.end]
+                remedy = f"write {_quoted(text)}" if node.flow and "\n" not in text else None
+                self.mistake(node.start, "a key must be text", remedy)
+            elif not key.text:
+                self.mistake(key.start, "a key is empty")
+            elif not (key.plain and key.text == "<<"):
+                yield key, value
+
+    def _merged(self, node: Table, depth: int = 0) -> Iterator[tuple[Leaf, Node]]:
+        """Yield what `<<` brings in, the nearest first."""
+        for key, value in node.entries:
+            if not (isinstance(key, Leaf) and key.plain and key.text == "<<"):
+                continue
+            for table in value.items if isinstance(value, Listing) else (value,):
+                if not isinstance(table, Table) or depth > MAX_DEPTH:
+                    self.mistake(key.start, "<< takes a mapping, or a list of mappings")
+                    continue
+                self._counted(len(table.entries), node)
+                yield from self._entries(table)
+                yield from self._merged(table, depth + 1)
+
+    def _leaf(self, leaf: Leaf, path: Path) -> object:
+        if not leaf.plain:
+            return leaf.text
+        value = _plain_value(leaf)
+        key = next((step for step in reversed(path) if isinstance(step, str)), "")
+        if key in _AS_WRITTEN:
+            return value if value is None or to_text(value) == leaf.text else leaf.text
+        if value is None or key in _VALUE_KEYS:
+            return value
+        return leaf.text
+
+    # --- commands, arguments and variables: what is written is what is meant
+
+    def _argument(self, node: Node, path: Path) -> object:
+        if isinstance(node, Leaf):
+            if node.block:
+                return self._block(node)
+            return node.text if node.text or not node.plain else None
+        text = self.source.text[node.start : node.end]
+        if isinstance(node, Table) and node.flow and _is_placeholder(node):
+            self.warning(node.start, f"{text} without quotes is a mapping in YAML", f"write {_quoted(text)}")
+            return text
+        remedy = f"write {_quoted(text)}" if "\n" not in text and len(text) < 200 else "put quotes around it"
+        self.mistake(node.start, f"{_said(path)}: must be text", remedy)
+        return ""
+
+    def _block(self, leaf: Leaf) -> str:
+        """Return a block's text without the newline that nobody means, and without quotes that YAML takes literally."""
+        header = self.source.text[leaf.start : leaf.end].split("\n", 1)[0].split("#", 1)[0]
+        if "+" in header:
+            return leaf.text
+        text = leaf.text.removesuffix("\n")
+        if len(text) >= 2 and text[0] == text[-1] == '"' and '"' not in text[1:-1]:
+            text = text[1:-1]
+            message = "quotes within a block belong to the text; they were taken off"
+            self.warning(leaf.start, message, f"write {_quoted(text)} without {header.strip()}")
+        elif text != leaf.text and "\n" not in text:
+            message = "a block ends with a newline; it was taken off"
+            self.warning(leaf.start, message, f"write {_quoted(text)} without {header.strip()}")
+        return text
+
+
+def _plain_value(leaf: Leaf) -> str | int | float | bool | None:
+    """Return what an unquoted scalar means in YAML 1.2: no `yes`, no octal, no base 60, no dates."""
+    if not leaf.plain:
+        return leaf.text
+    if leaf.text in _WORDS:
+        return _WORDS[leaf.text]
+    if _INTEGER.fullmatch(leaf.text):
+        return int(leaf.text)
+    if _FLOAT.fullmatch(leaf.text):
+        return float(leaf.text)
+    return leaf.text
+
+
+def _is_argument(path: Path) -> bool:
+    """Tell whether a path leads to a command, an argument or a variable of a task."""
+    if len(path) == 3:
+        return path[0] == "tasks" and path[2] == "exec_command"
+    return len(path) == 4 and path[0] == "tasks" and path[2] in ("exec_args", "env")
+
+
+def _is_placeholder(table: Table) -> bool:
+    """Tell whether a mapping is what YAML makes of `{name}` or `{{ name }}`: one key, without a value."""
+    return len(table.entries) == 1 and _holds_only_keys(table)
+
+
+def _holds_only_keys(node: Node) -> bool:
+    if isinstance(node, Table):
+        return all(
+            isinstance(value, Leaf) and value.plain and not value.text and _holds_only_keys(key)
+            for key, value in node.entries
+        )
+    return isinstance(node, Leaf)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as YAML takes it in quotes."""
+    if "'" not in text:
+        return f"'{text}'" if '"' in text or "\\" in text else f'"{text}"'
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _said(path: Path) -> str:
+    return ".".join(str(step) for step in path)
