@@ -17,7 +17,7 @@ from controller.commands.screen import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
     from controller.client.answers import Job, Stage
@@ -44,7 +44,7 @@ class Progress(Protocol):
 
 def progress() -> Progress:
     """Return what fits the stderr that we have."""
-    return Picture() if is_terminal(sys.stderr) else Lines()
+    return Picture(console(sys.stderr)) if is_terminal(sys.stderr) else Lines()
 
 
 def done(stage: Stage) -> int:
@@ -107,13 +107,13 @@ def _line(stage: Stage) -> str:
 class Picture:
     """Draws all stages and renews the drawing in place."""
 
-    def __init__(self) -> None:
+    def __init__(self, screen: Console) -> None:
         from rich.live import Live
 
-        self._console = console(sys.stderr)
+        self._console = screen
         self._job: Job | None = None
         self._live = Live(
-            console=self._console, get_renderable=self._draw, refresh_per_second=8, redirect_stdout=False
+            console=self._console, get_renderable=self.draw, refresh_per_second=8, redirect_stdout=False
         )
 
     def __enter__(self) -> Self:
@@ -133,7 +133,8 @@ class Picture:
 
         self._console.print(Text(text, style=style))
 
-    def _draw(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """Return the drawing of the moment."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text

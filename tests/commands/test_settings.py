@@ -8,6 +8,8 @@ import pytest
 
 from controller.settings import Address, InvalidSetting, Origin, Settings, address, resolve, seconds, size, table
 
+NO_FILE = {"ECHELON_CONFIG": "/dev/null"}
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -32,13 +34,13 @@ def test_paths_of_a_config_file_begin_in_its_folder(config: Path) -> None:
 
 
 def test_paths_of_a_flag_begin_in_the_current_folder() -> None:
-    found = resolve({"catalogue": ("a.yaml", "b.yaml")}, {"ECHELON_CONFIG": "/dev/null"})
+    found = resolve({"catalogue": ("a.yaml", "b.yaml")}, NO_FILE)
 
     assert found.settings.catalogue == (Path("a.yaml"), Path("b.yaml"))
 
 
 def test_an_empty_variable_is_none() -> None:
-    assert resolve({}, {"ECHELON_SLOTS": "", "ECHELON_CONFIG": "/dev/null"}).origins["slots"] is Origin.DEFAULT
+    assert resolve({}, {"ECHELON_SLOTS": "", **NO_FILE}).origins["slots"] is Origin.DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_all_unknown_keys_of_a_file_are_named_at_once(tmp_path: Path) -> None:
 
 def test_a_mistake_in_a_variable_is_named_with_the_variable() -> None:
     with pytest.raises(InvalidSetting, match=r"ECHELON_SLOTS: 'many' cannot be used"):
-        resolve({}, {"ECHELON_SLOTS": "many", "ECHELON_CONFIG": "/dev/null"})
+        resolve({}, {"ECHELON_SLOTS": "many", **NO_FILE})
 
 
 def test_a_config_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_a_secret_may_lie_in_a_file_and_is_never_shown(tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text("S3CR3T\n")
 
-    found = resolve({}, {"ECHELON_TOKEN_FILE": str(secret), "ECHELON_CONFIG": "/dev/null"})
+    found = resolve({}, {"ECHELON_TOKEN_FILE": str(secret), **NO_FILE})
 
     assert (found.settings.token, found.origins["token"]) == ("S3CR3T", Origin.ENVIRONMENT)
     assert "S3CR3T" not in repr(found) + repr(found.rows())
@@ -102,17 +104,14 @@ def test_a_secret_may_lie_in_a_file_and_is_never_shown(tmp_path: Path) -> None:
 
 def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"--token-file: cannot read .*missing: No such file"):
-        resolve({"token_file": str(tmp_path / "missing")}, {"ECHELON_CONFIG": "/dev/null"})
+        resolve({"token_file": str(tmp_path / "missing")}, NO_FILE)
 
 
 def test_the_password_of_a_url_is_masked() -> None:
     url = "postgresql://me:S3C/R3@T@host/db?password=S3CR3T"
-    shown = dict(
-        (one.name, value) for one, value, _ in resolve({"datastore": url}, {"ECHELON_CONFIG": "/dev/null"}).rows()
-    )
+    shown = [value for one, value, _ in resolve({"datastore": url}, NO_FILE).rows() if one.name == "datastore"]
 
-    assert "S3C" not in shown["datastore"]
-    assert shown["datastore"].startswith("postgresql://me:")
+    assert shown == ["postgresql://me:********@host/db?password=********"]
 
 
 def test_without_a_database_url_the_store_is_a_file_in_the_volume() -> None:

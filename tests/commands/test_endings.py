@@ -1,0 +1,100 @@
+"""However a command ends, its exit code is one of the documented ones, and nobody sees a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from controller.client import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
+from controller.commands.options import leave
+from shared.command import ExitCode, LazyGroup
+from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, StoreUnavailable
+
+
+def ended(error: BaseException) -> tuple[int, str, str]:
+    """Return exit code, stdout and stderr of a command that raises this."""
+
+    @click.command()
+    def fail() -> None:
+        raise error
+
+    class OneCommand(LazyGroup):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+            return fail
+
+        def list_commands(self, ctx: click.Context) -> list[str]:
+            return ["fail"]
+
+    done = CliRunner().invoke(OneCommand(), ["fail"])
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInput("x"), ExitCode.NOT_VALID),
+        (Rejected("x"), ExitCode.NOT_VALID),
+        (NotFound("x"), ExitCode.NOT_FOUND),
+        (Conflict("x"), ExitCode.CONFLICT),
+        (Ambiguous("x", []), ExitCode.CONFLICT),
+        (Unreachable("x"), ExitCode.UNREACHABLE),
+        (StoreUnavailable("x"), ExitCode.UNREACHABLE),
+        (NotAllowed("x"), ExitCode.ENGINE),
+        (ServerFault("x"), ExitCode.ENGINE),
+        (EchelonError("x"), ExitCode.ENGINE),
+    ],
+)
+def test_each_error_has_its_exit_code(error: EchelonError, code: ExitCode) -> None:
+    assert ended(error) == (code, "", "echelon: x\n")
+
+
+def test_a_mistake_of_ours_is_two_lines_and_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ECHELON_DEBUG", raising=False)
+
+    code, out, err = ended(KeyError("oops"))
+
+    assert (code, out) == (ExitCode.ENGINE, "")
+    assert err == "echelon: KeyError: 'oops'\nThis is a mistake in Echelon. ECHELON_DEBUG=1 shows where.\n"
+
+
+def test_whoever_looks_for_the_place_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHELON_DEBUG", "1")
+
+    assert "Traceback (most recent call last)" in ended(KeyError("oops"))[2]
+
+
+def test_an_error_cannot_trick_the_terminal() -> None:
+    assert ended(NotFound("no \x1b]0;x\x07\nnext"))[2] == "echelon: no \\x1b]0;x\\x07\nnext\n"
+
+
+def test_ctrl_c_ends_with_what_shells_expect() -> None:
+    assert ended(KeyboardInterrupt())[0] == ExitCode.INTERRUPTED
+
+
+def test_a_command_that_saw_a_job_end_says_how() -> None:
+    codes = []
+    for state in ("COMPLETED", "FAILED", "CANCELLED"):
+        with pytest.raises(click.exceptions.Exit) as caught:
+            leave(state)
+        codes.append(caught.value.exit_code)
+
+    assert codes == [ExitCode.GOOD, ExitCode.JOB_FAILED, ExitCode.CANCELLED]
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "ECHELON_CONFIG": "/dev/null"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.command", "config", "--json"],
+        stdout=write, stderr=subprocess.PIPE, env=environment, check=False,
+    )  # fmt: skip
+    os.close(write)
+
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,152 @@
+"""How a job moves is shown in lines, or in a picture that fits the screen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from controller.client.answers import Job, Stage, Task
+from controller.commands.follow import ending, follow, last_lines
+from controller.commands.progress import Lines, Picture, remarks
+
+
+def stage(number: int, state: str = "PENDING", **more: object) -> Stage:
+    counts = dict.fromkeys(("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"), 0)
+    facts: dict[str, object] = {
+        "number": number, "order": number, "name": f"S{number}", "task_class": "t", "spawn_task": None, "state": state,
+        "total": 1, "spawn_state": None, "max_parallel": None, "queue": "default", "error": None,
+        "started_at": None, "ended_at": None, "etag": "1",
+    }  # fmt: skip
+    given = more.pop("counts", {})
+    assert isinstance(given, dict)
+    return {**facts, **more, "counts": {**counts, **given}}  # type: ignore[typeddict-item]
+
+
+def job(state: str, *stages: Stage, failed: int = 0, error: str | None = None) -> Job:
+    return {
+        "job_id": "12345678-0000-4000-8000-000000000000", "type": "demo", "revision": "r", "state": state, "input": {},
+        "failed_tasks": failed, "error": error, "created_at": "2026-01-01T00:00:00.000Z",
+        "started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:01:05.000Z",
+        "stages": list(stages), "etag": "1",
+    }  # fmt: skip
+
+
+def failed_task(index: int) -> Task:
+    return {
+        "task_id": f"t{index}", "job_id": "j", "stage": 1, "index": index, "spawn": False, "task_class": "fetch",
+        "queue": "default", "state": "FAILED", "attempt": 2, "input": {}, "worker": "w", "exit_code": 7, "signal": None,
+        "error": "exit code 7", "result": None, "not_before": None, "started_at": None, "ended_at": None, "etag": "1",
+    }  # fmt: skip
+
+
+class Recorded:
+    """A job whose life is written down beforehand."""
+
+    def __init__(self, *lives: Job, failures: int = 0) -> None:
+        self._lives = iter(lives)
+        self._failures = failures
+
+    def look(self) -> Job:
+        return next(self._lives)
+
+    def failed(self) -> Iterator[Task]:
+        return iter([failed_task(index) for index in range(self._failures)])
+
+    def stderr(self, task: Task) -> list[str]:
+        return ["first\n", f"last of {task['index']}\x1b[2J\n"]
+
+
+def test_lines_tell_when_a_stage_begins_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    lives = [
+        job("RUNNING", stage(0, "RUNNING", counts={"RUNNING": 1}), stage(1, total=None)),
+        job("RUNNING", stage(0, "RUNNING", counts={"RUNNING": 1}), stage(1, total=None)),
+        job(
+            "RUNNING",
+            stage(0, "COMPLETED", counts={"COMPLETED": 1}),
+            stage(1, "RUNNING", total=None, spawn_state="RUNNING"),
+        ),
+        job("COMPLETED", stage(0, "COMPLETED", counts={"COMPLETED": 1}), stage(1, "COMPLETED", total=0)),
+    ]
+
+    with Lines() as shown:
+        follow(Recorded(*lives), job("PENDING", stage(0), stage(1, total=None)), shown)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "stage 0 S0: RUNNING, 0 of 1 task; 1 running",
+        "stage 0 S0: COMPLETED, 1 of 1 task",
+        "stage 1 S1: RUNNING, spawns",
+        "stage 1 S1: COMPLETED, 0 of 0 tasks",
+    ]
+
+
+def test_failed_tasks_are_told_once_with_the_end_of_their_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    end = job("FAILED", stage(0, "FAILED", counts={"FAILED": 1}), failed=1)
+
+    with Lines() as shown:
+        follow(Recorded(end, failures=1), job("RUNNING", stage(0, "RUNNING"), failed=1), shown)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "stage 0 S0: RUNNING, 0 of 1 task",
+        "✗ task 1.0 fetch failed after 2 attempts: exit code 7",
+        "  | first",
+        "  | last of 0\\x1b[2J",
+        "stage 0 S0: FAILED, 1 of 1 task; 1 failed",
+    ]
+
+
+def test_of_many_failed_tasks_only_a_few_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    end = job("COMPLETED", stage(0, "COMPLETED"), failed=900)
+
+    with Lines() as shown:
+        follow(Recorded(end, failures=900), end, shown)
+
+    assert capsys.readouterr().err.count("✗ task") == 5
+
+
+def test_a_stage_that_nobody_works_on_says_what_it_waits_for() -> None:
+    assert remarks(stage(0, "RUNNING", counts={"QUEUED": 3}, queue="gpu")) == "3 waiting in queue gpu"
+    assert remarks(stage(0, "RUNNING", spawn_state="QUEUED")) == "waits for its spawn task"
+
+
+def test_the_last_line_says_how_it_ended() -> None:
+    said = ending(job("FAILED", failed=2, error="stage 1 failed\x1b"))
+
+    assert said == (
+        "job 12345678-0000-4000-8000-000000000000 is FAILED after 1 m 05 s with 2 failed tasks: stage 1 failed\\x1b"
+    )
+
+
+def test_the_end_of_a_long_text_is_short() -> None:
+    assert last_lines(f"line {number}\n" for number in range(1_000_000))[-2:] == ["line 999998", "line 999999"]
+    assert last_lines(["x" * 1_000_000]) == ["x" * 2000]
+    assert last_lines([]) == []
+
+
+def drawn(shown: Job, *, height: int, width: int = 100) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    picture = Picture(console)
+    picture.show(shown)
+    with console.capture() as captured:
+        console.print(picture.draw())
+    return captured.get().splitlines()
+
+
+def test_the_picture_of_many_stages_fits_the_screen_and_shows_the_open_one() -> None:
+    stages = [stage(number, "COMPLETED") for number in range(60)] + [stage(60, "RUNNING")]
+    stages += [stage(number) for number in range(61, 100)]
+
+    lines = drawn(job("RUNNING", *stages), height=24)
+
+    assert len(lines) <= 22
+    assert any(" 60 S60" in line for line in lines)
+    assert lines[1] == "  54 stages before these"
+    assert lines[-1] == "  28 stages after these"
+
+
+def test_markup_in_names_is_shown_as_it_is() -> None:
+    lines = drawn(job("RUNNING", stage(0, "RUNNING", name="[red]\x1b[0m[/red]")), height=24)
+
+    assert "0 [red]\\x1b[0m[/red]" in lines[1]
