@@ -12,7 +12,7 @@ from controller.catalogue.definitions import (
     StageDefinition,
     TaskClass,
 )
-from controller.catalogue.inputs import check_inputs
+from controller.catalogue.inputs import item_inputs
 from controller.core.model import OnError, Source, Stage, Tally
 from controller.core.states import State
 from shared.messages import JsonValue
@@ -61,12 +61,11 @@ def plan_item(task_class: TaskClass, item: object, given: Collection[str]) -> tu
 
     `given` names the inputs that the job has a value for.
     """
-    if not isinstance(item, dict):
-        return {}, "spawn.json does not hold this item any more" if item is None else "the item is not an object"
-    wanted = {name: one for name, one in parameters(task_class).items() if name in item or name not in given}
-    values, mistakes = check_inputs(wanted, item, where="#", leading=task_class.leading)
+    if item is None:
+        return {}, "spawn.json does not hold this item any more"
+    values, mistakes = item_inputs(task_class, item, given)
     if not mistakes:
-        return {name: value for name, value in values.items() if name in item}, None
-    named = [f"{mistake.pointer.removeprefix('#/')}: {mistake.detail}" for mistake in mistakes[:_NAMED]]
+        return {name: value for name, value in values.items() if name in item}, None  # type: ignore[operator]
+    named = [f"{mistake.pointer.removeprefix('#').lstrip('/')} {mistake.detail}" for mistake in mistakes[:_NAMED]]
     more = f"; and {len(mistakes) - _NAMED} more" if len(mistakes) > _NAMED else ""
-    return {}, "the item does not fit the task's inputs: " + "; ".join(named) + more
+    return {}, "the item does not fit the task: " + "; ".join(named) + more

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-import msgspec
 
 from controller.catalogue.definitions import Catalogue, to_json
 from controller.core.model import CancelRequested, Job, RetryRequested, Source, Submitted
@@ -232,8 +231,8 @@ def _same(known: Remembered, request_hash: str) -> JobId:
 
 def _hash(submission: Submission) -> str:
     """Return a digest of what is asked for; header values are left out, a token may differ between two tries."""
-    body = msgspec.json.encode([submission.type, submission.input], order="deterministic")
-    return hashlib.sha256(body).hexdigest()
+    body = json.dumps([submission.type, submission.input], sort_keys=True)
+    return hashlib.sha256(body.encode()).hexdigest()
 
 
 def _checked(name: str, check: Callable[[], None]) -> Part:

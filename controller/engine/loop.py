@@ -7,6 +7,7 @@ fan-out one commit a batch. A turn that fails changes nothing; its reports come 
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -65,6 +66,8 @@ class Engine:
         self._subscription: Subscription = parts.broker.subscribe([REPORTS], prefetch=4 * _REPORTS_AT_ONCE)
         self._undelivered: deque[Orders] = deque()
         self._next_sweep = 0.0
+        #: Moments of the monotonic clock at which retries are due, as a heap.
+        self._due: list[float] = []
         self._expanding = True
         #: True while there may be something to claim that no report announces.
         self._nudged = True
@@ -149,7 +152,10 @@ class Engine:
         parts.changes.ring(board.ended)
 
     def _sweep(self) -> None:
-        self._next_sweep = self._parts.clock.monotonic() + self._parts.sweep
+        now = self._parts.clock.monotonic()
+        while self._due and self._due[0] <= now:
+            heapq.heappop(self._due)
+        self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
         ended, wait = self._parts.watchdog.turn()
         self._expect(wait)
         self._expanding = self._parts.expander.turn() or self._expanding
@@ -157,9 +163,11 @@ class Engine:
         self._parts.changes.ring(ended)
 
     def _expect(self, wait: float | None) -> None:
-        """Sweep no later than a retry is due."""
+        """Sweep as soon as a retry is due."""
         if wait is not None:
-            self._next_sweep = min(self._next_sweep, self._parts.clock.monotonic() + max(0.0, wait))
+            due = self._parts.clock.monotonic() + max(0.0, wait)
+            heapq.heappush(self._due, due)
+            self._next_sweep = min(self._next_sweep, due)
 
     def _confirmed(self, refused: Sequence[Outgoing]) -> None:
         """Hear, on a thread of the broker, which orders nobody took."""

@@ -79,8 +79,11 @@ class Settler:
         self, board: Board, task: HeldTask, finished: Finished, spawned: dict[tuple[JobId, int], int]
     ) -> None:
         """Let the files of an attempt that counts be seen, before anything that could want them is started."""
+        private = self._snapshots.task_class(task.job_id, task.task_class).workdir == "task"
+        if not (private or task.spawn):
+            return
         attempt_path = attempt_name(task.job_id, task.stage, task.index, task.attempt)
-        if self._snapshots.task_class(task.job_id, task.task_class).workdir == "task":
+        if private:
             for path in self._volume.publish(task.job_id, attempt_path)[:_REMEMBERED]:
                 detail = {"index": _shown(task), "path": path, "reason": "a folder of the workspace has this name"}
                 board.tx.remember(task.job_id, "file_not_published", stage=task.stage, detail=detail)
