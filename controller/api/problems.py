@@ -106,7 +106,7 @@ def _http(error: HTTPException) -> Response:
     match error:
         case MethodNotAllowed(valid_methods=methods):
             headers["Allow"] = dump_header(sorted(methods or ()))
-            detail = f"{request.method} is not possible here; {headers['Allow']} is"
+            detail = f"{request.method} is not possible here, only {headers['Allow']}"
         case RequestedRangeNotSatisfiable(length=length):
             headers["Content-Range"] = f"bytes */{'*' if length is None else length}"
         case _ if status == 404:

@@ -1,0 +1,263 @@
+"""Serves a WSGI application and runs a service beside it: gunicorn with one worker process of threads.
+
+gunicorn's first process only watches: it makes the listening socket, forks, and forks again should the second one die.
+Everything else (connections, threads, the engine) is made in the second process, after the fork. Knows nothing of
+Flask, jobs or stores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
+
+from controller.settings import Address
+from shared.errors import EchelonError
+
+#: A private header in which repeated headers are noted, with all their values: WSGI would join them.
+REPEATED = "X-ECHELON-REPEATED"
+
+#: Seconds without a byte after which a client that sends (or takes) is let go.
+_SILENCE = 10.0
+_STALLED = 60.0
+#: Seconds in which a whole request, head and body, has to arrive.
+_REQUEST = 30.0
+#: Seconds that answers under way get when the process ends.
+_LINGER = 5.0
+#: Seconds without a sign of life of the second process after which the first one starts another.
+_HUNG = 120
+_BACKLOG = 1024
+_CONNECTIONS = 2000
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Service(Protocol):
+    """What runs in the process that serves."""
+
+    def app(self) -> WsgiApp:
+        """Return the application."""
+
+    def start(self) -> None:
+        """Begin to work."""
+
+    def interrupt(self) -> None:
+        """Begin to end, and at the second call hurry. Called from a signal handler: sets events, waits for nothing."""
+
+    def stop(self) -> None:
+        """End, and return when all has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is to be served, and how."""
+
+    listen: Address
+    #: Makes the service, in the process that serves. An EchelonError ends everything with its message.
+    build: Callable[[], Service]
+    #: Called in the process that serves when it answers, with the true address: port 0 becomes a free one.
+    ready: Callable[[Address], None] = field(default=lambda address: None)
+    #: Seconds that `Service.stop` may take.
+    patience: float = 30.0
+    #: Requests at once; a client that follows a log holds one of them.
+    threads: int = 256
+    #: Bytes of a body that are read before the application is asked; it judges what is longer.
+    max_body: int = 1 << 20
+
+
+def serve(serving: Serving) -> int:
+    """Serve until a signal ends it; return 0, or another number when it could not start or had to be killed."""
+    if threading.active_count() > 1:
+        raise RuntimeError("a process with threads must not fork")
+    try:
+        Arbiter(_Application(serving)).run()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's own idea of an application: settings, and what to load."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+        self.service: Service | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Tell gunicorn how to serve."""
+        settings: dict[str, object] = {
+            "bind": str(self.serving.listen),
+            "worker_class": _Worker,
+            "workers": 1,
+            "threads": self.serving.threads,
+            "worker_connections": _CONNECTIONS,
+            "backlog": _BACKLOG,
+            "keepalive": 30,
+            "timeout": _HUNG,
+            "graceful_timeout": int(self.serving.patience + _LINGER + 5),
+            "loglevel": "warning",
+            "proc_name": "echelon",
+            "control_socket_disable": True,
+            # A header with an underscore would pass for its twin with a dash.
+            "header_map": "drop",
+            # No proxy is trusted to rewrite paths and schemes.
+            "forwarded_allow_ips": "",
+            "forwarder_headers": "",
+            "limit_request_fields": 100,
+            "limit_request_field_size": 8190,
+            "when_ready": _limit_silence,
+            "pre_request": note_repeats,
+            "post_worker_init": lambda worker: worker.begin(self.serving),
+            "worker_exit": lambda _arbiter, _worker: self._end(),
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> WsgiApp:
+        """Build the service; runs in the process that serves."""
+        # The first process kills this one after its own, longer patience; answers under way get less of it.
+        self.cfg.set("graceful_timeout", int(_LINGER))
+        logging.getLogger("gunicorn.error").addFilter(_no_timeouts)
+        try:
+            self.service = self.serving.build()
+            return self.service.app()
+        except EchelonError as error:
+            print(f"echelon: {error}", file=sys.stderr, flush=True)  # noqa: T201 - nobody else would say it
+            sys.exit(Arbiter.APP_LOAD_ERROR)
+
+    def _end(self) -> None:
+        if self.service is not None:
+            self.service.stop()
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's worker of threads; a client gets so long to send a request, and errors are problem documents."""
+
+    def __init__(self, *args: object, **more: object) -> None:
+        super().__init__(*args, **more)
+        #: Thread -> connection that it reads a request from, and until when.
+        self._reading: dict[int, tuple[socket.socket, float]] = {}
+        self._max_body = 0
+        self.wsgi: Any = None
+
+    def begin(self, serving: Serving) -> None:
+        """Start the service and tell that this process answers."""
+        self._max_body = serving.max_body
+        self._inner, self.wsgi = self.wsgi, self._read_first
+        self.app.service.start()
+        serving.ready(Address(*self.sockets[0].getsockname()[:2]))
+
+    def handle(self, conn: Any) -> object:
+        """Serve one request of a connection."""
+        self._reading[threading.get_ident()] = (conn.sock, time.monotonic() + _REQUEST)
+        try:
+            return super().handle(conn)
+        finally:
+            self._reading.pop(threading.get_ident(), None)
+
+    def murder_pending(self) -> None:
+        """Let go of clients that take too long to send; called every second."""
+        super().murder_pending()
+        now = time.monotonic()
+        for connection, deadline in list(self._reading.values()):
+            if now > deadline:
+                _hang_up(connection)
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """Begin to end."""
+        super().handle_exit(sig, frame)
+        if self.app.service is not None:
+            self.app.service.interrupt()
+
+    def handle_quit(self, sig: int, frame: object) -> None:
+        """End in order at Ctrl-C too: gunicorn would just exit."""
+        self.handle_exit(sig, frame)
+
+    def init_signals(self) -> None:
+        """Keep Ctrl-C from cutting off system calls, as gunicorn does for SIGTERM."""
+        super().init_signals()
+        signal.siginterrupt(signal.SIGINT, False)
+
+    def handle_error(self, req: object, client: Any, addr: object, exc: BaseException) -> None:
+        """Answer a request that cannot be read with a problem document."""
+        if isinstance(exc, OSError):
+            # The client was too slow, and has been let go.
+            return
+        super().handle_error(req, _ProblemSocket(client), addr, exc)
+
+    def _read_first(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Read the body while the clock runs, then ask the application."""
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if length.isdigit() and int(length) <= self._max_body:
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(self._max_body + 1))
+        self._reading.pop(threading.get_ident(), None)
+        answer: Iterable[bytes] = self._inner(environ, start_response)
+        return answer
+
+
+def note_repeats(worker: object, req: Any) -> None:
+    """Note the headers that came more than once, with all their values; drop a note that the client made itself."""
+    headers = [(name, value) for name, value in req.headers if name != REPEATED]
+    counts = Counter(name for name, _ in headers)
+    twice = {name.lower(): [v for n, v in headers if n == name] for name, count in counts.items() if count > 1}
+    if twice:
+        headers.append((REPEATED, json.dumps(twice)))
+    req.headers = headers
+
+
+def _limit_silence(arbiter: Any) -> None:
+    """Let the kernel end reads and writes on which nothing moves; accepted connections inherit it."""
+    for listener in arbiter.LISTENERS:
+        for option, seconds in ((socket.SO_RCVTIMEO, _SILENCE), (socket.SO_SNDTIMEO, _STALLED)):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), 0))
+
+
+def _no_timeouts(record: logging.LogRecord) -> bool:
+    """Tell whether a line is worth the log: that a client was too slow is not."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
+
+
+def _hang_up(connection: socket.socket) -> None:
+    # It may be gone already.
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _ProblemSocket:
+    """Stands for a connection while gunicorn writes its page of an error, and sends a problem document instead."""
+
+    def __init__(self, inner: socket.socket) -> None:
+        self._inner = inner
+
+    def gettimeout(self) -> float | None:
+        return self._inner.gettimeout()
+
+    def setblocking(self, flag: bool) -> None:
+        self._inner.setblocking(flag)
+
+    def sendall(self, page: bytes) -> None:
+        status = HTTPStatus(int(page.split(b" ", 2)[1]))
+        detail = "the request cannot be understood as HTTP/1.1, or is larger than allowed"
+        body = json.dumps({"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}).encode()
+        head = (
+            f"HTTP/1.1 {status:d} {status.phrase}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+            f"X-Content-Type-Options: nosniff\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self._inner.sendall(head.encode() + body)
