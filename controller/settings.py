@@ -234,7 +234,10 @@ class Settings:
         metadata=_about("Seconds without a sign of life after which an attempt counts as lost.", seconds),
     )
     heartbeat: float = field(default=5.0, metadata=_about("Seconds between two signs of life of a worker.", seconds))
-    grace: float = field(default=10.0, metadata=_about("Seconds between TERM and KILL when a task is ended.", seconds))
+    drain_timeout: float = field(
+        default=60.0,
+        metadata=_about("Seconds that running tasks may go on when the process is asked to end.", seconds),
+    )
     max_losses: int = field(
         default=3, metadata=_about("Workers that a task may take down before it counts as failed.", positive)
     )

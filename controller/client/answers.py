@@ -156,7 +156,7 @@ class Input(TypedDict):
     source: str
     #: Name of the header or the variable.
     key: str
-    type: str
+    type: str | None
     required: bool
     secret: bool
     default: NotRequired[JsonValue]

@@ -181,7 +181,7 @@ class EchelonClient:
     # --- abbreviated ids
 
     def find(self, prefix: str) -> tuple[str, str]:
-        """Return ("job" or "task", whole id) for an abbreviated id. Raises NotFound; Ambiguous when it is not enough."""
+        """Return ("job" or "task", whole id) for an abbreviated id. Raises NotFound, Ambiguous."""
         found = self._found(prefix)
         known = [("job", one) for one in found["jobs"]] + [("task", one) for one in found["tasks"]]
         _one(prefix, [whole for _, whole in known], "job or task")

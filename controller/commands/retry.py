@@ -15,6 +15,7 @@ from controller.commands.options import (
     with_client,
 )
 from controller.commands.screen import print_json, words
+from controller.commands.submit import input_types
 from controller.commands.values import headers, parameters
 from controller.commands.watch import watch_to_the_end
 from shared.errors import NotFound
@@ -56,8 +57,8 @@ def retry(
 
 
 def _types(client: EchelonClient, job_id: str) -> dict[str, str]:
-    """Return the declared types of a job's inputs; none when its type is in the catalogue no more."""
+    """Return the types of a job's inputs; none when its type is in the catalogue no more."""
     try:
-        return {one["name"]: one["type"] for one in client.definition(client.job(job_id)["type"])["input"]}
+        return input_types(client, client.job(job_id)["type"])
     except NotFound:
         return {}

@@ -25,12 +25,13 @@ from controller.commands.progress import Progress, progress
 from controller.commands.screen import Column, amount, counted, print_json, print_table, safe, words
 from controller.commands.submit import unknown_job
 from controller.commands.validate import checked
-from controller.commands.values import headers, parameters
+from controller.commands.values import declared_types, headers, parameters
 from controller.settings import Origin, Resolved, Settings, seconds
 from shared.command import ExitCode
 from shared.messages import JsonValue
 
 if TYPE_CHECKING:
+    from controller.catalogue.definitions import Catalogue, InputDefinition
     from controller.client.answers import Artefact, Job
     from controller.commands.local import LocalJob
     from controller.standalone import Standalone
@@ -96,11 +97,21 @@ def _order(
     except ValueError as error:
         raise click.UsageError(f"--timeout {safe(timeout)}: {error}") from error
     sent = headers(header_lines)
-    jobs = checked([catalogue]).jobs
-    if job_type not in jobs:
-        raise unknown_job(job_type, list(jobs))
-    types = {one.name: str(one.type) for one in jobs[job_type].input.values() if one.type}
-    return _Order(job_type, parameters(written, types), sent, patience)
+    known = checked([catalogue])
+    if job_type not in known.jobs:
+        raise unknown_job(job_type, list(known.jobs))
+    return _Order(job_type, parameters(written, _types(known, job_type)), sent, patience)
+
+
+def _types(catalogue: Catalogue, job_type: str) -> dict[str, str]:
+    """Return the type of each of a job's inputs."""
+
+    def of(inputs: Mapping[str, InputDefinition]) -> dict[str, str | None]:
+        return {name: one.type for name, one in inputs.items()}
+
+    job = catalogue.jobs[job_type]
+    classes = [name for stage in job.stages for name in (stage.spawn_task, stage.task_class) if name in catalogue.tasks]
+    return declared_types(of(job.input), (of(catalogue.tasks[name].input) for name in classes))
 
 
 def _run(settings: Settings, order: _Order) -> tuple[Job, bool, list[Artefact]]:

@@ -9,12 +9,13 @@ import click
 
 from controller.commands.options import explained, header_option, json_option, parameter_option, with_client
 from controller.commands.screen import print_json, safe, words
-from controller.commands.values import headers, parameters
+from controller.commands.values import declared_types, headers, parameters
 from controller.commands.watch import watch_to_the_end
 from shared.errors import NotFound
 
 if TYPE_CHECKING:
     from controller.client import EchelonClient
+    from controller.client.answers import Input
 
 
 @click.command()
@@ -36,7 +37,7 @@ def submit(
 ) -> None:
     """Submit a job; its id goes to stdout."""
     sent = headers(header_lines)
-    values = parameters(written, _types(client, job_type))
+    values = parameters(written, input_types(client, job_type))
     with explained():
         job = client.submit(job_type, input=values, headers=sent, idempotency_key=idempotency_key)
     if not as_json:
@@ -58,9 +59,17 @@ def unknown_job(job_type: str, known: list[str]) -> NotFound:
     return NotFound(f"there is no job {safe(job_type)!r}; the catalogue has {listed}")
 
 
-def _types(client: EchelonClient, job_type: str) -> dict[str, str]:
-    """Return the declared type of each of a job's inputs."""
-    try:
-        return {one["name"]: one["type"] for one in client.definition(job_type)["input"]}
-    except NotFound:
-        raise unknown_job(job_type, [one["type"] for one in client.definitions()["jobs"]]) from None
+def input_types(client: EchelonClient, job_type: str) -> dict[str, str]:
+    """Return the type of each of a job's inputs; raises NotFound with what may be meant."""
+    definitions = client.definitions()
+    jobs = {one["type"]: one for one in definitions["jobs"]}
+    if job_type not in jobs:
+        raise unknown_job(job_type, list(jobs))
+    job = jobs[job_type]
+    tasks = {task["task_class"]: task["input"] for task in definitions["tasks"]}
+    classes = [name for stage in job["stages"] for name in (stage["spawn_task"], stage["task_class"]) if name in tasks]
+    return declared_types(_types(job["input"]), (_types(tasks[name]) for name in classes))
+
+
+def _types(inputs: list[Input]) -> dict[str, str | None]:
+    return {one["name"]: one["type"] for one in inputs}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -38,6 +38,19 @@ class Mistake(Protocol):
 
     @property
     def detail(self) -> str: ...
+
+
+def declared_types(own: Mapping[str, str | None], taken: Iterable[Mapping[str, str | None]]) -> dict[str, str]:
+    """Return the type of each of a job's inputs: its own, else that of the first task that takes it.
+
+    `own` gives the types that the job declares, `taken` those of its tasks, in the order of its stages.
+    """
+    types: dict[str, str] = {}
+    for declared in (own, *taken):
+        for name, kind in declared.items():
+            if name in own and kind and name not in types:
+                types[name] = str(kind)
+    return types
 
 
 def parameters(written: Sequence[str], types: Mapping[str, str]) -> dict[str, JsonValue]:
@@ -164,5 +177,7 @@ def _explained(mistake: Mistake) -> str:
         return detail if pointer in ("#", "#/", "") else f"{safe(pointer)}: {detail}"
     name = safe(found[2].replace("~1", "/").replace("~0", "~"))
     if found[1] == "headers":
-        return f"header {name}: {detail}  (-H '{name}: ...')"
-    return f"input {name}: {detail}  (-p {name}=...)"
+        return f"header {name}: {detail}" + (f"  (-H '{name}: ...')" if "is required" in detail else "")
+    header = re.fullmatch(r"is taken from the header '(.+)'", mistake.detail)
+    given = f"-H '{safe(header[1])}: ...'" if header else f"-p {name}=..." if "is required" in detail else ""
+    return f"input {name}: {detail}" + (f"  ({given})" if given else "")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.commands.values import explain, headers, parameters
+from controller.commands.values import declared_types, explain, headers, parameters
 from shared.errors import InvalidInput
 
 TYPES = {"n": "integer", "x": "number", "b": "boolean", "j": "json", "s": "string"}
@@ -68,6 +68,14 @@ def test_what_does_not_fit_is_named(written: str, said: str) -> None:
         parameters([written], TYPES)
 
     assert said in str(caught.value)
+
+
+def test_an_input_without_a_type_has_that_of_the_first_task_that_takes_it() -> None:
+    taken = [{"a": None, "b": "json"}, {"a": "number", "x": "json"}]
+
+    types = declared_types({"a": None, "b": "string", "c": None}, taken)
+
+    assert types == {"a": "number", "b": "string"}
 
 
 def test_all_values_that_do_not_fit_are_named_at_once() -> None:
@@ -140,6 +148,8 @@ def test_a_mistake_says_how_the_input_is_given() -> None:
         Wrong("#/headers/Authorization", "is required"),
         Wrong("#", "is odd"),
         Wrong("#/type", "is unknown"),
+        Wrong("#/input/typo", "is not an input"),
+        Wrong("#/input/token", "is taken from the header 'X-Token'"),
     ]
 
     assert explain("", mistakes).split("\n") == [
@@ -147,4 +157,6 @@ def test_a_mistake_says_how_the_input_is_given() -> None:
         "header Authorization: is required  (-H 'Authorization: ...')",
         "is odd",
         "#/type: is unknown",
+        "input typo: is not an input",
+        "input token: is taken from the header 'X-Token'  (-H 'X-Token: ...')",
     ]
