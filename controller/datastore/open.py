@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import make_url
 from sqlalchemy.engine import URL
@@ -20,21 +21,49 @@ def open_datastore(url: str, *, clock: Clock | None = None) -> Datastore:
     `clock` gives the time of an SQLite datastore; PostgreSQL has its own. Raises StoreUnavailable, InvalidInput.
     """
     parsed = _parsed(url)
-    path = _path(parsed)
-    sqlite.migrate(path)
-    return sqlite.SqliteDatastore(path, clock or SystemClock())
+    if parsed.get_backend_name() == "sqlite":
+        path = _path(parsed)
+        sqlite.migrate(path)
+        return sqlite.SqliteDatastore(path, clock or SystemClock())
+    return _postgresql().open_checked(parsed)
 
 
 def migrate(url: str) -> str:
     """Bring a datastore to the schema of this release and return the schema's name."""
-    return sqlite.migrate(_path(_parsed(url)))
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        return sqlite.migrate(_path(parsed))
+    return _postgresql().migrate(parsed)
+
+
+class _Postgresql(Protocol):
+    """What this module needs of `controller.datastore.postgresql`."""
+
+    def open_checked(self, url: URL) -> Datastore: ...
+
+    def migrate(self, url: URL) -> str: ...
+
+
+def _postgresql() -> _Postgresql:
+    """Return the adapter; its driver is an extra that not everybody installs."""
+    try:
+        from controller.datastore import postgresql
+
+        return postgresql
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise InvalidInput("a PostgreSQL datastore needs psycopg: pip install 'echelon[postgresql]'") from None
 
 
 def _parsed(url: str) -> URL:
     try:
-        return make_url(url)
-    except ArgumentError:
-        raise InvalidInput("the datastore's URL must look like sqlite:///path or postgresql://...") from None
+        parsed = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise InvalidInput("the datastore's URL must look like sqlite:///path or postgresql://user@host/name")
+    return parsed
 
 
 def _path(url: URL) -> Path:

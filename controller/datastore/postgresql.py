@@ -1,0 +1,223 @@
+"""The datastore on PostgreSQL: several controllers at once, each job locked by its row.
+
+* READ COMMITTED with guarded statements; jobs are locked in the order of their keys, so that locks do not cross.
+* A transaction that loses a deadlock raises TransactionAborted; a connection that breaks inside COMMIT raises
+  OutcomeUnknown; everything else that is not a bug raises StoreUnavailable.
+* Time is the server's `clock_timestamp()`, taken once in a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+from sqlalchemy import Engine, PoolProxiedConnection, create_engine, func, select, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from controller.datastore.cache import JobCache, WorkerKeys
+from controller.datastore.errors import OutcomeUnknown, StatementRefused, TransactionAborted
+from controller.datastore.migrate import require_schema, upgrade
+from controller.datastore.port import Reader, Transaction
+from controller.datastore.prepared import Prepared
+from controller.datastore.reads_fleet import SqlReader
+from controller.datastore.session import Row
+from controller.datastore.transaction import SqlTransaction
+from shared.errors import EchelonError, StoreUnavailable
+
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
+_RESERVE = "SELECT nextval('job_keys') FROM generate_series(1, %s)"
+
+#: Seconds. A statement that takes longer has met a lock that nobody lets go of; the loops try again.
+_TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+_CONNECT = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+    "application_name": "echelon",
+}
+#: Any number, the same for every release: two migrations never run at once.
+_MIGRATION_LOCK = 4_903_127_001
+
+
+class PostgresqlSession:
+    """One open transaction on a connection of the pool."""
+
+    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
+        self._cursor = cursor
+        self._now: float | None = None
+
+    def now(self) -> float:
+        """Return the server's time, the same throughout the transaction."""
+        if self._now is None:
+            self._now = float(self._cursor.execute(_NOW).fetchall()[0][0])
+        return self._now
+
+    def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
+        """Run a statement and return its rows."""
+        return self._cursor.execute(statement.postgresql, parameters).fetchall()
+
+    def change(self, statement: Prepared, parameters: Row = ()) -> int:
+        """Run a statement and return how many rows it changed."""
+        return self._cursor.execute(statement.postgresql, parameters).rowcount
+
+    def change_many(self, statement: Prepared, parameters: Sequence[Row]) -> int:
+        """Run a statement once per tuple, all in one pipeline, and return how many rows were changed in all."""
+        if len(parameters) == 1:
+            return self.change(statement, parameters[0])
+        self._cursor.executemany(statement.postgresql, parameters)
+        return self._cursor.rowcount
+
+    def listed(self, values: Collection[Any]) -> object:
+        """Return the parameter that `Among` takes for a list of values."""
+        return list(values)
+
+    def reserve_keys(self, count: int) -> int:
+        """Return the first of `count` consecutive keys."""
+        while True:
+            keys = [row[0] for row in self._cursor.execute(_RESERVE, (count,)).fetchall()]
+            # Another submission may have drawn from the sequence in between: gaps cost nothing, so draw again.
+            if keys[-1] - keys[0] == count - 1:
+                return int(keys[0])
+
+    def next_number(self, statement: Prepared, job: int) -> int | None:
+        """Return None: the sequence counts."""
+        return None
+
+
+class PostgresqlDatastore:
+    """A database on a PostgreSQL server. Safe for any thread; a process that forks opens it after the fork."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = _engine(url)
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._cache = JobCache()
+        self._worker_keys = WorkerKeys()
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
+        with _translation():
+            pooled = self._engine.raw_connection()
+        connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
+        try:
+            with _translation():
+                transaction = SqlTransaction(PostgresqlSession(connection.cursor()), self._cache, self._worker_keys)
+                yield transaction
+                transaction.flush()
+            _commit(connection)
+            transaction.publish()
+        finally:
+            _give_back(pooled, connection)
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """Begin a consistent look."""
+        with _translation(), self._reading.connect() as connection:
+            yield SqlReader(connection, lambda: float(connection.execute(text(_NOW)).scalar_one()))
+
+    def check(self) -> None:
+        """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
+        with _translation(), self._engine.connect() as connection:
+            require_schema(connection)
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+
+def open_checked(url: URL) -> PostgresqlDatastore:
+    """Open a datastore whose server answers and whose schema is ours."""
+    store = PostgresqlDatastore(url)
+    try:
+        store.check()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def migrate(url: URL) -> str:
+    """Bring the database to the present schema and return the schema's name."""
+    engine = _engine(url)
+    try:
+        with _translation(), engine.begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            # A change of a large table may take longer than any statement of the daily work.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            return upgrade(connection)
+    finally:
+        engine.dispose()
+
+
+def _engine(url: URL) -> Engine:
+    asked = url.query.get("options", "")
+    options = f"{_TIMEOUTS} {asked if isinstance(asked, str) else ' '.join(asked)}".strip()
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        connect_args={**_CONNECT, "options": options},
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        pool_size=8,
+        max_overflow=24,
+        pool_timeout=10,
+    )
+
+
+def _commit(connection: psycopg.Connection[Any]) -> None:
+    try:
+        connection.commit()
+    except psycopg.Error as error:
+        if connection.broken or isinstance(error, pg.AdminShutdown | pg.CrashShutdown):
+            raise OutcomeUnknown(
+                "the PostgreSQL server was lost during a commit: it is not known whether it took effect"
+            ) from error
+        raise translated(error) from error
+
+
+def _give_back(pooled: PoolProxiedConnection, connection: psycopg.Connection[Any]) -> None:
+    """Return a connection to the pool, which rolls back what is open; a broken one is thrown away."""
+    if connection.closed:
+        pooled.invalidate()
+    pooled.close()
+
+
+@contextmanager
+def _translation() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translated(error) from error
+    except DBAPIError as error:
+        raise translated(error.orig) from error
+    except PoolTimeout as error:
+        raise StoreUnavailable("all connections to the PostgreSQL server are in use") from error
+
+
+def translated(error: BaseException | None) -> EchelonError:
+    """Return our error for one of the driver."""
+    match error:
+        case pg.SerializationFailure() | pg.DeadlockDetected():
+            return TransactionAborted(f"PostgreSQL gave way to another transaction ({_said(error)})")
+        case pg.UniqueViolation() if error.diag.constraint_name == "job_inputs_idempotency_key_key":
+            return TransactionAborted("the same Idempotency-Key was used by another request at the same moment")
+        case pg.DiskFull():
+            return StoreUnavailable("the disk of the PostgreSQL server is full; make room, it goes on by itself")
+        case pg.QueryCanceled() | pg.LockNotAvailable():
+            return StoreUnavailable(f"PostgreSQL took too long ({_said(error)})")
+        case psycopg.IntegrityError() | psycopg.ProgrammingError() | psycopg.DataError() | psycopg.NotSupportedError():
+            return StatementRefused(f"PostgreSQL refused a statement ({_said(error)}): this is a bug of Echelon")
+        case _:
+            return StoreUnavailable(f"the PostgreSQL server does not answer at the moment ({_said(error)})")
+
+
+def _said(error: BaseException | None) -> str:
+    """Return the first line of what the driver says; the others may show values."""
+    return str(error).strip().split("\n")[0]
