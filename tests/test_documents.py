@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import click
 import pytest
 
+from controller.catalogue.schema import InputSchema, JobSchema, RetrySchema, StageSchema, TaskSchema
 from controller.settings import Settings, table
 from img.draw_states import TARGET, draw
 from shared.command import GROUP, ExitCode
@@ -156,6 +157,13 @@ def test_the_drawing_of_the_states_is_made_from_their_tables() -> None:
 
 
 # --- the catalogue
+
+
+def test_the_reference_of_the_catalogue_names_every_key() -> None:
+    text = (ROOT / "docs/catalogue.md").read_text(encoding="utf-8")
+    schemas = (TaskSchema, RetrySchema, InputSchema, JobSchema, StageSchema)
+
+    assert [name for schema in schemas for name in schema().fields if f"`{name}`" not in text] == []
 
 
 def catalogue_blocks() -> Iterator[tuple[str, str]]:
