@@ -203,7 +203,7 @@ class Settings:
     token: str = field(
         default="",
         repr=False,
-        metadata=_about("Secret that clients show to the controller; never itself a flag.", secret=True),
+        metadata=_about("Secret that clients show to the controller.", secret=True),
     )
     catalogue: tuple[Path, ...] = field(
         default=(), metadata=_about("Catalogue files or folders.", Path, flag="--catalogue", many=True)

@@ -9,6 +9,7 @@ from flask import Response, g, request, url_for
 
 from controller.api import headers, render, schemas
 from controller.api.config import jobs
+from controller.api.problems import blamed_on
 from controller.api.queries import JobsQuery, PageQuery
 from controller.api.routes import Answer, Routes
 from controller.api.waiting import until_ended
@@ -88,7 +89,7 @@ def submit_job(body: Body) -> Response:
 def list_jobs(query: JobsQuery) -> Response:
     """List jobs, newest first."""
     state = State(query.state) if query.state else None
-    with jobs().store.read() as reader:
+    with jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.jobs(JobFilter(state, query.type, query.q), limit=query.limit, cursor=query.cursor)
     return render.page(found, _rendered)
 
@@ -108,7 +109,7 @@ def get_job(job_id: object) -> Response:
 def list_events(query: PageQuery, job_id: object) -> Response:
     """Tell a job's history, in order."""
     known = view_of(JobId(str(job_id)))
-    with jobs().store.read() as reader:
+    with jobs().store.read() as reader, blamed_on("#/query/cursor"):
         return render.page(reader.events(known.job_id, limit=query.limit, cursor=query.cursor), render.event)
 
 

@@ -6,7 +6,8 @@ What went wrong inside is for the log alone: a client gets an id to quote.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 
 import msgspec
@@ -45,6 +46,15 @@ class Refusal(Exception):
 def invalid(pointer: str, detail: str) -> Refusal:
     """Return the refusal of one wrong part of a request."""
     return Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])
+
+
+@contextmanager
+def blamed_on(pointer: str) -> Iterator[None]:
+    """Say of an InvalidInput raised within which part of the request it is about."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise invalid(pointer, str(error)) from error
 
 
 def problem(

@@ -77,7 +77,9 @@ class JobsQuerySchema(PageQuerySchema):
 class TasksQuerySchema(PageQuerySchema):
     """Which tasks are wanted."""
 
-    stage = WholeNumber(load_default=None, validate=validate.Range(min=0), **_about("Tasks of this stage, from 0."))
+    stage = WholeNumber(
+        load_default=None, validate=validate.Range(min=0, max=999_999), **_about("Tasks of this stage, from 0.")
+    )
     state = fields.String(load_default=None, validate=validate.OneOf(STATES))
 
     @marshmallow.post_load
@@ -108,7 +110,9 @@ class LogQuerySchema(FollowQuerySchema):
         **_about("Without it both, one after the other."),
     )
     attempt = WholeNumber(
-        load_default=None, validate=validate.Range(min=1), **_about("Numbered from 1; without it the last.")
+        load_default=None,
+        validate=validate.Range(min=1, max=999_999),
+        **_about("Numbered from 1; without it the last."),
     )
 
 

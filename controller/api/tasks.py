@@ -10,6 +10,7 @@ from flask import Response
 from controller.api import render, schemas
 from controller.api.config import jobs
 from controller.api.jobs import view_of
+from controller.api.problems import blamed_on
 from controller.api.queries import IdQuery, TasksQuery
 from controller.api.routes import Answer, Routes
 from controller.core.states import State
@@ -37,7 +38,7 @@ def list_tasks(query: TasksQuery, job_id: object) -> Response:
     size = len(msgspec.json.encode(jobs().masked_input(job)))
     limit = min(query.limit, max(1, _BYTES_OF_INPUT // size))
     wanted = TaskFilter(query.stage, State(query.state) if query.state else None)
-    with jobs().store.read() as reader:
+    with jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
     return render.page(found, lambda task: render.task(task, values_of(task)))
 

@@ -55,10 +55,11 @@ class Composer:
         self._aliases = 0
         self._nodes = 0
 
-    def document(self) -> Node:
-        """Return the next document; raise Refused at the first thing that is not allowed."""
+    def document(self) -> Node | None:
+        """Return the next document, None behind the last; raise Refused at the first thing that is not allowed."""
         self._anchors.clear()
-        return self._node(next(self._events), 1)
+        event = next(self._events, None)
+        return None if event is None else self._node(event, 1)
 
     def _node(self, event: Event, depth: int) -> Node:
         if depth > MAX_DEPTH:

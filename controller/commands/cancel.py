@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @json_option
 @with_client
 def cancel(client: EchelonClient, job_id: str, as_json: bool) -> None:
-    """End a job: nothing of it starts any more, and what runs is ended with all its processes."""
+    """End a job for good.
+
+    Nothing of it starts any more, and what runs is ended with all its processes. 'echelon retry' opens it again.
+    """
     job = client.cancel(whole_job_id(client, job_id))
     if as_json:
         print_json(job)

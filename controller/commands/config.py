@@ -13,7 +13,7 @@ from controller.settings import Resolved, default_file, table
 @with_settings(*(one.name for one in table()))
 @json_option
 def config(resolved: Resolved, as_json: bool) -> None:
-    """Show every setting: its value, where that comes from, and what it means.
+    """Show every setting, its value and its origin.
 
     A flag stands over an ECHELON_* variable, that over the config file, that over the default. Secrets are masked.
     """

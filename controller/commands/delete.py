@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 @json_option
 @with_client
 def delete(client: EchelonClient, job_id: str, yes: bool, as_json: bool) -> None:
-    """Remove an ended job: its history, its logs and its artefacts."""
+    """Remove an ended job with all its files.
+
+    Its history, its logs and its artefacts are gone then.
+    """
     whole = whole_job_id(client, job_id)
     if not yes and is_terminal(sys.stdin) and is_terminal(sys.stderr):
         click.confirm(f"Remove job {whole} with its logs and artefacts?", abort=True, err=True)

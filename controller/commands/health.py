@@ -20,7 +20,10 @@ _COLUMNS = (Column("PART"), Column("CONDITION", state=True), Column("DETAIL", wi
 @json_option
 @with_client
 def health(client: EchelonClient, as_json: bool) -> None:
-    """Show the condition of the controller and of what it leans on; exit code 1 when it is not ready."""
+    """Show whether the controller is ready.
+
+    And the condition of what it leans on; exit code 1 when it is not ready.
+    """
     found = client.health()
     if as_json:
         print_json(found)

@@ -12,7 +12,10 @@ from controller.settings import Resolved, mask_password
 @click.command()
 @with_settings("datastore", "volume")
 def migrate(resolved: Resolved) -> None:
-    """Create or upgrade the tables of the datastore; a second run changes nothing."""
+    """Create or upgrade the tables of the datastore.
+
+    A second run changes nothing. A SQLite file is migrated by standalone itself.
+    """
     from controller.datastore.open import migrate as bring_up
 
     url = resolved.settings.datastore_url

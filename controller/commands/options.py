@@ -79,7 +79,7 @@ def _option(one: Setting) -> Callable[[Command], Command]:
     words = f"{one.meaning}  [{one.variable}]"
     if not one.flag:
         name = f"{one.name}_file"
-        return click.option(f"--{one.name}-file", name, metavar="FILE", help=f"File that holds: {words}")
+        return click.option(f"--{one.name}-file", name, metavar="FILE", help=f"File with the {one.name}: {words}")
     if one.is_switch:
         return click.option(one.flag, one.name, is_flag=True, default=None, help=words)
     return click.option(one.flag, one.name, multiple=one.many, metavar=one.metavar, help=words)

@@ -19,7 +19,7 @@ _COLUMNS = (Column("QUEUE"), Column("READY", right=True), Column("RUNNING", righ
 @json_option
 @with_client
 def queues(client: EchelonClient, as_json: bool) -> None:
-    """List the queues: how many tasks wait in each, and how many run."""
+    """List what waits and runs in each queue."""
     found = client.queues()
     if as_json:
         print_json(found)

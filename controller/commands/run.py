@@ -68,10 +68,14 @@ def run(
     timeout: str | None,
     as_json: bool,
 ) -> None:
-    """Run JOB of a CATALOGUE (a file or a folder) here and now, and show its progress and its artefacts.
+    """Run one job here and now, without a server.
 
+    JOB is a job of CATALOGUE, which is a file or a folder. Its progress is shown, and its artefacts at the end.
     Without --volume its files lie in a new temporary folder, which stays. Ctrl-C cancels the job and ends its
     processes; a second one gives them no more time. The exit code says how the job ended.
+
+    \b
+      echelon run example/hello.yaml hello -p name=Ada
     """
     order = _order(catalogue, job_type, written, header_lines, timeout)
     given = resolved.origins["volume"] is not Origin.DEFAULT

@@ -31,7 +31,10 @@ _COLUMNS = (
 @json_option
 @with_client
 def show(client: EchelonClient, job_id: str, as_json: bool) -> None:
-    """Show a job: its state, its inputs (secrets masked) and all its stages."""
+    """Show a job with all its stages.
+
+    And its inputs, secrets masked.
+    """
     job = client.job(whole_job_id(client, job_id))
     if as_json:
         print_json(job)

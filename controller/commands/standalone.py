@@ -25,9 +25,9 @@ _PATIENCE = 30.0
 @click.command()
 @with_settings("catalogue", "volume", "listen", "slots", "datastore", "token", "insecure")
 def standalone(resolved: Resolved) -> None:
-    """Run everything on this machine: jobs are taken over REST and by 'echelon submit'.
+    """Run everything on this machine.
 
-    The catalogue is read again whenever it changes. Ctrl-C lets running tasks end (a second one ends them); what has
+    Jobs are taken over REST and by 'echelon submit'. The catalogue is read again whenever it changes. Ctrl-C lets running tasks end (a second one ends them); what has
     not ended goes on with the next start.
     """
     settings = resolved.settings

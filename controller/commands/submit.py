@@ -35,7 +35,11 @@ def submit(
     then_watch: bool,
     as_json: bool,
 ) -> None:
-    """Submit a job; its id goes to stdout."""
+    """Submit a job; its id goes to stdout.
+
+    \b
+      echelon submit hello -p name=Ada --watch
+    """
     sent = headers(header_lines)
     values = parameters(written, input_types(client, job_type))
     with explained():

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, path_type=Path))
 @json_option
 def validate(files: tuple[Path, ...], as_json: bool) -> None:
-    """Check catalogue files or folders, all together as one catalogue; exit code 5 when something is wrong."""
+    """Check catalogue files or folders.
+
+    All of them together are one catalogue. Every mistake is named with its place; exit code 5 when there is one.
+    """
     from controller.catalogue.loader import load
 
     loaded = load(files)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 @json_option
 @with_client
 def watch(client: EchelonClient, job_id: str, as_json: bool) -> None:
-    """Watch a job to its end; the exit code says how it ended. Ctrl-C leaves the job running."""
+    """Watch a job to its end.
+
+    The exit code says how it ended. Ctrl-C leaves the job running.
+    """
     watch_to_the_end(client, client.job(whole_job_id(client, job_id)), as_json=as_json)
 
 

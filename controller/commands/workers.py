@@ -27,7 +27,7 @@ _COLUMNS = (
 @json_option
 @with_client
 def workers(client: EchelonClient, as_json: bool) -> None:
-    """List the workers: who lives, how much room each has and how much of it is in use."""
+    """List the workers: who lives and how much room each has."""
     found = client.workers()
     if as_json:
         print_json(found)
