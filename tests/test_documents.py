@@ -15,17 +15,20 @@ from xml.etree import ElementTree
 
 import click
 import pytest
+import requests
 
 from controller.catalogue.schema import InputSchema, JobSchema, RetrySchema, StageSchema, TaskSchema
 from controller.settings import Settings, table
 from img.draw_states import TARGET, draw
 from shared.command import GROUP, ExitCode
+from tests.system.process import Standalone
 
 ROOT = Path(__file__).resolve().parent.parent
 ECHELON = Path(sys.executable).parent / "echelon"
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 CATALOGUES = sorted((ROOT / "example").rglob("*.yaml"))
+METHODS = {"get", "post", "put", "patch", "delete"}
 #: Settings that depend on the machine are described instead of quoted.
 DESCRIBED = {"volume": "the user's data folder", "slots": "number of CPUs"}
 
@@ -223,3 +226,63 @@ def test_every_example_is_one_that_is_run() -> None:
 
     assert {str(path.relative_to(ROOT)) for path in CATALOGUES} - run == {"example/export/task_job_config.yaml"}
     assert "example/export/run.py" in run
+
+
+# --- the engine that stays
+
+
+@pytest.fixture(scope="module")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    """Run what the README calls an engine that stays."""
+    catalogue = (ROOT / "example/hello.yaml").read_text(encoding="utf-8")
+    with Standalone(tmp_path_factory.mktemp("standalone"), catalogue) as running:
+        yield running
+
+
+def test_the_reference_of_rest_lists_every_call(standalone: Standalone) -> None:
+    listed = re.findall(r"^\| `([A-Z]+) (/\S+)` \|", (ROOT / "docs/rest.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+    described = requests.get(f"{standalone.url}/openapi.json", timeout=30).json()["paths"]
+
+    routes = [(method.upper(), path) for path, item in described.items() for method in METHODS & item.keys()]
+    assert sorted(listed) == sorted(routes)
+
+
+def test_the_curl_calls_of_the_readme_are_answered_well(standalone: Standalone) -> None:
+    lines = "".join(blocks(README, "sh")).replace("\\\n", " ").splitlines()
+    calls = [line for line in lines if line.startswith("curl")]
+
+    submitted = send(calls[0], standalone, "")
+    job_id = submitted.json()["job_id"]
+    standalone.ended(job_id)
+    answers = {call: send(call, standalone, job_id).status_code for call in calls[1:]}
+
+    assert submitted.status_code == 201
+    assert answers == {call: 409 if "cancel" in call else 200 for call in calls[1:]}
+
+
+def send(call: str, standalone: Standalone, job_id: str) -> requests.Response:
+    """Send the request that a line with curl describes."""
+    words = shlex.split(call.replace("http://127.0.0.1:8080", standalone.url).replace("/ID", f"/{job_id}"))
+    url = next(word for word in words if word.startswith("http"))
+    given = dict(zip(words, words[1:], strict=False))
+    headers = dict([given["-H"].split(": ", 1)]) if "-H" in given else {}
+    method = given.get("-X", "POST" if "-d" in given else "GET")
+    return requests.request(method, url, headers=headers, data=given.get("-d"), timeout=30)
+
+
+def test_the_client_calls_of_the_readme_end_well(standalone: Standalone, tmp_path: Path) -> None:
+    lines = [line for line in "".join(blocks(README, "sh")).splitlines() if re.match("echelon (?!stand)", line)]
+    environment = {**os.environ, "ECHELON_URL": standalone.url}
+    job_id = standalone.client.submit("hello")["job_id"]
+    standalone.ended(job_id)
+
+    ends = {}
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        command = [str(ECHELON), *(job_id[:8] if word == "ID" else word for word in words)]
+        ends[line] = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode
+
+    assert len(ends) >= 3
+    assert set(ends.values()) == {0}, ends
+    assert (tmp_path / "out" / "hello.txt").read_text() == "Hello, world!\n"
