@@ -46,6 +46,8 @@ class Reading:
     ends: dict[Path, int] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
+    #: Some of the file could not be read.
+    broken: bool = False
     _count: int = 0
 
     def mistake(self, index: int, message: str, remedy: str | None = None) -> None:

@@ -1,0 +1,114 @@
+"""What is wrong between the parts of a catalogue: jobs that name tasks, tasks that need what no job gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from controller.catalogue.definitions import InputSource, JobDefinition, StageDefinition, TaskClass
+from controller.catalogue.reading import Reading
+from controller.catalogue.task_checks import check_inputs, checked_task, warn_of_secrets
+from controller.catalogue.tree import Path
+from shared.expressions import suggestion
+
+
+@dataclass
+class Draft:
+    """All tasks and jobs of all files, as far as they could be read."""
+
+    tasks: dict[str, TaskClass] = field(default_factory=dict)
+    jobs: dict[str, JobDefinition] = field(default_factory=dict)
+    #: The file that each stands in.
+    task_readings: dict[str, Reading] = field(default_factory=dict)
+    job_readings: dict[str, Reading] = field(default_factory=dict)
+    #: Names of all task classes that are written, the refused ones too.
+    named: set[str] = field(default_factory=set)
+    #: Every file could be read.
+    whole: bool = True
+
+
+def check(draft: Draft) -> tuple[dict[str, TaskClass], dict[str, JobDefinition]]:
+    """Return the tasks and jobs with what one tells about the other, after noting every mistake in their readings."""
+    tasks = {name: checked_task(draft.task_readings[name], task) for name, task in draft.tasks.items()}
+    jobs = {}
+    for name, job in draft.jobs.items():
+        reading = draft.job_readings[name]
+        check_inputs(reading, ("jobs", name), job.input.values())
+        _check_stages(reading, job, draft, tasks)
+        jobs[name] = _with_tasks(job, tasks)
+    for name, task in tasks.items():
+        warn_of_secrets(draft.task_readings[name], task, task.secret | _secret_from_jobs(task, jobs.values()))
+    return tasks, jobs
+
+
+def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Mapping[str, TaskClass]) -> None:
+    path: Path = ("jobs", job.type, "stages")
+    _check_for_none(reading, path)
+    for number, stage in enumerate(job.stages):
+        here = (*path, number)
+        _check_named(reading, (*here, "task_class"), stage.task_class, draft)
+        if stage.spawn_task is not None:
+            _check_named(reading, (*here, "spawn_task"), stage.spawn_task, draft)
+            _check_reach(reading, (*here, "spawn_task"), tasks.get(stage.spawn_task), job)
+        else:
+            _check_reach(reading, (*here, "task_class"), tasks.get(stage.task_class), job)
+        if stage.fail_fast and not stage.job_failed_on_error:
+            place = reading.key_place((*here, "fail_fast"))
+            reading.warning(place, "fail_fast means nothing when job_failed_on_error is false", "leave it out")
+
+
+def _check_for_none(reading: Reading, path: Path) -> None:
+    jobs = reading.data.get("jobs")
+    job = jobs.get(path[1]) if isinstance(jobs, dict) else None
+    if isinstance(job, dict) and "stages" in job and not job["stages"]:
+        place = reading.key_place(path)
+        reading.mistake(place, f"{'.'.join(map(str, path))}: a job needs at least one stage", "add `- task_class: ...`")
+
+
+def _check_named(reading: Reading, path: Path, name: str, draft: Draft) -> None:
+    if not name or name in draft.named or not draft.whole:
+        return
+    guess = suggestion(name, draft.named)
+    remedy = f"did you mean {guess}?" if guess else "define it under `tasks:`"
+    reading.mistake(reading.value_place(path), f"there is no task class {name!r}", remedy)
+
+
+def _check_reach(reading: Reading, path: Path, task: TaskClass | None, job: JobDefinition) -> None:
+    """Note the inputs of a task that takes the job's values as they are, and that no value can reach."""
+    if task is None:
+        return
+    for one in task.input.values():
+        if one.source is InputSource.PARAMETER and one.required and one.name not in job.input:
+            remedy = f"declare {one.name} in the input of the job, or give it a default in the task"
+            if path[-1] == "task_class":
+                remedy += ", or add a spawn_task"
+            message = f"the task class {task.task_class!r} needs the input {one.name!r}, and the job does not give it"
+            reading.mistake(reading.value_place(path), message, remedy)
+
+
+def _with_tasks(job: JobDefinition, tasks: Mapping[str, TaskClass]) -> JobDefinition:
+    """Return the job with what its tasks say about its inputs."""
+    secret = {name for name, one in job.input.items() if one.secret}
+    leading: set[str] = set()
+    for task in _tasks_of(job.stages, tasks):
+        secret |= task.secret & job.input.keys()
+        for name in task.leading & job.input.keys():
+            wanted = task.input[name]
+            allowed = wanted.allow_leading_dash or job.input[name].allow_leading_dash
+            if wanted.source is InputSource.PARAMETER and not allowed:
+                leading.add(name)
+    return replace(job, secret=frozenset(secret), leading=frozenset(leading))
+
+
+def _tasks_of(stages: Iterable[StageDefinition], tasks: Mapping[str, TaskClass]) -> list[TaskClass]:
+    names = [name for stage in stages for name in (stage.spawn_task, stage.task_class) if name]
+    return [tasks[name] for name in names if name in tasks]
+
+
+def _secret_from_jobs(task: TaskClass, jobs: Iterable[JobDefinition]) -> set[str]:
+    """Return the inputs of a task that some job fills with a secret."""
+    secret: set[str] = set()
+    for job in jobs:
+        if any(task.task_class in (stage.task_class, stage.spawn_task) for stage in job.stages):
+            secret |= job.secret & task.input.keys()
+    return secret

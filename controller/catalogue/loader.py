@@ -1,0 +1,288 @@
+"""Loads a catalogue from one file, several, or a folder of them. The only module that knows YAML."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from marshmallow import ValidationError
+
+from controller.catalogue import building, files
+from controller.catalogue.checks import Draft, check
+from controller.catalogue.composing import Composer, Event, Refused
+from controller.catalogue.definitions import Catalogue, revision_of
+from controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, in_order
+from controller.catalogue.reading import Reading
+from controller.catalogue.schema import CatalogueSchema
+from controller.catalogue.tree import Path as Way
+from controller.catalogue.tree import Source
+from shared.errors import InvalidInput
+
+MAX_FILE = 1 << 20
+MAX_FILES = 1000
+SUFFIXES = frozenset({".yaml", ".yml"})
+
+#: libyaml's parser where PyYAML was built with it: ten times as fast, and the same events.
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+#: Characters that no YAML file may hold.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+#: Mappings whose keys are names that users choose: there marshmallow puts its complaints under "key" and "value".
+_NAMED = {1: ("tasks", "jobs"), 3: ("input", "env")}
+
+Definition = TypeVar("Definition")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of loading."""
+
+    #: None when there are mistakes.
+    catalogue: Catalogue | None
+    mistakes: tuple[Mistake, ...]
+    warnings: tuple[Mistake, ...]
+
+    def valid(self) -> Catalogue:
+        """Return the catalogue; raise CatalogueError with every mistake when there is none."""
+        if self.catalogue is None:
+            raise CatalogueError(self.mistakes)
+        return self.catalogue
+
+
+def load(paths: Sequence[str | Path]) -> Loaded:
+    """Load files and folders as one catalogue; what is wrong with them is returned, never raised."""
+    found, mistakes = catalogue_files(paths)
+    readings = [read(path) for path in found]
+    draft = Draft()
+    for reading in readings:
+        _take(reading, draft)
+    tasks, jobs = check(draft)
+    folder, digest = _brought(found, mistakes)
+    mistakes += [mistake for reading in readings for mistake in reading.mistakes]
+    warnings = in_order(warning for reading in readings for warning in reading.warnings)
+    if not mistakes and not tasks and not jobs:
+        mistakes.append(
+            Mistake(str(found[0]), 0, 0, "there are no tasks and no jobs in it", "write `tasks:` and `jobs:`")
+        )
+    if mistakes:
+        return Loaded(None, in_order(mistakes), warnings)
+    revision = revision_of(tasks, jobs, digest)
+    return Loaded(Catalogue(revision, tasks, jobs, folder, digest), (), warnings)
+
+
+def catalogue_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Mistake]]:
+    """Return the files that make a catalogue, folders read in the order of names, and what is wrong with the paths."""
+    found: list[Path] = []
+    mistakes: list[Mistake] = []
+    for path in map(Path, paths):
+        try:
+            inside = _in_folder(path) if path.is_dir() else [path]
+        except OSError as error:
+            mistakes.append(Mistake(str(path), 0, 0, f"cannot be read: {error.strerror}"))
+            continue
+        if not inside:
+            mistakes.append(Mistake(str(path), 0, 0, "holds no catalogue", "put a file named *.yaml or *.yml into it"))
+        found += [one for one in inside if one not in found]
+    if not found and not mistakes:
+        mistakes.append(Mistake("", 0, 0, "no catalogue is given", "name a file or a folder"))
+    return found[:MAX_FILES], mistakes
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    names = sorted(os.listdir(folder))
+    return [
+        folder / name
+        for name in names
+        if Path(name).suffix in SUFFIXES and not name.startswith(".") and not (folder / name).is_dir()
+    ]
+
+
+def _brought(found: Iterable[Path], mistakes: list[Mistake]) -> tuple[Path | None, str | None]:
+    """Return the one folder `files/` beside the files and its digest."""
+    folders = files_folders(found)
+    if not folders:
+        return None, None
+    if len(folders) > 1:
+        others = ", ".join(str(folder) for folder in folders[1:])
+        mistakes.append(Mistake(str(folders[0]), 0, 0, f"there is another such folder: {others}", "keep one of them"))
+        return None, None
+    try:
+        return folders[0], files.digest(folders[0])
+    except InvalidInput as error:
+        mistakes.append(Mistake(str(folders[0]), 0, 0, str(error)))
+    except OSError as error:
+        mistakes.append(Mistake(str(error.filename or folders[0]), 0, 0, f"cannot be read: {error.strerror}"))
+    return None, None
+
+
+def files_folders(found: Iterable[Path]) -> list[Path]:
+    """Return the folders `files/` beside these files."""
+    beside = dict.fromkeys(Path(os.path.abspath(path)).parent / files.FOLDER for path in found)
+    return [folder for folder in beside if folder.is_dir()]
+
+
+# --- one file
+
+
+def read(path: Path) -> Reading:
+    """Read one file as far as it can be read."""
+    try:
+        return read_text(str(path), _content(path))
+    except OSError as error:
+        message, remedy = f"cannot be read: {error.strerror or error}", None
+    except Refused as error:
+        message, remedy = error.message, error.remedy
+    except UnicodeDecodeError as error:
+        message, remedy = f"is not UTF-8 text (byte {error.start})", "save it as UTF-8"
+    reading = Reading(Source(str(path), ""), broken=True)
+    reading.mistakes.append(Mistake(str(path), 0, 0, message, remedy))
+    return reading
+
+
+def _content(path: Path) -> str:
+    # A named pipe would be waited for without an end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        content = file.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise Refused(f"is larger than {MAX_FILE >> 20} MiB", 0, "split it; a folder of files is one catalogue")
+    if not content.strip():
+        raise Refused("is empty", 0, "write `tasks:` and `jobs:`")
+    return content.decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def read_text(file: str, text: str) -> Reading:
+    """Read the text of one file as far as it can be read."""
+    reading = Reading(Source(file, text))
+    if (found := _UNPRINTABLE.search(text)) is not None:
+        reading.broken = True
+        reading.mistake(found.start(), f"the character U+{ord(found[0]):04X} must not stand in a YAML file")
+        return reading
+    try:
+        _read_documents(reading, text)
+        return reading
+    except Refused as refused:
+        reading.mistake(refused.index, refused.message, refused.remedy)
+    except yaml.MarkedYAMLError as error:
+        reading.mistake(*_explained(error, text))
+    except yaml.YAMLError as error:
+        reading.mistake(0, f"is not YAML: {error}")
+    reading.broken = True
+    return reading
+
+
+def _read_documents(reading: Reading, text: str) -> None:
+    composer = Composer(_translated(yaml.parse(text, Loader=_PARSER)))
+    while (document := composer.document()) is not None:
+        reading.read(document)
+
+
+def _translated(events: Iterable[yaml.Event]) -> Iterator[Event]:
+    """Yield the events that bear content."""
+    for event in events:
+        start, end = _index(event.start_mark), _index(event.end_mark)
+        if isinstance(event, yaml.ScalarEvent):
+            block, plain = event.style in (">", "|"), not event.style
+            yield Event("scalar", start, end, event.value, plain, block, anchor=event.anchor, tag=event.tag)
+        elif isinstance(event, yaml.AliasEvent):
+            yield Event("alias", start, end, anchor=event.anchor)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            yield Event("list", start, end, anchor=event.anchor, tag=event.tag)
+        elif isinstance(event, yaml.MappingStartEvent):
+            yield Event("table", start, end, flow=bool(event.flow_style), anchor=event.anchor, tag=event.tag)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            yield Event("end", start, end)
+
+
+def _index(mark: Any) -> int:
+    return 0 if mark is None else int(mark.index)
+
+
+def _explained(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str | None]:
+    """Return where, what and what to do, in the words of someone who writes a catalogue."""
+    index = min(_index(error.problem_mark or error.context_mark), len(text))
+    problem = error.problem or str(error)
+    line = text[text.rfind("\n", 0, index) + 1 :].split("\n", 1)[0]
+    return index, f"is not YAML here: {problem}", _remedy(problem, line, text[index : index + 1])
+
+
+def _remedy(problem: str, line: str, character: str) -> str | None:
+    if character == "\t" or line.startswith("\t"):
+        return "indent with spaces, not with tabs"
+    item = re.match(r"\s*(- +|[\w.-]+: +)([{\[@`%&*!|>].*)", line)
+    if item is not None:
+        return f"put quotes around it: {item[1].strip()} '{item[2].strip()}'"
+    if "mapping values" in problem:
+        return "put quotes around text that holds ': '"
+    if "token" in problem:
+        return "put quotes around the text"
+    return None
+
+
+# --- from values to definitions
+
+
+def _take(reading: Reading, draft: Draft) -> None:
+    """Hold what a file says against the schema and add it to the draft, as far as it goes."""
+    draft.whole = draft.whole and not reading.broken
+    written = reading.data.get("tasks")
+    draft.named.update(written if isinstance(written, dict) else ())
+    schema = CatalogueSchema()
+    try:
+        values: Mapping[str, Any] = schema.load(reading.data)
+    except ValidationError as error:
+        values = error.valid_data if isinstance(error.valid_data, Mapping) else {}
+        _note(reading, (), error.messages)
+    _add(reading, "tasks", values, building.task_class, draft.tasks, draft.task_readings)
+    _add(reading, "jobs", values, building.job, draft.jobs, draft.job_readings)
+
+
+def _add(
+    reading: Reading,
+    section: str,
+    values: Mapping[str, Any],
+    build: Callable[[str, Mapping[str, Any]], Definition],
+    taken: dict[str, Definition],
+    readings: dict[str, Reading],
+) -> None:
+    for name, one in (values.get(section) or {}).items():
+        if name in taken:
+            place = readings[name].source
+            first = place.line_and_column(readings[name].key_place((section, name)))[0]
+            message = f"{name!r} is defined in {place.file}, line {first}, too"
+            reading.mistake(reading.key_place((section, name)), message, "give one of them another name")
+            continue
+        taken[name] = build(name, one if isinstance(one, Mapping) else {})
+        readings[name] = reading
+
+
+def _note(reading: Reading, way: Way, messages: object) -> None:
+    """Turn marshmallow's tree of complaints into mistakes with places."""
+    if isinstance(messages, Mapping):
+        named = way and way[-1] in _NAMED.get(len(way), ())
+        for key, inner in messages.items():
+            if named and isinstance(inner, Mapping):
+                _note(reading, (*way, key), inner.get("value", ()))
+                _note_key(reading, (*way, key), inner.get("key", ()))
+            else:
+                _note(reading, way if key == "_schema" else (*way, key), inner)
+    elif isinstance(messages, list):
+        for message in messages:
+            _note_one(reading, way, message)
+
+
+def _note_one(reading: Reading, way: Way, message: object) -> None:
+    at_key = way not in reading.values or (isinstance(message, str) and message.startswith("unknown"))
+    place = reading.key_place(way) if at_key else reading.value_place(way)
+    remedy = message.remedy if isinstance(message, Complaint) else None
+    reading.mistake(place, f"{'.'.join(map(str, way)) or 'the catalogue'}: {message}", remedy)
+
+
+def _note_key(reading: Reading, way: Way, messages: Iterable[object]) -> None:
+    for message in messages:
+        remedy = message.remedy if isinstance(message, Complaint) else None
+        reading.mistake(reading.key_place(way), f"{'.'.join(map(str, way))}: {message}", remedy)

@@ -1,0 +1,40 @@
+"""Finds the script in a command line, the text that a shell would read as code. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh", "mksh", "fish"})
+_OPTION_WITH_C = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
+#: Shell options that take a word of their own.
+_TAKES_WORD = frozenset({"-o", "+o", "-O", "+O", "--rcfile", "--init-file"})
+
+
+def script_position(words: Sequence[str]) -> int | None:
+    """Return where the script of a `sh -c` stands in a command line, also behind `env`, `sudo` or `xargs`."""
+    for place, word in enumerate(words):
+        if word.rsplit("/", 1)[-1] in SHELLS:
+            found = _after_options(words, place + 1)
+            if found is not None:
+                return found
+    return None
+
+
+def _after_options(words: Sequence[str], place: int) -> int | None:
+    holds_script = False
+    while place < len(words) and words[place][:1] in ("-", "+") and words[place] != "--":
+        holds_script = holds_script or _OPTION_WITH_C.fullmatch(words[place]) is not None
+        place += 2 if words[place] in _TAKES_WORD else 1
+    if place < len(words) and words[place] == "--":
+        place += 1
+    return place if holds_script and place < len(words) else None
+
+
+def safe_form(name: str, place: int, count: int) -> str:
+    """Return how a script gets a value without it ever becoming code: `place` is the script's, of `count` arguments."""
+    variable = re.sub(r"[^A-Za-z0-9_]", "_", name).upper()
+    as_variable = f'`env: {{{variable}: "{{{name}}}"}}` and "${variable}" in the script'
+    if place != count - 1:
+        return f"use {as_variable}"
+    return f'use "$1" in the script and append the arguments sh and "{{{name}}}", or {as_variable}'

@@ -1,0 +1,172 @@
+"""What is wrong within one task class or one list of inputs, beyond its shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from controller.catalogue.definitions import InputDefinition, InputSource, InputType, TaskClass
+from controller.catalogue.reading import Reading
+from controller.catalogue.scripts import safe_form, script_position
+from controller.catalogue.tree import Path
+from controller.catalogue.values import InvalidValue, check_value
+from shared.expressions import BUILTIN_NAMES, Template, TemplateError, compile_template, to_text
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+#: A repeated group that holds one repeated thing and nothing else, such as (a+)+: takes exponential time.
+_EXPLOSIVE = re.compile(r"\((?:\?:)?(?:\[[^\]]+\]|\\?[^()\\])[+*]\)[+*{]")
+_NUMBERS = frozenset({InputType.INTEGER, InputType.NUMBER})
+_HARMLESS_TYPES = _NUMBERS | {InputType.BOOLEAN}
+_HARMLESS_WORD = re.compile(r"[\w.,:/@%+=-]*", re.ASCII)
+
+
+def check_inputs(reading: Reading, path: Path, inputs: Iterable[InputDefinition]) -> None:
+    """Note what is wrong with the inputs of a task or a job; `path` leads to it."""
+    for definition in inputs:
+        place = (*path, "input", definition.name)
+        for key, message, remedy in _input_mistakes(definition, of_task=path[0] == "tasks"):
+            here = reading.value_place((*place, key)) if (*place, key) in reading.values else reading.key_place(place)
+            reading.mistake(here, f"{'.'.join(map(str, place))}: {message}", remedy)
+        if definition.source is InputSource.PARAMETER and (*place, "key") in reading.keys:
+            reading.warning(reading.key_place((*place, "key")), "key means nothing for a parameter", "leave it out")
+
+
+Found = Iterator[tuple[str, str, str | None]]
+
+
+def _input_mistakes(one: InputDefinition, *, of_task: bool) -> Found:
+    """Yield (key, what is wrong, what to write instead)."""
+    if one.name in BUILTIN_NAMES:
+        yield "", f"the name {one.name!r} is Echelon's own", "take another name"
+    if of_task and one.source is InputSource.HTTP_HEADER:
+        yield "source", "a task has no request", "write parameter here, and http-header in the input of the job"
+    if not of_task and one.source is InputSource.ENVIRONMENT:
+        yield "source", "a job has no worker whose environment could be meant", "declare it in the input of the task"
+    if one.source is InputSource.HTTP_HEADER and not _HEADER_NAME.fullmatch(one.key):
+        yield "key", f"{one.key!r} is not the name of a header", None
+    yield from _limit_mistakes(one)
+    broken = _pattern_mistake(one.pattern) if one.pattern is not None else None
+    if broken is not None:
+        yield "pattern", broken, None
+        one = replace(one, pattern=None)
+    yield from _value_mistakes(one)
+
+
+def _limit_mistakes(one: InputDefinition) -> Found:
+    for key, limit in (("minimum", one.minimum), ("maximum", one.maximum)):
+        if limit is not None and one.type not in _NUMBERS:
+            yield key, "is for numbers", "add `type: integer` or `type: number`"
+    if one.minimum is not None and one.maximum is not None and one.minimum > one.maximum:
+        yield "maximum", f"is less than minimum ({to_text(one.minimum)})", None
+    if one.pattern is not None and one.type not in (None, InputType.STRING):
+        yield "pattern", f"is for text, not for {one.type}", "leave it out, or write `type: string`"
+
+
+def _pattern_mistake(pattern: str) -> str | None:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"{pattern[:60]!r} is not a regular expression: {error}"
+    if _EXPLOSIVE.search(pattern):
+        return f"{pattern[:60]!r} repeats a repetition and can take forever; repeat only once"
+    return None
+
+
+def _value_mistakes(one: InputDefinition) -> Found:
+    if one.enum is not None:
+        if not one.enum:
+            yield "enum", "is empty", "write at least one value"
+        for choice in one.enum:
+            detail = _misfit(replace(one, enum=None), choice)
+            if detail is not None:
+                yield "enum", f"{to_text(choice)[:60]!r} {detail}", None
+    if not one.required and one.default is not None:
+        detail = _misfit(one, one.default)
+        if detail is not None:
+            yield "default", f"{to_text(one.default)[:60]!r} {detail}", None
+
+
+def _misfit(definition: InputDefinition, value: object) -> str | None:
+    try:
+        check_value(definition, value)
+    except InvalidValue as error:
+        return error.detail
+    return None
+
+
+def checked_task(reading: Reading, task: TaskClass) -> TaskClass:
+    """Return the task class with what its templates tell, after noting what is wrong with them."""
+    path: Path = ("tasks", task.task_class)
+    check_inputs(reading, path, task.input.values())
+    written = reading.data["tasks"]
+    raw = written[task.task_class] if isinstance(written, dict) else {}
+    declared = raw.get("input") if isinstance(raw, dict) else None
+    known = BUILTIN_NAMES | task.input.keys() | (declared.keys() if isinstance(declared, dict) else set())
+    _check_command(reading, path, task, _template(reading, (*path, "exec_command"), task.exec_command, known))
+    templates = [
+        _template(reading, (*path, "exec_args", index), text, known) for index, text in enumerate(task.exec_args)
+    ]
+    for name, text in task.env.items():
+        _template(reading, (*path, "env", name), text, known)
+        if name.startswith("ECHELON_"):
+            place = reading.key_place((*path, "env", name))
+            reading.mistake(place, f"{name} is Echelon's own variable", "take another name")
+    _warn_of_script(reading, path, task, templates)
+    leading = {template.leading for template in templates if template is not None and template.leading is not None}
+    return replace(task, leading=frozenset(leading & task.input.keys()))
+
+
+def _template(reading: Reading, path: Path, text: str, known: Iterable[str]) -> Template | None:
+    try:
+        return compile_template(text, frozenset(known))
+    except TemplateError as error:
+        place = reading.place_in(path, text, error.offset)
+        reading.mistake(place, f"{'.'.join(map(str, path))}: {error}", error.remedy)
+        return None
+
+
+def _check_command(reading: Reading, path: Path, task: TaskClass, template: Template | None) -> None:
+    place = reading.value_place((*path, "exec_command"))
+    if template is not None and any(_could_be_code(task, name) for name in template.names):
+        message = "whoever gives the value of a placeholder here chooses the program that runs"
+        reading.warning(place, message, "name the program, or give the input an enum")
+    words = task.exec_command.split()
+    if len(words) > 1 and template is not None and not template.names and "/" not in words[0]:
+        remedy = f"write `exec_command: {words[0]}` and the rest as exec_args, or `sh` with `-c`"
+        reading.warning(place, "exec_command is the name of one program, spaces included; no shell splits it", remedy)
+
+
+def _warn_of_script(reading: Reading, path: Path, task: TaskClass, templates: list[Template | None]) -> None:
+    found = script_position([task.exec_command, *task.exec_args])
+    if found is None or found == 0:
+        return
+    index = found - 1
+    template = templates[index]
+    for name in sorted(template.names) if template is not None else ():
+        if _could_be_code(task, name):
+            text = task.exec_args[index]
+            place = reading.place_in((*path, "exec_args", index), text, max(text.find("{" + name), 0))
+            message = f"the value of {name!r} becomes part of a script, where it could act as code"
+            reading.warning(place, message, safe_form(name, index, len(task.exec_args)))
+
+
+def _could_be_code(task: TaskClass, name: str) -> bool:
+    definition = task.input.get(name)
+    if definition is None or definition.type in _HARMLESS_TYPES:
+        return False
+    choices = definition.enum
+    return choices is None or not all(_HARMLESS_WORD.fullmatch(to_text(choice)) for choice in choices)
+
+
+def warn_of_secrets(reading: Reading, task: TaskClass, secret: Iterable[str]) -> None:
+    """Warn of secrets in arguments: whoever can list the processes of the machine can read them."""
+    for index, text in enumerate(task.exec_args):
+        try:
+            names = compile_template(text, None).names & frozenset(secret)
+        except TemplateError:
+            continue
+        for name in sorted(names):
+            place = reading.value_place(("tasks", task.task_class, "exec_args", index))
+            message = f"the secret {name!r} stands in the list of processes while the task runs"
+            reading.warning(place, message, "give it as a variable under `env:` if the program can read it from there")

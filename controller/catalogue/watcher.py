@@ -1,0 +1,207 @@
+"""Reloads the catalogue when its files change. The last good revision stays in force until a better one is installed.
+
+The `watchdog` library tells that something has happened in the folders; what has changed is then decided by looking,
+because editors rename, mounts swap links and events get lost. A slow look without any event makes up for the latter.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver, ObservedWatch
+
+from controller.catalogue.definitions import Catalogue
+from controller.catalogue.files import brought_files
+from controller.catalogue.loader import catalogue_files, files_folders, load
+from controller.catalogue.mistakes import Mistake
+from shared.clock import Clock, SystemClock
+from shared.errors import EchelonError, InvalidInput
+
+_log = logging.getLogger(__name__)
+
+#: Seconds that the files must have been left alone before they are read: an editor may still be writing.
+QUIET = 0.2
+#: Seconds between two looks when no event came.
+LOOK_EVERY = 5.0
+#: What reading the files causes itself.
+_OWN_EVENTS = frozenset({"opened", "closed_no_write"})
+
+Fingerprint = tuple[object, ...]
+
+
+class CatalogueWatcher:
+    """Holds the catalogue in force. `current` may be read from any thread; one thread calls `turn` or `run`."""
+
+    def __init__(
+        self, paths: Sequence[str | Path], install: Callable[[Catalogue], None], *, clock: Clock | None = None
+    ) -> None:
+        """Load and install the first revision; raise CatalogueError with every mistake when it is not valid."""
+        self._paths = [Path(path) for path in paths]
+        self._install = install
+        self._clock = clock or SystemClock()
+        self._seen = self._loaded = self._fingerprint()
+        loaded = load(self._paths)
+        #: The revision in force.
+        self.current: Catalogue = loaded.valid()
+        install(self.current)
+        #: What is wrong with the files as they are now; empty when they are in force.
+        self.mistakes: tuple[Mistake, ...] = ()
+        self.warnings: tuple[Mistake, ...] = loaded.warnings
+        self._changed_at = self._looked_at = self._clock.monotonic()
+        self._events = _Events(self._note_event)
+        self._stirred = threading.Event()
+
+    def turn(self) -> bool:
+        """Look whether the files have changed and been left alone since, and load them if so; tell whether it did."""
+        self._events.watch(self._folders())
+        now = self._clock.monotonic()
+        if not self._stirred.is_set() and self._seen == self._loaded and now - self._looked_at < LOOK_EVERY:
+            return False
+        self._stirred.clear()
+        self._looked_at = now
+        present = self._fingerprint()
+        if present != self._seen:
+            self._seen, self._changed_at = present, now
+        if present == self._loaded or now - self._changed_at < QUIET:
+            return False
+        return self._reload(present)
+
+    def run(self, stop: threading.Event) -> None:
+        """Take turns until told to stop."""
+        try:
+            while not stop.is_set():
+                self.turn()
+                self._stirred.wait(QUIET)
+                stop.wait(QUIET / 2)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the folders."""
+        self._events.close()
+
+    def _note_event(self) -> None:
+        self._stirred.set()
+
+    def _reload(self, present: Fingerprint) -> bool:
+        loaded = load(self._paths)
+        if self._fingerprint() != present:
+            return False
+        self.warnings = loaded.warnings
+        if loaded.catalogue is None:
+            self._loaded = present
+            self._refuse(loaded.mistakes)
+            return True
+        try:
+            if loaded.catalogue.revision != self.current.revision:
+                self._install(loaded.catalogue)
+        except (EchelonError, OSError) as error:
+            self._changed_at = self._clock.monotonic() + LOOK_EVERY - QUIET
+            self._refuse((Mistake("", 0, 0, f"revision {loaded.catalogue.revision} cannot be installed: {error}"),))
+            return True
+        self._loaded = present
+        self.mistakes = ()
+        self.current = loaded.catalogue
+        _log.info("catalogue revision %s is in force", loaded.catalogue.revision)
+        return True
+
+    def _refuse(self, mistakes: tuple[Mistake, ...]) -> None:
+        if mistakes != self.mistakes:
+            _log.error(
+                "the catalogue has changed and is not valid; revision %s stays in force:\n%s",
+                self.current.revision,
+                "\n".join(str(mistake) for mistake in mistakes),
+            )
+        self.mistakes = mistakes
+
+    def _folders(self) -> dict[str, bool]:
+        """Return the folders in which something can happen, and whether what lies deeper counts too."""
+        folders: dict[str, bool] = {}
+        for path in self._paths:
+            folders[os.path.abspath(path if path.is_dir() else path.parent)] = False
+        for folder in files_folders(catalogue_files(self._paths)[0]):
+            folders[str(folder)] = True
+        return folders
+
+    def _fingerprint(self) -> Fingerprint:
+        """Return what differs whenever the content of the files may differ."""
+        found, mistakes = catalogue_files(self._paths)
+        marks: list[object] = [str(mistake) for mistake in mistakes]
+        marks += [_stamp(path) for path in found]
+        for folder in files_folders(found):
+            try:
+                marks += [(one.path, one.executable, one.stamp) for one in brought_files(folder)]
+            except (OSError, InvalidInput) as error:
+                marks.append(str(error))
+        return tuple(marks)
+
+
+def _stamp(path: Path) -> object:
+    try:
+        info = path.stat()
+    except OSError as error:
+        return (str(path), error.errno)
+    return (str(path), info.st_mtime_ns, info.st_size, info.st_ino, info.st_dev)
+
+
+class _Events(FileSystemEventHandler):
+    """Watches a changing set of folders; where the system refuses that, the slow look must do."""
+
+    def __init__(self, stirred: Callable[[], None]) -> None:
+        self._stirred = stirred
+        self._observer: BaseObserver | None = None
+        #: None where the system refused.
+        self._watches: dict[tuple[str, bool, int], ObservedWatch | None] = {}
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Pass on that something has happened."""
+        if event.event_type not in _OWN_EVENTS:
+            self._stirred()
+
+    def watch(self, folders: dict[str, bool]) -> None:
+        """Watch these folders and no others; one that was replaced under its name is watched anew."""
+        wanted = {(folder, deep, number): folder for folder, deep in folders.items() if (number := _number(folder))}
+        for gone in self._watches.keys() - wanted.keys():
+            self._forget(gone)
+        for key in wanted.keys() - self._watches.keys():
+            self._begin(key)
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join(timeout=5.0)
+        self._observer = None
+        self._watches.clear()
+
+    def _begin(self, key: tuple[str, bool, int]) -> None:
+        try:
+            if self._observer is None:
+                self._observer = Observer()
+                self._observer.daemon = True
+                self._observer.start()
+            self._watches[key] = self._observer.schedule(self, key[0], recursive=key[1])
+        except (OSError, RuntimeError) as error:
+            self._watches[key] = None
+            _log.warning("%s cannot be watched (%s); it is looked at every %s s", key[0], error, LOOK_EVERY)
+
+    def _forget(self, key: tuple[str, bool, int]) -> None:
+        watch = self._watches.pop(key)
+        try:
+            if self._observer is not None and watch is not None:
+                self._observer.unschedule(watch)
+        except (OSError, KeyError) as error:
+            _log.debug("%s was not watched any more: %s", key[0], error)
+
+
+def _number(folder: str) -> int | None:
+    try:
+        return os.stat(folder).st_ino
+    except OSError:
+        return None
