@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -265,7 +266,7 @@ def send(call: str, standalone: Standalone, job_id: str) -> requests.Response:
     """Send the request that a line with curl describes."""
     words = shlex.split(call.replace("http://127.0.0.1:8080", standalone.url).replace("/ID", f"/{job_id}"))
     url = next(word for word in words if word.startswith("http"))
-    given = dict(zip(words, words[1:], strict=False))
+    given = dict(pairwise(words))
     headers = dict([given["-H"].split(": ", 1)]) if "-H" in given else {}
     method = given.get("-X", "POST" if "-d" in given else "GET")
     return requests.request(method, url, headers=headers, data=given.get("-d"), timeout=30)
