@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import and_, null, select, update
+from sqlalchemy import ColumnElement, and_, any_, func, null, select, update
 from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
@@ -65,10 +65,10 @@ _next = (
 )
 
 
-def _claim(chosen: Any) -> Any:
+def _claim(chosen: ColumnElement[bool]) -> Any:
     return (
         update(tasks)
-        .where(tasks.c.key.in_(chosen), is_in(tasks.c.state, State.QUEUED))
+        .where(chosen, is_in(tasks.c.state, State.QUEUED))
         .values(
             state=word(State.RUNNING),
             attempt=tasks.c.attempt + ONE,
@@ -86,10 +86,12 @@ def _claim(chosen: Any) -> Any:
     )
 
 
+# Not `IN (SELECT .. LIMIT)` on PostgreSQL: its planner may run the subselect once per row, and with row locks in it each
+# run finds other rows. An array is made once. Row locks are not needed: who claims holds the lock of the job.
 CLAIM = Prepared(
-    _claim(_next),
+    _claim(tasks.c.key.in_(_next)),
     "worker lease_until started_at at_stage first last count",
-    postgresql=_claim(_next.with_for_update(skip_locked=True)),
+    postgresql=_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
 )
 
 _open_again = {

@@ -1,7 +1,7 @@
 """Real servers for tests: one named in the environment, else one started here from the machine's own binaries.
 
-A server that is started here listens on a free port of 127.0.0.1, keeps its data in a temporary folder, and is gone after
-the tests. Where there is neither, a test is skipped with a reason; where CI=true it fails instead.
+A server that is started here listens on a free port of 127.0.0.1, keeps its data in a temporary folder, and is gone
+after the tests. Where there is neither, a test is skipped with a reason; where CI=true it fails instead.
 """
 
 from __future__ import annotations

@@ -1,0 +1,221 @@
+"""The suite that every adapter of `controller.datastore.port.Datastore` passes: jobs and their history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controller.core.model import (
+    CancelRequested,
+    RetryRequested,
+    Tally,
+    TasksMoved,
+)
+from controller.core.states import State
+from controller.datastore.errors import GuardFailed
+from controller.datastore.port import Datastore
+from controller.datastore.records import (
+    Remembered,
+    TaskFilter,
+)
+from shared.ids import new_job_id
+from tests.contract.stores import claim, fan_out, plain_job, settle, stepped, submitted
+
+
+def test_a_submitted_job_is_found_with_all_its_stages(store: Datastore) -> None:
+    new = plain_job(stages=3, values={"url": "http://x", "n": 7}, sealed={"token": "sealed"})
+
+    with store.write() as tx:
+        tx.insert_job(new)
+
+    with store.read() as reader:
+        view = reader.job(new.job.job_id)
+        facts = reader.facts(new.job.job_id)
+    assert view is not None and facts is not None
+    assert (view.type, view.state, view.input, view.secret) == ("plain", State.PENDING, new.input, ["token"])
+    assert [(stage.number, stage.name, stage.state) for stage in view.stages] == [
+        (number, f"stage {number}", State.PENDING) for number in range(3)
+    ]
+    assert [stage.tally for stage in view.stages] == [Tally(pending=1)] * 3
+    assert facts.sealed == {"token": "sealed"}
+    assert view.started_at is None and view.created_at > 0
+
+
+def test_what_is_locked_is_what_was_saved(store: Datastore) -> None:
+    job_id = submitted(store, plain_job(stages=2))
+
+    with store.write() as tx:
+        job = stepped(tx, job_id, TasksMoved(0, {(State.QUEUED, State.RUNNING): 1}))
+
+    with store.write() as tx:
+        assert tx.lock_jobs([job_id]) == {job_id: job}
+
+
+def test_jobs_that_do_not_exist_are_left_out_of_the_locked_ones(store: Datastore) -> None:
+    job_id = submitted(store, plain_job())
+
+    with store.write() as tx:
+        assert set(tx.lock_jobs([job_id, new_job_id()])) == {job_id}
+        assert tx.lock_jobs([]) == {}
+
+
+def test_an_exception_rolls_everything_back(store: Datastore) -> None:
+    job_id = submitted(store, plain_job())
+    other = plain_job()
+
+    with pytest.raises(ZeroDivisionError), store.write() as tx:
+        stepped(tx, job_id, CancelRequested())
+        tx.insert_job(other)
+        tx.remember(job_id, "never")
+        raise ZeroDivisionError
+
+    with store.read() as reader:
+        assert reader.job(other.job.job_id) is None
+        view = reader.job(job_id)
+        assert view is not None and view.state is State.RUNNING
+        assert "never" not in [event.kind for event in reader.events(job_id, limit=100, cursor=None).items]
+    with store.write() as tx:
+        assert tx.lock_jobs([job_id])[job_id].state is State.RUNNING
+
+
+def test_saving_counts_etags_up_and_notes_the_times_of_changes(store: Datastore) -> None:
+    job_id = submitted(store, plain_job(stages=2))
+    with store.read() as reader:
+        before = reader.job(job_id)
+
+    with store.write() as tx:
+        (task,) = claim(tx, job_id)
+        settle(tx, job_id, [task.task_id])
+
+    with store.read() as reader:
+        after = reader.job(job_id)
+    assert before is not None and after is not None
+    assert before.started_at is not None and before.ended_at is None
+    assert after.etag > before.etag
+    first, second = after.stages
+    assert first.state is State.COMPLETED and first.ended_at is not None and first.started_at is not None
+    assert second.state is State.RUNNING and second.started_at is not None and second.ended_at is None
+
+
+def test_a_state_that_the_tables_forbid_is_refused(store: Datastore) -> None:
+    job_id = submitted(store, plain_job())
+    with store.write() as tx:
+        (task,) = claim(tx, job_id)
+        settle(tx, job_id, [task.task_id])
+
+    with pytest.raises(GuardFailed), store.write() as tx:
+        job = tx.lock_jobs([job_id])[job_id]
+        assert job.state is State.COMPLETED
+        tx.save_job(job, replace(job, state=State.RUNNING))
+
+    with pytest.raises(GuardFailed), store.write() as tx:
+        job = tx.lock_jobs([job_id])[job_id]
+        tx.save_job(job, job.with_stage(replace(job.stage(0), state=State.RUNNING)))
+
+
+def test_saving_over_something_else_than_what_is_there_is_refused(store: Datastore) -> None:
+    job_id = submitted(store, plain_job())
+
+    with pytest.raises(GuardFailed), store.write() as tx:
+        job = tx.lock_jobs([job_id])[job_id]
+        ended = stepped(tx, job_id, CancelRequested())
+        tx.save_job(job, ended)
+
+
+def test_a_job_that_has_ended_has_lost_its_secrets_but_not_their_names(store: Datastore) -> None:
+    job_id = submitted(store, plain_job(sealed={"token": "sealed", "key": "sealed too"}))
+
+    with store.write() as tx:
+        stepped(tx, job_id, CancelRequested())
+
+    with store.read() as reader:
+        facts, view = reader.facts(job_id), reader.job(job_id)
+    assert facts is not None and view is not None
+    assert facts.sealed == {}
+    assert view.secret == ["key", "token"]
+
+
+def test_secrets_are_given_anew_when_a_job_is_opened_again(store: Datastore) -> None:
+    job_id = submitted(store, plain_job(sealed={"token": "old"}))
+    with store.write() as tx:
+        stepped(tx, job_id, CancelRequested())
+
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.replace_input(job_id, {"url": "other"}, {"token": "new"})
+        job = stepped(tx, job_id, RetryRequested())
+
+    assert job.state is State.RUNNING
+    with store.read() as reader:
+        facts, view = reader.facts(job_id), reader.job(job_id)
+    assert facts is not None and view is not None
+    assert (facts.sealed, view.input, view.secret) == ({"token": "new"}, {"url": "other"}, ["token"])
+    assert view.ended_at is None
+
+
+def test_an_idempotency_key_leads_to_the_job_that_it_made(store: Datastore) -> None:
+    new = replace(plain_job(), idempotency_key="key", request_hash="hash")
+    with store.write() as tx:
+        assert tx.submitted_with("key") is None
+        tx.insert_job(new)
+
+    with store.write() as tx:
+        assert tx.submitted_with("key") == Remembered(new.job.job_id, "hash")
+        assert tx.submitted_with("other") is None
+
+
+def test_a_deleted_job_leaves_nothing_behind_and_its_neighbours_alone(store: Datastore) -> None:
+    before, gone, after = (fan_out(store, 5) for _ in range(3))
+    with store.write() as tx:
+        tx.lock_jobs([gone])
+        claimed = claim(tx, gone, 2)
+        settle(tx, gone, [task.task_id for task in claimed])
+        stepped(tx, gone, CancelRequested())
+
+    with store.write() as tx:
+        tx.lock_jobs([gone])
+        tx.delete_job(gone)
+
+    with store.read() as reader:
+        assert reader.job(gone) is None and reader.facts(gone) is None
+        assert reader.task(claimed[0].task_id) is None
+        assert reader.attempts_since(gone, after=0, limit=10) == []
+        assert reader.events(gone, limit=10, cursor=None).items == []
+        for kept in (before, after):
+            assert len(reader.tasks(kept, TaskFilter(), limit=100, cursor=None).items) == 6
+    with store.write() as tx:
+        assert tx.lock_jobs([gone]) == {}
+    assert fan_out(store, 5) != gone
+
+
+def test_the_history_is_kept_in_order(store: Datastore) -> None:
+    job_id = submitted(store, plain_job())
+    with store.read() as reader:
+        begun = len(reader.events(job_id, limit=100, cursor=None).items)
+
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.remember(job_id, "first", stage=0, detail={"who": "ä"})
+        tx.remember(job_id, "second")
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.remember(job_id, "third")
+
+    with store.read() as reader:
+        whole = reader.events(job_id, limit=100, cursor=None).items
+        page = reader.events(job_id, limit=begun + 1, cursor=None)
+        rest = reader.events(job_id, limit=100, cursor=page.next_cursor)
+    assert [event.kind for event in whole[begun:]] == ["first", "second", "third"]
+    assert (whole[begun].stage, whole[begun].detail) == (0, {"who": "ä"})
+    assert [*page.items, *rest.items] == whole and rest.next_cursor is None
+
+
+def test_a_kept_revision_of_the_catalogue_stays_as_it_is(store: Datastore) -> None:
+    with store.write() as tx:
+        tx.save_definition("r1", "document")
+        tx.save_definition("r1", "another")
+
+    with store.read() as reader:
+        assert reader.definition("r1") == "document"
+        assert reader.definition("r2") is None

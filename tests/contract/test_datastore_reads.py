@@ -1,0 +1,207 @@
+"""The suite that every adapter of `Datastore` passes: pages, searches, the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from controller.core.model import (
+    CancelRequested,
+)
+from controller.core.states import State
+from controller.datastore.errors import GuardFailed
+from controller.datastore.port import Datastore
+from controller.datastore.records import (
+    JobFilter,
+    QueueView,
+    TaskFilter,
+)
+from shared.errors import InvalidInput
+from shared.ids import JobId, TaskId, new_job_id
+from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, plain_job, stepped, submitted
+
+
+def test_pages_of_jobs_hold_each_job_once_newest_first(store: Datastore) -> None:
+    job_ids = [submitted(store, plain_job(stages=2)) for _ in range(7)]
+    late = plain_job()
+
+    with store.read() as reader:
+        page = reader.jobs(JobFilter(), limit=3, cursor=None)
+    with store.write() as tx:
+        tx.insert_job(late)
+    found = [view.job_id for view in page.items]
+    with store.read() as reader:
+        while page.next_cursor is not None:
+            page = reader.jobs(JobFilter(), limit=3, cursor=page.next_cursor)
+            found += [view.job_id for view in page.items]
+            assert all(len(view.stages) == 2 for view in page.items)
+
+    assert found == job_ids[::-1]
+
+
+def test_jobs_are_found_by_state_type_and_text(store: Datastore) -> None:
+    first = submitted(store, plain_job(values={"url": "http://Example.org/100%_sure"}))
+    second = submitted(store, plain_job("other", values={"name": "Ärger", "list": ["x", {"deep": "Tief"}]}))
+    with store.write() as tx:
+        stepped(tx, second, CancelRequested())
+
+    def found(**wanted: object) -> list[JobId]:
+        with store.read() as reader:
+            return [view.job_id for view in reader.jobs(JobFilter(**wanted), limit=10, cursor=None).items]
+
+    assert found() == [second, first]
+    assert found(state=State.CANCELLED) == [second] and found(state=State.RUNNING) == [first]
+    assert found(type="other") == [second] and found(type="oth") == []
+    assert found(text="example.ORG") == [first] and found(text="100%_s") == [first]
+    assert found(text="ärger") == [second] and found(text="tief") == [second] and found(text="OTHER") == [second]
+    assert found(text=first[:13]) == [first]
+    assert found(text="100_") == [] == found(text="%%") == found(text="' OR 1=1 --") == found(text="\\")
+    assert found(text="url") == []
+
+
+def test_pages_of_tasks_hold_each_task_once_the_spawn_task_first(store: Datastore) -> None:
+    job_id = fan_out(store, 7, later_stages=2)
+
+    with store.read() as reader:
+        found, cursor = [], None
+        while True:
+            page = reader.tasks(job_id, TaskFilter(), limit=2, cursor=cursor)
+            found += [(task.stage, task.index) for task in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        of_stage = reader.tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
+        queued = reader.tasks(job_id, TaskFilter(state=State.QUEUED), limit=100, cursor=None).items
+        nothing = reader.tasks(job_id, TaskFilter(stage=99), limit=10, cursor=None)
+
+    assert found == [(0, index) for index in range(-1, 7)] + [(1, 0), (2, 0)]
+    assert [(task.stage, task.index) for task in of_stage] == [(1, 0)]
+    assert len(queued) == 7
+    assert (nothing.items, nothing.next_cursor) == ([], None)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "x", "é", "W10", "WyJ0YXNrcyIsMV0", "WyJ0YXNrcyIsMSw5OTk5OTk5OTk5OTk5OTk5OTk5OV0", "WyJqb2JzIiwiYSJd",
+     "WyJqb2JzIiwtMV0", "WyJqb2JzIix0cnVlXQ", "W1tbW1tbW1tb", "A" * 10_000, "\0", "bnVsbA"],
+)  # fmt: skip
+def test_a_cursor_that_is_not_ours_is_refused(store: Datastore, cursor: str) -> None:
+    job_id = submitted(store, plain_job())
+
+    with store.read() as reader:
+        lists: list[Callable[[], object]] = [
+            lambda: reader.jobs(JobFilter(), limit=1, cursor=cursor),
+            lambda: reader.tasks(job_id, TaskFilter(), limit=1, cursor=cursor),
+            lambda: reader.events(job_id, limit=1, cursor=cursor),
+        ]
+        for read in lists:
+            with pytest.raises(InvalidInput):
+                read()
+
+
+def test_a_limit_beyond_every_integer_is_only_a_large_page(store: Datastore) -> None:
+    job_id = submitted(store, plain_job())
+
+    with store.read() as reader:
+        assert len(reader.jobs(JobFilter(), limit=10**30, cursor=None).items) == 1
+        assert len(reader.tasks(job_id, TaskFilter(), limit=10**30, cursor=None).items) == 1
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "x" * 100_000])
+def test_text_that_no_job_can_hold_is_refused(store: Datastore, text: str) -> None:
+    with store.read() as reader:
+        with pytest.raises(InvalidInput):
+            reader.jobs(JobFilter(text=text), limit=1, cursor=None)
+        with pytest.raises(InvalidInput):
+            reader.jobs(JobFilter(type=text), limit=1, cursor=None)
+
+
+def test_ids_are_found_by_their_beginning(store: Datastore) -> None:
+    job_id = fan_out(store, 2)
+    with store.read() as reader:
+        first, second = (task.task_id for task in reader.tasks(job_id, TaskFilter(), limit=10, cursor=None).items[1:])
+
+    with store.read() as reader:
+        assert reader.matching(job_id[:8], limit=5) == ([job_id], [])
+        assert reader.matching(first, limit=5) == ([], [first])
+        assert reader.matching(first[:-1], limit=5) == ([], [first, second])
+        assert reader.matching(first[:-1], limit=1) == ([], [first])
+        assert reader.matching("", limit=5) == ([], []) == reader.matching("%", limit=5)
+
+
+def test_workers_are_up_draining_lost_or_forgotten(store: Datastore) -> None:
+    with store.write() as tx:
+        tx.greet(WORKER, card("b"), running=3)
+        tx.greet(OTHER, card("a", draining=True), running=0)
+
+    with store.read() as reader:
+        assert [(view.name, view.state) for view in reader.workers(lost_after=60.0)] == [("a", "DRAINING"), ("b", "UP")]
+        assert {view.state for view in reader.workers(lost_after=-60.0)} == {"LOST"}
+        (_, view) = reader.workers(lost_after=60.0)
+    assert (view.worker_id, view.running, view.slots) == (WORKER, 3, {"default": 4, "*": 1})
+    with store.write() as tx:
+        tx.farewell([OTHER])
+        tx.prune_workers(older_than=60.0)
+    with store.read() as reader:
+        assert [view.name for view in reader.workers(lost_after=60.0)] == ["b"]
+    with store.write() as tx:
+        tx.prune_workers(older_than=-60.0)
+    with store.read() as reader:
+        assert reader.workers(lost_after=60.0) == []
+    with store.write() as tx:
+        tx.greet(WORKER, card("b"), running=0)
+        tx.greet(OTHER, card("a"), running=0)
+    with store.read() as reader:
+        assert [view.name for view in reader.workers(lost_after=60.0)] == ["b"], "a farewell is for good"
+
+
+def test_queues_and_counts_tell_what_waits_and_runs(store: Datastore) -> None:
+    job_id = fan_out(store, 5, max_parallel=2)
+    submitted(store, plain_job(queue="other", stages=2))
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        claim(tx, job_id, 2)
+
+    with store.read() as reader:
+        assert reader.queues() == [QueueView("default", 3, 2), QueueView("other", 1, 0)]
+        counts = reader.counts()
+        assert [task.index for task in reader.running(job_id, limit=10)] == [0, 1]
+        assert len(reader.running(job_id, limit=1)) == 1
+    assert counts["jobs"] == {"RUNNING": 2}
+    assert counts["tasks"] == {"PENDING": 1, "QUEUED": 4, "RUNNING": 2}
+
+
+def test_a_look_does_not_change_while_it_lasts(store: Datastore) -> None:
+    job_id = fan_out(store, 3)
+
+    with store.read() as reader:
+        before = reader.job(job_id)
+        with store.write() as tx:
+            stepped(tx, job_id, CancelRequested())
+        during = reader.job(job_id)
+        tasks = reader.tasks(job_id, TaskFilter(), limit=10, cursor=None).items
+
+    assert before == during
+    assert {task.state for task in tasks} == {State.COMPLETED, State.QUEUED}
+
+
+def test_a_job_that_is_unknown_shows_nothing(store: Datastore) -> None:
+    nobody = new_job_id()
+    with store.read() as reader:
+        assert reader.job(nobody) is None and reader.facts(nobody) is None
+        assert reader.tasks(nobody, TaskFilter(), limit=1, cursor=None).items == []
+        assert reader.events(nobody, limit=1, cursor=None).items == []
+        assert reader.running(nobody, limit=1) == [] == reader.attempts_since(nobody, after=0, limit=1)
+        assert reader.task_at(nobody, 0, 0) is None and reader.attempts(TaskId("none")) == []
+
+
+def test_a_change_without_the_jobs_lock_is_refused(store: Datastore) -> None:
+    job_id = submitted(store, plain_job())
+
+    with pytest.raises(GuardFailed), store.write() as tx:
+        tx.claim(job_id, 0, spawn=False, count=1, worker=WORKER, lease=1.0)
+
+
+def test_a_healthy_store_says_so(store: Datastore) -> None:
+    store.check()
