@@ -27,8 +27,8 @@ _PATIENCE = 30.0
 def standalone(resolved: Resolved) -> None:
     """Run everything on this machine.
 
-    Jobs are taken over REST and by 'echelon submit'. The catalogue is read again whenever it changes. Ctrl-C lets running tasks end (a second one ends them); what has
-    not ended goes on with the next start.
+    Jobs are taken over REST and by 'echelon submit'. The catalogue is read again whenever it changes. Ctrl-C lets
+    running tasks end (a second one ends them); what has not ended goes on with the next start.
     """
     settings = resolved.settings
     if not settings.catalogue:
