@@ -53,7 +53,6 @@ class Controller:
 
     def __init__(self, settings: Settings, outside: Outside, watcher: CatalogueWatcher) -> None:
         self._outside = outside
-        self._watcher = watcher
         self._stop = threading.Event()
         counters = Counters(CollectorRegistry())
         sealer = Sealer(outside.volume)
@@ -74,20 +73,23 @@ class Controller:
             )
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters)
-        self._thread = threading.Thread(target=self.engine.run, args=(self._stop,), name="engine", daemon=True)
+        self._threads = [
+            threading.Thread(target=loop.run, args=(self._stop,), name=name, daemon=True)
+            for name, loop in (("engine", self.engine), ("catalogue", watcher))
+        ]
 
     def start(self) -> None:
         """Begin to work."""
-        self._watcher.start()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Finish the turn at hand and stop; what is not settled yet is settled after the next start."""
-        self._watcher.stop()
         self._stop.set()
         self.engine.wake()
-        if self._thread.ident is not None:
-            self._thread.join(_PATIENCE)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(_PATIENCE)
         self.engine.close()
 
 
