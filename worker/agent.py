@@ -1,7 +1,7 @@
 """The worker's loop: takes orders, fills slots, minds leases, drains on shutdown.
 
 One thread does it all: it starts the tasks' processes (which end with the thread that started them), so it must live as
-long as the worker. Others may only call `drain`. A turn waits nowhere but in `Executor.poll`, which `wake` ends.
+long as the worker. Others may only call `drain`. A turn waits nowhere but in the executor's `poll`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,7 +41,7 @@ TYPICAL = frozenset({Outcome.COMPLETED, Outcome.FAILED, Outcome.NOT_STARTED})
 
 
 class Runner(Protocol):
-    """What the agent asks of an executor; `wake` from any thread, the rest from the agent's."""
+    """What the agent asks of an executor, from its own thread."""
 
     def start(self, grant: Grant, task: GrantedTask) -> None:
         """Start one attempt; whatever goes wrong becomes its end."""
@@ -66,6 +66,8 @@ class Parts:
     orders: OrderBook
     reporter: Reporter
     heartbeat: Heartbeat
+    #: Ends the wait of a turn. Any thread may call it.
+    wake: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -94,6 +96,7 @@ class Agent:
         self._orders = parts.orders
         self._reporter = parts.reporter
         self._heartbeat = parts.heartbeat
+        self._wake = parts.wake
         self._settings = settings
         self._clock = clock
         self._timers = _Timers()
@@ -109,7 +112,7 @@ class Agent:
     def drain(self) -> None:
         """Take no more and leave when the running tasks are done; asked again, cut them off. Any thread may call it."""
         self._drains += 1
-        self._executor.wake()
+        self._wake()
 
     def run(self, stop: threading.Event) -> None:
         """Turn until the worker has drained, or until `stop` is set and it is woken."""
@@ -187,7 +190,7 @@ class Agent:
         for held in self._holdings.all():
             if now > held.lease_end - held.lease + RENEWAL_MISSED * self._settings.heartbeat:
                 self._heartbeat.hurry()
-            end_by = fence(held, self._settings.lease_margin)
+            end_by = fence(held, self._settings)
             if now < end_by:
                 self._timers.next_fence = min(end_by, self._timers.next_fence or end_by)
             elif held.pool is None:

@@ -13,9 +13,7 @@ from shared.ids import WorkerId
 from shared.messages import AttemptRef, GrantedTask, Orders, Stop
 from worker.holdings import Held, Holdings
 from worker.sent import Sent, SentReports
-
-#: When a lease runs out, a process tree gets its own grace before SIGKILL, but no more than this part of the lease.
-LONGEST_GRACE = 0.2
+from worker.settings import WorkerSettings
 
 
 @dataclass(slots=True)
@@ -32,13 +30,13 @@ class OrderBook:
     """Remembers which attempts one life of a worker has been granted."""
 
     def __init__(
-        self, worker: WorkerId, *, holdings: Holdings, sent: SentReports, clock: Clock, lease_margin: float
+        self, worker: WorkerId, *, holdings: Holdings, sent: SentReports, clock: Clock, settings: WorkerSettings
     ) -> None:
         self._worker = worker
         self._holdings = holdings
         self._sent = sent
         self._clock = clock
-        self._margin = lease_margin
+        self._settings = settings
         #: When the lease of each attempt, that was granted here, ended at the earliest: until then its grant may come
         #: again. After that the grant is refused for its age.
         self._granted: dict[AttemptRef, float] = {}
@@ -75,7 +73,7 @@ class OrderBook:
     def _wanted(self, held: Held, now: float) -> bool:
         if self._holdings.withheld or not self._holdings.serves(held.grant.queue):
             return False
-        return now < fence(held, self._margin)
+        return now < fence(held, self._settings)
 
     def _renew(self, running: Iterable[AttemptRef], orders: Orders, lease_end: float) -> None:
         refused = {ref_of(stop) for stop in orders.stop}
@@ -106,7 +104,7 @@ def ref_of(named: GrantedTask | Stop) -> AttemptRef:
     return AttemptRef(named.task_id, named.attempt)
 
 
-def fence(held: Held, margin: float) -> float:
-    """Return when an attempt has to be told to end, so that its process tree is gone `margin` before its lease."""
-    grace = min(held.grant.recipe.grace, LONGEST_GRACE * held.lease)
-    return held.lease_end - margin - grace
+def fence(held: Held, settings: WorkerSettings) -> float:
+    """Return when an attempt has to be told to end, so that its process tree is gone well before its lease ends."""
+    grace = min(held.grant.recipe.grace, settings.lease_grace)
+    return held.lease_end - settings.lease_margin - grace

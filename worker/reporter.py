@@ -70,6 +70,8 @@ class Reporter:
         self._pause = 0.0
         self._not_before = 0.0
         self._leaving = False
+        self._goodbye = 0
+        self._goodbye_taken = False
 
     def finished(self, finished: Finished) -> None:
         """Take the end of one attempt for the next report."""
@@ -111,9 +113,14 @@ class Reporter:
     def say_goodbye(self) -> None:
         """Send this life's last report; `settled` tells when it was taken."""
         self._leaving = True
-        number = self._sent.number()
-        self._in_flight[number] = _Batch()
-        self._publish(Report(worker=self._worker, number=number, room={}, goodbye=True))
+        self._goodbye = self._sent.number()
+        self._in_flight[self._goodbye] = _Batch()
+        self._publish(Report(worker=self._worker, number=self._goodbye, room={}, goodbye=True))
+
+    @property
+    def goodbye_taken(self) -> bool:
+        """Tell whether the broker has taken this life's last report."""
+        return self._goodbye_taken
 
     def hurry(self) -> None:
         """Pause no more and be woken by every confirmation from now on: somebody waits for `settled`."""
@@ -167,6 +174,7 @@ class Reporter:
             number, taken = self._answers.popleft()
             batch = self._in_flight.pop(number)
             if taken:
+                self._goodbye_taken |= number == self._goodbye
                 self._pause = self._not_before = 0.0
             else:
                 self._take_back(batch)

@@ -33,6 +33,8 @@ class WorkerSettings:
     heartbeat: float = 5.0
     #: A task's process tree is gone so long before its lease ends.
     lease_margin: float = 2.0
+    #: Longest time between SIGTERM and SIGKILL for a task whose lease runs out.
+    lease_grace: float = 3.0
     #: How long running tasks may go on after the first request to shut down.
     drain_timeout: float = 60.0
     #: How long a worker that has nothing left to run waits for the broker to take its last results.
@@ -45,3 +47,7 @@ class WorkerSettings:
     ahead_limit: int = 64
     #: Longest kept stdout or stderr of one attempt, in bytes; head and tail stay.
     log_cap: int = 16 * MIB
+    #: Tells controllers and people which release this is.
+    version: str = "0"
+    #: This process has no children but its tasks, so that every stray must be a task's.
+    sole_parent: bool = False

@@ -199,9 +199,8 @@ class Stand:
         self.reporter = Reporter(
             WORKER, self.broker, holdings=self.holdings, sent=sent, clock=self.clock, wake=self.executor.wake
         )
-        orders = OrderBook(
-            WORKER, holdings=self.holdings, sent=sent, clock=self.clock, lease_margin=settings.lease_margin
-        )
+        orders = OrderBook(WORKER, holdings=self.holdings, sent=sent, clock=self.clock, settings=settings)
         subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
-        parts = Parts(subscription, self.executor, self.holdings, orders, self.reporter, self.heartbeat)
+        wake = self.executor.wake
+        parts = Parts(subscription, self.executor, self.holdings, orders, self.reporter, self.heartbeat, wake)
         self.agent = Agent(parts, settings, self.clock)

@@ -1,0 +1,195 @@
+"""Composition root of a worker: builds its parts, starts its two threads, and lets go of everything in order."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from shared.broker.port import Broker, Subscription
+from shared.clock import Clock
+from shared.ids import WorkerId
+from shared.messages import WorkerCard, orders_queue
+from shared.volume import Volume
+from worker.agent import Agent, Parts
+from worker.executor import Executor, ExecutorSettings
+from worker.heartbeat import Burial, Heartbeat
+from worker.holdings import Holdings
+from worker.life import Life
+from worker.orders import OrderBook
+from worker.reporter import Reporter
+from worker.runtimes.process import ProcessRuntime
+from worker.sent import SentReports
+from worker.settings import WorkerSettings
+from worker.slots import Slots
+
+log = logging.getLogger(__name__)
+
+#: Orders on their way that the broker may hand to one worker at a time.
+PREFETCH = 100
+#: Seconds that `stop` gives the threads to let go.
+PATIENCE = 15.0
+
+
+class Bell:
+    """Wakes the executor from any thread, and is silent once the executor is closed."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._lock = threading.Lock()
+        self._wake: Callable[[], None] | None = wake
+
+    def ring(self) -> None:
+        """Wake the executor if it is there."""
+        with self._lock:
+            if self._wake is not None:
+                self._wake()
+
+    def silence(self) -> None:
+        """Ring no more."""
+        with self._lock:
+            self._wake = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """The parts of one life of a worker."""
+
+    life: Life
+    bell: Bell
+    subscription: Subscription
+    executor: Executor
+    heartbeat: Heartbeat
+    reporter: Reporter
+    agent: Agent
+    #: The broker keeps messages when this process ends, so that a goodbye is heard.
+    durable: bool
+
+
+class Worker:
+    """A worker in this process. Its methods may be called from any thread."""
+
+    def __init__(self, machinery: Machinery, sweep: Callable[[], None]) -> None:
+        self._machinery = machinery
+        self._sweep = sweep
+        self._stop = threading.Event()
+        self._gone = False
+        self._agent = threading.Thread(target=self._work, name="agent", daemon=True)
+        self._heart = threading.Thread(target=machinery.heartbeat.run, name="heartbeat", daemon=True)
+
+    @property
+    def id(self) -> WorkerId:
+        """Return the id of this life of the worker."""
+        return self._machinery.life.id
+
+    def start(self) -> None:
+        """End what an earlier life has left running, then begin to work."""
+        # Before the first report: it lets the controllers start the earlier life's tasks again at once.
+        self._sweep()
+        self._machinery.heartbeat.turn()
+        self._agent.start()
+        self._heart.start()
+
+    def drain(self) -> None:
+        """Take no more and end when the running tasks have; called again, cut them off."""
+        self._machinery.agent.drain()
+
+    def stop(self) -> None:
+        """End now and kill what still runs; the attempts run again elsewhere. Drain first where there is time."""
+        self._stop.set()
+        self._machinery.bell.ring()
+        if self._agent.ident is None and not self._gone:
+            self._let_go()
+        self.join(PATIENCE)
+
+    def join(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the end; return whether it has come."""
+        deadline = time.monotonic() + timeout
+        for thread in (self._agent, self._heart):
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        return not (self._agent.is_alive() or self._heart.is_alive())
+
+    def _work(self) -> None:
+        try:
+            self._machinery.agent.run(self._stop)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._gone = True
+        parts = self._machinery
+        parts.heartbeat.stop()
+        parts.subscription.close()
+        parts.bell.silence()
+        parts.executor.close()
+        parts.life.end(said_goodbye=parts.durable and parts.reporter.goodbye_taken)
+
+
+def build_worker(
+    settings: WorkerSettings, *, broker: Broker, volume: Volume, clock: Clock, environ: Mapping[str, str]
+) -> Worker:
+    """Build a worker; Conflict when another process holds its name. Nothing runs before `start`."""
+    life = Life(settings.state_dir, settings.name)
+    try:
+        executor = _executor(settings, volume, clock, environ)
+    except Exception:
+        life.end(said_goodbye=False)
+        raise
+    bell = Bell(executor.wake)
+    holdings = Holdings(Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit), clock)
+    sent = SentReports(clock)
+    heartbeat = Heartbeat(
+        _card(settings),
+        broker,
+        worker=life.id,
+        holdings=holdings,
+        sent=sent,
+        interval=settings.heartbeat,
+        burial=Burial(life.earlier, life.buried) if life.earlier else None,
+    )
+    subscription = broker.subscribe([orders_queue(life.id)], prefetch=PREFETCH, notify=bell.ring)
+    parts = Parts(
+        subscription=subscription,
+        executor=executor,
+        holdings=holdings,
+        orders=OrderBook(life.id, holdings=holdings, sent=sent, clock=clock, settings=settings),
+        reporter=Reporter(life.id, broker, holdings=holdings, sent=sent, clock=clock, wake=bell.ring),
+        heartbeat=heartbeat,
+        wake=bell.ring,
+    )
+    agent = Agent(parts, settings, clock)
+    machinery = Machinery(
+        life, bell, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
+    )
+    return Worker(machinery, sweep=lambda: None)
+
+
+def _executor(settings: WorkerSettings, volume: Volume, clock: Clock, environ: Mapping[str, str]) -> Executor:
+    return Executor(
+        volume=volume,
+        runtime=ProcessRuntime(sole_parent=settings.sole_parent),
+        clock=clock,
+        worker_name=mark(settings),
+        environ=environ,
+        settings=ExecutorSettings(log_cap=settings.log_cap, lease_grace=settings.lease_grace),
+    )
+
+
+def mark(settings: WorkerSettings) -> str:
+    """Return the name that marks this worker's processes: the same in every life, no other worker's on this host."""
+    place = hashlib.sha256(os.fsencode(settings.state_dir.resolve())).hexdigest()[:12]
+    return f"{settings.name}-{place}"
+
+
+def _card(settings: WorkerSettings) -> WorkerCard:
+    return WorkerCard(
+        name=settings.name,
+        host=settings.host,
+        pid=os.getpid(),
+        version=settings.version,
+        slots=dict(settings.slots),
+    )
