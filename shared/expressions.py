@@ -11,6 +11,7 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from shared.errors import InvalidInput
@@ -121,6 +122,10 @@ class Template:
             if part.text(scope):
                 return part.leading
         return frozenset()
+
+    def offset_of(self, name: str) -> int:
+        """Return where the first place stands that takes a name, in characters; 0 when none does."""
+        return next((part.offset for part in self._parts if not isinstance(part, str) and name in part.names), 0)
 
 
 def _joined(parts: Iterable[Part]) -> list[Part]:
@@ -265,9 +270,12 @@ def _check_names(part: Slot | Computed, known: Collection[str]) -> None:
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that was most likely meant."""
-    if len(name) > 100:
-        return None
-    by_fold = {candidate.casefold(): candidate for candidate in sorted(known)[:500]}
+    return None if len(name) > 100 else _closest(name, tuple(sorted(known)[:500]))
+
+
+@lru_cache(maxsize=256)
+def _closest(name: str, known: tuple[str, ...]) -> str | None:
+    by_fold = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), by_fold, n=1)
     return by_fold[close[0]] if close else None
 

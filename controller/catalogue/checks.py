@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from controller.catalogue.definitions import InputSource, JobDefinition, StageDefinition, TaskClass
 from controller.catalogue.reading import Reading
 from controller.catalogue.task_checks import check_inputs, checked_task, warn_of_secrets
-from controller.catalogue.tree import Path
+from controller.catalogue.tree import Path, dotted
 from shared.expressions import suggestion
 
 
@@ -62,7 +62,7 @@ def _check_for_none(reading: Reading, path: Path) -> None:
     job = jobs.get(path[1]) if isinstance(jobs, dict) else None
     if isinstance(job, dict) and "stages" in job and not job["stages"]:
         place = reading.key_place(path)
-        reading.mistake(place, f"{'.'.join(map(str, path))}: a job needs at least one stage", "add `- task_class: ...`")
+        reading.mistake(place, f"{dotted(path)}: a job needs at least one stage", "add `- task_class: ...`")
 
 
 def _check_named(reading: Reading, path: Path, name: str, draft: Draft) -> None:

@@ -13,7 +13,7 @@ from controller.catalogue.tree import Leaf, Listing, Node, Table
 
 MAX_DEPTH = 50
 MAX_ALIASES = 100
-MAX_NODES = 100_000
+MAX_NODES = 50_000
 
 #: Tags that say no more than the form of a value does.
 _TEXT_TAG = "tag:yaml.org,2002:str"
@@ -53,7 +53,8 @@ class Composer:
         self._events = events
         self._anchors: dict[str, Node] = {}
         self._aliases = 0
-        self._nodes = 0
+        #: How many values there have been so far.
+        self.nodes = 0
 
     def document(self) -> Node | None:
         """Return the next document, None behind the last; raise Refused at the first thing that is not allowed."""
@@ -64,8 +65,8 @@ class Composer:
     def _node(self, event: Event, depth: int) -> Node:
         if depth > MAX_DEPTH:
             raise Refused(f"nested more than {MAX_DEPTH} deep", event.start)
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
             raise Refused(f"more than {MAX_NODES} values", event.start, "split the file")
         if event.kind == "alias":
             return self._aliased(event)

@@ -20,7 +20,7 @@ from controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, in
 from controller.catalogue.reading import Reading
 from controller.catalogue.schema import CatalogueSchema
 from controller.catalogue.tree import Path as Way
-from controller.catalogue.tree import Source
+from controller.catalogue.tree import Source, dotted
 from shared.errors import InvalidInput
 
 MAX_FILE = 1 << 20
@@ -178,7 +178,7 @@ def read_text(file: str, text: str) -> Reading:
 def _read_documents(reading: Reading, text: str) -> None:
     composer = Composer(_translated(yaml.parse(text, Loader=_PARSER)))
     while (document := composer.document()) is not None:
-        reading.read(document)
+        reading.read(document, composer.nodes)
 
 
 def _translated(events: Iterable[yaml.Event]) -> Iterator[Event]:
@@ -214,7 +214,7 @@ def _remedy(problem: str, line: str, character: str) -> str | None:
     if character == "\t" or line.startswith("\t"):
         return "indent with spaces, not with tabs"
     item = re.match(r"\s*(- +|[\w.-]+: +)([{\[@`%&*!|>].*)", line)
-    if item is not None:
+    if item is not None and len(line) < 200:
         return f"put quotes around it: {item[1].strip()} '{item[2].strip()}'"
     if "mapping values" in problem:
         return "put quotes around text that holds ': '"
@@ -279,10 +279,10 @@ def _note_one(reading: Reading, way: Way, message: object) -> None:
     at_key = way not in reading.values or (isinstance(message, str) and message.startswith("unknown"))
     place = reading.key_place(way) if at_key else reading.value_place(way)
     remedy = message.remedy if isinstance(message, Complaint) else None
-    reading.mistake(place, f"{'.'.join(map(str, way)) or 'the catalogue'}: {message}", remedy)
+    reading.mistake(place, f"{dotted(way) or 'the catalogue'}: {message}", remedy)
 
 
 def _note_key(reading: Reading, way: Way, messages: Iterable[object]) -> None:
     for message in messages:
         remedy = message.remedy if isinstance(message, Complaint) else None
-        reading.mistake(reading.key_place(way), f"{'.'.join(map(str, way))}: {message}", remedy)
+        reading.mistake(reading.key_place(way), f"{dotted(way)}: {message}", remedy)

@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controller.catalogue.composing import MAX_DEPTH, MAX_NODES, Refused
+from controller.catalogue.composing import MAX_DEPTH, Refused
 from controller.catalogue.mistakes import Mistake
-from controller.catalogue.tree import Leaf, Listing, Node, Path, Source, Table
+from controller.catalogue.tree import Leaf, Listing, Node, Path, Source, Table, dotted
 from shared.expressions import to_text
+
+#: So many values may come from aliases.
+MAX_REPEATED = 10_000
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
@@ -49,6 +52,7 @@ class Reading:
     #: Some of the file could not be read.
     broken: bool = False
     _count: int = 0
+    _limit: int = 0
 
     def mistake(self, index: int, message: str, remedy: str | None = None) -> None:
         """Note what is wrong at a place of the text."""
@@ -82,8 +86,9 @@ class Reading:
 
     # --- reading
 
-    def read(self, node: Node) -> None:
-        """Take in one document; further documents add to the same tasks and jobs."""
+    def read(self, node: Node, size: int) -> None:
+        """Take in one document of so many values; further documents add to the same tasks and jobs."""
+        self._count, self._limit = 0, size + MAX_REPEATED
         if isinstance(node, Leaf) and _plain_value(node) is None:
             return
         if not isinstance(node, Table):
@@ -117,7 +122,7 @@ class Reading:
 
     def _counted(self, more: int, node: Node) -> None:
         self._count += more
-        if self._count > MAX_NODES:
+        if self._count > self._limit:
             raise Refused("the aliases make the document too large", node.start, "write the values out")
 
     def _listing(self, node: Listing, path: Path) -> list[object]:
@@ -190,7 +195,7 @@ class Reading:
             self.warning(node.start, f"{text} without quotes is a mapping in YAML", f"write {_quoted(text)}")
             return text
         remedy = f"write {_quoted(text)}" if "\n" not in text and len(text) < 200 else "put quotes around it"
-        self.mistake(node.start, f"{_said(path)}: must be text", remedy)
+        self.mistake(node.start, f"{dotted(path)}: must be text", remedy)
         return ""
 
     def _block(self, leaf: Leaf) -> str:

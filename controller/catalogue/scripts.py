@@ -8,7 +8,7 @@ from collections.abc import Sequence
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh", "mksh", "fish"})
 _OPTION_WITH_C = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
 #: Shell options that take a word of their own.
-_TAKES_WORD = frozenset({"-o", "+o", "-O", "+O", "--rcfile", "--init-file"})
+_TAKES_WORD = re.compile(r"[-+][A-Za-z]*[oO]|--rcfile|--init-file")
 
 
 def script_position(words: Sequence[str]) -> int | None:
@@ -25,7 +25,7 @@ def _after_options(words: Sequence[str], place: int) -> int | None:
     holds_script = False
     while place < len(words) and words[place][:1] in ("-", "+") and words[place] != "--":
         holds_script = holds_script or _OPTION_WITH_C.fullmatch(words[place]) is not None
-        place += 2 if words[place] in _TAKES_WORD else 1
+        place += 2 if _TAKES_WORD.fullmatch(words[place]) else 1
     if place < len(words) and words[place] == "--":
         place += 1
     return place if holds_script and place < len(words) else None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from controller.catalogue.definitions import InputDefinition, InputSource, InputType, TaskClass
 from controller.catalogue.reading import Reading
 from controller.catalogue.scripts import safe_form, script_position
-from controller.catalogue.tree import Path
+from controller.catalogue.tree import Path, dotted
 from controller.catalogue.values import InvalidValue, check_value
 from shared.expressions import BUILTIN_NAMES, Template, TemplateError, compile_template, to_text
 
@@ -27,7 +27,7 @@ def check_inputs(reading: Reading, path: Path, inputs: Iterable[InputDefinition]
         place = (*path, "input", definition.name)
         for key, message, remedy in _input_mistakes(definition, of_task=path[0] == "tasks"):
             here = reading.value_place((*place, key)) if (*place, key) in reading.values else reading.key_place(place)
-            reading.mistake(here, f"{'.'.join(map(str, place))}: {message}", remedy)
+            reading.mistake(here, f"{dotted(place)}: {message}", remedy)
         if definition.source is InputSource.PARAMETER and (*place, "key") in reading.keys:
             reading.warning(reading.key_place((*place, "key")), "key means nothing for a parameter", "leave it out")
 
@@ -122,7 +122,7 @@ def _template(reading: Reading, path: Path, text: str, known: Iterable[str]) -> 
         return compile_template(text, frozenset(known))
     except TemplateError as error:
         place = reading.place_in(path, text, error.offset)
-        reading.mistake(place, f"{'.'.join(map(str, path))}: {error}", error.remedy)
+        reading.mistake(place, f"{dotted(path)}: {error}", error.remedy)
         return None
 
 
@@ -143,10 +143,12 @@ def _warn_of_script(reading: Reading, path: Path, task: TaskClass, templates: li
         return
     index = found - 1
     template = templates[index]
-    for name in sorted(template.names) if template is not None else ():
+    if template is None:
+        return
+    for name in sorted(template.names):
         if _could_be_code(task, name):
             text = task.exec_args[index]
-            place = reading.place_in((*path, "exec_args", index), text, max(text.find("{" + name), 0))
+            place = reading.place_in((*path, "exec_args", index), text, template.offset_of(name))
             message = f"the value of {name!r} becomes part of a script, where it could act as code"
             reading.warning(place, message, safe_form(name, index, len(task.exec_args)))
 

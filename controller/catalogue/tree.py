@@ -66,3 +66,9 @@ class Table:
 
 
 Node = Leaf | Listing | Table
+
+
+def dotted(path: Path) -> str:
+    """Return a path as people read it."""
+    steps = [str(step) for step in path]
+    return ".".join(step if len(step) <= 60 else step[:60] + "..." for step in steps)

@@ -1,0 +1,451 @@
+"""A catalogue that is right comes out as it was meant, however it was written."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from controller.catalogue import files
+from controller.catalogue.definitions import (
+    Catalogue,
+    InputDefinition,
+    InputSource,
+    InputType,
+    JobDefinition,
+    Retry,
+    StageDefinition,
+    TaskClass,
+    from_json,
+    recipe,
+    to_json,
+)
+from controller.catalogue.jsonschema import json_schema
+from controller.catalogue.loader import Loaded, load
+from shared.errors import NotFound
+from shared.messages import EnvironmentInput, Recipe
+
+ORIGINAL = """\
+---
+  tasks:
+    export-data:
+      name: Export Data
+      description: Exports and serializes the data described by the given id
+      input:
+        data_id:
+          description: The id of the data to be exported
+          source: parameter
+        REST_ENDPOINT:
+          description: The endpoint of the server
+          source: environment
+      exec_command: serialize_data
+      exec_args:
+      - "--data_id"
+      - "{data_id}"
+      - "--endpoint"
+      - "{REST_ENDPOINT}"
+    spawn_download_tasks:
+      name: Spawn Download Tasks
+      description: Creates the spawn.json for the download tasks
+      exec_command: python3
+      exec_args:
+      - "create_download_tasks.py"
+    download:
+      name: Download file
+      description: Downloads a single file from a given url
+      exec_command: wget
+      input:
+        url:
+          description: The url of the file to be downloaded
+          source: parameter
+        basic_auth:
+          description: The basic authentication credentials
+          source: parameter
+        output_path:
+          description: The path where the file should be stored
+          source: parameter
+      exec_args:
+      - -d
+      - >
+        "--header=Authorization: {basic_auth}"
+      - {url}
+      - -P
+      - {output_path}
+  jobs:
+    request-data:
+      name: Requests Data
+      input:
+        data_id:
+          description: The id of the data to be exported
+          source: parameter
+        basic_auth:
+          description: The basic authentication credentials
+          source: http-header
+          key: Authorization
+      stages:
+      - name: Request Data
+        task_class: export-data
+        job_failed_on_error: true
+      - name: Download Data
+        spawn_task: spawn_download_tasks
+        task_class: download
+        job_failed_on_error: false
+"""
+
+
+def loading(folder: Path, text: str, name: str = "catalogue.yaml") -> Loaded:
+    (folder / name).write_text(text, encoding="utf-8")
+    return load([folder / name])
+
+
+def task(folder: Path, body: str) -> TaskClass:
+    return loading(folder, "tasks:\n  t:\n    exec_command: x\n" + body).valid().tasks["t"]
+
+
+def test_the_original_example_is_understood_and_its_traps_are_warned_of(tmp_path: Path) -> None:
+    loaded = loading(tmp_path, ORIGINAL)
+
+    catalogue = loaded.valid()
+    assert catalogue.tasks["download"].exec_args == (
+        "-d",
+        "--header=Authorization: {basic_auth}",
+        "{url}",
+        "-P",
+        "{output_path}",
+    )
+    assert catalogue.tasks["download"].leading == {"url", "output_path"}
+    job = catalogue.jobs["request-data"]
+    assert job.stages == (
+        StageDefinition("Request Data", "export-data"),
+        StageDefinition("Download Data", "download", "spawn_download_tasks", job_failed_on_error=False),
+    )
+    assert job.secret == {"basic_auth"}
+    lines = {ORIGINAL.split("\n")[warning.line - 1].strip() for warning in loaded.warnings}
+    assert lines == {"- >", "- {url}", "- {output_path}"}
+
+
+def test_every_key_arrives_in_its_record(tmp_path: Path) -> None:
+    catalogue = loading(
+        tmp_path,
+        """\
+tasks:
+  fetch:
+    name: Fetch one file
+    description: About it
+    input:
+      url: {description: where, source_type: parameter, pattern: 'https?://.*'}
+      token: {source: parameter, secret: true, allow_leading_dash: yes}
+      tries: {type: integer, default: 3, minimum: 1, maximum: 9}
+      MIRROR: {source: environment, key: MIRROR_URL, default: http://localhost}
+    exec_command: wget
+    exec_args: ["{url}", "{token}", -x, "{{ tries + 1 }}"]
+    env: {LC_ALL: C}
+    queue: net
+    timeout: 10m
+    grace: 1m30s
+    retry: {limit: 2, delay: 5s, factor: 3, max_delay: 5m}
+    workdir: task
+jobs:
+  mirror:
+    description: All of it
+    input:
+      url: {type: string}
+      token: {source: http-header, key: Authorization, secret: false}
+    stages:
+    - {name: One, task_class: fetch, fail_fast: true, max_parallel: 64}
+""",
+    ).valid()
+
+    assert catalogue.tasks == {
+        "fetch": TaskClass(
+            task_class="fetch",
+            exec_command="wget",
+            exec_args=("{url}", "{token}", "-x", "{{ tries + 1 }}"),
+            env={"LC_ALL": "C"},
+            name="Fetch one file",
+            description="About it",
+            input={
+                "url": InputDefinition("url", key="url", description="where", pattern="https?://.*"),
+                "token": InputDefinition("token", key="token", secret=True, allow_leading_dash=True),
+                "tries": InputDefinition(
+                    "tries", key="tries", type=InputType.INTEGER, required=False, default=3, minimum=1, maximum=9
+                ),
+                "MIRROR": InputDefinition(
+                    "MIRROR", InputSource.ENVIRONMENT, "MIRROR_URL", required=False, default="http://localhost"
+                ),
+            },
+            queue="net",
+            timeout=600.0,
+            grace=90.0,
+            retry=Retry(limit=2, delay=5.0, factor=3, max_delay=300.0),
+            workdir="task",
+            leading=frozenset({"url", "token"}),
+        )
+    }
+    assert catalogue.jobs == {
+        "mirror": JobDefinition(
+            type="mirror",
+            description="All of it",
+            input={
+                "url": InputDefinition("url", key="url", type=InputType.STRING),
+                "token": InputDefinition("token", InputSource.HTTP_HEADER, "Authorization"),
+            },
+            stages=(StageDefinition("One", "fetch", fail_fast=True, max_parallel=64),),
+            secret=frozenset({"token"}),
+            leading=frozenset({"url"}),
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("1.10", "1.10"),
+        ("yes", "yes"),
+        ("off", "off"),
+        ("0755", "0755"),
+        ("1_000", "1_000"),
+        ("12:30:45", "12:30:45"),
+        ("2024-01-01", "2024-01-01"),
+        ("null", "null"),
+        ("~", "~"),
+        ("true", "true"),
+        ("1e3", "1e3"),
+        ("-P", "-P"),
+        ("''", ""),
+        ('"a\\n"', "a\n"),
+        ("{url}", "{url}"),
+        ("{{url}}", "{{url}}"),
+        ("{{ url }}", "{{ url }}"),
+        ("{{ url | upper }}", "{{ url | upper }}"),
+        ('{{ url ~ "x" }}', '{{ url ~ "x" }}'),
+        ("{{ url.replace(a, b) }}", "{{ url.replace(a, b) }}"),
+        (">\n        a\n        b", "a b"),
+        ("|\n        a\n        b", "a\nb"),
+        ("|+\n        a", "a\n"),
+        ('>\n        "a {url}"', "a {url}"),
+        ('|\n        "$1" and "$2"', '"$1" and "$2"'),
+        ("!!str 5", "5"),
+    ],
+)
+def test_an_argument_is_the_text_that_was_written(tmp_path: Path, written: str, meant: str) -> None:
+    read = task(
+        tmp_path, f"    input: {{url: , a: , b: }}\n    exec_args:\n      - {written}\n    env:\n      A: {written}\n"
+    )
+
+    assert read.exec_args == (meant,)
+    assert read.env == {"A": meant}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{default: 1.10, type: string}", "1.10"),
+        ("{default: 1.10}", "1.10"),
+        ("{default: 1.10, type: number}", 1.1),
+        ("{default: 5}", 5),
+        ("{default: yes, type: boolean}", True),
+        ("{default: true}", True),
+        ("{default: }", None),
+        ("{default: [1, {a: b}], type: json}", [1, {"a": "b"}]),
+        ("{default: '7', type: integer}", 7),
+    ],
+)
+def test_a_default_is_what_its_type_makes_of_it(tmp_path: Path, written: str, meant: object) -> None:
+    one = task(tmp_path, f"    input:\n      a: {written}\n").input["a"]
+
+    assert (one.required, one.default, type(one.default)) == (False, meant, type(meant))
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90", 90.0), ("0.5", 0.5), ("500ms", 0.5), ("10m", 600.0), ("1h30m", 5400.0), ("1d", 86400.0), ("'5s'", 5.0)],
+)
+def test_a_length_of_time_is_seconds(tmp_path: Path, written: str, seconds: float) -> None:
+    assert task(tmp_path, f"    timeout: {written}\n").timeout == seconds
+
+
+def test_anchors_and_merge_keys_are_followed(tmp_path: Path) -> None:
+    catalogue = loading(
+        tmp_path,
+        """\
+x-common: &common
+  queue: slow
+  retry: &retry {limit: 3}
+tasks:
+  a: {<<: *common, exec_command: x}
+  b: {exec_command: y, retry: *retry, <<: [{queue: fast}, *common]}
+""",
+    ).valid()
+
+    assert (catalogue.tasks["a"].queue, catalogue.tasks["a"].retry.limit) == ("slow", 3)
+    assert (catalogue.tasks["b"].queue, catalogue.tasks["b"].retry.limit) == ("fast", 3)
+
+
+def test_files_of_a_folder_and_documents_of_a_file_are_one_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "b.yml").write_text("jobs: {j: {stages: [{task_class: a}, {task_class: b}]}}\n")
+    (tmp_path / "a.yaml").write_text("tasks: {a: {exec_command: x}}\n---\ntasks: {b: {exec_command: x}}\n")
+    (tmp_path / ".hidden.yaml").write_text("nonsense")
+    (tmp_path / "notes.txt").write_text("nonsense")
+
+    whole, single = load([tmp_path]).valid(), load([tmp_path / "b.yml", tmp_path / "a.yaml"]).valid()
+
+    assert (sorted(whole.tasks), sorted(whole.jobs)) == (["a", "b"], ["j"])
+    assert whole.revision == single.revision
+
+
+def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbftasks:\r\n  t:\r\n    exec_command: x\r\n    tiemout: 5\r\n")
+
+    (mistake,) = load([tmp_path]).mistakes
+
+    assert (mistake.line, mistake.column) == (4, 5)
+
+
+def test_a_catalogue_survives_its_way_through_the_store(tmp_path: Path) -> None:
+    catalogue = loading(tmp_path, ORIGINAL).valid()
+
+    text = to_json(catalogue)
+
+    assert from_json(text) == catalogue
+    assert to_json(from_json(text)) == text
+
+
+def test_what_a_job_hides_and_allows_reaches_its_tasks(tmp_path: Path) -> None:
+    catalogue = loading(
+        tmp_path,
+        """\
+tasks:
+  t:
+    input: {a: {allow_leading_dash: true}, b: , c: {secret: true}, E: {source: environment, default: 5}}
+    exec_command: x
+    exec_args: ["{a}", "{b}"]
+    timeout: 5
+jobs:
+  j:
+    input: {a: , b: {allow_leading_dash: true}, c: , d: {source: http-header}}
+    stages: [{task_class: t}]
+""",
+    ).valid()
+
+    assert recipe(catalogue.tasks["t"], spawns=True, max_items=9, job=catalogue.jobs["j"]) == Recipe(
+        task_class="t",
+        exec_command="x",
+        exec_args=("{a}", "{b}"),
+        environment=(EnvironmentInput("E", "E", "5"),),
+        secret=frozenset({"c", "d"}),
+        leading_dash=frozenset({"a", "b"}),
+        timeout=5.0,
+        spawns=True,
+        max_items=9,
+    )
+    assert catalogue.jobs["j"].leading == frozenset()
+
+
+def test_an_unknown_job_type_names_the_one_that_was_meant(tmp_path: Path) -> None:
+    catalogue = loading(tmp_path, ORIGINAL).valid()
+
+    with pytest.raises(NotFound, match=re.escape("no job type 'request-dat'; did you mean 'request-data'?")):
+        catalogue.job("request-dat")
+
+
+# --- revision and files
+
+
+def revision(folder: Path) -> str:
+    return load([folder / "c.yaml"]).valid().revision
+
+
+@pytest.fixture
+def brought(tmp_path: Path) -> Path:
+    (tmp_path / "c.yaml").write_text("tasks: {t: {exec_command: x}}\n")
+    (tmp_path / "files" / "sub").mkdir(parents=True)
+    (tmp_path / "files" / "a.py").write_text("1")
+    (tmp_path / "files" / "sub" / "b").write_text("2")
+    return tmp_path
+
+
+def test_the_folder_of_files_is_part_of_the_revision(brought: Path) -> None:
+    catalogue = load([brought / "c.yaml"]).valid()
+    assert catalogue.files == brought / "files"
+
+    seen = {catalogue.revision}
+    (brought / "files" / "a.py").write_text("3")
+    seen.add(revision(brought))
+    (brought / "files" / "a.py").chmod(0o755)
+    seen.add(revision(brought))
+    (brought / "files" / "sub" / "b").rename(brought / "files" / "b")
+    seen.add(revision(brought))
+
+    assert len(seen) == 4
+
+
+def test_comments_links_and_caches_do_not_change_the_revision(brought: Path) -> None:
+    before = revision(brought)
+
+    (brought / "c.yaml").write_text("# hello\ntasks:\n  t:\n    exec_command: 'x'\n")
+    (brought / "files" / "link").symlink_to("/etc/passwd")
+    (brought / "files" / "deep").symlink_to("/etc")
+    (brought / "files" / "__pycache__").mkdir()
+    (brought / "files" / "__pycache__" / "a.pyc").write_text("x")
+    os.mkfifo(brought / "files" / "pipe")
+
+    assert revision(brought) == before
+
+
+def test_too_many_files_are_a_mistake(brought: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_FILES", 1)
+
+    (mistake,) = load([brought / "c.yaml"]).mistakes
+
+    assert "more than 1 files" in mistake.message
+
+
+def test_two_folders_of_files_are_a_mistake(brought: Path) -> None:
+    (brought / "other" / "files").mkdir(parents=True)
+    (brought / "other" / "d.yaml").write_text("tasks: {u: {exec_command: x}}\n")
+
+    (mistake,) = load([brought / "c.yaml", brought / "other"]).mistakes
+
+    assert "another such folder" in mistake.message
+
+
+# --- JSON Schema
+
+
+def test_the_json_schema_is_closed_and_describes_every_key() -> None:
+    schema = json_schema()
+
+    objects = [schema, *schema["$defs"].values()]  # type: ignore[attr-defined]  # JSON
+    assert all(one["additionalProperties"] is False for one in objects)
+    keys = {key: shape for one in objects for key, shape in one["properties"].items()}
+    assert [key for key, shape in keys.items() if not shape.get("description")] == []
+    assert {
+        "tasks",
+        "jobs",
+        "exec_args",
+        "source_type",
+        "allow_leading_dash",
+        "max_delay",
+        "max_parallel",
+    } <= keys.keys()
+
+
+def test_the_json_schema_accepts_what_the_loader_accepts() -> None:
+    validators = pytest.importorskip("jsonschema_rs")
+    yaml = pytest.importorskip("yaml")
+    validator = validators.validator_for(json_schema())
+    text = ORIGINAL.replace("{url}", "'{url}'").replace("{output_path}", "'{output_path}'")
+
+    assert validator.is_valid(yaml.safe_load(text))
+    assert not validator.is_valid(yaml.safe_load(text.replace("exec_args", "exec_arg")))
+    assert not validator.is_valid(yaml.safe_load("jobs: {j: {stages: []}}"))
+
+
+def test_a_catalogue_without_files_has_none(tmp_path: Path) -> None:
+    catalogue = loading(tmp_path, ORIGINAL).valid()
+
+    assert isinstance(catalogue, Catalogue)
+    assert (catalogue.files, catalogue.files_digest) == (None, None)
