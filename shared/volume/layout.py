@@ -1,8 +1,10 @@
 """Where everything lies on a volume. Names only: nothing here touches a file.
 
 ``.echelon/`` is the engine's own; ``revisions/<revision>/files/`` holds what catalogues bring along; a job has
-``jobs/<job id>/work/``, its workspace, and ``jobs/<job id>/attempts/<stage>/``. In there, ``<index>-<attempt>/``
-(``spawn-<attempt>/`` of a spawn task) holds what is kept of one attempt: it exists only when there is something.
+``jobs/<job id>/work/``, its workspace, and ``jobs/<job id>/attempts/<stage>/``. In there, ``<index>-<attempt>.stdout``
+and ``.stderr`` hold what an attempt printed, if it did; a file of its own costs half of a folder and a file. The folder
+``<index>-<attempt>/`` (``spawn-<attempt>/`` of a spawn task) is there for attempts that need one; other tasks share
+``attempts/task-<random>/`` one after the other, as long as they leave it empty.
 """
 
 from __future__ import annotations
@@ -37,9 +39,14 @@ def workspace_name(job_id: JobId) -> str:
     return f"{job_name(job_id)}/work"
 
 
+def attempts_name(job_id: JobId) -> str:
+    """Return the folder of a job's attempts."""
+    return f"{job_name(job_id)}/attempts"
+
+
 def stage_name(job_id: JobId, stage: int) -> str:
     """Return the folder of a stage's attempts."""
-    return f"{job_name(job_id)}/attempts/{stage:d}"
+    return f"{attempts_name(job_id)}/{stage:d}"
 
 
 def attempt_name(job_id: JobId, stage: int, index: int, attempt: int) -> str:
@@ -56,7 +63,7 @@ def log_name(job_id: JobId, stage: int, index: int, attempt: int, stream: Stream
     """Return the file that holds what an attempt printed."""
     if stream not in ("stdout", "stderr"):
         raise InvalidInput(f"{stream!r} is neither stdout nor stderr")
-    return f"{attempt_name(job_id, stage, index, attempt)}/{stream}"
+    return f"{attempt_name(job_id, stage, index, attempt)}.{stream}"
 
 
 def revision_name(revision: str) -> str:

@@ -88,7 +88,7 @@ def test_names_are_relative_to_the_volume() -> None:
     assert workspace_name(JOB) == f"jobs/{JOB}/work"
     assert attempt_name(JOB, 2, 17, 3) == f"jobs/{JOB}/attempts/2/17-3"
     assert attempt_name(JOB, 0, -1, 1) == f"jobs/{JOB}/attempts/0/spawn-1"
-    assert log_name(JOB, 2, 17, 3, "stderr") == f"jobs/{JOB}/attempts/2/17-3/stderr"
+    assert log_name(JOB, 2, 17, 3, "stderr") == f"jobs/{JOB}/attempts/2/17-3.stderr"
 
 
 @pytest.mark.parametrize("wrong", ["", "..", "../../etc", JOB.upper(), f"{JOB}/x", f"{{{JOB}}}"])

@@ -1,0 +1,72 @@
+"""A task's environment: built from nothing, so that what the worker knows does not leak into what it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from shared.errors import EchelonError
+from shared.messages import EnvironmentInput
+from worker.runtimes.port import CannotStart
+
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: Set by the engine; a task class cannot set them.
+RESERVED: Final = frozenset(
+    f"ECHELON_{name}"
+    for name in ("JOB_ID", "TASK_ID", "STAGE", "INDEX", "ATTEMPT", "JOB_DIR", "TASK_DIR", "OUTPUT", "SPAWN_FILE")
+)
+
+
+def floor(environ: Mapping[str, str], temporary: str) -> dict[str, str]:
+    """Return the variables that every task has, whatever it declares."""
+    return {
+        "PATH": environ.get("PATH") or DEFAULT_PATH,
+        "HOME": environ.get("HOME") or _home(),
+        "LANG": environ.get("LANG") or "C.UTF-8",
+        "TMPDIR": temporary,
+    }
+
+
+def declared(inputs: Sequence[EnvironmentInput], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of inputs that come from the worker's environment; raise CannotStart when one is missing."""
+    values: dict[str, str] = {}
+    for entry in inputs:
+        value = environ.get(entry.key, entry.default)
+        if value is None:
+            raise CannotStart(
+                f"the environment of this worker has no {entry.key}, which the input {entry.name!r} comes from:"
+                " set it where the worker is started, or give the input a default"
+            )
+        values[entry.name] = value
+    return values
+
+
+def temporary_folder(worker_name: str, parent: str) -> str:
+    """Return the path of a worker's own TMPDIR for its tasks; it also marks their processes as this worker's."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", worker_name) or "worker"
+    return os.path.join(os.path.abspath(parent), f"echelon-{name}")
+
+
+def make_temporary_folder(path: str) -> None:
+    """Make a folder that nobody else can enter; raise EchelonError when somebody else has made it first."""
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise EchelonError(f"{path} is not a folder of this user: remove it, or set another state folder")
+    if stat.S_IMODE(status.st_mode) != 0o700:
+        os.chmod(path, 0o700)
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        # A container's user need not be in its passwd file.
+        return "/"

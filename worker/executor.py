@@ -1,0 +1,336 @@
+"""Runs attempts: starts their processes, reads what they print, ends them when it must, and tells how they ended.
+
+One thread, one epoll: it waits at once for the ends of processes, for output and for `wake`. An attempt is over when
+its main process has ended and nothing that it left is alive any more; nobody waits for the end of a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shared.clock import Clock
+from shared.errors import EchelonError
+from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome
+from shared.sealing import Sealer
+from shared.volume import Volume
+from shared.volume.layout import Stream
+from worker import spawnfile
+from worker.attempt import Attempt, Ending, Phase, judge, report, shortened
+from worker.environment import make_temporary_folder, temporary_folder
+from worker.launcher import Launcher
+from worker.preparation import Preparation
+from worker.runtimes.oom import MemoryEvents
+from worker.runtimes.port import CannotStart, Exit, Process, Runtime
+
+_READ: Final = 64 * 1024
+#: Reads from one stream before others get their turn; no pipe holds more than so much when its writer has ended.
+_READS_AT_ONCE: Final = 17
+#: Seconds between two looks at survivors, and between two attempts to kill.
+_LOOK_AGAIN: Final = 0.005
+_KILL_AGAIN: Final = 0.1
+_TIDY_EVERY: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorSettings:
+    """How attempts are run. Lengths of time are seconds, sizes are bytes."""
+
+    #: Folder in which the tasks' TMPDIR is made. No other worker of the same name may use it: that path is the mark by
+    #: which the next life of a worker finds, and ends, what this one has left running.
+    temporary: str
+    #: Longest kept stdout or stderr of one attempt; head and tail stay.
+    log_cap: int = 16 * 1024 * 1024
+    #: How long what a task leaves behind may go on, to print what it still has, before it is killed.
+    drain: float = 0.1
+    #: How long killing is tried before an attempt is given up: a process may hang in the kernel.
+    give_up: float = 10.0
+    #: Longest grace of an attempt whose lease is lost: another worker may start the next one.
+    lease_grace: float = 3.0
+    #: The volume is looked at no more often than this.
+    volume_check: float = 1.0
+    spawn: spawnfile.Limits = spawnfile.Limits()  # noqa: RUF009
+
+
+class Executor:
+    """Runs the attempts of one worker. One thread uses it, but for `wake`."""
+
+    def __init__(
+        self,
+        *,
+        volume: Volume,
+        runtime: Runtime,
+        clock: Clock,
+        worker_name: str,
+        environ: Mapping[str, str],
+        settings: ExecutorSettings,
+    ) -> None:
+        temporary = temporary_folder(worker_name, settings.temporary)
+        make_temporary_folder(temporary)
+        self._volume, self._runtime, self._clock, self._settings = volume, runtime, clock, settings
+        preparation = Preparation(root=volume.root, sealer=Sealer(volume), environ=environ, temporary=temporary)
+        self._launcher = Launcher(volume, runtime, preparation, settings.spawn)
+        self._memory = MemoryEvents()
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._running: dict[AttemptRef, Attempt] = {}
+        self._exits: dict[int, Attempt] = {}
+        #: Streams of running attempts; and all that epoll watches, for pipes outlive attempts.
+        self._streams: dict[int, tuple[Attempt, Stream]] = {}
+        self._watched: set[int] = set()
+        self._done: list[Finished] = []
+        self._next_due = math.inf
+        self._next_tidy = self._next_check = -math.inf
+
+    @property
+    def running(self) -> Collection[AttemptRef]:
+        """Return the attempts that have been started and not yet been told to have ended."""
+        return self._running.keys()
+
+    @property
+    def unkillable(self) -> int:
+        """Return how many processes have been given up: they hang in the kernel."""
+        return sum(attempt.ref not in self._running for attempt in self._exits.values())
+
+    def wake(self) -> None:
+        """Make a waiting `poll` return at once. Any thread may call it."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def start(self, grant: Grant, task: GrantedTask) -> None:
+        """Begin an attempt. Whatever goes wrong comes out of `poll` as its end."""
+        now = self._clock.monotonic()
+        try:
+            if now >= self._next_check:
+                self._volume.check()
+                self._next_check = now + self._settings.volume_check
+            self._begin(grant, task, now)
+        except CannotStart as error:
+            outcome = Outcome.WORKER_FAULT if error.worker_fault else Outcome.NOT_STARTED
+            self._refuse(grant, task, outcome, str(error))
+        except EchelonError as error:
+            self._refuse(grant, task, Outcome.WORKER_FAULT, str(error))
+
+    def poll(self, timeout: float) -> list[Finished]:
+        """Return the attempts that have ended; wait up to `timeout` seconds for something to happen."""
+        if self._done:
+            timeout = 0.0
+        elif self._next_due is not math.inf:
+            timeout = max(0.0, min(timeout, self._next_due - self._clock.monotonic()))
+        ended: list[Attempt] = []
+        for fd, _ in self._epoll.poll(timeout):
+            attempt = self._exits.get(fd)
+            if attempt is not None:
+                ended.append(attempt)
+            else:
+                self._hear(fd)
+        if ended:
+            self._conclude(ended)
+        now = self._clock.monotonic()
+        if now >= self._next_due:
+            self._act_on_due(now)
+        if now >= self._next_tidy:
+            self._next_tidy = now + _TIDY_EVERY
+            self._runtime.tidy()
+        done, self._done = self._done, []
+        return done
+
+    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str) -> None:
+        """End an attempt's process tree: SIGTERM, its grace, SIGKILL. It ends with this outcome."""
+        attempt = self._running.get(ref)
+        if attempt is None or attempt.outcome is not None:
+            return
+        now = self._clock.monotonic()
+        if attempt.phase is Phase.LINGERING:
+            # It has ended by itself; what it left need not be waited for any longer.
+            attempt.kill_at = now
+            return
+        longest = self._settings.lease_grace if reason == "lease_lost" else math.inf
+        self._end(attempt, outcome, reason, now, min(attempt.prepared.recipe.grace, longest))
+
+    def close(self) -> None:
+        """End what still runs, without grace, and let go of everything."""
+        for attempt in [*self._running.values()]:
+            attempt.process.kill()
+        deadline = self._clock.monotonic() + self._settings.give_up
+        while self._running and self._clock.monotonic() < deadline:
+            self.poll(_KILL_AGAIN)
+        self._launcher.close()
+        self._runtime.close()
+        self._epoll.close()
+        os.close(self._wake_fd)
+
+    # --- the beginning ----------------------------------------------------------------------------------------------
+
+    def _begin(self, grant: Grant, task: GrantedTask, now: float) -> None:
+        attempt = self._launcher.start(grant, task)
+        process = attempt.process
+        try:
+            self._epoll.register(process.exit_fd, select.EPOLLIN)
+        except OSError:
+            process.kill()
+            select.select([process.exit_fd], [], [], self._settings.give_up)
+            self._launcher.collect(attempt, Ending(Outcome.WORKER_FAULT, process.reap()), clean=False)
+            process.release(clean=False)
+            raise
+        attempt.started = now
+        if grant.recipe.timeout is not None:
+            self._set_due(attempt, now + grant.recipe.timeout)
+        self._running[attempt.ref] = attempt
+        self._exits[process.exit_fd] = attempt
+        self._listen(attempt, process.stdout, "stdout")
+        self._listen(attempt, process.stderr, "stderr")
+
+    def _listen(self, attempt: Attempt, fd: int, stream: Stream) -> None:
+        if fd < 0:
+            return
+        self._streams[fd] = (attempt, stream)
+        if fd not in self._watched:
+            self._epoll.register(fd, select.EPOLLIN)
+            self._watched.add(fd)
+
+    def _refuse(self, grant: Grant, task: GrantedTask, outcome: Outcome, error: str) -> None:
+        self._done.append(Finished(grant.job_id, task.task_id, task.attempt, outcome, error=shortened(error)))
+
+    # --- while it runs ----------------------------------------------------------------------------------------------
+
+    def _hear(self, fd: int) -> None:
+        if fd == self._wake_fd:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(fd)
+            return
+        known = self._streams.get(fd)
+        more = self._read(fd, *known) if known is not None else self._read(fd, None, "stdout")
+        if not more:
+            self._watched.discard(fd)
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(fd)
+
+    def _read(self, fd: int, attempt: Attempt | None, stream: Stream) -> bool:
+        """Keep what a stream holds right now; tell whether more may come. Without an attempt it is thrown away."""
+        for _ in range(_READS_AT_ONCE):
+            try:
+                data = os.read(fd, _READ)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            if attempt is not None:
+                attempt.keep(stream, data, root=self._volume.root, cap=self._settings.log_cap)
+        return True
+
+    def _set_due(self, attempt: Attempt, when: float) -> None:
+        attempt.due = when
+        self._next_due = min(self._next_due, when)
+
+    def _act_on_due(self, now: float) -> None:
+        for attempt in [attempt for attempt in self._running.values() if attempt.due <= now]:
+            self._act(attempt, now)
+        self._next_due = min((attempt.due for attempt in self._running.values()), default=math.inf)
+
+    def _act(self, attempt: Attempt, now: float) -> None:
+        if attempt.phase is Phase.RUNNING:
+            recipe = attempt.prepared.recipe
+            reason = f"ran longer than its timeout of {recipe.timeout:g} s"
+            self._end(attempt, Outcome.TIMED_OUT, reason, now, recipe.grace)
+        elif attempt.phase is Phase.LINGERING:
+            self._mind_survivors(attempt, now)
+        elif attempt.phase is Phase.KILLED and now >= attempt.give_up:
+            self._abandon(attempt, now)
+        else:
+            self._kill(attempt, now)
+
+    def _end(self, attempt: Attempt, outcome: Outcome, reason: str, now: float, grace: float) -> None:
+        attempt.outcome, attempt.reason = outcome, reason
+        if grace <= 0:
+            self._kill(attempt, now)
+            return
+        attempt.process.terminate()
+        attempt.phase = Phase.TERMINATING
+        attempt.kill_at = now + grace
+        self._set_due(attempt, attempt.kill_at)
+
+    def _kill(self, attempt: Attempt, now: float) -> None:
+        attempt.process.kill()
+        if attempt.phase is not Phase.KILLED:
+            attempt.phase = Phase.KILLED
+            attempt.kill_at, attempt.give_up = now, now + self._settings.give_up
+        self._set_due(attempt, now + _KILL_AGAIN)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _conclude(self, ended: Iterable[Attempt]) -> None:
+        """Deal with attempts whose main process has ended."""
+        known = [attempt for attempt in ended if attempt.ref in self._running]
+        survivors: Collection[Process] = self._runtime.survivors([attempt.process for attempt in known])
+        for attempt in ended:
+            if attempt.ref not in self._running:
+                self._let_go(attempt, clean=False)
+            elif attempt.process in survivors:
+                self._linger(attempt)
+            else:
+                self._finish(attempt, clean=attempt.phase is Phase.RUNNING)
+
+    def _linger(self, attempt: Attempt) -> None:
+        now = attempt.ended = self._clock.monotonic()
+        self._epoll.unregister(attempt.process.exit_fd)
+        if attempt.phase is Phase.RUNNING:
+            attempt.kill_at = now + self._settings.drain
+        attempt.phase = Phase.LINGERING
+        attempt.give_up = max(now, attempt.kill_at) + self._settings.give_up
+        self._set_due(attempt, now + _LOOK_AGAIN)
+
+    def _mind_survivors(self, attempt: Attempt, now: float) -> None:
+        if not self._runtime.survivors([attempt.process]):
+            self._finish(attempt, clean=False)
+        elif now >= attempt.give_up:
+            self._finish(attempt, clean=False, note="it left processes behind that cannot be killed")
+        else:
+            if now >= attempt.kill_at:
+                attempt.process.kill()
+            self._set_due(attempt, now + _LOOK_AGAIN)
+
+    def _finish(self, attempt: Attempt, *, clean: bool, note: str | None = None) -> None:
+        process, now = attempt.process, self._clock.monotonic()
+        if process.stdout >= 0:
+            self._read(process.stdout, attempt, "stdout")
+        if process.stderr >= 0:
+            self._read(process.stderr, attempt, "stderr")
+        if attempt.captures is not None:
+            attempt.close_captures()
+        ending = judge(attempt, self._let_go(attempt, clean=clean), self._memory.happened)
+        ending = self._launcher.collect(attempt, ending, clean=clean)
+        if note is not None:
+            ending = ending.noted(note)
+        del self._running[attempt.ref]
+        self._done.append(report(attempt, ending, (attempt.ended or now) - attempt.started))
+
+    def _let_go(self, attempt: Attempt, *, clean: bool) -> Exit:
+        """Reap the main process, forget its files, and return how it ended."""
+        process = attempt.process
+        del self._exits[process.exit_fd]
+        how = process.reap()
+        kept = process.release(clean=clean)
+        for fd in (process.stdout, process.stderr):
+            self._streams.pop(fd, None)
+            if not kept:
+                self._watched.discard(fd)
+        return how
+
+    def _abandon(self, attempt: Attempt, now: float) -> None:
+        """Tell of the end of an attempt whose process hangs in the kernel; it is reaped when it can be."""
+        for fd in (attempt.process.stdout, attempt.process.stderr):
+            if self._streams.pop(fd, None) is not None:
+                self._watched.discard(fd)
+                self._epoll.unregister(fd)
+        attempt.close_captures()
+        ending = Ending(attempt.outcome or Outcome.FAILED, error=attempt.reason)
+        del self._running[attempt.ref]
+        self._done.append(report(attempt, ending.noted("its process cannot be killed"), now - attempt.started))

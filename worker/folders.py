@@ -1,0 +1,73 @@
+"""Folders of attempts (ECHELON_TASK_DIR), given out so that a task which leaves nothing costs no new one.
+
+Making a folder takes 30 us on ext4, removing it 50, and either keeps the disk busy; most tasks put nothing there. An
+attempt that has left its folder as it found it passes it on to the next attempt of the same job. Untouched means: the
+folder's time of change is still the one that was set when it was made, the beginning of 1970.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import Final
+
+from shared.volume.layout import FOLDER_MODE
+
+#: Jobs whose spare folders are remembered.
+_JOBS: Final = 64
+_UNTOUCHED: Final = 0
+
+
+class Folders:
+    """The spare folders of one worker. One thread uses it."""
+
+    def __init__(self) -> None:
+        self._spare: dict[str, list[str]] = {}
+
+    def take(self, parent: str) -> str:
+        """Return the path of an empty folder below `parent`, which is the job's folder of attempts; raise OSError."""
+        spare = self._spare.get(parent)
+        if spare:
+            return spare.pop()
+        path = f"{parent}/task-{secrets.token_hex(8)}"
+        try:
+            os.mkdir(path, FOLDER_MODE)
+        except FileNotFoundError:
+            os.makedirs(path, FOLDER_MODE)
+        os.utime(path, ns=(_UNTOUCHED, _UNTOUCHED))
+        return path
+
+    def give_back(self, parent: str, path: str, *, clean: bool) -> bool:
+        """Take a folder back from an attempt that has ended; tell whether it holds something.
+
+        Clean: no process is left that knows it.
+        """
+        try:
+            status = os.stat(path, follow_symlinks=False)
+        except OSError:
+            return False
+        if status.st_mtime_ns != _UNTOUCHED:
+            return True
+        if clean and status.st_mode & 0o777 == FOLDER_MODE:
+            self._keep(parent, path)
+        return False
+
+    def close(self) -> None:
+        """Remove the spare folders."""
+        for spare in self._spare.values():
+            _remove(spare)
+        self._spare.clear()
+
+    def _keep(self, parent: str, path: str) -> None:
+        if parent not in self._spare:
+            if len(self._spare) >= _JOBS:
+                _remove(self._spare.pop(next(iter(self._spare))))
+            self._spare[parent] = []
+        self._spare[parent].append(path)
+
+
+def _remove(paths: list[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)

@@ -1,0 +1,96 @@
+"""Everything on the volume that an attempt needs to begin and leaves when it ends; and the start of its process."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from shared.errors import VolumeUnavailable
+from shared.messages import Grant, GrantedTask, Outcome
+from shared.volume import Volume
+from shared.volume.layout import FOLDER_MODE, entry_name
+from worker import spawnfile
+from worker.attempt import Attempt, Ending, told
+from worker.folders import Folders
+from worker.leavings import with_items, with_result
+from worker.preparation import Places, Preparation, Prepared
+from worker.runtimes.port import CannotStart, Runtime
+
+#: Jobs whose workspaces are known to exist.
+_WORKSPACES: Final = 1000
+
+
+class Launcher:
+    """Starts the attempts of one worker and collects what they leave. One thread uses it."""
+
+    def __init__(self, volume: Volume, runtime: Runtime, preparation: Preparation, limits: spawnfile.Limits) -> None:
+        self._volume, self._runtime, self._preparation, self._limits = volume, runtime, preparation, limits
+        self._folders = Folders()
+        self._workspaces: dict[str, None] = {}
+
+    def close(self) -> None:
+        """Remove the folders that were made ahead."""
+        self._folders.close()
+
+    def start(self, grant: Grant, task: GrantedTask) -> Attempt:
+        """Start an attempt; raise CannotStart, or another EchelonError where the worker is to blame."""
+        prepared = self._preparation.of_grant(grant)
+        try:
+            if grant.job_id not in self._workspaces:
+                self._make_workspace(grant)
+            places, spare_from = self._places(prepared, task)
+        except OSError as error:
+            raise self._blamed(error) from error
+        try:
+            launch, masker = self._preparation.launch(prepared, task, places)
+            process = self._runtime.start(launch)
+        except CannotStart:
+            if spare_from is not None:
+                self._folders.give_back(spare_from, places.folder, clean=True)
+            raise
+        attempt = Attempt(prepared, task, places, masker, process)
+        attempt.spare_from = spare_from
+        return attempt
+
+    def collect(self, attempt: Attempt, ending: Ending, *, clean: bool) -> Ending:
+        """Return the ending with what the attempt has left. Clean: no process is left that knows its folder."""
+        if attempt.spare_from is not None and not self._folders.give_back(
+            attempt.spare_from, attempt.places.folder, clean=clean
+        ):
+            return ending
+        if ending.outcome in (Outcome.COMPLETED, Outcome.FAILED):
+            ending = with_result(self._volume, attempt, ending)
+        if ending.outcome is Outcome.COMPLETED and attempt.prepared.recipe.spawns:
+            ending = with_items(self._volume, attempt, ending, self._limits)
+        return ending
+
+    def _make_workspace(self, grant: Grant) -> None:
+        self._volume.prepare_workspace(grant.job_id, grant.revision)
+        if len(self._workspaces) >= _WORKSPACES:
+            del self._workspaces[next(iter(self._workspaces))]
+        self._workspaces[grant.job_id] = None
+
+    def _places(self, prepared: Prepared, task: GrantedTask) -> tuple[Places, str | None]:
+        """Return where an attempt runs, and where its folder comes from if it is one that others may get."""
+        recipe = prepared.recipe
+        if recipe.workdir == "job" and not recipe.spawns:
+            return Places(self._folders.take(prepared.attempts_folder), prepared.workspace), prepared.attempts_folder
+        folder = f"{prepared.stage_folder}/{entry_name(task.index, task.attempt)}"
+        os.makedirs(folder, FOLDER_MODE, exist_ok=True)
+        working = prepared.workspace
+        if recipe.workdir == "task":
+            working = self._volume.prepare_attempt(folder[len(self._volume.root) + 1 :], prepared.grant.revision)
+        if recipe.spawns:
+            spawnfile.remove_stale(working)
+        return Places(folder, working), None
+
+    def _blamed(self, error: OSError) -> CannotStart:
+        """Return whose fault it is that the volume refused something, and what to say."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return CannotStart(f"the volume is full: {told(error)}")
+        try:
+            self._volume.check()
+        except VolumeUnavailable as reason:
+            return CannotStart(str(reason), worker_fault=True)
+        return CannotStart(f"the worker cannot prepare the attempt: {error}", worker_fault=True)

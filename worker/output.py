@@ -1,0 +1,184 @@
+"""What a task prints, on its way into the volume: secrets masked, length capped, bytes otherwise as they are.
+
+A file comes to be with the first byte and can be read while it grows. Over the cap the head stays in the file, a marker
+says how much is left out, and the tail, kept in memory until then, follows when the task ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from shared.volume.layout import FOLDER_MODE
+
+MASK: Final = b"***"
+#: The tail's part of the cap.
+_TAIL_SHARE: Final = 16
+#: The marker's figure is brought up to date every so many bytes.
+_TELL_EVERY: Final = 1024 * 1024
+#: The last printed bytes that are looked at for a line to quote.
+_LAST: Final = 1000
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Masker:
+    """Replaces secret values in bytes and texts."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        values = {value for secret in secrets for value in (secret, secret.strip()) if value}
+        # The longest first: a secret that contains another is masked as a whole.
+        self._secrets = sorted((value.encode("utf-8", "replace") for value in values), key=len, reverse=True)
+        self._longest = max((len(secret) for secret in self._secrets), default=0)
+        self._pattern = re.compile(b"|".join(re.escape(secret) for secret in self._secrets) or b"(?!)")
+
+    def __bool__(self) -> bool:
+        return bool(self._secrets)
+
+    def mask(self, data: bytes) -> bytes:
+        """Return data with every secret replaced."""
+        return self._pattern.sub(MASK, data)
+
+    def mask_text(self, text: str) -> str:
+        """Return a text with every secret replaced."""
+        if not self._secrets:
+            return text
+        return self.mask(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
+
+    def mask_part(self, data: bytes) -> tuple[bytes, bytes]:
+        """Mask what has come so far; return it, and the end that has to wait, for it may be the start of a secret."""
+        masked: list[bytes] = []
+        position, wait = 0, self._may_begin(data, 0)
+        for match in self._pattern.finditer(data):
+            if match.start() >= wait:
+                break
+            masked += (data[position : match.start()], MASK)
+            position = match.end()
+            if position > wait:
+                wait = self._may_begin(data, position)
+        masked.append(data[position:wait])
+        return b"".join(masked), data[wait:]
+
+    def _may_begin(self, data: bytes, start: int) -> int:
+        """Return where the longest end of `data[start:]` stands that some secret begins with; `len(data)`: nowhere."""
+        end = len(data)
+        found = end
+        for secret in self._secrets:
+            position = data.find(secret[:1], max(start, end - len(secret) + 1), found)
+            while position >= 0:
+                # One byte tells nearly always; comparing everything would be slow for a secret of many like bytes.
+                if secret[end - position - 1] == data[-1] and secret.startswith(data[position:]):
+                    found = position
+                    break
+                position = data.find(secret[:1], position + 1, found)
+        return found
+
+
+class Capture:
+    """One stream of one attempt. Its errors are kept for the end: a full disk does not end a task."""
+
+    def __init__(self, path: str, *, cap: int, masker: Masker) -> None:
+        """Prepare for a file at `path`, of at most `cap` bytes."""
+        self._path = path
+        self._masker = masker
+        self._tail_size = cap // _TAIL_SHARE
+        self._head_room = cap - self._tail_size
+        self._fd = -1
+        self._waiting = b""
+        self._tail = bytearray()
+        self._dropped = 0
+        self._told = -1
+        self._marker_at = 0
+        #: Last bytes that were printed, masked.
+        self._last = b""
+        #: Why what was printed is not all there; None when it is.
+        self.loss: OSError | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take what was printed next."""
+        if self._masker:
+            data, self._waiting = self._masker.mask_part(self._waiting + data)
+        self._keep(data)
+
+    def finish(self) -> None:
+        """Write what has been held back, and close the file."""
+        if self._waiting:
+            self._keep(self._masker.mask(self._waiting))
+        self._trim()
+        if self._tail:
+            if self._dropped:
+                self._mark()
+            self._write(bytes(self._tail))
+            self._tail.clear()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def last_line(self) -> str:
+        """Return the last line with something in it, at most 300 characters."""
+        for line in reversed(self._last.decode("utf-8", "replace").splitlines()):
+            text = "".join(character if character.isprintable() else " " for character in line).strip()
+            if text:
+                return text if len(text) <= 300 else f"{text[:300]}..."
+        return ""
+
+    def _keep(self, data: bytes) -> None:
+        if not data:
+            return
+        self._last = (self._last + data)[-_LAST:] if len(data) < _LAST else data[-_LAST:]
+        if self._head_room >= len(data):
+            self._head_room -= len(data)
+            self._write(data)
+            return
+        if self._head_room:
+            self._write(data[: self._head_room])
+            data = data[self._head_room :]
+            self._head_room = 0
+        self._tail += data
+        if len(self._tail) > 2 * self._tail_size:
+            self._trim()
+            if self._dropped - self._told >= _TELL_EVERY or self._told < 0:
+                self._mark()
+
+    def _trim(self) -> None:
+        over = len(self._tail) - self._tail_size
+        if self._head_room == 0 and over > 0:
+            del self._tail[:over]
+            self._dropped += over
+
+    def _mark(self) -> None:
+        """Write the marker, always as long, to where it stands already."""
+        marker = b"\n[echelon: %015d bytes are left out here]\n" % self._dropped
+        if self._told < 0:
+            self._marker_at = os.lseek(self._fd, 0, os.SEEK_CUR) if self._fd >= 0 else 0
+            self._write(marker)
+        elif self._fd >= 0 and self.loss is None:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._fd, marker, self._marker_at)
+        self._told = self._dropped
+
+    def _write(self, data: bytes) -> None:
+        if self.loss is not None:
+            return
+        try:
+            if self._fd < 0:
+                self._fd = _create(self._path)
+            written = os.write(self._fd, data)
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+        except OSError as error:
+            self.loss = error
+
+
+def _create(path: str) -> int:
+    """Make the file anew, and its folder where there is none yet."""
+    try:
+        return os.open(path, _CREATE, 0o640)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), FOLDER_MODE, exist_ok=True)
+    except FileExistsError:
+        # A task has put something here, perhaps a link to lead the log astray.
+        os.unlink(path)
+    return os.open(path, _CREATE, 0o640)

@@ -1,0 +1,234 @@
+"""From a grant to what the runtime starts: inputs gathered, secrets opened, placeholders filled, the result checked.
+
+What the attempts of a grant share is worked out once per grant, what the attempts of a task class share once per
+revision. Values are untrusted: whatever cannot be handed to a command becomes CannotStart, which names the input and
+never the value of a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from shared.errors import InvalidInput
+from shared.expressions import Template, check_argument, compile_template, render_argument, to_text
+from shared.messages import AttemptRef, Grant, GrantedTask, JsonValue, Recipe
+from shared.sealing import CannotOpen, Sealer
+from shared.volume import workspace_name
+from shared.volume.layout import attempts_name, stage_name
+from worker.environment import RESERVED, declared, floor
+from worker.output import Masker
+from worker.runtimes.port import CannotStart, Launch
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+#: Grants and recipes that are remembered.
+_REMEMBERED: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Absolute paths of one attempt."""
+
+    #: ECHELON_TASK_DIR.
+    folder: str
+    #: Where it runs.
+    working: str
+
+    @property
+    def output(self) -> str:
+        """Return where it may leave its result."""
+        return f"{self.folder}/output"
+
+    @property
+    def spawn_file(self) -> str:
+        """Return where a spawn task may leave its items."""
+        return f"{self.folder}/spawn.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The templates of one recipe."""
+
+    recipe: Recipe
+    command: Template
+    arguments: tuple[Template, ...]
+    env: dict[str, Template]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the attempts of one grant share."""
+
+    grant: Grant
+    compiled: Compiled
+    #: Values of all inputs but for the task's own.
+    scope: dict[str, JsonValue]
+    #: The task's environment but for what differs between attempts.
+    environment: dict[str, str]
+    #: The same, ready to be handed over.
+    entries: list[bytes]
+    #: Variables whose values depend on inputs.
+    variable: dict[str, Template]
+    secrets: tuple[str, ...]
+    masker: Masker
+    workspace: str
+    #: Absolute paths of the folders of the job's attempts and of the stage's.
+    attempts_folder: str
+    stage_folder: str
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return how the tasks are run."""
+        return self.compiled.recipe
+
+
+class Preparation:
+    """Prepares the attempts of one worker. One thread uses it."""
+
+    def __init__(self, *, root: str, sealer: Sealer, environ: Mapping[str, str], temporary: str) -> None:
+        """Set up; `root` is the volume's folder, `temporary` the tasks' TMPDIR."""
+        self._root = root
+        self._sealer = sealer
+        self._environ = environ
+        self._floor = floor(environ, temporary)
+        self._grants: dict[int, Prepared] = {}
+        self._compiled: dict[tuple[str, str], Compiled] = {}
+
+    def of_grant(self, grant: Grant) -> Prepared:
+        """Return what the attempts of a grant share; raise CannotStart."""
+        known = self._grants.get(id(grant))
+        if known is None:
+            known = self._prepare(grant)
+            _limit(self._grants)
+            # Holds the grant, so nothing else can have its id.
+            self._grants[id(grant)] = known
+        return known
+
+    def launch(self, prepared: Prepared, task: GrantedTask, places: Places) -> tuple[Launch, Masker]:
+        """Return what to start for one attempt and what hides its secrets; raise CannotStart."""
+        grant, recipe = prepared.grant, prepared.recipe
+        own, masker = self._own_values(prepared, task)
+        scope: dict[str, JsonValue] = {
+            **prepared.scope,
+            **own,
+            "job_id": grant.job_id,
+            "task_id": task.task_id,
+            "index": task.index,
+            "attempt": task.attempt,
+            "stage": grant.stage_name,
+            "job_dir": prepared.workspace,
+            "task_dir": places.folder,
+            "spawn_file": places.spawn_file,
+            "output_file": places.output,
+        }
+        try:
+            command = render_argument(prepared.compiled.command, scope, recipe.leading_dash)
+            arguments = [
+                render_argument(template, scope, recipe.leading_dash).encode()
+                for template in prepared.compiled.arguments
+            ]
+            varied = {name: _value(template, scope) for name, template in prepared.variable.items()}
+        except (InvalidInput, ValueError) as error:
+            raise CannotStart(masker.mask_text(str(error))) from error
+        entries = _encoded({**prepared.environment, **varied}) if varied else prepared.entries
+        search = varied.get("PATH") or prepared.environment["PATH"]
+        ref = AttemptRef(task.task_id, task.attempt)
+        environment = _individual(task, places) + entries
+        return Launch(ref, command.encode(), arguments, environment, search, places.working), masker
+
+    def _prepare(self, grant: Grant) -> Prepared:
+        recipe = grant.recipe
+        from_environment = declared(recipe.environment, self._environ)
+        opened = {name: self._open(name, sealed) for name, sealed in grant.sealed.items()}
+        scope: dict[str, JsonValue] = {**from_environment, **grant.input, **opened}
+        hidden = {entry.name for entry in recipe.environment if entry.secret} | recipe.secret | set(opened)
+        secrets = tuple(to_text(scope[name]) for name in sorted(hidden) if name in scope)
+        compiled = self._compile(grant.revision, recipe)
+        workspace = f"{self._root}/{workspace_name(grant.job_id)}"
+        environment = {
+            **self._floor,
+            **{name: value for name, value in from_environment.items() if name not in RESERVED},
+            **{name: template.render({}) for name, template in compiled.env.items() if not template.names},
+            "ECHELON_JOB_ID": grant.job_id,
+            "ECHELON_STAGE": grant.stage_name,
+            "ECHELON_JOB_DIR": workspace,
+        }
+        return Prepared(
+            grant=grant,
+            compiled=compiled,
+            scope=scope,
+            environment=environment,
+            entries=_encoded(environment),
+            variable={name: template for name, template in compiled.env.items() if template.names},
+            secrets=secrets,
+            masker=Masker(secrets),
+            workspace=workspace,
+            attempts_folder=f"{self._root}/{attempts_name(grant.job_id)}",
+            stage_folder=f"{self._root}/{stage_name(grant.job_id, grant.stage)}",
+        )
+
+    def _compile(self, revision: str, recipe: Recipe) -> Compiled:
+        key = (revision, recipe.task_class)
+        known = self._compiled.get(key)
+        if known is not None and known.recipe == recipe:
+            return known
+        try:
+            compiled = Compiled(
+                recipe,
+                compile_template(recipe.exec_command, None),
+                tuple(compile_template(text, None) for text in recipe.exec_args),
+                {name: compile_template(text, None) for name, text in recipe.env.items() if name not in RESERVED},
+            )
+        except InvalidInput as error:
+            raise CannotStart(f"task class {recipe.task_class!r}: {error}") from error
+        _limit(self._compiled)
+        self._compiled[key] = compiled
+        return compiled
+
+    def _own_values(self, prepared: Prepared, task: GrantedTask) -> tuple[Mapping[str, JsonValue], Masker]:
+        """Return the task's own input, secrets opened, and what hides those and the job's."""
+        hidden = prepared.recipe.secret.intersection(task.input)
+        if not hidden:
+            return task.input, prepared.masker
+        opened = {name: self._open(name, to_text(task.input[name])) for name in hidden}
+        return {**task.input, **opened}, Masker([*prepared.secrets, *opened.values()])
+
+    def _open(self, name: str, sealed: str) -> str:
+        try:
+            return self._sealer.open(sealed)
+        except CannotOpen as error:
+            message = f"the secret input {name!r} cannot be opened: it was sealed with another volume's key"
+            raise CannotStart(message, worker_fault=True) from error
+
+
+def _individual(task: GrantedTask, places: Places) -> list[bytes]:
+    """Return the variables that differ between attempts: those first that tell whose process it is."""
+    return [
+        f"ECHELON_TASK_ID={task.task_id}".encode(),
+        b"ECHELON_ATTEMPT=%d" % task.attempt,
+        b"ECHELON_INDEX=%d" % task.index,
+        f"ECHELON_TASK_DIR={places.folder}".encode(),
+        f"ECHELON_OUTPUT={places.output}".encode(),
+        f"ECHELON_SPAWN_FILE={places.spawn_file}".encode(),
+    ]
+
+
+def _value(template: Template, scope: Mapping[str, JsonValue]) -> str:
+    value = template.render(scope)
+    check_argument(value, template.names)
+    return value
+
+
+def _encoded(environment: Mapping[str, str]) -> list[bytes]:
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise CannotStart(f"the environment variable {name!r} cannot be set: its name or its value is not possible")
+    return [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in environment.items()]
+
+
+def _limit(cache: dict[Key, Value]) -> None:
+    if len(cache) >= _REMEMBERED:
+        del cache[next(iter(cache))]

@@ -1,0 +1,116 @@
+"""Reads /proc and signals processes without ever hitting one that has taken over a number.
+
+A process is signalled through a pidfd, and only after what told that it is the right one has been read again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from shared.ids import TaskId
+from shared.messages import AttemptRef
+
+_SET_DUMPABLE, _SET_CHILD_SUBREAPER = 4, 36
+#: The engine's own variables stand first in a task's environment; they fit in here.
+_ENVIRONMENT_READ: Final = 16 * 1024
+_TASK_ID, _ATTEMPT = b"ECHELON_TASK_ID=", b"ECHELON_ATTEMPT="
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What /proc/<pid>/stat says."""
+
+    #: One letter; Z: ended, not reaped.
+    state: str
+    parent: int
+    session: int
+    #: Clock ticks after boot: tells a process from a later one of the same number.
+    started: int
+
+
+def become_subreaper() -> None:
+    """Have processes that lose their parent below this one become children of this process, not of init."""
+    _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def forbid_peeking() -> None:
+    """Keep tasks of the same user from reading this process's memory and environment through /proc or ptrace."""
+    _prctl(_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl({option}, {value}): {os.strerror(error)}")
+
+
+def status_of(pid: int) -> Status | None:
+    """Return a process's status; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything, parentheses included.
+            fields = file.read().rpartition(b") ")[2].split()
+        return Status(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+    except (OSError, IndexError):
+        return None
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """Return the beginning of a process's environment; nothing when it is gone, a zombie or somebody else's."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            return (file.read(_ENVIRONMENT_READ) or b"").split(b"\0")
+    except OSError:
+        return []
+
+
+def attempt_in(environment: list[bytes]) -> AttemptRef | None:
+    """Return the attempt that an environment belongs to; None when it is no task's."""
+    task_id = attempt = b""
+    for entry in environment:
+        if entry.startswith(_TASK_ID):
+            task_id = entry[len(_TASK_ID) :]
+        elif entry.startswith(_ATTEMPT):
+            attempt = entry[len(_ATTEMPT) :]
+    if not task_id or not attempt.isdigit():
+        return None
+    return AttemptRef(TaskId(task_id.decode("ascii", "replace")), int(attempt))
+
+
+def every_pid() -> Iterator[int]:
+    """Yield the number of every process that can be seen."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            yield int(name)
+
+
+def signal_if(pid: int, number: signal.Signals, is_right: Callable[[int], bool]) -> bool:
+    """Signal a process if it is the right one, asked while its number cannot change hands; tell whether it was."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not is_right(pid):
+            return False
+        signal.pidfd_send_signal(fd, number)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def signal_attempt(ref: AttemptRef, number: signal.Signals) -> int:
+    """Signal every process whose environment says that it belongs to an attempt; return how many there were."""
+
+    def belongs(pid: int) -> bool:
+        return attempt_in(environment_of(pid)) == ref
+
+    return sum(signal_if(pid, number, belongs) for pid in every_pid() if belongs(pid))

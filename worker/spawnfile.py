@@ -1,0 +1,303 @@
+"""Reads the spawn.json that a spawn task has left, checks it, and lays its items down for the controller.
+
+The content is untrusted. It is read through a window, item by item, so a large file is never in memory twice, let alone
+as objects; what is kept has one item per line. Every refusal names the item and its place.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from shared.errors import EchelonError
+from shared.messages import SpawnedItems
+from shared.volume import OpenFile, Volume
+from shared.volume.beneath import NotRegular
+
+NAME: Final = "spawn.json"
+#: A deeper item is refused: no task's input needs it, and the controller walks it again.
+_DEEPEST: Final = 32
+_WINDOW: Final = 1024 * 1024
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_ENCODINGS: Final = {
+    codecs.BOM_UTF8: "begins with a byte order mark",
+    codecs.BOM_UTF16_LE: "is UTF-16",
+    codecs.BOM_UTF16_BE: "is UTF-16",
+    b"[\0": "is UTF-16",
+    b"\0[": "is UTF-16",
+}
+
+
+class SpawnInvalid(EchelonError):
+    """The spawn.json cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a spawn.json may hold."""
+
+    items: int = 100_000
+    bytes: int = 256 * 1024 * 1024
+    item_bytes: int = 1024 * 1024
+
+
+def take_in(volume: Volume, *, attempt_path: str, working_path: str, limits: Limits) -> SpawnedItems:
+    """Check the file that a spawn task has left and keep its items; raise SpawnInvalid, or OSError from the volume.
+
+    The file in the attempt's own folder stands over the one in the working directory. Both paths are relative to the
+    volume.
+    """
+    found = _find(volume, attempt_path, working_path)
+    name = f"{attempt_path}/items.ndjson"
+    count = 0
+
+    def write(target: BinaryIO) -> None:
+        nonlocal count
+        for item in read_items(found.file, limits):
+            target.write(msgspec.json.encode(item))
+            target.write(b"\n")
+            count += 1
+
+    with found.file:
+        if found.size > limits.bytes:
+            raise SpawnInvalid(f"{NAME} has {found.size} bytes, at most {limits.bytes} can be read")
+        volume.atomic_write(name, write)
+    return SpawnedItems(name, count)
+
+
+def remove_stale(folder: str) -> None:
+    """Remove a spawn.json that an earlier task has left in the working directory."""
+    # A folder of that name stays; it is refused afterwards, with its name.
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        os.unlink(f"{folder}/{NAME}")
+
+
+def _find(volume: Volume, attempt_path: str, working_path: str) -> OpenFile:
+    for path in dict.fromkeys((attempt_path, working_path)):
+        try:
+            return volume.open_regular(f"{path}/{NAME}", single_link=True)
+        except FileNotFoundError:
+            continue
+        except NotRegular as error:
+            raise SpawnInvalid(f"{NAME} {error.strerror}; it has to be a plain file") from error
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EXDEV):
+                raise SpawnInvalid(f"{NAME} is a symbolic link or no plain file; it has to be a plain file") from error
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise SpawnInvalid(f"{NAME} cannot be read: {error.strerror}") from error
+            raise
+    raise SpawnInvalid(
+        f"the spawn task has left no {NAME}: it writes one in its working directory, or where $ECHELON_SPAWN_FILE says"
+    )
+
+
+def read_items(file: BinaryIO, limits: Limits) -> Iterator[dict[str, Any]]:
+    """Yield the items of an array of objects; raise SpawnInvalid at the first mistake."""
+    reader = _Reader(file, limits)
+    reader.open_array()
+    if reader.peek() == "]":
+        reader.close_array()
+        return
+    for number in range(limits.items + 1):
+        if number == limits.items:
+            raise SpawnInvalid(f"{NAME} has more than {limits.items} items; the setting max_items is the limit")
+        yield reader.item(number)
+        if not reader.another(number):
+            return
+
+
+class _Refused(ValueError):
+    """A value that JSON allows, or Python's reader, but not we."""
+
+
+class _Reader:
+    """A window on the text of the file, and where in it we are."""
+
+    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+        self._file = file
+        self._limits = limits
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._read_bytes = 0
+        self._ended = False
+        self._text = ""
+        self._at = 0
+        #: Line of the window's first character, and how many characters stand before it in that line.
+        self._line, self._column = 1, 0
+        self._parse = json.JSONDecoder(
+            object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_float
+        ).raw_decode
+
+    def open_array(self) -> None:
+        """Step over the bracket that opens the array."""
+        self._grow()
+        found = self.peek()
+        if found != "[":
+            if not found:
+                raise SpawnInvalid(f"{NAME} is empty; for no tasks at all write []")
+            raise SpawnInvalid(f"{NAME}, {self._place(self._at)}: it has to be an array of objects, [{{...}}, {{...}}]")
+        self._at += 1
+
+    def close_array(self) -> None:
+        """Step over the bracket that closes the array, and see that nothing follows."""
+        self._at += 1
+        if self.peek():
+            raise SpawnInvalid(f"{NAME}, {self._place(self._at)}: something follows after the array")
+
+    def another(self, number: int) -> bool:
+        """Step over what follows item `number`; tell whether another item comes."""
+        found = self.peek()
+        if found == "]":
+            self.close_array()
+            return False
+        if found != ",":
+            what = f"{found!r} where a comma or ] has to be" if found else "the file ends within the array"
+            raise SpawnInvalid(f"{NAME}, {self._place(self._at)}, after item {number}: {what}")
+        self._at += 1
+        return True
+
+    def item(self, number: int) -> dict[str, Any]:
+        """Return the next item."""
+        found = self.peek()
+        if found != "{":
+            what = "the file ends within the array" if not found else "an item has to be an object, {...}"
+            if found == "]":
+                what = "there is a comma before the ] that closes the array"
+            raise self._error(number, self._at, what)
+        while True:
+            try:
+                item, end = self._parse(self._text, self._at)
+                break
+            except RecursionError:
+                raise self._error(number, self._at, f"nested deeper than {_DEEPEST} levels") from None
+            except _Refused as error:
+                raise self._error(number, self._at, str(error)) from None
+            except json.JSONDecodeError as error:
+                # Perhaps only the end of the window, not of the file.
+                if self._ended or len(self._text) - self._at > self._limits.item_bytes:
+                    raise self._refusal(number, error) from None
+                self._grow()
+        if end - self._at > self._limits.item_bytes:
+            raise self._too_long(number)
+        self._check(number, item, self._text[self._at : end])
+        self._at = end
+        assert isinstance(item, dict)
+        return item
+
+    def peek(self) -> str:
+        """Return the next character that is no space; an empty text at the end of the file."""
+        while True:
+            match = _SPACE.match(self._text, self._at)
+            assert match is not None
+            self._at = match.end()
+            if self._at < len(self._text) or self._ended:
+                return self._text[self._at : self._at + 1]
+            self._grow()
+
+    def _grow(self) -> None:
+        """Forget what has been read and read on."""
+        passed = self._text[: self._at]
+        lines = passed.count("\n")
+        self._line += lines
+        self._column = len(passed) - passed.rfind("\n") - 1 if lines else self._column + len(passed)
+        data = self._file.read(_WINDOW)
+        self._ended = not data
+        if self._read_bytes == 0:
+            _refuse_encoding(data)
+        self._read_bytes += len(data)
+        if self._read_bytes > self._limits.bytes:
+            raise SpawnInvalid(f"{NAME} has more than {self._limits.bytes} bytes")
+        try:
+            self._text = self._text[self._at :] + self._decode(data, self._ended)
+        except UnicodeDecodeError as error:
+            offset = self._read_bytes - len(data) + error.start
+            raise SpawnInvalid(f"{NAME} is not UTF-8 text: byte {offset} does not belong there") from None
+        self._at = 0
+
+    def _check(self, number: int, item: object, source: str) -> None:
+        """Refuse what parses, but cannot be handed on."""
+        # Nesting needs brackets; few items have more than the one around them.
+        if source.count("{") + source.count("[") > _DEEPEST and _depth(item) > _DEEPEST:
+            raise self._error(number, self._at, f"nested deeper than {_DEEPEST} levels")
+        # Only an escape can bring these two in.
+        if "\\u" in source:
+            text = json.dumps(item, ensure_ascii=False)
+            if "\\u0000" in text:
+                raise self._error(number, self._at, "it holds a NUL character (\\u0000)")
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise self._error(number, self._at, "it holds half of a surrogate pair")
+
+    def _refusal(self, number: int, error: json.JSONDecodeError) -> SpawnInvalid:
+        if not self._ended:
+            return self._too_long(number)
+        if error.pos >= len(self._text) or error.msg.startswith("Unterminated string"):
+            return self._error(number, error.pos, "the file ends, or a string is not closed")
+        return self._error(number, error.pos, error.msg)
+
+    def _too_long(self, number: int) -> SpawnInvalid:
+        return self._error(number, self._at, f"it is longer than {self._limits.item_bytes} bytes")
+
+    def _error(self, number: int, position: int, what: str) -> SpawnInvalid:
+        return SpawnInvalid(f"{NAME}, {self._place(position)}, item {number}: {what}")
+
+    def _place(self, position: int) -> str:
+        passed = self._text[:position]
+        lines = passed.count("\n")
+        column = len(passed) - passed.rfind("\n") if lines else self._column + len(passed) + 1
+        return f"line {self._line + lines}, column {column}"
+
+
+def _refuse_encoding(data: bytes) -> None:
+    for beginning, what in _ENCODINGS.items():
+        if data.startswith(beginning):
+            raise SpawnInvalid(f"{NAME} {what}; write it as plain UTF-8")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Refused(f"the key {twice!r} stands there twice")
+    return made
+
+
+def _no_constant(name: str) -> Any:
+    raise _Refused(f"{name} is no JSON number")
+
+
+def _integer(text: str) -> int:
+    # What fits into 64 bits: others would come out of a database as something else.
+    if len(text) < 19 or (len(text) <= 20 and -(2**63) <= int(text) < 2**63):
+        return int(text)
+    raise _Refused(f"the number {text[:30]}{'...' if len(text) > 30 else ''} is too large: write it as a string")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise _Refused(f"the number {text[:30]} is too large: write it as a string")
+    return value
+
+
+def _depth(item: object) -> int:
+    """Return how deep a value is nested, without recursion."""
+    deepest, level = 0, [item]
+    while level:
+        nested: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                nested += value.values()
+            elif isinstance(value, list):
+                nested += value
+        deepest += 1
+        level = [value for value in nested if isinstance(value, dict | list)]
+    return deepest
