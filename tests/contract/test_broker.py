@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -12,6 +13,7 @@ import pytest
 
 from shared.broker.memory import MemoryBroker
 from shared.broker.port import Broker, Delivery, Outgoing, Subscription
+from shared.broker.rabbitmq import RabbitBroker
 from shared.ids import WorkerId
 from shared.messages import Message, Nudge, Report
 
@@ -36,6 +38,13 @@ def take_all(subscription: Subscription, count: int) -> list[Delivery]:
     while len(taken) < count and time.monotonic() < deadline:
         taken += subscription.take(limit=count - len(taken), timeout=deadline - time.monotonic())
     return taken
+
+
+def until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def publish(broker: Broker, queue: str, *messages: Message) -> Sequence[Outgoing]:
@@ -63,9 +72,14 @@ def messages(deliveries: Sequence[Delivery]) -> list[Message]:
     return [delivery.message for delivery in deliveries]
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.server)])
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    made = MemoryBroker()
+    made: Broker
+    if request.param == "memory":
+        made = MemoryBroker()
+    else:
+        made = RabbitBroker(request.getfixturevalue("rabbitmq_server"))
+        until(lambda: made.connected)
     yield made
     made.close(timeout=2.0)
 
@@ -267,8 +281,9 @@ def test_notify_rings_when_something_arrives(
 def test_notify_rings_for_what_was_there_before(
     broker: Broker, queue: str, subscribe: Callable[..., Subscription]
 ) -> None:
-    subscribe(queue, prefetch=1).close()
+    first = subscribe(queue)
     publish_when_made(broker, queue, Nudge())
+    first.close()
     rung = threading.Event()
 
     subscribe(queue, notify=rung.set)

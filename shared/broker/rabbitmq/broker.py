@@ -1,0 +1,96 @@
+"""The broker's port on RabbitMQ: one connection to publish, another to listen, each with a thread of its own.
+
+An alarm of the broker blocks connections that publish, so whoever acks must do it on another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pika
+
+from shared.broker.port import Confirmed, Outgoing
+from shared.broker.rabbitmq.consumer import Consumer, Listening, RabbitSubscription
+from shared.broker.rabbitmq.link import Link
+from shared.broker.rabbitmq.publisher import Publisher
+from shared.broker.topology import QueueType, Topology
+from shared.errors import InvalidInput
+from shared.messages import DEAD
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitOptions:
+    """How to talk to RabbitMQ. Lengths of time are seconds."""
+
+    queue_type: QueueType = "classic"
+    #: A peer that is silent for twice as long is taken for gone.
+    heartbeat: int = 10
+    #: Longest wait for the socket and for the AMQP handshake.
+    connect_timeout: float = 10.0
+
+
+class RabbitBroker:
+    """Queues of a RabbitMQ server. It connects in the background, for ever."""
+
+    volatile = False
+
+    def __init__(self, url: str, options: RabbitOptions | None = None) -> None:
+        options = options or RabbitOptions()
+        parameters = _parameters(url, options)
+        self._topology = Topology(options.queue_type)
+        self._closed = False
+        self._publisher = Publisher(self._topology)
+        self._consumer = Consumer()
+        self._publishing = Link(parameters, self._publisher, "publishing")
+        self._publisher.attach(self._publishing)
+        self._consuming = Link(parameters, self._consumer, "consuming")
+
+    def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
+        """Hand messages over, in order, without waiting; `confirmed` hears what could not be."""
+        self._publisher.publish(messages, confirmed)
+
+    def subscribe(
+        self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None
+    ) -> RabbitSubscription:
+        """Listen to queues, making those that do not exist; `notify` is called (any thread) when something arrives."""
+        listening = Listening(tuple(queues), prefetch, notify, self._topology, self._bury, self._consuming.call)
+        subscription = RabbitSubscription(listening)
+        self._consumer.register(subscription)
+        self._consuming.call(lambda: self._consumer.add(subscription))
+        return subscription
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether messages flow at the moment."""
+        return not self._closed and self._publisher.flows and self._consuming.open
+
+    def close(self, *, timeout: float) -> None:
+        """Flush what can be flushed within `timeout` seconds and let go."""
+        deadline = time.monotonic() + timeout
+        self._closed = True
+        self._publisher.drain(timeout=timeout / 2)
+        self._consumer.close()
+        for link in (self._consuming, self._publishing):
+            link.close(timeout=max(0.5, (deadline - time.monotonic()) / 2))
+
+    def _bury(self, queue: str, body: bytes, reason: str, taken: Callable[[bool], None]) -> None:
+        self._publisher.publish_raw(DEAD, body, {"reason": reason[:500], "queue": queue}, taken)
+
+
+def _parameters(url: str, options: RabbitOptions) -> pika.connection.Parameters:
+    try:
+        parameters = pika.URLParameters(url)
+    except (ValueError, TypeError, KeyError) as error:
+        # The message of the error may hold the password.
+        raise InvalidInput("the broker's URL cannot be read; it looks like amqp://user:password@host:5672/") from error
+    parameters.heartbeat = options.heartbeat
+    parameters.socket_timeout = options.connect_timeout
+    parameters.stack_timeout = options.connect_timeout
+    parameters.blocked_connection_timeout = None
+    parameters.connection_attempts = 1
+    return parameters

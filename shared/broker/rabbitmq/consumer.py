@@ -1,0 +1,289 @@
+"""Listens to queues: one channel per subscription on the consuming link, made again whenever it breaks.
+
+Deliveries are numbered within one life of a channel, so an ack that comes after that life is dropped: the broker has
+put the message back already.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pika import BasicProperties
+from pika.adapters.select_connection import SelectConnection
+from pika.channel import Channel
+from pika.spec import Basic
+
+from shared.broker.port import Delivery
+from shared.broker.topology import Topology
+from shared.codec import decode
+from shared.errors import InvalidMessage
+
+log = logging.getLogger(__name__)
+
+#: Pause before a channel that the broker closed is opened again, in seconds.
+REOPEN_AFTER = 0.5
+#: A subscription with room, that has heard nothing for so many seconds, looks whether its queues hold messages.
+SILENCE = 30.0
+#: What could neither be read nor buried comes again after so many seconds.
+BURY_AGAIN = 5.0
+
+#: Takes what nobody can read: queue, body, why; and what to call with whether it was taken.
+Bury = Callable[[str, bytes, str, Callable[[bool], None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    #: Which life of the channel.
+    life: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What a subscription listens to, and how."""
+
+    queues: tuple[str, ...]
+    prefetch: int
+    notify: Callable[[], None] | None
+    topology: Topology
+    bury: Bury
+    #: Runs a callback on the link's thread.
+    call: Callable[[Callable[[], None]], None]
+
+
+class RabbitSubscription:
+    """A stream of deliveries from queues of RabbitMQ."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+        self._arrived = threading.Condition()
+        self._buffer: deque[Delivery] = deque()
+        self._woken = False
+        self._closed = False
+        #: The rest belongs to the link's thread.
+        self._connection: SelectConnection | None = None
+        self._channel: Channel | None = None
+        self._life = 0
+        self._unacked: set[int] = set()
+        self._heard_at = time.monotonic()
+
+    def take(self, *, limit: int, timeout: float) -> list[Delivery]:
+        """Return up to `limit` deliveries, oldest first; wait up to `timeout` seconds for the first one."""
+        deadline = time.monotonic() + timeout
+        with self._arrived:
+            while not (self._buffer or self._woken or self._closed):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    break
+                self._arrived.wait(remaining)
+            self._woken = False
+            return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Say that these are done with for good."""
+        self._answer(deliveries, _done_with)
+
+    def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        """Give these back; they come again, to this subscription or another."""
+        self._answer(deliveries, _put_back)
+
+    def wake(self) -> None:
+        """Make a waiting `take` return at once."""
+        with self._arrived:
+            self._woken = True
+            self._arrived.notify()
+
+    def close(self) -> None:
+        """Stop listening; what is not acked goes back to its queue."""
+        with self._arrived:
+            self._closed = True
+            self._buffer.clear()
+            self._arrived.notify()
+        self._listening.call(self._close_channel)
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether nobody listens any more."""
+        return self._closed
+
+    def opened(self, connection: SelectConnection) -> None:
+        """Begin on a fresh connection. On the link's thread, as are the following."""
+        if connection is not self._connection:
+            self._connection = connection
+            self._open_channel()
+
+    def lost(self) -> None:
+        """Forget a connection that is gone."""
+        self._connection = None
+        self._forget_channel()
+
+    def look(self) -> None:
+        """Look at the queues when nothing has come for long: a consumer may have died without a word."""
+        silent = time.monotonic() - self._heard_at > SILENCE
+        channel = self._channel
+        if not silent or self._unacked or channel is None or not channel.is_open:
+            return
+        self._heard_at = time.monotonic()
+        for queue in self._listening.queues:
+            channel.queue_declare(self._listening.topology.physical(queue), passive=True, callback=self._looked)
+
+    def _looked(self, frame: object) -> None:
+        method = getattr(frame, "method", None)
+        if getattr(method, "message_count", 0) and time.monotonic() - self._heard_at > 1.0:
+            log.warning("messages wait in %s and do not come; listening anew", getattr(method, "queue", "?"))
+            self._close_channel()
+
+    def _open_channel(self) -> None:
+        if self._connection is not None and self._connection.is_open and not self._closed:
+            self._connection.channel(on_open_callback=self._on_channel)
+
+    def _on_channel(self, channel: Channel) -> None:
+        if self._closed:
+            channel.close()
+            return
+        self._channel = channel
+        self._life += 1
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.add_on_cancel_callback(self._on_cancel)
+        channel.basic_qos(prefetch_count=self._listening.prefetch)
+        for queue in self._listening.queues:
+            self._consume(channel, queue)
+
+    def _consume(self, channel: Channel, queue: str) -> None:
+        topology, life = self._listening.topology, self._life
+
+        def on_message(channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+            self._on_message(channel, _Tag(life, method.delivery_tag), queue, body)
+
+        channel.queue_declare(topology.physical(queue), durable=True, arguments=topology.arguments(queue))
+        channel.basic_consume(topology.physical(queue), on_message)
+
+    def _on_message(self, channel: Channel, tag: _Tag, queue: str, body: bytes) -> None:
+        self._heard_at = time.monotonic()
+        self._unacked.add(tag.number)
+        try:
+            message = decode(body)
+        except InvalidMessage as error:
+            log.warning("a message in %s cannot be read and goes to the dead ones: %s", queue, error)
+            self._listening.bury(queue, body, str(error), lambda taken: self._buried(tag, taken))
+            return
+        with self._arrived:
+            if self._closed:
+                return
+            self._buffer.append(Delivery(tag, queue, message))
+            self._arrived.notify()
+        if self._listening.notify is not None:
+            self._listening.notify()
+
+    def _buried(self, tag: _Tag, taken: bool) -> None:
+        """Ack what the dead queue has; the rest comes again, in a while."""
+
+        def put_back_later() -> None:
+            if self._connection is not None:
+                self._connection.ioloop.call_later(BURY_AGAIN, lambda: self._answer_now([tag], _put_back))
+
+        self._listening.call((lambda: self._answer_now([tag], _done_with)) if taken else put_back_later)
+
+    def _answer(self, deliveries: Sequence[Delivery], answer: Callable[[Channel, int], None]) -> None:
+        tags = [delivery.tag for delivery in deliveries if isinstance(delivery.tag, _Tag)]
+        if tags:
+            self._listening.call(lambda: self._answer_now(tags, answer))
+
+    def _answer_now(self, tags: Sequence[_Tag], answer: Callable[[Channel, int], None]) -> None:
+        channel = self._channel
+        if channel is None or not channel.is_open:
+            return
+        for tag in tags:
+            if tag.life == self._life and tag.number in self._unacked:
+                self._unacked.discard(tag.number)
+                answer(channel, tag.number)
+
+    def _on_cancel(self, frame: object) -> None:
+        log.warning("the broker ended the listening to %s; listening anew", ", ".join(self._listening.queues))
+        self._close_channel()
+
+    def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
+        if channel is not self._channel:
+            return
+        self._forget_channel()
+        if self._closed or self._connection is None or not self._connection.is_open:
+            return
+        log.warning("the channel for %s was closed: %s", ", ".join(self._listening.queues), reason)
+        self._connection.ioloop.call_later(REOPEN_AFTER, self._open_channel)
+
+    def _forget_channel(self) -> None:
+        self._channel = None
+        self._unacked.clear()
+        with self._arrived:
+            self._buffer.clear()
+
+    def _close_channel(self) -> None:
+        channel = self._channel
+        if channel is not None and channel.is_open:
+            channel.close()
+
+
+def _done_with(channel: Channel, number: int) -> None:
+    channel.basic_ack(number)
+
+
+def _put_back(channel: Channel, number: int) -> None:
+    channel.basic_nack(number, requeue=True)
+
+
+class Consumer:
+    """The consuming half of the broker; a tenant of its own link."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscriptions: list[RabbitSubscription] = []
+        self._connection: SelectConnection | None = None
+
+    def add(self, subscription: RabbitSubscription) -> None:
+        """Serve a subscription from now on. On the link's thread, as is everything here but `register`."""
+        if self._connection is not None:
+            subscription.opened(self._connection)
+
+    def register(self, subscription: RabbitSubscription) -> None:
+        """Serve a subscription with every further connection. Any thread may call it."""
+        with self._lock:
+            self._subscriptions = [known for known in self._subscriptions if not known.closed]
+            self._subscriptions.append(subscription)
+
+    def close(self) -> None:
+        """End all subscriptions. Any thread may call it."""
+        for subscription in self._living():
+            subscription.close()
+
+    def opened(self, connection: SelectConnection) -> None:
+        self._connection = connection
+        for subscription in self._living():
+            subscription.opened(connection)
+        self._look_later(connection)
+
+    def lost(self) -> None:
+        self._connection = None
+        for subscription in self._living():
+            subscription.lost()
+
+    def blocked(self, blocked: bool) -> None:
+        """Nothing changes: this connection publishes nothing, so the broker never blocks it."""
+
+    def _living(self) -> list[RabbitSubscription]:
+        with self._lock:
+            return [subscription for subscription in self._subscriptions if not subscription.closed]
+
+    def _look_later(self, connection: SelectConnection) -> None:
+        def look() -> None:
+            if self._connection is not connection:
+                return
+            for subscription in self._living():
+                subscription.look()
+            self._look_later(connection)
+
+        connection.ioloop.call_later(SILENCE / 3, look)

@@ -1,0 +1,214 @@
+"""Publishes with confirms, many at a time, and never blocks whoever asks.
+
+While there is no connection, or the broker blocks it (memory or disk alarm), messages come back at once through
+`confirmed`: keeping them is the business of those who know what they are worth.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pika import BasicProperties
+from pika.adapters.select_connection import SelectConnection
+from pika.channel import Channel
+from pika.frame import Method
+from pika.spec import Basic
+
+from shared.broker.port import Confirmed, Outgoing
+from shared.broker.rabbitmq.link import Link
+from shared.broker.topology import Topology
+from shared.codec import CONTENT_TYPE, encode
+from shared.errors import InvalidMessage
+from shared.messages import DEAD
+
+log = logging.getLogger(__name__)
+
+PERSISTENT = 2
+#: Seconds until a channel that the broker closed is opened again.
+REOPEN_AFTER = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    bodies: list[tuple[str, bytes, Mapping[str, str] | None]]
+    settled: Callable[[list[int]], None]
+    left: int
+    refused: list[int] = field(default_factory=list)
+
+
+class Publisher:
+    """The publishing half of the broker; a tenant of its own link."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._link: Link | None = None
+        self._connection: SelectConnection | None = None
+        self._channel: Channel | None = None
+        self._ready = False
+        self._blocked = False
+        self._waiting: deque[_Batch] = deque()
+        #: Sequence number on the channel -> (batch, place in it), for what is not confirmed yet.
+        self._unconfirmed: dict[int, tuple[_Batch, int]] = {}
+        self._sequence = 0
+
+    def attach(self, link: Link) -> None:
+        """Use this link from now on."""
+        self._link = link
+
+    @property
+    def flows(self) -> bool:
+        """Tell whether messages are taken at the moment."""
+        return self._ready and not self._blocked
+
+    def publish(self, messages: Sequence[Outgoing], confirmed: Confirmed | None) -> None:
+        """Hand messages over; `confirmed` hears once which of them could not be."""
+
+        def settled(refused: list[int]) -> None:
+            if confirmed is not None:
+                confirmed([messages[place] for place in sorted(refused)])
+
+        bodies: list[tuple[str, bytes, Mapping[str, str] | None]] = []
+        unwritable: list[int] = []
+        for place, outgoing in enumerate(messages):
+            try:
+                bodies.append((self._topology.physical(outgoing.queue), encode(outgoing.message), None))
+            except InvalidMessage as error:
+                log.error("a message for %s is dropped: %s", outgoing.queue, error)
+                unwritable.append(place)
+                bodies.append(("", b"", None))
+        batch = _Batch(bodies, settled, left=len(bodies) - len(unwritable), refused=unwritable)
+        self._accept(batch)
+
+    def publish_raw(self, queue: str, body: bytes, headers: Mapping[str, str], settled: Callable[[bool], None]) -> None:
+        """Hand bytes over as they are; `settled` hears whether they were taken."""
+        batch = _Batch([(self._topology.physical(queue), body, headers)], lambda refused: settled(not refused), left=1)
+        self._accept(batch)
+
+    def drain(self, *, timeout: float) -> None:
+        """Wait up to `timeout` seconds until everything is confirmed."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            while (self._waiting or self._unconfirmed) and deadline > time.monotonic():
+                self._idle.wait(deadline - time.monotonic())
+
+    def opened(self, connection: SelectConnection) -> None:
+        self._connection = connection
+        self._open_channel()
+
+    def lost(self) -> None:
+        self._connection = self._channel = None
+        self._refuse_all()
+
+    def blocked(self, blocked: bool) -> None:
+        log.warning("the broker %s messages", "takes no" if blocked else "takes")
+        self._blocked = blocked
+
+    def _accept(self, batch: _Batch) -> None:
+        with self._lock:
+            taken = self.flows and batch.left > 0
+            if taken:
+                self._waiting.append(batch)
+        if taken and self._link is not None:
+            self._link.call(self._pump)
+        else:
+            batch.settled(list(range(len(batch.bodies))))
+
+    def _open_channel(self) -> None:
+        if self._connection is not None and self._connection.is_open:
+            self._connection.channel(on_open_callback=self._on_channel)
+
+    def _on_channel(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.add_on_return_callback(self._on_return)
+        # The dead ones need a place before the first of them comes.
+        place, arguments = self._topology.physical(DEAD), self._topology.arguments(DEAD)
+        channel.queue_declare(place, durable=True, arguments=arguments)
+        channel.confirm_delivery(self._on_confirm, callback=lambda _: self._on_ready(channel))
+
+    def _on_ready(self, channel: Channel) -> None:
+        with self._lock:
+            self._channel, self._sequence, self._ready, self._blocked = channel, 0, True, False
+
+    def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
+        self._channel = None
+        self._refuse_all()
+        if self._connection is not None and self._connection.is_open:
+            log.warning("the broker closed the publishing channel: %s", reason)
+            self._connection.ioloop.call_later(REOPEN_AFTER, self._open_channel)
+
+    def _pump(self) -> None:
+        while True:
+            with self._lock:
+                channel = self._channel
+                if not self._waiting or channel is None or not channel.is_open:
+                    return
+                batch = self._waiting.popleft()
+                skipped = set(batch.refused)
+                numbered = []
+                for place, entry in enumerate(batch.bodies):
+                    if place not in skipped:
+                        self._sequence += 1
+                        self._unconfirmed[self._sequence] = (batch, place)
+                        numbered.append((self._sequence, entry))
+            for number, (queue, body, headers) in numbered:
+                properties = BasicProperties(
+                    content_type=CONTENT_TYPE,
+                    delivery_mode=PERSISTENT,
+                    message_id=str(number),
+                    headers=dict(headers) if headers else None,
+                )
+                channel.basic_publish("", queue, body, properties, mandatory=True)
+
+    def _on_return(self, channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes) -> None:
+        """Note what has no queue; its confirm follows."""
+        with self._lock:
+            found = self._unconfirmed.get(int(properties.message_id or 0))
+        if found is not None:
+            batch, place = found
+            batch.refused.append(place)
+
+    def _on_confirm(self, frame: Method) -> None:
+        method = frame.method
+        taken = isinstance(method, Basic.Ack)
+        settled: list[_Batch] = []
+        with self._lock:
+            for number in self._confirmed_numbers(method.delivery_tag, multiple=method.multiple):
+                batch, place = self._unconfirmed.pop(number)
+                if not taken:
+                    batch.refused.append(place)
+                batch.left -= 1
+                if not batch.left:
+                    settled.append(batch)
+            self._idle.notify_all()
+        for batch in settled:
+            batch.settled(batch.refused)
+
+    def _confirmed_numbers(self, tag: int, *, multiple: bool) -> list[int]:
+        if not multiple:
+            return [tag] if tag in self._unconfirmed else []
+        numbers = []
+        for number in self._unconfirmed:
+            if number > tag:
+                break
+            numbers.append(number)
+        return numbers
+
+    def _refuse_all(self) -> None:
+        """Give back what may not have arrived: it may come twice then, which harms nobody."""
+        with self._lock:
+            self._ready = False
+            batches: dict[_Batch, list[int]] = {batch: list(range(len(batch.bodies))) for batch in self._waiting}
+            for batch, place in self._unconfirmed.values():
+                batches.setdefault(batch, list(batch.refused)).append(place)
+            self._waiting.clear()
+            self._unconfirmed.clear()
+            self._idle.notify_all()
+        for batch, refused in batches.items():
+            batch.settled(list(set(refused)))

@@ -1,0 +1,42 @@
+"""The queues as RabbitMQ knows them: their names and the arguments they are declared with.
+
+A queue that exists with other arguments cannot be declared again (406), so whatever changes the arguments changes the
+name: the message version is in every name, and a quorum queue carries its kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.messages import DEAD, VERSION
+
+QueueType = Literal["classic", "quorum"]
+
+#: A worker's queue goes away after so many milliseconds without the worker; it is declared again when it returns.
+ABANDONED = 10 * 60 * 1000
+#: Orders older than this, in milliseconds, are worth nothing: every lease in them has ended.
+ORDERS_LIVE = 2 * 60 * 1000
+#: What nobody can read is kept for people to look at, but not without end.
+DEAD_MESSAGES, DEAD_BYTES = 10_000, 64 * 1024 * 1024
+_ORDERS = f"echelon.v{VERSION}.orders."
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """How queues are kept by the broker."""
+
+    queue_type: QueueType = "classic"
+
+    def physical(self, queue: str) -> str:
+        """Return the broker's name for a queue."""
+        return queue if self.queue_type == "classic" else f"{queue}.{self.queue_type}"
+
+    def arguments(self, queue: str) -> dict[str, str | int]:
+        """Return the arguments that a queue is declared with."""
+        arguments: dict[str, str | int] = {"x-queue-type": self.queue_type}
+        if queue == DEAD:
+            arguments |= {"x-max-length": DEAD_MESSAGES, "x-max-length-bytes": DEAD_BYTES}
+        elif queue.startswith(_ORDERS):
+            arguments |= {"x-expires": ABANDONED, "x-message-ttl": ORDERS_LIVE}
+        return arguments

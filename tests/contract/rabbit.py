@@ -1,0 +1,131 @@
+"""A real RabbitMQ for tests: one named in the environment, else a node of our own on free ports, with its data in a
+temporary folder and an epmd of its own, so that it meets no other node of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.servers import PATIENCE, free_port, unavailable
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[str]:
+    """Give the URL of a RabbitMQ server that tests may use."""
+    url = os.environ.get("ECHELON_TEST_RABBITMQ_URL")
+    if url:
+        yield url
+        return
+    binaries = rabbitmq_binaries()
+    if binaries is None:
+        unavailable("no RabbitMQ: set ECHELON_TEST_RABBITMQ_URL or install the package rabbitmq-server")
+        return
+    with PrivateRabbitmq(binaries) as server:
+        yield server.url
+
+
+def rabbitmq_binaries() -> Path | None:
+    """Return the folder of RabbitMQ's scripts; None when there is none."""
+    # Debian's /usr/sbin/rabbitmq-server changes to a user of its own; the script behind it does not.
+    behind = Path("/usr/lib/rabbitmq/bin")
+    if (behind / "rabbitmq-server").exists() and shutil.which("epmd"):
+        return behind
+    found = shutil.which("rabbitmq-server")
+    return Path(found).resolve().parent if found and shutil.which("epmd") else None
+
+
+class PrivateRabbitmq:
+    """A RabbitMQ node of our own; it can be stopped, killed and started again."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._home = Path(tempfile.mkdtemp(prefix="echelon-rabbitmq-"))
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._node: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+        epmd_port = str(free_port())
+        plugins = self._home / "plugins"
+        plugins.write_text("[].\n")
+        self._environ = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "LANG": "C.UTF-8",
+            "HOME": str(self._home),
+            "ERL_EPMD_PORT": epmd_port,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"echelon{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self._home / "data"),
+            "RABBITMQ_LOG_BASE": str(self._home / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "RABBITMQ_PID_FILE": str(self._home / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(self._home / "rabbitmq"),
+            "RABBITMQ_CONF_ENV_FILE": str(self._home / "none"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2",
+        }
+
+    def __enter__(self) -> PrivateRabbitmq:
+        epmd = shutil.which("epmd")
+        assert epmd is not None
+        self._epmd = subprocess.Popen([epmd], env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGKILL)
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait(PATIENCE)
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start the node and wait until it takes connections."""
+        with (self._home / "output").open("ab") as output:
+            self._node = subprocess.Popen(
+                [str(self._binaries / "rabbitmq-server")],
+                env=self._environ,
+                cwd=self._home,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            assert self._node.poll() is None and time.monotonic() < deadline, (self._home / "output").read_text()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._node.wait(0.1)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop the node: SIGTERM politely, SIGKILL as a crash."""
+        if self._node is not None:
+            # The node is a child of the script that we started, in the same session.
+            os.killpg(self._node.pid, how)
+            self._node.wait(PATIENCE)
+            self._node = None
+
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl and return what it says."""
+        command = [str(self._binaries / "rabbitmqctl"), "-n", self._environ["RABBITMQ_NODENAME"], *arguments]
+        done = subprocess.run(command, env=self._environ, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        return done.stdout
+
+    def _answers(self) -> bool:
+        """Tell whether the node greets: it closes at once what does not speak AMQP, with its own protocol header."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as connection:
+                connection.sendall(b"HTTP????")
+                return connection.recv(8).startswith(b"AMQP")
+        except OSError:
+            return False
