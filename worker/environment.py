@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import stat
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -46,10 +47,10 @@ def declared(inputs: Sequence[EnvironmentInput], environ: Mapping[str, str]) -> 
     return values
 
 
-def temporary_folder(worker_name: str, parent: str) -> str:
+def temporary_folder(worker_name: str, parent: str | None) -> str:
     """Return the path of a worker's own TMPDIR for its tasks; it also marks their processes as this worker's."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", worker_name) or "worker"
-    return os.path.join(os.path.abspath(parent), f"echelon-{name}")
+    return os.path.join(os.path.abspath(parent or tempfile.gettempdir()), f"echelon-{name}")
 
 
 def make_temporary_folder(path: str) -> None:

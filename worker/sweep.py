@@ -1,7 +1,7 @@
 """Ends what an earlier life of the same worker has left running on this host.
 
-Its tasks carry the worker's own TMPDIR in their environment. The caller holds the worker's lock: whoever carries the
-mark then belongs to a life that is over.
+Its tasks carry the worker's own TMPDIR in their environment. The caller holds the worker's lock and has started nothing
+yet: whoever carries the mark then belongs to a life that is over.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.runtimes import proc
 _LOOK_AGAIN: Final = 0.01
 
 
-def sweep(worker_name: str, *, parent: str, timeout: float = 5.0) -> int:
+def sweep(worker_name: str, *, parent: str | None = None, timeout: float = 5.0) -> int:
     """Kill every process that carries the mark of this worker and empty its TMPDIR; return how many there were.
 
     `parent` is where the TMPDIR is made (`ExecutorSettings.temporary`). Waits up to `timeout` seconds for their end.
