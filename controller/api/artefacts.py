@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from flask import Response, request
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
 from controller.api import render, schemas
@@ -98,7 +99,11 @@ def _download(found: OpenFile, path: str) -> Response:
     )
     # Should a browser show it after all, then without scripts, forms or our origin.
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    response.make_conditional(request.environ, accept_ranges=True, complete_length=found.size)
+    try:
+        response.make_conditional(request.environ, accept_ranges=True, complete_length=found.size)
+    except RequestedRangeNotSatisfiable:
+        found.file.close()
+        raise
     return response
 
 

@@ -42,9 +42,6 @@ class StrictParser(FlaskParser):
         twice = [name for name, values in req.args.lists() if len(values) > 1]
         if twice:
             raise Refusal(422, "a parameter was sent twice", mistakes=[_query(name, "send it once") for name in twice])
-        # Not the plain query: werkzeug has replaced there what is not UTF-8.
-        if "\ufffd" in "".join((*req.args.keys(), *req.args.values())):
-            raise Refusal(422, "the query is not UTF-8")
         return req.args.to_dict()
 
     def handle_error(

@@ -16,7 +16,7 @@ from controller.settings import Settings
 from shared.broker.memory import MemoryBroker
 from shared.clock import SystemClock
 from shared.ids import JobId
-from shared.volume import Volume, attempt_name, workspace_name
+from shared.volume import Volume, log_name, workspace_name
 from tests.engine.house import House, Puppet
 
 API = "/api/v1"
@@ -91,7 +91,9 @@ class Stand(House):
     def finished(self, job_type: str = "hello", **values: object) -> dict[str, Any]:
         """Return a job that has run to its end."""
         job = self.post(job_type, **values)
-        Puppet(self).run_all()
+        puppet = Puppet(self)
+        puppet.run_all()
+        puppet.report(goodbye=True)
         found: dict[str, Any] = self.get(f"/jobs/{job['job_id']}")
         assert found["state"] == "COMPLETED"
         return found
@@ -107,7 +109,8 @@ class Stand(House):
         self, job_id: str, stream: str, content: bytes, *, stage: int = 0, index: int = 0, attempt: int = 1
     ) -> None:
         """Add to what an attempt has printed, as a worker would."""
-        folder = self.settings.volume / attempt_name(JobId(job_id), stage, index, attempt)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / stream).open("ab") as file:
-            file.write(content)
+        assert stream in ("stdout", "stderr")
+        file = self.settings.volume / log_name(JobId(job_id), stage, index, attempt, stream)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as log:
+            log.write(content)

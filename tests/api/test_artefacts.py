@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.api.stand import API, Stand
+
+
+@pytest.fixture
+def job_id(stand: Stand) -> str:
+    found: str = stand.finished()["job_id"]
+    return found
+
+
+def test_artefacts_are_listed_by_path_page_by_page(stand: Stand, job_id: str) -> None:
+    paths = ["a.txt", "a/b.txt", "a/c/d e.txt", "ä.txt", "z"]
+    for number, path in enumerate(paths):
+        stand.leave(job_id, path, b"x" * number)
+
+    listed, cursor = [], ""
+    while True:
+        page = stand.get(f"/jobs/{job_id}/artefacts?limit=2{cursor}")
+        listed += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+
+    assert [item["path"] for item in listed] == sorted(paths)
+    assert {item["path"]: item["size"] for item in listed} == {path: number for number, path in enumerate(paths)}
+    assert listed[0]["modified_at"].endswith("Z")
+
+
+def test_a_job_that_left_nothing_has_no_artefacts(stand: Stand, job_id: str) -> None:
+    assert stand.get(f"/jobs/{job_id}/artefacts") == {"items": [], "next_cursor": None}
+
+
+def test_a_file_is_a_download_that_no_browser_runs(stand: Stand, job_id: str) -> None:
+    stand.leave(job_id, 'odd "name" ü.html', b"<script>alert(1)</script>")
+
+    with stand.client.get(f"{API}/jobs/{job_id}/artefacts/odd%20%22name%22%20%C3%BC.html") as response:
+        assert (response.status_code, response.data) == (200, b"<script>alert(1)</script>")
+        disposition = response.headers["Content-Disposition"]
+        assert disposition.startswith("attachment; filename=\"odd _name_ _.html\"; filename*=UTF-8''odd%20%22name%22")
+        assert response.headers["Content-Security-Policy"].startswith("sandbox")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_parts_of_a_file_are_served_and_what_has_not_changed_is_not_sent_again(stand: Stand, job_id: str) -> None:
+    content = bytes(range(256)) * 1000
+    file = stand.leave(job_id, "deep/data.bin", content)
+    path = f"{API}/jobs/{job_id}/artefacts/deep/data.bin"
+
+    with stand.client.get(path) as whole, stand.client.head(path) as head:
+        assert (whole.data, whole.content_length, head.content_length) == (content, len(content), len(content))
+        etag = whole.headers["ETag"]
+    for asked, part in [("0-0", content[:1]), ("100000-200000", content[100_000:200_001]), ("-7", content[-7:])]:
+        with stand.client.get(path, headers={"Range": f"bytes={asked}"}) as response:
+            assert (response.status_code, response.data) == (206, part)
+    with stand.client.get(path, headers={"Range": f"bytes={len(content)}-"}) as beyond:
+        assert (beyond.status_code, beyond.content_type) == (416, "application/problem+json")
+    with stand.client.get(path, headers={"If-None-Match": etag}) as unchanged:
+        assert unchanged.status_code == 304
+    file.write_bytes(b"other")
+    with stand.client.get(path, headers={"If-None-Match": etag}) as changed:
+        assert changed.data == b"other"
+    with stand.client.get(path, headers={"If-Range": etag, "Range": "bytes=1-2"}) as stale:
+        assert (stale.status_code, stale.data) == (200, b"other")
+
+
+TRICKS = [
+    "../attempts/0/0-1.stdout",
+    "..%2fattempts",
+    "%2e%2e/%2e%2e/%2e%2e/.echelon/key",
+    "a/../../../x",
+    "/etc/passwd",
+    "%2Fetc%2Fpasswd",
+    "..\\..\\x",
+    "a%00",
+    "%00",
+    ".",
+    "./a",
+    "a//b",
+    "folder",
+    "folder/",
+    "link",
+    "folder-link/secret",
+    "fifo",
+    "socket",
+    "hidden%ff",
+    "a" * 5000,
+]
+
+
+@pytest.mark.parametrize("path", TRICKS)
+def test_path_tricks_and_planted_things_are_not_found(stand: Stand, job_id: str, path: str) -> None:
+    stand.print(job_id, "stdout", b"not an artefact")
+    workspace = stand.leave(job_id, "folder/inside").parent.parent
+    outside = stand.settings.volume / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"S3CR3T")
+    (workspace / "link").symlink_to(outside / "secret")
+    (workspace / "folder-link").symlink_to(outside)
+    os.mkfifo(workspace / "fifo")
+
+    response = stand.client.get(f"{API}/jobs/{job_id}/artefacts/{path}")
+
+    assert (response.status_code, response.content_type) == (404, "application/problem+json"), response.text
+    assert [item["path"] for item in stand.get(f"/jobs/{job_id}/artefacts")["items"]] == ["folder/inside"]
+
+
+def test_the_archive_holds_every_file_and_nothing_that_was_planted(stand: Stand, job_id: str) -> None:
+    contents = {"a.txt": b"hello", "deep/ü.bin": os.urandom(700_000), "empty": b"", "packed.gz": b"x" * 100_000}
+    for path, content in contents.items():
+        stand.leave(job_id, path, content)
+    (stand.leave(job_id, "a.txt", b"hello").parent / "link").symlink_to("/etc/passwd")
+
+    with stand.client.get(f"{API}/jobs/{job_id}/artefacts.zip") as response:
+        archive = zipfile.ZipFile(io.BytesIO(response.data))
+        assert response.content_type == "application/zip"
+        assert response.headers["Content-Disposition"] == f'attachment; filename="{job_id}.zip"'
+
+    assert archive.testzip() is None
+    assert {name: archive.read(name) for name in archive.namelist()} == contents
+
+
+def test_the_archive_of_many_pages_is_whole(stand: Stand, job_id: str) -> None:
+    for number in range(1203):
+        stand.leave(job_id, f"{number}", str(number).encode())
+
+    with stand.client.get(f"{API}/jobs/{job_id}/artefacts.zip") as response:
+        archive = zipfile.ZipFile(io.BytesIO(response.data))
+
+    assert len(archive.namelist()) == 1203
+
+
+def test_the_archive_is_made_while_it_is_sent(stand: Stand, job_id: str) -> None:
+    file = stand.leave(job_id, "large.gz")
+    with file.open("wb") as sparse:
+        sparse.truncate(5 << 30)
+
+    with stand.client.get(f"{API}/jobs/{job_id}/artefacts.zip", buffered=False) as response:
+        pieces = response.iter_encoded()
+        received = [len(next(pieces)) for _ in range(100)]
+
+    assert max(received) < 1 << 20
+
+
+def test_files_of_one_job_are_not_found_under_another(stand: Stand, job_id: str) -> None:
+    stand.leave(job_id, "a.txt", b"x")
+    other = stand.finished()["job_id"]
+
+    assert stand.client.get(f"{API}/jobs/{other}/artefacts/a.txt").status_code == 404
+    assert stand.client.get(f"{API}/jobs/{other}/artefacts/../../{job_id}/work/a.txt").status_code == 404
+    assert Path(stand.settings.volume, f"jobs/{job_id}/work/a.txt").exists()
