@@ -26,6 +26,7 @@ from worker.runtimes.process import ProcessRuntime
 from worker.sent import SentReports
 from worker.settings import WorkerSettings
 from worker.slots import Slots
+from worker.sweep import sweep
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +166,13 @@ def build_worker(
     machinery = Machinery(
         life, bell, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
     )
-    return Worker(machinery, sweep=lambda: None)
+    return Worker(machinery, sweep=lambda: _sweep(settings))
+
+
+def _sweep(settings: WorkerSettings) -> None:
+    killed = sweep(mark(settings))
+    if killed:
+        log.warning("killed %d processes that an earlier life of this worker had left", killed)
 
 
 def _executor(settings: WorkerSettings, volume: Volume, clock: Clock, environ: Mapping[str, str]) -> Executor:

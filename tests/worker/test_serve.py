@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,6 +108,14 @@ def wait_for(happened: Callable[[], bool]) -> None:
         os.sched_yield()
 
 
+def alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def room(report: Report) -> bool:
     return bool(report.room and sum(report.room.values()))
 
@@ -164,6 +174,28 @@ def test_stop_kills_what_runs_and_the_next_life_names_the_dead_one(desk: Desk, h
     second = hire()
     second.start()
     assert desk.hear_until(lambda report: report.worker == second.id).buried == (first.id,)
+
+
+def test_a_killed_worker_leaves_nothing_running_once_its_next_life_has_begun(
+    desk: Desk, hire: Callable[..., Worker], volume: Volume, tmp_path: Path
+) -> None:
+    job = new_job_id()
+    life = subprocess.Popen(
+        [sys.executable, "-m", "tests.worker.doomed", str(tmp_path / "state"), volume.root, job], stdout=subprocess.PIPE
+    )
+    workspace = Path(volume.absolute(workspace_name(job)))
+    wait_for(lambda: (workspace / "pid").exists() and (workspace / "pid").read_text().endswith("\n"))
+    daemon = int((workspace / "pid").read_text())
+    life.kill()
+    assert life.stdout is not None
+    dead = life.stdout.readline().decode().strip()
+    life.communicate(timeout=PATIENCE)
+
+    worker = hire()
+    worker.start()
+
+    assert desk.hear_until(lambda report: report.worker == worker.id).buried == (dead,)
+    wait_for(lambda: not alive(daemon))
 
 
 def test_two_workers_of_one_name_cannot_be_built(hire: Callable[..., Worker]) -> None:
