@@ -191,10 +191,11 @@ def _check_choice(definition: InputDefinition, value: JsonValue) -> None:
 def _check_range(definition: InputDefinition, value: JsonValue) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
+    shown = "the secret value" if definition.secret else to_text(value)
     if definition.minimum is not None and value < definition.minimum:
-        raise InvalidValue(f"{_value(definition, to_text(value))} is less than {to_text(definition.minimum)}")
+        raise InvalidValue(f"{shown} is less than {to_text(definition.minimum)}")
     if definition.maximum is not None and value > definition.maximum:
-        raise InvalidValue(f"{_value(definition, to_text(value))} is more than {to_text(definition.maximum)}")
+        raise InvalidValue(f"{shown} is more than {to_text(definition.maximum)}")
 
 
 def _check_pattern(definition: InputDefinition, pattern: str, text: str) -> None:
