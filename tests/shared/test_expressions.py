@@ -177,7 +177,8 @@ def test_a_value_with_braces_means_nothing(value: str) -> None:
 
 PIECES = st.sampled_from(
     ["{", "}", "{{", "}}", "$", "\\", "url", "name", " ", "'", '"', "{url}", "{{ url }}", "+", "|", "~", "(", ")",
-     "[", "]", ".", ",", "*", "1", "if", "else", "not", "%", "#", "{%", "%}", "{#", "upper", "__class__", "\n", "é", "=", ":"]
+     "[", "]", ".", ",", "*", "1", "if", "else", "not", "%", "#", "{%", "%}", "{#", "upper",
+     "__class__", "\n", "é", "=", ":"]
 )  # fmt: skip
 
 
