@@ -1,0 +1,98 @@
+"""Catalogues for the simulation: task classes by how they behave, and jobs put together at random."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from controller.catalogue.definitions import (
+    Catalogue,
+    InputDefinition,
+    InputSource,
+    JobDefinition,
+    Retry,
+    StageDefinition,
+    TaskClass,
+    revision_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What the processes of a task class do."""
+
+    shortest: float
+    longest: float
+    #: Part of the attempts that fail.
+    fails: float = 0.0
+    #: Part of the attempts whose spawn.json cannot be used.
+    spoils: float = 0.0
+    #: Ends only when its grace is over.
+    ignores_term: bool = False
+    #: Takes its worker down.
+    poison: bool = False
+
+
+BEHAVIOURS = {
+    "quick": Behaviour(0.05, 1.0),
+    "private": Behaviour(0.2, 3.0, fails=0.1),
+    "long": Behaviour(17.0, 40.0),
+    "flaky": Behaviour(0.1, 4.0, fails=0.3),
+    "doomed": Behaviour(0.1, 4.0, fails=0.25),
+    "stubborn": Behaviour(5.0, 20.0, ignores_term=True),
+    "poison": Behaviour(0.5, 2.0, poison=True),
+    "list": Behaviour(0.1, 2.0, fails=0.1, spoils=0.05),
+}
+RETRIES = {
+    "private": Retry(limit=2, delay=0.5),
+    "flaky": Retry(limit=3, delay=1.0),
+    "list": Retry(limit=2, delay=1.0),
+}
+QUEUES = {"long": "special"}
+
+
+def make_catalogue(rng: random.Random, edition: int) -> Catalogue:
+    """Return a catalogue with some jobs; equal editions of one seed are equal."""
+    tasks = {name: _task_class(name, edition) for name in BEHAVIOURS}
+    jobs = {f"job{number}": _job(rng, f"job{number}", secret=number == 1) for number in range(5)}
+    return Catalogue(revision_of(tasks, jobs, None), tasks, jobs)
+
+
+def _task_class(name: str, edition: int) -> TaskClass:
+    return TaskClass(
+        task_class=name,
+        exec_command=name,
+        exec_args=(f"edition-{edition}",),
+        input={
+            "item": InputDefinition("item", required=False, default=""),
+            "token": InputDefinition("token", required=False, default="none", secret=True),
+        },
+        queue=QUEUES.get(name, "default"),
+        retry=RETRIES.get(name, Retry()),
+        workdir="task" if name == "private" else "job",
+    )
+
+
+def _job(rng: random.Random, name: str, *, secret: bool) -> JobDefinition:
+    stages = tuple(_stage(rng, number) for number in range(rng.choice((1, 1, 2, 2, 3, 4))))
+    token = InputDefinition("token", source=InputSource.HTTP_HEADER, key="X-Token", secret=True)
+    note = InputDefinition("note", required=False, default="")
+    return JobDefinition(
+        type=name,
+        stages=stages,
+        input={"note": note} | ({"token": token} if secret else {}),
+        secret=frozenset({"token"} if secret else ()),
+    )
+
+
+def _stage(rng: random.Random, number: int) -> StageDefinition:
+    classes, weights = ("quick", "private", "long", "flaky", "doomed", "stubborn", "poison"), (6, 4, 3, 4, 2, 2, 1)
+    failing = rng.random() < 0.6
+    return StageDefinition(
+        name=f"Stage {number}",
+        task_class=rng.choices(classes, weights)[0],
+        spawn_task="list" if rng.random() < 0.6 else None,
+        job_failed_on_error=failing,
+        fail_fast=failing and rng.random() < 0.3,
+        max_parallel=rng.choice((None, None, 1, 3)),
+    )

@@ -1,0 +1,169 @@
+"""The cluster of one run: builds it, lets it live, and gathers its history."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from unittest import mock
+
+from controller.engine import expander
+from shared import ids
+from tests.simulation.broker import Hub
+from tests.simulation.catalogue import RETRIES, make_catalogue
+from tests.simulation.clocks import SeededIds
+from tests.simulation.controllers import MAX_LOSSES, SimController
+from tests.simulation.faults import CALM_FROM
+from tests.simulation.history import Asked, Entry, History, Life, Row
+from tests.simulation.people import Person
+from tests.simulation.store import StoreFile
+from tests.simulation.tasks import Ground
+from tests.simulation.volume import SimFiles
+from tests.simulation.workers import SimWorker
+from tests.simulation.world import EPOCH, World
+
+#: Every accepted job has ended by then.
+LATEST = 1500.0
+#: Items of one transaction: few, so that a small fan-out takes several.
+CHUNK = 5
+#: Seconds between two looks at the counters.
+AUDIT = 10.0
+
+
+class Cluster:
+    """Two controllers, three workers, some people, and what lies between them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        rng = world.rng
+        self.ids = SeededIds(rng)
+        self.hub = Hub(world)
+        self.ground = Ground(world, SimFiles())
+        self.file = StoreFile()
+        self._looks = self.file.connect()
+        self._looks.row_factory = sqlite3.Row
+        self.lives: dict[str, Life] = {}
+        self.asked: list[Asked] = []
+        self.refused: list[tuple[float, str, int]] = []
+        self.editions = {edition: make_catalogue(rng, edition) for edition in (1, 2)}
+        self.catalogue = self.editions[1]
+        self.controllers = [SimController(self, f"controller{number}") for number in (1, 2)]
+        slots = ({"*": 3}, {"default": 2, "special": 2}, {"default": 2, "*": 1})
+        self.workers = [SimWorker(self, f"worker{number}", one) for number, one in enumerate(slots, 1)]
+        self.people = [Person(self, number) for number in range(rng.randint(3, 7))]
+
+    def live(self) -> None:
+        """Let everything happen until all jobs have ended, or for as long as that may take."""
+        world = self.world
+        for number, host in enumerate([*self.controllers, *self.workers]):
+            world.at(0.1 * number, None, host.start)
+        world.at(world.rng.uniform(20.0, 150.0), None, self._edit_catalogue)
+        world.at(AUDIT, None, self._look_around)
+        with self._seeded():
+            world.run(LATEST)
+            world.stop()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        for host in self.controllers:
+            if host.actor is not None:
+                for let_go in host.actor.process.at_death[1:]:
+                    let_go()
+        self._looks.close()
+        self.file.remove()
+
+    def job_states(self) -> dict[str, str]:
+        """Return the state of every job in the store."""
+        return dict(self._looks.execute("SELECT job_id, state FROM jobs").fetchall())
+
+    # --- what happens from outside
+
+    def _edit_catalogue(self) -> None:
+        self.catalogue = self.editions[2]
+        self.world.log("world", f"the catalogue is {self.catalogue.revision} now")
+
+    def _look_around(self) -> None:
+        """Compare the counters with the rows, and stop when nothing is left to happen."""
+        self._audit()
+        if self.world.now > CALM_FROM and self._all_ended():
+            self.world.at(20.0, None, self.world.stop)
+        else:
+            self.world.at(AUDIT, None, self._look_around)
+
+    def _all_ended(self) -> bool:
+        if not all(person.done for person in self.people):
+            return False
+        return not self._looks.execute("SELECT 1 FROM jobs WHERE state IN ('PENDING', 'RUNNING')").fetchone()
+
+    def _audit(self) -> None:
+        for line in audit(self._rows("stages"), self._rows("tasks")):
+            self.world.violate("auditor", line)
+
+    @contextlib.contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Let ids come from the seed, and fan-outs take several transactions."""
+        with (
+            mock.patch.object(ids, "uuid", self.ids),
+            mock.patch.object(ids, "secrets", self.ids),
+            mock.patch.object(expander, "CHUNK", CHUNK),
+        ):
+            yield
+
+    # --- what is left
+
+    def _rows(self, table: str) -> list[Row]:
+        statements = {
+            "jobs": "SELECT * FROM jobs JOIN job_inputs USING (key)",
+            "stages": "SELECT * FROM stages",
+            "tasks": "SELECT * FROM tasks",
+            "attempts": "SELECT * FROM attempts",
+            "events": "SELECT * FROM events",
+            "diary": "SELECT * FROM diary ORDER BY seq",
+        }
+        return [dict(row) for row in self._looks.execute(statements[table])]
+
+    def history(self) -> History:
+        """Return all that is known of the run."""
+        workers = {row["key"]: row["worker_id"] for row in self._looks.execute("SELECT key, worker_id FROM workers")}
+        return History(
+            jobs=self._rows("jobs"),
+            stages=self._rows("stages"),
+            tasks=self._rows("tasks"),
+            attempts=self._rows("attempts"),
+            events=self._rows("events"),
+            workers=workers,
+            diary=[_entry(row) for row in self._rows("diary")],
+            ledger=self.ground.ledger,
+            lives=self.lives,
+            asked=self.asked,
+            editions={one.revision: f"edition-{edition}" for edition, one in self.editions.items()},
+            files={name: data.decode() for name, data in self.ground.files.content.items() if "/attempts/" not in name},
+            calm_from=CALM_FROM,
+            ended=self.world.now,
+            refused=self.refused,
+            max_losses=MAX_LOSSES,
+            retry_limits={name: retry.limit for name, retry in RETRIES.items()},
+        )
+
+
+def _entry(row: Row) -> Entry:
+    fields = dict(row)
+    if fields["lease_until"] is not None:
+        fields["lease_until"] -= EPOCH
+    return Entry(**fields)
+
+
+def audit(stages: list[Row], tasks: list[Row]) -> Iterator[str]:
+    """Yield where a stage's counters differ from its rows."""
+    counted: dict[tuple[object, object], int] = {}
+    for task in tasks:
+        if task["idx"] != -1:
+            key = task["stage"], str(task["state"]).lower()
+            counted[key] = counted.get(key, 0) + 1
+    spawns = {task["stage"]: task["state"] for task in tasks if task["idx"] == -1}
+    for stage in stages:
+        for state in ("pending", "queued", "running", "completed", "failed", "cancelled", "skipped"):
+            if stage[state] != counted.get((stage["key"], state), 0):
+                yield f"stage {stage['key']} counts {stage[state]} {state}, it has {counted.get((stage['key'], state), 0)}"
+        if stage["spawn"] != spawns.get(stage["key"]):
+            yield f"stage {stage['key']} holds its spawn task for {stage['spawn']}, it is {spawns.get(stage['key'])}"

@@ -1,0 +1,172 @@
+"""Controllers: a real engine and real use cases on the real store, life after life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from prometheus_client import CollectorRegistry
+
+from controller.engine.changes import Changes
+from controller.engine.counters import Counters
+from controller.engine.demands import Demands
+from controller.engine.dispatcher import Dispatcher
+from controller.engine.expander import Expander
+from controller.engine.intake import Intake
+from controller.engine.jobs import Jobs, JobsParts
+from controller.engine.loop import Engine, EngineParts
+from controller.engine.outbox import Outbox
+from controller.engine.settle import Settler
+from controller.engine.snapshots import Snapshots
+from controller.engine.watchdog import Watchdog
+from shared.broker.port import Outgoing
+from shared.errors import Unavailable
+from shared.messages import Orders
+from shared.sealing import Sealer
+from shared.volume import Volume
+from tests.simulation.broker import Line
+from tests.simulation.clocks import SimClock
+from tests.simulation.store import SimDatastore
+from tests.simulation.volume import SimSealer, SimVolume
+from tests.simulation.world import Actor, Process
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+LEASE = 15.0
+MAX_LOSSES = 3
+#: Seconds between two turns that have something to do, and after one that failed.
+BUSY, BACK_OFF = 0.001, 0.5
+#: Seconds that an idle turn waits at most.
+IDLE = 1.0
+RESTART = (0.3, 1.0, 2.0, 5.0, 20.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What one life of a controller leans on."""
+
+    store: SimDatastore
+    line: Line
+    volume: Volume
+    clock: SimClock
+
+
+class SimController:
+    """One controller of the cluster, through all of its lives."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self._world = cluster.world
+        self.name = name
+        self._lives = 0
+        self._due = float("inf")
+        self.actor: Actor | None = None
+        self.jobs: Jobs | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Tell whether a request would get through to it."""
+        return self.actor is not None and not (self.actor.process.dead or self.actor.process.paused)
+
+    def start(self) -> None:
+        """Begin a life."""
+        self._lives += 1
+        process = Process(f"{self.name}.{self._lives}", self._world.now)
+        process.at_death.append(self._died)
+        self.actor = actor = Actor(process, process.name)
+        self._due = float("inf")
+        self._world.log(process.name, "begins")
+        line = Line(self._cluster.hub, actor, self._wake)
+        line.on_refused = self._note_refused
+        clock = SimClock(self._world)
+        store = SimDatastore(self._cluster.file.path, clock, world=self._world, actor=actor)
+        volume = SimVolume(self._cluster.ground.files, world=self._world, actor=actor)
+        self._build(Outside(store, line, cast(Volume, volume), clock))
+        self._schedule(0.0)
+
+    def _build(self, outside: Outside) -> None:
+        counters = Counters(CollectorRegistry())
+        sealer = cast(Sealer, SimSealer())
+        snapshots = Snapshots(outside.store, max_items=100)
+        changes = Changes(outside.clock)
+        self.jobs = Jobs(
+            JobsParts(
+                store=outside.store,
+                broker=outside.line,
+                volume=outside.volume,
+                sealer=sealer,
+                snapshots=snapshots,
+                changes=changes,
+                counters=counters,
+                catalogue=lambda: self._cluster.catalogue,
+                catalogue_problems=list,
+                lease=LEASE,
+            )
+        )
+        demands, outbox = Demands(), Outbox(lease=LEASE)
+        settler = Settler(snapshots=snapshots, volume=outside.volume, counters=counters, max_losses=MAX_LOSSES)
+        self._engine = Engine(
+            EngineParts(
+                store=outside.store,
+                broker=outside.line,
+                clock=outside.clock,
+                counters=counters,
+                changes=changes,
+                demands=demands,
+                outbox=outbox,
+                intake=Intake(settler=settler, counters=counters, lease=LEASE),
+                dispatcher=Dispatcher(
+                    demands=demands, snapshots=snapshots, lease=LEASE, next_order=outbox.next_number
+                ),
+                expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
+                watchdog=Watchdog(store=outside.store, settler=settler, counters=counters),
+            )
+        )
+
+    def call(self, request: Callable[[Jobs], object]) -> object:
+        """Carry out a request in this process."""
+        assert self.jobs is not None
+        return request(self.jobs)
+
+    def _wake(self) -> None:
+        self._schedule(BUSY)
+
+    def _schedule(self, delay: float) -> None:
+        assert self.actor is not None
+        due = self._world.now + delay
+        if due < self._due:
+            self._due = due
+            self._world.at(delay, self.actor, lambda: self._step(due))
+
+    def _step(self, due: float) -> None:
+        """Turn once, as `Engine.run` does; what it does not expect is a violation."""
+        assert self.actor is not None and self._engine is not None
+        if due != self._due:
+            return
+        self._due = float("inf")
+        actor = self.actor
+        actor.wait = None
+        try:
+            self._engine.turn(IDLE)
+        except Unavailable as error:
+            self._world.log(actor.name, f"waits: {error}")
+            self._schedule(BACK_OFF)
+            return
+        except Exception:
+            self._schedule(BACK_OFF)
+            raise
+        self._schedule(BUSY if actor.wait is None else max(BUSY, actor.wait))
+
+    def _note_refused(self, refused: Sequence[Outgoing]) -> None:
+        """Remember attempts whose orders came back, for the checker."""
+        for outgoing in refused:
+            if isinstance(outgoing.message, Orders):
+                for grant in outgoing.message.grants:
+                    for task in grant.tasks:
+                        self._cluster.refused.append((self._world.now, task.task_id, task.attempt))
+
+    def _died(self) -> None:
+        self._world.at(self._world.rng.choice(RESTART), None, self.start)

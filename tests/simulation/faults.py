@@ -1,0 +1,69 @@
+"""Which fault strikes at which step. A step is an effect of a process: a commit, a message, a start, a file.
+
+Every step draws once from one stream, so that a fault can be switched off by its step without moving the others'.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+#: Faults strike at so many of the steps ...
+PROBABILITY = 0.0
+#: ... until so many seconds have passed.
+CALM_FROM = 200.0
+
+#: What may happen at a step, by place, with weights.
+KINDS: dict[str, tuple[tuple[str, int], ...]] = {
+    "store.commit": (
+        ("refused", 6), ("ambiguous", 8), ("kill_before", 3), ("kill_after", 5), ("pause_before", 1), ("pause_after", 3),
+    ),
+    "store.begin": (("unavailable", 3), ("pause", 1), ("kill", 1)),
+    "publish": (
+        ("drop", 3), ("refuse", 4), ("refuse_delivered", 3), ("duplicate", 5), ("delay", 5), ("cut", 3), ("kill", 2),
+        ("kill_after", 2), ("pause", 1), ("lose_queue", 2), ("broker_restart", 1),
+    ),
+    "take": (("kill", 2), ("pause", 1), ("cut", 2), ("redeliver", 2)),
+    "ack": (("kill", 2), ("lost", 3), ("pause", 1)),
+    "start": (("kill", 2), ("kill_after", 3), ("enospc", 5), ("pause", 2), ("hang", 2), ("not_started", 1)),
+    "end": (("kill", 3), ("pause", 2), ("hang", 2)),
+    "beat": (("kill", 2), ("pause", 3), ("drain", 4), ("skew", 3)),
+    "volume": (("unavailable", 5), ("kill", 2), ("pause", 1)),
+}  # fmt: skip
+_TABLES = {place: ([kind for kind, _ in kinds], [weight for _, weight in kinds]) for place, kinds in KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault that struck."""
+
+    step: int
+    place: str
+    kind: str
+    #: How long it lasts, where that means something.
+    seconds: float
+
+
+class Faults:
+    """The faults of one run."""
+
+    def __init__(self, seed: str, spared: frozenset[int]) -> None:
+        self._seed = seed
+        self._rng = random.Random(f"{seed}/faults")
+        self._spared = spared
+        self.step = 0
+        self.struck: list[Fault] = []
+
+    def strike(self, place: str) -> Fault | None:
+        """Return the fault of the next step, if one strikes."""
+        self.step += 1
+        if self._rng.random() >= PROBABILITY or self.step in self._spared:
+            return None
+        rng = random.Random(f"{self._seed}/{self.step}")
+        kinds, weights = _TABLES[place]
+        kind = rng.choices(kinds, weights)[0]
+        # Most are short; some outlive several leases.
+        seconds = 5.0 + 85.0 * rng.random() ** 3
+        fault = Fault(self.step, place, kind, seconds)
+        self.struck.append(fault)
+        return fault

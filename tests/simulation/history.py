@@ -1,0 +1,112 @@
+"""What a run leaves for its checker: records alone. A chaos of real processes fills the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Run:
+    """A line of the ledger: one process of a task, as it said itself."""
+
+    job_id: str
+    task_id: str
+    stage: int
+    #: -1 of a spawn task.
+    index: int
+    attempt: int
+    #: Id of the worker's life.
+    life: str
+    revision: str
+    #: An argument that names the edition of the catalogue.
+    edition: str
+    #: The secret that it was given.
+    token: str
+    started: float
+    #: None: it had not ended when the run was over.
+    ended: float | None = None
+    #: It ended by itself.
+    whole: bool = False
+    #: Items of the spawn.json that it left.
+    spawned: int | None = None
+
+
+@dataclass(slots=True)
+class Life:
+    """One life of a worker."""
+
+    worker: str
+    name: str
+    born: float
+    died: float | None
+    #: When it stood still, each from when until when.
+    pauses: Sequence[tuple[float, float]]
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request of a person and its answer, in the manner of Jepsen."""
+
+    #: submit, cancel, retry.
+    what: str
+    #: ok: binding; info: may have happened or not; refused: has not happened.
+    answer: str
+    begun: float
+    ended: float
+    job_id: str | None = None
+    key: str | None = None
+    #: Revisions in force while it was asked.
+    revisions: Sequence[str] = ()
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the diary: one committed change of a state, in the order of the commits."""
+
+    seq: int
+    at: float
+    #: job, stage, task.
+    kind: str
+    key: int
+    #: None: it has just come to be.
+    before: str | None
+    after: str
+    attempt: int | None = None
+    worker: int | None = None
+    lease_until: float | None = None
+
+
+#: A row of a table, by column.
+Row = Mapping[str, object]
+
+
+@dataclass
+class History:
+    """All that is known of a run."""
+
+    jobs: Sequence[Row]
+    stages: Sequence[Row]
+    tasks: Sequence[Row]
+    attempts: Sequence[Row]
+    events: Sequence[Row]
+    #: Key of a worker in the store -> id of its life.
+    workers: Mapping[int, str]
+    diary: Sequence[Entry]
+    ledger: Sequence[Run]
+    lives: Mapping[str, Life]
+    asked: Sequence[Asked]
+    #: Revision -> the argument that names its edition.
+    editions: Mapping[str, str]
+    #: Files that are visible in workspaces: path -> content.
+    files: Mapping[str, str]
+    #: When the last fault struck, and when the run was over.
+    calm_from: float
+    ended: float
+    #: Orders that a controller was told nobody took, in the calm: (when, task id, attempt).
+    refused: Sequence[tuple[float, str, int]] = ()
+    #: Worker lives that a later life of the same worker has declared dead, in the calm: (when, worker id).
+    buried: Sequence[tuple[float, str]] = ()
+    max_losses: int = 3
+    retry_limits: Mapping[str, int] = field(default_factory=dict)

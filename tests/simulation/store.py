@@ -1,0 +1,155 @@
+"""The real datastore on a file in memory, with faults at its transactions, and a diary of every change of a state.
+
+The diary is written by triggers, in the transactions themselves: it holds what was committed, in the order of commits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from controller.datastore import sqlite
+from controller.datastore.errors import OutcomeUnknown
+from controller.datastore.sqlite import SqliteDatastore
+from shared.clock import Clock
+from shared.errors import StoreUnavailable
+from tests.simulation.world import Actor, Killed, World
+
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+DIARY = """
+CREATE TABLE diary (
+    seq INTEGER PRIMARY KEY, at REAL, kind TEXT, key INTEGER, before TEXT, after TEXT,
+    attempt INTEGER, worker INTEGER, lease_until REAL
+);
+CREATE TRIGGER diary_jobs AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
+    INSERT INTO diary (at, kind, key, before, after) VALUES (now(), 'job', new.key, old.state, new.state);
+END;
+CREATE TRIGGER diary_stages AFTER UPDATE OF state ON stages WHEN old.state <> new.state BEGIN
+    INSERT INTO diary (at, kind, key, before, after) VALUES (now(), 'stage', new.key, old.state, new.state);
+END;
+CREATE TRIGGER diary_tasks AFTER UPDATE OF state, attempt, lease_until ON tasks
+WHEN old.state <> new.state OR old.attempt <> new.attempt OR old.lease_until IS NOT new.lease_until BEGIN
+    INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until)
+    VALUES (now(), 'task', new.key, old.state, new.state, new.attempt, new.worker, new.lease_until);
+END;
+CREATE TRIGGER diary_new_tasks AFTER INSERT ON tasks BEGIN
+    INSERT INTO diary (at, kind, key, before, after) VALUES (now(), 'task', new.key, NULL, new.state);
+END;
+"""
+
+
+class StoreFile:
+    """The database file of one run; copies of an empty one are cheap."""
+
+    _template: Path | None = None
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="echelon-sim-", dir=MEMORY))
+        self.path = self.folder / "store.db"
+        if StoreFile._template is None:
+            StoreFile._template = _make_template()
+        shutil.copyfile(StoreFile._template, self.path)
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a connection for those who look on."""
+        return sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def remove_template() -> None:
+    """Remove what `StoreFile` keeps for the next run."""
+    if StoreFile._template is not None:
+        shutil.rmtree(StoreFile._template.parent, ignore_errors=True)
+        StoreFile._template = None
+
+
+def _make_template() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="echelon-sim-", dir=MEMORY)) / "template.db"
+    sqlite.migrate(path)
+    connection = sqlite3.connect(path)
+    connection.executescript(DIARY)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return path
+
+
+class SimDatastore(SqliteDatastore):
+    """One controller's view of the store."""
+
+    def __init__(self, path: Path, clock: Clock, *, world: World, actor: Actor) -> None:
+        super().__init__(path, clock)
+        self._world = world
+        self._actor = actor
+        self._changes = 0
+        self._busy = False
+        #: Called with the moment of every commit that a process is in, for those who watch.
+        self.on_commit: Callable[[], None] = lambda: None
+        actor.process.at_death.append(self.die)
+
+    def die(self) -> None:
+        """Let go as a process that is killed does: what is open is rolled back."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+        self._readers.dispose()
+
+    def _begin(self) -> sqlite3.Connection:
+        if self._actor.process.dead:
+            raise Killed
+        fault = self._world.strike("store.begin") if self._busy else None
+        if fault is not None and fault.kind == "unavailable":
+            raise StoreUnavailable("simulated: the database does not answer")
+        self._world.suffer(self._actor, fault)
+        if self._writer is None:
+            self._writer = self._open()
+        connection = super()._begin()
+        self._changes = connection.total_changes
+        return connection
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        self._busy = connection.total_changes != self._changes
+        fault = self._world.strike("store.commit") if self._busy else None
+        kind = fault.kind if fault else ""
+        if kind == "refused":
+            self._roll_back(connection)
+            raise StoreUnavailable("simulated: the commit was refused")
+        if kind == "kill_before":
+            self._world.kill(self._actor.process)
+            raise Killed
+        if fault is not None and kind == "pause_before":
+            with contextlib.suppress(Killed):
+                self._world.pause(self._actor, fault.seconds)
+            if self._actor.process.dead:
+                raise Killed
+        super()._commit(connection)
+        if self._busy:
+            self.on_commit()
+        if kind == "ambiguous":
+            raise OutcomeUnknown("simulated: the connection was lost during the commit")
+        if kind == "kill_after":
+            self._world.kill(self._actor.process)
+            raise Killed
+        if fault is not None and kind == "pause_after":
+            self._world.pause(self._actor, fault.seconds)
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = self._open()
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        # Nobody can pull this machine's plug: what a real store must wait for is left out.
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.create_function("now", 0, lambda: self._world.now)
+        return connection

@@ -1,0 +1,76 @@
+"""A shared volume in memory, with faults; the names are the real ones."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import BinaryIO
+
+from shared.errors import VolumeUnavailable
+from shared.ids import JobId
+from shared.volume.layout import job_name, workspace_name
+from tests.simulation.world import Actor, World
+
+
+class SimFiles:
+    """The files, by their names; all processes see the same."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, bytes] = {}
+
+    def under(self, prefix: str) -> list[str]:
+        return [name for name in self.content if name.startswith(prefix)]
+
+
+class SimVolume:
+    """One controller's mount: as much of `shared.volume.Volume` as an engine uses."""
+
+    def __init__(self, files: SimFiles, *, world: World, actor: Actor) -> None:
+        self._files = files
+        self._world = world
+        self._actor = actor
+
+    def publish(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
+        """Move the files of an attempt that counts into the workspace."""
+        self._step()
+        prefix = f"{attempt_path}/work/"
+        for name in self._files.under(prefix):
+            target = f"{workspace_name(job_id)}/{name.removeprefix(prefix)}"
+            self._files.content[target] = self._files.content.pop(name)
+        return ()
+
+    def open_items(self, name: str, offset: int = 0) -> BinaryIO:
+        """Open the checked items of a spawn.json."""
+        self._step()
+        if name not in self._files.content:
+            raise FileNotFoundError(name)
+        file = io.BytesIO(self._files.content[name])
+        file.seek(offset)
+        return file
+
+    def remove_job(self, job_id: JobId) -> None:
+        """Remove everything that a job has."""
+        for name in self._files.under(f"{job_name(job_id)}/"):
+            del self._files.content[name]
+
+    def check(self) -> None:
+        """Be there."""
+
+    def _step(self) -> None:
+        fault = self._world.strike("volume")
+        if fault is not None and fault.kind == "unavailable":
+            raise VolumeUnavailable("simulated: the volume does not answer")
+        self._world.suffer(self._actor, fault)
+
+
+class SimSealer:
+    """Seals nothing; a sealed text can be told from one in clear."""
+
+    def seal(self, text: str) -> str:
+        return f"sealed:{text}"
+
+    def open(self, text: str) -> str:
+        return text.removeprefix("sealed:")
+
+
+Wake = Callable[[], None]

@@ -1,0 +1,183 @@
+"""Workers: the real protocol classes of one life after another, around processes that are made up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shared.ids import WorkerId
+from shared.messages import WorkerCard, orders_queue
+from tests.simulation.broker import Line
+from tests.simulation.clocks import SimClock
+from tests.simulation.history import Life
+from tests.simulation.tasks import SimExecutor
+from tests.simulation.world import Actor, Process
+from worker.agent import LONGEST_TURN, Agent, Parts
+from worker.heartbeat import HURRIED, Burial, Heartbeat
+from worker.holdings import Holdings
+from worker.orders import OrderBook
+from worker.reporter import Reporter
+from worker.sent import SentReports
+from worker.settings import WorkerSettings
+from worker.slots import Slots
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+#: Seconds between two turns of a loop that has something to do.
+BUSY = 0.001
+#: A worker that is started again comes back after so many seconds; most come back soon.
+RESTART = (0.2, 1.0, 1.0, 3.0, 20.0, 40.0)
+
+
+@dataclass(eq=False)
+class Body:
+    """The parts of one life."""
+
+    id: WorkerId
+    process: Process
+    thread: Actor
+    heart: Actor
+    heartbeat: Heartbeat
+    reporter: Reporter
+    agent: Agent
+    clock: SimClock
+
+
+class SimWorker:
+    """One worker of the cluster, through all of its lives."""
+
+    def __init__(self, cluster: Cluster, name: str, slots: dict[str, int]) -> None:
+        self._cluster = cluster
+        self._world = cluster.world
+        self._settings = WorkerSettings(state_dir=Path("/"), name=name, host=name, slots=slots, drain_timeout=10.0)
+        self.name = name
+        self._lives = 0
+        #: Earlier lives that nobody has buried yet.
+        self._unburied: tuple[WorkerId, ...] = ()
+        self._due = float("inf")
+        self._last_beat = 0.0
+        self.body: Body | None = None
+        #: Seconds until it comes back when it dies next; None: as it comes.
+        self.comes_back_after: float | None = None
+
+    def start(self) -> None:
+        """Begin a life."""
+        self._lives += 1
+        worker = WorkerId(self._cluster.ids.uuid())
+        world = self._world
+        process = Process(f"{self.name}.{self._lives}", world.now)
+        process.at_death.append(self._died)
+        thread, heart = Actor(process, f"{self.name}.{self._lives}"), Actor(process, f"{self.name}.{self._lives} heart")
+        self._cluster.lives[worker] = Life(worker, self.name, world.now, None, process.pauses)
+        self._due = float("inf")
+        self.body = self._build(worker, process, thread, heart)
+        world.log(process.name, f"begins as {worker[:8]}, buries {[life[:8] for life in self._unburied]}")
+        self._unburied = (*self._unburied, worker)
+        world.at(0.0, heart, self._beat)
+        self._schedule(0.0)
+
+    def _build(self, worker: WorkerId, process: Process, thread: Actor, heart: Actor) -> Body:
+        settings, cluster = self._settings, self._cluster
+        clock = SimClock(self._world, offset=self._world.rng.uniform(0.0, 1e6))
+        sent = SentReports(clock)
+        holdings = Holdings(Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit), clock)
+        heartbeat = Heartbeat(
+            WorkerCard(self.name, self.name, 1, "0", dict(settings.slots)),
+            Line(cluster.hub, heart, self._wake),
+            worker=worker,
+            holdings=holdings,
+            sent=sent,
+            interval=settings.heartbeat,
+            burial=Burial(self._unburied, self._buried) if self._unburied else None,
+        )
+        line = Line(cluster.hub, thread, self._wake)
+        executor = SimExecutor(cluster.ground, thread, life=worker, settings=settings, wake=self._wake)
+        reporter = Reporter(worker, line, holdings=holdings, sent=sent, clock=clock, wake=self._wake)
+        orders = OrderBook(worker, holdings=holdings, sent=sent, clock=clock, settings=settings)
+        subscription = line.subscribe([orders_queue(worker)], prefetch=100)
+        parts = Parts(subscription, executor, holdings, orders, reporter, heartbeat, self._wake)
+        agent = Agent(parts, settings, clock)
+        return Body(worker, process, thread, heart, heartbeat, reporter, agent, clock)
+
+    # --- its two threads
+
+    def _wake(self) -> None:
+        self._schedule(BUSY)
+
+    def _schedule(self, delay: float) -> None:
+        assert self.body is not None
+        due = self._world.now + delay
+        if due < self._due:
+            self._due = due
+            self._world.at(delay, self.body.thread, lambda: self._step(due))
+
+    def _step(self, due: float) -> None:
+        if due != self._due or self.body is None:
+            return
+        body = self.body
+        self._due = float("inf")
+        body.thread.wait = None
+        body.agent.turn(LONGEST_TURN)
+        if body.agent.done:
+            self._leave(body)
+        else:
+            self._schedule(BUSY if body.thread.wait is None else max(BUSY, body.thread.wait))
+
+    def _beat(self) -> None:
+        """Look whether the heart has to beat: at once when a life begins, after an interval, or when hurried."""
+        assert self.body is not None
+        body, world = self.body, self._world
+        interval = self._settings.heartbeat
+        if body.heartbeat._stopped.is_set():
+            return
+        since = world.now - self._last_beat
+        if self._last_beat < body.process.born or since >= interval - BUSY or body.heartbeat._hurried.is_set():
+            self._last_beat = world.now
+            body.heartbeat._hurried.clear()
+            self._strike(body)
+            body.heartbeat.turn()
+        world.at(interval * HURRIED, body.heart, self._beat)
+
+    def _strike(self, body: Body) -> None:
+        fault = self._world.strike("beat")
+        if fault is not None and fault.kind == "drain":
+            self.drain()
+        elif fault is not None and fault.kind == "skew":
+            body.clock.skew += self._world.rng.uniform(-3600.0, 3600.0)
+        else:
+            self._world.suffer(body.heart, fault)
+
+    # --- how it ends
+
+    def drain(self) -> None:
+        """Ask it to leave."""
+        assert self.body is not None
+        self._world.log(self.body.process.name, "is asked to leave")
+        self.body.agent.drain()
+        self._wake()
+
+    def kill(self, *, back_after: float | None = None) -> None:
+        """Kill it; it comes back after so many seconds."""
+        assert self.body is not None
+        self.comes_back_after = back_after
+        self._world.kill(self.body.process)
+
+    def _leave(self, body: Body) -> None:
+        if body.reporter.goodbye_taken:
+            self._unburied = ()
+        self._world.kill(body.process)
+
+    def _buried(self) -> None:
+        assert self.body is not None
+        self._unburied = (self.body.id,)
+
+    def _died(self) -> None:
+        assert self.body is not None
+        self._cluster.lives[self.body.id].died = self._world.now
+        if self._world.rng.random() < 0.15:
+            # Another host takes over: nobody knows what has become of the earlier lives.
+            self._unburied = ()
+        delay, self.comes_back_after = self.comes_back_after, None
+        self._world.at(self._world.rng.choice(RESTART) if delay is None else delay, None, self.start)
