@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
-from controller.catalogue import files
 from controller.catalogue.definitions import (
-    Catalogue,
     InputDefinition,
     InputSource,
     InputType,
@@ -22,82 +19,10 @@ from controller.catalogue.definitions import (
     recipe,
     to_json,
 )
-from controller.catalogue.jsonschema import json_schema
-from controller.catalogue.loader import Loaded, load
+from controller.catalogue.loader import load
 from shared.errors import NotFound
 from shared.messages import EnvironmentInput, Recipe
-
-ORIGINAL = """\
----
-  tasks:
-    export-data:
-      name: Export Data
-      description: Exports and serializes the data described by the given id
-      input:
-        data_id:
-          description: The id of the data to be exported
-          source: parameter
-        REST_ENDPOINT:
-          description: The endpoint of the server
-          source: environment
-      exec_command: serialize_data
-      exec_args:
-      - "--data_id"
-      - "{data_id}"
-      - "--endpoint"
-      - "{REST_ENDPOINT}"
-    spawn_download_tasks:
-      name: Spawn Download Tasks
-      description: Creates the spawn.json for the download tasks
-      exec_command: python3
-      exec_args:
-      - "create_download_tasks.py"
-    download:
-      name: Download file
-      description: Downloads a single file from a given url
-      exec_command: wget
-      input:
-        url:
-          description: The url of the file to be downloaded
-          source: parameter
-        basic_auth:
-          description: The basic authentication credentials
-          source: parameter
-        output_path:
-          description: The path where the file should be stored
-          source: parameter
-      exec_args:
-      - -d
-      - >
-        "--header=Authorization: {basic_auth}"
-      - {url}
-      - -P
-      - {output_path}
-  jobs:
-    request-data:
-      name: Requests Data
-      input:
-        data_id:
-          description: The id of the data to be exported
-          source: parameter
-        basic_auth:
-          description: The basic authentication credentials
-          source: http-header
-          key: Authorization
-      stages:
-      - name: Request Data
-        task_class: export-data
-        job_failed_on_error: true
-      - name: Download Data
-        spawn_task: spawn_download_tasks
-        task_class: download
-        job_failed_on_error: false
-"""
-
-
-def loading(folder: Path, text: str, name: str = "catalogue.yaml") -> Loaded:
-    (folder / name).write_text(text, encoding="utf-8")
-    return load([folder / name])
+from tests.catalogue.original import ORIGINAL, loading
 
 
 def task(folder: Path, body: str) -> TaskClass:
@@ -126,10 +51,7 @@ def test_the_original_example_is_understood_and_its_traps_are_warned_of(tmp_path
     assert lines == {"- >", "- {url}", "- {output_path}"}
 
 
-def test_every_key_arrives_in_its_record(tmp_path: Path) -> None:
-    catalogue = loading(
-        tmp_path,
-        """\
+EVERY_KEY = """\
 tasks:
   fetch:
     name: Fetch one file
@@ -155,48 +77,53 @@ jobs:
       token: {source: http-header, key: Authorization, secret: false}
     stages:
     - {name: One, task_class: fetch, fail_fast: true, max_parallel: 64}
-""",
-    ).valid()
+"""
+EVERY_TASK = {
+    "fetch": TaskClass(
+        task_class="fetch",
+        exec_command="wget",
+        exec_args=("{url}", "{token}", "-x", "{{ tries + 1 }}"),
+        env={"LC_ALL": "C"},
+        name="Fetch one file",
+        description="About it",
+        input={
+            "url": InputDefinition("url", key="url", description="where", pattern="https?://.*"),
+            "token": InputDefinition("token", key="token", secret=True, allow_leading_dash=True),
+            "tries": InputDefinition(
+                "tries", key="tries", type=InputType.INTEGER, required=False, default=3, minimum=1, maximum=9
+            ),
+            "MIRROR": InputDefinition(
+                "MIRROR", InputSource.ENVIRONMENT, "MIRROR_URL", required=False, default="http://localhost"
+            ),
+        },
+        queue="net",
+        timeout=600.0,
+        grace=90.0,
+        retry=Retry(limit=2, delay=5.0, factor=3, max_delay=300.0),
+        workdir="task",
+        leading=frozenset({"url", "token"}),
+    )
+}
+EVERY_JOB = {
+    "mirror": JobDefinition(
+        type="mirror",
+        description="All of it",
+        input={
+            "url": InputDefinition("url", key="url", type=InputType.STRING),
+            "token": InputDefinition("token", InputSource.HTTP_HEADER, "Authorization"),
+        },
+        stages=(StageDefinition("One", "fetch", fail_fast=True, max_parallel=64),),
+        secret=frozenset({"token"}),
+        leading=frozenset({"url"}),
+    )
+}
 
-    assert catalogue.tasks == {
-        "fetch": TaskClass(
-            task_class="fetch",
-            exec_command="wget",
-            exec_args=("{url}", "{token}", "-x", "{{ tries + 1 }}"),
-            env={"LC_ALL": "C"},
-            name="Fetch one file",
-            description="About it",
-            input={
-                "url": InputDefinition("url", key="url", description="where", pattern="https?://.*"),
-                "token": InputDefinition("token", key="token", secret=True, allow_leading_dash=True),
-                "tries": InputDefinition(
-                    "tries", key="tries", type=InputType.INTEGER, required=False, default=3, minimum=1, maximum=9
-                ),
-                "MIRROR": InputDefinition(
-                    "MIRROR", InputSource.ENVIRONMENT, "MIRROR_URL", required=False, default="http://localhost"
-                ),
-            },
-            queue="net",
-            timeout=600.0,
-            grace=90.0,
-            retry=Retry(limit=2, delay=5.0, factor=3, max_delay=300.0),
-            workdir="task",
-            leading=frozenset({"url", "token"}),
-        )
-    }
-    assert catalogue.jobs == {
-        "mirror": JobDefinition(
-            type="mirror",
-            description="All of it",
-            input={
-                "url": InputDefinition("url", key="url", type=InputType.STRING),
-                "token": InputDefinition("token", InputSource.HTTP_HEADER, "Authorization"),
-            },
-            stages=(StageDefinition("One", "fetch", fail_fast=True, max_parallel=64),),
-            secret=frozenset({"token"}),
-            leading=frozenset({"url"}),
-        )
-    }
+
+def test_every_key_arrives_in_its_record(tmp_path: Path) -> None:
+    catalogue = loading(tmp_path, EVERY_KEY).valid()
+
+    assert catalogue.tasks == EVERY_TASK
+    assert catalogue.jobs == EVERY_JOB
 
 
 @pytest.mark.parametrize(
@@ -349,103 +276,3 @@ def test_an_unknown_job_type_names_the_one_that_was_meant(tmp_path: Path) -> Non
 
     with pytest.raises(NotFound, match=re.escape("no job type 'request-dat'; did you mean 'request-data'?")):
         catalogue.job("request-dat")
-
-
-# --- revision and files
-
-
-def revision(folder: Path) -> str:
-    return load([folder / "c.yaml"]).valid().revision
-
-
-@pytest.fixture
-def brought(tmp_path: Path) -> Path:
-    (tmp_path / "c.yaml").write_text("tasks: {t: {exec_command: x}}\n")
-    (tmp_path / "files" / "sub").mkdir(parents=True)
-    (tmp_path / "files" / "a.py").write_text("1")
-    (tmp_path / "files" / "sub" / "b").write_text("2")
-    return tmp_path
-
-
-def test_the_folder_of_files_is_part_of_the_revision(brought: Path) -> None:
-    catalogue = load([brought / "c.yaml"]).valid()
-    assert catalogue.files == brought / "files"
-
-    seen = {catalogue.revision}
-    (brought / "files" / "a.py").write_text("3")
-    seen.add(revision(brought))
-    (brought / "files" / "a.py").chmod(0o755)
-    seen.add(revision(brought))
-    (brought / "files" / "sub" / "b").rename(brought / "files" / "b")
-    seen.add(revision(brought))
-
-    assert len(seen) == 4
-
-
-def test_comments_links_and_caches_do_not_change_the_revision(brought: Path) -> None:
-    before = revision(brought)
-
-    (brought / "c.yaml").write_text("# hello\ntasks:\n  t:\n    exec_command: 'x'\n")
-    (brought / "files" / "link").symlink_to("/etc/passwd")
-    (brought / "files" / "deep").symlink_to("/etc")
-    (brought / "files" / "__pycache__").mkdir()
-    (brought / "files" / "__pycache__" / "a.pyc").write_text("x")
-    os.mkfifo(brought / "files" / "pipe")
-
-    assert revision(brought) == before
-
-
-def test_too_many_files_are_a_mistake(brought: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_FILES", 1)
-
-    (mistake,) = load([brought / "c.yaml"]).mistakes
-
-    assert "more than 1 files" in mistake.message
-
-
-def test_two_folders_of_files_are_a_mistake(brought: Path) -> None:
-    (brought / "other" / "files").mkdir(parents=True)
-    (brought / "other" / "d.yaml").write_text("tasks: {u: {exec_command: x}}\n")
-
-    (mistake,) = load([brought / "c.yaml", brought / "other"]).mistakes
-
-    assert "another such folder" in mistake.message
-
-
-# --- JSON Schema
-
-
-def test_the_json_schema_is_closed_and_describes_every_key() -> None:
-    schema = json_schema()
-
-    objects = [schema, *schema["$defs"].values()]  # type: ignore[attr-defined]  # JSON
-    assert all(one["additionalProperties"] is False for one in objects)
-    keys = {key: shape for one in objects for key, shape in one["properties"].items()}
-    assert [key for key, shape in keys.items() if not shape.get("description")] == []
-    assert {
-        "tasks",
-        "jobs",
-        "exec_args",
-        "source_type",
-        "allow_leading_dash",
-        "max_delay",
-        "max_parallel",
-    } <= keys.keys()
-
-
-def test_the_json_schema_accepts_what_the_loader_accepts() -> None:
-    validators = pytest.importorskip("jsonschema_rs")
-    yaml = pytest.importorskip("yaml")
-    validator = validators.validator_for(json_schema())
-    text = ORIGINAL.replace("{url}", "'{url}'").replace("{output_path}", "'{output_path}'")
-
-    assert validator.is_valid(yaml.safe_load(text))
-    assert not validator.is_valid(yaml.safe_load(text.replace("exec_args", "exec_arg")))
-    assert not validator.is_valid(yaml.safe_load("jobs: {j: {stages: []}}"))
-
-
-def test_a_catalogue_without_files_has_none(tmp_path: Path) -> None:
-    catalogue = loading(tmp_path, ORIGINAL).valid()
-
-    assert isinstance(catalogue, Catalogue)
-    assert (catalogue.files, catalogue.files_digest) == (None, None)

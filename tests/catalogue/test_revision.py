@@ -1,0 +1,109 @@
+"""What a revision is made of, and the JSON Schema of the file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from controller.catalogue import files
+from controller.catalogue.jsonschema import json_schema
+from controller.catalogue.loader import load
+from tests.catalogue.original import ORIGINAL, loading
+
+
+def revision(folder: Path) -> str:
+    return load([folder / "c.yaml"]).valid().revision
+
+
+@pytest.fixture
+def brought(tmp_path: Path) -> Path:
+    (tmp_path / "c.yaml").write_text("tasks: {t: {exec_command: x}}\n")
+    (tmp_path / "files" / "sub").mkdir(parents=True)
+    (tmp_path / "files" / "a.py").write_text("1")
+    (tmp_path / "files" / "sub" / "b").write_text("2")
+    return tmp_path
+
+
+def test_the_folder_of_files_is_part_of_the_revision(brought: Path) -> None:
+    catalogue = load([brought / "c.yaml"]).valid()
+    assert catalogue.files == brought / "files"
+
+    seen = {catalogue.revision}
+    (brought / "files" / "a.py").write_text("3")
+    seen.add(revision(brought))
+    (brought / "files" / "a.py").chmod(0o755)
+    seen.add(revision(brought))
+    (brought / "files" / "sub" / "b").rename(brought / "files" / "b")
+    seen.add(revision(brought))
+
+    assert len(seen) == 4
+
+
+def test_comments_links_and_caches_do_not_change_the_revision(brought: Path) -> None:
+    before = revision(brought)
+
+    (brought / "c.yaml").write_text("# hello\ntasks:\n  t:\n    exec_command: 'x'\n")
+    (brought / "files" / "link").symlink_to("/etc/passwd")
+    (brought / "files" / "deep").symlink_to("/etc")
+    (brought / "files" / "__pycache__").mkdir()
+    (brought / "files" / "__pycache__" / "a.pyc").write_text("x")
+    os.mkfifo(brought / "files" / "pipe")
+
+    assert revision(brought) == before
+
+
+def test_too_many_files_are_a_mistake(brought: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_FILES", 1)
+
+    (mistake,) = load([brought / "c.yaml"]).mistakes
+
+    assert "more than 1 files" in mistake.message
+
+
+def test_two_folders_of_files_are_a_mistake(brought: Path) -> None:
+    (brought / "other" / "files").mkdir(parents=True)
+    (brought / "other" / "d.yaml").write_text("tasks: {u: {exec_command: x}}\n")
+
+    (mistake,) = load([brought / "c.yaml", brought / "other"]).mistakes
+
+    assert "another such folder" in mistake.message
+
+
+# --- JSON Schema
+
+
+def test_the_json_schema_is_closed_and_describes_every_key() -> None:
+    schema = json_schema()
+
+    objects = [schema, *schema["$defs"].values()]  # type: ignore[attr-defined]  # JSON
+    assert all(one["additionalProperties"] is False for one in objects)
+    keys = {key: shape for one in objects for key, shape in one["properties"].items()}
+    assert [key for key, shape in keys.items() if not shape.get("description")] == []
+    assert {
+        "tasks",
+        "jobs",
+        "exec_args",
+        "source_type",
+        "allow_leading_dash",
+        "max_delay",
+        "max_parallel",
+    } <= keys.keys()
+
+
+def test_the_json_schema_accepts_what_the_loader_accepts() -> None:
+    validators = pytest.importorskip("jsonschema_rs")
+    yaml = pytest.importorskip("yaml")
+    validator = validators.validator_for(json_schema())
+    text = ORIGINAL.replace("{url}", "'{url}'").replace("{output_path}", "'{output_path}'")
+
+    assert validator.is_valid(yaml.safe_load(text))
+    assert not validator.is_valid(yaml.safe_load(text.replace("exec_args", "exec_arg")))
+    assert not validator.is_valid(yaml.safe_load("jobs: {j: {stages: []}}"))
+
+
+def test_a_catalogue_without_files_has_none(tmp_path: Path) -> None:
+    catalogue = loading(tmp_path, ORIGINAL).valid()
+
+    assert (catalogue.files, catalogue.files_digest) == (None, None)
