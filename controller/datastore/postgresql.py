@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import errors as pg
 from sqlalchemy import Engine, PoolProxiedConnection, create_engine, func, select, text
@@ -28,6 +29,8 @@ from controller.datastore.reads_fleet import SqlReader
 from controller.datastore.session import Row
 from controller.datastore.transaction import SqlTransaction
 from shared.errors import EchelonError, StoreUnavailable
+
+_encoder = msgspec.json.Encoder()
 
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _RESERVE = "SELECT nextval('job_keys') FROM generate_series(1, %s)"
@@ -69,11 +72,12 @@ class PostgresqlSession:
         return self._cursor.execute(statement.postgresql, parameters).rowcount
 
     def change_many(self, statement: Prepared, parameters: Sequence[Row]) -> int:
-        """Run a statement once per tuple, all in one pipeline, and return how many rows were changed in all."""
+        """Run a statement for all tuples at once and return how many rows were changed."""
         if len(parameters) == 1:
             return self.change(statement, parameters[0])
-        self._cursor.executemany(statement.postgresql, parameters)
-        return self._cursor.rowcount
+        names = statement.parameters
+        records = _encoder.encode([dict(zip(names, row, strict=True)) for row in parameters]).decode()
+        return self._cursor.execute(statement.postgresql_many, (records,)).rowcount
 
     def listed(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""

@@ -6,10 +6,11 @@ tuple of parameters. `Prepared` pins the order of that tuple, so that a new colu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import JSON, BigInteger, ColumnElement, Double, FromClause, Integer, Text, bindparam, column, func
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import Dialect
@@ -17,14 +18,24 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.visitors import replacement_traverse
+from sqlalchemy.types import TypeEngine
 
 
 class Prepared:
     """A statement with the names of its parameters in order."""
 
-    def __init__(self, statement: Executable, parameters: str = "", *, postgresql: Executable | None = None) -> None:
+    def __init__(
+        self,
+        statement: Executable,
+        parameters: str = "",
+        *,
+        postgresql: Executable | None = None,
+        of_records: Callable[[FromClause], Executable] | None = None,
+    ) -> None:
         self._statement = statement
         self._postgresql = postgresql if postgresql is not None else statement
+        self._of_records = of_records or self._replaced
         self.parameters = tuple(parameters.split())
 
     @cached_property
@@ -37,12 +48,56 @@ class Prepared:
         """Return the text for psycopg."""
         return self._text(self._postgresql, PGDialect_psycopg(paramstyle="format"))  # type: ignore[no-untyped-call]
 
+    @cached_property
+    def postgresql_many(self) -> str:
+        """Return the text for psycopg that does it for many rows at once; it takes one JSON array of objects.
+
+        Measured for 300 rows, microseconds a row, of the client's CPU and in all: executemany 9 and 30, arrays and
+        unnest 4 and 20, this 1.3 and 12.
+        """
+        columns = [column(name, _type_of(name)) for name in self.parameters]
+        given = func.json_to_recordset(bindparam("records", type_=JSON)).table_valued(*columns)
+        records = given.render_derived("given", with_types=True)
+        dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
+        return str(self._of_records(records).compile(dialect=dialect))  # type: ignore[attr-defined]
+
+    def _replaced(self, records: FromClause) -> Executable:
+        """Return the statement with a column of the records in the place of each parameter."""
+
+        def column_for(element: object, **_: object) -> Any:
+            return records.c[element.key] if isinstance(element, BindParameter) else None
+
+        statement: Any = self._postgresql
+        replaced: Executable = replacement_traverse(statement, {}, column_for)
+        return replaced
+
     def _text(self, statement: Executable, dialect: Dialect) -> str:
         compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
         order = tuple(compiled.positiontup or ())
         if order != self.parameters:
             raise TypeError(f"the statement takes {order}, not {self.parameters}: {compiled}")
         return str(compiled)
+
+
+_TYPES: dict[str, type[TypeEngine[Any]]] = {
+    **dict.fromkeys(("key", "at_key", "job", "stage", "task", "number", "items_offset"), BigInteger),
+    **dict.fromkeys(
+        ("created_at", "started_at", "ended_at", "at", "lease_until", "not_before", "started", "ended", "last_seen_at"),
+        Double,
+    ),
+    **dict.fromkeys(
+        (
+            "state", "same", "spawn", "error", "claim_queue", "queue", "spawn_queue", "name", "source", "on_error",
+            "task_class", "spawn_class", "items_path", "task_id", "input", "result", "outcome", "kind", "detail",
+        ),
+        Text,
+    ),
+}  # fmt: skip
+
+
+def _type_of(parameter: str) -> TypeEngine[Any]:
+    """Return the type of a parameter by its name; what is no key, time or text is a number."""
+    return _TYPES.get(parameter, Integer)()
 
 
 class Among(ColumnElement[bool]):

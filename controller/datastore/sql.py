@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnClause, ColumnElement, Table, bindparam, func, insert, literal_column
+from sqlalchemy import (
+    ColumnClause,
+    ColumnElement,
+    FromClause,
+    Insert,
+    Table,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+)
 
 from controller.core.states import State
 from controller.datastore.prepared import Prepared
@@ -27,9 +39,21 @@ def word(state: State) -> ColumnElement[str]:
 
 def insertion(table: Table) -> Prepared:
     """Return the insertion of whole rows. PostgreSQL numbers the lines of a history itself (given None)."""
-    values: dict[str, ColumnElement[Any]] = {column.name: bindparam(column.name) for column in table.columns}
-    plain = insert(table).inline().values(values)
-    if table in (events, attempts):
-        values["number"] = func.coalesce(bindparam("number"), literal_column("nextval('history_numbers')"))
-    numbered = insert(table).inline().values(values)
-    return Prepared(plain, " ".join(values), postgresql=numbered)
+    numbered = table in (events, attempts)
+
+    def values(given: Callable[[str], ColumnElement[Any]], *, sequence: bool) -> dict[str, ColumnElement[Any]]:
+        found = {column.name: given(column.name) for column in table.columns}
+        if sequence:
+            found["number"] = func.coalesce(found["number"], literal_column("nextval('history_numbers')"))
+        return found
+
+    def of_records(records: FromClause) -> Insert:
+        found = values(lambda name: records.c[name], sequence=numbered)
+        return insert(table).inline().from_select(list(found), select(*found.values()))
+
+    return Prepared(
+        insert(table).inline().values(values(bindparam, sequence=False)),
+        " ".join(column.name for column in table.columns),
+        postgresql=insert(table).inline().values(values(bindparam, sequence=numbered)),
+        of_records=of_records,
+    )

@@ -53,10 +53,10 @@ _PRAGMAS = (
 )
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
     """Return a connection with our settings, in autocommit: transactions are begun by hand."""
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
+        path, timeout=busy_timeout, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     for pragma in _PRAGMAS:
         connection.execute(pragma)
@@ -102,8 +102,9 @@ class SqliteSession:
 class SqliteDatastore:
     """A database file. Safe for any thread; a process that forks opens it after the fork."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
         self._path = str(path)
+        self._busy_timeout = busy_timeout
         self._clock = clock
         self._pid = os.getpid()
         self._lock = Lock()
@@ -170,7 +171,7 @@ class SqliteDatastore:
     def _begin(self) -> sqlite3.Connection:
         try:
             if self._writer is None:
-                self._writer = connect(self._path)
+                self._writer = connect(self._path, busy_timeout=self._busy_timeout)
             self._writer.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise translated(error) from error
@@ -214,7 +215,7 @@ def translated(error: BaseException | None) -> EchelonError:
     if code == sqlite3.SQLITE_FULL:
         return StoreUnavailable("the disk of the SQLite datastore is full; make room, it goes on by itself")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreUnavailable(f"another process has held the SQLite datastore for {BUSY_TIMEOUT:g} s")
+        return StoreUnavailable("another process holds the SQLite datastore for longer than it may")
     if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return StatementRefused(f"SQLite refused a statement ({error}): this is a bug of Echelon")
     return StoreUnavailable(f"the SQLite datastore does not work at the moment ({error})")

@@ -1,0 +1,171 @@
+"""Schemas: what the migrations make, what is refused, and that no hot statement walks through a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, event
+
+from controller.core.states import State
+from controller.datastore import sqlite, statements_jobs, statements_tasks
+from controller.datastore.errors import SchemaMismatch
+from controller.datastore.open import migrate, open_datastore
+from controller.datastore.prepared import Prepared
+from controller.datastore.reads_fleet import SqlReader
+from controller.datastore.records import JobFilter, TaskFilter
+from controller.datastore.tables import metadata
+from shared.errors import InvalidInput, StoreUnavailable
+from tests.contract.stores import fan_out, plain_job, submitted
+
+STATEMENTS = {
+    name: statement
+    for module in (statements_jobs, statements_tasks)
+    for name, statement in vars(module).items()
+    if isinstance(statement, Prepared)
+}
+#: A walk through a whole table that grows for ever; through a partial index it is not.
+WALK = re.compile(r"SCAN (tasks|stages|jobs|job_inputs|attempts|events)\b(?! USING)")
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(store_url: str) -> None:
+    migrate(store_url)
+    engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
+
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    engine.dispose()
+
+    assert [item for item in differences if item[0] != "remove_table" or item[1].name != "alembic_version"] == []
+
+
+def test_a_migration_may_be_run_again(store_url: str) -> None:
+    assert migrate(store_url) == migrate(store_url)
+    open_datastore(store_url).close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(store_url: str) -> None:
+    migrate(store_url)
+    set_schema(store_url, "9999")
+
+    with pytest.raises(SchemaMismatch, match="newer"):
+        open_datastore(store_url)
+    with pytest.raises(SchemaMismatch, match="newer"):
+        migrate(store_url)
+
+
+@pytest.mark.server
+def test_postgresql_without_our_schema_names_the_remedy(postgresql_url: str) -> None:
+    with psycopg.connect(postgresql_url) as connection:
+        connection.execute("DROP TABLE alembic_version")
+
+    with pytest.raises(SchemaMismatch, match="echelon migrate"):
+        open_datastore(postgresql_url)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "postgresql://h:x/"])
+def test_a_url_that_names_no_datastore_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput):
+        open_datastore(url)
+
+
+def test_a_server_that_is_not_there_is_unavailable_and_its_password_is_not_shown() -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        open_datastore("postgresql://echelon:geheim@127.0.0.1:1/echelon")
+
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_place_that_cannot_hold_a_file_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreUnavailable):
+        open_datastore(f"sqlite:///{tmp_path}/file/echelon.db")
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, but somebody's notes" * 100)
+
+    with pytest.raises(StoreUnavailable):
+        open_datastore(f"sqlite:///{tmp_path}/notes.txt")
+
+    assert (tmp_path / "notes.txt").read_text().startswith("not a database")
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_write_walks_through_a_table(filled: Connection, name: str) -> None:
+    statement = STATEMENTS[name]
+
+    plan = explained(filled, statement.sqlite, (None,) * len(statement.parameters))
+
+    assert not WALK.search(plan), plan
+
+
+def test_claims_are_read_from_the_index_of_queued_tasks(filled: Connection) -> None:
+    plan = explained(filled, statements_tasks.CLAIM.sqlite, (None,) * 7)
+
+    assert "USING INDEX tasks_queued (stage=? AND idx>? AND idx<?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def note(_c: object, _k: object, statement: str, parameters: Any, _x: object, _m: object) -> None:
+        seen.append((statement, parameters))
+
+    job_id = filled.exec_driver_sql("SELECT job_id FROM jobs WHERE type = 'fan_out'").scalar_one()
+    reader = SqlReader(filled, lambda: 0.0)
+    event.listen(filled, "before_cursor_execute", note)
+    page = reader.tasks(job_id, TaskFilter(), limit=2, cursor=None)
+    reader.tasks(job_id, TaskFilter(stage=0, state=State.FAILED), limit=2, cursor=page.next_cursor)
+    reader.jobs(JobFilter(state=State.RUNNING), limit=2, cursor=None)
+    reader.jobs(JobFilter(type="plain"), limit=2, cursor=None)
+    reader.job(job_id)
+    reader.task_at(job_id, 0, 1)
+    reader.attempts(page.items[0].task_id)
+    reader.attempts_since(job_id, after=0, limit=2)
+    reader.running(job_id, limit=2)
+    reader.events(job_id, limit=2, cursor=None)
+    reader.matching("a", limit=2)
+    reader.queues()
+    reader.counts()
+    event.remove(filled, "before_cursor_execute", note)
+
+    assert len(seen) > 15
+    for statement, parameters in seen:
+        plan = explained(filled, statement, parameters)
+        assert not WALK.search(plan), f"{statement}\n{plan}"
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[Connection]:
+    """Give a connection to an SQLite datastore with a few jobs in it."""
+    path = tmp_path / "echelon.db"
+    store = open_datastore(f"sqlite:///{path}")
+    fan_out(store, 20)
+    for _ in range(5):
+        submitted(store, plain_job(stages=2))
+    store.close()
+    engine = create_engine("sqlite://", creator=lambda: sqlite.connect(str(path)))
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def explained(connection: Connection, statement: str, parameters: Any) -> str:
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", tuple(parameters)).all()
+    return "\n".join(str(row[3]) for row in rows)
+
+
+def set_schema(url: str, name: str) -> None:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{name}'")
+    engine.dispose()
