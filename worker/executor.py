@@ -41,9 +41,9 @@ _TIDY_EVERY: Final = 1.0
 class ExecutorSettings:
     """How attempts are run. Lengths of time are seconds, sizes are bytes."""
 
-    #: Folder in which the tasks' TMPDIR is made; None: the system's for temporary files. The TMPDIR's path, made of this
-    #: and the worker's name, is the mark by which the next life of a worker ends what this one has left running: no
-    #: other worker may have the same.
+    #: Folder in which the tasks' TMPDIR is made; None: the system's for temporary files. The TMPDIR's path, made of
+    #: this and the worker's name, is the mark by which the next life of a worker ends what this one has left running:
+    #: no other worker may have the same.
     temporary: str | None = None
     #: Longest kept stdout or stderr of one attempt; head and tail stay.
     log_cap: int = 16 * 1024 * 1024

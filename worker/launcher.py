@@ -42,13 +42,14 @@ class Launcher:
             places, spare_from = self._places(prepared, task)
         except OSError as error:
             raise self._blamed(error) from error
+        masker = prepared.masker
         try:
             launch, masker = self._preparation.launch(prepared, task, places)
             process = self._runtime.start(launch)
-        except CannotStart:
+        except CannotStart as error:
             if spare_from is not None:
                 self._folders.give_back(spare_from, places.folder, clean=True)
-            raise
+            raise CannotStart(masker.mask_text(str(error)), worker_fault=error.worker_fault) from error
         attempt = Attempt(prepared, task, places, masker, process)
         attempt.spare_from = spare_from
         return attempt

@@ -28,6 +28,9 @@ NAME: Final = "spawn.json"
 _DEEPEST: Final = 32
 _WINDOW: Final = 1024 * 1024
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
+#: The escape, not the one of a backslash that happens to stand before u0000.
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ENCODINGS: Final = {
     codecs.BOM_UTF8: "begins with a byte order mark",
     codecs.BOM_UTF16_LE: "is UTF-16",
@@ -187,7 +190,7 @@ class _Reader:
                 self._grow()
         if end - self._at > self._limits.item_bytes:
             raise self._too_long(number)
-        self._check(number, item, self._text[self._at : end])
+        self._check(number, item, end)
         self._at = end
         assert isinstance(item, dict)
         return item
@@ -222,18 +225,17 @@ class _Reader:
             raise SpawnInvalid(f"{NAME} is not UTF-8 text: byte {offset} does not belong there") from None
         self._at = 0
 
-    def _check(self, number: int, item: object, source: str) -> None:
-        """Refuse what parses, but cannot be handed on."""
-        # Nesting needs brackets; few items have more than the one around them.
-        if source.count("{") + source.count("[") > _DEEPEST and _depth(item) > _DEEPEST:
-            raise self._error(number, self._at, f"nested deeper than {_DEEPEST} levels")
-        # Only an escape can bring these two in.
-        if "\\u" in source:
-            text = json.dumps(item, ensure_ascii=False)
-            if "\\u0000" in text:
-                raise self._error(number, self._at, "it holds a NUL character (\\u0000)")
-            if any("\ud800" <= character <= "\udfff" for character in text):
-                raise self._error(number, self._at, "it holds half of a surrogate pair")
+    def _check(self, number: int, item: object, end: int) -> None:
+        """Refuse what parses, but cannot be handed on. Few items have many brackets or any escape; those are quick."""
+        text, start = self._text, self._at
+        brackets = text.count("{", start, end) + text.count("[", start, end)
+        if brackets > _DEEPEST and _depth(item) > _DEEPEST:
+            raise self._error(number, start, f"nested deeper than {_DEEPEST} levels")
+        if text.find("\\u", start, end) >= 0:
+            if _NUL.search(text, start, end):
+                raise self._error(number, start, "it holds a NUL character (\\u0000)")
+            if _SURROGATE.search(json.dumps(item, ensure_ascii=False)):
+                raise self._error(number, start, "it holds half of a surrogate pair")
 
     def _refusal(self, number: int, error: json.JSONDecodeError) -> SpawnInvalid:
         if not self._ended:
