@@ -19,6 +19,7 @@ from controller.core.states import State
 from controller.datastore.records import (
     AttemptView,
     Claimed,
+    Demand,
     EventView,
     Expansion,
     HeldTask,
@@ -149,6 +150,12 @@ class Transaction(Protocol):
 
     def greet(self, worker: WorkerId, card: WorkerCard, *, running: int) -> None:
         """Note a worker's sign of life."""
+
+    def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
+        """Lock and return the demands told after a moment, and those of the workers named in `also`; none of the gone."""
+
+    def save_demands(self, demands: Sequence[Demand]) -> None:
+        """Write demands that were returned in this transaction."""
 
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""

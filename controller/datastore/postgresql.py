@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.datastore.cache import JobCache, WorkerKeys
 from controller.datastore.errors import OutcomeUnknown, StatementRefused, TransactionAborted
+from controller.datastore.forks import ForkGuard
 from controller.datastore.migrate import require_schema, upgrade
 from controller.datastore.port import Reader, Transaction
 from controller.datastore.prepared import Prepared
@@ -100,6 +101,7 @@ class PostgresqlDatastore:
     """A database on a PostgreSQL server. Safe for any thread; a process that forks opens it after the fork."""
 
     def __init__(self, url: URL) -> None:
+        self._guard = ForkGuard()
         self._engine = _engine(url)
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._cache = JobCache()
@@ -108,6 +110,7 @@ class PostgresqlDatastore:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
+        self._guard.check()
         with _translation():
             pooled = self._engine.raw_connection()
         connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
@@ -124,11 +127,13 @@ class PostgresqlDatastore:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Begin a consistent look."""
+        self._guard.check()
         with _translation(), self._reading.connect() as connection:
             yield SqlReader(connection, lambda: float(connection.execute(text(_NOW)).scalar_one()))
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
+        self._guard.check()
         with _translation(), self._engine.connect() as connection:
             require_schema(connection)
 

@@ -113,6 +113,22 @@ class Claimed:
     input: dict[str, JsonValue] | None
 
 
+@dataclass(slots=True)
+class Demand:
+    """What one worker has room for."""
+
+    worker: WorkerId
+    #: Number of the report that told it.
+    number: int = 0
+    told_at: float = 0.0
+    #: Tasks per queue.
+    room: dict[str, int] = field(default_factory=dict)
+    #: Number of the last order with grants, across all controllers.
+    order: int = 0
+    #: Grants that were on their way when the room was told: (order, queue of the room, tasks).
+    unseen: list[tuple[int, str, int]] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Expansion:
     """A stage whose items are not all tasks yet."""

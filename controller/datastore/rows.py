@@ -9,14 +9,17 @@ import msgspec
 
 from controller.core.model import OnError, Source, Stage, Tally
 from controller.core.states import State
+from controller.datastore.records import Demand
 from controller.datastore.session import Row
 from controller.datastore.tables import stages
+from shared.ids import WorkerId
 from shared.messages import JsonValue
 
 STATES = {str(state): state for state in State}
 
 _encoder = msgspec.json.Encoder()
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
+_demand_decoder = msgspec.json.Decoder(tuple[int, dict[str, int], int, list[tuple[int, str, int]]])
 _names_decoder = msgspec.json.Decoder(list[str])
 
 #: The columns that make a `Stage`, in the order of `stage_of`.
@@ -41,6 +44,19 @@ def decode_object(text: str | None) -> dict[str, JsonValue]:
 def decode_names(text: str) -> list[str]:
     """Return the list of strings that JSON text holds."""
     return _names_decoder.decode(text)
+
+
+def encode_demand(demand: Demand) -> str:
+    """Return a demand as JSON text, without what has columns of its own."""
+    return encode((demand.number, demand.room, demand.order, demand.unseen))
+
+
+def demand_of(worker_id: str, text: str | None, told_at: float | None) -> Demand:
+    """Return the demand that a worker's row holds; one that has told nothing has no room."""
+    if text is None:
+        return Demand(WorkerId(worker_id))
+    number, room, order, unseen = _demand_decoder.decode(text)
+    return Demand(WorkerId(worker_id), number, told_at or 0.0, room, order, unseen)
 
 
 def clean(text: str | None) -> str | None:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 
 from controller.datastore.cache import JobCache, WorkerKeys
 from controller.datastore.errors import OutcomeUnknown, StatementRefused
+from controller.datastore.forks import ForkGuard
 from controller.datastore.migrate import require_schema, upgrade
 from controller.datastore.port import Reader, Transaction
 from controller.datastore.prepared import Prepared
@@ -106,7 +106,7 @@ class SqliteDatastore:
         self._path = str(path)
         self._busy_timeout = busy_timeout
         self._clock = clock
-        self._pid = os.getpid()
+        self._guard = ForkGuard()
         self._lock = Lock()
         self._cache = JobCache()
         self._worker_keys = WorkerKeys()
@@ -118,7 +118,7 @@ class SqliteDatastore:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
-        self._refuse_after_fork()
+        self._guard.check()
         with self._lock:
             connection = self._begin()
             try:
@@ -138,7 +138,7 @@ class SqliteDatastore:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Begin a consistent look."""
-        self._refuse_after_fork()
+        self._guard.check()
         try:
             with self._readers.connect() as connection:
                 connection.exec_driver_sql("BEGIN")
@@ -153,7 +153,7 @@ class SqliteDatastore:
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
-        self._refuse_after_fork()
+        self._guard.check()
         try:
             with self._readers.connect() as connection:
                 require_schema(connection)
@@ -199,10 +199,6 @@ class SqliteDatastore:
         connection = connect(self._path)
         connection.execute("PRAGMA query_only=ON")
         return connection
-
-    def _refuse_after_fork(self) -> None:
-        if os.getpid() != self._pid:
-            raise EchelonError("the SQLite datastore was opened before a fork; open it in the process that uses it")
 
 
 def _primary_code(error: BaseException | None) -> int:

@@ -161,6 +161,19 @@ GREET = Prepared(
     ),
     "name host version slots draining running last_seen_at at_key",
 )
+_DEMANDS = (
+    select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
+    .where(
+        workers.c.gone == ZERO,
+        or_(workers.c.told_at > _p("told_after"), Among(workers.c.worker_id, _p("worker_ids"))),
+    )
+    .order_by(workers.c.key)
+)
+DEMANDS = Prepared(_DEMANDS, "told_after worker_ids", postgresql=_DEMANDS.with_for_update())
+SAVE_DEMAND = Prepared(
+    update(workers).where(workers.c.key == _p("at_key")).values(demand=_p("demand"), told_at=_p("told_at")),
+    "demand told_at at_key",
+)
 BID_FAREWELL = Prepared(
     update(workers).where(Among(workers.c.worker_id, _p("worker_ids"))).values(gone=FAREWELL), "worker_ids"
 )

@@ -242,6 +242,9 @@ workers = Table(
     Column("draining", Integer),
     Column("running", Integer),
     Column("last_seen_at", Double),
+    #: What it has room for, as JSON: (number of the report, room, number of the last order, unseen grants).
+    Column("demand", Text),
+    Column("told_at", Double),
     #: Forgotten: not shown any more.
     Column("gone", Integer, nullable=False),
     sqlite_autoincrement=True,

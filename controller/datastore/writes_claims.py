@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from controller.datastore import statements_jobs as job_sql
 from controller.datastore import statements_tasks as sql
-from controller.datastore.records import SPAWN_INDEX, Claimed, Expansion
-from controller.datastore.rows import decode_object, encode
+from controller.datastore.records import SPAWN_INDEX, Claimed, Demand, Expansion
+from controller.datastore.rows import decode_object, demand_of, encode, encode_demand
 from controller.datastore.session import Row
 from controller.datastore.tables import INDEX_BITS
 from controller.datastore.writes_base import WritesBase
@@ -95,6 +95,20 @@ class ClaimWrites(WritesBase):
         """Note a worker's sign of life."""
         seen = (card.name, card.host, card.version, encode(card.slots), int(card.draining), running, self.now())
         self._session.change(job_sql.GREET, (*seen, self._worker_key(worker)))
+
+    def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
+        """Lock and return the demands told after a moment, and those of the workers named in `also`; none of the gone."""
+        for worker in also:
+            self._worker_key(worker)
+        rows = self._session.rows(job_sql.DEMANDS, (told_after, self._session.listed(list(also))))
+        for worker_id, key, _, _ in rows:
+            self._know(worker_id, key)
+        return [demand_of(worker_id, text, told_at) for worker_id, _, text, told_at in rows]
+
+    def save_demands(self, demands: Sequence[Demand]) -> None:
+        """Write demands that were returned in this transaction."""
+        rows = [(encode_demand(one), one.told_at, self._worker_key(one.worker)) for one in demands]
+        self._session.change_many(job_sql.SAVE_DEMAND, sorted(rows, key=lambda row: row[2]))
 
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""

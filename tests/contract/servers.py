@@ -47,7 +47,7 @@ def postgresql_server() -> Iterator[str]:
     if url:
         yield url
         return
-    binaries = _postgresql_binaries()
+    binaries = postgresql_binaries()
     if binaries is None:
         unavailable("no PostgreSQL: set ECHELON_TEST_POSTGRESQL_URL or install the package postgresql")
         return
@@ -141,7 +141,8 @@ def _as_server_user() -> dict[str, object]:
     return {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": "/"}
 
 
-def _postgresql_binaries() -> Path | None:
+def postgresql_binaries() -> Path | None:
+    """Return the folder of the newest PostgreSQL of the machine."""
     found = shutil.which("postgres")
     if found:
         return Path(found).resolve().parent

@@ -160,6 +160,8 @@ def _make_the_rest() -> None:
         _integer("draining", null=True),
         _integer("running", null=True),
         _time("last_seen_at"),
+        _text("demand", null=True),
+        _time("told_at"),
         _integer("gone"),
         sqlite_autoincrement=True,
     )
