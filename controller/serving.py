@@ -36,8 +36,6 @@ REPEATED = "X-ECHELON-REPEATED"
 #: Seconds without a byte after which a client that sends (or takes) is let go.
 _SILENCE = 10.0
 _STALLED = 60.0
-#: Seconds in which a whole request, head and body, has to arrive.
-_REQUEST = 30.0
 #: Seconds that answers under way get when the process ends.
 _LINGER = 5.0
 #: Seconds without a sign of life of the second process after which the first one starts another.
@@ -77,6 +75,8 @@ class Serving:
     patience: float = 30.0
     #: Requests at once; a client that follows a log holds one of them.
     threads: int = 256
+    #: Seconds in which a whole request, head and body, has to arrive.
+    request_time: float = 30.0
     #: Bytes of a body that are read before the application is asked; it judges what is longer.
     max_body: int = 1 << 20
 
@@ -154,19 +154,17 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **more)
         #: Thread -> connection that it reads a request from, and until when.
         self._reading: dict[int, tuple[socket.socket, float]] = {}
-        self._max_body = 0
         self.wsgi: Any = None
 
     def begin(self, serving: Serving) -> None:
         """Start the service and tell that this process answers."""
-        self._max_body = serving.max_body
         self._inner, self.wsgi = self.wsgi, self._read_first
         self.app.service.start()
         serving.ready(Address(*self.sockets[0].getsockname()[:2]))
 
     def handle(self, conn: Any) -> object:
         """Serve one request of a connection."""
-        self._reading[threading.get_ident()] = (conn.sock, time.monotonic() + _REQUEST)
+        self._reading[threading.get_ident()] = (conn.sock, time.monotonic() + self.app.serving.request_time)
         try:
             return super().handle(conn)
         finally:
@@ -204,9 +202,9 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _read_first(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Read the body while the clock runs, then ask the application."""
-        length = environ.get("CONTENT_LENGTH") or "0"
-        if length.isdigit() and int(length) <= self._max_body:
-            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(self._max_body + 1))
+        length, largest = environ.get("CONTENT_LENGTH") or "0", self.app.serving.max_body
+        if length.isdigit() and int(length) <= largest:
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(largest + 1))
         self._reading.pop(threading.get_ident(), None)
         answer: Iterable[bytes] = self._inner(environ, start_response)
         return answer

@@ -11,7 +11,7 @@ from controller.api.config import context, jobs
 from controller.api.follow import Follower
 from controller.api.jobs import view_of
 from controller.api.queries import LogQuery
-from controller.api.routes import TEXT, Routes
+from controller.api.routes import PART_OF_TEXT, TEXT, Routes
 from controller.api.tasks import task_of
 from controller.api.transcripts import Place, job_text, task_text
 from controller.api.waiting import client_socket
@@ -24,7 +24,14 @@ routes = Routes("logs", "What tasks print, as text.")
 _RANGE = {"Range": "bytes=0-999: that part of the text."}
 
 
-@routes.get("/jobs/<uuid:job_id>/log", TEXT, query=schemas.FollowQuerySchema, refuses=[404], headers=_RANGE)
+@routes.route(
+    "GET",
+    "/jobs/<uuid:job_id>/log",
+    [TEXT, PART_OF_TEXT],
+    query=schemas.FollowQuerySchema,
+    refuses=[404],
+    headers=_RANGE,
+)
 def get_job_log(query: LogQuery, job_id: object) -> Response:
     """Tell what all tasks of a job have printed, by stage, index and attempt, each part under a line that names it."""
     job = view_of(JobId(str(job_id)))
@@ -35,7 +42,14 @@ def get_job_log(query: LogQuery, job_id: object) -> Response:
     return texts.answer(lambda: job_text(here.jobs, job))
 
 
-@routes.get("/tasks/<uuid:task_id>/log", TEXT, query=schemas.LogQuerySchema, refuses=[404], headers=_RANGE)
+@routes.route(
+    "GET",
+    "/tasks/<uuid:task_id>/log",
+    [TEXT, PART_OF_TEXT],
+    query=schemas.LogQuerySchema,
+    refuses=[404],
+    headers=_RANGE,
+)
 def get_task_log(query: LogQuery, task_id: object) -> Response:
     """Tell what one attempt of a task has printed; a line stands between stdout and stderr where both are wanted."""
     task = task_of(TaskId(str(task_id)))

@@ -39,6 +39,9 @@ class Answer:
 
 
 TEXT = Answer(None, content_type="text/plain", description="The text.", headers={"Accept-Ranges": "bytes"})
+PART_OF_TEXT = Answer(
+    None, 206, "The part that was asked for.", "text/plain", headers={"Content-Range": "Which part it is."}
+)
 
 
 class Routes:
@@ -79,6 +82,8 @@ class Routes:
             made = view
             for answer in answers:
                 made = _documented(self._blueprint, answer)(made)
+                if method == "GET" and "ETag" in (answer.headers or {}):
+                    made = self._blueprint.alt_response(304, description="As it was (If-None-Match).")(made)
             for status in sorted(statuses):
                 made = self._blueprint.alt_response(
                     status, schema=ProblemSchema, content_type=problems.CONTENT_TYPE, description=_refusal(status)

@@ -1,4 +1,4 @@
-"""The interface on a real engine and a real SQLite store. The engine turns by hand; the worker says what a test says."""
+"""The interface on a real engine and store. The engine turns by hand; the worker says what a test says."""
 
 from __future__ import annotations
 

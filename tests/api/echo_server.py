@@ -1,0 +1,57 @@
+"""A process that serves an application which tells what it was asked: `python -m tests.api.echo_server`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from controller.serving import Serving, WsgiApp, serve
+from controller.settings import Address
+
+
+def say(word: str) -> None:
+    """Tell the test, on stdout."""
+    print(word, flush=True)
+
+
+class Echo:
+    """Answers with the headers and the body of the request."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def app(self) -> WsgiApp:
+        return self._answer
+
+    def start(self) -> None:
+        say("started")
+
+    def interrupt(self) -> None:
+        self._stopping.set()
+
+    def stop(self) -> None:
+        say("stopped")
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/until-the-end":
+            start_response("200 OK", [])
+            return self._last_words()
+        told: dict[str, object] = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
+        told["path"] = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
+        told["body"] = environ["wsgi.input"].read().decode("latin-1")
+        body = json.dumps(told).encode()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _last_words(self) -> Iterable[bytes]:
+        yield b"begun\n"
+        self._stopping.wait()
+        yield b"over\n"
+
+
+if __name__ == "__main__":
+    anywhere = Address("127.0.0.1", 0)
+    sys.exit(serve(Serving(anywhere, Echo, ready=lambda at: say(str(at.port)), patience=5.0, request_time=2.0)))

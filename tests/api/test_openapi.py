@@ -1,0 +1,121 @@
+"""The OpenAPI document tells the truth: schemathesis sends what it allows and what it does not."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import marshmallow
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from controller.api import definition_schemas, operations, schemas
+from tests.api.stand import API, Stand
+
+EXAMPLES = int(os.environ.get("ECHELON_FUZZ", "40"))
+schemathesis_settings = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
+
+
+class Played:
+    """A stand with jobs in several states, whose ids the fuzzer finds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stand = Stand(folder)
+        self.done = self.stand.finished()["job_id"]
+        self.open = self.stand.post("fan")["job_id"]
+        self.task = self.stand.get(f"/jobs/{self.done}/tasks")["items"][0]["task_id"]
+        self.stand.leave(self.done, "a.txt", b"content")
+        self.stand.print(self.done, "stdout", b"printed \xff\n")
+        self.schema: Any = schemathesis.openapi.from_wsgi("/openapi.json", self.stand.app)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    made = Played(Path(tmp_path_factory.mktemp("stand")))
+    yield made
+    made.stand.close()
+
+
+def operations_of(played: Played) -> list[Any]:
+    return [found.ok() for found in played.schema.get_all_operations()]
+
+
+def test_every_route_is_documented_with_an_answer_and_its_refusals(played: Played) -> None:
+    document = played.stand.client.get("/openapi.json").json
+    documented = {
+        (method.upper(), path) for path, item in document["paths"].items() for method in item if method != "parameters"
+    }
+    routed = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in played.stand.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.rule.startswith(("/docs", "/openapi.json"))
+    }
+
+    assert documented == routed
+    for path, method in [(path, method) for method, path in documented]:
+        operation = document["paths"][path][method.lower()]
+        assert operation["summary"] and {"500", "503"} <= operation["responses"].keys()
+
+
+# schemathesis closes no answers, so the files behind downloads stay open until they are collected.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@given(data=some.data())
+@schemathesis_settings
+def test_nothing_that_is_sent_gets_an_undocumented_answer(played: Played, data: some.DataObject) -> None:
+    for operation in operations_of(played):
+        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+            try:
+                strategy = operation.as_strategy(generation_mode=mode)
+            except schemathesis.errors.InvalidSchema:
+                continue
+            case = data.draw(strategy)
+            if operation.method != "delete":
+                _aim(case, data, played)
+            # Which cursors and types exist, no schema can tell.
+            case.call_and_validate(excluded_checks=[positive_data_acceptance])
+
+
+def _aim(case: Any, data: some.DataObject, played: Played) -> None:
+    """Let about half of the ids be ones that exist."""
+    known = {"job_id": [played.done, played.open], "task_id": [played.task], "path": ["a.txt"], "type": ["hello"]}
+    for name in case.path_parameters or {}:
+        if data.draw(some.booleans()):
+            case.path_parameters[name] = data.draw(some.sampled_from(known[name]))
+
+
+ANSWERS: list[tuple[str, type[marshmallow.Schema]]] = [
+    ("/jobs", schemas.page_of(schemas.JobSchema)),
+    ("/jobs/{done}", schemas.JobSchema),
+    ("/jobs/{open}", schemas.JobSchema),
+    ("/jobs/{done}/tasks", schemas.page_of(schemas.TaskSchema)),
+    ("/jobs/{open}/tasks", schemas.page_of(schemas.TaskSchema)),
+    ("/jobs/{done}/events", schemas.page_of(schemas.EventSchema)),
+    ("/jobs/{done}/artefacts", schemas.page_of(schemas.ArtefactSchema)),
+    ("/tasks/{task}", schemas.OneTaskSchema),
+    ("/definitions", definition_schemas.DefinitionsSchema),
+    ("/definitions/jobs/hello", definition_schemas.JobDefinitionSchema),
+    ("/workers", schemas.page_of(schemas.WorkerSchema)),
+    ("/queues", schemas.page_of(schemas.QueueSchema)),
+    ("/ids?prefix=a", schemas.FoundSchema),
+    ("/../../healthz", operations.AliveSchema),
+    ("/../../readyz", operations.HealthSchema),
+]
+
+
+@pytest.mark.parametrize(("path", "schema"), ANSWERS, ids=[path for path, _ in ANSWERS])
+def test_an_answer_holds_exactly_what_its_schema_says(
+    played: Played, path: str, schema: type[marshmallow.Schema]
+) -> None:
+    address = API + path.format(done=played.done, open=played.open, task=played.task)
+    answer = played.stand.client.get(address.replace(f"{API}/../..", "")).json
+
+    assert schema(unknown=marshmallow.RAISE).validate(answer) == {}

@@ -1,0 +1,211 @@
+"""The server as a process, spoken to byte by byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 30.0
+
+
+class Server:
+    """A process that serves, and its port."""
+
+    def __init__(self) -> None:
+        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.api.echo_server"],
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.says() == "started"
+        self.port = int(self.says())
+
+    def says(self) -> str:
+        """Return its next line."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def ask(self, request: bytes) -> bytes:
+        """Return all that is answered to some bytes."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return read_all(connection)
+
+    def asks(self, *headers: str, body: str = "") -> dict[str, Any]:
+        """Return what the application was asked."""
+        lines = ["POST / HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *headers, "", body]
+        answer = self.ask("\r\n".join(lines).encode("latin-1"))
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        told: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+        return told
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate(timeout=PATIENCE)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    answer = b""
+    try:
+        while piece := connection.recv(65536):
+            answer += piece
+    except ConnectionResetError:
+        pass
+    return answer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.end()
+
+
+def test_a_header_with_an_underscore_does_not_pass_for_its_twin(server: Server) -> None:
+    told = server.asks("X_Auth: evil", "X-Auth: good", "X_Other: evil")
+
+    assert told["HTTP_X_AUTH"] == "good"
+    assert "HTTP_X_OTHER" not in told
+
+
+def test_headers_that_came_twice_are_noted_with_all_their_values(server: Server) -> None:
+    told = server.asks("X-Auth: one", "Accept: a", "x-auth: two, three", "Accept: b")
+
+    assert json.loads(told["HTTP_X_ECHELON_REPEATED"]) == {"x-auth": ["one", "two, three"], "accept": ["a", "b"]}
+
+
+def test_a_client_cannot_write_that_note(server: Server) -> None:
+    told = server.asks('X-Echelon-Repeated: {"authorization": ["forged"]}', "X_Echelon_Repeated: {}")
+
+    assert "HTTP_X_ECHELON_REPEATED" not in told
+
+
+def test_nobody_rewrites_the_path_or_the_scheme(server: Server) -> None:
+    told = server.asks("Script-Name: /x", "SCRIPT_NAME: /evil", "PATH_INFO: /evil", "X-Forwarded-Proto: https")
+
+    assert told["path"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nabcde", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: nonsense\r\n\r\n0\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n folded\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX : a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 200 + b"\r\n", 431),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused_with_a_problem(server: Server, request_: bytes, status: int) -> None:
+    answer = server.ask(request_)
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == status
+
+
+def test_two_hundred_slow_clients_keep_nobody_waiting_and_are_let_go(own_server: Server) -> None:
+    slow = [own_server.connect() for _ in range(100)]
+    for connection in slow:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Le")
+    slower = [own_server.connect() for _ in range(100)]
+    for connection in slower:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+    began = time.monotonic()
+
+    assert own_server.asks(body="x")["body"] == "x"
+
+    answered = time.monotonic() - began
+    # Drips one byte each time, which a limit on silence alone would never end.
+    while time.monotonic() < began + PATIENCE and any(map(drip, slow + slower)):
+        own_server.asks()
+    assert answered < 2.0
+    assert not any(map(drip, slow + slower))
+    for connection in slow + slower:
+        connection.close()
+
+
+def drip(connection: socket.socket) -> bool:
+    """Send one byte; tell whether the server still wants it."""
+    try:
+        connection.settimeout(0.01)
+        connection.sendall(b"x")
+        return connection.recv(1000) != b"" and False
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
+def test_a_signal_ends_it_in_order_and_lets_answers_come_to_their_end(own_server: Server) -> None:
+    with own_server.connect() as connection:
+        connection.sendall(b"GET /until-the-end HTTP/1.0\r\nHost: x\r\n\r\n")
+        heard = b""
+        while b"begun" not in heard:
+            heard += connection.recv(1000)
+        os.kill(own_server.process.pid, signal.SIGTERM)
+        heard += read_all(connection)
+
+    assert heard.endswith(b"over\n")
+    assert own_server.says() == "stopped"
+    assert own_server.process.wait(PATIENCE) == 0
+
+
+def test_ctrl_c_ends_it_in_order_too(own_server: Server) -> None:
+    os.killpg(own_server.process.pid, signal.SIGINT)
+
+    assert own_server.says() == "stopped"
+    assert own_server.process.wait(PATIENCE) == 0
+
+
+def test_a_process_that_is_killed_is_followed_by_another(own_server: Server) -> None:
+    children = Path(f"/proc/{own_server.process.pid}/task/{own_server.process.pid}/children").read_text().split()
+
+    os.kill(int(children[0]), signal.SIGKILL)
+
+    assert own_server.says() == "started"
+    assert int(own_server.says()) == own_server.port
+    assert own_server.asks(body="again")["body"] == "again"
+
+
+def test_it_leaves_no_control_socket_in_the_home_folder(server: Server) -> None:
+    descriptors = Path(f"/proc/{server.process.pid}/fd").iterdir()
+
+    assert not any(".ctl" in os.readlink(one) for one in descriptors if one.exists())
