@@ -50,8 +50,9 @@ def check_inputs(
     """
     values: dict[str, JsonValue] = {}
     mistakes = list(islice(_unknown(definitions, given, where), MAX_MISTAKES))
+    parameter = InputSource.PARAMETER
     for name, definition in definitions.items():
-        if definition.source is not InputSource.PARAMETER:
+        if definition.source is not parameter:
             continue
         if name in given:
             try:
@@ -107,6 +108,8 @@ def _unknown(
 ) -> Iterable[InputMistake]:
     for name in given:
         definition = definitions.get(name)
+        if definition is not None and definition.source is InputSource.PARAMETER:
+            continue
         if definition is None:
             takes = [known for known, one in definitions.items() if one.source is InputSource.PARAMETER]
             guess = suggestion(name, takes)
