@@ -80,7 +80,7 @@ def catalogue_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Mista
     mistakes: list[Mistake] = []
     for path in map(Path, paths):
         try:
-            inside = _in_folder(path) if path.is_dir() else [path]
+            inside = _in_folder(path) if os.path.isdir(path) else [path]
         except OSError as error:
             mistakes.append(Mistake(str(path), 0, 0, f"cannot be read: {error.strerror}"))
             continue
@@ -97,7 +97,7 @@ def _in_folder(folder: Path) -> list[Path]:
     return [
         folder / name
         for name in names
-        if Path(name).suffix in SUFFIXES and not name.startswith(".") and not (folder / name).is_dir()
+        if Path(name).suffix in SUFFIXES and not name.startswith(".") and not os.path.isdir(folder / name)
     ]
 
 
@@ -122,7 +122,7 @@ def _brought(found: Iterable[Path], mistakes: list[Mistake]) -> tuple[Path | Non
 def files_folders(found: Iterable[Path]) -> list[Path]:
     """Return the folders `files/` beside these files."""
     beside = dict.fromkeys(Path(os.path.abspath(path)).parent / files.FOLDER for path in found)
-    return [folder for folder in beside if folder.is_dir()]
+    return [folder for folder in beside if os.path.isdir(folder)]
 
 
 # --- one file

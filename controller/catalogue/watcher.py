@@ -124,7 +124,7 @@ class CatalogueWatcher:
         """Return the folders in which something can happen, and whether what lies deeper counts too."""
         folders: dict[str, bool] = {}
         for path in self._paths:
-            folders[os.path.abspath(path if path.is_dir() else path.parent)] = False
+            folders[os.path.abspath(path if os.path.isdir(path) else path.parent)] = False
         for folder in files_folders(catalogue_files(self._paths)[0]):
             folders[str(folder)] = True
         return folders
