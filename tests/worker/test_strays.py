@@ -1,0 +1,120 @@
+"""What tasks leave running: it does not hold them up, it is killed, and nobody else's processes are touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.messages import Outcome
+from tests.worker.workbench import Workbench, alive
+from worker.runtimes.process import ProcessRuntime
+from worker.runtimes.spawning import PopenSpawn, PosixSpawn
+
+
+@pytest.fixture(params=[PosixSpawn, PopenSpawn])
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workbench]:
+    made = Workbench(tmp_path, runtime=ProcessRuntime(sole_parent=False, spawner=request.param()))
+    yield made
+    made.executor.close()
+
+
+def pid_in(path: Path) -> int:
+    return int(path.read_text().split()[0])
+
+
+def written(path: Path) -> bool:
+    return path.exists() and path.read_text().endswith("\n")
+
+
+def test_a_background_process_that_holds_stdout_does_not_hold_the_task(bench: Workbench) -> None:
+    finished = bench.shell("echo out; sleep 300 & echo $! > pid; exit 0")
+
+    assert finished.outcome is Outcome.COMPLETED
+    assert finished.seconds < 5
+    assert bench.log() == b"out\n"
+    assert not alive(pid_in(bench.work / "pid"))
+
+
+def test_a_daemon_in_a_session_of_its_own_is_killed_when_its_task_ends(bench: Workbench) -> None:
+    script = "setsid sh -c 'echo $$ > one; setsid sleep 300 & echo $! > two; wait' & while ! [ -s two ]; do :; done"
+
+    finished = bench.shell(script)
+
+    assert finished.outcome is Outcome.COMPLETED
+    assert not alive(pid_in(bench.work / "one"))
+    assert not alive(pid_in(bench.work / "two"))
+
+
+def test_a_daemon_of_a_task_that_still_runs_is_let_be(bench: Workbench) -> None:
+    running = bench.start("sh", "-c", "setsid sleep 300 & echo $! > daemon; sleep 300", index=1, grace=5.0)
+    bench.until(lambda: written(bench.work / "daemon"))
+
+    assert bench.run("true").outcome is Outcome.COMPLETED
+    assert alive(pid_in(bench.work / "daemon"))
+
+    bench.executor.stop(running, Outcome.STOPPED, "cancelled")
+    bench.end(running)
+    assert not alive(pid_in(bench.work / "daemon"))
+
+
+def test_children_of_this_process_that_are_no_tasks_are_let_be(bench: Workbench) -> None:
+    ours = [subprocess.Popen(["sleep", "300"], start_new_session=own) for own in (False, True)]
+    try:
+        bench.shell("sleep 300 & exit 0")
+
+        assert [process.poll() for process in ours] == [None, None]
+    finally:
+        for process in ours:
+            process.kill()
+            process.wait()
+
+
+def test_where_the_worker_has_no_other_children_a_stray_without_any_mark_is_killed_too(tmp_path: Path) -> None:
+    script = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from tests.worker.workbench import Workbench, alive
+from worker.runtimes.process import ProcessRuntime
+bench = Workbench(Path(sys.argv[1]), runtime=ProcessRuntime(sole_parent=True))
+bench.shell("env -i setsid /bin/sh -c 'echo $$ > pid; exec sleep 300' & while ! [ -s pid ]; do :; done")
+print(alive(int((bench.work / "pid").read_text())))
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parents[2])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_what_ends_shortly_after_the_task_may_print_what_it_has(bench: Workbench) -> None:
+    bench.shell("(sleep 0.02; echo late) & echo early")
+
+    assert bench.log() == b"early\nlate\n"
+
+
+def test_no_zombie_stays(bench: Workbench) -> None:
+    for _ in range(3):
+        bench.shell("setsid true & (true &) ; true &")
+    bench.until(lambda: not zombies())
+
+
+def zombies() -> list[str]:
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path("/proc", name, "stat").read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue
+        if fields[0] == "Z" and int(fields[1]) == os.getpid():
+            found.append(name)
+    return found
