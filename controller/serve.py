@@ -16,7 +16,6 @@ from controller.datastore.open import open_datastore
 from controller.datastore.port import Datastore
 from controller.engine.changes import Changes
 from controller.engine.counters import Counters
-from controller.engine.demands import Demands
 from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
 from controller.engine.intake import Intake
@@ -116,8 +115,6 @@ def _engine(
     changes: Changes,
     counters: Counters,
 ) -> Engine:
-    demands = Demands()
-    outbox = Outbox(lease=settings.lease)
     settler = Settler(snapshots=snapshots, volume=outside.volume, counters=counters, max_losses=settings.max_losses)
     return Engine(
         EngineParts(
@@ -126,12 +123,9 @@ def _engine(
             clock=outside.clock,
             counters=counters,
             changes=changes,
-            demands=demands,
-            outbox=outbox,
+            outbox=Outbox(lease=settings.lease),
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
-            dispatcher=Dispatcher(
-                demands=demands, snapshots=snapshots, lease=settings.lease, next_order=outbox.next_number
-            ),
+            dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
             watchdog=Watchdog(store=outside.store, settler=settler, counters=counters),
         )

@@ -1,4 +1,4 @@
-"""Composition root of everything in one process: controller, worker, in-process broker, SQLite. The only importer of worker."""
+"""Composition root of everything in one process: controller, worker, in-process broker and SQLite."""
 
 from __future__ import annotations
 
@@ -64,6 +64,10 @@ class Standalone:
     def hurry(self) -> None:
         """Give running tasks no more time. Any thread may call it, during `stop`."""
         self._worker.drain()
+
+    def kill(self) -> None:
+        """End running tasks without any grace. Any thread may call it but one that holds up the worker; may wait."""
+        self._worker.stop()
 
     def stop(self) -> None:
         """Let running tasks end, keep their results, and let go of everything."""

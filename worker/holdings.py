@@ -87,7 +87,8 @@ class Holdings:
     def take_in(self, number: int, granted: Sequence[Held]) -> None:
         """Hold what order `number` grants; it waits for a slot."""
         with self._lock:
-            self._state.seen = number
+            # A mere courtesy has number 0.
+            self._state.seen = max(self._state.seen, number)
             for held in granted:
                 self._state.held[held.ref] = held
                 self._state.backlog.setdefault(held.grant.queue, deque()).append(held)

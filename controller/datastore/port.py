@@ -152,7 +152,7 @@ class Transaction(Protocol):
         """Note a worker's sign of life."""
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
-        """Lock and return the demands told after a moment, and those of the workers named in `also`; none of the gone."""
+        """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone."""
 
     def save_demands(self, demands: Sequence[Demand]) -> None:
         """Write demands that were returned in this transaction."""

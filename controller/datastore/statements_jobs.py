@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnClause, and_, case, delete, func, literal_column, null, select, update
+from sqlalchemy import ColumnClause, and_, case, delete, func, literal_column, null, or_, select, update
 from sqlalchemy import bindparam as _p
 from sqlalchemy.dialects import postgresql, sqlite
 

@@ -249,3 +249,5 @@ workers = Table(
     Column("gone", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
+_PRESENT = text("gone = 0")
+Index("workers_present", workers.c.key, sqlite_where=_PRESENT, postgresql_where=_PRESENT)

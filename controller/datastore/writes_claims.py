@@ -97,7 +97,7 @@ class ClaimWrites(WritesBase):
         self._session.change(job_sql.GREET, (*seen, self._worker_key(worker)))
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
-        """Lock and return the demands told after a moment, and those of the workers named in `also`; none of the gone."""
+        """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone."""
         for worker in also:
             self._worker_key(worker)
         rows = self._session.rows(job_sql.DEMANDS, (told_after, self._session.listed(list(also))))

@@ -1,15 +1,15 @@
-"""What workers have room for. In memory only: a worker says it again with every heartbeat, so losing it costs seconds.
+"""What workers have room for: told in their reports, kept in the store, so that every controller knows the same.
 
-A room counts from the moment its report was sent, so it is believed only for a while: a grant must reach a worker that
-can still trust the lease.
+A room is believed only for a while: a grant must reach a worker that can still trust the lease, and that counts from
+the moment its report was sent. Orders that were on their way when a room was told are taken off it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
 
+from controller.datastore.port import Transaction
+from controller.datastore.records import Demand
 from shared.ids import WorkerId
 from shared.messages import ANY_QUEUE, Report
 
@@ -17,72 +17,63 @@ from shared.messages import ANY_QUEUE, Report
 BELIEVED = 10.0
 
 
-@dataclass(slots=True)
-class Demand:
-    """One worker's room."""
-
-    worker: WorkerId
-    #: Number of the report that told it.
-    number: int
-    #: Monotonic time at which that report was taken.
-    at: float
-    room: dict[str, int]
-    #: Orders on their way that the worker had not seen when it told its room: (order number, queue, tasks).
-    unseen: deque[tuple[int, str, int]] = field(default_factory=deque)
-
-    def left(self, queue: str) -> int:
-        """Return how many more tasks of a queue it can take, through that queue's room or the one for any."""
-        return self._left(queue) + self._left(ANY_QUEUE)
-
-    def take(self, queue: str, count: int, order: int) -> None:
-        """Note that `count` tasks of a queue go to this worker with an order."""
-        own = min(count, self._left(queue))
-        if own:
-            self.unseen.append((order, queue, own))
-        if count > own:
-            self.unseen.append((order, ANY_QUEUE, count - own))
-
-    def _left(self, queue: str) -> int:
-        told = self.room.get(queue, 0)
-        return max(0, told - sum(count for _, name, count in self.unseen if name == queue)) if told else 0
-
-
 class Demands:
-    """The rooms of all workers. Used by the engine's thread alone."""
+    """The rooms of all workers within one transaction. Lock jobs before: this locks the workers."""
 
-    def __init__(self) -> None:
-        self._demands: dict[WorkerId, Demand] = {}
+    def __init__(self, tx: Transaction, reporters: Collection[WorkerId] = ()) -> None:
+        self._tx = tx
+        self._now = tx.now()
+        self._rows = {demand.worker: demand for demand in tx.demands(told_after=self._now - BELIEVED, also=reporters)}
+        self._changed: set[WorkerId] = set()
+        self._orders: dict[WorkerId, int] = {}
 
-    def note(self, reports: Iterable[Report], *, now: float) -> None:
+    def note(self, reports: Iterable[Report]) -> None:
         """Take in what reports say of room."""
         for report in reports:
+            demand = self._rows.get(report.worker)
+            if demand is None or report.number < demand.number:
+                continue
+            self._changed.add(report.worker)
+            demand.number, demand.told_at = report.number, self._now
+            demand.unseen = [sent for sent in demand.unseen if sent[0] > report.seen]
             if report.goodbye or (report.card is not None and report.card.draining):
-                self._demands.pop(report.worker, None)
-                continue
-            demand = self._demands.get(report.worker)
-            if demand is None:
-                demand = self._demands[report.worker] = Demand(report.worker, 0, now, {})
-            if report.number < demand.number:
-                continue
-            while demand.unseen and demand.unseen[0][0] <= report.seen:
-                demand.unseen.popleft()
-            demand.number, demand.at = report.number, now
-            if report.room is not None:
-                demand.room = report.room
+                demand.room = {}
+            elif report.room is not None:
+                demand.room = dict(report.room)
 
-    def forget(self, workers: Iterable[WorkerId]) -> None:
-        """Drop workers that are gone."""
+    def drop(self, workers: Iterable[WorkerId]) -> None:
+        """Believe no room of these workers until they tell it again."""
         for worker in workers:
-            self._demands.pop(worker, None)
+            if worker in self._rows:
+                self._changed.add(worker)
+                self._rows[worker].room = {}
 
-    def number(self, worker: WorkerId) -> int:
-        """Return the number of the last report that was taken from a worker."""
-        demand = self._demands.get(worker)
-        return demand.number if demand else 0
-
-    def open(self, *, now: float) -> list[Demand]:
+    def open(self) -> list[Demand]:
         """Return the demands that are still believed and have room, the longest-waiting first."""
-        stale = [demand.worker for demand in self._demands.values() if now - demand.at > 6 * BELIEVED]
-        self.forget(stale)
-        fresh = (demand for demand in self._demands.values() if now - demand.at <= BELIEVED)
-        return sorted((demand for demand in fresh if any(demand.room.values())), key=lambda demand: demand.at)
+        believed = (demand for demand in self._rows.values() if demand.told_at > self._now - BELIEVED)
+        return sorted((demand for demand in believed if any(demand.room.values())), key=lambda one: one.told_at)
+
+    def grant(self, demand: Demand, queue: str, count: int) -> int:
+        """Note that `count` tasks of a queue go to a worker, first to the queue's own room; return the order's number.
+
+        All grants of one transaction to one worker travel in one order.
+        """
+        own = min(count, room(demand, queue, any_queue=False))
+        order = self._orders.setdefault(demand.worker, demand.order + 1)
+        demand.order = order
+        demand.unseen += [(order, name, part) for name, part in ((queue, own), (ANY_QUEUE, count - own)) if part]
+        self._changed.add(demand.worker)
+        return order
+
+    def save(self) -> None:
+        """Write the demands that changed."""
+        if self._changed:
+            self._tx.save_demands([self._rows[worker] for worker in self._changed])
+            self._changed.clear()
+
+
+def room(demand: Demand, queue: str, *, any_queue: bool = True) -> int:
+    """Return how many more tasks of a queue a worker can take, in that queue's room and in the one for any."""
+    own = demand.room.get(queue, 0) - sum(count for _, name, count in demand.unseen if name == queue)
+    shared = room(demand, ANY_QUEUE, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
+    return max(0, own) + shared

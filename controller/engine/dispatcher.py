@@ -5,16 +5,15 @@ The claim is the right to run an attempt; the order only tells of it. An order t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from controller.core.model import SpawnTaskMoved, Stage, TasksMoved
 from controller.core.states import State
-from controller.datastore.records import Claimed
+from controller.datastore.records import Claimed, Demand
 from controller.engine.board import Board
-from controller.engine.demands import Demand, Demands
+from controller.engine.demands import Demands, room
 from controller.engine.snapshots import Snapshots
-from shared.ids import JobId, WorkerId
+from shared.ids import JobId
 from shared.messages import ANY_QUEUE, Grant, GrantedTask
 
 #: Stages looked at in one turn. More than enough to fill every room; the next turn sees the rest.
@@ -27,7 +26,9 @@ _GRANTED_AT_ONCE = 512
 class Granting:
     """A claim, before it has been made an order."""
 
-    worker: WorkerId
+    demand: Demand
+    #: Number of the order that it travels in.
+    order: int
     job_id: JobId
     stage: Stage
     spawn: bool
@@ -38,63 +39,57 @@ class Granting:
 class Dispatcher:
     """Matches rooms and stages inside a transaction that its caller holds."""
 
-    def __init__(
-        self, *, demands: Demands, snapshots: Snapshots, lease: float, next_order: Callable[[WorkerId], int]
-    ) -> None:
-        self._demands = demands
+    def __init__(self, *, snapshots: Snapshots, lease: float) -> None:
         self._snapshots = snapshots
         self._lease = lease
-        self._next_order = next_order
 
-    def claim(self, board: Board, *, now: float) -> list[Granting]:
+    def claim(self, board: Board, demands: Demands) -> list[Granting]:
         """Claim tasks for every room there is, oldest stage first; save the board before."""
-        demands = self._demands.open(now=now)
-        if not demands:
+        open_demands = demands.open()
+        wanted = {queue for demand in open_demands for queue in demand.room if room(demand, queue)}
+        if not wanted:
             return []
-        wanted = {queue for demand in demands for queue, room in demand.room.items() if room}
         queues = None if ANY_QUEUE in wanted else wanted
         grantings: list[Granting] = []
         for job_id, number in board.tx.claimable(queues, limit=_STAGES):
-            if not any(demand.left(queue) for demand in demands for queue in demand.room):
+            if not any(room(demand, queue) for demand in open_demands for queue in demand.room):
                 break
             board.lock([job_id], skip_locked=True)
             grantings += self._share_out(board, job_id, number, demands)
         return grantings
 
-    def _share_out(self, board: Board, job_id: JobId, number: int, demands: Sequence[Demand]) -> list[Granting]:
+    def _share_out(self, board: Board, job_id: JobId, number: int, demands: Demands) -> list[Granting]:
         """Divide the tasks of one stage among the workers that can take them, as evenly as their rooms allow."""
         job = board.job(job_id)
         if job is None:
             return []
         stage = job.stage(number)
         queue, left = stage.claim_queue, stage.claimable
-        takers = [demand for demand in demands if demand.left(queue)]
+        takers = [demand for demand in demands.open() if room(demand, queue)]
         grantings = []
         for place, demand in enumerate(takers):
             share = -(-left // (len(takers) - place))
-            count = min(share, demand.left(queue), _GRANTED_AT_ONCE)
-            if count <= 0:
+            count = min(share, room(demand, queue), _GRANTED_AT_ONCE)
+            claimed = self._claim(board, job_id, stage, demand, count) if count > 0 else []
+            if not claimed:
                 break
-            granting = self._grant(board, job_id, stage, demand, count)
-            if granting is None:
-                break
-            left -= len(granting.claimed)
-            grantings.append(granting)
+            left -= len(claimed)
+            order = demands.grant(demand, queue, len(claimed))
+            grantings.append(Granting(demand, order, job_id, stage, stage.spawning, queue, claimed))
         return grantings
 
-    def _grant(self, board: Board, job_id: JobId, stage: Stage, demand: Demand, count: int) -> Granting | None:
-        spawn, queue = stage.spawning, stage.claim_queue
+    def _claim(self, board: Board, job_id: JobId, stage: Stage, demand: Demand, count: int) -> list[Claimed]:
+        spawn = stage.spawning
         claimed = board.tx.claim(
             job_id, stage.number, spawn=spawn, count=count, worker=demand.worker, lease=self._lease
         )
         if not claimed:
-            return None
+            return []
         if spawn:
             board.apply(job_id, SpawnTaskMoved(stage.number, State.RUNNING))
         else:
             board.apply(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
-        demand.take(queue, len(claimed), self._next_order(demand.worker))
-        return Granting(demand.worker, job_id, stage, spawn, queue, claimed)
+        return claimed
 
     def grant(self, granting: Granting) -> Grant:
         """Return the grant that a worker gets for a claim: all that it needs to run the attempts."""

@@ -25,8 +25,6 @@ class Taken:
     stops: list[tuple[WorkerId, Stop]] = field(default_factory=list)
     #: Workers whose leases were renewed, with the number of the report that asked.
     renewed: dict[WorkerId, int] = field(default_factory=dict)
-    #: Workers that are gone.
-    gone: set[WorkerId] = field(default_factory=set)
     #: The store's time at which the next retry is due, if this turn made one.
     due: float | None = None
 
@@ -42,23 +40,22 @@ class Intake:
     def take(self, board: Board, reports: Sequence[Report]) -> Taken:
         """Carry out reports, in their order."""
         taken = Taken()
-        self._greet(board, reports, taken)
+        # Jobs are locked before workers, here and everywhere: two controllers never wait for each other.
         endings = self._reported(board, reports)
         taken.due = self._settler.settle(board, endings) if endings else None
+        self._greet(board, reports)
         for report in reports:
             if report.running is not None:
                 self._renew(board, report, taken)
         return taken
 
-    def _greet(self, board: Board, reports: Sequence[Report], taken: Taken) -> None:
-        for report in reports:
-            if report.goodbye:
-                taken.gone.add(report.worker)
-            elif report.card is not None:
+    def _greet(self, board: Board, reports: Sequence[Report]) -> None:
+        for report in sorted(reports, key=lambda report: report.worker):
+            if report.card is not None:
                 board.tx.greet(report.worker, report.card, running=len(report.running or ()))
-            taken.gone.update(report.buried)
-        if taken.gone:
-            board.tx.farewell(taken.gone)
+        gone = _gone(reports)
+        if gone:
+            board.tx.farewell(gone)
 
     def _reported(self, board: Board, reports: Sequence[Report]) -> list[Ending]:
         """Return the attempts that ended or came back, once each, as far as they still hold their claim."""

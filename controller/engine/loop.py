@@ -19,7 +19,7 @@ from controller.engine.board import Board
 from controller.engine.changes import Changes
 from controller.engine.counters import Counters
 from controller.engine.demands import Demands
-from controller.engine.dispatcher import Dispatcher
+from controller.engine.dispatcher import Dispatcher, Granting
 from controller.engine.expander import Expander
 from controller.engine.intake import Intake, Taken
 from controller.engine.outbox import Outbox
@@ -48,7 +48,6 @@ class EngineParts:
     clock: Clock
     counters: Counters
     changes: Changes
-    demands: Demands
     outbox: Outbox
     intake: Intake
     dispatcher: Dispatcher
@@ -119,21 +118,27 @@ class Engine:
         if not (reports or nudged or returned):
             return
         parts = self._parts
-        now = parts.clock.monotonic()
-        parts.demands.note(reports, now=now)
         with parts.store.write() as tx:
             board = Board(tx)
             taken = parts.intake.take(board, [*reports, *returned])
             board.save()
-            parts.demands.forget(taken.gone)
-            grantings = parts.dispatcher.claim(board, now=now)
+            demands = Demands(tx, {report.worker for report in reports})
+            demands.note(reports)
+            demands.drop({report.worker for report in returned})
+            grantings = parts.dispatcher.claim(board, demands)
             board.save()
-            for granting in grantings:
-                parts.outbox.grant(granting.worker, parts.dispatcher.grant(granting))
+            demands.save()
+            self._write_orders(grantings)
             wait = None if taken.due is None else taken.due - tx.now()
         self._nudged = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         self._after(board, taken, wait)
+
+    def _write_orders(self, grantings: Sequence[Granting]) -> None:
+        for granting in grantings:
+            grant = self._parts.dispatcher.grant(granting)
+            demand = granting.demand
+            self._parts.outbox.grant(demand.worker, grant, number=granting.order, told=demand.number)
 
     def _after(self, board: Board, taken: Taken, wait: float | None) -> None:
         """Speak of what has been committed."""
@@ -142,11 +147,9 @@ class Engine:
             parts.outbox.stop(worker, stop)
         for worker, number in taken.renewed.items():
             parts.outbox.renewed(worker, number)
-        numbers = {worker: parts.demands.number(worker) for worker in parts.outbox.addressees()}
-        outgoing = parts.outbox.seal(numbers)
+        outgoing = parts.outbox.seal()
         if outgoing:
             parts.broker.publish(outgoing, confirmed=self._confirmed)
-        parts.outbox.forget(taken.gone)
         self._expect(wait)
         self._expanding = self._expanding or board.expanding
         parts.changes.ring(board.ended)
@@ -183,7 +186,6 @@ class Engine:
         while self._undelivered:
             orders = self._undelivered.popleft()
             refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
-            self._parts.demands.forget([orders.worker])
             if refs:
                 reports.append(Report(worker=orders.worker, number=0, released=refs))
         return reports

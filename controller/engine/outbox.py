@@ -1,9 +1,9 @@
-"""The orders that one turn of the engine sends: one message per worker, numbered, however much it holds."""
+"""The orders that one turn of the engine sends: one message per worker, however much it holds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from shared.broker.port import Outgoing
@@ -13,6 +13,10 @@ from shared.messages import Grant, Orders, Stop, orders_queue
 
 @dataclass(slots=True)
 class _Letter:
+    #: Number of the order; 0: it grants nothing.
+    number: int = 0
+    #: Number of the report that told the room which is used: the leases count from its sending.
+    told: int = 0
     grants: list[Grant] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     #: Number of the report whose attempts were renewed.
@@ -25,15 +29,12 @@ class Outbox:
     def __init__(self, *, lease: float) -> None:
         self._lease = lease
         self._letters: defaultdict[WorkerId, _Letter] = defaultdict(_Letter)
-        self._numbers: defaultdict[WorkerId, int] = defaultdict(int)
 
-    def next_number(self, worker: WorkerId) -> int:
-        """Return the number that the next order to a worker will have."""
-        return self._numbers[worker] + 1
-
-    def grant(self, worker: WorkerId, grant: Grant) -> None:
-        """Give attempts to a worker."""
-        self._letters[worker].grants.append(grant)
+    def grant(self, worker: WorkerId, grant: Grant, *, number: int, told: int) -> None:
+        """Give attempts to a worker, in its order `number`, for the room that its report `told` spoke of."""
+        letter = self._letters[worker]
+        letter.number, letter.told = number, told
+        letter.grants.append(grant)
 
     def stop(self, worker: WorkerId, stop: Stop) -> None:
         """Tell a worker to end an attempt."""
@@ -43,37 +44,42 @@ class Outbox:
         """Tell a worker that the attempts named in its report have new leases."""
         self._letters[worker].renewed = report
 
-    def addressees(self) -> list[WorkerId]:
-        """Return the workers that there is something to tell."""
-        return list(self._letters)
-
     def clear(self) -> None:
         """Forget what a transaction that failed would have said."""
         self._letters.clear()
 
-    def seal(self, last_report: dict[WorkerId, int]) -> list[Outgoing]:
-        """Return the messages and begin anew; `last_report` says which report of each worker they answer."""
-        outgoing = []
-        for worker, letter in self._letters.items():
-            self._numbers[worker] += 1
-            answers = letter.renewed if letter.renewed is not None and not letter.grants else last_report.get(worker, 0)
-            orders = Orders(
-                worker=worker,
-                number=self._numbers[worker],
-                answers=answers,
-                lease=self._lease,
-                grants=tuple(letter.grants),
-                stop=tuple(letter.stops),
-                renewed=letter.renewed is not None and answers == letter.renewed,
-            )
-            outgoing.append(Outgoing(orders_queue(worker), orders))
+    def seal(self) -> list[Outgoing]:
+        """Return the messages and begin anew."""
+        outgoing = [
+            Outgoing(orders_queue(worker), orders)
+            for worker, letter in self._letters.items()
+            for orders in self._orders(worker, letter)
+        ]
         self._letters.clear()
         return outgoing
 
-    def forget(self, workers: set[WorkerId]) -> None:
-        """Drop the numbering of workers that are gone."""
-        for worker in workers:
-            self._numbers.pop(worker, None)
+    def _orders(self, worker: WorkerId, letter: _Letter) -> Iterator[Orders]:
+        """Yield one order, or two where leases begin with two different reports."""
+        together = letter.renewed == letter.told
+        if letter.grants:
+            yield Orders(
+                worker=worker,
+                number=letter.number,
+                answers=letter.told,
+                lease=self._lease,
+                grants=tuple(letter.grants),
+                stop=tuple(letter.stops),
+                renewed=together,
+            )
+        if not letter.grants or (letter.renewed is not None and not together):
+            yield Orders(
+                worker=worker,
+                number=0,
+                answers=letter.renewed or 0,
+                lease=self._lease,
+                stop=tuple(letter.stops),
+                renewed=letter.renewed is not None,
+            )
 
 
 def stop_messages(stops: Iterable[tuple[WorkerId, Stop]], *, lease: float) -> list[Outgoing]:

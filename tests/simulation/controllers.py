@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from unittest import mock
 
-from prometheus_client import CollectorRegistry
-
-from controller.engine.changes import Changes
-from controller.engine.counters import Counters
-from controller.engine.demands import Demands
-from controller.engine.dispatcher import Dispatcher
-from controller.engine.expander import Expander
-from controller.engine.intake import Intake
-from controller.engine.jobs import Jobs, JobsParts
-from controller.engine.loop import Engine, EngineParts
-from controller.engine.outbox import Outbox
-from controller.engine.settle import Settler
-from controller.engine.snapshots import Snapshots
-from controller.engine.watchdog import Watchdog
+from controller import serve
+from controller.catalogue.watcher import CatalogueWatcher
+from controller.engine.jobs import Jobs
+from controller.serve import Controller, Outside
+from controller.settings import Settings
 from shared.broker.port import Outgoing
 from shared.errors import Unavailable
 from shared.messages import Orders
-from shared.sealing import Sealer
 from shared.volume import Volume
 from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock
@@ -32,6 +24,7 @@ from tests.simulation.volume import SimSealer, SimVolume
 from tests.simulation.world import Actor, Process
 
 if TYPE_CHECKING:
+    from controller.catalogue.definitions import Catalogue
     from tests.simulation.cluster import Cluster
 
 LEASE = 15.0
@@ -44,13 +37,18 @@ RESTART = (0.3, 1.0, 2.0, 5.0, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """What one life of a controller leans on."""
+class Watcher:
+    """Stands in for the one that watches files: as much of it as a controller asks for."""
 
-    store: SimDatastore
-    line: Line
-    volume: Volume
-    clock: SimClock
+    cluster: Cluster
+
+    @property
+    def current(self) -> Catalogue:
+        return self.cluster.catalogue
+
+    @property
+    def mistakes(self) -> list[str]:
+        return []
 
 
 class SimController:
@@ -63,8 +61,7 @@ class SimController:
         self._lives = 0
         self._due = float("inf")
         self.actor: Actor | None = None
-        self.jobs: Jobs | None = None
-        self._engine: Engine | None = None
+        self._controller: Controller | None = None
 
     @property
     def answers(self) -> bool:
@@ -84,52 +81,16 @@ class SimController:
         clock = SimClock(self._world)
         store = SimDatastore(self._cluster.file.path, clock, world=self._world, actor=actor)
         volume = SimVolume(self._cluster.ground.files, world=self._world, actor=actor)
-        self._build(Outside(store, line, cast(Volume, volume), clock))
+        outside = Outside(store, line, cast(Volume, volume), clock)
+        settings = Settings(volume=Path("/"), lease=LEASE, max_losses=MAX_LOSSES)
+        with mock.patch.object(serve, "Sealer", lambda volume: SimSealer()):
+            self._controller = Controller(settings, outside, cast(CatalogueWatcher, Watcher(self._cluster)))
         self._schedule(0.0)
-
-    def _build(self, outside: Outside) -> None:
-        counters = Counters(CollectorRegistry())
-        sealer = cast(Sealer, SimSealer())
-        snapshots = Snapshots(outside.store, max_items=100)
-        changes = Changes(outside.clock)
-        self.jobs = Jobs(
-            JobsParts(
-                store=outside.store,
-                broker=outside.line,
-                volume=outside.volume,
-                sealer=sealer,
-                snapshots=snapshots,
-                changes=changes,
-                counters=counters,
-                catalogue=lambda: self._cluster.catalogue,
-                catalogue_problems=list,
-                lease=LEASE,
-            )
-        )
-        demands, outbox = Demands(), Outbox(lease=LEASE)
-        settler = Settler(snapshots=snapshots, volume=outside.volume, counters=counters, max_losses=MAX_LOSSES)
-        self._engine = Engine(
-            EngineParts(
-                store=outside.store,
-                broker=outside.line,
-                clock=outside.clock,
-                counters=counters,
-                changes=changes,
-                demands=demands,
-                outbox=outbox,
-                intake=Intake(settler=settler, counters=counters, lease=LEASE),
-                dispatcher=Dispatcher(
-                    demands=demands, snapshots=snapshots, lease=LEASE, next_order=outbox.next_number
-                ),
-                expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
-                watchdog=Watchdog(store=outside.store, settler=settler, counters=counters),
-            )
-        )
 
     def call(self, request: Callable[[Jobs], object]) -> object:
         """Carry out a request in this process."""
-        assert self.jobs is not None
-        return request(self.jobs)
+        assert self._controller is not None
+        return request(self._controller.jobs)
 
     def _wake(self) -> None:
         self._schedule(BUSY)
@@ -143,14 +104,14 @@ class SimController:
 
     def _step(self, due: float) -> None:
         """Turn once, as `Engine.run` does; what it does not expect is a violation."""
-        assert self.actor is not None and self._engine is not None
+        assert self.actor is not None and self._controller is not None
         if due != self._due:
             return
         self._due = float("inf")
         actor = self.actor
         actor.wait = None
         try:
-            self._engine.turn(IDLE)
+            self._controller.engine.turn(IDLE)
         except Unavailable as error:
             self._world.log(actor.name, f"waits: {error}")
             self._schedule(BACK_OFF)

@@ -165,6 +165,7 @@ def _make_the_rest() -> None:
         _integer("gone"),
         sqlite_autoincrement=True,
     )
+    _partial_index("workers_present", "workers", ["key"], "gone = 0")
 
 
 def _text(name: str, *, null: bool = False) -> sa.Column[str]:
