@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from controller.commands.screen import (
     STATE_STYLES,
+    age,
     console,
     counted,
     is_terminal,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two plain lines about a stage that goes on.
 _LINE_EVERY: Final = 5.0
+_WONDER_AFTER: Final = 2.0
 _MARKS: Final = {"COMPLETED": "✓", "FAILED": "✗", "CANCELLED": "■", "SKIPPED": "»", "RUNNING": "●"}
 _DONE: Final = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 
@@ -64,9 +66,14 @@ def remarks(stage: Stage) -> str:
     if stage["spawn_state"] == "FAILED":
         said.insert(0, "spawn task failed")
     waiting = stage["counts"].get("QUEUED", 0)
-    if stage["state"] == "RUNNING" and waiting and not stage["counts"].get("RUNNING", 0):
+    if _idle(stage) and waiting and not stage["counts"].get("RUNNING", 0):
         said.append(f"{waiting} waiting in queue {safe(stage['queue'])}")
     return ", ".join(said)
+
+
+def _idle(stage: Stage) -> bool:
+    """Tell whether a stage has been open for long enough to wonder why nothing of it runs."""
+    return stage["state"] == "RUNNING" and bool(stage["started_at"]) and age(stage["started_at"] or "") > _WONDER_AFTER
 
 
 class Lines:

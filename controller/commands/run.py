@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -148,7 +149,8 @@ def _interruptible(local: LocalJob, standalone: Standalone, shown: Progress) -> 
     def interrupt(*_: object) -> None:
         if local.unwanted.is_set():
             shown.tell("ending its processes now")
-            standalone.hurry()
+            # Not here: the thread that a signal interrupts may hold a lock that this needs.
+            threading.Thread(target=standalone.kill, daemon=True).start()
         else:
             shown.tell("cancelling the job; Ctrl-C again gives its processes no more time")
             local.unwanted.set()

@@ -72,6 +72,8 @@ def amount(size: int) -> str:
 
 def length(seconds: float) -> str:
     """Return a length of time for people."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -87,12 +89,15 @@ def moment(text: str | None) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def lasted(start: str | None, end: str | None) -> str:
-    """Return how long something took, or takes until now."""
-    if not start:
-        return ""
+def age(start: str, end: str | None = None) -> float:
+    """Return the seconds between two times of the interface, or until now; a clock that is behind makes them 0."""
     until = datetime.fromisoformat(end) if end else datetime.now(UTC)
-    return length(max(0.0, (until - datetime.fromisoformat(start)).total_seconds()))
+    return max(0.0, (until - datetime.fromisoformat(start)).total_seconds())
+
+
+def lasted(start: str | None, end: str | None) -> str:
+    """Return how long something took, or takes until now, for people."""
+    return length(age(start, end)) if start else ""
 
 
 def counted(number: int, word: str) -> str:

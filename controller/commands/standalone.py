@@ -28,7 +28,7 @@ def standalone(resolved: Resolved) -> None:
     """Run everything on this machine.
 
     Jobs are taken over REST and by 'echelon submit'. The catalogue is read again whenever it changes. Ctrl-C lets
-    running tasks end (a second one ends them); what has not ended goes on with the next start.
+    running tasks end, a second one ends them, a third one kills them; they run again after the next start.
     """
     settings = resolved.settings
     if not settings.catalogue:
@@ -83,6 +83,7 @@ class _Everything:
         self._settings = settings
         self._inner = Standalone(settings, options=StandaloneOptions(drain_timeout=settings.drain_timeout))
         self._stopping = threading.Event()
+        self._interrupts = 0
 
     def app(self) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
         """Return the interface."""
@@ -95,10 +96,14 @@ class _Everything:
         self._inner.start()
 
     def interrupt(self) -> None:
-        """Begin to end; at the second call, running tasks get no more time."""
-        if self._stopping.is_set():
-            self._inner.hurry()
+        """Begin to end; at the second call running tasks get no time but their grace, at the third not even that."""
+        self._interrupts += 1
         self._stopping.set()
+        if self._interrupts == 2:
+            self._inner.hurry()
+        elif self._interrupts > 2:
+            # Not here: the thread that a signal interrupts may hold a lock that this needs.
+            threading.Thread(target=self._inner.kill, daemon=True).start()
 
     def stop(self) -> None:
         """Let running tasks end, then everything else."""

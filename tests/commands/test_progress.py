@@ -107,7 +107,9 @@ def test_of_many_failed_tasks_only_a_few_are_told(capsys: pytest.CaptureFixture[
 
 
 def test_a_stage_that_nobody_works_on_says_what_it_waits_for() -> None:
-    assert remarks(stage(0, "RUNNING", counts={"QUEUED": 3}, queue="gpu")) == "3 waiting in queue gpu"
+    since = {"started_at": "2026-01-01T00:00:00.000Z"}
+
+    assert remarks(stage(0, "RUNNING", counts={"QUEUED": 3}, queue="gpu", **since)) == "3 waiting in queue gpu"
     assert remarks(stage(0, "RUNNING", spawn_state="QUEUED")) == "waits for its spawn task"
 
 

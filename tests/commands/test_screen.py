@@ -73,7 +73,8 @@ def test_sizes_are_for_people(size: int, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0.0 s"), (59.94, "59.9 s"), (59.97, "1 m 00 s"), (61, "1 m 01 s"), (7260, "2 h 01 m")]
+    ("seconds", "shown"),
+    [(0.04, "40 ms"), (0.9999, "1.0 s"), (59.94, "59.9 s"), (59.97, "1 m 00 s"), (61, "1 m 01 s"), (7260, "2 h 01 m")],
 )
 def test_lengths_of_time_are_for_people(seconds: float, shown: str) -> None:
     assert length(seconds) == shown

@@ -1,0 +1,55 @@
+"""The catalogue that the tests of the commands use."""
+
+from __future__ import annotations
+
+CATALOGUE = """
+tasks:
+  greet:
+    input: {name: {source: parameter}}
+    exec_command: sh
+    exec_args: [-c, 'mkdir -p out && echo "Hello, $1!" | tee out/hello.txt', sh, "{name}"]
+  fail:
+    exec_command: sh
+    exec_args: [-c, 'echo "the disk is on fire" >&2; exit 7']
+  list:
+    exec_command: sh
+    exec_args: [-c, 'echo "[{\\"n\\": 1}, {\\"n\\": 2}, {\\"n\\": 3}]" > spawn.json']
+  odd:
+    input: {n: {source: parameter, type: integer}}
+    exec_command: sh
+    exec_args: [-c, 'echo "this is $1"; test $(($1 % 2)) = 1', sh, "{n}"]
+  hold:
+    exec_command: sleep
+    exec_args: [100000]
+  stubborn:
+    exec_command: sh
+    exec_args: [-c, 'trap "" TERM; echo ready > ready; while :; do sleep 1; done']
+    grace: 30s
+  add:
+    input:
+      n: {source: parameter, type: integer}
+      on: {source: parameter, type: boolean, default: false}
+    exec_command: echo
+    exec_args: ["n={n} on={on}"]
+  fetch:
+    input: {token: {source: parameter, secret: true}}
+    env: {TOKEN: "{token}"}
+    exec_command: sh
+    exec_args: [-c, 'test "$TOKEN" = "Bearer right"']
+jobs:
+  hello:
+    description: Greets somebody
+    input: {name: {source: parameter, default: world}}
+    stages: [{name: Greet, task_class: greet}]
+  fail: {stages: [{name: Fail, task_class: fail}]}
+  fan:
+    stages: [{name: Fan, spawn_task: list, task_class: odd, job_failed_on_error: false}]
+  hold: {stages: [{name: Hold, task_class: hold}, {name: Never, task_class: fail}]}
+  stubborn: {stages: [{name: Resist, task_class: stubborn}]}
+  add:
+    input: {n: {source: parameter}, on: {source: parameter, type: boolean, default: false}}
+    stages: [{name: Add, task_class: add}]
+  fetch:
+    input: {token: {source: http-header, key: Authorization}}
+    stages: [{name: Fetch, task_class: fetch}]
+"""

@@ -1,0 +1,143 @@
+"""`run`: an engine for one job, from a catalogue to artefacts and an exit code, without any server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from shared.command import ExitCode
+from tests.commands.calling import Caller
+from tests.system.process import until
+
+
+def heard(process: subprocess.Popen[str], words: str) -> str:
+    """Read the words that a process says for people until these come."""
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if words in line:
+            return said
+    raise AssertionError(f"{words!r} was never said: {said}")
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Return the processes whose working directory lies in a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_a_job_runs_and_its_artefacts_are_listed(alone: Caller, catalogue: Path, tmp_path: Path) -> None:
+    done = alone("run", catalogue, "hello", "-p", "name=Ada", "--volume", tmp_path / "v")
+
+    assert done.code == ExitCode.GOOD, done.err
+    assert [line.split() for line in done.out.splitlines()] == [["SIZE", "ARTEFACT"], ["12", "B", "out/hello.txt"]]
+    assert "stage 0 Greet: COMPLETED, 1 of 1 task" in done.err
+    assert f"1 artefact, 12 B, in {tmp_path}/v/jobs/" in done.err
+
+
+def test_without_a_volume_the_files_stay_in_a_temporary_folder(alone: Caller, catalogue: Path) -> None:
+    done = alone("run", catalogue, "hello", "--json")
+
+    told = json.loads(done.out)
+    assert (done.code, told["job"]["state"]) == (ExitCode.GOOD, "COMPLETED")
+    assert [one["path"] for one in told["artefacts"]] == ["out/hello.txt"]
+    assert (Path(told["folder"]) / "out" / "hello.txt").read_text() == "Hello, world!\n"
+
+
+def test_a_failed_task_is_shown_with_the_end_of_its_stderr(alone: Caller, catalogue: Path) -> None:
+    done = alone("run", catalogue, "fail")
+
+    assert (done.code, done.out) == (ExitCode.JOB_FAILED, "")
+    assert "✗ task 0.0 fail failed" in done.err
+    assert "  | the disk is on fire" in done.err
+    assert "is FAILED" in done.err
+
+
+def test_a_failure_that_does_not_count_is_told_and_ends_well(alone: Caller, catalogue: Path) -> None:
+    done = alone("run", catalogue, "fan")
+
+    assert done.code == ExitCode.GOOD
+    assert "with 1 failed task" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["helo"], ExitCode.NOT_FOUND, "did you mean 'hello'"),
+        (["add"], ExitCode.NOT_VALID, "input n: is required  (-p n=...)"),
+        (["add", "-p", "n=x"], ExitCode.NOT_VALID, "'x' is not a whole number"),
+        (["fetch"], ExitCode.NOT_VALID, "(-H 'Authorization: ...')"),
+        (["hello", "--timeout", "soon"], ExitCode.USAGE, "--timeout soon: write a number of seconds"),
+        (["hello", "--slots", "0"], ExitCode.USAGE, "--slots: '0' cannot be used"),
+    ],
+)
+def test_a_mistake_ends_before_anything_runs(
+    alone: Caller, catalogue: Path, arguments: list[str], code: int, said: str
+) -> None:
+    done = alone("run", catalogue, *arguments)
+
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_catalogue_with_mistakes_is_not_run(alone: Caller, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("jobs: {j: {}}")
+
+    done = alone("run", "bad.yaml", "j")
+
+    assert (done.code, done.out) == (ExitCode.NOT_VALID, "")
+    assert "bad.yaml:1:" in done.err
+
+
+def test_ctrl_c_cancels_the_job_and_ends_its_processes(alone: Caller, catalogue: Path, tmp_path: Path) -> None:
+    running = alone.start("run", catalogue, "hold", "--volume", tmp_path / "v")
+    until(lambda: bool(processes_in(tmp_path / "v")), "the task runs")
+
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+
+    assert (running.returncode, out) == (ExitCode.CANCELLED, "")
+    assert "cancelling the job" in err
+    assert "is CANCELLED" in err
+    assert processes_in(tmp_path / "v") == []
+
+
+def test_a_second_ctrl_c_gives_a_stubborn_task_no_more_time(alone: Caller, catalogue: Path, tmp_path: Path) -> None:
+    running = alone.start("run", catalogue, "stubborn", "--volume", tmp_path / "v")
+    until(lambda: any((tmp_path / "v").glob("jobs/*/work/ready")), "the task runs")
+
+    running.send_signal(signal.SIGINT)
+    heard(running, "cancelling the job")
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=25)
+
+    assert running.returncode == ExitCode.CANCELLED
+    assert processes_in(tmp_path / "v") == []
+
+
+def test_a_job_that_takes_too_long_is_cancelled(alone: Caller, catalogue: Path, tmp_path: Path) -> None:
+    done = alone("run", catalogue, "hold", "--volume", tmp_path / "v", "--timeout", "1s")
+
+    assert done.code == ExitCode.TIMED_OUT
+    assert "it was cancelled because it took longer than 1s" in done.err
+    assert processes_in(tmp_path / "v") == []
+
+
+def test_a_value_may_come_from_stdin(alone: Caller, catalogue: Path) -> None:
+    done = alone("run", catalogue, "hello", "-p", "name=@-", "--json", stdin="Ada\n")
+
+    assert json.loads(done.out)["job"]["input"] == {"name": "Ada"}
