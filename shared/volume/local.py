@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, NoReturn, Self
+from typing import BinaryIO, Self
 
 from shared.errors import InvalidInput, NotFound, VolumeUnavailable
 from shared.ids import JobId
@@ -122,7 +122,11 @@ class Volume:
                 os.rename(folder, doomed)
             except FileNotFoundError:
                 return
-            shutil.rmtree(doomed, onerror=_insist)
+            try:
+                shutil.rmtree(doomed)
+            except PermissionError:
+                _unlock(doomed)
+                shutil.rmtree(doomed)
 
     # --- files ------------------------------------------------------------------------------------------------------
 
@@ -210,21 +214,14 @@ def _read_marker(root: str) -> str:
         ) from error
 
 
-def _insist(function: Callable[..., object], path: str, _: object) -> None:
-    """Remove what a task has locked away by its modes."""
-    try:
-        os.chmod(os.path.dirname(path), 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-            shutil.rmtree(path, onerror=_give_up)
-        else:
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _give_up(_function: Callable[..., object], _path: str, info: tuple[object, BaseException, object]) -> NoReturn:
-    raise info[1]
+def _unlock(folder: str) -> None:
+    """Take back the rights that tasks have taken away from folders."""
+    os.chmod(folder, 0o700)
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
 
 
 @contextmanager
