@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from shared.broker.port import Broker, Outgoing
 from shared.clock import Clock
 from shared.ids import WorkerId
@@ -77,7 +79,7 @@ class Reporter:
         """Take the end of one attempt for the next report."""
         if not self._unsent.finished:
             self._unsent.since = self._clock.monotonic()
-        self._unsent.finished.append(finished)
+        self._unsent.finished.append(_clean(finished))
 
     def released(self, refs: Sequence[AttemptRef]) -> None:
         """Take attempts that never started and are handed back for the next report."""
@@ -188,6 +190,14 @@ class Reporter:
         if now >= self._not_before:
             self._pause = min(LONGEST_PAUSE, 2 * self._pause) or FIRST_PAUSE
             self._not_before = now + self._pause
+
+
+def _clean(finished: Finished) -> Finished:
+    """Return the end with text that can be sent: a file's name in an error may hold bytes that are no Unicode."""
+    error = finished.error
+    if error is None or error.isascii():
+        return finished
+    return msgspec.structs.replace(finished, error=error.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _size(finished: Finished) -> int:

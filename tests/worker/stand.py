@@ -89,10 +89,17 @@ class HandExecutor:
     def wake(self) -> None:
         self.wakes += 1
 
-    def end(self, ref: AttemptRef, outcome: Outcome = Outcome.COMPLETED, *, result: str | None = None) -> Finished:
+    def end(
+        self,
+        ref: AttemptRef,
+        outcome: Outcome = Outcome.COMPLETED,
+        *,
+        result: str | None = None,
+        error: str | None = None,
+    ) -> Finished:
         """Let a running attempt end."""
         grant = self.running.pop(ref)
-        finished = Finished(grant.job_id, ref.task_id, ref.attempt, outcome, result=result)
+        finished = Finished(grant.job_id, ref.task_id, ref.attempt, outcome, error=error, result=result)
         self._ended.append(finished)
         return finished
 

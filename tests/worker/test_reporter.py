@@ -254,3 +254,13 @@ def test_an_end_keeps_all_that_the_executor_said(make: Make) -> None:
     stand.turn()
 
     assert stand.report().finished == (end,)
+
+
+def test_an_error_that_is_no_unicode_is_made_so(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.executor.end(ref, Outcome.NOT_STARTED, error="cannot run 'caf\udce9 \N{BLACK STAR}'")
+
+    stand.turn()
+
+    assert stand.report().finished[0].error == "cannot run 'caf? \N{BLACK STAR}'"

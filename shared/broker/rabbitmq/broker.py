@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import pika
 
@@ -83,11 +84,15 @@ class RabbitBroker:
 
 
 def _parameters(url: str, options: RabbitOptions) -> pika.connection.Parameters:
+    # Neither the URL nor an error about it may be shown: they may hold the password.
+    unusable = InvalidInput("the broker's URL cannot be used; it has to look like amqp://user:password@host:5672/")
     try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+            raise unusable
         parameters = pika.URLParameters(url)
-    except (ValueError, TypeError, KeyError) as error:
-        # The message of the error may hold the password.
-        raise InvalidInput("the broker's URL cannot be read; it looks like amqp://user:password@host:5672/") from error
+    except (ValueError, TypeError, KeyError):
+        raise unusable from None
     parameters.heartbeat = options.heartbeat
     parameters.socket_timeout = options.connect_timeout
     parameters.stack_timeout = options.connect_timeout

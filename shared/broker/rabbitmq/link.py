@@ -49,6 +49,7 @@ class Link:
         self._open = False
         self._closing = threading.Event()
         self._pause = FIRST_PAUSE
+        self._unreachable = False
         self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
         self._thread.start()
 
@@ -112,12 +113,16 @@ class Link:
         log.info("the %s connection to the broker is open", self._name)
         self._pause = FIRST_PAUSE
         self._open = True
+        self._unreachable = False
         connection.add_on_connection_blocked_callback(lambda *_: self._tenant.blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._tenant.blocked(False))
         self._tenant.opened(connection)
 
     def _on_open_error(self, connection: Connection, error: BaseException) -> None:
-        log.warning("the broker cannot be reached (%s connection): %s", self._name, error)
+        # Once for each time that it goes away: it is tried again every few seconds.
+        level = logging.DEBUG if self._unreachable else logging.WARNING
+        log.log(level, "the broker cannot be reached (%s connection), trying on: %r", self._name, error)
+        self._unreachable = True
         self._stop_loop()
 
     def _on_close(self, connection: Connection, error: BaseException) -> None:
@@ -135,7 +140,8 @@ class Link:
 
     def _close_politely(self) -> None:
         connection = self._connection
-        if connection is not None and connection.is_open:
-            connection.close()
-        elif connection is None or not connection.is_closing:
+        if connection is None or connection.is_closed:
             self._stop_loop()
+        elif not connection.is_closing:
+            # One that is still being opened is given up by this.
+            connection.close()

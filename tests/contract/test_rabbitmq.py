@@ -1,0 +1,269 @@
+"""What only a broker of its own process can suffer: crashes, deleted queues, messages that nobody can read, alarms."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pika
+import pytest
+
+from shared.broker.port import Outgoing
+from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
+from shared.broker.topology import Topology
+from shared.errors import InvalidInput
+from shared.ids import new_worker_id
+from shared.messages import DEAD, Nudge, orders_queue
+from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
+from tests.contract.servers import unavailable
+from tests.contract.test_broker import PATIENCE, Confirmations, messages, publish, publish_when_made, take_all, until
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[PrivateRabbitmq]:
+    """Give a RabbitMQ that may be hurt."""
+    binaries = rabbitmq_binaries()
+    if binaries is None:
+        unavailable("no RabbitMQ of our own: install the package rabbitmq-server")
+        return
+    with PrivateRabbitmq(binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def connect(node: PrivateRabbitmq) -> Iterator[Callable[..., RabbitBroker]]:
+    made: list[RabbitBroker] = []
+
+    def build(options: RabbitOptions | None = None) -> RabbitBroker:
+        made.append(RabbitBroker(node.url, options))
+        until(lambda: made[-1].connected)
+        return made[-1]
+
+    yield build
+    for broker in made:
+        broker.close(timeout=3.0)
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"echelon.test.{uuid.uuid4()}"
+
+
+def raw(node: PrivateRabbitmq, act: Callable[[pika.adapters.blocking_connection.BlockingChannel], object]) -> object:
+    connection = pika.BlockingConnection(pika.URLParameters(node.url))
+    try:
+        return act(connection.channel())
+    finally:
+        connection.close()
+
+
+def ready(node: PrivateRabbitmq, queue: str) -> int:
+    found = raw(node, lambda channel: channel.queue_declare(queue, passive=True).method.message_count)
+    assert isinstance(found, int)
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["crash", "shutdown"])
+def test_after_a_restart_everybody_hears_again_and_nothing_confirmed_is_lost(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str, how: signal.Signals
+) -> None:
+    broker = connect()
+    subscription = broker.subscribe([queue], prefetch=10)
+    publish_when_made(broker, queue, Nudge())
+    held = take_all(subscription, 1)
+
+    node.stop(how)
+    until(lambda: not broker.connected)
+    assert publish(broker, queue, Nudge()) == [Outgoing(queue, Nudge())]
+    node.start()
+    began = time.monotonic()
+
+    until(lambda: broker.connected)
+    publish_when_made(broker, queue, Nudge())
+    assert len(take_all(subscription, 2)) == 2
+    assert time.monotonic() - began < 5.0
+    subscription.ack(held)
+
+
+def test_a_subscription_survives_the_deletion_of_its_queue(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
+) -> None:
+    broker = connect()
+    subscription = broker.subscribe([queue], prefetch=10)
+    publish_when_made(broker, queue, Nudge())
+    subscription.ack(take_all(subscription, 1))
+
+    raw(node, lambda channel: channel.queue_delete(queue))
+    publish_when_made(broker, queue, Nudge())
+
+    assert messages(take_all(subscription, 1)) == [Nudge()]
+
+
+def test_what_the_broker_cuts_comes_back(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
+) -> None:
+    broker = connect()
+    subscription = broker.subscribe([queue], prefetch=10)
+    publish_when_made(broker, queue, Nudge())
+    subscription.ack(take_all(subscription, 1))
+
+    for _ in range(3):
+        node.control("close_all_connections", "tried by a test")
+        publish_when_made(broker, queue, Nudge())
+        taken = take_all(subscription, 1)
+        subscription.ack(taken)
+
+        assert messages(taken) == [Nudge()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"not json", b'{"kind":"nudge","v":99}', b"\xff\xfe", b"[" * 100_000, b"x" * (5 * 1024 * 1024), b""],
+    ids=["text", "version", "binary", "deep", "long", "empty"],
+)
+def test_what_nobody_can_read_goes_to_the_dead_queue_with_a_reason(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str, body: bytes
+) -> None:
+    broker = connect()
+    raw(node, lambda channel: channel.queue_purge(DEAD))
+    subscription = broker.subscribe([queue], prefetch=2)
+    publish_when_made(broker, queue, Nudge())
+    subscription.ack(take_all(subscription, 1))
+
+    for _ in range(3):
+        raw(node, lambda channel: channel.basic_publish("", queue, body))
+    publish_when_made(broker, queue, Nudge())
+
+    assert messages(take_all(subscription, 1)) == [Nudge()]
+    until(lambda: ready(node, DEAD) == 3)
+    _method, properties, kept = raw(node, lambda channel: channel.basic_get(DEAD, auto_ack=True))  # type: ignore[misc]
+    assert kept == body
+    assert properties.headers["queue"] == queue
+    assert properties.headers["reason"]
+
+
+def test_an_alarm_refuses_messages_and_loses_none(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
+) -> None:
+    broker = connect()
+    subscription = broker.subscribe([queue], prefetch=10)
+    publish_when_made(broker, queue, Nudge())
+    subscription.ack(take_all(subscription, 1))
+    node.control("set_vm_memory_high_watermark", "0")
+    try:
+        caught = Confirmations()
+        broker.publish([Outgoing(queue, Nudge())], confirmed=caught)
+        until(lambda: not broker.connected)
+        assert publish(broker, queue, Nudge()) == [Outgoing(queue, Nudge())]
+    finally:
+        node.control("set_vm_memory_high_watermark", "0.4")
+
+    until(lambda: broker.connected)
+    assert caught.heard.wait(PATIENCE)
+    assert messages(take_all(subscription, 1)) == [Nudge()]
+
+
+def test_closing_during_an_alarm_takes_no_longer_than_it_may(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
+) -> None:
+    broker = connect()
+    broker.subscribe([queue], prefetch=10)
+    publish_when_made(broker, queue, Nudge())
+    node.control("set_vm_memory_high_watermark", "0")
+    try:
+        broker.publish([Outgoing(queue, Nudge())])
+        until(lambda: not broker.connected)
+        began = time.monotonic()
+
+        broker.close(timeout=3.0)
+
+        assert time.monotonic() - began < 4.0
+    finally:
+        node.control("set_vm_memory_high_watermark", "0.4")
+
+
+def test_a_workers_queue_goes_away_without_the_worker(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker]
+) -> None:
+    queue = orders_queue(new_worker_id())
+    broker = connect()
+    broker.subscribe([queue], prefetch=10)
+    publish_when_made(broker, queue, Nudge())
+
+    listed = node.control("-q", "list_queues", "name", "arguments")
+
+    (line,) = [line for line in listed.splitlines() if line.startswith(queue)]
+    assert "x-expires" in line
+
+
+def test_quorum_queues_stand_beside_classic_ones(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
+) -> None:
+    classic, quorum = connect(), connect(RabbitOptions(queue_type="quorum"))
+    for broker in (classic, quorum):
+        subscription = broker.subscribe([queue], prefetch=10)
+        publish_when_made(broker, queue, Nudge())
+
+        taken = take_all(subscription, 1)
+
+        assert [delivery.queue for delivery in taken] == [queue]
+        subscription.ack(taken)
+
+
+def test_a_broker_that_is_not_there_is_waited_for(node: PrivateRabbitmq, queue: str) -> None:
+    node.stop()
+    broker = RabbitBroker(node.url)
+    try:
+        subscription = broker.subscribe([queue], prefetch=10)
+        assert publish(broker, queue, Nudge()) == [Outgoing(queue, Nudge())]
+        node.start()
+
+        publish_when_made(broker, queue, Nudge())
+
+        assert messages(take_all(subscription, 1)) == [Nudge()]
+    finally:
+        broker.close(timeout=3.0)
+
+
+def test_a_peer_that_says_nothing_does_not_hold_up_the_end() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        broker = RabbitBroker(f"amqp://guest:guest@127.0.0.1:{listener.getsockname()[1]}/")
+        connection, _ = listener.accept()
+        began = time.monotonic()
+
+        broker.close(timeout=2.0)
+
+        connection.close()
+    assert time.monotonic() - began < 3.0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("amqp-") and thread.is_alive()]
+
+
+@pytest.mark.parametrize("url", ["http://host/", "amqp://user:hush@host:port/", "amqp://host/?heartbeat=x", "", "x"])
+def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        RabbitBroker(url)
+
+    assert "hush" not in str(refused.value)
+
+
+def test_arguments_and_names_change_together() -> None:
+    classic, quorum = Topology(), Topology("quorum")
+
+    assert classic.arguments(DEAD) != quorum.arguments(DEAD)
+    assert classic.physical(DEAD) != quorum.physical(DEAD)
+
+
+def test_no_thread_is_left_behind(connect: Callable[..., RabbitBroker]) -> None:
+    broker = connect()
+
+    broker.close(timeout=3.0)
+
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("amqp-")])
