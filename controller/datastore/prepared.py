@@ -21,6 +21,8 @@ from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import TypeEngine
 
+from controller.datastore.tables import metadata
+
 
 class Prepared:
     """A statement with the names of its parameters in order."""
@@ -79,25 +81,22 @@ class Prepared:
         return str(compiled)
 
 
-_TYPES: dict[str, type[TypeEngine[Any]]] = {
-    **dict.fromkeys(("key", "at_key", "job", "stage", "task", "number", "items_offset"), BigInteger),
-    **dict.fromkeys(
-        ("created_at", "started_at", "ended_at", "at", "lease_until", "not_before", "started", "ended", "last_seen_at"),
-        Double,
-    ),
-    **dict.fromkeys(
-        (
-            "state", "same", "spawn", "error", "claim_queue", "queue", "spawn_queue", "name", "source", "on_error",
-            "task_class", "spawn_class", "items_path", "task_id", "input", "result", "outcome", "kind", "detail",
-        ),
-        Text,
-    ),
-}  # fmt: skip
+#: Types of the parameters that are not named as a column.
+_TYPES: dict[str, TypeEngine[Any]] = {
+    **dict.fromkeys(("failure", "loss", "at_attempt", "at_worker"), Integer()),
+    **dict.fromkeys(("started", "ended"), Double()),
+    "at_key": BigInteger(),
+    "same": Text(),
+}
+for _column in (each for table in metadata.tables.values() for each in table.columns):
+    # Of two columns with the same name the wider one: a number of a stage fits where one of an event does.
+    if _column.name not in _TYPES or isinstance(_column.type, BigInteger):
+        _TYPES[_column.name] = _column.type
 
 
 def _type_of(parameter: str) -> TypeEngine[Any]:
-    """Return the type of a parameter by its name; what is no key, time or text is a number."""
-    return _TYPES.get(parameter, Integer)()
+    """Return the type of a parameter by its name."""
+    return _TYPES[parameter]
 
 
 class Among(ColumnElement[bool]):

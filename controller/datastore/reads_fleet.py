@@ -10,7 +10,7 @@ from controller.core.states import State
 from controller.datastore.reads_tasks import TaskReads
 from controller.datastore.records import QueueView, WorkerView
 from controller.datastore.rows import decode_object
-from controller.datastore.sql import is_in
+from controller.datastore.sql import ZERO, is_in
 from controller.datastore.tables import jobs, stages, tasks, workers
 from shared.ids import WorkerId
 
@@ -31,7 +31,7 @@ class SqlReader(TaskReads):
                 workers.c.worker_id, workers.c.name, workers.c.host, workers.c.version, workers.c.draining,
                 workers.c.slots, workers.c.running, workers.c.last_seen_at,
             )
-            .where(workers.c.gone == 0, workers.c.name.is_not(None))
+            .where(workers.c.gone == ZERO, workers.c.name.is_not(None))
             .order_by(workers.c.name, workers.c.key)
         )  # fmt: skip
         before = self._now() - lost_after

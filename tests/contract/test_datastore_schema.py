@@ -31,7 +31,7 @@ STATEMENTS = {
     if isinstance(statement, Prepared)
 }
 #: A walk through a whole table that grows for ever; through a partial index it is not.
-WALK = re.compile(r"SCAN (tasks|stages|jobs|job_inputs|attempts|events)\b(?! USING)")
+WALK = re.compile(r"SCAN (tasks|stages|jobs|job_inputs|attempts|events|workers)\b(?! USING)")
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(store_url: str) -> None:
@@ -96,6 +96,14 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
         open_datastore(f"sqlite:///{tmp_path}/notes.txt")
 
     assert (tmp_path / "notes.txt").read_text().startswith("not a database")
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_has_its_text_for_each_driver(name: str) -> None:
+    statement = STATEMENTS[name]
+
+    assert statement.sqlite.count("?") == len(statement.parameters)
+    assert statement.postgresql.count("%s") == len(statement.parameters)
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
