@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
+import click
+
 from controller.commands.progress import Progress
 from controller.commands.screen import counted, lasted, safe, safe_lines
 
@@ -74,6 +76,12 @@ def ending(job: Job) -> str:
     if job["failed_tasks"]:
         parts.append(f"with {counted(job['failed_tasks'], 'failed task')}")
     return " ".join(parts) + (f": {safe(job['error'])}" if job["error"] else "")
+
+
+def tell_ending(job: Job) -> None:
+    """Write the last line about a job to stderr."""
+    colour = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "yellow"}.get(job["state"])
+    click.secho(ending(job), fg=colour, err=True)
 
 
 def place(task: Task) -> str:

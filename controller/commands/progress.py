@@ -50,8 +50,8 @@ def progress() -> Progress:
 
 
 def done(stage: Stage) -> int:
-    """Return how many of a stage's tasks have ended."""
-    return sum(stage["counts"].get(state, 0) for state in _DONE)
+    """Return how many of a stage's tasks have ended by themselves or were skipped."""
+    return sum(stage["counts"].get(state, 0) for state in ("COMPLETED", "FAILED", "SKIPPED"))
 
 
 def remarks(stage: Stage) -> str:
@@ -119,9 +119,7 @@ class Picture:
 
         self._console = screen
         self._job: Job | None = None
-        self._live = Live(
-            console=self._console, get_renderable=self.draw, refresh_per_second=8, redirect_stdout=False
-        )
+        self._live = Live(console=self._console, get_renderable=self.draw, refresh_per_second=8, redirect_stdout=False)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -180,10 +178,10 @@ def _row(stage: Stage) -> list[RenderableType]:
     style = STATE_STYLES.get(state, "")
     bar = ProgressBar(
         total=float(total) if total else 1.0,
-        completed=float(number) if total else float(state in _DONE),
+        completed=float(number) if total else float(state in ("COMPLETED", "SKIPPED")),
         width=24,
         complete_style="red" if stage["counts"].get("FAILED", 0) else "cyan",
-        finished_style="red" if state == "FAILED" else "green",
+        finished_style=style or "cyan",
     )
     return [
         Text(f" {_MARKS.get(state, '○')}", style=style),

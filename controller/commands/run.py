@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from controller.commands.follow import ending, follow
+from controller.commands.follow import follow, tell_ending
 from controller.commands.options import (
     explained,
     header_option,
@@ -23,7 +24,7 @@ from controller.commands.options import (
     with_settings,
 )
 from controller.commands.progress import Progress, progress
-from controller.commands.screen import Column, amount, counted, print_json, print_table, safe, words
+from controller.commands.screen import Column, amount, counted, is_terminal, print_json, print_table, safe, words
 from controller.commands.submit import unknown_job
 from controller.commands.validate import checked
 from controller.commands.values import declared_types, headers, parameters
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from controller.commands.local import LocalJob
     from controller.standalone import Standalone
 
-#: A list longer than this helps nobody who reads it; the folder has them all.
-_LISTED_AT_MOST: Final = 100
+#: A longer list helps nobody at a terminal; a program gets them all.
+_LISTED_AT_MOST: Final = 20
 _COLUMNS = (Column("SIZE", right=True), Column("ARTEFACT", wide=True))
 
 
@@ -85,8 +86,8 @@ def run(
     settings = replace(resolved.settings, catalogue=(catalogue,), volume=volume, datastore="")
     job, late, left = _run(settings, order)
     folder = volume.absolute() / "jobs" / job["job_id"] / "work"
-    words(ending(job))
     _report(job, left, folder, as_json=as_json)
+    tell_ending(job)
     if late:
         words(f"it was cancelled because it took longer than {timeout}")
         raise click.exceptions.Exit(ExitCode.TIMED_OUT)
@@ -169,8 +170,10 @@ def _report(job: Job, left: list[Artefact], folder: Path, *, as_json: bool) -> N
     if as_json:
         print_json({"job": job, "artefacts": left, "folder": str(folder)})
         return
-    rows = [(amount(one["size"]), one["path"]) for one in left[:_LISTED_AT_MOST]]
-    print_table(_COLUMNS, rows, empty="no artefacts")
-    size = amount(sum(one["size"] for one in left))
-    rest = f" (the first {_LISTED_AT_MOST} are listed)" if len(left) > _LISTED_AT_MOST else ""
-    words(f"{counted(len(left), 'artefact')}, {size}, in {safe(folder)}{rest}")
+    listed = left[:_LISTED_AT_MOST] if is_terminal(sys.stdout) else left
+    print_table(_COLUMNS, [(amount(one["size"]), one["path"]) for one in listed], empty="no artefacts")
+    if left:
+        rest = f" (the first {len(listed)} are listed)" if len(listed) < len(left) else ""
+        words(f"{counted(len(left), 'artefact')}, {amount(sum(one['size'] for one in left))}{rest}, in {safe(folder)}")
+    if not left or job["failed_tasks"]:
+        words(f"what the tasks wrote: {safe(folder.parent / 'attempts')}")

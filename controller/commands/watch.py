@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.follow import RemoteJob, ending, follow
+from controller.commands.follow import RemoteJob, follow, tell_ending
 from controller.commands.options import json_option, leave, whole_job_id, with_client
 from controller.commands.progress import progress
 from controller.commands.screen import print_json, words
@@ -38,7 +38,7 @@ def watch_to_the_end(client: EchelonClient, job: Job, *, as_json: bool) -> None:
         short = job["job_id"][:8]
         words(f"job {job['job_id']} goes on; 'echelon watch {short}' shows it, 'echelon cancel {short}' ends it")
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
-    words(ending(job))
+    tell_ending(job)
     if as_json:
         print_json(job)
     leave(job["state"])
