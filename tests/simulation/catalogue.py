@@ -41,7 +41,9 @@ BEHAVIOURS = {
     "doomed": Behaviour(0.1, 4.0, fails=0.25),
     "stubborn": Behaviour(5.0, 20.0, ignores_term=True),
     "poison": Behaviour(0.5, 2.0, poison=True),
+    "steady": Behaviour(3.0, 6.0),
     "list": Behaviour(0.1, 2.0, fails=0.1, spoils=0.05),
+    "some": Behaviour(0.1, 0.5),
 }
 RETRIES = {
     "private": Retry(limit=2, delay=0.5),
@@ -49,12 +51,16 @@ RETRIES = {
     "list": Retry(limit=2, delay=1.0),
 }
 QUEUES = {"long": "special"}
+#: Jobs whose types are drawn.
+JOBS = 5
+NOTE = InputDefinition("note", required=False, default="")
 
 
 def make_catalogue(rng: random.Random, edition: int) -> Catalogue:
     """Return a catalogue with some jobs; equal editions of one seed are equal."""
     tasks = {name: _task_class(name, edition) for name in BEHAVIOURS}
-    jobs = {f"job{number}": _job(rng, f"job{number}", secret=number == 1) for number in range(5)}
+    jobs = {f"job{number}": _job(rng, f"job{number}", secret=number == 1) for number in range(JOBS)}
+    jobs["calm"] = JobDefinition("calm", (StageDefinition("Calm", "steady", "some"),), input={"note": NOTE})
     return Catalogue(revision_of(tasks, jobs, None), tasks, jobs)
 
 
@@ -76,11 +82,10 @@ def _task_class(name: str, edition: int) -> TaskClass:
 def _job(rng: random.Random, name: str, *, secret: bool) -> JobDefinition:
     stages = tuple(_stage(rng, number) for number in range(rng.choice((1, 1, 2, 2, 3, 4))))
     token = InputDefinition("token", source=InputSource.HTTP_HEADER, key="X-Token", secret=True)
-    note = InputDefinition("note", required=False, default="")
     return JobDefinition(
         type=name,
         stages=stages,
-        input={"note": note} | ({"token": token} if secret else {}),
+        input={"note": NOTE} | ({"token": token} if secret else {}),
         secret=frozenset({"token"} if secret else ()),
     )
 

@@ -45,12 +45,14 @@ class Cluster:
         self.lives: dict[str, Life] = {}
         self.asked: list[Asked] = []
         self.refused: list[tuple[float, str, int]] = []
+        self.buried: list[tuple[float, str]] = []
         self.editions = {edition: make_catalogue(rng, edition) for edition in (1, 2)}
         self.catalogue = self.editions[1]
         self.controllers = [SimController(self, f"controller{number}") for number in (1, 2)]
         slots = ({"*": 3}, {"default": 2, "special": 2}, {"default": 2, "*": 1})
         self.workers = [SimWorker(self, f"worker{number}", one) for number, one in enumerate(slots, 1)]
         self.people = [Person(self, number) for number in range(rng.randint(3, 7))]
+        self.people.append(Person(self, len(self.people), calm=True))
 
     def live(self) -> None:
         """Let everything happen until all jobs have ended, or for as long as that may take."""
@@ -59,6 +61,8 @@ class Cluster:
             world.at(0.1 * number, None, host.start)
         world.at(world.rng.uniform(20.0, 150.0), None, self._edit_catalogue)
         world.at(AUDIT, None, self._look_around)
+        world.at(CALM_FROM + 14.0, None, lambda: self._kill_a_busy_worker(0.5))
+        world.at(CALM_FROM + 16.0, None, lambda: self._kill_a_busy_worker(30.0))
         with self._seeded():
             world.run(LATEST)
             world.stop()
@@ -82,10 +86,17 @@ class Cluster:
         self.catalogue = self.editions[2]
         self.world.log("world", f"the catalogue is {self.catalogue.revision} now")
 
+    def _kill_a_busy_worker(self, back_after: float) -> None:
+        """The last two kills, in the calm, when it can be told how soon what they cut off runs again."""
+        running = {run.life for run in self.ground.ledger if run.ended is None}
+        busy = [worker for worker in self.workers if worker.body and worker.body.id in running and not worker.dead]
+        if busy:
+            self.world.rng.choice(busy).kill(back_after=back_after)
+
     def _look_around(self) -> None:
         """Compare the counters with the rows, and stop when nothing is left to happen."""
         self._audit()
-        if self.world.now > CALM_FROM and self._all_ended():
+        if self.world.now > CALM_FROM + 20.0 and self._all_ended():
             self.world.at(20.0, None, self.world.stop)
         else:
             self.world.at(AUDIT, None, self._look_around)
@@ -141,6 +152,7 @@ class Cluster:
             calm_from=CALM_FROM,
             ended=self.world.now,
             refused=self.refused,
+            buried=self.buried,
             max_losses=MAX_LOSSES,
             retry_limits={name: retry.limit for name, retry in RETRIES.items()},
         )

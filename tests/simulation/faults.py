@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 
 #: Faults strike at so many of the steps ...
-PROBABILITY = 0.0
+PROBABILITY = 0.03
 #: ... until so many seconds have passed.
 CALM_FROM = 200.0
 
@@ -54,7 +54,7 @@ class Faults:
         self.step = 0
         self.struck: list[Fault] = []
 
-    def strike(self, place: str) -> Fault | None:
+    def strike(self, place: str, now: float) -> Fault | None:
         """Return the fault of the next step, if one strikes."""
         self.step += 1
         if self._rng.random() >= PROBABILITY or self.step in self._spared:
@@ -62,8 +62,8 @@ class Faults:
         rng = random.Random(f"{self._seed}/{self.step}")
         kinds, weights = _TABLES[place]
         kind = rng.choices(kinds, weights)[0]
-        # Most are short; some outlive several leases.
-        seconds = 5.0 + 85.0 * rng.random() ** 3
+        # Most are short; some outlive several leases. None lasts far into the calm.
+        seconds = min(5.0 + 85.0 * rng.random() ** 3, CALM_FROM + 5.0 - now)
         fault = Fault(self.step, place, kind, seconds)
         self.struck.append(fault)
         return fault

@@ -10,6 +10,7 @@ from controller.engine.jobs import Jobs
 from controller.engine.requests import Submission
 from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.ids import JobId
+from tests.simulation.catalogue import JOBS
 from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Asked
 from tests.simulation.world import Killed
@@ -25,17 +26,17 @@ Request = Callable[[Jobs], object]
 class Person:
     """Wants one job to run."""
 
-    def __init__(self, cluster: Cluster, number: int) -> None:
+    def __init__(self, cluster: Cluster, number: int, *, calm: bool = False) -> None:
         self._cluster = cluster
         self._world = cluster.world
         rng = self._world.rng
-        self._type = f"job{rng.randrange(len(cluster.catalogue.jobs))}"
+        self._type = "calm" if calm else f"job{rng.randrange(JOBS)}"
         self._number = number
         self._key = f"key-{number}" if rng.random() < 0.8 else None
         self._tokens = 0
         self.job_id: JobId | None = None
         self.done = False
-        self._world.at(rng.uniform(0.5, BUSY_UNTIL), None, self._submit)
+        self._world.at(CALM_FROM + 8.0 if calm else rng.uniform(0.5, BUSY_UNTIL), None, self._submit)
 
     # --- submit
 
@@ -57,7 +58,9 @@ class Person:
     def _accepted(self, job_id: JobId) -> None:
         rng = self._world.rng
         first, self.job_id = self.job_id is None, job_id
-        if not first:
+        if self._type == "calm":
+            self.done = True
+        if not first or self.done:
             return
         if self._key is not None and rng.random() < 0.4:
             self._later(0.1, 60.0, self._submit)

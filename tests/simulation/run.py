@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.simulation.checker import check
 from tests.simulation.cluster import Cluster
 from tests.simulation.world import World
 
@@ -30,5 +31,5 @@ def run_seed(seed: int, *, trace: bool = False, spared: frozenset[int] = frozens
     states: dict[str, int] = {}
     for job in history.jobs:
         states[str(job["state"])] = states.get(str(job["state"]), 0) + 1
-    counts = {"ended": round(history.ended), "tasks": len(history.tasks), "runs": len(history.ledger), **states, 'events': world._events}
-    return Result(seed, world.violations, counts, world.lines)
+    counts = {"ended": round(history.ended), "tasks": len(history.tasks), "runs": len(history.ledger), **states, 'faults': len(world.faults.struck)}
+    return Result(seed, world.violations + check(history), counts, world.lines)

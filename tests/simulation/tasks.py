@@ -19,6 +19,7 @@ from worker.settings import WorkerSettings
 
 #: How often a list of a spawn task is empty, short or long, and how long then.
 SIZES = ((0, 0, 1), (1, 8, 6), (9, 30, 2))
+CALM_SIZE = 16
 
 
 @dataclass(eq=False)
@@ -168,7 +169,7 @@ class SimExecutor:
     def _spawn(self, task: Task) -> SpawnedItems:
         rng = self._world.rng
         low, high, _ = rng.choices(SIZES, [weight for _, _, weight in SIZES])[0]
-        count = rng.randint(low, high)
+        count = rng.randint(low, high) if task.grant.recipe.task_class == "list" else CALM_SIZE
         items: list[object] = [{"item": f"{task.task.attempt}.{number}"} for number in range(count)]
         if count and rng.random() < 0.1:
             items[rng.randrange(count)] = {"unheard_of": 1}

@@ -10,6 +10,7 @@ from shared.ids import WorkerId
 from shared.messages import WorkerCard, orders_queue
 from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock
+from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Life
 from tests.simulation.tasks import SimExecutor
 from tests.simulation.world import Actor, Process
@@ -62,6 +63,11 @@ class SimWorker:
         #: Seconds until it comes back when it dies next; None: as it comes.
         self.comes_back_after: float | None = None
 
+    @property
+    def dead(self) -> bool:
+        """Tell whether it is between two lives."""
+        return self.body is None or self.body.process.dead
+
     def start(self) -> None:
         """Begin a life."""
         self._lives += 1
@@ -74,6 +80,7 @@ class SimWorker:
         self._due = float("inf")
         self.body = self._build(worker, process, thread, heart)
         world.log(process.name, f"begins as {worker[:8]}, buries {[life[:8] for life in self._unburied]}")
+        self._cluster.buried += [(world.now, life) for life in self._unburied if world.now > CALM_FROM + 10.0]
         self._unburied = (*self._unburied, worker)
         world.at(0.0, heart, self._beat)
         self._schedule(0.0)

@@ -163,7 +163,7 @@ class World:
 
     def strike(self, place: str) -> Fault | None:
         """Return the fault that strikes at this step, if one does."""
-        fault = None if self.now >= CALM_FROM else self.faults.strike(place)
+        fault = None if self.now >= CALM_FROM else self.faults.strike(place, self.now)
         if fault is not None:
             self.counts[f"{place}:{fault.kind}"] += 1
             self.log(place, f"fault {fault.step}: {fault.kind}")

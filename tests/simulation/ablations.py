@@ -1,0 +1,152 @@
+"""Mechanisms taken away one by one, to show that the checker would notice.
+
+Each names a function of the product and a piece of its text with what stands there instead. A piece that is not found
+any more is an error: then the mechanism has moved, and its ablation has to follow.
+"""
+
+from __future__ import annotations
+
+import __future__
+
+import contextlib
+import importlib
+import inspect
+import textwrap
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from unittest import mock
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One piece of text that is replaced in one function, for as long as a run takes."""
+
+    #: "module:name" or "module:Class.name".
+    where: str
+    old: str
+    new: str
+
+
+_JOBS = "controller.engine.jobs:Jobs"
+_LOOP = "controller.engine.loop:Engine"
+_INTAKE = "controller.engine.intake"
+_ORDERS = "worker.orders:OrderBook"
+
+ABLATIONS: dict[str, tuple[Cut, ...]] = {
+    "the attempt guard": (
+        Cut(f"{_INTAKE}:_match", " or task.attempt != finished.attempt or task.worker != worker", ""),
+    ),
+    "the claim guard": (
+        Cut(
+            "controller.datastore.writes_claims:ClaimWrites.claim",
+            "self._session.rows(sql.CLAIM, parameters)",
+            "self._session._connection.execute(sql.CLAIM.sqlite.replace(\"= 'QUEUED'\", \"IN ('QUEUED', 'RUNNING')\"),"
+            " parameters).fetchall()",
+        ),
+    ),
+    "the fence of a lease that runs out": (Cut("worker.agent:Agent._mind_leases", "if now < end_by:", "if True:"),),
+    "the refusal of grants that are too old": (
+        Cut(f"{_ORDERS}._wanted", "return now < fence(held, self._settings)", "return True"),
+    ),
+    "the memory of what was granted": (
+        Cut(f"{_ORDERS}._fresh", "held.ref in self._granted or held.ref in self._holdings", "False"),
+    ),
+    "the refusal of renewals": (Cut(f"{_INTAKE}:Intake._renew", "ref not in kept and ref not in ended", "False"),),
+    "the limit of lost workers": (
+        Cut("controller.engine.settle:Settler._judge", "max_losses=self._max_losses", "max_losses=10**9"),
+    ),
+    "the burial of earlier lives": (
+        Cut(f"{_INTAKE}:_gone", "gone.update(report.buried)", "pass"),
+        Cut(f"{_INTAKE}:Intake._greet", "taken.gone.update(report.buried)", "pass"),
+    ),
+    "the return of orders that nobody took": (
+        Cut(f"{_LOOP}._returned", "reports.append(Report(worker=orders.worker, number=0, released=refs))", "pass"),
+    ),
+    "the expander's look at what there is": (
+        Cut("controller.engine.expander:Expander._expand", "!= expansion.created", "< 0"),
+    ),
+    "the idempotency key": (
+        Cut(f"{_JOBS}._known", "if submission.idempotency_key is None:", "if True:"),
+        Cut(f"{_JOBS}.submit", "if submission.idempotency_key else None", "if False else None"),
+        Cut(f"{_JOBS}._plan", "idempotency_key=submission.idempotency_key", "idempotency_key=None"),
+    ),
+    "the withdrawal of tasks": (
+        Cut(
+            "controller.engine.board:Board._carry_out",
+            "self.tx.withdraw(job_id, stage, running=running)",
+            "()",
+        ),
+    ),
+    "the watchdog of leases": (
+        Cut("controller.engine.watchdog:Watchdog._expire", "found = tx.expired(limit=_BATCH)", "found = []"),
+    ),
+    "the watchdog of retries": (
+        Cut("controller.engine.watchdog:Watchdog._release_due", "found = tx.due(limit=_BATCH)", "found = []"),
+    ),
+    "commit before publish": (
+        Cut(
+            f"{_LOOP}._work",
+            "            wait = None if taken.due is None else taken.due - tx.now()\n",
+            "            wait = None if taken.due is None else taken.due - tx.now()\n"
+            "            self._after(board, taken, wait)\n",
+        ),
+    ),
+    "the etag of what is kept in memory": (
+        Cut("controller.datastore.cache:JobCache.get", "entry is None or entry.etag != etag", "entry is None"),
+    ),
+    "the limit of parallel tasks": (
+        Cut("controller.core.model:Stage.claimable", "if self.max_parallel is None:", "if True:"),
+    ),
+    "the wait for all tasks of a stage": (
+        Cut("controller.core.machine:_complete_stage", "or not stage.filled or stage.tally.open", ""),
+    ),
+    "the wait for the stages in front": (
+        Cut(
+            "controller.core.machine:_advance",
+            "stage.order == orders[0] and stage.state is State.PENDING",
+            "stage.state is State.PENDING",
+        ),
+    ),
+    "the erasure of secrets": (
+        Cut("controller.datastore.writes_jobs:JobWrites.save_job", "if after.state in ENDED:", "if False:"),
+    ),
+}
+
+
+@contextlib.contextmanager
+def without(name: str) -> Iterator[None]:
+    """Take one mechanism away."""
+    with contextlib.ExitStack() as stack:
+        for cut in ABLATIONS[name]:
+            stack.enter_context(_cut(cut))
+        yield
+
+
+def _cut(cut: Cut) -> contextlib.AbstractContextManager[object]:
+    module_name, path = cut.where.split(":")
+    module = importlib.import_module(module_name)
+    *owners, attribute = path.split(".")
+    owner: object = module
+    for one in owners:
+        owner = getattr(owner, one)
+    found = inspect.getattr_static(owner, attribute)
+    if isinstance(found, property):
+        assert found.fget is not None
+        return mock.patch.object(owner, attribute, property(_rewritten(found.fget, cut)))
+    return mock.patch.object(owner, attribute, _rewritten(found, cut))
+
+
+def _rewritten(function: Callable[..., object], cut: Cut) -> Callable[..., object]:
+    """Return a function with another text in its place."""
+    assert isinstance(function, types.FunctionType)
+    source = inspect.getsource(function)
+    if cut.old not in source:
+        raise LookupError(f"{cut.where} does not contain {cut.old!r} any more")
+    text = textwrap.dedent(source.replace(cut.old, cut.new)).replace("@property\n", "")
+    flags = __future__.annotations.compiler_flag
+    module = compile(text, f"<without {cut.where}>", "exec", flags=flags, dont_inherit=True)
+    code = next(one for one in module.co_consts if isinstance(one, types.CodeType))
+    made = types.FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
