@@ -27,6 +27,7 @@ from controller.engine.snapshots import Snapshots
 from controller.engine.watchdog import Watchdog
 from controller.settings import Settings
 from shared.broker.port import Broker
+from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from shared.clock import Clock, SystemClock
 from shared.sealing import Sealer
 from shared.volume import Volume
@@ -90,6 +91,34 @@ class Controller:
             if thread.ident is not None:
                 thread.join(_PATIENCE)
         self.engine.close()
+
+
+class RemoteController:
+    """A controller whose workers are elsewhere, behind RabbitMQ."""
+
+    def __init__(self, settings: Settings) -> None:
+        options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
+        self._broker = RabbitBroker(settings.broker, options)
+        self._outside = open_outside(settings, self._broker)
+        self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume))
+
+    @property
+    def jobs(self) -> Jobs:
+        """Return the use cases."""
+        return self._controller.jobs
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._controller.start()
+
+    def hurry(self) -> None:
+        """Do nothing: no task runs here, and a turn is short."""
+
+    def stop(self) -> None:
+        """Finish the turn at hand and let go of everything."""
+        self._controller.stop()
+        self._broker.close(timeout=_PATIENCE)
+        self._outside.store.close()
 
 
 def open_outside(settings: Settings, broker: Broker) -> Outside:

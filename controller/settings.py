@@ -217,6 +217,17 @@ class Settings:
         repr=False,
         metadata=_about("Database URL; empty: a SQLite file in the volume.", flag="--datastore", secret=True),
     )
+    broker: str = field(
+        default="",
+        repr=False,
+        metadata=_about(
+            "URL of RabbitMQ, amqp://user:password@host:5672/; standalone has its own.", flag="--broker", secret=True
+        ),
+    )
+    queue_type: str = field(
+        default="classic",
+        metadata=_about("Kind of the broker's queues.", one_of("classic", "quorum"), flag="--queue-type"),
+    )
     listen: Address = field(
         default=Address("127.0.0.1", 8080),
         metadata=_about("Address of the REST interface.", address, flag="--listen"),

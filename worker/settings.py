@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
@@ -16,6 +17,14 @@ MIB = 1024 * 1024
 def default_slots() -> dict[str, int]:
     """Return one slot per CPU that this process may use, for tasks of every queue."""
     return {ANY_QUEUE: len(os.sched_getaffinity(0))}
+
+
+def release() -> str:
+    """Return the installed release of Echelon; "0" when it runs from its source alone."""
+    try:
+        return importlib.metadata.version("echelon")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,6 @@ class WorkerSettings:
     #: Longest kept stdout or stderr of one attempt, in bytes; head and tail stay.
     log_cap: int = 16 * MIB
     #: Tells controllers and people which release this is.
-    version: str = "0"
+    version: str = field(default_factory=release)
     #: This process has no children but its tasks, so that every stray must be a task's.
     sole_parent: bool = False

@@ -1,0 +1,29 @@
+"""`echelon controller`: a controller as a process of its own; workers on any machine do the work."""
+
+from __future__ import annotations
+
+import click
+
+from controller.commands.options import with_settings
+from controller.commands.server import Inner, run_server
+from controller.settings import Resolved
+
+
+@click.command()
+@with_settings("catalogue", "volume", "broker", "datastore", "listen", "token", "insecure", "queue_type")
+def controller(resolved: Resolved) -> None:
+    """Take jobs and hand their tasks to workers, over RabbitMQ.
+
+    Several controllers may share one PostgreSQL datastore. Workers are started with 'echelon worker'. What has not
+    ended when a controller stops goes on with the others, or with its next start.
+    """
+    settings = resolved.settings
+    if not settings.broker:
+        raise click.UsageError("a broker is needed: --broker-file, ECHELON_BROKER or ECHELON_BROKER_FILE")
+
+    def build() -> Inner:
+        from controller.serve import RemoteController
+
+        return RemoteController(settings)
+
+    run_server(settings, build, about="workers over RabbitMQ")

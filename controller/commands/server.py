@@ -1,0 +1,116 @@
+"""What `echelon standalone` and `echelon controller` have in common: checks before the start, and the service to serve."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from controller.commands.screen import counted, safe, words
+from controller.commands.validate import checked
+from controller.settings import Address, Settings
+from shared.command import ExitCode
+
+if TYPE_CHECKING:
+    from controller.catalogue.definitions import Catalogue
+    from controller.engine.jobs import Jobs
+
+#: Seconds beyond the tasks' own time in which everything else has ended.
+_PATIENCE = 30.0
+
+
+class Inner(Protocol):
+    """What runs behind the interface."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """Return the use cases."""
+
+    def start(self) -> None:
+        """Begin to work."""
+
+    def hurry(self) -> None:
+        """Give what still runs no more time. Any thread may call it, during `stop`."""
+
+    def stop(self) -> None:
+        """End in order."""
+
+
+def run_server(settings: Settings, build: Callable[[], Inner], *, about: str) -> None:
+    """Check what can be checked before, then serve until a signal; `about` is what the greeting says of the engine."""
+    catalogue = _checked_catalogue(settings)
+    _refuse_open_door(settings)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    for chatty in ("alembic", "pika"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL if chatty == "pika" else logging.WARNING)
+    from controller.serving import Serving, serve
+
+    ended = serve(
+        Serving(
+            listen=settings.listen,
+            build=lambda: _Service(settings, build()),
+            ready=lambda address: _greet(address, settings, catalogue, about),
+            patience=settings.drain_timeout + _PATIENCE,
+            max_body=settings.max_body,
+        )
+    )
+    raise click.exceptions.Exit(ExitCode.ENGINE if ended else ExitCode.GOOD)
+
+
+def _checked_catalogue(settings: Settings) -> Catalogue:
+    if not settings.catalogue:
+        raise click.UsageError("a catalogue is needed: --catalogue FILE, or ECHELON_CATALOGUE")
+    missing = [path for path in settings.catalogue if not path.exists()]
+    if missing:
+        raise click.UsageError("there is no " + " and no ".join(safe(path) for path in missing))
+    return checked(settings.catalogue)
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    """Without a token, whoever reaches the address may run commands here."""
+    if not settings.listen.loopback and not settings.token and not settings.insecure:
+        raise click.UsageError(
+            f"{settings.listen} can be reached from other machines, and whoever reaches it may run jobs: set a token "
+            "(--token-file, ECHELON_TOKEN or ECHELON_TOKEN_FILE), or say --insecure"
+        )
+
+
+def _greet(address: Address, settings: Settings, catalogue: Catalogue, about: str) -> None:
+    jobs = list(catalogue.jobs)
+    words(f"echelon listens on http://{address} (to try it in a browser: http://{address}/docs)")
+    words(f"{counted(len(jobs), 'job')} in the catalogue, {about}, files in {safe(settings.volume)}")
+    if jobs:
+        url = "" if settings.url == f"http://{address}" else f" --url http://{address}"
+        words(f"to submit one: echelon submit{url} {safe(jobs[0])} --watch")
+
+
+class _Service:
+    """The service that gunicorn's second process runs: the interface and the engine behind it."""
+
+    def __init__(self, settings: Settings, inner: Inner) -> None:
+        self._settings = settings
+        self._inner = inner
+        self._stopping = threading.Event()
+
+    def app(self) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
+        """Return the interface."""
+        from controller.app import ApiSettings, create_app
+
+        return create_app(self._inner.jobs, ApiSettings.of(self._settings, self._stopping))
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._inner.start()
+
+    def interrupt(self) -> None:
+        """Begin to end; at the second call, running tasks get no more time."""
+        if self._stopping.is_set():
+            self._inner.hurry()
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """Let running tasks end, then everything else."""
+        self._inner.stop()
