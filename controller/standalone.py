@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ class Standalone:
         self._outside = open_outside(settings, self._broker)
         self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume))
         self._drain_timeout = options.drain_timeout
+        self._hurried = False
         self._worker: Worker = build_worker(
             WorkerSettings(
                 state_dir=settings.volume / ".echelon" / "standalone",
@@ -62,12 +64,16 @@ class Standalone:
         self._worker.start()
 
     def hurry(self) -> None:
-        """Give running tasks no more time. Any thread may call it, during `stop`."""
+        """Give running tasks no more time than their grace, and at the second call none. For signal handlers too."""
+        if self._hurried:
+            self.kill()
+        self._hurried = True
         self._worker.drain()
 
     def kill(self) -> None:
-        """End running tasks without any grace. Any thread may call it but one that holds up the worker; may wait."""
-        self._worker.stop()
+        """End running tasks without any grace. For signal handlers too: waits for nothing."""
+        # In a thread: the one that a signal interrupts may hold a lock that this needs.
+        threading.Thread(target=self._worker.stop, name="kill", daemon=True).start()
 
     def stop(self) -> None:
         """Let running tasks end, keep their results, and let go of everything."""

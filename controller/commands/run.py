@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -150,8 +149,7 @@ def _interruptible(local: LocalJob, standalone: Standalone, shown: Progress) -> 
     def interrupt(*_: object) -> None:
         if local.unwanted.is_set():
             shown.tell("ending its processes now")
-            # Not here: the thread that a signal interrupts may hold a lock that this needs.
-            threading.Thread(target=standalone.kill, daemon=True).start()
+            standalone.kill()
         else:
             shown.tell("cancelling the job; Ctrl-C again gives its processes no more time")
             local.unwanted.set()
