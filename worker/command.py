@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 import platform
@@ -101,7 +100,6 @@ def worker(
         name=name or platform.node(),
         slots=dict(queues) or default_slots(),
         drain_timeout=drain_timeout,
-        version=importlib.metadata.version("echelon"),
         sole_parent=True,
     )
     try:
