@@ -53,7 +53,11 @@ class RabbitBroker:
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
         """Hand messages over, in order, without waiting; `confirmed` hears what could not be."""
-        self._publisher.publish(messages, confirmed)
+        if self._consumer.ready:
+            self._publisher.publish(messages, confirmed)
+        elif confirmed is not None:
+            # Whoever says something wants to hear the answer: its own queues come first, or the answer has no place.
+            confirmed(list(messages))
 
     def subscribe(
         self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None
@@ -68,7 +72,7 @@ class RabbitBroker:
     @property
     def connected(self) -> bool:
         """Tell whether messages flow at the moment."""
-        return not self._closed and self._publisher.flows and self._consuming.open
+        return not self._closed and self._publisher.flows and self._consuming.open and self._consumer.ready
 
     def close(self, *, timeout: float) -> None:
         """Flush what can be flushed within `timeout` seconds and let go."""

@@ -69,6 +69,7 @@ class RabbitSubscription:
         self._connection: SelectConnection | None = None
         self._channel: Channel | None = None
         self._life = 0
+        self._not_yet = len(listening.queues)
         self._unacked: set[int] = set()
         self._heard_at = time.monotonic()
 
@@ -110,6 +111,11 @@ class RabbitSubscription:
     def closed(self) -> bool:
         """Tell whether nobody listens any more."""
         return self._closed
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the broker has made all queues and sends what is in them."""
+        return self._not_yet == 0
 
     def opened(self, connection: SelectConnection) -> None:
         """Begin on a fresh connection. On the link's thread, as are the following."""
@@ -161,7 +167,11 @@ class RabbitSubscription:
             self._on_message(channel, _Tag(life, method.delivery_tag), queue, body)
 
         channel.queue_declare(topology.physical(queue), durable=True, arguments=topology.arguments(queue))
-        channel.basic_consume(topology.physical(queue), on_message)
+        channel.basic_consume(topology.physical(queue), on_message, callback=lambda _: self._on_consuming(life))
+
+    def _on_consuming(self, life: int) -> None:
+        if life == self._life:
+            self._not_yet -= 1
 
     def _on_message(self, channel: Channel, tag: _Tag, queue: str, body: bytes) -> None:
         self._heard_at = time.monotonic()
@@ -218,6 +228,7 @@ class RabbitSubscription:
 
     def _forget_channel(self) -> None:
         self._channel = None
+        self._not_yet = len(self._listening.queues)
         self._unacked.clear()
         with self._arrived:
             self._buffer.clear()
@@ -254,6 +265,11 @@ class Consumer:
         with self._lock:
             self._subscriptions = [known for known in self._subscriptions if not known.closed]
             self._subscriptions.append(subscription)
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether every subscription hears what is sent to it."""
+        return all(subscription.ready for subscription in self._living())
 
     def close(self) -> None:
         """End all subscriptions. Any thread may call it."""

@@ -1,0 +1,146 @@
+"""`echelon worker`: what it refuses, and a worker in a process of its own on a real RabbitMQ."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from shared.broker.port import Outgoing, Subscription
+from shared.broker.rabbitmq import RabbitBroker
+from shared.ids import WorkerId, new_job_id, new_task_ids
+from shared.messages import REPORTS, Grant, GrantedTask, Orders, Outcome, Recipe, Report, orders_queue
+from shared.volume import Volume
+from tests.contract.rabbit import rabbitmq_server
+from worker.command import worker
+
+__all__ = ["rabbitmq_server"]
+
+PATIENCE = 30.0
+START = "from worker.command import worker; worker()"
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    volume = Volume.create(tmp_path / "volume")
+    volume.install_files("r1", None)
+    return volume
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--volume"),
+        (["--volume", "v"], "a broker is needed"),
+        (["--volume", "v", "--broker", "amqp://h/", "--queue", "default"], "is not NAME:SLOTS"),
+        (["--volume", "v", "--broker", "amqp://h/", "--queue", "default:0"], "is not NAME:SLOTS"),
+        (["--volume", "v", "--broker", "amqp://h/", "--drain-timeout", "-1"], "--drain-timeout"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(arguments: list[str], said: str) -> None:
+    done = CliRunner(env={"ECHELON_VOLUME": None, "ECHELON_BROKER": None}).invoke(worker, arguments)
+
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_a_url_that_cannot_be_used_is_not_shown(volume: Volume, tmp_path: Path) -> None:
+    secret = tmp_path / "broker"
+    secret.write_text("http://user:hush@host/\n")
+
+    done = CliRunner().invoke(worker, ["--volume", volume.root, "--broker-file", str(secret)])
+
+    assert done.exit_code == 2
+    assert "amqp://user:password@host:5672/" in done.output
+    assert "hush" not in done.output
+
+
+class Desk:
+    """Sits where a controller does, behind a broker that other tests use too."""
+
+    def __init__(self, broker: RabbitBroker, volume: Volume) -> None:
+        self.broker = broker
+        self.volume = volume
+        self.subscription: Subscription = broker.subscribe([REPORTS], prefetch=1000)
+
+    def hear_until(self, name: str, enough: Callable[[Report], object]) -> Report:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            for delivery in self.subscription.take(limit=1, timeout=1.0):
+                self.subscription.ack([delivery])
+                message = delivery.message
+                if isinstance(message, Report) and name in (message.worker, _name(message)) and enough(message):
+                    return message
+        raise AssertionError("not heard")
+
+    def grant(self, report: Report, script: str) -> None:
+        tasks = (GrantedTask(new_task_ids(1)[0], 1, 0),)
+        recipe = Recipe(task_class="t", exec_command="sh", exec_args=("-c", script), grace=0.5)
+        grant = Grant(new_job_id(), 0, "Stage", "r1", "default", recipe, {}, {}, tasks)
+        orders = Orders(report.worker, 1, report.number, 15.0, (grant,))
+        self.broker.publish([Outgoing(orders_queue(report.worker), orders)])
+
+
+def _name(report: Report) -> WorkerId | str:
+    return report.card.name if report.card else ""
+
+
+@pytest.fixture
+def desk(rabbitmq_server: str, volume: Volume) -> Iterator[Desk]:
+    broker = RabbitBroker(rabbitmq_server)
+    yield Desk(broker, volume)
+    broker.close(timeout=3.0)
+
+
+@pytest.fixture
+def started(rabbitmq_server: str, volume: Volume, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    arguments = ["--volume", volume.root, "--name", tmp_path.name, "--state-dir", str(tmp_path / "state")]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", START, *arguments, "--queue", "default:2"],
+            env={**os.environ, "ECHELON_BROKER": rabbitmq_server},
+            stdout=log,
+            stderr=log,
+        )
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait(PATIENCE)
+
+
+@pytest.mark.server
+def test_a_worker_process_runs_what_it_is_granted_and_leaves_politely(
+    desk: Desk, started: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    report = desk.hear_until(tmp_path.name, lambda report: report.room)
+    assert report.room == {"default": 2}
+    desk.grant(report, "exit 3")
+    ended = desk.hear_until(report.worker, lambda report: report.finished)
+    assert [(end.outcome, end.exit_code) for end in ended.finished] == [(Outcome.FAILED, 3)]
+
+    started.send_signal(signal.SIGTERM)
+
+    desk.hear_until(report.worker, lambda report: report.goodbye)
+    assert started.wait(PATIENCE) == 0
+
+
+@pytest.mark.server
+def test_a_second_signal_interrupts_what_runs(desk: Desk, started: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    report = desk.hear_until(tmp_path.name, lambda report: report.room)
+    desk.grant(report, "sleep 600")
+    desk.hear_until(report.worker, lambda report: report.running)
+
+    started.send_signal(signal.SIGTERM)
+    desk.hear_until(report.worker, lambda report: report.card and report.card.draining)
+    started.send_signal(signal.SIGINT)
+
+    ended = desk.hear_until(report.worker, lambda report: report.finished)
+    assert [end.outcome for end in ended.finished] == [Outcome.INTERRUPTED]
+    assert started.wait(PATIENCE) == 0
