@@ -9,17 +9,19 @@ import queue
 import signal
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 import platformdirs
 
-from shared.broker.rabbitmq import RabbitBroker
 from shared.clock import SystemClock
 from shared.errors import Conflict, InvalidInput
 from shared.messages import ANY_QUEUE
-from shared.volume import Volume
-from worker.serve import Worker, build_worker
 from worker.settings import WorkerSettings, default_slots
+
+if TYPE_CHECKING:
+    from shared.volume import Volume
+    from worker.serve import Worker
 
 #: Seconds between two looks whether the worker has ended by itself.
 LOOK_AGAIN = 0.5
@@ -88,6 +90,9 @@ def worker(
 
     At SIGTERM or Ctrl-C it takes no more and lets running tasks end; a second one ends them, and they run elsewhere.
     """
+    # Here, because `echelon --help` loads this module too.
+    from shared.volume import Volume
+
     if broker_file is not None:
         broker = broker_file.read_text(encoding="utf-8").strip()
     if not broker:
@@ -110,6 +115,9 @@ def worker(
 
 def serve(settings: WorkerSettings, *, volume: Volume, broker_url: str) -> None:
     """Run a worker until it has drained."""
+    from shared.broker.rabbitmq import RabbitBroker
+    from worker.serve import build_worker
+
     broker = RabbitBroker(broker_url)
     try:
         built = build_worker(settings, broker=broker, volume=volume, clock=SystemClock(), environ=dict(os.environ))
