@@ -40,7 +40,8 @@ class Bell:
     """Wakes the executor from any thread, and is silent once the executor is closed."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may ring in the middle of a ring.
+        self._lock = threading.RLock()
         self._wake: Callable[[], None] | None = wake
 
     def ring(self) -> None:

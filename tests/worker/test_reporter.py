@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import ANY_QUEUE, Outcome, Report
-from tests.worker.stand import Stand
+from shared.messages import ANY_QUEUE, Orders, Outcome, Report
+from tests.worker.stand import WORKER, Stand
 
 Make = Callable[..., Stand]
 
@@ -190,6 +190,18 @@ def test_a_report_without_room_leaves_the_orders_it_counts_as_they_were(make: Ma
 
     assert report.room is None
     assert report.seen == told.seen == stand.order_number - 1
+
+
+def test_an_order_that_grants_nothing_or_is_overtaken_does_not_set_back_what_was_seen(make: Make) -> None:
+    stand = make()
+    stand.run()
+    stand.run()
+    stand.send(Orders(WORKER, 0, 1, 15.0))
+    stand.send(Orders(WORKER, 1, 1, 15.0))
+
+    stand.turn()
+
+    assert stand.beat().seen == 2
 
 
 def test_what_could_not_be_handed_over_is_sent_again_after_a_pause(make: Make) -> None:
