@@ -12,11 +12,13 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
 #: More than any C library needs for the three of them.
 _Opaque = ctypes.c_char * 1024
+#: Combinations of working directory and pipes that are remembered.
+_REMEMBERED: Final = 256
 
 
 class Spawner(Protocol):
@@ -48,7 +50,9 @@ class PosixSpawn:
         self._chdir = _declared(quick.posix_spawn_file_actions_addchdir_np, pointer, ctypes.c_char_p)
         self._closefrom = _declared(quick.posix_spawn_file_actions_addclosefrom_np, pointer, integer)
         self._spawn = _declared(slow.posix_spawn, pointer, ctypes.c_char_p, pointer, pointer, pointer, pointer)
-        self._actions, self._attributes = _Opaque(), _attributes(quick)
+        self._attributes = _attributes(quick)
+        #: What happens to the files before the program is loaded; pipes serve again and again, so it repeats itself.
+        self._actions: dict[tuple[str, tuple[int, int]], ctypes.Array[ctypes.c_char]] = {}
         self._pid = ctypes.c_int()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -61,24 +65,39 @@ class PosixSpawn:
         folder: str,
         outputs: tuple[int, int],
     ) -> int:
-        actions = ctypes.addressof(self._actions)
+        actions = self._actions.get((folder, outputs))
+        if actions is None:
+            actions = self._prepare(folder, outputs)
         argv = (ctypes.c_char_p * (len(arguments) + 1))(*arguments)
         environ = (ctypes.c_char_p * (len(environment) + 1))(*environment)
-        self._init(actions)
-        try:
-            self._dup2(actions, self._null, 0)
-            self._dup2(actions, outputs[0], 1)
-            self._dup2(actions, outputs[1], 2)
-            self._closefrom(actions, 3)
-            self._chdir(actions, os.fsencode(folder))
-            error = self._spawn(
-                ctypes.addressof(self._pid), program, actions, ctypes.addressof(self._attributes), argv, environ
-            )
-        finally:
-            self._destroy(actions)
+        error = self._spawn(
+            ctypes.addressof(self._pid),
+            program,
+            ctypes.addressof(actions),
+            ctypes.addressof(self._attributes),
+            argv,
+            environ,
+        )
         if error:
             raise OSError(error, os.strerror(error))
         return self._pid.value
+
+    def _prepare(self, folder: str, outputs: tuple[int, int]) -> ctypes.Array[ctypes.c_char]:
+        if len(self._actions) >= _REMEMBERED:
+            for forgotten in self._actions.values():
+                self._destroy(ctypes.addressof(forgotten))
+            self._actions.clear()
+        actions = _Opaque()
+        address = ctypes.addressof(actions)
+        self._init(address)
+        self._dup2(address, self._null, 0)
+        self._dup2(address, outputs[0], 1)
+        self._dup2(address, outputs[1], 2)
+        self._closefrom(address, 3)
+        # The path is copied.
+        self._chdir(address, os.fsencode(folder))
+        self._actions[folder, outputs] = actions
+        return actions
 
 
 class PopenSpawn:
