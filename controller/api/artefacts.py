@@ -52,8 +52,8 @@ def list_artefacts(query: PageQuery, job_id: object) -> Response:
     "GET",
     "/jobs/<uuid:job_id>/artefacts/<path:path>",
     [
-        Answer(None, content_type="application/octet-stream", description="The file.", headers=_FILE),
-        Answer(None, 206, content_type="application/octet-stream", description="The part that was asked for."),
+        Answer(None, content_type="*/*", description="The file.", headers=_FILE),
+        Answer(None, 206, content_type="*/*", description="The part that was asked for."),
     ],
     refuses=[404],
     headers={"Range": "bytes=0-999: that part of the file."},

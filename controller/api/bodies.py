@@ -7,11 +7,12 @@ than this file; nor does a query parameter that is sent twice or is unknown.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NoReturn, cast
 
 import flask
 import marshmallow
@@ -21,6 +22,8 @@ from webargs.flaskparser import FlaskParser
 from controller.api.problems import Refusal
 from controller.engine.requests import Mistake
 
+#: Mistakes that are told at once; nobody reads more.
+MOST_MISTAKES = 50
 #: Levels of nesting; deeper JSON is meant to hurt.
 MAX_DEPTH = 64
 
@@ -48,10 +51,12 @@ class StrictParser(FlaskParser):
         self, error: marshmallow.ValidationError, req: flask.Request, schema: marshmallow.Schema, **_: object
     ) -> NoReturn:
         """Refuse with every mistake that the schema found."""
-        mistakes: list[Mistake] = []
-        for location, messages in error.messages_dict.items():
-            root = "#" if location == "json" else f"#/{location}"
-            mistakes.extend(_mistakes(messages, root, list(schema.fields)))
+        found = (
+            mistake
+            for location, messages in error.messages_dict.items()
+            for mistake in _mistakes(messages, "#" if location == "json" else f"#/{location}", list(schema.fields))
+        )
+        mistakes = list(itertools.islice(found, MOST_MISTAKES))
         raise Refusal(422, "; ".join(f"{one.pointer}: {one.detail}" for one in mistakes), mistakes=mistakes)
 
 
@@ -72,7 +77,7 @@ def _mistakes(messages: object, pointer: str, known: list[str]) -> Iterator[Mist
 
 def unknown(name: str, known: list[str]) -> str:
     """Return what to say of a name that is not among `known`."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1) if len(name) <= 100 else []
     if close:
         return f"unknown; did you mean {close[0]!r}?"
     return f"unknown; known here: {', '.join(known) or 'nothing'}"
@@ -139,19 +144,22 @@ def _float(text: str) -> float:
 
 def _examine(value: object) -> None:
     """Refuse text that cannot be stored or passed to a process, and nesting that would exhaust a stack further on."""
-    waiting: list[tuple[object, _Path | None]] = [(value, None)]
+    # Only what holds more waits here: a list of 300,000 numbers must not become 300,000 entries.
+    waiting: list[tuple[object, _Path | None]] = [([value], None)]
     while waiting:
-        item, path = waiting.pop()
-        if path is not None and path.depth >= MAX_DEPTH:
+        holder, path = waiting.pop()
+        if path is not None and path.depth > MAX_DEPTH:
             raise Refusal(422, f"the JSON is nested more than {MAX_DEPTH} levels deep")
-        if isinstance(item, str):
-            _examine_text(item, path)
-        elif isinstance(item, dict):
-            for name, inner in item.items():
-                _examine_text(name, path)
-                waiting.append((inner, _Path(path, name)))
-        elif isinstance(item, list):
-            waiting.extend((inner, _Path(path, place)) for place, inner in enumerate(item))
+        if isinstance(holder, dict):
+            for name in holder:
+                _examine_text(name, path, None)
+        inside: Iterable[tuple[str | int, object]]
+        inside = holder.items() if isinstance(holder, dict) else enumerate(cast(list[object], holder))
+        for place, inner in inside:
+            if isinstance(inner, str):
+                _examine_text(inner, path, place)
+            elif isinstance(inner, dict | list):
+                waiting.append((inner, _Path(path, place)))
 
 
 class _Path:
@@ -165,15 +173,17 @@ class _Path:
         self.depth: int = parent.depth + 1 if parent else 1
 
     def __str__(self) -> str:
-        return f"{self.parent or '#'}/{_escaped(str(self.name))}"
+        # The outermost holder is ours: what it holds is the document.
+        return f"{self.parent}/{_escaped(str(self.name))}" if self.parent else "#"
 
 
-def _examine_text(text: str, path: _Path | None) -> None:
+def _examine_text(text: str, path: _Path | None, place: str | int | None) -> None:
     if "\x00" in text:
         wrong = "a NUL character"
     elif not text.isascii() and _SURROGATE.search(text):
         wrong = "half of a surrogate pair"
     else:
         return
-    pointer, detail = str(path or "#"), f"holds {wrong}, which no program can be given"
+    pointer = str(_Path(path, place) if place is not None else path or _Path(None, 0))
+    detail = f"holds {wrong}, which no program can be given"
     raise Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from flask import Request, g
 
 from controller.api.problems import Refusal
-from controller.engine.requests import Mistake
+from controller.engine.requests import InvalidInputs, Mistake
 
 #: Written by the process that serves, never by clients: headers that came more than once, with all their values.
 REPEATED = "X-Echelon-Repeated"
@@ -59,6 +60,18 @@ def for_job(request: Request) -> Mapping[str, Sequence[str]]:
             continue
         found[name] = repeated.get(lowered, [value])
     return found
+
+
+@contextmanager
+def malformed_if_repeated(request: Request) -> Iterator[None]:
+    """Answer 400 instead of 422 where a mistake is that a header came twice: which one holds is nobody's to guess."""
+    try:
+        yield
+    except InvalidInputs as error:
+        repeated = _repeated(request)
+        if any(one.pointer.lower().removeprefix("#/headers/") in repeated for one in error.mistakes):
+            raise Refusal(400, str(error), mistakes=error.mistakes) from error
+        raise
 
 
 def _once(request: Request, name: str) -> None:

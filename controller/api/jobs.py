@@ -70,7 +70,8 @@ def submit_job(body: Body) -> Response:
         request_id=g.request_id,
     )
     try:
-        job_id, created = jobs().submit(submission)
+        with headers.malformed_if_repeated(request):
+            job_id, created = jobs().submit(submission)
     except UnknownType as error:
         # The address is right, the body is not: 404 would blame the wrong one.
         raise InvalidInputs([Mistake("#/type", str(error))]) from error
@@ -132,7 +133,8 @@ def cancel_job(job_id: object) -> Response:
 def retry_job(body: Body, job_id: object) -> Response:
     """Open a FAILED or CANCELLED job again; only what has not completed runs. Erased secrets must be given again."""
     known = JobId(str(job_id))
-    jobs().retry(known, input=body["input"], headers=headers.for_job(request), request_id=g.request_id)
+    with headers.malformed_if_repeated(request):
+        jobs().retry(known, input=body["input"], headers=headers.for_job(request), request_id=g.request_id)
     return _answer(known)
 
 

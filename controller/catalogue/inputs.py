@@ -140,6 +140,9 @@ def _header_values(job: JobDefinition, headers: Iterable[tuple[str, str]]) -> Ch
 def _header_value(definition: InputDefinition, texts: list[str], leading: bool) -> JsonValue:
     if len(texts) > 1:
         raise InvalidValue(f"the header is given {len(texts)} times")
+    if texts and not texts[0].isascii():
+        # What other bytes of a header mean is nobody's to say: servers and proxies read them differently.
+        raise InvalidValue("a header holds ASCII characters only; give the value as a parameter")
     if texts:
         return check_value(definition, coerce_text(definition, texts[0]), leading=leading)
     if definition.required:

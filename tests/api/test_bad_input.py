@@ -34,7 +34,7 @@ BODIES = {
     "NUL": ('{"type": "hello", "input": {"text": "a\\u0000b"}}', 422),
     "a bomb of arrays": (DEEP, 422),
     "a bomb of arrays as a value": ('{"type": "hello", "input": {"text": ' + DEEP + "}}", 422),
-    "one level too deep": ("[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH, 422),
+    "one level too deep": ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), 422),
     "an array": ("[]", 422),
     "null": ("null", 422),
     "a text": ('"hello"', 422),
@@ -203,3 +203,25 @@ def test_any_text_searches_or_is_refused(shared_stand: Stand, text: str) -> None
     response = shared_stand.client.get(f"{API}/jobs", query_string={"q": text})
 
     assert response.status_code in (200, 422), response.text
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ('"\\ud800"', "#"),
+        ('{"\\ud800": 1}', "#"),
+        ('{"a": {"b/c~d": ["x", "\\u0000"]}}', "#/a/b~1c~0d/1"),
+        ('{"a": [{"\\u0000": 1}]}', "#/a/0"),
+    ],
+)
+def test_the_place_of_an_impossible_text_is_named(body: str, pointer: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        read_json(body.encode())
+
+    assert [mistake.pointer for mistake in refused.value.mistakes] == [pointer]
+
+
+def test_more_mistakes_than_anybody_reads_are_not_told(stand: Stand) -> None:
+    response = post(stand, json.dumps({f"typ{number}": 1 for number in range(60_000)}))
+
+    assert (response.status_code, len(response.json["errors"])) == (422, 50)

@@ -34,10 +34,17 @@ tasks:
     exec_command: sh
     exec_args: [-c, 'test -n "$TOKEN" && printf %s "$TOKEN" | wc -c']
     env: {TOKEN: "{token}"}
+  show:
+    input: {data: {source: parameter}}
+    exec_command: echo
+    exec_args: ["{data}"]
   fail:
     exec_command: sh
     exec_args: [-c, "exit 3"]
 jobs:
+  show:
+    input: {data: {source: http-header, key: X-Data, secret: false}}
+    stages: [{name: Show, task_class: show}]
   greet:
     input: {name: {source: parameter}}
     stages:
@@ -137,17 +144,38 @@ def test_a_header_input_reaches_the_task_and_nobody_else(client: EchelonClient) 
     assert "10\n" in "".join(client.log(job["job_id"]))
 
 
-def test_two_of_a_mapped_header_are_refused(engine: Standalone) -> None:
-    body = '{"type": "tell", "input": {}}'
-    lines = ["POST /api/v1/jobs HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json"]
-    lines += ["Authorization: one", "Authorization: two", f"Content-Length: {len(body)}", "", body]
-
+def raw_submit(engine: Standalone, job_type: str, *headers: bytes) -> bytes:
+    body = b'{"type": "%s", "input": {}}' % job_type.encode()
+    lines = [b"POST /api/v1/jobs HTTP/1.1", b"Host: localhost", b"Connection: close", b"Content-Type: application/json"]
+    lines += [*headers, b"Content-Length: %d" % len(body), b"", body]
     with socket.create_connection(("127.0.0.1", engine.port), timeout=PATIENCE) as connection:
-        connection.sendall("\r\n".join(lines).encode())
-        answer = connection.makefile("rb").read()
+        connection.sendall(b"\r\n".join(lines))
+        return connection.makefile("rb").read()
+
+
+@pytest.mark.parametrize(
+    ("job_type", "headers"),
+    [
+        ("tell", [b"Authorization: one", b"Authorization: two"]),
+        ("tell", [b"Authorization: one", b"authorization: one"]),
+        ("show", [b"X-Data: one", b"x-data: two"]),
+    ],
+)
+def test_two_of_a_mapped_header_are_refused(engine: Standalone, job_type: str, headers: list[bytes]) -> None:
+    answer = raw_submit(engine, job_type, *headers)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"application/problem+json" in answer
+
+
+def test_a_twin_with_an_underscore_and_other_bytes_than_ascii_are_no_input(engine: Standalone) -> None:
+    assert raw_submit(engine, "show", b"X-Data: good", b"X_Data: evil").startswith(b"HTTP/1.1 201 ")
+    assert raw_submit(engine, "show", b"X_Data: evil").startswith(b"HTTP/1.1 422 ")
+    assert raw_submit(engine, "show", "X-Data: ä".encode()).startswith(b"HTTP/1.1 422 ")
+
+
+def test_another_header_may_come_twice(engine: Standalone) -> None:
+    assert raw_submit(engine, "show", b"X-Data: good", b"Accept: a", b"Accept: b").startswith(b"HTTP/1.1 201 ")
 
 
 def test_the_same_key_gives_the_same_job(client: EchelonClient) -> None:
@@ -185,7 +213,7 @@ def test_the_engine_tells_of_itself(client: EchelonClient) -> None:
     assert client.health()["ready"]
     assert [worker["state"] for worker in client.workers()] == ["UP"]
     assert isinstance(client.queues(), list)
-    assert [job["type"] for job in client.definitions()["jobs"]] == ["greet", "wait", "tell", "fail"]
+    assert [job["type"] for job in client.definitions()["jobs"]] == ["show", "greet", "wait", "tell", "fail"]
     assert client.definition("greet")["input"][0]["name"] == "name"
 
 
