@@ -66,6 +66,51 @@ def test_a_failure_quotes_the_last_line_of_stderr(bench: Workbench) -> None:
     assert finished.error == "exit code 4: no  [31msuch host"
 
 
+MEMORY_LIMITED = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from tests.worker.workbench import Workbench
+own = dict(line.rstrip().split(":", 2)[1:] for line in open("/proc/self/cgroup"))
+first = "memory" in own
+base = f"/sys/fs/cgroup/memory{own['memory']}" if first else f"/sys/fs/cgroup{own.get('', '')}"
+group = f"{base}/echelon-test-{os.getpid()}"
+try:
+    os.mkdir(group)
+    Path(group, "memory.limit_in_bytes" if first else "memory.max").write_text("80M")
+    swap = Path(group, "memory.memsw.limit_in_bytes" if first else "memory.swap.max")
+    if swap.exists():
+        swap.write_text("80M" if first else "0")
+    Path(group, "cgroup.procs").write_text(str(os.getpid()))
+except OSError as error:
+    sys.exit(f"cannot limit memory here: {error}")
+try:
+    bench = Workbench(Path(sys.argv[1]))
+    hog = "x = bytearray(300_000_000)"
+    print(bench.shell("kill -9 $$").outcome)
+    print(bench.run(sys.executable, "-c", hog).outcome)
+    print(bench.run("sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", hog).outcome)
+    print(bench.shell("kill -9 $$").outcome)
+finally:
+    bench.executor.close()
+    Path(base, "cgroup.procs").write_text(str(os.getpid()))
+    os.rmdir(group)
+"""
+
+
+def test_a_task_that_ran_out_of_memory_says_so(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_LIMITED, str(tmp_path), str(Path(__file__).parents[2])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and "cannot limit memory" in done.stderr:
+        pytest.skip(done.stderr.strip())
+
+    assert (done.stdout.split(), done.stderr) == (["failed", "oom_killed", "oom_killed", "failed"], "")
+
+
 # --- what it gets ---------------------------------------------------------------------------------------------------
 
 
