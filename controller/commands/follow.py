@@ -60,9 +60,9 @@ def follow(followed: Followed, job: Job, progress: Progress) -> Job:
     """Show a job until it has ended and return it as it is then."""
     told: set[str] = set()
     while True:
-        progress.show(job)
         if job["failed_tasks"] > len(told) and len(told) < _TOLD_AT_MOST:
             _tell_failures(followed, told, progress)
+        progress.show(job)
         if job["state"] in ENDED:
             return job
         job = followed.look()

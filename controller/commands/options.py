@@ -33,9 +33,7 @@ state_option = click.option(
     help="Only those in this state.",
 )
 parameter_option = click.option("-p", "--param", "written", multiple=True, metavar="NAME=VALUE", help=PARAMETER_HELP)
-header_option = click.option(
-    "-H", "--header", "header_lines", multiple=True, metavar="'NAME: VALUE'", help=HEADER_HELP
-)
+header_option = click.option("-H", "--header", "header_lines", multiple=True, metavar="'NAME: VALUE'", help=HEADER_HELP)
 
 
 _config_option = click.option(

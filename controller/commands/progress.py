@@ -46,7 +46,10 @@ class Progress(Protocol):
 
 def progress() -> Progress:
     """Return what fits the stderr that we have."""
-    return Picture(console(sys.stderr)) if is_terminal(sys.stderr) else Lines()
+    if not is_terminal(sys.stderr):
+        return Lines()
+    screen = console(sys.stderr)
+    return Lines() if screen.is_dumb_terminal else Picture(screen)
 
 
 def done(stage: Stage) -> int:

@@ -37,9 +37,7 @@ _ID_AT = 1
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="At most so many.")
 @json_option
 @with_client
-def tasks(
-    client: EchelonClient, job_id: str, state: str | None, stage: int | None, limit: int, as_json: bool
-) -> None:
+def tasks(client: EchelonClient, job_id: str, state: str | None, stage: int | None, limit: int, as_json: bool) -> None:
     """List the tasks of a job. TASK is STAGE.INDEX: 'echelon logs ID.STAGE.INDEX' shows what that task wrote."""
     whole = whole_job_id(client, job_id)
     found = list(client.tasks(whole, stage=stage, state=state, limit=limit + 1))

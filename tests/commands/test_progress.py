@@ -89,10 +89,10 @@ def test_failed_tasks_are_told_once_with_the_end_of_their_stderr(capsys: pytest.
         follow(Recorded(end, failures=1), job("RUNNING", stage(0, "RUNNING"), failed=1), shown)
 
     assert capsys.readouterr().err.splitlines() == [
-        "stage 0 S0: RUNNING, 0 of 1 task",
         "✗ task 1.0 fetch failed after 2 attempts: exit code 7",
         "  | first",
         "  | last of 0\\x1b[2J",
+        "stage 0 S0: RUNNING, 0 of 1 task",
         "stage 0 S0: FAILED, 1 of 1 task; 1 failed",
     ]
 
