@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -20,6 +21,7 @@ from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
 from controller.engine.intake import Intake
 from controller.engine.jobs import Jobs, JobsParts
+from controller.engine.lighthouse import Lighthouse
 from controller.engine.loop import Engine, EngineParts
 from controller.engine.outbox import Outbox
 from controller.engine.settle import Settler
@@ -31,6 +33,7 @@ from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from shared.clock import Clock, SystemClock
 from shared.sealing import Sealer
 from shared.volume import Volume
+from shared.volume.beacons import Beacon
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +76,10 @@ class Controller:
             )
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters)
-        self._threads = [
+        lighthouse = Lighthouse(Beacon(outside.volume, str(uuid.uuid4())), lambda: self.engine.able)
+        self._threads: list[threading.Thread] = [
             threading.Thread(target=loop.run, args=(self._stop,), name=name, daemon=True)
-            for name, loop in (("engine", self.engine), ("catalogue", watcher))
+            for name, loop in (("engine", self.engine), ("catalogue", watcher), ("lighthouse", lighthouse))
         ]
 
     def start(self) -> None:
@@ -156,6 +160,7 @@ def _engine(
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
             dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
+            lease=settings.lease,
             watchdog=Watchdog(store=outside.store, settler=settler, counters=counters),
         )
     )

@@ -32,6 +32,8 @@ LONGEST_TURN = 1.0
 FIRST_SICKNESS, LONGEST_SICKNESS = 1.0, 30.0
 #: Seconds before the loop goes on after a mistake in it.
 AFTER_MISTAKE = 1.0
+#: Seconds by which a lease is stretched that nobody could renew and nobody could take away.
+HOLD = 2.0
 #: Seconds between two looks at the leases of all held attempts.
 LOOK_AT_LEASES = 0.1
 #: A heartbeat is hurried for a lease that has not been renewed for so many intervals.
@@ -68,6 +70,8 @@ class Parts:
     heartbeat: Heartbeat
     #: Ends the wait of a turn. Any thread may call it.
     wake: Callable[[], None]
+    #: Tells whether anybody could give this worker's tasks to another one; if not, a lease that ends means nothing.
+    anyone_able: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True)
@@ -97,6 +101,7 @@ class Agent:
         self._reporter = parts.reporter
         self._heartbeat = parts.heartbeat
         self._wake = parts.wake
+        self._anyone_able = parts.anyone_able
         self._settings = settings
         self._clock = clock
         self._timers = _Timers()
@@ -187,10 +192,17 @@ class Agent:
             return
         self._timers.leases_looked_at = now
         self._timers.next_fence = None
+        able: bool | None = None
         for held in self._holdings.all():
             if now > held.lease_end - held.lease + RENEWAL_MISSED * self._settings.heartbeat:
                 self._heartbeat.hurry()
             end_by = fence(held, self._settings)
+            if now >= end_by:
+                able = self._anyone_able() if able is None else able
+                if not able:
+                    # Nobody is there to take it away, and whoever comes waits for a lease before it blames anybody.
+                    held.lease_end += now - end_by + HOLD
+                    end_by = now + HOLD
             if now < end_by:
                 self._timers.next_fence = min(end_by, self._timers.next_fence or end_by)
             elif held.pool is None:

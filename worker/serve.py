@@ -15,6 +15,7 @@ from shared.clock import Clock
 from shared.ids import WorkerId
 from shared.messages import WorkerCard, orders_queue
 from shared.volume import Volume
+from shared.volume.beacons import Lookout
 from worker.agent import Agent, Parts
 from worker.executor import Executor, ExecutorSettings
 from worker.heartbeat import Burial, Heartbeat
@@ -162,6 +163,7 @@ def build_worker(
         reporter=Reporter(life.id, broker, holdings=holdings, sent=sent, clock=clock, wake=bell.ring),
         heartbeat=heartbeat,
         wake=bell.ring,
+        anyone_able=Lookout(volume, life.id).anyone_able,
     )
     agent = Agent(parts, settings, clock)
     machinery = Machinery(

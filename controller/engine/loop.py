@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Event
 
-from controller.datastore.port import Datastore
+from controller.datastore.port import Datastore, Transaction
 from controller.engine.board import Board
 from controller.engine.changes import Changes
 from controller.engine.counters import Counters
@@ -53,6 +53,8 @@ class EngineParts:
     dispatcher: Dispatcher
     expander: Expander
     watchdog: Watchdog
+    #: Seconds that a lease lasts.
+    lease: float
     #: Seconds between sweeps of the watchdog.
     sweep: float = 1.0
 
@@ -65,6 +67,8 @@ class Engine:
         self._subscription: Subscription = parts.broker.subscribe([REPORTS], prefetch=4 * _REPORTS_AT_ONCE)
         self._undelivered: deque[Orders] = deque()
         self._next_sweep = 0.0
+        #: Since when broker and store have been there without a break, on the monotonic clock; None: one is away.
+        self._able_since: float | None = None
         #: Moments of the monotonic clock at which retries are due, as a heap.
         self._due: list[float] = []
         self._expanding = True
@@ -77,12 +81,18 @@ class Engine:
             try:
                 self.turn(_IDLE)
             except Unavailable as error:
+                self._able_since = None
                 log.warning("the engine waits: %s", error)
                 stop.wait(_BACK_OFF)
             except Exception:
                 self._parts.counters.faults.inc()
                 log.exception("a turn of the engine failed; its reports come again")
                 stop.wait(_BACK_OFF)
+
+    @property
+    def able(self) -> bool:
+        """Tell whether this controller hears workers and can write down what becomes of their attempts. Any thread."""
+        return self._able_since is not None and self._parts.broker.connected
 
     def wake(self) -> None:
         """Make a waiting turn return at once. Any thread may call it."""
@@ -128,15 +138,15 @@ class Engine:
             grantings = parts.dispatcher.claim(board, demands)
             board.save()
             demands.save()
-            self._write_orders(grantings)
+            self._write_orders(tx, grantings)
             wait = None if taken.due is None else taken.due - tx.now()
         self._nudged = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         self._after(board, taken, wait)
 
-    def _write_orders(self, grantings: Sequence[Granting]) -> None:
+    def _write_orders(self, tx: Transaction, grantings: Sequence[Granting]) -> None:
         for granting in grantings:
-            grant = self._parts.dispatcher.grant(granting)
+            grant = self._parts.dispatcher.grant(tx, granting)
             demand = granting.demand
             self._parts.outbox.grant(demand.worker, grant, number=granting.order, told=demand.number)
 
@@ -159,11 +169,23 @@ class Engine:
         while self._due and self._due[0] <= now:
             heapq.heappop(self._due)
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
-        ended, wait = self._parts.watchdog.turn()
+        ended, wait = self._parts.watchdog.turn(expire=self._may_expire(now))
         self._expect(wait)
         self._expanding = self._parts.expander.turn() or self._expanding
         self._nudged = True
         self._parts.changes.ring(ended)
+
+    def _may_expire(self, now: float) -> bool:
+        """Tell whether a lease that ran out means a lost worker.
+
+        It does when workers could have renewed it: for one lease's length since the last time that broker or store
+        were away, or this controller, nobody is blamed for having been unheard.
+        """
+        if not self._parts.broker.connected:
+            self._able_since = None
+        elif self._able_since is None:
+            self._able_since = now
+        return self._able_since is not None and now - self._able_since >= self._parts.lease
 
     def _expect(self, wait: float | None) -> None:
         """Sweep as soon as a retry is due."""

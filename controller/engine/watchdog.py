@@ -28,9 +28,12 @@ class Watchdog:
         self._settler = settler
         self._counters = counters
 
-    def turn(self) -> tuple[set[JobId], float | None]:
-        """Do one sweep; return the jobs that ended, and seconds until a retry that it made is due."""
-        ended, wait = self._expire()
+    def turn(self, *, expire: bool) -> tuple[set[JobId], float | None]:
+        """Do one sweep; return the jobs that ended, and seconds until a retry that it made is due.
+
+        Without `expire` leases are left alone.
+        """
+        ended, wait = self._expire() if expire else (set(), None)
         ended |= self._release_due()
         with self._store.write() as tx:
             tx.prune_workers(older_than=_FORGOTTEN_AFTER)

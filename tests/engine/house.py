@@ -55,12 +55,14 @@ class HeldClock:
 class House:
     """A controller without threads: `turn` makes it work."""
 
-    def __init__(self, folder: Path, catalogue: str, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, catalogue: str, *, broker: MemoryBroker | None = None, **settings: object
+    ) -> None:
         file = folder / "catalogue.yaml"
         file.write_text(textwrap.dedent(catalogue))
         self.settings = Settings(catalogue=(file,), volume=folder / "volume", **settings)  # type: ignore[arg-type]
         self.clock = HeldClock()
-        self.broker = MemoryBroker()
+        self.broker = broker or MemoryBroker()
         self.volume = Volume.create(self.settings.volume)
         self.store = open_datastore(self.settings.datastore_url, clock=self.clock)
         outside = Outside(self.store, self.broker, self.volume, self.clock)

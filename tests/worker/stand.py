@@ -115,6 +115,8 @@ class Stand:
         self.executor = HandExecutor()
         self.settings = WorkerSettings(state_dir=tmp_path, name="w", slots=slots, drain_timeout=drain_timeout)
         self.buried_lives: list[str] = []
+        #: Whether a controller is in charge, as the signs on the volume say.
+        self.anyone_able = True
         self.controller = self.broker.subscribe([REPORTS], prefetch=100_000)
         self._build(buried)
         self.order_number = 0
@@ -208,6 +210,14 @@ class Stand:
         )
         orders = OrderBook(WORKER, holdings=self.holdings, sent=sent, clock=self.clock, settings=settings)
         subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
-        wake = self.executor.wake
-        parts = Parts(subscription, self.executor, self.holdings, orders, self.reporter, self.heartbeat, wake)
+        parts = Parts(
+            subscription=subscription,
+            executor=self.executor,
+            holdings=self.holdings,
+            orders=orders,
+            reporter=self.reporter,
+            heartbeat=self.heartbeat,
+            wake=self.executor.wake,
+            anyone_able=lambda: self.anyone_able,
+        )
         self.agent = Agent(parts, settings, self.clock)

@@ -1,0 +1,36 @@
+"""Tell the workers, by a sign on the volume, whether this controller could take tasks away from a silent one.
+
+A loop of its own: the engine's may hang in a database that does not answer, and the sign has to say just that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Event
+
+from shared.volume.beacons import EVERY, Beacon
+
+log = logging.getLogger(__name__)
+
+
+class Lighthouse:
+    """Shows one controller's sign until told to stop."""
+
+    def __init__(self, beacon: Beacon, able: Callable[[], bool]) -> None:
+        self._beacon = beacon
+        self._able = able
+
+    def run(self, stop: Event) -> None:
+        """Show the sign, again and again."""
+        while not stop.is_set():
+            self.turn()
+            stop.wait(EVERY)
+        self._beacon.douse()
+
+    def turn(self) -> None:
+        """Show the sign once."""
+        try:
+            self._beacon.show(able=self._able())
+        except OSError as error:
+            log.warning("no sign could be left on the volume: %s", error)

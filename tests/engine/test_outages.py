@@ -1,0 +1,97 @@
+"""Broker and store go away and come back: nobody is blamed for what could not be heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.core.states import State
+from controller.engine.loop import Engine
+from shared.broker.memory import MemoryBroker
+from tests.engine.house import House, Puppet
+
+CATALOGUE = """
+    tasks: {step: {exec_command: "true"}}
+    jobs: {one: {stages: [{name: One, task_class: step}]}}
+"""
+
+
+class CutBroker(MemoryBroker):
+    """A broker that can be away."""
+
+    away = False
+
+    @property
+    def connected(self) -> bool:
+        return not self.away
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path, CATALOGUE, broker=CutBroker())
+    yield house
+    house.close()
+
+
+def engine(house: House) -> Engine:
+    return house.controller.engine
+
+
+def silence(house: House, seconds: float) -> None:
+    """Let time pass in which the engine turns and no worker is heard."""
+    for _ in range(int(seconds)):
+        house.clock.pass_(1.0)
+        house.turn(1)
+
+
+def test_no_lease_expires_while_the_broker_is_away_nor_before_workers_could_be_heard_again(house: House) -> None:
+    broker = house.broker
+    assert isinstance(broker, CutBroker)
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    silence(house, 3)
+    broker.away = True
+    silence(house, 600)
+    assert not engine(house).able
+    broker.away = False
+    silence(house, 14)
+
+    assert house.tasks(job_id)[0].state is State.RUNNING
+    puppet.finish(held)
+    assert house.view(job_id).state is State.COMPLETED
+    assert house.tasks(job_id)[0].attempt == 1
+
+
+def test_a_worker_that_stays_silent_after_an_outage_is_lost_one_lease_later(house: House) -> None:
+    broker = house.broker
+    assert isinstance(broker, CutBroker)
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    puppet.take()
+    broker.away = True
+    silence(house, 60)
+    broker.away = False
+    silence(house, 17)
+
+    assert engine(house).able
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+def test_a_controller_that_has_just_started_blames_nobody(house: House, tmp_path: Path) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    puppet.take()
+    house.close()
+    again = House(tmp_path, CATALOGUE)
+    try:
+        again.clock.pass_(3600.0)
+        again.turn()
+        silence(again, 13)
+        assert again.tasks(job_id)[0].state is State.RUNNING
+        silence(again, 4)
+        assert again.tasks(job_id)[0].state is State.QUEUED
+    finally:
+        again.close()

@@ -1,0 +1,56 @@
+"""A worker that hears nobody: it goes on while nobody can take its tasks away, and ends them when somebody can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.messages import ANY_QUEUE, Outcome
+from tests.worker.stand import Stand
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Stand:
+    return Stand(tmp_path, slots={ANY_QUEUE: 2})
+
+
+def test_running_tasks_go_on_for_as_long_as_no_controller_could_give_them_to_others(stand: Stand) -> None:
+    (ref,) = stand.run()
+    stand.anyone_able = False
+    stand.broker.cut = True
+    for _ in range(3600):
+        stand.turn(after=1.0)
+
+    assert stand.executor.stopped == []
+    stand.broker.cut = False
+    stand.executor.end(ref)
+    stand.turn()
+    assert [end.task_id for report in stand.reports() for end in report.finished] == [ref.task_id]
+
+
+def test_they_are_ended_when_a_controller_could_while_this_worker_is_still_cut_off(stand: Stand) -> None:
+    (ref,) = stand.run()
+    stand.anyone_able = False
+    for _ in range(60):
+        stand.turn(after=1.0)
+    stand.anyone_able = True
+    for _ in range(3):
+        stand.turn(after=1.0)
+
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+
+
+def test_a_renewal_after_the_outage_counts_as_ever(stand: Stand) -> None:
+    (ref,) = stand.run()
+    stand.anyone_able = False
+    for _ in range(60):
+        stand.turn(after=1.0)
+    stand.anyone_able = True
+    stand.renew(answers=stand.beat().number)
+    for _ in range(9):
+        stand.turn(after=1.0)
+
+    assert stand.executor.stopped == []
+    stand.turn(after=5.0)
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
