@@ -25,6 +25,7 @@ from controller.datastore.records import (
     HeldTask,
     JobFacts,
     JobFilter,
+    JobInputs,
     JobView,
     NewJob,
     NewTask,
@@ -71,6 +72,9 @@ class Transaction(Protocol):
 
     def replace_input(self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str]) -> None:
         """Give a job that is opened again its secrets (and the masked form of its input) anew."""
+
+    def inputs(self, job_id: JobId) -> JobInputs:
+        """Return the values of a locked job."""
 
     def remember(
         self, job_id: JobId, kind: str, *, stage: int | None = None, detail: Mapping[str, object] | None = None
@@ -207,7 +211,7 @@ class Reader(Protocol):
         """Return {"jobs": {state: n}} of all jobs and {"tasks": {state: n}} of the open ones, for the metrics."""
 
     def facts(self, job_id: JobId) -> JobFacts | None:
-        """Return what never changes about a job, and its sealed secrets."""
+        """Return what never changes about a job, and its values with the secrets sealed."""
 
     def definition(self, revision: str) -> str | None:
         """Return a kept revision of the catalogue."""

@@ -80,7 +80,7 @@ class JobReads:
         return Page(items, cursor_after("events", items[-1].number) if more else None)
 
     def facts(self, job_id: JobId) -> JobFacts | None:
-        """Return what never changes about a job, and its sealed secrets."""
+        """Return what never changes about a job, and its values with the secrets sealed."""
         query = (
             select(jobs.c.type, job_inputs.c.revision, job_inputs.c.input, job_inputs.c.sealed)
             .join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)

@@ -144,8 +144,18 @@ class Expansion:
 
 
 @dataclass(frozen=True, slots=True)
+class JobInputs:
+    """The values of a job as they are now: a retry may bring others."""
+
+    #: As anybody may see them: without secrets.
+    values: Mapping[str, JsonValue]
+    #: The secret ones, sealed; none when the job has ended.
+    sealed: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What never changes about a job, and its secrets while it has them."""
+    """What never changes about a job, and its values as they are now."""
 
     job_id: JobId
     type: str

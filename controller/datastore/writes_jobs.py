@@ -10,8 +10,17 @@ from controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, St
 from controller.datastore import statements_jobs as sql
 from controller.datastore.cache import Entry
 from controller.datastore.errors import GuardFailed
-from controller.datastore.records import NewJob, Remembered
-from controller.datastore.rows import STATES, clean, decode_names, encode, stage_counters, stage_of, words_of
+from controller.datastore.records import JobInputs, NewJob, Remembered
+from controller.datastore.rows import (
+    STATES,
+    clean,
+    decode_names,
+    decode_object,
+    encode,
+    stage_counters,
+    stage_of,
+    words_of,
+)
 from controller.datastore.session import Row
 from controller.datastore.tables import task_key
 from controller.datastore.writes_base import WritesBase
@@ -89,6 +98,11 @@ class JobWrites(WritesBase):
         secret = sorted({*decode_names(names), *sealed})
         words = words_of(job_id, job_type, values)
         self._session.change(sql.REPLACE_INPUT, (encode(values), encode(secret), encode(sealed), words, key))
+
+    def inputs(self, job_id: JobId) -> JobInputs:
+        """Return the values of a locked job."""
+        ((values, sealed),) = self._session.rows(sql.READ_INPUT, (self._entry(job_id).key,))
+        return JobInputs(decode_object(values), {name: str(value) for name, value in decode_object(sealed).items()})
 
     def remember(
         self, job_id: JobId, kind: str, *, stage: int | None = None, detail: Mapping[str, object] | None = None

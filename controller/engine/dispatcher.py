@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controller.core.model import SpawnTaskMoved, Stage, TasksMoved
+from controller.core.planner import stage_input
 from controller.core.states import State
+from controller.datastore.port import Transaction
 from controller.datastore.records import Claimed, Demand
 from controller.engine.board import Board
 from controller.engine.demands import Demands, room
@@ -91,23 +93,23 @@ class Dispatcher:
             board.apply(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
         return claimed
 
-    def grant(self, granting: Granting) -> Grant:
-        """Return the grant that a worker gets for a claim: all that it needs to run the attempts."""
+    def grant(self, tx: Transaction, granting: Granting) -> Grant:
+        """Return the grant that a worker gets for a claim of this transaction: all that it needs to run the attempts."""
         definition = self._snapshots.definition(granting.job_id).stages[granting.stage.number]
         task_class = definition.spawn_task if granting.spawn else definition.task_class
         assert task_class is not None, "only a stage with a spawn task has a spawn claim"
-        facts = self._snapshots.facts(granting.job_id)
+        inputs = tx.inputs(granting.job_id)
         recipe = self._snapshots.recipe(granting.job_id, task_class, spawns=granting.spawn)
-        wanted = self._snapshots.task_class(granting.job_id, task_class).input
+        described = self._snapshots.task_class(granting.job_id, task_class)
         return Grant(
             job_id=granting.job_id,
             stage=granting.stage.number,
             stage_name=granting.stage.name,
-            revision=facts.revision,
+            revision=self._snapshots.origin(granting.job_id).revision,
             queue=granting.queue,
             recipe=recipe,
-            input=dict(self._snapshots.stage_input(granting.job_id, task_class)),
-            sealed={name: value for name, value in facts.sealed.items() if name in wanted},
+            input=stage_input(described, inputs.values),
+            sealed={name: value for name, value in inputs.sealed.items() if name in described.input},
             tasks=tuple(
                 GrantedTask(task.task_id, task.attempt, task.index, task.input or {}) for task in granting.claimed
             ),

@@ -82,10 +82,11 @@ class Expander:
             raise VolumeUnavailable(f"cannot read the spawned items in {expansion.path}: {error}") from error
 
     def _plan(self, expansion: Expansion, lines: Sequence[bytes]) -> list[NewTask]:
-        facts = self._snapshots.facts(expansion.job_id)
-        stage = self._snapshots.definition(expansion.job_id).stages[expansion.stage]
+        definition = self._snapshots.definition(expansion.job_id)
+        stage = definition.stages[expansion.stage]
         task_class = self._snapshots.task_class(expansion.job_id, stage.task_class)
-        given = set(facts.input) | set(facts.sealed)
+        # The job was accepted with a value for each of its inputs.
+        given = definition.input.keys()
         secret = self._snapshots.recipe(expansion.job_id, stage.task_class, spawns=False).secret
         wanted = min(CHUNK, expansion.expected - expansion.created)
         tasks = []

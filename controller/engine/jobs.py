@@ -130,7 +130,6 @@ class Jobs:
             tx.replace_input(job_id, inputs.values, self._sealed(inputs))
             board.apply(job_id, RetryRequested())
             board.save()
-        self.snapshots.forget(job_id)
         self._after(board)
 
     def delete(self, job_id: JobId) -> None:

@@ -1,55 +1,71 @@
-"""What a job was accepted with, at hand: its inputs and its catalogue never change, so they are kept in memory."""
+"""What a job was accepted with, at hand: its type and its catalogue never change, so they are kept in memory.
+
+Its values are not: a retry brings others, perhaps at another controller, and a job's end takes its secrets away.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from dataclasses import dataclass
 from threading import Lock
 
 from controller.catalogue.definitions import Catalogue, JobDefinition, TaskClass, from_json, recipe
-from controller.core.planner import stage_input
 from controller.datastore.port import Datastore
 from controller.datastore.records import JobFacts
 from shared.errors import NotFound
 from shared.ids import JobId
-from shared.messages import JsonValue, Recipe
+from shared.messages import Recipe
 
 _JOBS_KEPT = 512
 _REVISIONS_KEPT = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What never changes about a job."""
+
+    type: str
+    revision: str
+
+
 class Snapshots:
-    """Remembers facts of jobs and revisions, the least recently used ones forgotten. Safe for any thread."""
+    """Remembers origins of jobs and revisions, the least recently used ones forgotten. Safe for any thread."""
 
     def __init__(self, store: Datastore, *, max_items: int) -> None:
         self._store = store
         self._max_items = max_items
         self._lock = Lock()
-        self._facts: OrderedDict[JobId, JobFacts] = OrderedDict()
+        self._origins: OrderedDict[JobId, Origin] = OrderedDict()
         self._catalogues: OrderedDict[str, Catalogue] = OrderedDict()
         self._recipes: dict[tuple[str, str, str, bool], Recipe] = {}
 
     def facts(self, job_id: JobId) -> JobFacts:
-        """Return what a job was submitted with."""
-        with self._lock:
-            known = self._facts.get(job_id)
-            if known is not None:
-                self._facts.move_to_end(job_id)
-                return known
+        """Look up a job in the store; raise NotFound."""
         with self._store.read() as reader:
             facts = reader.facts(job_id)
         if facts is None:
             raise NotFound(f"there is no job {job_id}")
-        with self._lock:
-            self._facts[job_id] = facts
-            if len(self._facts) > _JOBS_KEPT:
-                self._facts.popitem(last=False)
         return facts
 
-    def forget(self, job_id: JobId) -> None:
-        """Drop a job whose secrets have changed or which has ended."""
+    def origin(self, job_id: JobId) -> Origin:
+        """Return what a job was accepted with; raise NotFound."""
         with self._lock:
-            self._facts.pop(job_id, None)
+            known = self._origins.get(job_id)
+            if known is not None:
+                self._origins.move_to_end(job_id)
+                return known
+        facts = self.facts(job_id)
+        origin = Origin(facts.type, facts.revision)
+        with self._lock:
+            self._origins[job_id] = origin
+            if len(self._origins) > _JOBS_KEPT:
+                self._origins.popitem(last=False)
+        return origin
+
+    def forget(self, job_id: JobId) -> None:
+        """Drop a job that is gone."""
+        with self._lock:
+            self._origins.pop(job_id, None)
 
     def catalogue(self, revision: str) -> Catalogue:
         """Return a revision of the catalogue."""
@@ -71,26 +87,22 @@ class Snapshots:
 
     def definition(self, job_id: JobId) -> JobDefinition:
         """Return the definition that a job runs with."""
-        facts = self.facts(job_id)
-        return self.catalogue(facts.revision).jobs[facts.type]
+        origin = self.origin(job_id)
+        return self.catalogue(origin.revision).jobs[origin.type]
 
     def task_class(self, job_id: JobId, name: str) -> TaskClass:
         """Return a task class as a job knows it."""
-        return self.catalogue(self.facts(job_id).revision).tasks[name]
+        return self.catalogue(self.origin(job_id).revision).tasks[name]
 
     def recipe(self, job_id: JobId, task_class: str, *, spawns: bool) -> Recipe:
         """Return how tasks of a class are run."""
-        facts = self.facts(job_id)
-        key = (facts.revision, facts.type, task_class, spawns)
+        origin = self.origin(job_id)
+        key = (origin.revision, origin.type, task_class, spawns)
         known = self._recipes.get(key)
         if known is None:
-            catalogue = self.catalogue(facts.revision)
-            job = catalogue.jobs[facts.type]
+            catalogue = self.catalogue(origin.revision)
+            job = catalogue.jobs[origin.type]
             known = recipe(catalogue.tasks[task_class], spawns=spawns, max_items=self._max_items, job=job)
             with self._lock:
                 self._recipes[key] = known
         return known
-
-    def stage_input(self, job_id: JobId, task_class: str) -> Mapping[str, JsonValue]:
-        """Return the values that tasks of a class get from their job, without secrets."""
-        return stage_input(self.task_class(job_id, task_class), self.facts(job_id).input)
