@@ -7,24 +7,44 @@ checks values; it opens no connection and creates no file.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from controller.settings.writing import (
+    MASK,
+    Address,
+    address,
+    http_url,
+    mask_password,
+    one_of,
+    positive,
+    seconds,
+    size,
+    switch,
+)
 from shared.errors import InvalidInput
 
+__all__ = [
+    "Address",
+    "InvalidSetting",
+    "Origin",
+    "Resolved",
+    "Setting",
+    "Settings",
+    "address",
+    "default_file",
+    "mask_password",
+    "resolve",
+    "seconds",
+    "size",
+    "table",
+]
+
 PREFIX: Final = "ECHELON_"
-MASK: Final = "********"
-
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
-
 
 class Origin(StrEnum):
     """Where a value comes from, strongest first."""
@@ -37,95 +57,6 @@ class Origin(StrEnum):
 
 class InvalidSetting(InvalidInput):
     """A setting has a value that cannot be used."""
-
-
-# --- reading one value ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def loopback(self) -> bool:
-        """Tell whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-def address(text: str) -> Address:
-    """Read HOST:PORT; an IPv6 host stands in brackets."""
-    host, colon, port = text.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError("write HOST:PORT, for example 127.0.0.1:8080")
-    return Address(host, int(port))
-
-
-def seconds(text: str) -> float:
-    """Read a length of time: 10, 1.5s, 10m, 2h."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
-    if not found:
-        raise ValueError("write a number of seconds, or 500ms, 90s, 10m, 2h, 1d")
-    return float(found[1]) * _UNITS[found[2] or "s"]
-
-
-def size(text: str) -> int:
-    """Read a number of bytes: 4096, 64KiB, 16MiB."""
-    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
-    if not found or found[2] not in _SIZES:
-        raise ValueError("write a number of bytes, or 64KiB, 16MiB, 1GiB")
-    return int(found[1]) * _SIZES[found[2]]
-
-
-def positive(text: str) -> int:
-    """Read a whole number from 1."""
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise ValueError("write a whole number from 1")
-    return int(text)
-
-
-def switch(text: str) -> bool:
-    """Read yes or no."""
-    lowered = text.strip().lower()
-    if lowered in {"1", "true", "yes", "on"}:
-        return True
-    if lowered in {"0", "false", "no", "off", ""}:
-        return False
-    raise ValueError("write true or false")
-
-
-def http_url(text: str) -> str:
-    """Read the address of a controller."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("write a URL like http://127.0.0.1:8080")
-    return text.rstrip("/")
-
-
-def one_of(*words: str) -> Callable[[str], str]:
-    """Read one of a few words."""
-
-    def read(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(f"write one of {', '.join(words)}")
-        return text.lower()
-
-    return read
-
-
-def mask_password(url: str) -> str:
-    """Return a URL without the password that may stand in it."""
-    without = re.sub(r"(?<=://)([^:/@]*):[^?]*@", rf"\1:{MASK}@", url)
-    return re.sub(r"(?<=[?&]password=)[^&]*", MASK, without)
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
