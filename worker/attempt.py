@@ -11,8 +11,7 @@ from enum import Enum, auto
 from typing import Final
 
 from shared.messages import AttemptRef, Finished, GrantedTask, Outcome, SpawnedItems
-from shared.volume import log_name
-from shared.volume.layout import Stream
+from shared.volume.layout import Stream, log_entry
 from worker.output import Capture, Masker
 from worker.preparation import Places, Prepared
 from worker.runtimes.port import Exit, Process
@@ -72,15 +71,14 @@ class Attempt:
         #: By stream; made with the first byte.
         self.captures: dict[Stream, Capture] | None = None
 
-    def keep(self, stream: Stream, data: bytes, *, root: str, cap: int) -> None:
+    def keep(self, stream: Stream, data: bytes, *, cap: int) -> None:
         """Keep what was printed next."""
         if self.captures is None:
             self.captures = {}
         capture = self.captures.get(stream)
         if capture is None:
-            grant = self.prepared.grant
-            name = log_name(grant.job_id, grant.stage, self.task.index, self.task.attempt, stream)
-            capture = self.captures[stream] = Capture(f"{root}/{name}", cap=cap, masker=self.masker)
+            path = f"{self.prepared.stage_folder}/{log_entry(self.task.index, self.task.attempt, stream)}"
+            capture = self.captures[stream] = Capture(path, cap=cap, masker=self.masker)
         capture.feed(data)
 
     def close_captures(self) -> None:

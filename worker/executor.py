@@ -224,7 +224,7 @@ class Executor:
             if not data:
                 return False
             if attempt is not None:
-                attempt.keep(stream, data, root=self._volume.root, cap=self._settings.log_cap)
+                attempt.keep(stream, data, cap=self._settings.log_cap)
         return True
 
     def _set_due(self, attempt: Attempt, when: float) -> None:
