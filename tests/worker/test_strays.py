@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,22 @@ def test_what_ends_shortly_after_the_task_may_print_what_it_has(bench: Workbench
     bench.shell("(sleep 0.02; echo late) & echo early")
 
     assert bench.log() == b"early\nlate\n"
+
+
+def test_strays_are_found_as_well_when_the_executor_is_not_in_the_main_thread(tmp_path: Path) -> None:
+    gone: list[bool] = []
+
+    def work() -> None:
+        bench = Workbench(tmp_path)
+        bench.shell("setsid sleep 300 & echo $! > daemon")
+        gone.append(not alive(pid_in(bench.work / "daemon")))
+        bench.executor.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert gone == [True]
 
 
 def test_no_zombie_stays(bench: Workbench) -> None:
