@@ -53,9 +53,7 @@ READ_SECRET_NAMES = Prepared(
     .where(job_inputs.c.key == _p("at_key")),
     "at_key",
 )
-READ_INPUT = Prepared(
-    select(job_inputs.c.input, job_inputs.c.sealed).where(job_inputs.c.key == _p("at_key")), "at_key"
-)
+READ_INPUT = Prepared(select(job_inputs.c.input, job_inputs.c.sealed).where(job_inputs.c.key == _p("at_key")), "at_key")
 REPLACE_INPUT = Prepared(
     update(job_inputs)
     .where(job_inputs.c.key == _p("at_key"))

@@ -124,7 +124,8 @@ class Engine:
         """Settle and claim in one transaction, then send the orders."""
         reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
         nudged = self._nudged or any(isinstance(delivery.message, Nudge) for delivery in deliveries)
-        returned = self._returned()
+        undelivered = list(self._undelivered)
+        returned = _returned(undelivered)
         if not (reports or nudged or returned):
             return
         parts = self._parts
@@ -140,6 +141,8 @@ class Engine:
             demands.save()
             self._write_orders(tx, grantings)
             wait = None if taken.due is None else taken.due - tx.now()
+        for _ in undelivered:
+            self._undelivered.popleft()
         self._nudged = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         self._after(board, taken, wait)
@@ -202,12 +205,12 @@ class Engine:
             self._undelivered.extend(lost)
             self._subscription.wake()
 
-    def _returned(self) -> list[Report]:
-        """Return granted attempts that never reached their worker, as if it had handed them back."""
-        reports = []
-        while self._undelivered:
-            orders = self._undelivered.popleft()
-            refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
-            if refs:
-                reports.append(Report(worker=orders.worker, number=0, released=refs))
-        return reports
+
+def _returned(undelivered: Sequence[Orders]) -> list[Report]:
+    """Return granted attempts that never reached their worker, as if it had handed them back."""
+    reports = []
+    for orders in undelivered:
+        refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
+        if refs:
+            reports.append(Report(worker=orders.worker, number=0, released=refs))
+    return reports
