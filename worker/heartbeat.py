@@ -44,7 +44,9 @@ class Heartbeat:
         sent: SentReports,
         interval: float,
         burial: Burial | None = None,
+        heard: Callable[[], None] = lambda: None,
     ) -> None:
+        """`heard` is called, from any thread, when the broker has taken a sign of life."""
         self._card = card
         self._broker = broker
         self._worker = worker
@@ -53,6 +55,7 @@ class Heartbeat:
         self._interval = interval
         self._burial = burial
         self._burial_taken = False
+        self._heard = heard
         self._hurried = threading.Event()
         self._stopped = threading.Event()
 
@@ -96,3 +99,4 @@ class Heartbeat:
             self._hurried.set()
         else:
             self._burial_taken = True
+            self._heard()

@@ -2,11 +2,13 @@
 
 A file in the worker's state folder is locked as long as the process lives (the kernel lets go of the lock with the
 process, however it dies), and it holds the ids of the lives that nobody has buried yet. Whoever gets the lock knows
-that all of them are dead: their attempts can run again at once instead of after a lease.
+that all of them are dead: their attempts can run again at once instead of after a lease. The file's time of change is
+when the broker last took a sign of life, for whoever watches over the process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -32,6 +34,14 @@ class Life:
         #: Earlier lives that are dead and have not been buried.
         self.earlier = self._read()
         self._write([*self.earlier, self.id])
+        # Not heard yet, however lately this file was written.
+        os.utime(self._file, (0, 0))
+
+    def heard(self) -> None:
+        """Note that the broker has just taken a sign of life. Any thread may call it."""
+        # It may be closed at any moment: then nobody asks any more.
+        with contextlib.suppress(OSError):
+            os.utime(self._file)
 
     def buried(self) -> None:
         """Forget the earlier lives: the controllers know of their death."""

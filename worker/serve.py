@@ -153,6 +153,7 @@ def build_worker(
         sent=sent,
         interval=settings.heartbeat,
         burial=Burial(life.earlier, life.buried) if life.earlier else None,
+        heard=life.heard,
     )
     subscription = broker.subscribe([orders_queue(life.id)], prefetch=PREFETCH, notify=bell.ring)
     parts = Parts(

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from controller.commands.options import with_settings
 from controller.commands.screen import words
-from controller.settings import Resolved, mask_password
+from controller.settings import Resolved, mask_password, seconds
+from shared.errors import StoreUnavailable
+
+#: Seconds between two looks for a server that does not answer yet.
+_LOOK_AGAIN = 0.5
+
+
+class _Time(click.ParamType[float]):
+    """A length of time."""
+
+    name = "TIME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it in seconds."""
+        try:
+            return seconds(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command()
+@click.option("--wait", "patience", type=_Time(), default="0s", help="How long to wait for a server that is not there.")
 @with_settings("datastore", "volume")
-def migrate(resolved: Resolved) -> None:
+def migrate(resolved: Resolved, patience: float) -> None:
     """Create or upgrade the tables of the datastore.
 
     A second run changes nothing. A SQLite file is migrated by standalone itself.
     """
+    url = resolved.settings.datastore_url
+    schema = _bring_up(url, until=time.monotonic() + patience)
+    words(f"{mask_password(url)} has schema {schema}")
+
+
+def _bring_up(url: str, *, until: float) -> str:
+    """Migrate, again and again as long as nobody answers; a moment of the monotonic clock ends it."""
     from controller.datastore.open import migrate as bring_up
 
-    url = resolved.settings.datastore_url
-    schema = bring_up(url)
-    words(f"{mask_password(url)} has schema {schema}")
+    while True:
+        try:
+            return bring_up(url)
+        except StoreUnavailable:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_LOOK_AGAIN)

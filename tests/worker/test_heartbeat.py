@@ -79,6 +79,7 @@ class Beating:
         self.broker = MemoryBroker()
         self.controller = self.broker.subscribe([REPORTS], prefetch=1000)
         self.holdings = Holdings(Slots({ANY_QUEUE: 1}, ahead=0.1, ahead_limit=64), clock)
+        self.noted = threading.Event()
         self.heartbeat = Heartbeat(
             WorkerCard("w", "host", 1, "0", {ANY_QUEUE: 1}),
             self.broker,
@@ -86,6 +87,7 @@ class Beating:
             holdings=self.holdings,
             sent=SentReports(clock),
             interval=interval,
+            heard=self.noted.set,
         )
         self.thread = threading.Thread(target=self.heartbeat.run)
 
@@ -111,6 +113,16 @@ def test_it_beats_at_a_steady_pace() -> None:
 
     beating.end()
     assert numbers == [1, 2, 3, 4]
+
+
+def test_it_is_noted_when_the_broker_has_taken_a_sign_of_life() -> None:
+    beating = Beating(interval=3600.0)
+    before = beating.noted.is_set()
+
+    beating.heartbeat.turn()
+
+    assert not before
+    assert beating.noted.wait(10.0)
 
 
 def test_a_hurried_heartbeat_does_not_wait_for_its_interval() -> None:

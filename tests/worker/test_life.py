@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,21 @@ def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(Unavailable, match="file"):
         Life(tmp_path / "file" / "state", "w")
+
+
+def test_the_time_of_its_file_tells_when_the_broker_last_heard_it(tmp_path: Path) -> None:
+    life = Life(tmp_path, "w")
+    file = tmp_path / "worker-w.lock"
+    before = file.stat().st_mtime
+
+    life.heard()
+
+    assert before == 0
+    assert abs(file.stat().st_mtime - time.time()) < 60
+
+
+def test_a_life_that_has_ended_may_still_be_heard(tmp_path: Path) -> None:
+    life = Life(tmp_path, "w")
+    life.end(said_goodbye=True)
+
+    life.heard()
