@@ -18,6 +18,17 @@ import pytest
 
 from tests.contract.servers import PATIENCE, free_port, unavailable
 
+#: Runs a command and kills its whole process group when our end of its stdin is closed: a test run that is killed
+#: leaves nothing behind. SIGTERM is for the command; this shell only waits for what becomes of it.
+GUARDED = """
+exec 3<&0
+(trap '' TERM; read _ <&3; kill -KILL 0) &
+trap : TERM
+"$@" <&- 3<&- &
+command=$!
+while kill -0 $command 2>&-; do wait $command; done
+"""
+
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[str]:
@@ -79,28 +90,19 @@ class PrivateRabbitmq:
     def __enter__(self) -> PrivateRabbitmq:
         epmd = shutil.which("epmd")
         assert epmd is not None
-        self._epmd = subprocess.Popen([epmd], env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._epmd = self._guarded(epmd)
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop(signal.SIGKILL)
         if self._epmd is not None:
-            self._epmd.kill()
-            self._epmd.wait(PATIENCE)
+            _end(self._epmd, signal.SIGKILL)
         shutil.rmtree(self._home, ignore_errors=True)
 
     def start(self) -> None:
         """Start the node and wait until it takes connections."""
-        with (self._home / "output").open("ab") as output:
-            self._node = subprocess.Popen(
-                [str(self._binaries / "rabbitmq-server")],
-                env=self._environ,
-                cwd=self._home,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self._node = self._guarded(str(self._binaries / "rabbitmq-server"))
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
             assert self._node.poll() is None and time.monotonic() < deadline, (self._home / "output").read_text()
@@ -110,9 +112,7 @@ class PrivateRabbitmq:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop the node: SIGTERM politely, SIGKILL as a crash."""
         if self._node is not None:
-            # The node is a child of the script that we started, in the same session.
-            os.killpg(self._node.pid, how)
-            self._node.wait(PATIENCE)
+            _end(self._node, how)
             self._node = None
 
     def control(self, *arguments: str) -> str:
@@ -120,6 +120,18 @@ class PrivateRabbitmq:
         command = [str(self._binaries / "rabbitmqctl"), "-n", self._environ["RABBITMQ_NODENAME"], *arguments]
         done = subprocess.run(command, env=self._environ, check=True, capture_output=True, text=True, timeout=PATIENCE)
         return done.stdout
+
+    def _guarded(self, command: str) -> subprocess.Popen[bytes]:
+        with (self._home / "output").open("ab") as output:
+            return subprocess.Popen(
+                ["/bin/sh", "-c", GUARDED, "sh", command],
+                env=self._environ,
+                cwd=self._home,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     def _answers(self) -> bool:
         """Tell whether the node greets: it closes at once what does not speak AMQP, with its own protocol header."""
@@ -129,3 +141,10 @@ class PrivateRabbitmq:
                 return connection.recv(8).startswith(b"AMQP")
         except OSError:
             return False
+
+
+def _end(guarded: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    os.killpg(guarded.pid, how)
+    guarded.wait(PATIENCE)
+    assert guarded.stdin is not None
+    guarded.stdin.close()

@@ -221,3 +221,11 @@ class Stand:
             anyone_able=lambda: self.anyone_able,
         )
         self.agent = Agent(parts, settings, self.clock)
+
+
+def released(reports: list[Report]) -> list[AttemptRef]:
+    return [ref for report in reports for ref in report.released]
+
+
+def finished(reports: list[Report]) -> list[Finished]:
+    return [end for report in reports for end in report.finished]
