@@ -94,7 +94,7 @@ class Dispatcher:
         return claimed
 
     def grant(self, tx: Transaction, granting: Granting) -> Grant:
-        """Return the grant that a worker gets for a claim of this transaction: all that it needs to run the attempts."""
+        """Return the grant for a claim of this transaction: all that a worker needs to run the attempts."""
         definition = self._snapshots.definition(granting.job_id).stages[granting.stage.number]
         task_class = definition.spawn_task if granting.spawn else definition.task_class
         assert task_class is not None, "only a stage with a spawn task has a spawn claim"
