@@ -79,15 +79,7 @@ class Routes:
             statuses |= {416}
 
         def decorate(view: View) -> View:
-            made = view
-            for answer in answers:
-                made = _documented(self._blueprint, answer)(made)
-                if method == "GET" and "ETag" in (answer.headers or {}):
-                    made = self._blueprint.alt_response(304, description="As it was (If-None-Match).")(made)
-            for status in sorted(statuses):
-                made = self._blueprint.alt_response(
-                    status, schema=ProblemSchema, content_type=problems.CONTENT_TYPE, description=_refusal(status)
-                )(made)
+            made = self._documented(view, method, answers, statuses)
             if body:
                 made = self._blueprint.arguments(body, required=body_required)(made)
             if query:
@@ -98,6 +90,18 @@ class Routes:
             return registered
 
         return decorate
+
+    def _documented(self, view: Any, method: str, answers: Sequence[Answer], refusals: set[int]) -> Any:
+        """Return a view with what it answers written on it."""
+        for answer in answers:
+            view = _answering(self._blueprint, answer)(view)
+            if method == "GET" and "ETag" in (answer.headers or {}):
+                view = self._blueprint.alt_response(304, description="As it was (If-None-Match).")(view)
+        for status in sorted(refusals):
+            view = self._blueprint.alt_response(
+                status, schema=ProblemSchema, content_type=problems.CONTENT_TYPE, description=_refusal(status)
+            )(view)
+        return view
 
     @property
     def blueprint(self) -> Blueprint:
@@ -115,7 +119,7 @@ def build(app: Flask, parts: Sequence[Routes]) -> None:
         api.register_blueprint(part.blueprint)
 
 
-def _documented(blueprint: Any, answer: Answer) -> Callable[[Any], Any]:
+def _answering(blueprint: Any, answer: Answer) -> Callable[[Any], Any]:
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in (answer.headers or {}).items()
     }

@@ -13,12 +13,13 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from controller.api import definition_schemas, operations, schemas
 from tests.api.stand import API, Stand
 
-EXAMPLES = int(os.environ.get("ECHELON_FUZZ", "40"))
+EXAMPLES = int(os.environ.get("ECHELON_FUZZ", "25"))
 schemathesis_settings = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
@@ -66,18 +67,31 @@ def test_every_route_is_documented_with_an_answer_and_its_refusals(played: Playe
         assert operation["summary"] and {"500", "503"} <= operation["responses"].keys()
 
 
+#: Nothing can be wrong with a request that holds nothing, or any text.
+TAKE_ANYTHING = {
+    f"{API}/definitions",
+    f"{API}/definitions/jobs/{{type}}",
+    f"{API}/workers",
+    f"{API}/queues",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+}
+
+
 # schemathesis closes no answers, so the files behind downloads stay open until they are collected.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
 def test_nothing_that_is_sent_gets_an_undocumented_answer(played: Played, mode: schemathesis.GenerationMode) -> None:
+    nothing_to_send = set()
     for operation in operations_of(played):
-        try:
-            strategy = operation.as_strategy(generation_mode=mode)
-        except schemathesis.errors.InvalidSchema:
-            # Nothing can be wrong with a route that takes nothing.
-            continue
         known = known_ids(played) if operation.method != "delete" else {}
-        fuzz(strategy, known)
+        try:
+            fuzz(operation.as_strategy(generation_mode=mode), known)
+        except Unsatisfiable:
+            nothing_to_send.add(operation.path)
+
+    assert nothing_to_send <= {path for path in TAKE_ANYTHING if mode is schemathesis.GenerationMode.NEGATIVE}
 
 
 def fuzz(strategy: Any, known: dict[str, list[str]]) -> None:
