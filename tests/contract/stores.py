@@ -101,11 +101,13 @@ def plain_job(
     )
 
 
-def spawning_job(*, max_parallel: int | None = None, later_stages: int = 0) -> NewJob:
+def spawning_job(
+    *, max_parallel: int | None = None, later_stages: int = 0, on_error: OnError = OnError.FAIL_JOB
+) -> NewJob:
     """Return a job whose first stage has a spawn task."""
     rest = plain_job(stages=later_stages + 1)
     first = Stage(
-        0, 0, "fan-out", Source.SPAWN, OnError.FAIL_JOB, max_parallel=max_parallel, spawn=State.PENDING,
+        0, 0, "fan-out", Source.SPAWN, on_error, max_parallel=max_parallel, spawn=State.PENDING,
         spawn_queue="default",
     )  # fmt: skip
     spawn_task = NewTask(new_task_ids(1)[0], SPAWN_INDEX, State.PENDING, "list", "default")
@@ -148,9 +150,9 @@ def submitted(store: Datastore, new: NewJob) -> JobId:
     return new.job.job_id
 
 
-def spawn_started(store: Datastore, *, expected: int | None = None, **shape: int | None) -> JobId:
+def spawn_started(store: Datastore, *, expected: int | None = None, **shape: Any) -> JobId:
     """Start a job with a spawn task; with `expected` the spawn task has completed with so many items."""
-    job_id = submitted(store, spawning_job(**shape))  # type: ignore[arg-type]
+    job_id = submitted(store, spawning_job(**shape))
     if expected is not None:
         with store.write() as tx:
             tx.lock_jobs([job_id])
@@ -163,7 +165,7 @@ def spawn_started(store: Datastore, *, expected: int | None = None, **shape: int
     return job_id
 
 
-def fan_out(store: Datastore, count: int, **shape: int | None) -> JobId:
+def fan_out(store: Datastore, count: int, **shape: Any) -> JobId:
     """Start a job whose spawn task has made `count` tasks, all of them QUEUED."""
     job_id = spawn_started(store, expected=count, **shape)
     with store.write() as tx:

@@ -213,11 +213,11 @@ def test_a_task_that_was_refused_from_the_start_is_failed_with_its_reason(store:
 
 
 def test_a_cancel_reaches_every_open_task_and_names_those_that_run(store: Datastore) -> None:
-    job_id = fan_out(store, 4)
+    job_id = fan_out(store, 5)
     with store.write() as tx:
-        tx.lock_jobs([job_id])
-        done, running = claim(tx, job_id, 2)
+        done, running, waiting = claim(tx, job_id, 3)
         settle(tx, job_id, [done.task_id])
+        settle(tx, job_id, [waiting.task_id], State.PENDING, not_before=tx.now() + 3600)
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
@@ -228,7 +228,7 @@ def test_a_cancel_reaches_every_open_task_and_names_those_that_run(store: Datast
     with store.read() as reader:
         states = [task.state for task in reader.tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items]
         (stopped,) = reader.attempts(running.task_id)
-    assert states == [State.COMPLETED] * 2 + [State.CANCELLED] * 3
+    assert states == [State.COMPLETED] * 2 + [State.CANCELLED] * 4
     assert stopped.outcome is Outcome.STOPPED
     with store.write() as tx:
         tx.lock_jobs([job_id])

@@ -1,0 +1,220 @@
+"""Random lives of tasks: whatever is asked in whatever order, the rows and the counters say the same as a simple model.
+
+HYPOTHESIS_PROFILE=long runs many more of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from controller.core.model import CancelRequested, OnError, RetryRequested, TasksMoved
+from controller.core.states import ENDED, State
+from controller.datastore.errors import GuardFailed
+from controller.datastore.port import Datastore, Transaction
+from controller.datastore.records import HeldTask, Settlement, TaskFilter
+from shared.ids import TaskId, new_worker_id
+from shared.messages import AttemptRef, Outcome
+from tests.contract.stores import fan_out, stepped
+
+WORKERS = [new_worker_id() for _ in range(2)]
+COUNT = 4
+rarely = st.sampled_from([False, False, False, True])
+workers = st.sampled_from(WORKERS)
+picks = st.lists(st.integers(0, COUNT - 1), min_size=1, max_size=COUNT, unique=True)
+endings = st.sampled_from(
+    [
+        (State.COMPLETED, Outcome.COMPLETED), (State.FAILED, Outcome.FAILED), (State.PENDING, Outcome.FAILED),
+        (State.QUEUED, Outcome.INTERRUPTED), (State.PENDING, Outcome.LOST),
+    ]
+)  # fmt: skip
+
+
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+@dataclass
+class Model:
+    """A task as it should be."""
+
+    task_id: TaskId
+    state: State = State.QUEUED
+    attempt: int = 0
+    failures: int = 0
+    worker: str | None = None
+    ended: int = 0
+
+
+class Lives(RuleBasedStateMachine):
+    """One job with a fan-out of a few tasks."""
+
+    def __init__(self, store: Datastore) -> None:
+        super().__init__()
+        self.store = store
+        self.job_id = fan_out(store, COUNT, on_error=OnError.IGNORE)
+        with store.read() as reader:
+            page = reader.tasks(self.job_id, TaskFilter(), limit=100, cursor=None)
+        self.tasks = [Model(task.task_id) for task in page.items if task.index >= 0]
+        self.seen: list[HeldTask] = []
+        self.job = State.RUNNING
+
+    @precondition(lambda self: self.has(State.QUEUED))
+    @rule(worker=workers, count=st.integers(1, COUNT), undo=rarely)
+    def claim(self, worker: Any, count: int, undo: bool) -> None:
+        expected = [task for task in self.tasks if task.state is State.QUEUED][:count]
+
+        def act(tx: Transaction) -> None:
+            claimed = tx.claim(self.job_id, 0, spawn=False, count=count, worker=worker, lease=15.0)
+            assert [(task.task_id, task.attempt) for task in claimed] == [
+                (task.task_id, task.attempt + 1) for task in expected
+            ]
+            self.move(tx, State.QUEUED, State.RUNNING, len(claimed))
+            self.seen += tx.held([task.task_id for task in claimed])
+
+        if self.done(act, undo=undo):
+            for task in expected:
+                task.state, task.attempt, task.worker = State.RUNNING, task.attempt + 1, worker
+
+    @precondition(lambda self: self.has(State.RUNNING))
+    @rule(picked=picks, ending=endings, undo=rarely)
+    def settle(self, picked: list[int], ending: tuple[State, Outcome], undo: bool) -> None:
+        running = [task for task in self.tasks if task.state is State.RUNNING]
+        chosen = [running[index] for index in picked if index < len(running)]
+        state, outcome = ending
+        failed = outcome is Outcome.FAILED
+
+        def act(tx: Transaction) -> None:
+            held = tx.held([task.task_id for task in chosen])
+            due = tx.now() - 1.0 if state is State.PENDING else None
+            tx.settle([Settlement(task, state, outcome, not_before=due, failure=failed) for task in held])
+            self.move(tx, State.RUNNING, state, len(held))
+
+        if chosen and self.done(act, undo=undo):
+            for task in chosen:
+                task.state, task.failures, task.ended = state, task.failures + failed, task.ended + 1
+            self.end_if_over()
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data())
+    def settle_something_seen_before(self, data: st.DataObject) -> None:
+        held = data.draw(st.sampled_from(self.seen))
+        task = next(task for task in self.tasks if task.task_id == held.task_id)
+        if task.state is State.RUNNING and (task.attempt, task.worker) == (held.attempt, held.worker):
+            return
+
+        try:
+            with self.store.write() as tx:
+                tx.lock_jobs([self.job_id])
+                tx.settle([Settlement(replace(held), State.COMPLETED, Outcome.COMPLETED)])
+        except GuardFailed:
+            return
+        raise AssertionError("an attempt that lost its right has counted")
+
+    @precondition(lambda self: self.has(State.PENDING))
+    @rule()
+    def release_what_is_due(self) -> None:
+        waiting = [task for task in self.tasks if task.state is State.PENDING]
+
+        def act(tx: Transaction) -> None:
+            due = {task_id for job_id, task_id in tx.due(limit=10_000) if job_id == self.job_id}
+            assert due == {task.task_id for task in waiting}
+            released = tx.release_due(due | {task.task_id for task in self.tasks})
+            assert {task.task_id for task in released} == due
+            self.move(tx, State.PENDING, State.QUEUED, len(released))
+
+        self.done(act)
+        for task in waiting:
+            task.state = State.QUEUED
+
+    @precondition(lambda self: self.has(State.RUNNING))
+    @rule(worker=workers, attempt=st.integers(1, 3))
+    def renew(self, worker: Any, attempt: int) -> None:
+        asked = {AttemptRef(task.task_id, attempt) for task in self.tasks}
+
+        with self.store.write() as tx:
+            kept = tx.renew(worker, asked, lease=15.0)
+
+        assert kept == {
+            AttemptRef(task.task_id, attempt)
+            for task in self.tasks
+            if task.state is State.RUNNING and (task.worker, task.attempt) == (worker, attempt)
+        }
+
+    @precondition(lambda self: self.job is State.RUNNING)
+    @rule(undo=rarely)
+    def cancel(self, undo: bool) -> None:
+        if self.done(lambda tx: stepped(tx, self.job_id, CancelRequested()), undo=undo):
+            self.job = State.CANCELLED
+            for task in self.tasks:
+                task.ended += task.state is State.RUNNING
+                if task.state not in ENDED:
+                    task.state = State.CANCELLED
+
+    @precondition(lambda self: self.job is State.CANCELLED)
+    @rule()
+    def retry(self) -> None:
+        self.done(lambda tx: stepped(tx, self.job_id, RetryRequested()))
+        self.job = State.RUNNING
+        for task in self.tasks:
+            if task.state in (State.FAILED, State.CANCELLED):
+                task.state, task.failures = State.QUEUED, 0
+        self.end_if_over()
+
+    @invariant()
+    def rows_and_counters_agree(self) -> None:
+        with self.store.read() as reader:
+            view = reader.job(self.job_id)
+            rows = reader.tasks(self.job_id, TaskFilter(), limit=100, cursor=None).items[1:]
+            ended = Counter(a.task_id for _, a in reader.attempts_since(self.job_id, after=0, limit=10_000))
+            running = [task.task_id for task in reader.running(self.job_id, limit=100)]
+            for task in self.tasks:
+                assert len(reader.attempts(task.task_id)) == task.ended == ended[task.task_id]
+        assert view is not None and view.state is self.job
+        assert [(row.state, row.attempt) for row in rows] == [(task.state, task.attempt) for task in self.tasks]
+        counted = Counter(task.state for task in self.tasks)
+        assert {state: getattr(view.stages[0].tally, state.lower()) for state in State} == {
+            state: counted[state] for state in State
+        }
+        assert running == [task.task_id for task in self.tasks if task.state is State.RUNNING]
+        with self.store.write() as tx:
+            ready = (self.job_id, 0) in tx.claimable(None, limit=10_000)
+        assert ready == (self.job is State.RUNNING and counted[State.QUEUED] > 0)
+
+    def has(self, state: State) -> bool:
+        return any(task.state is state for task in self.tasks)
+
+    def done(self, act: Any, *, undo: bool = False) -> bool:
+        """Do something in a transaction; with `undo` roll it back, and tell that it did not happen."""
+        seen = len(self.seen)
+        try:
+            with self.store.write() as tx:
+                tx.lock_jobs([self.job_id])
+                act(tx)
+                if undo:
+                    raise Undone
+        except Undone:
+            del self.seen[seen:]
+        return not undo
+
+    def move(self, tx: Transaction, source: State, target: State, count: int) -> None:
+        if count:
+            stepped(tx, self.job_id, TasksMoved(0, {(source, target): count}))
+
+    def end_if_over(self) -> None:
+        if self.job is State.RUNNING and all(task.state in ENDED for task in self.tasks):
+            self.job = State.COMPLETED
+
+
+def test_rows_and_counters_agree_in_every_life(store: Datastore) -> None:
+    def life() -> Lives:
+        return Lives(store)
+
+    profile = settings()
+    many = profile.max_examples > 1_000
+    run_state_machine_as_test(life, settings=settings(max_examples=5_000 if many else 50, stateful_step_count=40))
