@@ -36,6 +36,8 @@ TASK_STEPS = {
 }
 #: Seconds that clocks, wires and turns of a loop may cost.
 SLACK = 1.5
+#: A task that is kept for want of a controller ends within so many seconds of the last look, when one has come.
+KEPT = 6.0
 #: A worker is awake enough to end a task in time if it did not stand still for so long before.
 AWAKE = 7.0
 #: An order that nobody took, and the attempts of a buried life, run again within so many seconds of the calm.
@@ -244,6 +246,8 @@ def _minded(index: Index, task: Row, run: Run, lease: tuple[float, float]) -> Co
         return
     last = min(ended, life.died if life.died is not None else ended)
     excused = any(begun < last and over > until - AWAKE for begun, over in life.pauses)
+    # When nobody can take tasks away, a worker goes on with them: that is no loss, and whoever comes waits for a lease.
+    until = max([until, *(at + KEPT for at in life.kept if at < last)])
     if last > until + SLACK and not excused:
         yield f"{_name(index, task)}, attempt {run.attempt}, ran until {last:.3f}; its lease ended at {until:.3f}"
 
@@ -302,25 +306,41 @@ def idempotent_submit(index: Index) -> Complaints:
 
 
 def snapshot(index: Index) -> Complaints:
-    """I12: a job runs with the catalogue and the secrets it was accepted with."""
+    """I12: a job runs with the catalogue it was accepted with, and with its latest secrets; they go when it ends."""
     jobs = {row["job_id"]: row for row in index.history.jobs}
-    tokens: dict[object, list[tuple[float, str]]] = defaultdict(list)
     for asked in index.history.asked:
-        if asked.answer == "ok" and asked.what == "submit" and jobs[asked.job_id]["revision"] not in asked.revisions:
-            key = [one for one in index.history.asked if one.key == asked.key] if asked.key else [asked]
-            if not any(jobs[asked.job_id]["revision"] in one.revisions for one in key):
+        if asked.answer == "ok" and asked.what == "submit":
+            tries = [one for one in index.history.asked if one is asked or (asked.key and one.key == asked.key)]
+            if not any(jobs[asked.job_id]["revision"] in one.revisions for one in tries):
                 yield f"job {asked.job_id} was accepted with a revision that was not in force"
-        if asked.what == "retry" and asked.answer != "refused" and asked.token:
-            tokens[asked.job_id].append((asked.begun, asked.token))
     for run in index.history.ledger:
         job = jobs.get(run.job_id)
         if job is None:
             continue
         if run.revision != job["revision"] or run.edition != index.history.editions[run.revision]:
-            yield f"job {run.job_id} ran a task of {run.revision} ({run.edition}), it was accepted with {job['revision']}"
+            yield f"job {run.job_id} ran a task of {run.revision} ({run.edition}), not of {job['revision']}"
+        yield from _secret_of(index, run)
     for job in index.history.jobs:
         if job["sealed"] is not None and job["state"] in ENDED:
             yield f"job {job['job_id']} has ended and its secrets are still there"
+
+
+def _secret_of(index: Index, run: Run) -> Complaints:
+    """A retry brings new secrets; what is claimed afterwards gets none of the old ones."""
+    task = index.task_by_id[run.task_id]
+    lease = index.leases(task).get(run.attempt)
+    if index.job_of(task)["secret"] == "[]" or lease is None:
+        return
+    if not run.token:
+        yield f"job {run.job_id} ran {run.task_id}/{run.attempt} without its secret"
+    retries = [
+        one for one in index.history.asked
+        if one.what == "retry" and one.job_id == run.job_id and one.answer != "refused" and one.begun <= lease[0]
+    ]  # fmt: skip
+    since = max((one.begun for one in retries if one.answer == "ok" and one.ended <= lease[0]), default=0.0)
+    fresh = {one.token for one in retries if one.ended >= since}
+    if since and run.token not in fresh:
+        yield f"job {run.job_id} ran {run.task_id}/{run.attempt} with {run.token} after a retry with {sorted(map(str, fresh))}"
 
 
 def budgets(index: Index) -> Complaints:

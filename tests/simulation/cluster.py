@@ -16,6 +16,7 @@ from tests.simulation.controllers import MAX_LOSSES, SimController
 from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Asked, Entry, History, Life, Row
 from tests.simulation.people import Person
+from tests.simulation.signs import Signs
 from tests.simulation.store import StoreFile
 from tests.simulation.tasks import Ground
 from tests.simulation.volume import SimFiles
@@ -39,6 +40,7 @@ class Cluster:
         self.ids = SeededIds(rng)
         self.hub = Hub(world)
         self.ground = Ground(world, SimFiles())
+        self.signs = Signs(world)
         self.file = StoreFile()
         self._looks = self.file.connect()
         self._looks.row_factory = sqlite3.Row

@@ -11,14 +11,16 @@ from unittest import mock
 from controller import serve
 from controller.catalogue.watcher import CatalogueWatcher
 from controller.engine.jobs import Jobs
+from controller.engine.lighthouse import Lighthouse
 from controller.serve import Controller, Outside
 from controller.settings import Settings
 from shared.broker.port import Outgoing
-from shared.errors import Unavailable
 from shared.messages import Orders
 from shared.volume import Volume
+from shared.volume.beacons import EVERY, Beacon
 from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock
+from tests.simulation.signs import OneTurn, SimBeacon
 from tests.simulation.store import SimDatastore
 from tests.simulation.volume import SimSealer, SimVolume
 from tests.simulation.world import Actor, Process
@@ -29,10 +31,8 @@ if TYPE_CHECKING:
 
 LEASE = 15.0
 MAX_LOSSES = 3
-#: Seconds between two turns that have something to do, and after one that failed.
-BUSY, BACK_OFF = 0.001, 0.5
-#: Seconds that an idle turn waits at most.
-IDLE = 1.0
+#: Seconds between two turns that have something to do.
+BUSY = 0.001
 RESTART = (0.3, 1.0, 2.0, 5.0)
 
 
@@ -65,6 +65,7 @@ class SimController:
         self._due = float("inf")
         self.actor: Actor | None = None
         self._controller: Controller | None = None
+        self._lighthouse: Lighthouse | None = None
 
     @property
     def answers(self) -> bool:
@@ -86,8 +87,12 @@ class SimController:
         volume = SimVolume(self._cluster.ground.files, world=self._world, actor=actor)
         outside = Outside(store, line, cast(Volume, volume), clock)
         settings = Settings(volume=Path("/"), lease=LEASE, max_losses=MAX_LOSSES)
-        with mock.patch.object(serve, "Sealer", lambda volume: SimSealer()):
-            self._controller = Controller(settings, outside, cast(CatalogueWatcher, Watcher(self._cluster)))
+        with mock.patch.multiple(serve, Sealer=lambda volume: SimSealer(), Beacon=lambda volume, name: None):
+            self._controller = controller = Controller(settings, outside, cast(CatalogueWatcher, Watcher(self._cluster)))
+        beacon = cast(Beacon, SimBeacon(self._cluster.signs, process.name))
+        self._lighthouse = Lighthouse(beacon, lambda: controller.engine.able)
+        self._light = Actor(process, f"{process.name} light")
+        self._world.at(0.0, self._light, self._show)
         self._schedule(0.0)
 
     def call(self, request: Callable[[Jobs], object]) -> object:
@@ -106,23 +111,24 @@ class SimController:
             self._world.at(delay, self.actor, lambda: self._step(due))
 
     def _step(self, due: float) -> None:
-        """Turn once, as `Engine.run` does; what it does not expect is a violation."""
+        """Let the engine's loop turn once."""
         assert self.actor is not None and self._controller is not None
         if due != self._due:
             return
         self._due = float("inf")
         actor = self.actor
         actor.wait = None
-        try:
-            self._controller.engine.turn(IDLE)
-        except Unavailable as error:
-            self._world.log(actor.name, f"waits: {error}")
-            self._schedule(BACK_OFF)
-            return
-        except Exception:
-            self._schedule(BACK_OFF)
-            raise
-        self._schedule(BUSY if actor.wait is None else max(BUSY, actor.wait))
+        turn = OneTurn(self._world, actor.name)
+        self._controller.engine.run(turn.event)
+        if turn.back_off is not None:
+            self._schedule(turn.back_off)
+        else:
+            self._schedule(BUSY if actor.wait is None else max(BUSY, actor.wait))
+
+    def _show(self) -> None:
+        assert self.actor is not None and self._lighthouse is not None
+        self._lighthouse.turn()
+        self._world.at(EVERY, self._light, self._show)
 
     def _note_refused(self, refused: Sequence[Outgoing]) -> None:
         """Remember attempts whose orders came back, for the checker."""

@@ -42,6 +42,8 @@ class Life:
     died: float | None
     #: When it stood still, each from when until when.
     pauses: Sequence[tuple[float, float]]
+    #: When it found, at the end of a lease, that nobody could take its tasks away, and went on with them.
+    kept: Sequence[float] = ()
 
 
 @dataclass(slots=True)

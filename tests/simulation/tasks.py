@@ -181,7 +181,11 @@ class SimExecutor:
     def _folder(self, task: Task) -> str:
         return attempt_name(task.grant.job_id, task.grant.stage, task.task.index, task.task.attempt)
 
+    def end_all(self) -> None:
+        """End what a worker has left running."""
+        for task in list(self._running.values()):
+            self._end(task, by_stop=True)
+
     def _worker_died(self) -> None:
         if self.tidy:
-            for task in list(self._running.values()):
-                self._end(task, by_stop=True)
+            self.end_all()

@@ -12,9 +12,10 @@ from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock
 from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Life
+from tests.simulation.signs import OneTurn
 from tests.simulation.tasks import SimExecutor
 from tests.simulation.world import Actor, Process
-from worker.agent import LONGEST_TURN, Agent, Parts
+from worker.agent import Agent, Parts
 from worker.heartbeat import HURRIED, Burial, Heartbeat
 from worker.holdings import Holdings
 from worker.orders import OrderBook
@@ -60,6 +61,8 @@ class SimWorker:
         self._due = float("inf")
         self._last_beat = 0.0
         self.body: Body | None = None
+        #: Those of earlier lives on this host, whose processes the next life ends before it begins.
+        self._executors: list[SimExecutor] = []
         #: Seconds until it comes back when it dies next; None: as it comes.
         self.comes_back_after: float | None = None
 
@@ -76,16 +79,18 @@ class SimWorker:
         process = Process(f"{self.name}.{self._lives}", world.now)
         process.at_death.append(self._died)
         thread, heart = Actor(process, f"{self.name}.{self._lives}"), Actor(process, f"{self.name}.{self._lives} heart")
-        self._cluster.lives[worker] = Life(worker, self.name, world.now, None, process.pauses)
+        kept: list[float] = []
+        self._cluster.lives[worker] = Life(worker, self.name, world.now, None, process.pauses, kept)
         self._due = float("inf")
-        self.body = self._build(worker, process, thread, heart)
+        self._sweep()
+        self.body = self._build(worker, process, thread, heart, kept)
         world.log(process.name, f"begins as {worker[:8]}, buries {[life[:8] for life in self._unburied]}")
         self._cluster.buried += [(world.now, life) for life in self._unburied if world.now > CALM_FROM + 10.0]
         self._unburied = (*self._unburied, worker)
         world.at(0.0, heart, self._beat)
         self._schedule(0.0)
 
-    def _build(self, worker: WorkerId, process: Process, thread: Actor, heart: Actor) -> Body:
+    def _build(self, worker: WorkerId, process: Process, thread: Actor, heart: Actor, kept: list[float]) -> Body:
         settings, cluster = self._settings, self._cluster
         clock = SimClock(self._world, offset=self._world.rng.uniform(0.0, 1e6))
         sent = SentReports(clock)
@@ -101,12 +106,27 @@ class SimWorker:
         )
         line = Line(cluster.hub, thread, self._wake)
         executor = SimExecutor(cluster.ground, thread, life=worker, settings=settings, wake=self._wake)
+        self._executors.append(executor)
         reporter = Reporter(worker, line, holdings=holdings, sent=sent, clock=clock, wake=self._wake)
         orders = OrderBook(worker, holdings=holdings, sent=sent, clock=clock, settings=settings)
         subscription = line.subscribe([orders_queue(worker)], prefetch=100)
-        parts = Parts(subscription, executor, holdings, orders, reporter, heartbeat, self._wake)
+        parts = Parts(
+            subscription, executor, holdings, orders, reporter, heartbeat, self._wake,
+            anyone_able=lambda: self._anyone_able(kept),
+        )  # fmt: skip
         agent = Agent(parts, settings, clock)
         return Body(worker, process, thread, heart, heartbeat, reporter, agent, clock)
+
+    def _sweep(self) -> None:
+        for executor in self._executors:
+            executor.end_all()
+        self._executors.clear()
+
+    def _anyone_able(self, kept: list[float]) -> bool:
+        able = self._cluster.signs.anyone_able()
+        if not able:
+            kept.append(self._world.now)
+        return able
 
     # --- its two threads
 
@@ -126,9 +146,12 @@ class SimWorker:
         body = self.body
         self._due = float("inf")
         body.thread.wait = None
-        body.agent.turn(LONGEST_TURN)
+        turn = OneTurn(self._world, body.thread.name)
+        body.agent.run(turn.event)
         if body.agent.done:
             self._leave(body)
+        elif turn.back_off is not None:
+            self._schedule(turn.back_off)
         else:
             self._schedule(BUSY if body.thread.wait is None else max(BUSY, body.thread.wait))
 
@@ -184,7 +207,8 @@ class SimWorker:
         assert self.body is not None
         self._cluster.lives[self.body.id].died = self._world.now
         if self._world.rng.random() < 0.15:
-            # Another host takes over: nobody knows what has become of the earlier lives.
+            # Another host takes over: nobody knows what has become of the earlier lives, or ends what they left.
             self._unburied = ()
+            self._executors.clear()
         delay, self.comes_back_after = self.comes_back_after, None
         self._world.at(self._world.rng.choice(RESTART) if delay is None else delay, None, self.start)

@@ -189,6 +189,9 @@ class World:
         """Note that something happened that must not."""
         self.log("VIOLATION", f"{rule}: {what}")
         self.violations.append(f"{rule}: {what}")
+        if rule == "bug":
+            # What follows would only say the same in other words.
+            self._stopped = True
 
     def log(self, who: str, what: str) -> None:
         """Write a line of the trace."""

@@ -1,0 +1,70 @@
+"""What stands between the real loops and the world: stops that let a loop turn once, and signs on the volume."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, field
+from typing import cast
+
+from shared.errors import Unavailable
+from shared.volume.beacons import FRESH
+from tests.simulation.world import World
+
+
+class OneTurn:
+    """A stop that is set after one turn of a loop, and notes how long the loop would have waited after a failure."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._name = name
+        self._asked = 0
+        self.back_off: float | None = None
+
+    @property
+    def event(self) -> threading.Event:
+        """Return this in the shape that a loop takes."""
+        return cast(threading.Event, self)
+
+    def is_set(self) -> bool:
+        self._asked += 1
+        return self._asked > 1
+
+    def wait(self, timeout: float) -> bool:
+        """Hear of a failed turn: the store may be away, everything else is a mistake of ours."""
+        self.back_off = timeout
+        error = sys.exc_info()[1]
+        if isinstance(error, Unavailable):
+            self._world.log(self._name, f"waits: {error}")
+        elif error is not None:
+            self._world.violate("bug", f"{self._name}: {''.join(traceback.format_exception(error, limit=-6))}")
+        return True
+
+
+@dataclass
+class Signs:
+    """The signs of life that controllers leave on the volume."""
+
+    world: World
+    shown: dict[str, tuple[float, bool]] = field(default_factory=dict)
+
+    def anyone_able(self) -> bool:
+        """Tell whether some controller has said lately that it could take tasks away."""
+        return any(able for at, able in self.shown.values() if self.world.now - at <= FRESH)
+
+
+@dataclass
+class SimBeacon:
+    """One controller's sign."""
+
+    signs: Signs
+    name: str
+
+    def show(self, *, able: bool) -> None:
+        """Say that this controller lives."""
+        self.signs.shown[self.name] = self.signs.world.now, able
+
+    def douse(self) -> None:
+        """Take the sign away."""
+        self.signs.shown.pop(self.name, None)
