@@ -104,7 +104,8 @@ def _ours(error: EchelonError) -> Response:
         case Conflict():
             return problem(409, str(error))
         case Unavailable():
-            _log.warning("request %s is answered with 503: %s", g.get("request_id"), error)
+            # repr: the text may hold a path that a task has chosen.
+            _log.warning("request %s is answered with 503: %r", g.get("request_id"), str(error))
             return problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER)})
     return _unexpected(error)
 

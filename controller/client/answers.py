@@ -170,7 +170,6 @@ class StageDefinition(TypedDict):
     """A stage as the catalogue has it."""
 
     number: int
-    order: int
     name: str
     task_class: str
     spawn_task: str | None
@@ -183,6 +182,7 @@ class JobDefinition(TypedDict):
     """A job as the catalogue has it."""
 
     type: str
+    name: str | None
     description: str | None
     input: list[Input]
     stages: list[StageDefinition]
@@ -195,7 +195,11 @@ class TaskDefinition(TypedDict):
     name: str | None
     description: str | None
     queue: str
+    #: Seconds; None: no limit.
     timeout: float | None
+    workdir: str
+    #: Additional attempts.
+    retry_limit: int
     input: list[Input]
 
 

@@ -20,7 +20,7 @@ from controller.client.answers import (
     Task,
     Worker,
 )
-from controller.client.errors import Ambiguous
+from controller.client.errors import Ambiguous, from_problem
 from controller.client.transport import Transport
 from shared.errors import NotFound
 from shared.messages import JsonValue
@@ -65,7 +65,7 @@ class EchelonClient:
         """Submit a job; `headers` carry its header inputs; `wait` seconds (60 at most) for its end before the answer.
 
         Without a key of the caller's own the request is made safe to repeat and is repeated once when its answer is
-        lost. Raises Rejected (with its mistakes, an unknown type among them), Conflict for a key that was used otherwise.
+        lost. Raises Rejected (with its mistakes; an unknown type is one) and Conflict for a key that was used otherwise.
         """
         body: dict[str, object] = {"type": job_type, "input": dict(input or {})}
         return cast(Job, self._transport.submit(f"{_API}/jobs", body, headers or {}, idempotency_key, wait))
@@ -176,7 +176,10 @@ class EchelonClient:
 
     def health(self) -> Health:
         """Return the condition of the controller, whether it is ready or not."""
-        return cast(Health, self._transport.get("/readyz", also=(503,)))
+        answer = self._transport.get("/readyz", also=(503,))
+        if "parts" not in answer:
+            raise from_problem(503, answer)
+        return cast(Health, answer)
 
     # --- abbreviated ids
 

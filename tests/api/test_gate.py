@@ -208,3 +208,24 @@ def test_the_figures_tell_of_jobs_tasks_and_requests_but_of_no_paths(stand: Stan
     assert 'echelon_http_requests_total{method="GET",route="/api/v1/jobs/<uuid:job_id>",status="200"} 1.0' in text
     assert 'method="other"' in text
     assert "nothing" not in text and job["job_id"] not in text
+
+
+def test_when_the_store_is_away_the_answer_is_503_and_when_to_try_again(stand: Stand) -> None:
+    job = stand.post()
+    stand.store.close()
+    database = stand.settings.volume / ".echelon" / "echelon.db"
+    for file in database.parent.glob("echelon.db*"):
+        file.rename(file.with_suffix(".away"))
+    database.mkdir()
+
+    for method, path in [
+        ("GET", f"/jobs/{job['job_id']}"),
+        ("POST", f"/jobs/{job['job_id']}/cancel"),
+        ("GET", "/queues"),
+    ]:
+        response = stand.client.open(API + path, method=method)
+
+        assert (response.status_code, response.content_type) == (503, "application/problem+json"), response.text
+        assert response.headers["Retry-After"] == "2"
+    assert stand.client.get("/readyz").status_code == 503
+    assert "echelon_store_up 0.0" in stand.client.get("/metrics").text
