@@ -65,7 +65,7 @@ class EchelonClient:
         """Submit a job; `headers` carry its header inputs; `wait` seconds (60 at most) for its end before the answer.
 
         Without a key of the caller's own the request is made safe to repeat and is repeated once when its answer is
-        lost. Raises Rejected (with its mistakes; an unknown type is one) and Conflict for a key that was used otherwise.
+        lost. Raises Rejected (with its mistakes; an unknown type is one) and Conflict for a key used otherwise.
         """
         body: dict[str, object] = {"type": job_type, "input": dict(input or {})}
         return cast(Job, self._transport.submit(f"{_API}/jobs", body, headers or {}, idempotency_key, wait))
