@@ -77,6 +77,14 @@ class QueueSlots(click.ParamType[tuple[str, int]]):
     envvar="ECHELON_DRAIN_TIMEOUT",
     help="Seconds that running tasks may go on at SIGTERM.",
 )
+@click.option(
+    "--heartbeat",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    envvar="ECHELON_HEARTBEAT",
+    help="Seconds between two signs of life; no more than a third of the controllers' lease.",
+)
 def worker(
     volume: Path,
     broker: str | None,
@@ -85,6 +93,7 @@ def worker(
     name: str | None,
     state_dir: Path | None,
     drain_timeout: float,
+    heartbeat: float,
 ) -> None:
     """Run tasks that controllers hand out.
 
@@ -105,6 +114,7 @@ def worker(
         name=name or platform.node(),
         slots=dict(queues) or default_slots(),
         drain_timeout=drain_timeout,
+        heartbeat=heartbeat,
         sole_parent=True,
     )
     try:

@@ -125,8 +125,8 @@ class Demand:
     room: dict[str, int] = field(default_factory=dict)
     #: Number of the last order with grants, across all controllers.
     order: int = 0
-    #: Grants that were on their way when the room was told: (order, queue of the room, tasks).
-    unseen: list[tuple[int, str, int]] = field(default_factory=list)
+    #: Grants that were on their way when the room was told: (order, queue of the room, tasks, time).
+    unseen: list[tuple[int, str, int, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

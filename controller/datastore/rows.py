@@ -19,7 +19,7 @@ STATES = {str(state): state for state in State}
 
 _encoder = msgspec.json.Encoder()
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
-_demand_decoder = msgspec.json.Decoder(tuple[int, dict[str, int], int, list[tuple[int, str, int]]])
+_demand_decoder = msgspec.json.Decoder(tuple[int, dict[str, int], int, list[tuple[int, str, int, float]]])
 _names_decoder = msgspec.json.Decoder(list[str])
 
 #: The columns that make a `Stage`, in the order of `stage_of`.

@@ -13,17 +13,20 @@ from controller.datastore.records import Demand
 from shared.ids import WorkerId
 from shared.messages import ANY_QUEUE, Report
 
-#: Seconds that a room is believed. With a lease of 15 s it leaves a worker time to start and to renew.
-BELIEVED = 10.0
+#: A room is believed for this part of a lease: the rest leaves a worker time to start and to renew.
+BELIEVED = 2 / 3
 
 
 class Demands:
     """The rooms of all workers within one transaction. Lock jobs before: this locks the workers."""
 
-    def __init__(self, tx: Transaction, reporters: Collection[WorkerId] = ()) -> None:
+    def __init__(self, tx: Transaction, reporters: Collection[WorkerId] = (), *, lease: float) -> None:
         self._tx = tx
         self._now = tx.now()
-        self._rows = {demand.worker: demand for demand in tx.demands(told_after=self._now - BELIEVED, also=reporters)}
+        #: A room told before this moment is not believed.
+        self._since = self._now - BELIEVED * lease
+        self._lost_before = self._now - lease
+        self._rows = {demand.worker: demand for demand in tx.demands(told_after=self._since, also=reporters)}
         self._changed: set[WorkerId] = set()
         self._orders: dict[WorkerId, int] = {}
 
@@ -35,7 +38,8 @@ class Demands:
                 continue
             self._changed.add(report.worker)
             demand.number, demand.told_at = report.number, self._now
-            demand.unseen = [sent for sent in demand.unseen if sent[0] > report.seen]
+            # An order that is not seen for so long is lost: it must not take up room for ever.
+            demand.unseen = [sent for sent in demand.unseen if sent[0] > report.seen and sent[3] > self._lost_before]
             if report.goodbye or (report.card is not None and report.card.draining):
                 demand.room = {}
             elif report.room is not None:
@@ -50,7 +54,7 @@ class Demands:
 
     def open(self) -> list[Demand]:
         """Return the demands that are still believed and have room, the longest-waiting first."""
-        believed = (demand for demand in self._rows.values() if demand.told_at > self._now - BELIEVED)
+        believed = (demand for demand in self._rows.values() if demand.told_at > self._since)
         return sorted((demand for demand in believed if any(demand.room.values())), key=lambda one: one.told_at)
 
     def grant(self, demand: Demand, queue: str, count: int) -> int:
@@ -61,7 +65,8 @@ class Demands:
         own = min(count, room(demand, queue, any_queue=False))
         order = self._orders.setdefault(demand.worker, demand.order + 1)
         demand.order = order
-        demand.unseen += [(order, name, part) for name, part in ((queue, own), (ANY_QUEUE, count - own)) if part]
+        rooms = ((queue, own), (ANY_QUEUE, count - own))
+        demand.unseen += [(order, name, part, self._now) for name, part in rooms if part]
         self._changed.add(demand.worker)
         return order
 
@@ -74,6 +79,6 @@ class Demands:
 
 def room(demand: Demand, queue: str, *, any_queue: bool = True) -> int:
     """Return how many more tasks of a queue a worker can take, in that queue's room and in the one for any."""
-    own = demand.room.get(queue, 0) - sum(count for _, name, count in demand.unseen if name == queue)
+    own = demand.room.get(queue, 0) - sum(count for _, name, count, _ in demand.unseen if name == queue)
     shared = room(demand, ANY_QUEUE, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
     return max(0, own) + shared

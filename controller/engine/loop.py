@@ -88,6 +88,14 @@ class Engine:
                 self._parts.counters.faults.inc()
                 log.exception("a turn of the engine failed; its reports come again")
                 stop.wait(_BACK_OFF)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Settle what has arrived already: an in-process broker would forget it."""
+        try:
+            self.turn(0.0)
+        except Unavailable as error:
+            log.warning("what the last turn would have settled runs again: %s", error)
 
     @property
     def able(self) -> bool:
@@ -133,7 +141,7 @@ class Engine:
             board = Board(tx)
             taken = parts.intake.take(board, [*reports, *returned])
             board.save()
-            demands = Demands(tx, {report.worker for report in reports})
+            demands = Demands(tx, {report.worker for report in reports}, lease=parts.lease)
             demands.note(reports)
             demands.drop({report.worker for report in returned})
             grantings = parts.dispatcher.claim(board, demands)

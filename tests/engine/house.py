@@ -55,9 +55,7 @@ class HeldClock:
 class House:
     """A controller without threads: `turn` makes it work."""
 
-    def __init__(
-        self, folder: Path, catalogue: str, *, broker: MemoryBroker | None = None, **settings: object
-    ) -> None:
+    def __init__(self, folder: Path, catalogue: str, *, broker: MemoryBroker | None = None, **settings: object) -> None:
         file = folder / "catalogue.yaml"
         file.write_text(textwrap.dedent(catalogue))
         self.settings = Settings(catalogue=(file,), volume=folder / "volume", **settings)  # type: ignore[arg-type]
@@ -198,3 +196,7 @@ def ref(held: tuple[Grant, GrantedTask]) -> AttemptRef:
 def ended(house: House, job_id: JobId) -> bool:
     """Tell whether a job has ended."""
     return house.view(job_id).state in ENDED
+
+
+#: Builds a house from a catalogue (the usual one when none is given) and settings.
+Make = Callable[..., House]

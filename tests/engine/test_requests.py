@@ -1,0 +1,164 @@
+"""What people ask for: submit, cancel, retry, delete; and what a restart keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller.core.states import State
+from controller.engine.requests import InvalidInputs, Submission
+from shared.errors import Conflict, NotFound
+from shared.messages import Outcome
+from tests.engine.house import House, Make, Puppet
+from tests.engine.jobs import CATALOGUE, spawned, urls
+
+
+def test_cancel_is_final_and_stops_what_runs(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "lenient", urls(10))
+    running = puppet.take()
+    house.jobs.cancel(job_id)
+    house.turn()
+    puppet.finish(running)
+
+    view = house.view(job_id)
+    assert view.state is State.CANCELLED
+    assert {task.state for task in house.tasks(job_id)} == {State.CANCELLED, State.COMPLETED}
+    assert {stop.reason for stop in puppet.stopped} == {"cancelled"}
+    house.jobs.cancel(job_id)
+    assert house.view(job_id) == view
+
+
+def test_an_ended_job_cannot_be_cancelled_and_an_open_one_neither_retried_nor_deleted(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    for forbidden in (lambda: house.jobs.retry(job_id, input={}, headers={}), lambda: house.jobs.delete(job_id)):
+        with pytest.raises(Conflict):
+            forbidden()
+    puppet.run_all()
+    with pytest.raises(Conflict):
+        house.jobs.cancel(job_id)
+
+
+def test_retry_runs_only_what_has_not_completed(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "many", urls(4))
+    puppet.run_all(lambda _grant, task: Outcome.FAILED if task.index == 2 else Outcome.COMPLETED)
+    assert house.view(job_id).state is State.FAILED
+    house.jobs.retry(job_id, input={}, headers={})
+    house.turn()
+    again = puppet.take()
+
+    assert (again[1].index, again[1].attempt) == (2, 2)
+    puppet.finish(again)
+    puppet.run_all()
+    assert house.view(job_id).state is State.COMPLETED
+    assert "job_retried" in house.kinds(job_id)
+
+
+def test_a_failed_spawn_task_runs_again_on_retry(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("many")
+    puppet.finish(puppet.take(), Outcome.SPAWN_INVALID, error="spawn_invalid: item 3: not an object")
+    assert house.view(job_id).state is State.FAILED
+    house.jobs.retry(job_id, input={}, headers={})
+    house.turn()
+    puppet.finish(puppet.take(), items=urls(1))
+    puppet.run_all()
+
+    assert house.view(job_id).state is State.COMPLETED
+
+
+def test_a_secret_is_sealed_on_its_way_masked_for_everybody_and_gone_at_the_end(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("secret", {"authorization": ["S3CR3T-canary"]}, url="u")
+    held = puppet.take()
+    assert set(held[0].sealed) == {"token"} and "canary" not in str(held)
+    assert house.jobs.masked_input(house.view(job_id)) == {"url": "u", "token": "********"}
+    puppet.finish(held, Outcome.FAILED)
+
+    with house.store.read() as reader:
+        facts = reader.facts(job_id)
+    assert facts is not None and facts.sealed == {}
+    written = b"".join(file.read_bytes() for file in house.settings.volume.rglob("*") if file.is_file())
+    assert b"S3CR3T-canary" not in written
+
+
+def test_retry_asks_for_an_erased_secret_again(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("secret", {"Authorization": ["first"]}, url="u")
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    with pytest.raises(InvalidInputs, match="Authorization"):
+        house.jobs.retry(job_id, input={}, headers={})
+    house.jobs.retry(job_id, input={}, headers={"Authorization": ["second"]})
+    house.turn()
+    grant, _ = puppet.take()
+
+    assert (set(grant.sealed), grant.input["url"]) == ({"token"}, "u")
+
+
+def test_one_idempotency_key_makes_one_job(house: House) -> None:
+    first = house.jobs.submit(Submission("one", {}, idempotency_key="k"))
+    again = house.jobs.submit(Submission("one", {}, idempotency_key="k"))
+
+    assert (first[1], again) == (True, (first[0], False))
+    with pytest.raises(Conflict):
+        house.jobs.submit(Submission("two", {}, idempotency_key="k"))
+
+
+@pytest.mark.parametrize(
+    ("values", "headers", "pointer"),
+    [
+        ({}, {"Authorization": ["x"]}, "#/input/url"),
+        ({"url": "u"}, {}, "#/headers/Authorization"),
+        ({"url": "u"}, {"Authorization": ["x", "y"]}, "#/headers/Authorization"),
+        ({"url": "u", "ulr": 1}, {"Authorization": ["x"]}, "#/input/ulr"),
+        ({"url": "u", "token": "x"}, {"Authorization": ["x"]}, "#/input/token"),
+        ({"url": "u\0"}, {"Authorization": ["x"]}, "#/input/url"),
+        ({"url": "\ud800"}, {"Authorization": ["x"]}, "#/input/url"),
+        ({"url": "x" * 200_000}, {"Authorization": ["x"]}, "#/input/url"),
+    ],
+)
+def test_a_mistake_in_the_inputs_is_named_with_its_place(
+    house: House, values: dict[str, object], headers: dict[str, list[str]], pointer: str
+) -> None:
+    with pytest.raises(InvalidInputs) as caught:
+        house.jobs.submit(Submission("secret", values, headers))  # type: ignore[arg-type]
+
+    assert [mistake.pointer for mistake in caught.value.mistakes] == [pointer]
+
+
+def test_an_unknown_type_is_not_found_and_the_known_ones_are_named(house: House) -> None:
+    with pytest.raises(NotFound, match="lenient"):
+        house.jobs.submit(Submission("lenent", {}))
+
+
+def test_a_deleted_job_is_gone_with_its_folder(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "lenient", [])
+    puppet.run_all()
+    folder = house.settings.volume / "jobs" / job_id
+    assert folder.is_dir()
+    house.jobs.delete(job_id)
+
+    assert not folder.exists()
+    with house.store.read() as reader:
+        assert reader.job(job_id) is None
+
+
+def test_after_a_restart_every_accepted_job_goes_on(make: Make, tmp_path: Path) -> None:
+    house = make()
+    job_id = house.submit("two")
+    puppet = Puppet(house)
+    puppet.finish(puppet.take())
+    house.close()
+    folder = tmp_path / "0"
+    again = House(folder, CATALOGUE)
+    try:
+        other = Puppet(again, name="other")
+        other.heartbeat(buried=(puppet.worker,))
+        other.run_all()
+        assert again.view(job_id).state is State.COMPLETED
+    finally:
+        again.close()
