@@ -9,24 +9,32 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from controller.api import texts
 from controller.api.transcripts import STREAMS, Page, Place, Stream, chosen
 from controller.api.waiting import has_left
 from controller.core.states import ENDED
-from controller.datastore.records import JobView, TaskView
+from controller.datastore.port import Reader
+from controller.datastore.records import AttemptView, JobView, TaskView
 from controller.engine.jobs import Jobs
+from shared.errors import Unavailable
 from shared.ids import JobId, TaskId
 
 #: Seconds between looks.
 _LOOK = 0.25
+#: Seconds between looks while the store is away.
+_AWAY = 1.0
 #: Attempts whose output is shown while they run; what others print comes when they end.
 _AT_ONCE = 64
 _PAGE = 500
 #: An attempt that prints without end must not keep the others from being heard.
 _TURN = 1 << 20
+
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -75,8 +83,7 @@ class Follower:
                 yield from self._both(page, place, names[task.stage], final=False)
             more = True
             while more:
-                with self._jobs.store.read() as reader:
-                    ended = reader.attempts_since(job.job_id, after=cursor, limit=_PAGE)
+                ended = self._ended(job.job_id, cursor)
                 for number, view in ended:
                     cursor = max(cursor, number)
                     place = Place(job.job_id, view.stage, view.index, view.attempt)
@@ -117,20 +124,35 @@ class Follower:
     def _pause(self, job_id: JobId) -> bool:
         """Wait a moment; tell whether it is worth going on."""
         began = time.monotonic()
-        # Rung at a job's end, so that a short one is shown as soon as it is over.
-        self._jobs.wait(job_id, _LOOK)
+        with suppress(Unavailable):
+            # Rung at a job's end, so that a short one is shown as soon as it is over.
+            self._jobs.wait(job_id, _LOOK)
         self._stopping.wait(max(0.0, 0.02 - (time.monotonic() - began)))
+        return self._wanted()
+
+    def _wanted(self) -> bool:
         return not self._stopping.is_set() and not has_left(self._connection)
 
     def _task(self, task_id: TaskId) -> TaskView | None:
-        with self._jobs.store.read() as reader:
-            return reader.task(task_id)
+        return self._ask(lambda reader: reader.task(task_id))
 
     def _running(self, job_id: JobId) -> list[TaskView]:
-        with self._jobs.store.read() as reader:
-            return reader.running(job_id, limit=_AT_ONCE)
+        return self._ask(lambda reader: reader.running(job_id, limit=_AT_ONCE))
+
+    def _ended(self, job_id: JobId, after: int) -> list[tuple[int, AttemptView]]:
+        return self._ask(lambda reader: reader.attempts_since(job_id, after=after, limit=_PAGE))
 
     def _over(self, job_id: JobId) -> bool:
-        with self._jobs.store.read() as reader:
-            view = reader.job(job_id)
+        view = self._ask(lambda reader: reader.job(job_id))
         return view is None or view.state in ENDED
+
+    def _ask(self, question: Callable[[Reader], Found]) -> Found:
+        """Ask the store, however long it is away: the answer has begun and cannot become a 503."""
+        while True:
+            try:
+                with self._jobs.store.read() as reader:
+                    return question(reader)
+            except Unavailable:
+                self._stopping.wait(_AWAY)
+                if not self._wanted():
+                    raise
