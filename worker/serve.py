@@ -23,6 +23,7 @@ from worker.holdings import Holdings
 from worker.life import Life
 from worker.orders import OrderBook
 from worker.reporter import Reporter
+from worker.runtimes.proc import forbid_peeking
 from worker.runtimes.process import ProcessRuntime
 from worker.sent import SentReports
 from worker.settings import WorkerSettings
@@ -90,6 +91,7 @@ class Worker:
 
     def start(self) -> None:
         """End what an earlier life has left running, then begin to work."""
+        forbid_peeking()
         # Before the first report: it lets the controllers start the earlier life's tasks again at once.
         self._sweep()
         self._machinery.heartbeat.turn()
