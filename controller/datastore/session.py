@@ -22,8 +22,14 @@ class Session(Protocol):
     def change(self, statement: Prepared, parameters: Row = ()) -> int:
         """Run a statement and return how many rows it changed."""
 
-    def change_many(self, statement: Prepared, parameters: Sequence[Row]) -> int:
-        """Run a statement once per tuple and return how many rows were changed in all."""
+    def post(self, statement: Prepared, *parameters: Row) -> None:
+        """Run a statement once per tuple; nobody waits for its result. An error may be raised as late as `verify`."""
+
+    def post_exactly(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
+        """Run a statement once per tuple; if one changes no row, GuardFailed is raised by `verify` at the latest."""
+
+    def verify(self) -> None:
+        """Raise GuardFailed for the first statement that did not change the rows that it had to change."""
 
     def listed(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""

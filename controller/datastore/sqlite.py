@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from controller.datastore.cache import JobCache, WorkerKeys
-from controller.datastore.errors import OutcomeUnknown, StatementRefused
+from controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused
 from controller.datastore.forks import ForkGuard
 from controller.datastore.migrate import require_schema, upgrade
 from controller.datastore.port import Reader, Transaction
@@ -82,9 +82,17 @@ class SqliteSession:
         """Run a statement and return how many rows it changed."""
         return self._connection.execute(statement.sqlite, parameters).rowcount
 
-    def change_many(self, statement: Prepared, parameters: Sequence[Row]) -> int:
-        """Run a statement once per tuple and return how many rows were changed in all."""
-        return self._connection.executemany(statement.sqlite, parameters).rowcount
+    def post(self, statement: Prepared, *parameters: Row) -> None:
+        """Run a statement once per tuple."""
+        self._connection.executemany(statement.sqlite, parameters)
+
+    def post_exactly(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
+        """Run a statement once per tuple; each must change one row, or GuardFailed is raised."""
+        if parameters and self._connection.executemany(statement.sqlite, parameters).rowcount != len(parameters):
+            raise GuardFailed(complaint)
+
+    def verify(self) -> None:
+        """Do nothing: every statement has been checked when it ran."""
 
     def listed(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""

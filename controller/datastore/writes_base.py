@@ -36,11 +36,15 @@ class WritesBase:
         return self._session.now()
 
     def flush(self) -> None:
-        """Write the lines of history that are still held back: all of a transaction's in one statement."""
+        """Write the lines of history that are still held back, all in one statement, and see that every guard held."""
+        self._write_history()
+        self._session.verify()
+
+    def _write_history(self) -> None:
         if not self._history:
             return
         rows = self._numbered(sql.LAST_EVENT, self._history)
-        self._session.change_many(sql.INSERT_EVENT, rows)
+        self._session.post(sql.INSERT_EVENT, *rows)
         self._history.clear()
 
     def publish(self) -> None:
@@ -79,7 +83,7 @@ class WritesBase:
             )
             for task in tasks
         ]  # fmt: skip
-        self._session.change_many(INSERT_TASK, rows)
+        self._session.post(INSERT_TASK, *rows)
 
     def _ids_of_jobs(self, keys: Iterable[int]) -> dict[int, JobId]:
         missing = {key for key in keys if key not in self._job_ids}
@@ -122,7 +126,7 @@ class WritesBase:
         if key is None:
             found = self._session.rows(sql.FIND_WORKER, (worker,))
             if not found:
-                self._session.change(sql.INSERT_WORKER, (worker,))
+                self._session.post(sql.INSERT_WORKER, (worker,))
                 found = self._session.rows(sql.FIND_WORKER, (worker,))
             key = int(found[0][0])
             self._know(worker, key)

@@ -59,7 +59,7 @@ class ClaimWrites(WritesBase):
         keys = {key: ref for key, ref in keys.items() if ref in asked}
         if keys:
             until = self.now() + lease
-            self._session.change(sql.RENEW, (until, self._session.listed(list(keys)), worker_key))
+            self._session.post(sql.RENEW, (until, self._session.listed(list(keys)), worker_key))
         return set(keys.values())
 
     def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
@@ -79,7 +79,7 @@ class ClaimWrites(WritesBase):
 
     def set_spawned(self, job_id: JobId, stage: int, path: str) -> None:
         """Remember where the checked items of a stage lie, and that none is read yet."""
-        self._session.change(job_sql.SET_SPAWNED, (path, self._entry(job_id).key + stage))
+        self._session.post(job_sql.SET_SPAWNED, (path, self._entry(job_id).key + stage))
 
     def expansions(self, *, limit: int) -> list[Expansion]:
         """Return RUNNING stages that still lack task rows for some of their items."""
@@ -87,14 +87,14 @@ class ClaimWrites(WritesBase):
 
     def set_expanded(self, job_id: JobId, stage: int, *, created: int, offset: int) -> None:
         """Remember how many items became tasks and the byte where the next one begins."""
-        self._session.change(job_sql.SET_EXPANDED, (created, offset, self._entry(job_id).key + stage))
+        self._session.post(job_sql.SET_EXPANDED, (created, offset, self._entry(job_id).key + stage))
 
     # --- workers
 
     def greet(self, worker: WorkerId, card: WorkerCard, *, running: int) -> None:
         """Note a worker's sign of life."""
         seen = (card.name, card.host, card.version, encode(card.slots), int(card.draining), running, self.now())
-        self._session.change(job_sql.GREET, (*seen, self._worker_key(worker)))
+        self._session.post(job_sql.GREET, (*seen, self._worker_key(worker)))
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
         """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone."""
@@ -108,16 +108,16 @@ class ClaimWrites(WritesBase):
     def save_demands(self, demands: Sequence[Demand]) -> None:
         """Write demands that were returned in this transaction."""
         rows = [(encode_demand(one), one.told_at, self._worker_key(one.worker)) for one in demands]
-        self._session.change_many(job_sql.SAVE_DEMAND, sorted(rows, key=lambda row: row[2]))
+        self._session.post(job_sql.SAVE_DEMAND, *sorted(rows, key=lambda row: row[2]))
 
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""
         if workers:
-            self._session.change(job_sql.BID_FAREWELL, (self._session.listed(list(workers)),))
+            self._session.post(job_sql.BID_FAREWELL, (self._session.listed(list(workers)),))
 
     def prune_workers(self, *, older_than: float) -> None:
         """Forget workers without a sign of life for so many seconds."""
-        self._session.change(job_sql.PRUNE_WORKERS, (self.now() - older_than,))
+        self._session.post(job_sql.PRUNE_WORKERS, (self.now() - older_than,))
 
 
 def _pairs(rows: list[Row]) -> list[tuple[JobId, TaskId]]:

@@ -36,9 +36,9 @@ class JobWrites(WritesBase):
         """Insert a job with its stages, the tasks that are known, its sealed secrets and its idempotency key."""
         key = self._session.reserve_keys(max(1, len(new.job.stages)))
         rows = new_rows(new, key, self.now())
-        self._session.change(sql.INSERT_JOB, rows.job)
-        self._session.change(sql.INSERT_INPUT, rows.input)
-        self._session.change_many(sql.INSERT_STAGE, rows.stages)
+        self._session.post(sql.INSERT_JOB, rows.job)
+        self._session.post(sql.INSERT_INPUT, rows.input)
+        self._session.post(sql.INSERT_STAGE, *rows.stages)
         self._hold(Entry(key, 1, new.job))
         for number, tasks in enumerate(new.tasks):
             self._insert_tasks(key + number, tasks)
@@ -72,22 +72,22 @@ class JobWrites(WritesBase):
         state = after.state.value
         started, ended = _times(after.state, now)
         row = (state, clean(after.error), started, state, ended, entry.key, entry.etag)
-        if self._session.change(sql.SAVE_JOB, row) != 1:
-            raise GuardFailed(f"job {after.job_id} was changed without its lock (a bug of Echelon)")
+        complaint = f"job {after.job_id} was changed without its lock (a bug of Echelon)"
+        self._session.post_exactly(sql.SAVE_JOB, [row], complaint)
         self._save_stages(entry.key, changed, now)
         if after.state in ENDED:
-            self._session.change(sql.ERASE_SECRETS, (entry.key,))
+            self._session.post(sql.ERASE_SECRETS, (entry.key,))
         self._hold(Entry(entry.key, entry.etag + 1, after))
 
     def delete_job(self, job_id: JobId) -> None:
         """Remove a job and all that belongs to it."""
-        self.flush()
+        self._write_history()
         entry = self._entry(job_id)
         key, end = entry.key, entry.key + len(entry.job.stages)
-        self._session.change(sql.DELETE_TASKS, (task_key(key, -1), task_key(end, -1)))
-        self._session.change(sql.DELETE_STAGES, (key, end))
+        self._session.post(sql.DELETE_TASKS, (task_key(key, -1), task_key(end, -1)))
+        self._session.post(sql.DELETE_STAGES, (key, end))
         for statement in (sql.DELETE_ATTEMPTS, sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_JOB):
-            self._session.change(statement, (key,))
+            self._session.post(statement, (key,))
         del self._locked[job_id]
         self._deleted.add(job_id)
 
@@ -97,7 +97,7 @@ class JobWrites(WritesBase):
         ((names, job_type),) = self._session.rows(sql.READ_SECRET_NAMES, (key,))
         secret = sorted({*decode_names(names), *sealed})
         words = words_of(job_id, job_type, values)
-        self._session.change(sql.REPLACE_INPUT, (encode(values), encode(secret), encode(sealed), words, key))
+        self._session.post(sql.REPLACE_INPUT, (encode(values), encode(secret), encode(sealed), words, key))
 
     def inputs(self, job_id: JobId) -> JobInputs:
         """Return the values of a locked job."""
@@ -113,7 +113,7 @@ class JobWrites(WritesBase):
 
     def save_definition(self, revision: str, document: str) -> None:
         """Keep a revision of the catalogue; a revision that is there already stays as it is."""
-        self._session.change(sql.SAVE_DEFINITION, (revision, document, self.now()))
+        self._session.post(sql.SAVE_DEFINITION, (revision, document, self.now()))
 
     def _load(self, job: Job, key: int, etag: int, count: int) -> Entry:
         stages = tuple(stage_of(row) for row in self._session.rows(sql.LOAD_STAGES, (key, key + count)))
@@ -124,8 +124,7 @@ class JobWrites(WritesBase):
         for stage in changed:
             started, ended = _times(stage.state, now)
             rows.append((*stage_counters(stage), started, stage.state.value, ended, job_key + stage.number))
-        if rows and self._session.change_many(sql.SAVE_STAGE, rows) != len(rows):
-            raise GuardFailed(f"a stage of job {job_key} is missing (a bug of Echelon)")
+        self._session.post_exactly(sql.SAVE_STAGE, rows, f"a stage of job {job_key} is missing (a bug of Echelon)")
 
 
 def _times(state: State, now: float) -> Row:

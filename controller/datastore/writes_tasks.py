@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 from controller.core.states import State
 from controller.datastore import statements_tasks as sql
-from controller.datastore.errors import GuardFailed
 from controller.datastore.records import HeldTask, NewTask, Settlement
 from controller.datastore.rows import clean
 from controller.datastore.session import Row
@@ -41,10 +40,9 @@ class TaskWrites(WritesBase):
             error = clean(settlement.error) if settlement.error else None
             tasks.append(_task_row(settlement, worker, error, now))
             ended.append(_attempt_row(settlement, self._entry(settlement.task.job_id).key, worker, error, now))
-        changed = self._session.change_many(sql.SETTLE, tasks)
-        if changed != len(tasks):
-            raise GuardFailed(f"{len(tasks) - changed} of {len(tasks)} attempts had lost their right to count")
-        self._session.change_many(sql.INSERT_ATTEMPT, self._numbered(LAST_ATTEMPT, ended))
+        complaint = "an attempt that had lost its right to count was settled (a bug of Echelon)"
+        self._session.post_exactly(sql.SETTLE, tasks, complaint)
+        self._session.post(sql.INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
 
     def release(self, job_id: JobId, stage: int, *, spawn: bool) -> int:
         """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED; return how many."""
@@ -58,8 +56,8 @@ class TaskWrites(WritesBase):
             return []
         rows = self._session.rows(sql.DUE_NOW, (self._session.listed(tasks), self.now()))
         rows.sort()
-        if self._session.change_many(sql.RELEASE_ONE, [(row[0],) for row in rows]) != len(rows):
-            raise GuardFailed("a waiting task was changed without the lock of its job (a bug of Echelon)")
+        complaint = "a waiting task was changed without the lock of its job (a bug of Echelon)"
+        self._session.post_exactly(sql.RELEASE_ONE, [(row[0],) for row in rows], complaint)
         released = self._held_tasks(rows)
         for task in released:
             task.state = State.QUEUED
@@ -70,7 +68,7 @@ class TaskWrites(WritesBase):
         keys = self._range(job_id, stage)
         now = self.now()
         stopped = self._session.rows(sql.WITHDRAW_RUNNING, (now, *keys)) if running else []
-        self._session.change(sql.WITHDRAW_WAITING, (now, *keys))
+        self._session.post(sql.WITHDRAW_WAITING, (now, *keys))
         if not stopped:
             return []
         stopped.sort()
@@ -79,13 +77,13 @@ class TaskWrites(WritesBase):
             (job, key, attempt, 1, Outcome.STOPPED.value, worker, None, None, None, started_at, now)
             for key, _, attempt, worker, started_at in stopped
         ]
-        self._session.change_many(sql.INSERT_ATTEMPT, self._numbered(LAST_ATTEMPT, ended))
+        self._session.post(sql.INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
         names = self._names_of_workers({row[3] for row in stopped})
         return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]
 
     def reopen(self, job_id: JobId, stage: int, *, target: State) -> None:
         """Put FAILED and CANCELLED tasks of a stage, spawn task included, to `target` with fresh budgets."""
-        self._session.change(sql.REOPEN, (target.value, *self._range(job_id, stage)))
+        self._session.post(sql.REOPEN, (target.value, *self._range(job_id, stage)))
 
 
 def _task_row(settlement: Settlement, worker: int | None, error: str | None, now: float) -> Row:
