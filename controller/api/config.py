@@ -38,7 +38,7 @@ class ApiSettings:
         guarded = settings.listen.loopback and not settings.token
         return cls(
             token=settings.token,
-            hosts=LOCAL_HOSTS | {settings.listen.host.lower()} if guarded else None,
+            hosts=LOCAL_HOSTS | {name.lower() for name in (settings.listen.host, *settings.hosts)} if guarded else None,
             max_body=settings.max_body,
             lost_after=settings.lease,
             stopping=stopping or threading.Event(),

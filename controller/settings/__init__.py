@@ -46,6 +46,7 @@ __all__ = [
 
 PREFIX: Final = "ECHELON_"
 
+
 class Origin(StrEnum):
     """Where a value comes from, strongest first."""
 
@@ -162,6 +163,12 @@ class Settings:
     listen: Address = field(
         default=Address("127.0.0.1", 8080),
         metadata=_about("Address of the REST interface.", address, flag="--listen"),
+    )
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            "Names beside localhost that requests without a token may give in their Host header.", many=True
+        ),
     )
     insecure: bool = field(
         default=False,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from controller.api.config import ApiSettings
+from controller.settings import Address, Settings
 from tests.api.stand import API, Stand
 
 TOKEN = "a-token-nobody-guesses"
@@ -94,6 +96,14 @@ def test_another_name_is_not(stand: Stand, host: str) -> None:
     response = stand.client.get(f"{API}/jobs", headers={"Host": host})
 
     assert (response.status_code, response.content_type) == (421, "application/problem+json")
+
+
+def test_only_a_loopback_address_without_a_token_has_names_of_its_own() -> None:
+    here = Settings(hosts=("Echelon.test",))
+
+    assert ApiSettings.of(here).hosts == {"localhost", "127.0.0.1", "[::1]", "echelon.test"}
+    assert ApiSettings.of(replace(here, token="x")).hosts is None
+    assert ApiSettings.of(replace(here, listen=Address("0.0.0.0", 8080), insecure=True)).hosts is None
 
 
 def test_with_a_token_any_name_is_answered(guarded: Stand) -> None:
