@@ -81,17 +81,22 @@ class Prepared:
         return str(compiled)
 
 
-#: Types of the parameters that are not named as a column.
-_TYPES: dict[str, TypeEngine[Any]] = {
-    **dict.fromkeys(("failure", "loss", "at_attempt", "at_worker"), Integer()),
-    **dict.fromkeys(("started", "ended"), Double()),
-    "at_key": BigInteger(),
-    "same": Text(),
-}
-for _column in (each for table in metadata.tables.values() for each in table.columns):
-    # Of two columns with the same name the wider one: a number of a stage fits where one of an event does.
-    if _column.name not in _TYPES or isinstance(_column.type, BigInteger):
-        _TYPES[_column.name] = _column.type
+def _types() -> dict[str, TypeEngine[Any]]:
+    """Return the type of every parameter: of the column of its name, or one of the few that have none."""
+    types: dict[str, TypeEngine[Any]] = {
+        **dict.fromkeys(("failure", "loss", "at_attempt", "at_worker"), Integer()),
+        **dict.fromkeys(("started", "ended"), Double()),
+        "at_key": BigInteger(),
+        "same": Text(),
+    }
+    for known in (each for table in metadata.tables.values() for each in table.columns):
+        # Of two columns with the same name the wider one: a number of a stage fits where one of an event does.
+        if known.name not in types or isinstance(known.type, BigInteger):
+            types[known.name] = known.type
+    return types
+
+
+_TYPES = _types()
 
 
 def _type_of(parameter: str) -> TypeEngine[Any]:
