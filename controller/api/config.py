@@ -35,7 +35,8 @@ class ApiSettings:
     @classmethod
     def of(cls, settings: Settings, stopping: threading.Event | None = None) -> ApiSettings:
         """Return what the controller's settings say about the interface."""
-        guarded = settings.listen.loopback and not settings.token
+        # Named hosts hold on an open address too: in a container every address is open, and a published port may not be.
+        guarded = not settings.token and (settings.listen.loopback or settings.hosts)
         return cls(
             token=settings.token,
             hosts=LOCAL_HOSTS | {name.lower() for name in (settings.listen.host, *settings.hosts)} if guarded else None,

@@ -98,12 +98,14 @@ def test_another_name_is_not(stand: Stand, host: str) -> None:
     assert (response.status_code, response.content_type) == (421, "application/problem+json")
 
 
-def test_only_a_loopback_address_without_a_token_has_names_of_its_own() -> None:
+def test_without_a_token_a_loopback_address_has_names_of_its_own_and_an_open_one_those_it_is_given() -> None:
     here = Settings(hosts=("Echelon.test",))
 
     assert ApiSettings.of(here).hosts == {"localhost", "127.0.0.1", "[::1]", "echelon.test"}
     assert ApiSettings.of(replace(here, token="x")).hosts is None
-    assert ApiSettings.of(replace(here, listen=Address("0.0.0.0", 8080), insecure=True)).hosts is None
+    open_to_all = replace(here, listen=Address("0.0.0.0", 8080), insecure=True)
+    assert ApiSettings.of(open_to_all).hosts == {"localhost", "127.0.0.1", "[::1]", "0.0.0.0", "echelon.test"}
+    assert ApiSettings.of(replace(open_to_all, hosts=())).hosts is None
 
 
 def test_with_a_token_any_name_is_answered(guarded: Stand) -> None:
