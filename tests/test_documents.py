@@ -256,10 +256,10 @@ def test_the_curl_calls_of_the_readme_are_answered_well(standalone: Standalone) 
     submitted = send(calls[0], standalone, "")
     job_id = submitted.json()["job_id"]
     standalone.ended(job_id)
-    answers = {call: send(call, standalone, job_id).status_code for call in calls[1:]}
+    answers = {call: send(call, standalone, job_id).status_code for call in calls}
 
-    assert submitted.status_code == 201
-    assert answers == {call: 409 if "cancel" in call else 200 for call in calls[1:]}
+    assert submitted.headers["Location"].endswith(f"/api/v1/jobs/{job_id}")
+    assert answers == {call: 201 if "-d" in call else 409 if "cancel" in call else 200 for call in calls}
 
 
 def send(call: str, standalone: Standalone, job_id: str) -> requests.Response:
@@ -267,7 +267,7 @@ def send(call: str, standalone: Standalone, job_id: str) -> requests.Response:
     words = shlex.split(call.replace("http://127.0.0.1:8080", standalone.url).replace("/ID", f"/{job_id}"))
     url = next(word for word in words if word.startswith("http"))
     given = dict(pairwise(words))
-    headers = dict([given["-H"].split(": ", 1)]) if "-H" in given else {}
+    headers = dict(value.split(": ", 1) for option, value in pairwise(words) if option == "-H")
     method = given.get("-X", "POST" if "-d" in given else "GET")
     return requests.request(method, url, headers=headers, data=given.get("-d"), timeout=30)
 
