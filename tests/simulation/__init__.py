@@ -1,1 +1,1 @@
-"""A deterministic simulation of a whole cluster: real core, engine, statements and worker protocol; the rest is made up."""
+"""A deterministic simulation of a cluster: real core, engine, statements and worker protocol in a made-up world."""

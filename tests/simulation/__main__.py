@@ -1,4 +1,7 @@
-"""Run seeds: `python -m tests.simulation --seeds 2000`, or one of them with `--seed 17 --trace`."""
+"""Run the simulation: `python -m tests.simulation --seeds 2000`, or one seed with `--seed 17 --trace`.
+
+A seed that fails is run again with its history printed; `--shrink` leaves out the faults that it does not need first.
+"""
 
 from __future__ import annotations
 
@@ -6,70 +9,121 @@ import argparse
 import contextlib
 import logging
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from tests.simulation.ablations import ABLATIONS, without
-from tests.simulation.run import Result, run_seed
-from tests.simulation.store import remove_template
+from tests.simulation.faults import KINDS
+from tests.simulation.run import Result, run_seed, run_seeds, shrink
 
-#: A set of texts is walked through in an order that depends on this.
-ENOUGH = 5
+#: The order in which a set of texts is walked through depends on this; with another value a seed means another run.
 HASH_SEED = "PYTHONHASHSEED"
+#: So many failed seeds are enough for one run.
+ENOUGH = 5
+#: Lines of a failed seed's history that are printed, unless all are asked for.
+TAIL = 200
+REGRESSIONS = Path(__file__).with_name("regressions.txt")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out the command; return its exit code: 0 when all is well (or when every ablation was noticed)."""
+def main(arguments: Sequence[str]) -> int:
+    """Carry out the command; return its exit code: 0 when every seed held (or every ablation was noticed)."""
     given = _parser().parse_args(arguments)
     logging.disable(logging.CRITICAL)
+    count = given.seeds or (300 if given.ablate else 100)
     if given.ablate:
-        return _ablate(given.ablate, given.seeds or 300, given.first)
-    seeds = range(given.first, given.first + (given.seeds or 100)) if given.seed is None else [given.seed]
-    began = time.perf_counter()
-    failed = 0
-    for result in _results(seeds, trace=given.trace):
-        failed += bool(result.violations)
-        if given.seed is not None or result.violations:
-            _show(result)
-        if failed >= ENOUGH:
-            break
-    took = time.perf_counter() - began
-    print(f"{len(seeds)} seeds from {seeds[0]}, {failed} failed, {took:.1f} s ({1000 * took / len(seeds):.0f} ms a seed)")
-    return 1 if failed else 0
+        return _ablate(given.ablate, range(given.first, given.first + count))
+    if given.seed is not None:
+        return _one(given.seed, trace=given.trace, small=given.shrink)
+    if given.processes > 1:
+        return _parted(given.first, count, given.processes)
+    seeds = range(given.first, given.first + count)
+    return _many([*regressions(), *seeds] if given.regressions else list(seeds), small=given.shrink)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, help="how many seeds (100; of an ablation at most 300)")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first of them")
-    parser.add_argument("--seed", type=int, help="only this one, with its history when it fails")
-    parser.add_argument("--trace", action="store_true", help="print everything that happens")
+    parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--regressions", action="store_true", help="those that ever failed first")
+    parser.add_argument("--processes", type=int, default=1, help="part the seeds among so many processes")
+    parser.add_argument("--trace", action="store_true", help="print everything that happens in --seed")
+    parser.add_argument("--shrink", action="store_true", help="leave out the faults that a failure does not need")
     parser.add_argument("--ablate", action="append", metavar="MECHANISM", choices=["all", *ABLATIONS])
     return parser
 
 
-def _results(seeds: Iterable[int], *, trace: bool) -> Iterator[Result]:
-    try:
-        for seed in seeds:
-            yield run_seed(seed, trace=trace)
-    finally:
-        remove_template()
+def regressions() -> list[int]:
+    """Return every seed that ever failed."""
+    lines = REGRESSIONS.read_text().splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
 
 
-def _show(result: Result) -> None:
-    print("\n".join(result.lines), end="\n" if result.lines else "")
-    print(f"seed {result.seed}: {result.counts}")
+def _one(seed: int, *, trace: bool, small: bool) -> int:
+    result = run_seed(seed, trace=trace)
+    if result.violations and not trace:
+        result = _again(result, small=small)
+    _show(result, whole=trace)
+    return 1 if result.violations else 0
+
+
+def _many(seeds: Sequence[int], *, small: bool) -> int:
+    began = time.perf_counter()
+    struck: Counter[str] = Counter()
+    failed: list[int] = []
+    done = 0
+    for result in run_seeds(seeds):
+        done += 1
+        struck.update(result.struck)
+        if result.violations:
+            failed.append(result.seed)
+            _show(_again(result, small=small), whole=False)
+            if len(failed) == ENOUGH:
+                break
+    took = time.perf_counter() - began
+    known = {f"{place}:{kind}" for place, kinds in KINDS.items() for kind, _ in kinds}
+    print(f"kinds of faults that never struck: {', '.join(sorted(known - set(struck))) or 'none'}")
+    print(
+        f"{done} seeds from {seeds[0]} to {seeds[-1]}: {len(failed)} failed {failed or ''}; {struck.total()} faults;"
+        f" {took:.1f} s, {1000 * took / max(1, done):.0f} ms a seed"
+    )
+    return 1 if failed else 0
+
+
+def _again(result: Result, *, small: bool) -> Result:
+    """Run a failed seed once more, for its history; with `small` without the faults that it does not need."""
+    if not small:
+        return run_seed(result.seed, trace=True)
+    needed = shrink(result.steps, lambda only: bool(run_seed(result.seed, only=only).violations))
+    return run_seed(result.seed, trace=True, only=frozenset(needed))
+
+
+def _show(result: Result, *, whole: bool) -> None:
+    lines = result.lines if whole else result.lines[-TAIL:]
+    print("\n".join(lines), end="\n" if lines else "")
+    print(f"seed {result.seed}: {result.facts}, {len(result.steps)} faults")
     for violation in result.violations[:20]:
         print(f"  {violation}")
 
 
-def _ablate(names: Sequence[str], seeds: int, first: int) -> int:
+def _parted(first: int, count: int, processes: int) -> int:
+    """Let several processes run a part of the seeds each."""
+    share = -(-count // processes)
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", str(share), "--from"]
+    running = [subprocess.Popen([*command, str(first + number * share)]) for number in range(processes)]
+    return max([one.wait() for one in running])
+
+
+def _ablate(names: Sequence[str], seeds: Sequence[int]) -> int:
     """Take mechanisms away, each until a seed notices."""
     missed = 0
     for name in ABLATIONS if "all" in names else names:
         began = time.perf_counter()
-        with without(name), contextlib.closing(_results(range(first, first + seeds), trace=False)) as results:
+        with without(name), contextlib.closing(run_seeds(seeds)) as results:
             noticed = next((result for result in results if result.violations), None)
         missed += noticed is None
         what = f"seed {noticed.seed}: {noticed.violations[0].splitlines()[-1][:150]}" if noticed else "NOT NOTICED"
@@ -79,5 +133,6 @@ def _ablate(names: Sequence[str], seeds: int, first: int) -> int:
 
 if __name__ == "__main__":
     if os.environ.get(HASH_SEED) != "0":
-        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {HASH_SEED: "0"})
-    sys.exit(main())
+        again = [sys.executable, "-m", "tests.simulation", *sys.argv[1:]]
+        os.execve(sys.executable, again, os.environ | {HASH_SEED: "0"})
+    sys.exit(main(sys.argv[1:]))

@@ -6,8 +6,6 @@ any more is an error: then the mechanism has moved, and its ablation has to foll
 
 from __future__ import annotations
 
-import __future__
-
 import contextlib
 import importlib
 import inspect
@@ -56,13 +54,8 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     "the limit of lost workers": (
         Cut("controller.engine.settle:Settler._judge", "max_losses=self._max_losses", "max_losses=10**9"),
     ),
-    "the burial of earlier lives": (
-        Cut(f"{_INTAKE}:_gone", "gone.update(report.buried)", "pass"),
-        Cut(f"{_INTAKE}:Intake._greet", "taken.gone.update(report.buried)", "pass"),
-    ),
-    "the return of orders that nobody took": (
-        Cut(f"{_LOOP}._returned", "reports.append(Report(worker=orders.worker, number=0, released=refs))", "pass"),
-    ),
+    "the burial of earlier lives": (Cut(f"{_INTAKE}:_gone", "gone.update(report.buried)", "pass"),),
+    "the return of orders that nobody took": (Cut("controller.engine.loop:_returned", "if refs:", "if False:"),),
     "the expander's look at what there is": (
         Cut("controller.engine.expander:Expander._expand", "!= expansion.created", "< 0"),
     ),
@@ -144,9 +137,9 @@ def _rewritten(function: Callable[..., object], cut: Cut) -> Callable[..., objec
     if cut.old not in source:
         raise LookupError(f"{cut.where} does not contain {cut.old!r} any more")
     text = textwrap.dedent(source.replace(cut.old, cut.new)).replace("@property\n", "")
-    flags = __future__.annotations.compiler_flag
-    module = compile(text, f"<without {cut.where}>", "exec", flags=flags, dont_inherit=True)
+    # This module's own `from __future__ import annotations` holds for the text as well.
+    module = compile(text, f"<without {cut.where}>", "exec")
     code = next(one for one in module.co_consts if isinstance(one, types.CodeType))
-    made = types.FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    made = types.FunctionType(code, function.__globals__, cut.where, function.__defaults__, function.__closure__)
     made.__kwdefaults__ = function.__kwdefaults__
     return made

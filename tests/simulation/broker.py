@@ -15,7 +15,7 @@ from shared.broker.port import Confirmed, Delivery, Outgoing
 from shared.codec import decode, encode
 from shared.messages import DEAD, REPORTS, Message, Orders, Report
 from tests.simulation.faults import Fault
-from tests.simulation.world import Actor, Killed, World
+from tests.simulation.world import Actor, Killed, Process, World
 
 #: Seconds that a message is on its way when all is well.
 LATENCY = 0.002, 0.008
@@ -65,6 +65,12 @@ class Hub:
         for subscription in queue.listeners:
             subscription.unacked.clear()
             self.world.at(self.world.rng.uniform(*BACK_AFTER), subscription.line.actor, subscription.listen)
+
+    def isolate(self, process: Process, seconds: float) -> None:
+        """Cut every connection of a process, for longer than a lease."""
+        for line in self.lines:
+            if line.actor.process is process:
+                line.cut(seconds)
 
     def restart(self, seconds: float) -> None:
         """Go away for a while, and sometimes come back with nothing."""
@@ -184,6 +190,8 @@ class Line:
             self._send(again, outgoing, fault.seconds / 10)
         elif kind == "cut":
             self.cut(fault.seconds / 4)
+        elif kind == "isolate":
+            self.hub.isolate(self.actor.process, max(20.0, fault.seconds))
         elif kind == "kill_after":
             world.kill(self.actor.process)
             raise Killed

@@ -177,7 +177,8 @@ def audit(stages: list[Row], tasks: list[Row]) -> Iterator[str]:
     spawns = {task["stage"]: task["state"] for task in tasks if task["idx"] == -1}
     for stage in stages:
         for state in ("pending", "queued", "running", "completed", "failed", "cancelled", "skipped"):
-            if stage[state] != counted.get((stage["key"], state), 0):
-                yield f"stage {stage['key']} counts {stage[state]} {state}, it has {counted.get((stage['key'], state), 0)}"
+            there = counted.get((stage["key"], state), 0)
+            if stage[state] != there:
+                yield f"stage {stage['key']} counts {stage[state]} {state}, it has {there}"
         if stage["spawn"] != spawns.get(stage["key"]):
             yield f"stage {stage['key']} holds its spawn task for {stage['spawn']}, it is {spawns.get(stage['key'])}"

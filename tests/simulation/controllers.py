@@ -63,6 +63,7 @@ class SimController:
         self.name = name
         self._lives = 0
         self._due = float("inf")
+        self._asleep_until = 0.0
         self.actor: Actor | None = None
         self._controller: Controller | None = None
         self._lighthouse: Lighthouse | None = None
@@ -78,7 +79,7 @@ class SimController:
         process = Process(f"{self.name}.{self._lives}", self._world.now)
         process.at_death.append(self._died)
         self.actor = actor = Actor(process, process.name)
-        self._due = float("inf")
+        self._due, self._asleep_until = float("inf"), 0.0
         self._world.log(process.name, "begins")
         line = Line(self._cluster.hub, actor, self._wake)
         line.on_refused = self._note_refused
@@ -88,7 +89,9 @@ class SimController:
         outside = Outside(store, line, cast(Volume, volume), clock)
         settings = Settings(volume=Path("/"), lease=LEASE, max_losses=MAX_LOSSES)
         with mock.patch.multiple(serve, Sealer=lambda volume: SimSealer(), Beacon=lambda volume, name: None):
-            self._controller = controller = Controller(settings, outside, cast(CatalogueWatcher, Watcher(self._cluster)))
+            self._controller = controller = Controller(
+                settings, outside, cast(CatalogueWatcher, Watcher(self._cluster))
+            )
         beacon = cast(Beacon, SimBeacon(self._cluster.signs, process.name))
         self._lighthouse = Lighthouse(beacon, lambda: controller.engine.able)
         self._light = Actor(process, f"{process.name} light")
@@ -105,10 +108,10 @@ class SimController:
 
     def _schedule(self, delay: float) -> None:
         assert self.actor is not None
-        due = self._world.now + delay
+        due = max(self._world.now + delay, self._asleep_until)
         if due < self._due:
             self._due = due
-            self._world.at(delay, self.actor, lambda: self._step(due))
+            self._world.at(due - self._world.now, self.actor, lambda: self._step(due))
 
     def _step(self, due: float) -> None:
         """Let the engine's loop turn once."""
@@ -121,6 +124,8 @@ class SimController:
         turn = OneTurn(self._world, actor.name)
         self._controller.engine.run(turn.event)
         if turn.back_off is not None:
+            # What has woken it in the meantime finds it asleep.
+            self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off
             self._schedule(turn.back_off)
         else:
             self._schedule(BUSY if actor.wait is None else max(BUSY, actor.wait))

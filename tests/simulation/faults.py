@@ -16,12 +16,13 @@ CALM_FROM = 200.0
 #: What may happen at a step, by place, with weights.
 KINDS: dict[str, tuple[tuple[str, int], ...]] = {
     "store.commit": (
-        ("refused", 6), ("ambiguous", 8), ("kill_before", 3), ("kill_after", 5), ("pause_before", 1), ("pause_after", 3),
+        ("refused", 6), ("ambiguous", 8), ("kill_before", 3), ("kill_after", 5), ("pause_before", 1),
+        ("pause_after", 3),
     ),
     "store.begin": (("unavailable", 3), ("pause", 1), ("kill", 1)),
     "publish": (
         ("drop", 3), ("refuse", 4), ("refuse_delivered", 3), ("duplicate", 5), ("delay", 5), ("cut", 3), ("kill", 2),
-        ("kill_after", 2), ("pause", 1), ("lose_queue", 2), ("broker_restart", 1),
+        ("kill_after", 2), ("pause", 1), ("isolate", 2), ("lose_queue", 2), ("broker_restart", 1),
     ),
     "take": (("kill", 2), ("pause", 1), ("cut", 2), ("redeliver", 2)),
     "ack": (("kill", 2), ("lost", 3), ("pause", 1)),
@@ -47,17 +48,17 @@ class Fault:
 class Faults:
     """The faults of one run."""
 
-    def __init__(self, seed: str, spared: frozenset[int]) -> None:
+    def __init__(self, seed: str, only: frozenset[int] | None) -> None:
         self._seed = seed
         self._rng = random.Random(f"{seed}/faults")
-        self._spared = spared
+        self._only = only
         self.step = 0
         self.struck: list[Fault] = []
 
     def strike(self, place: str, now: float) -> Fault | None:
         """Return the fault of the next step, if one strikes."""
         self.step += 1
-        if self._rng.random() >= PROBABILITY or self.step in self._spared:
+        if self._rng.random() >= PROBABILITY or (self._only is not None and self.step not in self._only):
             return None
         rng = random.Random(f"{self._seed}/{self.step}")
         kinds, weights = _TABLES[place]

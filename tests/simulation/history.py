@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Entry:
 
 
 #: A row of a table, by column.
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 
 
 @dataclass

@@ -105,7 +105,9 @@ class Person:
 
     # --- asking
 
-    def _ask(self, what: str, request: Request, *, key: str | None = None, token: str | None = None):  # noqa: ANN202
+    def _ask(
+        self, what: str, request: Request, *, key: str | None = None, token: str | None = None
+    ) -> tuple[Asked, object]:
         """Send one request to a controller that answers; return what was noted, and the answer."""
         world = self._world
         asked = Asked(what, "info", world.now, world.now, self.job_id, key, [self._cluster.catalogue.revision], token)

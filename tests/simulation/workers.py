@@ -59,6 +59,7 @@ class SimWorker:
         #: Earlier lives that nobody has buried yet.
         self._unburied: tuple[WorkerId, ...] = ()
         self._due = float("inf")
+        self._asleep_until = 0.0
         self._last_beat = 0.0
         self.body: Body | None = None
         #: Those of earlier lives on this host, whose processes the next life ends before it begins.
@@ -81,7 +82,7 @@ class SimWorker:
         thread, heart = Actor(process, f"{self.name}.{self._lives}"), Actor(process, f"{self.name}.{self._lives} heart")
         kept: list[float] = []
         self._cluster.lives[worker] = Life(worker, self.name, world.now, None, process.pauses, kept)
-        self._due = float("inf")
+        self._due, self._asleep_until = float("inf"), 0.0
         self._sweep()
         self.body = self._build(worker, process, thread, heart, kept)
         world.log(process.name, f"begins as {worker[:8]}, buries {[life[:8] for life in self._unburied]}")
@@ -135,10 +136,10 @@ class SimWorker:
 
     def _schedule(self, delay: float) -> None:
         assert self.body is not None
-        due = self._world.now + delay
+        due = max(self._world.now + delay, self._asleep_until)
         if due < self._due:
             self._due = due
-            self._world.at(delay, self.body.thread, lambda: self._step(due))
+            self._world.at(due - self._world.now, self.body.thread, lambda: self._step(due))
 
     def _step(self, due: float) -> None:
         if due != self._due or self.body is None:
@@ -151,6 +152,8 @@ class SimWorker:
         if body.agent.done:
             self._leave(body)
         elif turn.back_off is not None:
+            # What has woken it in the meantime finds it asleep.
+            self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off
             self._schedule(turn.back_off)
         else:
             self._schedule(BUSY if body.thread.wait is None else max(BUSY, body.thread.wait))

@@ -64,13 +64,13 @@ class Actor:
 class World:
     """One run of the simulation."""
 
-    def __init__(self, seed: str, *, trace: bool = False, spared: frozenset[int] = frozenset()) -> None:
+    def __init__(self, seed: str, *, trace: bool = False, only: frozenset[int] | None = None) -> None:
         self.now = 0.0
         self.rng = random.Random(f"{seed}/world")
-        self.faults = Faults(seed, spared)
+        self.faults = Faults(seed, only)
         self.violations: list[str] = []
-        self.counts: Counter[str] = Counter()
-        self.over: Callable[[], bool] = lambda: False
+        #: How often each kind of fault struck, as "place:kind".
+        self.struck: Counter[str] = Counter()
         self.lines: list[str] = []
         self._trace = trace
         self._heap: list[tuple[float, int, Actor | None, Callable[[], None]]] = []
@@ -111,7 +111,7 @@ class World:
             action()
         except Killed:
             pass
-        except Exception:
+        except Exception:  # noqa: BLE001  (the loop guard of the simulation)
             self.violate("bug", f"{actor.name if actor else 'world'}: {traceback.format_exc(limit=-6)}")
 
     # --- processes
@@ -165,7 +165,7 @@ class World:
         """Return the fault that strikes at this step, if one does."""
         fault = None if self.now >= CALM_FROM else self.faults.strike(place, self.now)
         if fault is not None:
-            self.counts[f"{place}:{fault.kind}"] += 1
+            self.struck[f"{place}:{fault.kind}"] += 1
             self.log(place, f"fault {fault.step}: {fault.kind}")
         return fault
 

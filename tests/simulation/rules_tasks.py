@@ -1,0 +1,166 @@
+"""What holds for tasks, their attempts and their processes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from tests.simulation.history import Row, Run
+from tests.simulation.index import Complaints, Index
+
+#: Seconds that clocks, wires and turns of a loop may cost.
+SLACK = 1.5
+#: A task that is kept for want of a controller ends within so many seconds of the last look, when one has come.
+KEPT = 6.0
+#: A worker is awake enough to end a task in time if it did not stand still for so long before.
+AWAKE = 7.0
+#: An order that nobody took, and the attempts of a buried life, run again within so many seconds of the calm.
+PROMPT = 2.0
+
+
+def counted_once(index: Index) -> Complaints:
+    """I2: each attempt ends exactly once and in order; what counts is what the current attempt did."""
+    for task in index.history.tasks:
+        rows = index.attempts[task["key"]]
+        numbers = [row["attempt"] for row in rows]
+        if task["state"] != "RUNNING" and numbers != list(range(1, task["attempt"] + 1)):
+            yield f"{index.name(task)} had {task['attempt']} attempts; those that ended: {numbers}"
+        completed = [row["attempt"] for row in rows if row["outcome"] == "completed"]
+        wanted = [task["attempt"]] if task["state"] == "COMPLETED" else []
+        if completed != wanted:
+            yield f"{index.name(task)} is {task['state']}, its attempts {completed} were counted as completed"
+        if task["state"] == "COMPLETED":
+            yield from _counted_run(index, task, rows[-1:])
+
+
+def _counted_run(index: Index, task: Row, rows: list[Row]) -> Complaints:
+    life = index.history.workers.get(rows[0]["worker"]) if rows else None
+    told = f"{task['task_id']}/{task['attempt']}/{life}"
+    if task["result"] != told:
+        yield f"{index.name(task)} has the result {task['result']}, not that of its attempt {told}"
+    runs = index.runs[task["task_id"], task["attempt"]]
+    if not any(run.whole and run.life == life for run in runs):
+        yield f"{index.name(task)} is COMPLETED, but no process of attempt {task['attempt']} has ended well"
+
+
+def single_owner(index: Index) -> Complaints:
+    """I6: an attempt starts at most once, under a lease that its worker minds, and never together with the next."""
+    for (task_id, attempt), runs in index.runs.items():
+        task = index.task_by_id.get(task_id)
+        if task is None:
+            yield f"a process ran for the unknown task {task_id}"
+            continue
+        if len(runs) > 1:
+            yield f"{index.name(task)}, attempt {attempt}, was started {len(runs)} times"
+        lease = index.leases(task).get(attempt)
+        if lease is None:
+            yield f"{index.name(task)}, attempt {attempt}, was started without a claim"
+            continue
+        for run in runs:
+            yield from _minded(index, task, run, lease)
+
+
+def _minded(index: Index, task: Row, run: Run, lease: tuple[float, float]) -> Complaints:
+    """A worker that is awake ends its task before the lease does."""
+    claimed, until = lease
+    if run.started < claimed:
+        yield f"{index.name(task)}, attempt {run.attempt}, was started before it was claimed"
+    life = index.history.lives[run.life]
+    ended = index.history.ended if run.ended is None else run.ended
+    if life.died is not None and life.died < until:
+        return
+    last = min(ended, life.died if life.died is not None else ended)
+    excused = any(begun < last and over > until - AWAKE for begun, over in life.pauses)
+    # When nobody can take tasks away, a worker goes on with them: that is no loss, and whoever comes waits for a lease.
+    until = max([until, *(at + KEPT for at in life.kept if at < last)])
+    if last > until + SLACK and not excused:
+        yield f"{index.name(task)}, attempt {run.attempt}, ran until {last:.3f}; its lease ended at {until:.3f}"
+
+
+def fan_out_exact(index: Index) -> Complaints:
+    """I7: the tasks of a stage are the items of the counted spawn.json, each once."""
+    by_stage: dict[object, dict[int, Row]] = defaultdict(dict)
+    for task in index.history.tasks:
+        by_stage[task["stage"]][task["idx"]] = task
+    for stage in index.history.stages:
+        tasks = by_stage[stage["key"]]
+        spawn = tasks.pop(-1, None)
+        if sorted(tasks) != list(range(len(tasks))):
+            yield f"{index.stage_name(stage)} has the indexes {sorted(tasks)}"
+        if spawn is not None:
+            yield from _items(index, stage, spawn, tasks)
+        elif len(tasks) != 1:
+            yield f"{index.stage_name(stage)} has {len(tasks)} tasks"
+
+
+def _items(index: Index, stage: Row, spawn: Row, tasks: dict[int, Row]) -> Complaints:
+    if spawn["state"] != "COMPLETED":
+        if tasks:
+            yield f"{index.stage_name(stage)} has {len(tasks)} tasks, its spawn task is {spawn['state']}"
+        return
+    runs = index.runs[spawn["task_id"], spawn["attempt"]]
+    count = next((run.spawned for run in runs if run.whole), None)
+    if stage["state"] == "COMPLETED" and count != len(tasks):
+        yield f"{index.stage_name(stage)} has {len(tasks)} tasks for {count} items"
+    for number, task in tasks.items():
+        if task["input"] and f'"{spawn["attempt"]}.{number}"' not in task["input"]:
+            yield f"{index.name(task)} has the input {task['input']} of another attempt than {spawn['attempt']}"
+
+
+def outputs(index: Index) -> Complaints:
+    """I8: a visible file of a task with a folder of its own was written by the attempt that counts."""
+    for path, content in index.history.files.items():
+        task = index.task_by_id.get(path.rsplit("/", 1)[-1])
+        if task is None:
+            continue
+        if task["state"] != "COMPLETED":
+            yield f"{index.name(task)} shows {content!r} and is {task['state']}"
+        elif content != f"{task['attempt']} done":
+            yield f"{index.name(task)} shows {content!r}, its attempt {task['attempt']} counts"
+
+
+def budgets(index: Index) -> Complaints:
+    """Retries are tried as often as they are allowed, and a task takes down no more workers than that."""
+    for task in index.history.tasks:
+        limit = index.history.retry_limits.get(task["task_class"], 0)
+        if task["failures"] > limit + 1:
+            yield f"{index.name(task)} failed {task['failures']} times, {limit} retries are allowed"
+        if task["losses"] > index.history.max_losses:
+            yield f"{index.name(task)} took down {task['losses']} workers"
+
+
+def max_parallel(index: Index) -> Complaints:
+    """No stage ever runs more of its tasks than it may."""
+    running: dict[object, set[object]] = defaultdict(set)
+    for entry in index.history.diary:
+        if entry.kind != "task" or index.tasks[entry.key]["idx"] == -1:
+            continue
+        stage = index.stages[index.tasks[entry.key]["stage"]]
+        here = running[stage["key"]]
+        (here.add if entry.after == "RUNNING" else here.discard)(entry.key)
+        if stage["max_parallel"] is not None and len(here) > stage["max_parallel"]:
+            yield f"{index.stage_name(stage)} ran {len(here)} tasks at {entry.at:.3f}"
+
+
+def prompt(index: Index) -> Complaints:
+    """In the calm: what came back undelivered, and what a buried life held, is free again at once."""
+    history = index.history
+    for at, task_id, attempt in history.refused:
+        task = index.task_by_id[task_id]
+        if history.calm_from < at < history.ended - PROMPT and not _left(index, task, attempt, at + PROMPT):
+            yield f"{index.name(task)}, attempt {attempt}: its order came back at {at:.3f}, and it was kept"
+    keys = {life: key for key, life in history.workers.items()}
+    for at, life in history.buried:
+        for entry in history.diary:
+            if entry.kind != "task" or entry.after != "RUNNING" or entry.worker != keys.get(life) or entry.at > at:
+                continue
+            task = index.tasks[entry.key]
+            if entry.attempt is not None and not _left(index, task, entry.attempt, at + PROMPT):
+                yield f"{index.name(task)}, attempt {entry.attempt}, was kept by {life}, buried at {at:.3f}"
+
+
+def _left(index: Index, task: Row, attempt: int, until: float) -> bool:
+    """Tell whether an attempt had ended in the store by some moment."""
+    return any(
+        entry.at <= until and entry.before == "RUNNING" and entry.after != "RUNNING" and entry.attempt == attempt
+        for entry in index.diary[task["key"]]
+    )
