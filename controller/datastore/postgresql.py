@@ -38,6 +38,13 @@ _RESERVE = "SELECT nextval('job_keys') FROM generate_series(1, %s)"
 
 #: Seconds. A statement that takes longer has met a lock that nobody lets go of; the loops try again.
 _TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+#: Every statement of ours has its index. Left to itself the planner reads a whole table while that is small, and a
+#: prepared statement keeps the plan when it no longer is: measured, 125 ms instead of 0.5 for 300 tasks of 50,000.
+#: With plans fixed like that, a plan per value is only the cost of planning (100 microseconds a statement).
+_PLANS = (
+    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+    " -c plan_cache_mode=force_generic_plan"
+)
 _CONNECT = {
     "connect_timeout": 5,
     "keepalives": 1,
@@ -46,6 +53,8 @@ _CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
     "application_name": "echelon",
+    # A database made without a locale says SQL_ASCII, and text would come as bytes.
+    "client_encoding": "utf8",
 }
 #: Any number, the same for every release: two migrations never run at once.
 _MIGRATION_LOCK = 4_903_127_001
@@ -208,7 +217,7 @@ def migrate(url: URL) -> str:
 
 def _engine(url: URL, *, isolation_level: Literal["AUTOCOMMIT", "READ COMMITTED"] = "READ COMMITTED") -> Engine:
     asked = url.query.get("options", "")
-    options = f"{_TIMEOUTS} {asked if isinstance(asked, str) else ' '.join(asked)}".strip()
+    options = f"{_TIMEOUTS} {_PLANS} {asked if isinstance(asked, str) else ' '.join(asked)}".strip()
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={**_CONNECT, "options": options},

@@ -1,6 +1,6 @@
 """The datastore on SQLite: one file, one writer at a time, readers beside it.
 
-* Threads of one process queue on a lock instead of SQLite's polling; other processes wait for `BUSY_TIMEOUT`.
+* Threads of one process take turns instead of SQLite's polling; other processes wait for `BUSY_TIMEOUT`.
 * WAL with synchronous=FULL: a commit returns when its WAL frames are on the disk.
 * Every read block has a connection of its own and looks at one snapshot.
 * Connections must not cross a fork: a datastore that was opened before one refuses to work after it.
@@ -13,11 +13,11 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from controller.datastore.cache import JobCache, WorkerKeys
@@ -30,6 +30,7 @@ from controller.datastore.reads_fleet import SqlReader
 from controller.datastore.session import Row
 from controller.datastore.tables import stages
 from controller.datastore.transaction import SqlTransaction
+from controller.datastore.turns import Turns
 from shared.clock import Clock
 from shared.errors import EchelonError, StoreUnavailable
 
@@ -115,7 +116,7 @@ class SqliteDatastore:
         self._busy_timeout = busy_timeout
         self._clock = clock
         self._guard = ForkGuard()
-        self._lock = Lock()
+        self._turns = Turns()
         self._cache = JobCache()
         self._worker_keys = WorkerKeys()
         self._writer: sqlite3.Connection | None = None
@@ -127,7 +128,7 @@ class SqliteDatastore:
     def write(self) -> Iterator[Transaction]:
         """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
         self._guard.check()
-        with self._lock:
+        with self._turns:
             connection = self._begin()
             try:
                 transaction = SqlTransaction(
@@ -158,6 +159,8 @@ class SqliteDatastore:
             raise translated(error.orig) from error
         except sqlite3.Error as error:
             raise translated(error) from error
+        except PoolTimeout as error:
+            raise StoreUnavailable("too many look at the SQLite datastore at once") from error
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
@@ -171,7 +174,7 @@ class SqliteDatastore:
     def close(self) -> None:
         """Let go of every connection; what the WAL holds goes into the file."""
         self._readers.dispose()
-        with self._lock:
+        with self._turns:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
@@ -229,6 +232,8 @@ def migrate(path: Path) -> str:
     """Make the file if it is missing, bring it to the present schema, and return the schema's name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # What it holds, sealed secrets among it, is nobody else's business; its WAL gets the same mode.
+        path.touch(mode=0o600)
         engine = create_engine("sqlite://", creator=lambda: connect(str(path)))
         with engine.connect() as connection:
             # The write lock from the beginning: of two processes that open a new file, one migrates it.

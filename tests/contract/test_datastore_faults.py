@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,6 +26,7 @@ from controller.datastore.open import migrate, open_datastore
 from controller.datastore.port import Datastore
 from controller.datastore.records import TaskFilter
 from controller.datastore.sqlite import SqliteDatastore
+from controller.datastore.turns import Turns
 from shared.clock import SystemClock
 from shared.errors import EchelonError, StoreUnavailable
 from shared.ids import JobId, TaskId, new_worker_id
@@ -151,6 +153,42 @@ def test_a_lock_waits_and_then_sees_what_the_other_has_saved(postgresql_store: D
             found = pool.submit(second)
             assert locked.wait(PATIENCE)
         assert found.result(PATIENCE) is State.CANCELLED
+
+
+def test_writers_of_one_process_take_turns_in_the_order_they_came() -> None:
+    turns, order = Turns(), []
+    waiting = [threading.Thread(target=lambda n=n: enter(turns, order, n)) for n in range(5)]
+
+    with turns:
+        for number, thread in enumerate(waiting):
+            thread.start()
+            wait_until(lambda number=number: turns.waiting == number + 1)
+    for thread in waiting:
+        thread.join(PATIENCE)
+
+    assert order == list(range(5))
+
+
+def test_a_write_transaction_inside_another_of_the_same_thread_is_refused(tmp_path: Path) -> None:
+    store = open_datastore(f"sqlite:///{tmp_path}/echelon.db")
+
+    with store.write(), pytest.raises(EchelonError, match="already"), store.write():
+        pass
+
+    submitted(store, plain_job())
+    store.close()
+
+
+def enter(turns: Turns, order: list[int], number: int) -> None:
+    with turns:
+        order.append(number)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
 
 
 # --- SQLite ---------------------------------------------------------------------------------------------------------
