@@ -188,15 +188,21 @@ class Line:
         if kind == "duplicate":
             again = _Batch(self, 1, None)
             self._send(again, outgoing, fault.seconds / 10)
-        elif kind == "cut":
-            self.cut(fault.seconds / 4)
-        elif kind == "isolate":
-            self.hub.isolate(self.actor.process, max(20.0, fault.seconds))
         elif kind == "kill_after":
             world.kill(self.actor.process)
             raise Killed
+        else:
+            self._fail_afterwards(outgoing.queue, fault)
+
+    def _fail_afterwards(self, queue: str, fault: Fault) -> None:
+        """Let the connection or the broker fail, when a message has been sent."""
+        kind = fault.kind
+        if kind == "cut":
+            self.cut(fault.seconds / 4)
+        elif kind == "isolate":
+            self.hub.isolate(self.actor.process, max(20.0, fault.seconds))
         elif kind == "lose_queue":
-            world.at(0.01, None, lambda: self.hub.lose_queue(outgoing.queue))
+            self.hub.world.at(0.01, None, lambda: self.hub.lose_queue(queue))
         elif kind == "broker_restart":
             self.hub.restart(fault.seconds / 3)
 
