@@ -100,6 +100,11 @@ class PrivateRabbitmq:
             _end(self._epmd, signal.SIGKILL)
         shutil.rmtree(self._home, ignore_errors=True)
 
+    def configure(self, line: str) -> None:
+        """Add a line to the node's configuration, before it is started."""
+        with (self._home / "rabbitmq.conf").open("a") as file:
+            file.write(line + "\n")
+
     def start(self) -> None:
         """Start the node and wait until it takes connections."""
         self._node = self._guarded(str(self._binaries / "rabbitmq-server"))
@@ -114,6 +119,11 @@ class PrivateRabbitmq:
         if self._node is not None:
             _end(self._node, how)
             self._node = None
+
+    @property
+    def home(self) -> Path:
+        """Return the folder of its data, configuration and logs."""
+        return self._home
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl and return what it says."""

@@ -92,6 +92,11 @@ class PrivatePostgresql:
         shutil.rmtree(self._home, ignore_errors=True)
 
     @property
+    def home(self) -> Path:
+        """Return the folder of its data and log."""
+        return self._home
+
+    @property
     def _data(self) -> Path:
         return self._home / "data"
 

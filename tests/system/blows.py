@@ -1,0 +1,231 @@
+"""What each kind of fault does, and how it is made whole again afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pika
+import psycopg
+
+from shared import codec
+from shared.ids import TaskId, WorkerId
+from shared.messages import REPORTS, Finished, Outcome, Report, orders_queue
+from tests.system.cluster import Program
+
+if TYPE_CHECKING:
+    from tests.system.nemesis import Fault, Nemesis
+
+Blow = Callable[["Nemesis", "Fault"], None]
+#: Seconds that a process gets to drain before it is killed.
+_DRAIN = 30.0
+
+
+def _wait(seconds: float) -> None:
+    """Let a fault last."""
+    threading.Event().wait(seconds)
+
+
+def _program(nemesis: Nemesis, fault: Fault) -> Program:
+    return next(one for one in nemesis.cluster.programs if one.name == fault.target)
+
+
+def _again(nemesis: Nemesis, program: Program) -> None:
+    nemesis.cluster.note_lives()
+    program.start()
+
+
+def _kill(nemesis: Nemesis, fault: Fault) -> None:
+    program = _program(nemesis, fault)
+    program.kill()
+    _wait(fault.seconds)
+    _again(nemesis, program)
+
+
+def _pause(nemesis: Nemesis, fault: Fault) -> None:
+    program = _program(nemesis, fault)
+    program.pause()
+    _wait(fault.seconds)
+    program.go_on()
+
+
+def _drain(nemesis: Nemesis, fault: Fault) -> None:
+    program = _program(nemesis, fault)
+    program.terminate()
+    try:
+        program.wait(_DRAIN)
+    except subprocess.TimeoutExpired:
+        nemesis.complaints.append(f"I9 no leaks: {program.name} did not drain within {_DRAIN:.0f} s")
+        program.kill()
+    _wait(fault.seconds)
+    _again(nemesis, program)
+
+
+def _link(act: str, server: str) -> Blow:
+    def blow(nemesis: Nemesis, fault: Fault) -> None:
+        link = _program(nemesis, fault).links[server]
+        if act == "cut":
+            link.cut()
+            return
+        if act == "slow":
+            link.slow(0.2)
+        else:
+            link.swallow(up=act != "deafen", down=act != "mute")
+        _wait(fault.seconds)
+        # What was held back arrives late, or never: both happen.
+        if fault.seed % 2:
+            link.cut()
+        link.heal()
+
+    return blow
+
+
+# --- the broker
+
+
+def _kill_broker(nemesis: Nemesis, fault: Fault) -> None:
+    rabbit = nemesis.cluster.rabbit
+    rabbit.stop(signal.SIGKILL)
+    _wait(fault.seconds)
+    rabbit.start()
+
+
+def _stop_app(nemesis: Nemesis, fault: Fault) -> None:
+    rabbit = nemesis.cluster.rabbit
+    rabbit.control("stop_app")
+    _wait(fault.seconds)
+    rabbit.control("start_app")
+
+
+def _close_connections(nemesis: Nemesis, fault: Fault) -> None:
+    nemesis.cluster.rabbit.control("close_all_connections", "chaos")
+
+
+def _alarm(nemesis: Nemesis, fault: Fault) -> None:
+    rabbit = nemesis.cluster.rabbit
+    rabbit.control("set_vm_memory_high_watermark", "0.0000001")
+    _wait(fault.seconds)
+    rabbit.control("set_vm_memory_high_watermark", "0.4")
+
+
+def _on_channel(nemesis: Nemesis, act: Callable[[pika.adapters.blocking_connection.BlockingChannel], object]) -> None:
+    connection = pika.BlockingConnection(
+        pika.URLParameters(nemesis.cluster.rabbit.url + "?blocked_connection_timeout=20")
+    )
+    try:
+        act(connection.channel())
+    finally:
+        connection.close()
+
+
+def _delete_reports(nemesis: Nemesis, fault: Fault) -> None:
+    _on_channel(nemesis, lambda channel: channel.queue_delete(REPORTS))
+
+
+def _delete_orders(nemesis: Nemesis, fault: Fault) -> None:
+    rng = random.Random(fault.seed)
+    ids = [worker.lives[-1].worker_id for worker in nemesis.cluster.workers if worker.lives[-1].worker_id]
+    if ids:
+        _on_channel(nemesis, lambda channel: channel.queue_delete(orders_queue(WorkerId(str(rng.choice(ids))))))
+
+
+# --- messages
+
+
+def _garbage(nemesis: Nemesis, fault: Fault) -> None:
+    rng = random.Random(fault.seed)
+    bodies = [
+        b"", b"not json", b"{}", b"[" * 100_000, b'{"kind":"report","v":99}', os.urandom(200), b'{"kind":"report"}' * 3,
+        b'{"kind":"nonsense","v":1}', b'{"kind":"report","worker":7,"number":"x"}', b"\xff\xfe\x00" * 1000, b"9" * 5000,
+    ]  # fmt: skip
+    queues = [REPORTS, *(orders_queue(WorkerId(str(w.lives[-1].worker_id))) for w in nemesis.cluster.workers)]
+
+    def act(channel: pika.adapters.blocking_connection.BlockingChannel) -> None:
+        for body in rng.sample(bodies, 4):
+            channel.basic_publish("", rng.choice(queues), body)
+
+    _on_channel(nemesis, act)
+
+
+def _stale(nemesis: Nemesis, fault: Fault) -> None:
+    """Say again, late and twice, what workers have said, and what none of them could say."""
+    if nemesis.cluster.postgresql is None:
+        return
+    rows = nemesis.cluster.psql(
+        "SELECT j.job_id, t.task_id, t.attempt, w.worker_id, t.state FROM tasks t JOIN stages s ON s.key = t.stage "
+        "JOIN jobs j ON j.key = s.job JOIN workers w ON w.key = t.worker WHERE t.attempt > 0 ORDER BY random() LIMIT 20"
+    )
+    rng = random.Random(fault.seed)
+
+    def act(channel: pika.adapters.blocking_connection.BlockingChannel) -> None:
+        for job_id, task_id, attempt, worker, state in rows:
+            # The lie about a running task comes from a worker that does not hold it.
+            teller = WorkerId("00000000-0000-4000-8000-000000000000") if state == "RUNNING" else WorkerId(str(worker))
+            finished = Finished(
+                job_id, TaskId(str(task_id)), int(str(attempt)), rng.choice([Outcome.COMPLETED, Outcome.FAILED]), 1
+            )  # type: ignore[arg-type]
+            body = codec.encode(Report(worker=teller, number=1, finished=(finished, finished)))
+            for _ in range(2):
+                channel.basic_publish("", REPORTS, body)
+
+    _on_channel(nemesis, act)
+
+
+# --- database and catalogue
+
+
+def _restart_database(nemesis: Nemesis, fault: Fault) -> None:
+    server = nemesis.cluster.postgresql
+    assert server is not None
+    server.stop(signal.SIGQUIT)
+    _wait(fault.seconds)
+    server.start()
+
+
+def _terminate_backends(nemesis: Nemesis, fault: Fault) -> None:
+    # The server may be down at the moment: then there is nothing to end.
+    try:
+        nemesis.cluster.psql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+    except psycopg.OperationalError:
+        return
+
+
+def _rewrite(nemesis: Nemesis, fault: Fault) -> None:
+    nemesis.edition += 1
+    nemesis.cluster.catalogue.write_text(nemesis.catalogue(nemesis.edition))
+
+
+def _spoil(nemesis: Nemesis, fault: Fault) -> None:
+    good = nemesis.catalogue(nemesis.edition)
+    nemesis.cluster.catalogue.write_text(good[: len(good) // 2] + "\n  - {]")
+    _wait(fault.seconds)
+    nemesis.cluster.catalogue.write_text(good)
+
+
+BLOWS: dict[str, Blow] = {
+    **dict.fromkeys(("worker.kill", "worker.vanish", "controller.kill"), _kill),
+    **dict.fromkeys(("worker.pause", "worker.oversleep", "controller.pause"), _pause),
+    **dict.fromkeys(("worker.drain", "controller.drain"), _drain),
+    **{f"worker-broker.{act}": _link(act, "broker") for act in ("cut", "swallow", "deafen", "mute", "slow")},
+    **{f"controller-broker.{act}": _link(act, "broker") for act in ("cut", "swallow", "slow")},
+    **{f"controller-datastore.{act}": _link(act, "datastore") for act in ("cut", "swallow", "slow")},
+    "broker.kill": _kill_broker,
+    "broker.stop_app": _stop_app,
+    "broker.close_connections": _close_connections,
+    "broker.delete_reports": _delete_reports,
+    "broker.delete_orders": _delete_orders,
+    "broker.alarm": _alarm,
+    "database.restart": _restart_database,
+    "database.terminate": _terminate_backends,
+    "messages.garbage": _garbage,
+    "messages.stale": _stale,
+    "catalogue.rewrite": _rewrite,
+    "catalogue.spoil": _spoil,
+}
