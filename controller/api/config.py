@@ -35,7 +35,7 @@ class ApiSettings:
     @classmethod
     def of(cls, settings: Settings, stopping: threading.Event | None = None) -> ApiSettings:
         """Return what the controller's settings say about the interface."""
-        # Named hosts hold on an open address too: in a container every address is open, and a published port may not be.
+        # Named hosts hold on an open address too: in a container every address is open, its published port is not.
         guarded = not settings.token and (settings.listen.loopback or settings.hosts)
         return cls(
             token=settings.token,
