@@ -12,6 +12,7 @@ from controller.api.config import jobs
 from controller.api.problems import blamed_on
 from controller.api.queries import JobsQuery, PageQuery
 from controller.api.routes import Answer, Routes
+from controller.api.unserved import Listeners, Waiting
 from controller.api.waiting import until_ended
 from controller.core.states import State
 from controller.datastore.records import JobFilter, JobView
@@ -92,7 +93,8 @@ def list_jobs(query: JobsQuery) -> Response:
     state = State(query.state) if query.state else None
     with jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.jobs(JobFilter(state, query.type, query.q), limit=query.limit, cursor=query.cursor)
-    return render.page(found, _rendered)
+    listeners = Listeners()
+    return render.page(found, lambda view: _rendered(view, listeners.waiting(view)))
 
 
 @routes.get("/jobs/<uuid:job_id>", _JOB, refuses=[404], headers=_WAITS)
@@ -161,11 +163,12 @@ def _answer(job_id: JobId, *, status: int = 200) -> Response:
     if wait:
         until_ended(job_id, wait)
     view = view_of(job_id)
-    response = render.answer(_rendered(view), status=status, etag=render.job_etag(view))
+    waiting = Listeners().waiting(view)
+    response = render.answer(_rendered(view, waiting), status=status, etag=render.job_etag(view, waiting))
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
     return response
 
 
-def _rendered(view: JobView) -> render.Json:
-    return render.job(view, jobs().masked_input(view))
+def _rendered(view: JobView, waiting: Waiting | None = None) -> render.Json:
+    return render.job(view, jobs().masked_input(view), waiting)

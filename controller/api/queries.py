@@ -27,6 +27,7 @@ class TasksQuery(PageQuery):
     """Which tasks are wanted; None: any."""
 
     stage: int | None
+    index: int | None
     state: str | None
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -61,13 +61,15 @@ def moment(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def job_etag(view: JobView) -> str:
-    """Return what changes whenever anything in the view of a job does; each part only ever grows."""
-    return f"{view.etag}-{sum(stage.etag for stage in view.stages)}"
+def job_etag(view: JobView, waiting: Collection[int] = ()) -> str:
+    """Return what changes whenever anything in the view of a job does; each number only ever grows."""
+    # Workers come and go without a change of the job.
+    return f"{view.etag}-{sum(stage.etag for stage in view.stages)}{'-waiting' if waiting else ''}"
 
 
-def job(view: JobView, masked: Mapping[str, object]) -> Json:
-    """Return a job; `masked` is its input with the secrets masked."""
+def job(view: JobView, masked: Mapping[str, object], waiting: Mapping[int, str] | None = None) -> Json:
+    """Return a job; `masked` is its input with the secrets masked, `waiting` what its stages wait for in vain."""
+    waiting = waiting or {}
     return {
         "job_id": view.job_id,
         "type": view.type,
@@ -79,12 +81,12 @@ def job(view: JobView, masked: Mapping[str, object]) -> Json:
         "created_at": moment(view.created_at),
         "started_at": moment(view.started_at),
         "ended_at": moment(view.ended_at),
-        "stages": [stage(one) for one in view.stages],
-        "etag": job_etag(view),
+        "stages": [stage(one, waiting.get(one.number)) for one in view.stages],
+        "etag": job_etag(view, waiting),
     }
 
 
-def stage(view: StageView) -> Json:
+def stage(view: StageView, waiting: str | None = None) -> Json:
     """Return a stage."""
     tally = view.tally
     return {
@@ -107,6 +109,7 @@ def stage(view: StageView) -> Json:
         "spawn_state": view.spawn,
         "max_parallel": view.max_parallel,
         "queue": view.queue,
+        "waiting": waiting,
         "error": view.error,
         "started_at": moment(view.started_at),
         "ended_at": moment(view.ended_at),

@@ -80,6 +80,11 @@ class TasksQuerySchema(PageQuerySchema):
     stage = WholeNumber(
         load_default=None, validate=validate.Range(min=0, max=999_999), **_about("Tasks of this stage, from 0.")
     )
+    index = WholeNumber(
+        load_default=None,
+        validate=validate.Range(min=0, max=999_999_999),
+        **_about("The task of this place in its stage, from 0."),
+    )
     state = fields.String(load_default=None, validate=validate.OneOf(STATES))
 
     @marshmallow.post_load
@@ -201,6 +206,7 @@ class StageSchema(marshmallow.Schema):
     spawn_state = _state(STATES, optional=True)
     max_parallel = number_field("At most so many of its tasks run at once.", optional=True)
     queue = text_field("Where its tasks wait.")
+    waiting = text_field("Why none of its tasks begins: no worker listens to the queue.", optional=True)
     error = text_field("Why it failed.", optional=True)
     started_at = _time("When it began.", optional=True)
     ended_at = _time("When it ended.", optional=True)

@@ -37,7 +37,7 @@ def list_tasks(query: TasksQuery, job_id: object) -> Response:
     values_of = _values(job)
     size = len(msgspec.json.encode(jobs().masked_input(job)))
     limit = min(query.limit, max(1, _BYTES_OF_INPUT // size))
-    wanted = TaskFilter(query.stage, State(query.state) if query.state else None)
+    wanted = TaskFilter(query.stage, State(query.state) if query.state else None, query.index)
     with jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
     return render.page(found, lambda task: render.task(task, values_of(task)))

@@ -27,6 +27,8 @@ class Stage(TypedDict):
     spawn_state: str | None
     max_parallel: int | None
     queue: str
+    #: Why none of its tasks begins: no worker listens to the queue.
+    waiting: str | None
     error: str | None
     started_at: str | None
     ended_at: str | None

@@ -112,10 +112,16 @@ class EchelonClient:
     # --- tasks
 
     def tasks(
-        self, job_id: str, *, stage: int | None = None, state: str | None = None, limit: int | None = None
+        self,
+        job_id: str,
+        *,
+        stage: int | None = None,
+        index: int | None = None,
+        state: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[Task]:
         """Yield a job's tasks by stage and index, each stage's spawn task first."""
-        wanted = {"stage": stage, "state": _upper(state)}
+        wanted = {"stage": stage, "index": index, "state": _upper(state)}
         return cast(Iterator[Task], self._pages(f"{_job(job_id)}/tasks", wanted, limit))
 
     def task(self, task_id: str) -> Task:

@@ -76,9 +76,10 @@ def _task_at(client: EchelonClient, job_id: str, stage: int, index: str | None) 
     """Return the id of the task at a place of a job; without an index, of the stage's only task."""
     if index is None:
         return _only_task(client, job_id, stage)
-    wanted = None if index == "spawn" else int(index)
-    for task in client.tasks(job_id, stage=stage):
-        if task["index"] == wanted:
+    spawn = index == "spawn"
+    # The spawn task is the first of its stage.
+    for task in client.tasks(job_id, stage=stage, index=None if spawn else int(index), limit=1):
+        if task["spawn"] == spawn:
             return task["task_id"]
     raise NotFound(f"job {job_id} has no task {stage}.{index}")
 

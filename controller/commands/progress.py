@@ -68,9 +68,11 @@ def remarks(stage: Stage) -> str:
         said.insert(0, "waits for its spawn task" if stage["spawn_state"] != "RUNNING" else "spawns")
     if stage["spawn_state"] == "FAILED":
         said.insert(0, "spawn task failed")
-    waiting = stage["counts"].get("QUEUED", 0)
-    if _idle(stage) and waiting and not stage["counts"].get("RUNNING", 0):
-        said.append(f"{waiting} waiting in queue {safe(stage['queue'])}")
+    queued = stage["counts"].get("QUEUED", 0)
+    if stage["waiting"]:
+        said.append(safe(stage["waiting"]))
+    elif _idle(stage) and queued and not stage["counts"].get("RUNNING", 0):
+        said.append(f"{queued} waiting in queue {safe(stage['queue'])}")
     return ", ".join(said)
 
 
@@ -85,6 +87,8 @@ class Lines:
     def __init__(self) -> None:
         #: What was said last of each stage: state, tasks done, when.
         self._said: dict[int, tuple[str, int, float]] = {}
+        #: Stages of which it was said that they wait for a worker.
+        self._waiting: set[int] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -98,9 +102,19 @@ class Lines:
             state, number, now = stage["state"], done(stage), time.monotonic()
             known = self._said.get(stage["number"], ("PENDING", 0, 0.0))
             late = number != known[1] and now - known[2] >= _LINE_EVERY
-            if state != known[0] or late:
+            if state != known[0] or late or self._waits_anew(stage):
                 self._said[stage["number"]] = (state, number, now)
                 words(_line(stage))
+
+    def _waits_anew(self, stage: Stage) -> bool:
+        """Tell whether a stage has begun to wait for a worker; one that is about to start gets a moment for that."""
+        number = stage["number"]
+        if not stage["waiting"]:
+            self._waiting.discard(number)
+        elif _idle(stage) and number not in self._waiting:
+            self._waiting.add(number)
+            return True
+        return False
 
     def tell(self, text: str, *, style: str = "") -> None:
         """Write lines."""

@@ -25,7 +25,7 @@ _STAGE = (
     stages.c.job, stages.c.number, stages.c.place, stages.c.name, stages.c.task_class, stages.c.spawn_class,
     stages.c.state, stages.c.pending, stages.c.queued, stages.c.running, stages.c.completed, stages.c.failed,
     stages.c.cancelled, stages.c.skipped, stages.c.spawn, stages.c.expected, stages.c.max_parallel, stages.c.queue,
-    stages.c.error, stages.c.etag, stages.c.started_at, stages.c.ended_at,
+    stages.c.error, stages.c.etag, stages.c.started_at, stages.c.ended_at, stages.c.claim_queue,
 )  # fmt: skip
 _JOB = (
     jobs.c.key, jobs.c.stage_count, jobs.c.job_id, jobs.c.type, job_inputs.c.revision, jobs.c.state, job_inputs.c.input,
@@ -131,12 +131,13 @@ def searchable(text: str) -> str:
 def _stage_view(row: Found) -> StageView:
     (
         _, number, order, name, task_class, spawn_task, state, pending, queued, running, completed, failed, cancelled,
-        skipped, spawn, expected, max_parallel, queue, error, etag, started_at, ended_at,
+        skipped, spawn, expected, max_parallel, queue, error, etag, started_at, ended_at, waits_in,
     ) = row  # fmt: skip
     return StageView(
         number, order, name, task_class, spawn_task, STATES[state],
         Tally(pending, queued, running, completed, failed, cancelled, skipped),
         STATES[spawn] if spawn else None, expected, max_parallel, queue, error, etag, started_at, ended_at,
+        waits_in,
     )  # fmt: skip
 
 

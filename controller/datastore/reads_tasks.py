@@ -63,6 +63,12 @@ class TaskReads(JobReads):
         query = _TASKS.where(tasks.c.key >= start, tasks.c.key < task_key(key + last + 1, -1))
         if wanted.state is not None:
             query = query.where(tasks.c.state == wanted.state.value)
+        if wanted.index is not None:
+            if not -1 <= wanted.index < 1 << INDEX_BITS:
+                return Page([], None)
+            query = query.where(
+                tasks.c.key.in_([task_key(key + number, wanted.index) for number in range(first, last + 1)])
+            )
         rows = self._connection.execute(query.order_by(tasks.c.key).limit(limit + 1)).all()
         items = [_task_view(row) for row in rows[:limit]]
         more = len(rows) > limit

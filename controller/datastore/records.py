@@ -196,6 +196,8 @@ class StageView:
     etag: int
     started_at: float | None
     ended_at: float | None
+    #: The queue of what may begin next: the spawn task may have another one than the tasks.
+    waits_in: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +315,8 @@ class TaskFilter:
 
     stage: int | None = None
     state: State | None = None
+    #: Place in its stage; SPAWN_INDEX: the spawn task.
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ CATALOGUE = """
         input: {text: {source: parameter}}
         exec_command: list-texts
         exec_args: ["{text}"]
+      list_apart:
+        exec_command: list-texts
+        queue: lists
       fetch:
         input: {text: {source: parameter}, token: {source: parameter, secret: true}}
         exec_command: fetch
@@ -54,6 +57,9 @@ CATALOGUE = """
           token: {source: http-header, key: Authorization}
         stages:
         - {name: Fetch, task_class: fetch}
+      apart:
+        stages:
+        - {name: Say all, spawn_task: list_apart, task_class: say}
 """
 
 

@@ -254,7 +254,7 @@ def test_the_catalogue_is_told_with_inputs_and_without_commands(stand: Stand) ->
     response = stand.client.get(f"{API}/definitions")
 
     jobs = {job["type"]: job for job in response.json["jobs"]}
-    assert list(jobs) == ["hello", "fan", "guarded"]
+    assert list(jobs) == ["hello", "fan", "guarded", "apart"]
     assert jobs["guarded"]["input"][1] == {
         "name": "token",
         "description": None,
@@ -267,6 +267,37 @@ def test_the_catalogue_is_told_with_inputs_and_without_commands(stand: Stand) ->
     assert jobs["fan"]["stages"][1]["spawn_task"] == "list_texts"
     assert "list-texts" not in response.text
     assert stand.get("/definitions/jobs/hello") == jobs["hello"]
+
+
+def test_a_stage_that_waits_for_a_queue_without_workers_says_so_until_one_comes(stand: Stand) -> None:
+    path = f"/jobs/{stand.post()['job_id']}"
+    Puppet(stand, room={"gpu": 4})
+
+    before = stand.client.get(API + path)
+    assert (
+        before.json["stages"][0]["waiting"] == "1 task waits for the queue 'default', and no worker takes tasks from it"
+    )
+    assert stand.get("/jobs")["items"] == [before.json]
+
+    Puppet(stand, room={"default": 0})
+    after = stand.client.get(API + path, headers={"If-None-Match": before.headers["ETag"]})
+    assert after.status_code == 200
+    assert after.json["stages"][0]["waiting"] is None
+
+
+def test_a_spawn_task_waits_in_its_own_queue(stand: Stand) -> None:
+    job = stand.post("apart")
+    Puppet(stand, room={"default": 4})
+
+    assert "1 task waits for the queue 'lists'" in stand.get(f"/jobs/{job['job_id']}")["stages"][0]["waiting"]
+
+
+def test_a_task_is_found_by_its_place(stand: Stand) -> None:
+    path = f"/jobs/{stand.finished('hello')['job_id']}/tasks"
+
+    assert [task["index"] for task in stand.get(f"{path}?stage=0&index=0")["items"]] == [0]
+    assert stand.get(f"{path}?index=1") == {"items": [], "next_cursor": None}
+    assert stand.get(f"{path}?index=999999999") == {"items": [], "next_cursor": None}
 
 
 def test_workers_and_queues_are_told(stand: Stand) -> None:

@@ -17,8 +17,8 @@ def stage(number: int, state: str = "PENDING", **more: object) -> Stage:
     counts = dict.fromkeys(("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"), 0)
     facts: dict[str, object] = {
         "number": number, "order": number, "name": f"S{number}", "task_class": "t", "spawn_task": None, "state": state,
-        "total": 1, "spawn_state": None, "max_parallel": None, "queue": "default", "error": None,
-        "started_at": None, "ended_at": None, "etag": "1",
+        "total": 1, "spawn_state": None, "max_parallel": None, "queue": "default", "waiting": None,
+        "error": None, "started_at": None, "ended_at": None, "etag": "1",
     }  # fmt: skip
     given = more.pop("counts", {})
     assert isinstance(given, dict)
@@ -111,6 +111,20 @@ def test_a_stage_that_nobody_works_on_says_what_it_waits_for() -> None:
 
     assert remarks(stage(0, "RUNNING", counts={"QUEUED": 3}, queue="gpu", **since)) == "3 waiting in queue gpu"
     assert remarks(stage(0, "RUNNING", spawn_state="QUEUED")) == "waits for its spawn task"
+
+
+def test_lines_say_once_that_no_worker_listens_to_a_queue(capsys: pytest.CaptureFixture[str]) -> None:
+    since = {"started_at": "2026-01-01T00:00:00.000Z"}
+    running = stage(0, "RUNNING", counts={"QUEUED": 1}, **since)
+    vain = stage(0, "RUNNING", counts={"QUEUED": 1}, waiting="1 task waits for the queue 'gpu'", **since)
+
+    with Lines() as shown:
+        for one in (running, vain, vain):
+            shown.show(job("RUNNING", one))
+
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "stage 0 S0: RUNNING, 0 of 1 task; 1 task waits for the queue 'gpu'"
+    ]
 
 
 def test_the_last_line_says_how_it_ended() -> None:

@@ -74,6 +74,8 @@ def test_pages_of_tasks_hold_each_task_once_the_spawn_task_first(store: Datastor
         of_stage = reader.tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
         queued = reader.tasks(job_id, TaskFilter(state=State.QUEUED), limit=100, cursor=None).items
         nothing = reader.tasks(job_id, TaskFilter(stage=99), limit=10, cursor=None)
+        first = reader.tasks(job_id, TaskFilter(stage=1, index=0), limit=10, cursor=None).items
+        nowhere = reader.tasks(job_id, TaskFilter(index=2**40), limit=10, cursor=None)
 
     assert found == [(0, index) for index in range(-1, 7)] + [(1, 0), (2, 0)]
     assert [(task.stage, task.index) for task in of_stage] == [(1, 0)]
