@@ -1,4 +1,4 @@
-"""`python -m tests.system --seed N --faults N --profile smoke|sqlite|full [--replay FILE]`: faults for real processes."""
+"""`python -m tests.system --seed N --profile smoke|sqlite|full [--replay FILE]`: faults for real processes."""
 
 from __future__ import annotations
 

@@ -191,7 +191,8 @@ def _terminate_backends(nemesis: Nemesis, fault: Fault) -> None:
     # The server may be down at the moment: then there is nothing to end.
     try:
         nemesis.cluster.psql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
     except psycopg.OperationalError:
         return

@@ -1,4 +1,4 @@
-"""What has to be true after a run of real processes: the checker's promises, known answers, and that nothing is left."""
+"""What has to be true after a run of real processes: the checker's promises, known answers, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def known_answers(history: History, jobs: list[Followed]) -> Iterator[str]:
             yield f"answer: job {job.job_id} ({job.plan.type}) is {row['state']}, not {wanted}: {row['error']}"
         for stage in stages[row["key"]]:
             if stage["state"] == "COMPLETED" and stage["spawn"] and stage["expected"] != job.count:
-                yield f"answer: stage {stage['number']} of job {job.job_id} had {stage['expected']} tasks, not {job.count}"
+                yield f"answer: stage {stage['number']} of {job.job_id} had {stage['expected']} tasks, not {job.count}"
 
 
 def left_processes(folder: Path) -> list[str]:
@@ -52,9 +52,8 @@ def left_processes(folder: Path) -> list[str]:
 
 def left_messages(cluster: Cluster) -> Iterator[str]:
     """Yield queues that keep a message that nobody takes, after everything has ended."""
-    for line in cluster.rabbit.control("-q", "list_queues", "name", "messages_unacknowledged", "messages").splitlines()[
-        1:
-    ]:
+    listed = cluster.rabbit.control("-q", "list_queues", "name", "messages_unacknowledged", "messages")
+    for line in listed.splitlines()[1:]:
         name, unacked, messages = line.split("\t")
         if name != DEAD and (int(unacked) or int(messages)) and not name.startswith("echelon.v1.orders."):
             yield f"{name} holds {messages} messages, {unacked} of them not acknowledged"

@@ -196,7 +196,8 @@ class Cluster:
         port = free_port()
         self.urls.append(f"http://127.0.0.1:{port}")
         environ |= {
-            "ECHELON_BROKER": self._broker(broker), "ECHELON_DATASTORE": datastore, "ECHELON_LEASE": f"{self.shape.lease:g}",
+            "ECHELON_BROKER": self._broker(broker), "ECHELON_DATASTORE": datastore,
+            "ECHELON_LEASE": f"{self.shape.lease:g}",
             "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}", "ECHELON_MAX_LOSSES": str(self.shape.max_losses),
         }  # fmt: skip
         arguments = [

@@ -23,7 +23,8 @@ CREATE FUNCTION diary_state() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE FUNCTION diary_task() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until)
-    VALUES (extract(epoch FROM clock_timestamp()), 'task', NEW.key, OLD.state, NEW.state, NEW.attempt, NEW.worker, NEW.lease_until);
+    VALUES (extract(epoch FROM clock_timestamp()), 'task', NEW.key, OLD.state, NEW.state, NEW.attempt, NEW.worker,
+        NEW.lease_until);
     RETURN NULL;
 END $$;
 CREATE FUNCTION diary_new() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from controller.client import EchelonClient, ServerFault
 from shared.errors import Conflict, EchelonError, NotFound, Unavailable
@@ -44,6 +45,11 @@ class Diary:
     complaints: list[str]
 
 
+def _submit(plan: Plan, count: int, key: str, client: EchelonClient) -> str:
+    headers = {"X-Token": "c4n4ry"}
+    return client.submit(plan.type, input={"count": count}, headers=headers, idempotency_key=key)["job_id"]
+
+
 class Person:
     """One client: it goes to any controller, and asks again until it is answered."""
 
@@ -77,8 +83,7 @@ class Person:
         times = 2 if self._rng.random() < 0.1 else 1
         job_id = None
         for _ in range(times):
-            job_id = self._answered("submit", key, lambda client: client.submit(
-                plan.type, input={"count": count}, headers={"X-Token": "c4n4ry"}, idempotency_key=key)["job_id"], leave)  # fmt: skip
+            job_id = self._answered("submit", key, partial(_submit, plan, count, key), leave)
         if job_id is not None:
             now = time.monotonic()
             self._open.append(Followed(job_id, plan, count, now, None if cancel is None else now + cancel))

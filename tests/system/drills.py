@@ -1,0 +1,249 @@
+"""Single blows on a quiet cluster, each with a stopwatch: how soon does what it hit go on?
+
+`python -m tests.system.drills` prints the figures of docs/reliability.md; the tests hold the same ones to their bars.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import requests
+
+from shared.errors import EchelonError
+from shared.volume.beacons import FRESH
+from tests.system.cluster import Cluster, Program, Shape
+from tests.system.process import until
+
+CATALOGUE = """
+tasks:
+  wait:
+    exec_command: bash
+    exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
+      while [ ! -e go ]; do sleep 0.05; done']
+    grace: 1s
+  poison:
+    exec_command: bash
+    exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
+      sleep 0.2; kill -KILL $PPID; sleep 100']
+  quick:
+    exec_command: bash
+    exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts']
+  whisper:
+    input: {token: {source: parameter, secret: true}}
+    env: {TOKEN: "{token}"}
+    exec_command: bash
+    exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
+      echo ${#TOKEN} > length; echo "say $TOKEN"; while [ ! -e go ]; do sleep 0.05; done']
+jobs:
+  wait: {stages: [{name: Wait, task_class: wait}]}
+  poison: {stages: [{name: Poison, task_class: poison}]}
+  quick: {stages: [{name: Quick, task_class: quick}]}
+  whisper:
+    input: {token: {source: http-header, key: X-Token, secret: true}}
+    stages: [{name: Whisper, task_class: whisper}]
+"""
+
+
+class Job:
+    """A submitted job whose tasks note their starts in its workspace."""
+
+    def __init__(self, cluster: Cluster, kind: str, headers: dict[str, str] | None = None) -> None:
+        self._cluster = cluster
+        self.job_id = cluster.client().submit(kind, headers=headers)["job_id"]
+        self.folder = cluster.volume / "jobs" / self.job_id / "work"
+
+    @property
+    def starts(self) -> list[tuple[int, float, str]]:
+        """Return attempt, Unix time and worker's mark of each start."""
+        try:
+            lines = (self.folder / "starts").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [(int(attempt), float(at), mark) for attempt, at, mark in map(str.split, lines)]
+
+    def started(self, attempt: int = 1, patience: float = 60.0) -> float:
+        """Wait for an attempt's start and return its Unix time."""
+        until(
+            lambda: any(one[0] >= attempt for one in self.starts),
+            f"attempt {attempt} of {self.job_id} starts",
+            patience,
+        )
+        return next(at for number, at, _ in self.starts if number >= attempt)
+
+    @property
+    def worker(self) -> Program:
+        """Return the worker that started it last."""
+        mark = self.starts[-1][2]
+        return next(one for one in self._cluster.workers if mark.startswith(f"echelon-{one.name}-"))
+
+    def finish(self, number: int = 0) -> str:
+        """Let its task end, wait for the end and return its state."""
+        if self.folder.exists():
+            (self.folder / "go").touch()
+
+        def ended() -> bool:
+            try:
+                return self._cluster.client(number).job(self.job_id)["ended_at"] is not None
+            except EchelonError:
+                return False
+
+        until(ended, f"job {self.job_id} ends")
+        return self._cluster.client(number).job(self.job_id)["state"]
+
+    @property
+    def attempts(self) -> int:
+        """Return the attempt that its task has come to."""
+        return next(self._cluster.client().tasks(self.job_id))["attempt"]
+
+
+def whole(cluster: Cluster) -> None:
+    """Wait until nothing is missing."""
+    until(cluster.ready, "the cluster is whole")
+
+
+def worker_restarted(cluster: Cluster) -> float:
+    """Kill a worker and start it again at once: seconds until its task runs again."""
+    job = Job(cluster, "wait")
+    job.started()
+    worker = job.worker
+    worker.kill()
+    begun = time.time()
+    worker.start()
+    again = job.started(2) - begun
+    assert job.finish() == "COMPLETED"
+    whole(cluster)
+    return again
+
+
+def worker_gone(cluster: Cluster) -> float:
+    """Kill a worker for good: seconds until its task runs elsewhere."""
+    job = Job(cluster, "wait")
+    job.started()
+    worker = job.worker
+    begun = time.time()
+    worker.kill()
+    again = job.started(2) - begun
+    worker.start()
+    assert job.finish() == "COMPLETED"
+    whole(cluster)
+    return again
+
+
+def broker_back(cluster: Cluster, away: float = 2.0) -> float:
+    """Kill the broker, start it after `away` seconds: seconds from its first answer until a new task runs.
+
+    The API takes a job meanwhile, and the task that runs is not touched.
+    """
+    running = Job(cluster, "wait")
+    running.started()
+    cluster.rabbit.stop(signal.SIGKILL)
+    job = Job(cluster, "quick")
+    over = time.monotonic() + away
+    until(lambda: time.monotonic() > over, "the broker was away long enough", away + 5.0)
+    assert not job.starts
+    cluster.rabbit.start()
+    begun = time.time()
+    again = job.started() - begun
+    assert job.finish() == running.finish() == "COMPLETED"
+    assert len(running.starts) == running.attempts == 1, "what ran was run again"
+    whole(cluster)
+    return again
+
+
+def database_back(cluster: Cluster) -> float:
+    """Stop PostgreSQL at once and start it: seconds from its first answer until every controller answers 200.
+
+    Meanwhile there is no answer but 503 with Retry-After, and the task that runs is not touched.
+    """
+    assert cluster.postgresql is not None
+    running = Job(cluster, "wait")
+    running.started()
+    cluster.postgresql.stop()
+    for url in cluster.urls:
+        for answer in (requests.get(f"{url}/api/v1/jobs", timeout=30.0), _submit(url)):
+            assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0, answer.text
+    cluster.postgresql.start()
+    begun = time.time()
+    until(
+        lambda: all(requests.get(f"{url}/api/v1/jobs", timeout=30.0).status_code == 200 for url in cluster.urls),
+        "it answers",
+    )
+    again = time.time() - begun
+    assert running.finish() == "COMPLETED"
+    assert len(running.starts) == running.attempts == 1, "what ran was run again"
+    whole(cluster)
+    return again
+
+
+def _submit(url: str) -> requests.Response:
+    return requests.post(f"{url}/api/v1/jobs", json={"type": "quick", "input": {}}, timeout=30.0)
+
+
+def drained(cluster: Cluster) -> float:
+    """Ask a worker to end while its task runs on: seconds from the end of its time until the task runs elsewhere."""
+    job = Job(cluster, "wait")
+    job.started()
+    worker = job.worker
+    worker.terminate()
+    cut = time.time() + cluster.shape.drain_timeout
+    assert worker.wait() == 0
+    again = job.started(2) - cut
+    assert job.worker is not worker
+    worker.start()
+    assert job.finish() == "COMPLETED"
+    whole(cluster)
+    return again
+
+
+def controllers_restarted(cluster: Cluster) -> float:
+    """Kill all controllers and start them again: seconds until they answer; the task that runs is not touched."""
+    running = Job(cluster, "wait")
+    running.started()
+    for program in cluster.controllers:
+        program.kill()
+    begun = time.time()
+    for program in cluster.controllers:
+        program.start()
+    until(lambda: all(cluster.answering(url) for url in cluster.urls), "they answer")
+    again = time.time() - begun
+    assert running.finish() == "COMPLETED"
+    # A killed controller's sign is believed for 10 s: with a shorter lease a worker takes it for one that can act.
+    if cluster.shape.lease > FRESH:
+        assert len(running.starts) == running.attempts == 1, "what ran was run again"
+    whole(cluster)
+    return again
+
+
+DRILLS: dict[str, Callable[[Cluster], float]] = {
+    "worker killed and started again": worker_restarted,
+    "worker gone": worker_gone,
+    "worker drained": drained,
+    "broker killed and back": broker_back,
+    "database restarted": database_back,
+    "all controllers killed and started again": controllers_restarted,
+}
+
+
+@click.command()
+@click.option("--times", default=5, show_default=True)
+@click.option("--lease", default=15.0, show_default=True)
+@click.option("--heartbeat", default=5.0, show_default=True)
+def main(times: int, lease: float, heartbeat: float) -> None:
+    """Print how long each recovery takes: shortest, median and longest of several, in seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="echelon-drills-"))
+    with Cluster(folder, CATALOGUE, Shape(lease=lease, heartbeat=heartbeat)) as cluster:
+        for name, drill in DRILLS.items():
+            figures = [drill(cluster) for _ in range(times)]
+            shown = [round(one, 2) for one in (min(figures), statistics.median(figures), max(figures))]
+            print(json.dumps({name: shown}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Broker and database away for a while: what runs goes on, what is asked is kept, what is garbage is buried."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+import requests
+
+from shared.messages import DEAD, REPORTS
+from tests.system.cluster import Cluster, Shape
+from tests.system.drills import CATALOGUE, Job, broker_back, database_back, whole
+from tests.system.process import until
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+#: Seconds that RabbitMQ lets a delivery be unacknowledged in these tests; and between its looks.
+CONSUMER_TIMEOUT, TICK = 3.0, 1.0
+SLOTS = 2
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("outages")
+    with Cluster(
+        folder, CATALOGUE, Shape(workers=2, slots=SLOTS), consumer_timeout=int(CONSUMER_TIMEOUT * 1000)
+    ) as one:
+        one.rabbit.control("eval", f"application:set_env(rabbit, channel_tick_interval, {TICK * 1000:.0f}).")
+        # The setting is read by new channels.
+        one.rabbit.control("close_all_connections", "so that channels are new")
+        whole(one)
+        yield one
+
+
+def pass_by(seconds: float) -> None:
+    """Let time pass: what is awaited is that nothing happens."""
+    over = time.monotonic() + seconds
+    until(lambda: time.monotonic() >= over, "time has passed", seconds + 10.0)
+
+
+def test_a_task_longer_than_the_consumer_timeout_runs_once_and_short_ones_do_not_wait_behind_it(
+    cluster: Cluster,
+) -> None:
+    long = [Job(cluster, "wait") for _ in range(SLOTS)]
+    for one in long:
+        one.started()
+    for _ in range(4):
+        pass_by(CONSUMER_TIMEOUT * 0.7)
+        short = Job(cluster, "quick")
+        begun = time.time()
+        assert short.started() - begun < 5.0
+        assert short.finish() == "COMPLETED"
+    for one in long:
+        assert one.finish() == "COMPLETED"
+        assert len(one.starts) == one.attempts == 1
+
+
+def test_while_the_broker_is_away_longer_than_a_lease_tasks_go_on_and_run_once_and_jobs_are_taken(
+    cluster: Cluster,
+) -> None:
+    assert broker_back(cluster, away=2.0 * cluster.shape.lease) < 10.0
+
+
+def test_while_the_database_is_away_the_api_says_503_and_when_to_come_again(cluster: Cluster) -> None:
+    assert database_back(cluster) < 5.0
+
+
+def test_a_job_ends_though_the_queues_are_deleted_again_and_again(cluster: Cluster) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(cluster.rabbit.url))
+    try:
+        jobs = [Job(cluster, "wait") for _ in range(3)]
+        jobs[0].started()
+        cluster.note_lives()
+        for worker in cluster.workers:
+            connection.channel().queue_delete(REPORTS)
+            connection.channel().queue_delete(f"echelon.v1.orders.{worker.lives[-1].worker_id}")
+            jobs.append(Job(cluster, "quick"))
+        for job in jobs:
+            job.started()
+            assert job.finish() == "COMPLETED"
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"not json", b"[" * 100_000, b'{"kind":"report","v":99,"worker":"x","number":1}', b"\xff\xfe", b"x" * 5_000_000],
+    ids=["words", "deep", "other version", "no text", "5 MB"],
+)
+def test_garbage_goes_to_the_dead_queue_with_a_reason_and_harms_nobody(cluster: Cluster, body: bytes) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(cluster.rabbit.url))
+    try:
+        channel = connection.channel()
+        channel.queue_purge(DEAD)
+        channel.basic_publish("", REPORTS, body)
+        found: list[pika.BasicProperties] = []
+
+        def buried() -> bool:
+            method, properties, _ = channel.basic_get(DEAD, auto_ack=True)
+            found.extend([properties] if method else [])
+            return bool(found)
+
+        until(buried, "the message is in the dead queue", 15.0)
+        assert found[0].headers["reason"] and found[0].headers["queue"] == REPORTS
+    finally:
+        connection.close()
+    assert Job(cluster, "quick").finish() == "COMPLETED"
+
+
+def test_no_secret_stands_in_clear_in_the_files_of_broker_store_and_engine(cluster: Cluster) -> None:
+    canary = f"S3CR3T-{uuid.uuid4().hex}"
+    # Nobody takes the orders: they lie in the broker's files when it is killed.
+    job = Job(cluster, "whisper", {"X-Token": canary})
+    job.started()
+    cluster.rabbit.stop(signal.SIGKILL)
+    assert cluster.postgresql is not None
+    folders = [cluster.rabbit.home, cluster.postgresql.home, cluster.folder]
+    found = [path for folder in folders for path in _files_with(folder, canary.encode())]
+    cluster.rabbit.start()
+    assert found == []
+    assert (job.folder / "length").read_text().strip() == str(len(canary))
+    assert job.finish() == "COMPLETED"
+    assert cluster.psql("SELECT count(*) FROM job_inputs WHERE sealed IS NOT NULL") == [(0,)]
+    whole(cluster)
+
+
+def _files_with(folder: Path, words: bytes) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent) / name for name in names):
+            if path.is_file() and not path.is_symlink() and words in path.read_bytes():
+                yield path
+
+
+def test_during_a_memory_alarm_the_api_takes_jobs_and_they_run_when_it_is_over(cluster: Cluster) -> None:
+    cluster.rabbit.control("set_vm_memory_high_watermark", "0.0000001")
+    try:
+        job = Job(cluster, "quick")
+        answer = requests.get(f"{cluster.urls[1]}/api/v1/jobs/{job.job_id}", timeout=10.0)
+        assert answer.status_code == 200
+    finally:
+        cluster.rabbit.control("set_vm_memory_high_watermark", "0.4")
+    assert job.finish() == "COMPLETED"

@@ -1,0 +1,74 @@
+"""Workers that die, come back, are asked to end, or are killed by what they run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.cluster import Cluster, Program, Shape
+from tests.system.drills import CATALOGUE, Job, controllers_restarted, drained, whole, worker_gone, worker_restarted
+from tests.system.process import until
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("workers"), CATALOGUE, Shape(workers=2, slots=2, max_losses=3)) as one:
+        yield one
+
+
+def test_the_task_of_a_worker_that_was_killed_runs_elsewhere_within_lease_and_sweep(cluster: Cluster) -> None:
+    # A second for the sweep, and what starting costs on a machine under load.
+    assert worker_gone(cluster) < cluster.shape.lease + 3.0
+
+
+def test_the_task_of_a_worker_that_is_started_again_runs_again_at_once(cluster: Cluster) -> None:
+    # The bar is 2 s; half the lease proves on any machine that it was not the lease that ended.
+    assert worker_restarted(cluster) < cluster.shape.lease / 2 + 1.0
+
+
+def test_a_worker_that_is_asked_to_end_hands_its_task_over(cluster: Cluster) -> None:
+    assert drained(cluster) < 4.0
+
+
+def test_controllers_that_are_killed_and_started_again_answer_and_go_on(cluster: Cluster) -> None:
+    assert controllers_restarted(cluster) < 20.0
+
+
+def test_a_task_that_kills_its_worker_three_times_is_failed_and_says_so_and_its_neighbours_go_on(
+    cluster: Cluster,
+) -> None:
+    over = threading.Event()
+    guards = [threading.Thread(target=_keep_alive, args=(worker, over)) for worker in cluster.workers]
+    for guard in guards:
+        guard.start()
+    try:
+        poison, neighbour = Job(cluster, "poison"), Job(cluster, "quick")
+        assert neighbour.finish() == "COMPLETED"
+        assert poison.finish() == "FAILED"
+    finally:
+        over.set()
+        for guard in guards:
+            guard.join()
+    whole(cluster)
+    task = next(cluster.client().tasks(poison.job_id))
+    attempts = cluster.client().task(task["task_id"])["attempts"]
+
+    outcomes = [one["outcome"] for one in attempts]
+    # An attempt that came to a worker too late to be started is handed back, and counts for nothing.
+    assert outcomes.count("lost") == 3 and set(outcomes) <= {"lost", "interrupted"}
+    assert len(poison.starts) == 3
+    assert "worker_lost" in str(task["error"])
+    assert Job(cluster, "quick").finish() == "COMPLETED"
+
+
+def _keep_alive(worker: Program, over: threading.Event) -> None:
+    """Start a worker again whenever it has died, as a service manager does."""
+    while not over.wait(0.1):
+        if not worker.running:
+            worker.wait()
+            worker.start()
+    until(lambda: worker.running, "the worker lives")
