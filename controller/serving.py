@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import signal
 import socket
 import struct
@@ -58,6 +59,9 @@ class Service(Protocol):
     def interrupt(self) -> None:
         """Begin to end, and at the second call hurry. Called from a signal handler: sets events, waits for nothing."""
 
+    def hurry(self) -> None:
+        """Begin to end and wait for nothing: the process that watched is dead, and whoever starts again needs room."""
+
     def stop(self) -> None:
         """End, and return when all has ended."""
 
@@ -85,9 +89,13 @@ def serve(serving: Serving) -> int:
     """Serve until a signal ends it; return 0, or another number when it could not start or had to be killed."""
     if threading.active_count() > 1:
         raise RuntimeError("a process with threads must not fork")
+    first = os.getpid()
     try:
         Arbiter(_Application(serving)).run()
     except SystemExit as end:
+        if os.getpid() != first:
+            # The second process: its exit code tells the first one whether another try makes sense.
+            raise
         return end.code if isinstance(end.code, int) else 1
     return 0
 
@@ -187,6 +195,13 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_quit(self, sig: int, frame: object) -> None:
         """End in order at Ctrl-C too: gunicorn would just exit."""
         self.handle_exit(sig, frame)
+
+    def is_parent_alive(self) -> bool:
+        """Tell whether the first process lives; without it, end as fast as can be."""
+        alive = bool(super().is_parent_alive())
+        if not alive and self.app.service is not None:
+            self.app.service.hurry()
+        return alive
 
     def init_signals(self) -> None:
         """Keep Ctrl-C from cutting off system calls, as gunicorn does for SIGTERM."""

@@ -1,0 +1,42 @@
+"""`standalone`: what keeps it from starting ends it, with a reason and an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.command import ExitCode
+from tests.commands.calling import ROOT, Caller
+
+HELLO = ROOT / "example/hello.yaml"
+
+
+@pytest.fixture
+def echelon(tmp_path: Path) -> Caller:
+    return Caller(home=tmp_path)
+
+
+def test_a_volume_that_cannot_be_made_ends_it_instead_of_being_tried_for_ever(echelon: Caller, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    called = echelon("standalone", "--catalogue", HELLO, "--volume", tmp_path / "file", "--listen", "127.0.0.1:0")
+
+    assert called.code == ExitCode.ENGINE
+    assert called.err.count("cannot make a volume") == 1
+
+
+def test_an_address_that_others_reach_is_refused_without_a_token(echelon: Caller, tmp_path: Path) -> None:
+    called = echelon("standalone", "--catalogue", HELLO, "--volume", tmp_path, "--listen", "0.0.0.0:0")
+
+    assert called.code == ExitCode.USAGE
+    assert "set a token" in called.err
+
+
+def test_a_catalogue_that_is_not_valid_is_not_served(echelon: Caller, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("jobs: {hello: {stages: []}}\n")
+
+    called = echelon("standalone", "--catalogue", tmp_path / "wrong.yaml", "--volume", tmp_path / "volume")
+
+    assert called.code == ExitCode.NOT_VALID
+    assert "wrong.yaml:1:" in called.err
