@@ -74,6 +74,14 @@ def store(store_url: str) -> Iterator[Datastore]:
     datastore.close()
 
 
+@pytest.fixture
+def postgresql_store(postgresql_url: str) -> Iterator[Datastore]:
+    """Give an empty datastore on PostgreSQL."""
+    datastore = open_datastore(postgresql_url)
+    yield datastore
+    datastore.close()
+
+
 def plain_job(
     job_type: str = "plain",
     *,

@@ -1,18 +1,13 @@
-"""The store when several write at once, and when processes, connections and servers die under it."""
+"""The store when processes, connections and servers die under it, and when it is full."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -21,174 +16,17 @@ import pytest
 from controller.core.model import CancelRequested, TasksMoved
 from controller.core.states import State
 from controller.datastore import sqlite
-from controller.datastore.errors import OutcomeUnknown, TransactionAborted
+from controller.datastore.errors import OutcomeUnknown
 from controller.datastore.open import migrate, open_datastore
 from controller.datastore.port import Datastore
 from controller.datastore.records import TaskFilter
 from controller.datastore.sqlite import SqliteDatastore
-from controller.datastore.turns import Turns
 from shared.clock import SystemClock
 from shared.errors import EchelonError, StoreUnavailable
-from shared.ids import JobId, TaskId, new_worker_id
 from tests.contract.servers import PrivatePostgresql, postgresql_binaries, unavailable
-from tests.contract.stores import WORKER, claim, fan_out, plain_job, settle, stepped, submitted
+from tests.contract.stores import WORKER, claim, fan_out, plain_job, stepped, submitted
 
 PATIENCE = 30.0
-
-
-# --- several at once ------------------------------------------------------------------------------------------------
-
-
-def claim_all(url: str, job_id: JobId) -> list[TaskId]:
-    """Claim and settle the tasks of a job two at a time until none is left; return what was claimed."""
-    store = open_datastore(url)
-    mine: list[TaskId] = []
-    worker = new_worker_id()
-    while True:
-        with store.write() as tx:
-            tx.lock_jobs([job_id])
-            claimed = [task.task_id for task in claim(tx, job_id, 2, worker=worker)]
-        if not claimed:
-            break
-        mine += claimed
-        with store.write() as tx:
-            settle(tx, job_id, claimed)
-    store.close()
-    return mine
-
-
-def test_two_processes_share_the_tasks_of_a_job_and_count_each_once(store: Datastore, store_url: str) -> None:
-    job_id = fan_out(store, 60)
-
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        shares = pool.starmap(claim_all, [(store_url, job_id)] * 2)
-
-    claimed = [task for share in shares for task in share]
-    assert len(claimed) == len(set(claimed)) == 60
-    with store.read() as reader:
-        view = reader.job(job_id)
-        assert len(reader.attempts_since(job_id, after=0, limit=100)) == 61
-    assert view is not None and view.state is State.COMPLETED
-    assert view.stages[0].tally.completed == 60
-    with store.write() as tx:
-        assert tx.lock_jobs([job_id])[job_id].state is State.COMPLETED, "what was cached here is not believed"
-
-
-def test_threads_of_one_process_write_one_after_the_other(store: Datastore) -> None:
-    def work(_: int) -> None:
-        for _ in range(10):
-            submitted(store, plain_job())
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
-
-    with store.read() as reader:
-        assert reader.counts()["jobs"] == {"RUNNING": 80}
-
-
-def test_the_same_idempotency_key_at_the_same_moment_makes_one_job(store: Datastore) -> None:
-    ready = threading.Barrier(4)
-
-    def submit(_: int) -> str:
-        new = replace(plain_job(), idempotency_key="key", request_hash="hash")
-        ready.wait(PATIENCE)
-        while True:
-            try:
-                with store.write() as tx:
-                    known = tx.submitted_with("key")
-                    if known is not None:
-                        return known.job_id
-                    tx.insert_job(new)
-                return new.job.job_id
-            except TransactionAborted:
-                continue
-
-    with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(submit, range(4)))) == 1
-
-
-@pytest.mark.server
-def test_a_job_that_another_transaction_holds_is_skipped_if_asked(postgresql_store: Datastore) -> None:
-    job_id = submitted(postgresql_store, plain_job())
-
-    with postgresql_store.write() as first, postgresql_store.write() as second:
-        assert first.lock_jobs([job_id])
-        assert second.lock_jobs([job_id], skip_locked=True) == {}
-
-
-@pytest.mark.server
-def test_a_transaction_that_loses_a_deadlock_may_be_done_again(postgresql_store: Datastore) -> None:
-    jobs = [submitted(postgresql_store, plain_job()) for _ in range(2)]
-    both_hold = threading.Barrier(2)
-
-    def cross(order: list[JobId]) -> bool:
-        try:
-            with postgresql_store.write() as tx:
-                tx.lock_jobs(order[:1])
-                both_hold.wait(PATIENCE)
-                tx.lock_jobs(order[1:])
-            return True
-        except TransactionAborted:
-            return False
-
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(cross, [jobs, jobs[::-1]]))
-
-    assert sorted(outcomes) == [False, True]
-
-
-@pytest.mark.server
-def test_a_lock_waits_and_then_sees_what_the_other_has_saved(postgresql_store: Datastore) -> None:
-    job_id = submitted(postgresql_store, plain_job())
-    locked = threading.Event()
-
-    def second() -> State:
-        with postgresql_store.write() as tx:
-            locked.set()
-            return tx.lock_jobs([job_id])[job_id].state
-
-    with ThreadPoolExecutor(1) as pool:
-        with postgresql_store.write() as tx:
-            stepped(tx, job_id, CancelRequested())
-            found = pool.submit(second)
-            assert locked.wait(PATIENCE)
-        assert found.result(PATIENCE) is State.CANCELLED
-
-
-def test_writers_of_one_process_take_turns_in_the_order_they_came() -> None:
-    turns, order = Turns(), []
-    waiting = [threading.Thread(target=lambda n=n: enter(turns, order, n)) for n in range(5)]
-
-    with turns:
-        for number, thread in enumerate(waiting):
-            thread.start()
-            wait_until(lambda number=number: turns.waiting == number + 1)
-    for thread in waiting:
-        thread.join(PATIENCE)
-
-    assert order == list(range(5))
-
-
-def test_a_write_transaction_inside_another_of_the_same_thread_is_refused(tmp_path: Path) -> None:
-    store = open_datastore(f"sqlite:///{tmp_path}/echelon.db")
-
-    with store.write(), pytest.raises(EchelonError, match="already"), store.write():
-        pass
-
-    submitted(store, plain_job())
-    store.close()
-
-
-def enter(turns: Turns, order: list[int], number: int) -> None:
-    with turns:
-        order.append(number)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.001)
 
 
 # --- SQLite ---------------------------------------------------------------------------------------------------------
@@ -416,11 +254,3 @@ def test_a_cancel_of_100000_queued_tasks_is_one_statement_and_none_can_be_claime
         tx.delete_job(job_id)
     with store.read() as reader:
         assert reader.tasks(job_id, TaskFilter(), limit=1, cursor=None).items == []
-
-
-@pytest.fixture
-def postgresql_store(postgresql_url: str) -> Iterator[Datastore]:
-    """Give an empty datastore on PostgreSQL."""
-    datastore = open_datastore(postgresql_url)
-    yield datastore
-    datastore.close()
