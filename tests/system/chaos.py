@@ -6,8 +6,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.simulation.history import History
@@ -55,32 +56,17 @@ PROFILES = {
 
 def chaos(seed: int, profile: Profile, folder: Path, *, replay: Iterator[Fault] | None = None) -> dict[str, object]:
     """Run and return the summary; its `violations` are what broke a promise."""
-    workload = Workload(seed, folder)
-    diary, leave = Diary([], [], []), threading.Event()
-    begun = time.time()
+    workload, diary, begun = Workload(seed, folder), Diary([], [], []), time.time()
     with Cluster(folder, workload.catalogue(1), profile.shape) as cluster:
         nemesis = Nemesis(cluster, workload.catalogue, folder / "schedule.jsonl")
         people = [
-            Person(f"{seed} {n}", cluster.urls, workload.plans, diary, widest=profile.widest)
-            for n in range(profile.people)
+            Person(f"{seed} {number}", cluster.urls, workload.plans, diary, widest=profile.widest)
+            for number in range(profile.people)
         ]
         files = descriptors(cluster)
         with Observer(cluster, workload.ledger, nemesis.busy) as observer:
-            over = [float("inf")]
-            threads = [
-                threading.Thread(target=one.run, args=(leave,), kwargs={"deadline": lambda: over[0]}) for one in people
-            ]
-            for thread in threads:
-                thread.start()
-            try:
-                faults = replay or schedule(seed, profile.shape, gap=profile.gap)
-                nemesis.run(faults, profile.faults, deadline=time.monotonic() + profile.longest)
-            finally:
-                calm_from = time.time()
-                over[0] = time.monotonic() + profile.calm
-                leave.set()
-                for thread in threads:
-                    thread.join()
+            faults = replay or schedule(seed, profile.shape, gap=profile.gap)
+            calm_from = _live(people, profile, partial(nemesis.run, faults, profile.faults))
         quiet = time.time() - calm_from
         left = _leavings(cluster, files)
         history = gather(cluster, workload, diary, observer.seen, calm_from=calm_from, ended=time.time())
@@ -90,14 +76,34 @@ def chaos(seed: int, profile: Profile, folder: Path, *, replay: Iterator[Fault] 
             worker.wait()
         left += [f"I9 no leaks: process {one}" for one in left_processes(folder)]
     wrong = [*complaints(history, diary.jobs), *diary.complaints, *observer.seen.complaints, *nemesis.complaints, *left]
-    summary = _summary(history, observer.seen, nemesis, wrong)
-    summary |= {
+    summary = {
         "seed": seed,
         "seconds": round(time.time() - begun, 1),
-        "seconds until all had ended after the last fault": round(quiet, 1),
+        "seconds to the end of all jobs": round(quiet, 1),
     }
+    summary |= _summary(history, observer.seen, nemesis, wrong)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2))
     return summary
+
+
+def _live(people: list[Person], profile: Profile, strike: Callable[..., None]) -> float:
+    """Let people work while the nemesis strikes, and then see their jobs end; return when the last fault was over."""
+    leave, over = threading.Event(), [float("inf")]
+    threads = [
+        threading.Thread(target=one.run, args=(leave,), kwargs={"deadline": lambda: over[0]}, name="person")
+        for one in people
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        strike(deadline=time.monotonic() + profile.longest)
+    finally:
+        calm_from = time.time()
+        over[0] = time.monotonic() + profile.calm
+        leave.set()
+        for thread in threads:
+            thread.join()
+    return calm_from
 
 
 def _leavings(cluster: Cluster, files: dict[str, int]) -> list[str]:

@@ -56,9 +56,28 @@ def test_a_task_longer_than_the_consumer_timeout_runs_once_and_short_ones_do_not
         begun = time.time()
         assert short.started() - begun < 5.0
         assert short.finish() == "COMPLETED"
+    assert _closed_by_the_node(cluster), "this node did not mind a delivery that nobody acknowledges"
     for one in long:
         assert one.finish() == "COMPLETED"
         assert len(one.starts) == one.attempts == 1
+
+
+def _closed_by_the_node(cluster: Cluster) -> bool:
+    """Hold a delivery for longer than the node allows, and tell whether it closed the channel."""
+    connection = pika.BlockingConnection(pika.URLParameters(cluster.rabbit.url))
+    try:
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.basic_publish("", queue, b"held")
+        channel.basic_consume(queue, lambda *_: None)
+        over = time.monotonic() + 4.0 * CONSUMER_TIMEOUT
+        while channel.is_open and time.monotonic() < over:
+            connection.process_data_events(time_limit=0.5)
+        return not channel.is_open
+    except pika.exceptions.ChannelClosedByBroker:
+        return True
+    finally:
+        connection.close()
 
 
 def test_while_the_broker_is_away_longer_than_a_lease_tasks_go_on_and_run_once_and_jobs_are_taken(
