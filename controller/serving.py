@@ -200,6 +200,8 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Tell whether the first process lives; without it, end as fast as can be."""
         alive = bool(super().is_parent_alive())
         if not alive and self.app.service is not None:
+            # The next first process tries for five seconds to listen where this one does.
+            self.cfg.set("graceful_timeout", 0)
             self.app.service.hurry()
         return alive
 

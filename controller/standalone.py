@@ -17,6 +17,8 @@ from worker.settings import WorkerSettings
 
 #: Seconds that the broker gets to deliver its last messages.
 _FLUSH = 2.0
+#: Seconds for which an earlier life, whose first process was killed, may still be ending its tasks.
+_SUCCESSION = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Standalone:
                 slots={ANY_QUEUE: settings.slots},
                 heartbeat=settings.heartbeat,
                 drain_timeout=options.drain_timeout,
+                patience=_SUCCESSION,
                 log_cap=settings.max_output,
             ),
             broker=self._broker,

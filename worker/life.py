@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import re
+import time
 from pathlib import Path
 
 from shared.errors import Conflict, Unavailable
@@ -19,18 +20,23 @@ from shared.ids import WorkerId, is_uuid, new_worker_id
 
 #: More lives than this are not remembered: their leases ended long ago.
 REMEMBERED = 32
+#: Seconds between two looks at a lock.
+_TRY_AGAIN = 0.05
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Life:
-    """The lock on a worker's name, held by one life of it."""
+    """The lock on a worker's name, held by one life of it.
 
-    def __init__(self, state_dir: Path, name: str) -> None:
+    `patience`: seconds for which an earlier life that is about to end is waited for.
+    """
+
+    def __init__(self, state_dir: Path, name: str, *, patience: float = 0.0) -> None:
         if not _NAME.fullmatch(name):
             raise Conflict(f"{name!r} cannot be a worker's name; use letters, digits, dots, dashes and underscores")
         self.id = new_worker_id()
         self._path = state_dir / f"worker-{name}.lock"
-        self._file = _locked(self._path, name)
+        self._file = _locked(self._path, name, patience)
         #: Earlier lives that are dead and have not been buried.
         self.earlier = self._read()
         self._write([*self.earlier, self.id])
@@ -69,15 +75,24 @@ class Life:
         os.ftruncate(self._file, len(data))
 
 
-def _locked(path: Path, name: str) -> int:
+def _locked(path: Path, name: str, patience: float) -> int:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Unavailable(f"cannot keep the worker's lock at {path}: {error.strerror}") from error
+    deadline = time.monotonic() + patience
+    while not _lock(file):
+        if time.monotonic() >= deadline:
+            os.close(file)
+            raise Conflict(f"a worker named {name!r} runs on this host already; give this one another --name")
+        time.sleep(_TRY_AGAIN)
+    return file
+
+
+def _lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(file)
-        raise Conflict(f"a worker named {name!r} runs on this host already; give this one another --name") from error
-    return file
+    except BlockingIOError:
+        return False
+    return True

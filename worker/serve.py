@@ -138,7 +138,7 @@ def build_worker(
     settings: WorkerSettings, *, broker: Broker, volume: Volume, clock: Clock, environ: Mapping[str, str]
 ) -> Worker:
     """Build a worker; Conflict when another process holds its name. Nothing runs before `start`."""
-    life = Life(settings.state_dir, settings.name)
+    life = Life(settings.state_dir, settings.name, patience=settings.patience)
     try:
         executor = _executor(settings, volume, clock, environ)
     except Exception:

@@ -46,6 +46,8 @@ class WorkerSettings:
     lease_grace: float = 3.0
     #: How long running tasks may go on after the first request to shut down.
     drain_timeout: float = 60.0
+    #: Seconds for which an earlier worker of the same name may still be ending.
+    patience: float = 0.0
     #: How long a worker that has nothing left to run waits for the broker to take its last results.
     farewell_timeout: float = 5.0
     #: A granted attempt that has not started after so long is handed back.

@@ -32,6 +32,10 @@ class Echo:
     def interrupt(self) -> None:
         self._stopping.set()
 
+    def hurry(self) -> None:
+        say("hurried")
+        self._stopping.set()
+
     def stop(self) -> None:
         say("stopped")
 

@@ -205,6 +205,12 @@ def test_a_process_that_is_killed_is_followed_by_another(own_server: Server) -> 
     assert own_server.asks(body="again")["body"] == "again"
 
 
+def test_without_the_process_that_watches_it_ends_in_a_hurry(own_server: Server) -> None:
+    os.kill(own_server.process.pid, signal.SIGKILL)
+
+    assert [own_server.says(), own_server.says()] == ["hurried", "stopped"]
+
+
 def test_it_leaves_no_control_socket_in_the_home_folder(server: Server) -> None:
     descriptors = Path(f"/proc/{server.process.pid}/fd").iterdir()
 

@@ -90,6 +90,12 @@ class Standalone:
         assert self._process is not None
         self._process.wait(PATIENCE)
 
+    def kill_first(self) -> None:
+        """End the process that was started, and it alone: the one that it watches has to notice."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
     def terminate(self) -> int:
         """Ask it to end and return its exit code."""
         assert self._process is not None

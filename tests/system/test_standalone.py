@@ -60,7 +60,10 @@ def test_a_fan_out_that_is_killed_again_and_again_ends_with_every_task_counted_o
         job_id = engine.client.submit("fan", input={"count": 1500})["job_id"]
         for so_many in (20, 300, 700):
             marks = work(engine, job_id) / "marks"
-            until(lambda so_many=so_many, marks=marks: marks.exists() and marks.read_text().count("\n") > so_many, "it runs")  # type: ignore[misc]
+            until(
+                lambda so_many=so_many, marks=marks: marks.exists() and marks.read_text().count("\n") > so_many,
+                "it runs",
+            )  # type: ignore[misc]
             engine.kill()
             engine.start()
         assert engine.ended(job_id) == "COMPLETED"
@@ -82,6 +85,24 @@ def test_a_task_of_a_dead_life_is_ended_and_runs_again_within_seconds(engine: St
         assert alive(first)
         engine.start()
         until(lambda: int(pid.read_text() or first) != first, "it runs again", patience=10.0)
+        assert not alive(first)
+        (work(engine, job_id) / "go").touch()
+        assert engine.ended(job_id) == "COMPLETED"
+        (task,) = engine.client.tasks(job_id)
+    assert task["attempt"] == 2
+
+
+def test_when_only_its_first_process_is_killed_the_next_start_need_not_wait_for_running_tasks(
+    engine: Standalone,
+) -> None:
+    with engine:
+        job_id = engine.client.submit("wait")["job_id"]
+        pid = work(engine, job_id) / "pid"
+        until(lambda: pid.exists() and bool(pid.read_text()), "the task runs")
+        first = int(pid.read_text())
+        engine.kill_first()
+        engine.start()
+        until(lambda: int(pid.read_text() or first) != first, "it runs again", patience=15.0)
         assert not alive(first)
         (work(engine, job_id) / "go").touch()
         assert engine.ended(job_id) == "COMPLETED"
@@ -148,7 +169,14 @@ def test_a_job_is_on_the_disk_before_it_is_answered(engine: Standalone, tmp_path
 def test_the_command_tells_when_its_port_is_taken(engine: Standalone) -> None:
     with engine:
         other = Standalone(engine.folder / "volume" / "..", CATALOGUE)
-        command = [*_command(), "standalone", "--catalogue", str(engine.catalogue), "--listen", f"127.0.0.1:{engine.port}"]
+        command = [
+            *_command(),
+            "standalone",
+            "--catalogue",
+            str(engine.catalogue),
+            "--listen",
+            f"127.0.0.1:{engine.port}",
+        ]
         done = subprocess.run(
             [*command, "--volume", str(other.folder / "other")], capture_output=True, text=True, timeout=PATIENCE
         )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +27,18 @@ def test_two_workers_of_one_name_do_not_live_at_the_same_time(tmp_path: Path) ->
         Life(tmp_path, "w")
 
     assert Life(tmp_path, "other").id != life.id
+
+
+def test_a_life_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
+    life = Life(tmp_path, "w")
+    later: list[Life] = []
+    waiting = threading.Thread(target=lambda: later.append(Life(tmp_path, "w", patience=10.0)))
+
+    waiting.start()
+    life.end(said_goodbye=False)
+    waiting.join(10.0)
+
+    assert [one.earlier for one in later] == [(life.id,)]
 
 
 def test_a_life_that_was_killed_is_found_by_the_next(tmp_path: Path) -> None:
