@@ -221,7 +221,9 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Read the body while the clock runs, then ask the application."""
         length, largest = environ.get("CONTENT_LENGTH") or "0", self.app.serving.max_body
         if length.isdigit() and int(length) <= largest:
-            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(largest + 1))
+            body = environ["wsgi.input"].read(largest + 1)
+            # A body in chunks names no length; without one the application would take its beginning for all of it.
+            environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
         self._reading.pop(threading.get_ident(), None)
         answer: Iterable[bytes] = self._inner(environ, start_response)
         return answer

@@ -1,4 +1,4 @@
-"""What `echelon standalone` and `echelon controller` have in common: checks before the start, and the service to serve."""
+"""What `echelon standalone` and `echelon controller` have in common: checks before the start, and what is served."""
 
 from __future__ import annotations
 

@@ -174,6 +174,17 @@ def test_a_twin_with_an_underscore_and_other_bytes_than_ascii_are_no_input(engin
     assert raw_submit(engine, "show", "X-Data: ä".encode()).startswith(b"HTTP/1.1 422 ")
 
 
+def test_too_much_that_comes_without_a_length_is_too_much_all_the_same(engine: Standalone) -> None:
+    head = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    piece = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=PATIENCE) as connection:
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + 17 * piece + b"0\r\n\r\n")
+        answer = connection.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in answer
+
+
 def test_another_header_may_come_twice(engine: Standalone) -> None:
     assert raw_submit(engine, "show", b"X-Data: good", b"Accept: a", b"Accept: b").startswith(b"HTTP/1.1 201 ")
 
