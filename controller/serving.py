@@ -224,6 +224,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             body = environ["wsgi.input"].read(largest + 1)
             # A body in chunks names no length; without one the application would take its beginning for all of it.
             environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
         self._reading.pop(threading.get_ident(), None)
         answer: Iterable[bytes] = self._inner(environ, start_response)
         return answer
