@@ -1,0 +1,90 @@
+"""What lies ready for servers says nothing that Echelon would not understand: systemd units, Compose, the image."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from controller.settings import table
+from shared.command import GROUP
+
+ROOT = Path(__file__).resolve().parent.parent
+UNITS = sorted((ROOT / "deploy").glob("*.service"))
+FILES = [*UNITS, *sorted((ROOT / "deploy").glob("*.env")), ROOT / "Dockerfile"]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+COMMANDS: dict[str, click.Command] = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+
+
+def known_variables() -> set[str]:
+    """Return the names of all variables that controller and worker read."""
+    known = {one.variable for one in table()} | {f"{one.variable}_FILE" for one in table() if one.secret}
+    for option in COMMANDS["worker"].params:
+        assert isinstance(option.envvar, str | None)
+        known |= {option.envvar} if option.envvar else set()
+    return known
+
+
+def unknown_options(name: str, words: list[str]) -> list[str]:
+    """Return the subcommand, or its options, that do not exist."""
+    if name not in COMMANDS:
+        return [name]
+    options = {option for param in COMMANDS[name].params for option in param.opts}
+    return [word for word in words if word.startswith("--") and word not in options]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_variable_that_is_set_for_a_server_is_one_that_is_read(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    assert set(re.findall(r"\b(ECHELON_[A-Z_]+)=", text)) - known_variables() == set()
+
+
+def test_every_variable_that_compose_sets_is_one_that_is_read() -> None:
+    given = {name for service in COMPOSE["services"].values() for name in service.get("environment", {})}
+
+    assert {name for name in given if name.startswith("ECHELON_")} - known_variables() == set()
+
+
+def test_every_variable_of_compose_is_explained_in_its_first_lines() -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+    used = set(re.findall(r"\$\{(\w+)", text))
+
+    assert used - set(re.findall(r"^#   (\w+) ", text, re.MULTILINE)) == set()
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_the_commands_of_a_unit_exist(unit: Path) -> None:
+    calls = re.findall(r"^Exec\w+=/opt/echelon/bin/echelon (\w+)(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert calls
+    assert [wrong for name, rest in calls for wrong in unknown_options(name, rest.split())] == []
+
+
+def test_the_commands_of_compose_exist() -> None:
+    calls = [service["command"] for service in COMPOSE["services"].values() if "command" in service]
+
+    assert sorted(call[0] for call in calls) == ["controller", "migrate", "worker"]
+    assert [wrong for name, *words in calls for wrong in unknown_options(name, words)] == []
+
+
+def test_only_this_machine_reaches_what_compose_publishes() -> None:
+    published = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
+
+    assert len(published) == 2
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+def test_a_worker_is_given_more_time_to_end_than_its_tasks_have() -> None:
+    drain = next(option.default for option in COMMANDS["worker"].params if option.name == "drain_timeout")
+    unit = (ROOT / "deploy/echelon-worker@.service").read_text(encoding="utf-8")
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+
+    assert stop
+    assert int(stop[1]) >= drain + 30
+    assert COMPOSE["services"]["worker"]["stop_grace_period"] == "2m"
