@@ -99,11 +99,15 @@ def _download(found: OpenFile, path: str) -> Response:
     )
     # Should a browser show it after all, then without scripts, forms or our origin.
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    wanted = request.range
+    servable = wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1
     try:
-        response.make_conditional(request.environ, accept_ranges=True, complete_length=found.size)
+        # Any other range is one that may be overlooked; werkzeug would refuse it.
+        response.make_conditional(request.environ, accept_ranges=servable, complete_length=found.size)
     except RequestedRangeNotSatisfiable:
         found.file.close()
         raise
+    response.headers["Accept-Ranges"] = "bytes"
     return response
 
 

@@ -71,6 +71,15 @@ def test_parts_of_a_file_are_served_and_what_has_not_changed_is_not_sent_again(s
         assert (stale.status_code, stale.data) == (200, b"other")
 
 
+@pytest.mark.parametrize("asked", ["lines=1-2", "bytes=0-1,3-4", "bytes=x", "bytes", "bytes=-", "bytes=5-2"])
+def test_a_range_that_cannot_be_served_gets_the_whole_file(stand: Stand, job_id: str, asked: str) -> None:
+    stand.leave(job_id, "a.txt", b"0123456789")
+
+    with stand.client.get(f"{API}/jobs/{job_id}/artefacts/a.txt", headers={"Range": asked}) as response:
+        assert (response.status_code, response.data) == (200, b"0123456789")
+        assert response.headers["Accept-Ranges"] == "bytes"
+
+
 TRICKS = [
     "../attempts/0/0-1.stdout",
     "..%2fattempts",
