@@ -16,8 +16,9 @@ from shared.volume import layout
 from shared.volume.local import Volume
 
 _FOLDER: Final = f"{layout.ENGINE}/controllers"
-#: Seconds after which a sign counts no more: its controller is gone.
-FRESH: Final = 10.0
+#: Seconds after which a sign counts no more: its controller is gone. It fades before a worker that nobody hears looks,
+#: or the sign of a controller that was killed would end tasks that nobody can take away.
+FRESH: Final = 5.0
 #: Seconds between two signs of a controller.
 EVERY: Final = 2.0
 _ABLE, _UNABLE = b"1", b"0"

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from controller.settings import Settings
 from shared.volume import Volume
-from shared.volume.beacons import FRESH, Beacon, Lookout
+from shared.volume.beacons import EVERY, FRESH, Beacon, Lookout
+from worker.settings import WorkerSettings
 
 
 @pytest.fixture
@@ -47,6 +49,14 @@ def test_a_sign_that_is_not_renewed_counts_no_more(volume: Volume, lookout: Look
     assert lookout.anyone_able() is True
     age(volume, "one", 2)
     assert lookout.anyone_able() is False
+
+
+def test_the_sign_of_a_controller_that_was_killed_fades_before_a_worker_with_default_settings_looks() -> None:
+    controller, worker = Settings(), WorkerSettings(state_dir=Path())
+    # A lease may have been renewed one heartbeat before the death; the worker looks in time to end its tasks.
+    first_look = controller.lease - controller.heartbeat - worker.lease_margin - worker.lease_grace
+
+    assert EVERY * 2 < FRESH <= first_look
 
 
 def test_a_sign_of_a_controller_that_is_being_written_counts(volume: Volume, lookout: Lookout) -> None:

@@ -27,7 +27,6 @@ tasks:
     exec_command: bash
     exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
       while [ ! -e go ]; do sleep 0.05; done']
-    grace: 1s
   poison:
     exec_command: bash
     exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
@@ -103,6 +102,12 @@ class Job:
         return next(self._cluster.client().tasks(self.job_id))["attempt"]
 
 
+def pass_by(seconds: float) -> None:
+    """Let time pass: what is awaited is that nothing happens."""
+    over = time.monotonic() + seconds
+    until(lambda: time.monotonic() >= over, "time has passed", seconds + 10.0)
+
+
 def whole(cluster: Cluster) -> None:
     """Wait until nothing is missing."""
     until(cluster.ready, "the cluster is whole")
@@ -145,8 +150,7 @@ def broker_back(cluster: Cluster, away: float = 2.0) -> float:
     running.started()
     cluster.rabbit.stop(signal.SIGKILL)
     job = Job(cluster, "quick")
-    over = time.monotonic() + away
-    until(lambda: time.monotonic() > over, "the broker was away long enough", away + 5.0)
+    pass_by(away)
     assert not job.starts
     cluster.rabbit.start()
     begun = time.time()
@@ -202,19 +206,25 @@ def drained(cluster: Cluster) -> float:
     return again
 
 
-def controllers_restarted(cluster: Cluster) -> float:
+def controllers_away(cluster: Cluster) -> float:
+    """Kill all controllers, and start them again after most of a lease."""
+    return controllers_restarted(cluster, away=0.8 * cluster.shape.lease)
+
+
+def controllers_restarted(cluster: Cluster, away: float = 0.0) -> float:
     """Kill all controllers and start them again: seconds until they answer; the task that runs is not touched."""
     running = Job(cluster, "wait")
     running.started()
     for program in cluster.controllers:
         program.kill()
+    pass_by(away)
     begun = time.time()
     for program in cluster.controllers:
         program.start()
     until(lambda: all(cluster.answering(url) for url in cluster.urls), "they answer")
     again = time.time() - begun
     assert running.finish() == "COMPLETED"
-    # A killed controller's sign is believed for 10 s: with a shorter lease a worker takes it for one that can act.
+    # The sign of a controller that was killed is believed for some seconds: as long as a short lease lasts.
     if cluster.shape.lease > FRESH:
         assert len(running.starts) == running.attempts == 1, "what ran was run again"
     whole(cluster)
@@ -228,6 +238,7 @@ DRILLS: dict[str, Callable[[Cluster], float]] = {
     "broker killed and back": broker_back,
     "database restarted": database_back,
     "all controllers killed and started again": controllers_restarted,
+    "all controllers killed, back after 0.8 leases": controllers_away,
 }
 
 
@@ -235,11 +246,14 @@ DRILLS: dict[str, Callable[[Cluster], float]] = {
 @click.option("--times", default=5, show_default=True)
 @click.option("--lease", default=15.0, show_default=True)
 @click.option("--heartbeat", default=5.0, show_default=True)
-def main(times: int, lease: float, heartbeat: float) -> None:
+@click.option("--only", default="", help="Drills whose name contains this.")
+def main(times: int, lease: float, heartbeat: float, only: str) -> None:
     """Print how long each recovery takes: shortest, median and longest of several, in seconds."""
     folder = Path(tempfile.mkdtemp(prefix="echelon-drills-"))
     with Cluster(folder, CATALOGUE, Shape(lease=lease, heartbeat=heartbeat)) as cluster:
         for name, drill in DRILLS.items():
+            if only not in name:
+                continue
             figures = [drill(cluster) for _ in range(times)]
             shown = [round(one, 2) for one in (min(figures), statistics.median(figures), max(figures))]
             print(json.dumps({name: shown}), flush=True)

@@ -15,7 +15,7 @@ import requests
 
 from shared.messages import DEAD, REPORTS
 from tests.system.cluster import Cluster, Shape
-from tests.system.drills import CATALOGUE, Job, broker_back, database_back, whole
+from tests.system.drills import CATALOGUE, Job, broker_back, database_back, pass_by, whole
 from tests.system.process import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -36,12 +36,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         one.rabbit.control("close_all_connections", "so that channels are new")
         whole(one)
         yield one
-
-
-def pass_by(seconds: float) -> None:
-    """Let time pass: what is awaited is that nothing happens."""
-    over = time.monotonic() + seconds
-    until(lambda: time.monotonic() >= over, "time has passed", seconds + 10.0)
 
 
 def test_a_task_longer_than_the_consumer_timeout_runs_once_and_short_ones_do_not_wait_behind_it(
