@@ -67,9 +67,8 @@ class PostgresqlSession:
     waits for. So a step of a job costs half as many round trips.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], pipeline: psycopg.Pipeline) -> None:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self._pipeline = pipeline
         self._now: float | None = None
         self._guarded: list[tuple[psycopg.Cursor[Any], int, str]] = []
 
@@ -86,7 +85,7 @@ class PostgresqlSession:
     def change(self, statement: Prepared, parameters: Row = ()) -> int:
         """Run a statement and return how many rows it changed."""
         cursor = self._connection.execute(statement.postgresql, parameters)
-        self._pipeline.sync()
+        self._await_results()
         return cursor.rowcount
 
     def post(self, statement: Prepared, *parameters: Row) -> None:
@@ -102,11 +101,16 @@ class PostgresqlSession:
         """Raise GuardFailed for the first statement that did not change the rows that it had to change."""
         # The count is -1 until the result is there.
         if any(cursor.rowcount < 0 for cursor, _, _ in self._guarded):
-            self._pipeline.sync()
+            self._await_results()
         for cursor, expected, complaint in self._guarded:
             if cursor.rowcount != expected:
                 raise GuardFailed(complaint)
         self._guarded.clear()
+
+    def _await_results(self) -> None:
+        # Not `Pipeline.sync()`: psycopg 3.3 waits there for an answer without having sent all of a large batch first,
+        # and the server waits for the rest of it. A fetch sends everything before it waits.
+        self._connection.execute("SELECT 1").fetchall()
 
     def _send(self, statement: Prepared, parameters: Sequence[Row]) -> psycopg.Cursor[Any]:
         if len(parameters) == 1:
@@ -153,9 +157,9 @@ class PostgresqlDatastore:
         connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
         committing = False
         try:
-            with _translation(), connection.pipeline() as pipeline:
+            with _translation(), connection.pipeline():
                 connection.execute("BEGIN")
-                session = PostgresqlSession(connection, pipeline)
+                session = PostgresqlSession(connection)
                 transaction = SqlTransaction(session, self._cache, self._worker_keys)
                 yield transaction
                 transaction.flush()

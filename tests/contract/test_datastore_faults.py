@@ -13,18 +13,19 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from controller.core.model import CancelRequested, TasksMoved
+from controller.core.model import CancelRequested, TasksCreated, TasksMoved
 from controller.core.states import State
 from controller.datastore import sqlite
 from controller.datastore.errors import OutcomeUnknown
 from controller.datastore.open import migrate, open_datastore
 from controller.datastore.port import Datastore
-from controller.datastore.records import TaskFilter
+from controller.datastore.records import NewTask, TaskFilter
 from controller.datastore.sqlite import SqliteDatastore
 from shared.clock import SystemClock
 from shared.errors import EchelonError, StoreUnavailable
+from shared.ids import new_task_ids
 from tests.contract.servers import PrivatePostgresql, postgresql_binaries, unavailable
-from tests.contract.stores import WORKER, claim, fan_out, plain_job, stepped, submitted
+from tests.contract.stores import WORKER, claim, fan_out, plain_job, spawn_started, stepped, submitted
 
 PATIENCE = 30.0
 
@@ -239,6 +240,21 @@ def test_a_server_that_crashes_and_comes_back_has_kept_every_commit() -> None:
 
 
 # --- scale ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_larger_than_every_buffer_arrives(store: Datastore) -> None:
+    job_id = spawn_started(store, expected=2_000)
+    large = {"text": "x" * 10_000}
+
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        ids = new_task_ids(2_000)
+        tx.insert_tasks(job_id, 0, [NewTask(ids[n], n, State.QUEUED, "work", "default", large) for n in range(2_000)])
+        stepped(tx, job_id, TasksCreated(0, queued=2_000))
+
+    with store.read() as reader:
+        last = reader.task(ids[-1])
+    assert last is not None and last.input == large
 
 
 @pytest.mark.slow
