@@ -69,7 +69,8 @@ def remarks(stage: Stage) -> str:
     if stage["spawn_state"] == "FAILED":
         said.insert(0, "spawn task failed")
     queued = stage["counts"].get("QUEUED", 0)
-    if stage["waiting"]:
+    # A controller of an earlier release does not tell.
+    if stage.get("waiting"):
         said.append(safe(stage["waiting"]))
     elif _idle(stage) and queued and not stage["counts"].get("RUNNING", 0):
         said.append(f"{queued} waiting in queue {safe(stage['queue'])}")
@@ -109,7 +110,7 @@ class Lines:
     def _waits_anew(self, stage: Stage) -> bool:
         """Tell whether a stage has begun to wait for a worker; one that is about to start gets a moment for that."""
         number = stage["number"]
-        if not stage["waiting"]:
+        if not stage.get("waiting"):
             self._waiting.discard(number)
         elif _idle(stage) and number not in self._waiting:
             self._waiting.add(number)
