@@ -12,6 +12,7 @@ from controller.catalogue.scripts import safe_form, script_position
 from controller.catalogue.tree import Path, dotted
 from controller.catalogue.values import InvalidValue, check_value
 from shared.expressions import BUILTIN_NAMES, Template, TemplateError, compile_template, to_text
+from shared.messages import JsonValue
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: A repeated group that holds one repeated thing and nothing else, such as (a+)+: takes exponential time.
@@ -80,11 +81,17 @@ def _value_mistakes(one: InputDefinition) -> Found:
         for choice in one.enum:
             detail = _misfit(replace(one, enum=None), choice)
             if detail is not None:
-                yield "enum", f"{to_text(choice)[:60]!r} {detail}", None
+                yield "enum", _told(choice, detail), None
     if not one.required and one.default is not None:
         detail = _misfit(one, one.default)
         if detail is not None:
-            yield "default", f"{to_text(one.default)[:60]!r} {detail}", None
+            yield "default", _told(one.default, detail), None
+
+
+def _told(value: JsonValue, detail: str) -> str:
+    """Return what is wrong with a value, with the value at its beginning."""
+    text = to_text(value)
+    return detail if detail.startswith((text, repr(text))) else f"{text[:60]!r} {detail}"
 
 
 def _misfit(definition: InputDefinition, value: object) -> str | None:

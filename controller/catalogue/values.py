@@ -198,9 +198,14 @@ def _check_range(definition: InputDefinition, value: JsonValue) -> None:
         return
     shown = "the secret value" if definition.secret else to_text(value)
     if definition.minimum is not None and value < definition.minimum:
-        raise InvalidValue(f"{shown} is less than {to_text(definition.minimum)}")
+        raise InvalidValue(f"{shown} is less than {_limit(definition.minimum)}")
     if definition.maximum is not None and value > definition.maximum:
-        raise InvalidValue(f"{shown} is more than {to_text(definition.maximum)}")
+        raise InvalidValue(f"{shown} is more than {_limit(definition.maximum)}")
+
+
+def _limit(number: float) -> str:
+    """Return a limit as it was written: the store's form of a catalogue makes 9 of it 9.0."""
+    return to_text(int(number) if number == int(number) else number)
 
 
 def _check_pattern(definition: InputDefinition, pattern: str, text: str) -> None:

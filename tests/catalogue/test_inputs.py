@@ -98,6 +98,8 @@ def test_a_value_that_fits_is_taken(definition: InputDefinition, given_value: ob
         (InputDefinition("a", pattern="[a-z]+"), "abc1", "'abc1' does not match '[a-z]+'"),
         (InputDefinition("a", pattern="(a|a)*b"), "a" * 5000, "longer than 1024 characters"),
         (InputDefinition("a", type=InputType.INTEGER, minimum=1), 0, "0 is less than 1"),
+        (InputDefinition("a", type=InputType.INTEGER, maximum=9.0), 10, "10 is more than 9"),
+        (InputDefinition("a", type=InputType.NUMBER, minimum=0.5), 0, "0 is less than 0.5"),
         (InputDefinition("a", type=InputType.NUMBER, maximum=1.5), 2, "2 is more than 1.5"),
     ],
     ids=lambda part: repr(part)[:40],

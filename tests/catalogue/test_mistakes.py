@@ -109,7 +109,7 @@ MISTAKES = [
     ("must be a list", task("    input: {a: {enum: §x}}\n")),
     ("must be an integer", task("    input: {a: {type: integer, enum: §[x]}}\n")),
     ("must be an integer", task("    input: {a: {type: integer, default: §x}}\n")),
-    ("not one of", task("    input: {a: {enum: [x, y], default: §z}}\n")),
+    ("tasks.t.input.a: 'z' is not one of", task("    input: {a: {enum: [x, y], default: §z}}\n")),
     ("does not match", task("    input: {a: {pattern: x, default: §z}}\n")),
     ("less than 5", task("    input: {a: {type: integer, minimum: 5, default: §4}}\n")),
     # placeholders
