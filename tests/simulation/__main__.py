@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.simulation.ablations import ABLATIONS, without
+from tests.simulation.ablations import ABLATIONS, BEGIN_AT, without
 from tests.simulation.faults import KINDS
 from tests.simulation.run import Result, run_seed, run_seeds, shrink
 
@@ -35,19 +35,19 @@ def main(arguments: Sequence[str]) -> int:
     logging.disable(logging.CRITICAL)
     count = given.seeds or (300 if given.ablate else 100)
     if given.ablate:
-        return _ablate(given.ablate, range(given.first, given.first + count))
+        return _ablate(given.ablate, given.first, count)
     if given.seed is not None:
         return _one(given.seed, trace=given.trace, small=given.shrink)
     if given.processes > 1:
-        return _parted(given.first, count, given.processes)
-    seeds = range(given.first, given.first + count)
+        return _parted(given.first or 0, count, given.processes)
+    seeds = range(given.first or 0, (given.first or 0) + count)
     return _many([*regressions(), *seeds] if given.regressions else list(seeds), small=given.shrink)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, help="how many seeds (100; of an ablation at most 300)")
-    parser.add_argument("--from", dest="first", type=int, default=0, help="the first of them")
+    parser.add_argument("--from", dest="first", type=int, help="the first of them")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--regressions", action="store_true", help="those that ever failed first")
     parser.add_argument("--processes", type=int, default=1, help="part the seeds among so many processes")
@@ -118,11 +118,13 @@ def _parted(first: int, count: int, processes: int) -> int:
     return max([one.wait() for one in running])
 
 
-def _ablate(names: Sequence[str], seeds: Sequence[int]) -> int:
+def _ablate(names: Sequence[str], first: int | None, count: int) -> int:
     """Take mechanisms away, each until a seed notices."""
     missed = 0
     for name in ABLATIONS if "all" in names else names:
         began = time.perf_counter()
+        start = BEGIN_AT.get(name, 0) if first is None else first
+        seeds = range(start, start + count)
         with without(name), contextlib.closing(run_seeds(seeds)) as results:
             noticed = next((result for result in results if result.violations), None)
         missed += noticed is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -47,8 +48,8 @@ def test_every_seed_holds_and_every_kind_of_fault_strikes() -> None:
         ]
     )
 
-    for text in printed:
-        assert "kinds of faults that never struck: none" in text, text
+    never = [set(re.findall(r"never struck: (.*)", text)[0].split(", ")) for text in printed]
+    assert set.intersection(*never) <= {"none"}
 
 
 @pytest.mark.slow
@@ -59,7 +60,8 @@ def test_every_mechanism_that_is_taken_away_is_noticed() -> None:
     parts = [[f"--ablate={name}" for name in names[half::2]] for half in (0, 1)]
     printed = outputs([simulation(*part, "--seeds", str(AT_MOST)) for part in parts])
 
-    assert "".join(printed).count("without ") == len(names)
+    told = [line for text in printed for line in text.splitlines() if line.startswith("without ")]
+    assert len(told) == len(names)
     assert "NOT NOTICED" not in "".join(printed)
 
 
