@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from tests.simulation.checker import check
 from tests.simulation.cluster import Cluster
-from tests.simulation.store import remove_template
 from tests.simulation.world import World
 
 #: Nothing that a run leaves is freed by counting alone; looking for it after every hundred objects costs a seventh.
@@ -62,7 +61,6 @@ def run_seeds(seeds: Iterable[int], *, trace: bool = False) -> Iterator[Result]:
                 gc.collect()
     finally:
         gc.enable()
-        remove_template()
 
 
 def shrink(steps: list[int], fails: Callable[[frozenset[int]], bool]) -> list[int]:

@@ -5,6 +5,7 @@ The diary is written by triggers, in the transactions themselves: it holds what 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -54,6 +55,7 @@ class StoreFile:
         self.path = self.folder / "store.db"
         if StoreFile._template is None:
             StoreFile._template = _make_template()
+            atexit.register(_remove_template)
         shutil.copyfile(StoreFile._template, self.path)
 
     def connect(self) -> sqlite3.Connection:
@@ -64,8 +66,7 @@ class StoreFile:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def remove_template() -> None:
-    """Remove what `StoreFile` keeps for the next run."""
+def _remove_template() -> None:
     if StoreFile._template is not None:
         shutil.rmtree(StoreFile._template.parent, ignore_errors=True)
         StoreFile._template = None
