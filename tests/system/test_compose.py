@@ -157,13 +157,15 @@ def test_the_curl_of_the_readme_is_answered_as_shown(stack: Stack) -> None:
 
     answer = run(*shlex.split(shown[1].replace("127.0.0.1:8080", f"127.0.0.1:{stack.port}")))
 
-    assert head(answer) == head(shown[2])
+    (status, names), (shown_status, shown_names) = head(answer), head(shown[2])
+    assert status == shown_status
+    assert [name for name in names if name in shown_names] == shown_names
 
 
 def head(answer: str) -> tuple[str, list[str]]:
     """Return the status line of an answer and the names of its headers."""
     first, *headers = answer.replace("\r", "").split("\n\n")[0].splitlines()
-    return first, [line.partition(":")[0] for line in headers]
+    return first, [line.partition(":")[0] for line in headers if line != "..."]
 
 
 @pytest.mark.slow
