@@ -247,10 +247,10 @@ def test_a_batch_larger_than_every_buffer_arrives(store: Datastore) -> None:
     large = {"text": "x" * 10_000}
 
     with store.write() as tx:
-        tx.lock_jobs([job_id])
-        ids = new_task_ids(2_000)
-        tx.insert_tasks(job_id, 0, [NewTask(ids[n], n, State.QUEUED, "work", "default", large) for n in range(2_000)])
         stepped(tx, job_id, TasksCreated(0, queued=2_000))
+        ids = new_task_ids(2_000)
+        # The last thing before the guards are verified: nothing else pushes it out.
+        tx.insert_tasks(job_id, 0, [NewTask(ids[n], n, State.QUEUED, "work", "default", large) for n in range(2_000)])
 
     with store.read() as reader:
         last = reader.task(ids[-1])
