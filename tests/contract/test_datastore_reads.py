@@ -81,6 +81,8 @@ def test_pages_of_tasks_hold_each_task_once_the_spawn_task_first(store: Datastor
     assert [(task.stage, task.index) for task in of_stage] == [(1, 0)]
     assert len(queued) == 7
     assert (nothing.items, nothing.next_cursor) == ([], None)
+    assert [(task.stage, task.index) for task in first] == [(1, 0)]
+    assert (nowhere.items, nowhere.next_cursor) == ([], None)
 
 
 @pytest.mark.parametrize(
