@@ -103,7 +103,7 @@ class PrivatePostgresql:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         command = [
-            str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port),
+            *_dying_with_us(), str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port),
             "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._home}",
             "-c", f"fsync={'on' if self._durable else 'off'}", "-c", "max_connections=60",
         ]  # fmt: skip
@@ -137,6 +137,12 @@ class PrivatePostgresql:
             self._process.wait(0.05)
         except subprocess.TimeoutExpired:
             return
+
+
+def _dying_with_us() -> list[str]:
+    """Return what ends a server when the test run is killed; for the kernel the thread that starts it is its parent."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "QUIT"] if setpriv else []
 
 
 def _as_server_user() -> dict[str, object]:
