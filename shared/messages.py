@@ -1,8 +1,8 @@
 """What controller and worker say to each other.
 
 A worker sends `Report`s: how attempts ended, what it hands back, what still runs, how much room it has. A controller
-answers with `Orders`: attempts granted to this worker, and attempts to stop. Any message may be lost, doubled, delayed or
-reordered without harm: the store decides. Secret values travel sealed (see `shared.sealing`), never in clear.
+answers with `Orders`: attempts granted to this worker, and attempts to stop. Any message may be lost, doubled, delayed
+or reordered without harm: the store decides. Secret values travel sealed (see `shared.sealing`), never in clear.
 
 Read by machines that may be one release apart: fields are only added, with defaults; `VERSION` changes when that fails.
 """
@@ -111,7 +111,7 @@ class Report(msgspec.Struct, frozen=True, tag="report", tag_field="kind"):
     worker: WorkerId
     #: Counts up from 1 within one life of the worker; answers quote it.
     number: int
-    #: Free room per queue, beyond what has been granted up to order number `seen`; None leaves the last figure standing.
+    #: Free room per queue, beyond what was granted up to order number `seen`; None leaves the last figure standing.
     room: dict[str, int] | None = None
     #: Number of the last `Orders` that the worker has taken in.
     seen: int = 0
