@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
 from controller.catalogue.watcher import CatalogueWatcher
+from controller.datastore.errors import SchemaMismatch
 from controller.datastore.open import open_datastore
 from controller.datastore.port import Datastore
 from controller.engine.changes import Changes
@@ -31,12 +33,15 @@ from controller.settings import Settings
 from shared.broker.port import Broker
 from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from shared.clock import Clock, SystemClock
+from shared.errors import StoreUnavailable
 from shared.sealing import Sealer
 from shared.volume import Volume
 from shared.volume.beacons import Beacon
 
 log = logging.getLogger(__name__)
 
+#: Seconds that a datastore gets to come up at the start, and between two looks.
+_STORE_PATIENCE, _STORE_RETRY = 60.0, 0.5
 #: Seconds that an engine gets to finish its turn.
 _PATIENCE = 10.0
 
@@ -101,6 +106,7 @@ class RemoteController:
     """A controller whose workers are elsewhere, behind RabbitMQ."""
 
     def __init__(self, settings: Settings) -> None:
+        _await_store(settings.datastore_url)
         options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
         self._broker = RabbitBroker(settings.broker, options)
         self._outside = open_outside(settings, self._broker)
@@ -123,6 +129,23 @@ class RemoteController:
         self._controller.stop()
         self._broker.close(timeout=_PATIENCE)
         self._outside.store.close()
+
+
+def _await_store(url: str) -> None:
+    """Wait for a datastore that is away: after a power cut everything starts at once. What does not help is raised."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + _STORE_PATIENCE
+    while True:
+        try:
+            open_datastore(url).close()
+            return
+        except SchemaMismatch:
+            raise
+        except StoreUnavailable as error:
+            if clock.monotonic() >= deadline:
+                raise
+            log.warning("waiting for the datastore: %s", error)
+            time.sleep(_STORE_RETRY)
 
 
 def open_outside(settings: Settings, broker: Broker) -> Outside:
