@@ -44,12 +44,12 @@ def healthz() -> Response:
 
 @routes.get("/readyz", Answer(HealthSchema, description="Jobs can be taken and run."))
 def readyz() -> Response:
-    """Tell whether jobs can be taken and run, and what stands in the way."""
+    """Tell whether jobs can be taken and run, and what stands in the way or is worth a warning."""
     health = jobs().health()
     parts = [{"name": part.name, "ok": part.ok, "detail": part.detail} for part in health.parts]
     if health.ready:
         return render.answer({"ready": True, "parts": parts})
-    wrong = "; ".join(f"{part.name}: {part.detail}" for part in health.parts if not part.ok)
+    wrong = "; ".join(f"{part.name}: {part.detail}" for part in health.parts if part.needed and not part.ok)
     retry = {"Retry-After": str(problems.RETRY_AFTER)}
     return problems.problem(503, wrong, headers=retry, more={"ready": False, "parts": parts})
 

@@ -15,6 +15,8 @@ class Part:
     ok: bool
     #: For people: what is wrong, or what it is.
     detail: str
+    #: Without it no job can be taken and run; otherwise this is a warning.
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +28,4 @@ class Health:
     @property
     def ready(self) -> bool:
         """Tell whether jobs can be taken and run."""
-        return all(part.ok for part in self.parts)
+        return all(part.ok for part in self.parts if part.needed)

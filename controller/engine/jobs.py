@@ -159,14 +159,23 @@ class Jobs:
 
     def health(self) -> Health:
         """Ask every system that the engine leans on."""
-        problems = self._parts.catalogue_problems()
         return Health(
             (
                 _checked("store", self.store.check),
                 _checked("volume", self.volume.check),
                 Part("broker", self._parts.broker.connected, "connected" if self._parts.broker.connected else "away"),
-                Part("catalogue", not problems, "; ".join(problems) or f"revision {self.catalogue().revision}"),
+                self._catalogue_part(),
             )
+        )
+
+    def _catalogue_part(self) -> Part:
+        """A newer file that is not valid is a warning: the last good revision serves, and a balancer should not mind."""
+        revision = f"revision {self.catalogue().revision} is in force"
+        problems = self._parts.catalogue_problems()
+        if not problems:
+            return Part("catalogue", True, revision, needed=False)
+        return Part(
+            "catalogue", False, f"{revision}; what lies there now is not valid: {'; '.join(problems)}", needed=False
         )
 
     def _known(self, submission: Submission, request_hash: str) -> JobId | None:

@@ -64,7 +64,8 @@ class House:
         self.volume = Volume.create(self.settings.volume)
         self.store = open_datastore(self.settings.datastore_url, clock=self.clock)
         outside = Outside(self.store, self.broker, self.volume, self.clock)
-        self.controller = Controller(self.settings, outside, watch_catalogue(self.settings, self.volume))
+        self.watcher = watch_catalogue(self.settings, self.volume)
+        self.controller = Controller(self.settings, outside, self.watcher)
         self.jobs = self.controller.jobs
 
     def turn(self, times: int = 3) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,17 @@ def test_after_a_restart_every_accepted_job_goes_on(make: Make, tmp_path: Path) 
         assert again.view(job_id).state is State.COMPLETED
     finally:
         again.close()
+
+
+def test_a_catalogue_that_is_not_valid_any_more_is_a_warning_and_the_last_good_one_serves_on(house: House) -> None:
+    house.settings.catalogue[0].write_text("tasks: {step: {}}")
+    over = time.monotonic() + 30.0
+    while not house.watcher.turn():
+        assert time.monotonic() < over, "the watcher never looked"
+
+    health = house.jobs.health()
+
+    warned = {part.name: part.detail for part in health.parts if not part.ok}
+    assert health.ready and list(warned) == ["catalogue"]
+    assert "catalogue.yaml:1" in warned["catalogue"] and "exec_command" in warned["catalogue"]
+    assert house.view(house.submit("one")).state is State.RUNNING
