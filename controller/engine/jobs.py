@@ -169,7 +169,7 @@ class Jobs:
         )
 
     def _catalogue_part(self) -> Part:
-        """A newer file that is not valid is a warning: the last good revision serves, and a balancer should not mind."""
+        """Tell of the catalogue; a newer file that is not valid is a warning: the last good revision serves on."""
         revision = f"revision {self.catalogue().revision} is in force"
         problems = self._parts.catalogue_problems()
         if not problems:

@@ -17,7 +17,7 @@ from tests.simulation.run import run_seed, shrink
 #: A seed takes some 0.2 s of a processor (the model in a few hundred lines of before took 0.01 s): an engine that
 #: sweeps a real database every second does so ten thousand times a seed. So CI runs fewer than the 2,000 seeds that
 #: were hoped for; a release runs more, by hand.
-SEEDS = int(os.environ.get("ECHELON_SIMULATION_SEEDS", "600" if os.environ.get("CI") else "100"))
+SEEDS = int(os.environ.get("ECHELON_SIMULATION_SEEDS", "300" if os.environ.get("CI") else "100"))
 #: Ablations are looked for in so many seeds.
 AT_MOST = 300
 
