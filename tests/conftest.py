@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,12 +17,19 @@ settings.register_profile("long", max_examples=20_000, deadline=None, suppress_h
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests together, for they share servers; and all of tests/system, for they fill a machine."""
-    for item in items:
-        place = item.path.relative_to(_HERE)
-        group = "system" if place.parts[0] == "system" else str(place)
-        item.add_marker(pytest.mark.xdist_group(group))
-    # What takes longest begins first.
+    """Begin with what takes longest."""
     items.sort(key=lambda item: item.path.relative_to(_HERE).parts[0] not in ("system", "simulation"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests together, for they share servers; and all of tests/system, for each fills a machine."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            place = nodeid.split("::", 1)[0]
+            return "tests/system" if "tests/system/" in place else place
+
+    return Together(config, log)
