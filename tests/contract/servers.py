@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -141,6 +142,9 @@ class PrivatePostgresql:
 
 def _dying_with_us() -> list[str]:
     """Return what ends a server when the test run is killed; for the kernel the thread that starts it is its parent."""
+    if threading.current_thread() is not threading.main_thread():
+        # The kernel sends that signal when the thread ends that started the process, and others end before the tests.
+        return []
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "QUIT"] if setpriv else []
 
