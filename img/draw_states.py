@@ -55,7 +55,7 @@ def draw() -> str:
         drawn, height = _panel(title, transitions)
         parts.append(f'<g transform="translate(0,{top})">{drawn}</g>')
         top += height
-    legend = '<path class="again" d="M40,-5 h50"/><text class="note" x="100">only when a person asks for a retry</text>'
+    legend = '<path class="again" d="M40,-5 h50"/><text class="note" x="100">only when a person asks for it</text>'
     parts.append(f'<g transform="translate(0,{top + 10})">{legend}</g>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + 30}" width="{WIDTH}" role="img">'
     body = "\n".join(parts)

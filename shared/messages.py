@@ -47,6 +47,8 @@ class Outcome(StrEnum):
     SPAWN_INVALID = "spawn_invalid"
     #: Ended because an order said so (cancel, fail-fast).
     STOPPED = "stopped"
+    #: A person has ended it; it counts as a failure. Never reported: the controller that was asked says so.
+    KILLED = "killed"
     #: Cut off by the worker's own shutdown; runs elsewhere and does not count against its retries.
     INTERRUPTED = "interrupted"
     #: The worker itself could not do its part (out of file descriptors, volume missing); does not count either.
@@ -200,7 +202,7 @@ class Stop(msgspec.Struct, frozen=True):
 
     task_id: TaskId
     attempt: int
-    #: Why, in the words of the history: cancelled, fail_fast, lease_lost.
+    #: Why, in the words of the history: cancelled, skipped, killed, fail_fast, claim_lost.
     reason: str
 
 

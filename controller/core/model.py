@@ -6,11 +6,11 @@ Nothing here grows with the number of tasks.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
-from controller.core.states import DONE, State
+from controller.core.states import ENDED, State
 from shared.ids import JobId
 
 
@@ -21,13 +21,17 @@ class Source(StrEnum):
     FIXED = "fixed"
     #: A spawn task's spawn.json.
     SPAWN = "spawn"
+    #: Whoever adds some, while the job lives.
+    OPEN = "open"
 
 
 class OnError(StrEnum):
-    """What a task that is out of attempts does to its job."""
+    """What a task that is out of attempts does to its job; a task that a person has cancelled holds up a stage too."""
 
     FAIL_JOB = "fail_job"
     IGNORE = "ignore"
+    #: Its siblings go on; then the job waits for a person who retries or skips it.
+    BLOCK = "block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class Tally:
     failed: int = 0
     cancelled: int = 0
     skipped: int = 0
+    #: How many of the pending ones are paused.
+    held: int = 0
+    #: How many of the cancelled ones no person has cancelled: they end with their stage, and begin again with it.
+    withdrawn: int = 0
 
     @property
     def open(self) -> int:
@@ -92,6 +100,31 @@ class Stage:
     expected: int | None = None
     #: A sentence for people: why the stage failed.
     error: str | None = None
+    #: By whose hand it is paused, cancelled or skipped; None: by nobody's.
+    by: str | None = None
+    #: A failure of one of its tasks fails the job: nothing of it starts any more.
+    failing: bool = False
+    #: Nothing of it starts for the moment: the job is paused, or a stage before it has been opened again.
+    blocked: bool = False
+    #: A person has paused, cancelled or skipped its spawn task.
+    spawn_hand: bool = False
+    #: How many of its tasks were added by hand.
+    added: int = 0
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether a person holds it back."""
+        return self.by is not None and self.state not in ENDED
+
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether every task that it will have exists and has ended."""
+        return not self.spawning and self.filled and not self.tally.open
+
+    @property
+    def unfit(self) -> bool:
+        """Tell whether some of its tasks have failed or were cancelled."""
+        return bool(self.failures or self.tally.cancelled) or self.spawn is State.CANCELLED
 
     @property
     def filled(self) -> bool:
@@ -111,7 +144,7 @@ class Stage:
     @property
     def claimable(self) -> int:
         """Return how many of its tasks a worker may claim now, the spawn task included."""
-        if self.state is not State.RUNNING:
+        if self.state is not State.RUNNING or self.blocked or self.by is not None:
             return 0
         if self.spawning:
             return int(self.spawn is State.QUEUED)
@@ -133,11 +166,29 @@ class Job:
     state: State
     stages: tuple[Stage, ...]
     error: str | None = None
+    #: By whose hand it is paused, cancelled or skipped; None: by nobody's.
+    by: str | None = None
+    #: Numbers of the stages that run or fail the job, so that a step does not have to look at the others.
+    live: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.live is None:
+            object.__setattr__(self, "live", tuple(stage.number for stage in self.stages if _lives(stage)))
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether a person holds it back."""
+        return self.by is not None and self.state not in ENDED
 
     @property
     def failed_tasks(self) -> int:
         """Return how many tasks failed for good."""
         return sum(stage.failures for stage in self.stages)
+
+    @property
+    def living(self) -> list[Stage]:
+        """Return the stages that run or fail the job."""
+        return [self.stages[number] for number in self.live or ()]
 
     def stage(self, number: int) -> Stage:
         """Return a stage by its number."""
@@ -145,12 +196,16 @@ class Job:
 
     def with_stage(self, stage: Stage) -> Self:
         """Return the job with one stage put in the place of its former self."""
-        stages = self.stages[: stage.number] + (stage,) + self.stages[stage.number + 1 :]
-        return replace(self, stages=stages)
+        number = stage.number
+        live = self.live or ()
+        if (number in live) is not _lives(stage):
+            live = tuple(sorted({*live, number} if _lives(stage) else {*live} - {number}))
+        stages = self.stages[:number] + (stage,) + self.stages[number + 1 :]
+        return replace(self, stages=stages, live=live)
 
-    def orders_left(self) -> list[int]:
-        """Return the orders that are not done, lowest first."""
-        return sorted({stage.order for stage in self.stages if stage.state not in DONE})
+
+def _lives(stage: Stage) -> bool:
+    return stage.state is State.RUNNING or stage.failing
 
 
 # --- events: what happened (past tense) -----------------------------------------------------------------------------
@@ -170,6 +225,8 @@ class TasksMoved:
     moves: Mapping[tuple[State, State], int]
     #: One of the errors, for people; None when nothing failed.
     error: str | None = None
+    #: How many more (or, below 0, less) of the PENDING ones are paused.
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,61 +251,111 @@ class TasksCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class SpawnTaskHeld:
+    """A person has paused the spawn task of a stage, or lets it go on."""
+
+    stage: int
+    held: bool
+    #: Where it stands now.
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class TasksAdded:
+    """Tasks were added by hand: PENDING where they are paused or the stage has not begun, else QUEUED."""
+
+    stage: int
+    count: int
+    #: How many of them are paused.
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """A person holds a job back, or one stage of it."""
+
+    by: str
+    stage: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """A person lets a job go on, or one stage of it."""
+
+    stage: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """A person ends the job for good."""
+    """A person ends a job for good, or one stage of it."""
+
+    by: str = ""
+    stage: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRequested:
+    """A person lets a job, or one stage of it, count as done."""
+
+    by: str = ""
+    stage: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TasksSkipped:
+    """Tasks of one stage were made SKIPPED by a person."""
+
+    stage: int
+    #: From which state -> how many.
+    counts: Mapping[State, int]
+    #: How many of the PENDING ones were paused.
+    held: int = 0
+    #: How many of the CANCELLED ones no person had cancelled.
+    withdrawn: int = 0
+    #: The spawn task is meant, and not the others.
+    spawn: bool = False
+
+
+#: Indexes of tasks: from the first to the last, both included.
+Spans = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What of one stage is to run again."""
+
+    stage: int
+    #: From which state -> how many; the spawn task is not counted.
+    counts: Mapping[State, int]
+    #: Its spawn task too.
+    spawn: bool = False
+    #: How many of the CANCELLED ones no person had cancelled.
+    withdrawn: int = 0
+    #: Which tasks; None: all that are in these states.
+    spans: Spans | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RetryRequested:
-    """A person opens an ended job again."""
+    """A person lets tasks run again."""
+
+    #: None: what has failed or was cancelled.
+    stages: tuple[Again, ...] | None = None
+    #: The job as a whole is meant.
+    whole: bool = True
 
 
-Event = Submitted | TasksMoved | SpawnTaskMoved | TasksCreated | CancelRequested | RetryRequested
-
-
-# --- effects: what is to be done in the same transaction (imperative) -----------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseTasks:
-    """Make a stage's tasks claimable: PENDING -> QUEUED."""
-
-    stage: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseSpawnTask:
-    """Make a stage's spawn task claimable: PENDING -> QUEUED."""
-
-    stage: int
-
-
-@dataclass(frozen=True, slots=True)
-class WithdrawTasks:
-    """End tasks of a stage that have not started (PENDING, QUEUED -> CANCELLED), the spawn task included."""
-
-    stage: int
-    #: Those that run as well (RUNNING -> CANCELLED); their workers are told.
-    running: bool
-    #: Why, in the words of the history: cancelled, fail_fast, job_failed.
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReopenTasks:
-    """Make what has failed or was cancelled run again (FAILED, CANCELLED -> target), with fresh budgets."""
-
-    stage: int
-    target: State
-
-
-@dataclass(frozen=True, slots=True)
-class Remember:
-    """Write a line of the job's history."""
-
-    kind: str
-    stage: int | None = None
-    detail: Mapping[str, object] | None = None
-
-
-Effect = ReleaseTasks | ReleaseSpawnTask | WithdrawTasks | ReopenTasks | Remember
+Event = (
+    Submitted
+    | TasksMoved
+    | SpawnTaskMoved
+    | TasksCreated
+    | SpawnTaskHeld
+    | TasksAdded
+    | PauseRequested
+    | ResumeRequested
+    | CancelRequested
+    | SkipRequested
+    | TasksSkipped
+    | RetryRequested
+)

@@ -28,33 +28,33 @@ OPEN: Final = frozenset(State) - ENDED
 #: A stage or a task that no longer holds up what comes after it.
 DONE: Final = frozenset({State.COMPLETED, State.SKIPPED})
 
-#: Every change of a task's state. The way out of an ended state is a person's retry, and nothing else.
+#: Every change of a task's state. The way out of an ended state is a person's retry or skip, and nothing else.
 TASK_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.PENDING: frozenset({State.QUEUED, State.CANCELLED}),
-    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
-    State.RUNNING: frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.PENDING, State.QUEUED}),
-    State.COMPLETED: frozenset(),
-    State.FAILED: frozenset({State.PENDING, State.QUEUED}),
-    State.CANCELLED: frozenset({State.PENDING, State.QUEUED}),
-    State.SKIPPED: frozenset(),
+    State.PENDING: frozenset({State.QUEUED, State.CANCELLED, State.SKIPPED}),
+    State.QUEUED: frozenset({State.RUNNING, State.PENDING, State.CANCELLED, State.SKIPPED}),
+    State.RUNNING: frozenset(State) - {State.RUNNING},
+    State.COMPLETED: frozenset({State.PENDING, State.QUEUED}),
+    State.FAILED: frozenset({State.PENDING, State.QUEUED, State.SKIPPED}),
+    State.CANCELLED: frozenset({State.PENDING, State.QUEUED, State.SKIPPED}),
+    State.SKIPPED: frozenset({State.PENDING, State.QUEUED}),
 }
 
 #: Every change of a stage's state.
 STAGE_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.PENDING: frozenset({State.RUNNING, State.CANCELLED}),
-    State.RUNNING: frozenset({State.COMPLETED, State.FAILED, State.CANCELLED}),
-    State.COMPLETED: frozenset(),
-    State.FAILED: frozenset({State.RUNNING}),
-    State.CANCELLED: frozenset({State.PENDING, State.RUNNING}),
-    State.SKIPPED: frozenset(),
+    State.PENDING: frozenset({State.RUNNING, State.CANCELLED, State.SKIPPED}),
+    State.RUNNING: ENDED,
+    State.COMPLETED: frozenset({State.PENDING, State.RUNNING}),
+    State.FAILED: frozenset({State.PENDING, State.RUNNING, State.SKIPPED}),
+    State.CANCELLED: frozenset({State.PENDING, State.RUNNING, State.SKIPPED}),
+    State.SKIPPED: frozenset({State.PENDING, State.RUNNING}),
 }
 
 #: Every change of a job's state.
 JOB_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.PENDING: frozenset({State.RUNNING, State.CANCELLED}),
-    State.RUNNING: frozenset({State.COMPLETED, State.FAILED, State.CANCELLED}),
-    State.COMPLETED: frozenset(),
-    State.FAILED: frozenset({State.RUNNING}),
-    State.CANCELLED: frozenset({State.RUNNING}),
-    State.SKIPPED: frozenset(),
+    State.PENDING: frozenset({State.RUNNING, State.CANCELLED, State.SKIPPED}),
+    State.RUNNING: ENDED,
+    State.COMPLETED: frozenset({State.RUNNING}),
+    State.FAILED: frozenset({State.RUNNING, State.SKIPPED}),
+    State.CANCELLED: frozenset({State.RUNNING, State.SKIPPED}),
+    State.SKIPPED: frozenset({State.RUNNING}),
 }

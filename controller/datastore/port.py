@@ -4,7 +4,7 @@ An adapter passes the suite in tests/contract/test_datastore.py. Rules that hold
 
 * Whoever changes a task's state or a stage's counters holds the lock of its job (`lock_jobs`) in the same transaction.
 * A task row changes only by a statement that names the states it may leave, and the attempt where there is one.
-* Lists that are handed in are bounded by the caller; only what `withdraw`, `release`, `reopen` and `delete_job` touch
+* Lists that are handed in are bounded by the caller; only what people do to stages, `release` and `delete_job` touch
   grows with a stage.
 """
 
@@ -14,11 +14,12 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from controller.core.model import Job
+from controller.core.model import Job, Spans
 from controller.core.states import State
 from controller.datastore.records import (
     AttemptView,
     Claimed,
+    Counted,
     Demand,
     EventView,
     Expansion,
@@ -114,18 +115,80 @@ class Transaction(Protocol):
     def release_due(self, tasks: Collection[TaskId]) -> list[HeldTask]:
         """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""
 
-    def withdraw(self, job_id: JobId, stage: int, *, running: bool) -> list[tuple[WorkerId, AttemptRef]]:
-        """Cancel tasks of a stage that have not started, the spawn task included; with `running` those that run too.
+    # --- what people do to them: `spans` are ranges of indexes, None: all but the spawn task; `only`: in this state
+
+    def census(
+        self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None
+    ) -> list[Counted]:
+        """Count tasks of a stage by state, by whether a person has a hand on them, and whether they wait for a time."""
+
+    def running_among(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[HeldTask]:
+        """Return the tasks of a stage that run."""
+
+    def hold(
+        self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, by: str
+    ) -> None:
+        """Pause open tasks of a stage that are not paused; QUEUED ones become PENDING."""
+
+    def let_on(
+        self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, begun: bool
+    ) -> None:
+        """End the pause of tasks of a stage; where the stage has begun, those that wait for no time become QUEUED."""
+
+    def leave(
+        self,
+        job_id: JobId,
+        stage: int,
+        state: State,
+        *,
+        by: str,
+        spans: Spans | None = None,
+        only: State | None = None,
+    ) -> list[tuple[WorkerId, AttemptRef]]:
+        """Make tasks of a stage CANCELLED (what is open) or SKIPPED (what has not completed) by a person's hand.
 
         Return whom to tell about those that ran.
         """
 
-    def reopen(self, job_id: JobId, stage: int, *, target: State) -> None:
-        """Put FAILED and CANCELLED tasks of a stage, spawn task included, to `target` with fresh budgets.
+    def withdraw(
+        self, job_id: JobId, stage: int, *, running: bool, by: str | None = None
+    ) -> list[tuple[WorkerId, AttemptRef]]:
+        """Cancel tasks of a stage that have not started, the spawn task included; with `running` those that run too.
 
-        Tasks that were refused when their item was read stay FAILED only if `target` is never claimed; the worker
-        refuses them again with the same words.
+        `by` is the person who wants it, None: nobody. Return whom to tell about those that ran.
         """
+
+    def skip(self, job_id: JobId, stage: int, *, by: str) -> list[tuple[WorkerId, AttemptRef]]:
+        """Make all tasks of a stage that have not completed SKIPPED, the spawn task included; return whom to tell."""
+
+    def reopen(
+        self,
+        job_id: JobId,
+        stage: int,
+        *,
+        target: State,
+        sources: Collection[State],
+        spawn: bool = False,
+        spans: Spans | None = None,
+    ) -> tuple[int, bool]:
+        """Put ended tasks of a stage to `target` with fresh budgets; with `spawn` the spawn task too.
+
+        Tasks that were refused when their item was read run all the same; the worker refuses them with the same words.
+        Return how many of them, and whether the spawn task, became PENDING instead of QUEUED: the processes of their
+        last attempts may still be there.
+        """
+
+    def restore(self, job_id: JobId, stage: int, *, target: State) -> tuple[int, bool]:
+        """Put tasks of a stage that no person has cancelled back in line; return what `reopen` returns."""
+
+    def let_go(self, ended: Sequence[HeldTask]) -> None:
+        """Note that nothing of these tasks' last attempts is there any more: their workers have told."""
+
+    def job_etag(self, job_id: JobId) -> int:
+        """Return the etag of a locked job as it was when it was locked or last saved."""
+
+    def stage_etag(self, job_id: JobId, stage: int) -> int:
+        """Return the etag of a stage of a locked job."""
 
     def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
         """Extend the leases of attempts that run on this worker; return those that were extended."""

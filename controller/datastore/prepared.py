@@ -84,10 +84,11 @@ class Prepared:
 def _types() -> dict[str, TypeEngine[Any]]:
     """Return the type of every parameter: of the column of its name, or one of the few that have none."""
     types: dict[str, TypeEngine[Any]] = {
-        **dict.fromkeys(("failure", "loss", "at_attempt", "at_worker"), Integer()),
-        **dict.fromkeys(("started", "ended"), Double()),
-        "at_key": BigInteger(),
-        "same": Text(),
+        **dict.fromkeys(("failure", "loss", "killed", "open", "again", "paused"), Integer()),
+        **dict.fromkeys(("at_attempt", "at_worker"), Integer()),
+        **dict.fromkeys(("started", "ended", "since"), Double()),
+        **dict.fromkeys(("at_key", "first_key", "end_key"), BigInteger()),
+        **dict.fromkeys(("same", "only", "at_state"), Text()),
     }
     for known in (each for table in metadata.tables.values() for each in table.columns):
         # Of two columns with the same name the wider one: a number of a stage fits where one of an event does.

@@ -25,11 +25,13 @@ _STAGE = (
     stages.c.job, stages.c.number, stages.c.place, stages.c.name, stages.c.task_class, stages.c.spawn_class,
     stages.c.state, stages.c.pending, stages.c.queued, stages.c.running, stages.c.completed, stages.c.failed,
     stages.c.cancelled, stages.c.skipped, stages.c.spawn, stages.c.expected, stages.c.max_parallel, stages.c.queue,
-    stages.c.error, stages.c.etag, stages.c.started_at, stages.c.ended_at, stages.c.claim_queue,
+    stages.c.error, stages.c.etag, stages.c.started_at, stages.c.ended_at, stages.c.claim_queue, stages.c.source,
+    stages.c.on_error, stages.c.by_whom, stages.c.paused_at, stages.c.blocked, stages.c.held, stages.c.withdrawn,
 )  # fmt: skip
 _JOB = (
     jobs.c.key, jobs.c.stage_count, jobs.c.job_id, jobs.c.type, job_inputs.c.revision, jobs.c.state, job_inputs.c.input,
     job_inputs.c.secret, jobs.c.error, jobs.c.etag, jobs.c.created_at, jobs.c.started_at, jobs.c.ended_at,
+    jobs.c.by_whom, jobs.c.paused_at,
 )  # fmt: skip
 _JOBS = select(*_JOB).join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
 
@@ -132,21 +134,23 @@ def _stage_view(row: Found) -> StageView:
     (
         _, number, order, name, task_class, spawn_task, state, pending, queued, running, completed, failed, cancelled,
         skipped, spawn, expected, max_parallel, queue, error, etag, started_at, ended_at, waits_in,
+        source, on_error, by, paused_at, blocked, held, withdrawn,
     ) = row  # fmt: skip
     return StageView(
         number, order, name, task_class, spawn_task, STATES[state],
-        Tally(pending, queued, running, completed, failed, cancelled, skipped),
+        Tally(pending, queued, running, completed, failed, cancelled, skipped, held, withdrawn),
         STATES[spawn] if spawn else None, expected, max_parallel, queue, error, etag, started_at, ended_at,
-        waits_in,
+        waits_in, source, on_error, by, paused_at, bool(blocked),
     )  # fmt: skip
 
 
 def _job_view(row: Found, found: Sequence[StageView]) -> JobView:
     (
-        _, _, job_id, job_type, revision, state, values, secret, error, etag, created_at, started_at, ended_at,
+        _, _, job_id, job_type, revision, state, values, secret, error, etag, created_at, started_at, ended_at, by,
+        paused_at,
     ) = row  # fmt: skip
     failed = sum(stage.tally.failed + (stage.spawn == "FAILED") for stage in found)
     return JobView(
         JobId(job_id), job_type, revision, STATES[state], decode_object(values), decode_names(secret), failed, error,
-        etag, created_at, started_at, ended_at, found,
+        etag, created_at, started_at, ended_at, found, by, paused_at,
     )  # fmt: skip

@@ -21,6 +21,7 @@ _TASKS = (
         tasks.c.key, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.queue,
         tasks.c.state, tasks.c.attempt, tasks.c.input, _worker.label("worker"), tasks.c.exit_code, tasks.c.signal,
         tasks.c.error, tasks.c.result, tasks.c.etag, tasks.c.not_before, tasks.c.started_at, tasks.c.ended_at,
+        tasks.c.by_whom, tasks.c.paused_at,
     )
     .select_from(tasks)
     .join(stages, stages.c.key == tasks.c.stage)
@@ -143,11 +144,11 @@ class TaskReads(JobReads):
 def _task_view(row: Found) -> TaskView:
     (
         _, task_id, job_id, stage, index, task_class, queue, state, attempt, values, worker, exit_code, signal, error,
-        result, etag, not_before, started_at, ended_at,
+        result, etag, not_before, started_at, ended_at, by, paused_at,
     ) = row  # fmt: skip
     return TaskView(
         TaskId(task_id), JobId(job_id), stage, index, task_class, queue, STATES[state], attempt, decode_object(values),
-        worker, exit_code, signal, error, result, etag, not_before, started_at, ended_at,
+        worker, exit_code, signal, error, result, etag, not_before, started_at, ended_at, by, paused_at,
     )  # fmt: skip
 
 

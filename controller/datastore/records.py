@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from controller.core.model import Job, Tally
-from controller.core.states import State
+from controller.core.model import Job, Spans, Tally
+from controller.core.states import ENDED, State
 from shared.ids import JobId, TaskId, WorkerId
 from shared.messages import JsonValue, Outcome
 
 #: The index under which a stage's spawn task is kept.
 SPAWN_INDEX = -1
+#: That task alone.
+SPAWN_ONLY: Spans = ((SPAWN_INDEX, SPAWN_INDEX),)
 
 Item = TypeVar("Item")
 
@@ -33,6 +35,8 @@ class NewTask:
     input: dict[str, JsonValue] | None = None
     #: Only of a task that was refused from the start.
     error: str | None = None
+    #: Who holds it back from the start; None: nobody.
+    paused_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class Settlement:
     failure: bool = False
     #: Counts against the number of workers that it may take down.
     loss: bool = False
+    #: A person has ended the attempt: its processes may be there until its worker tells of their end.
+    killed: bool = False
 
 
 # --- in between -----------------------------------------------------------------------------------------------------
@@ -96,6 +102,14 @@ class HeldTask:
     losses: int
     worker: WorkerId | None
     started_at: float | None
+    etag: int = 0
+    #: Who has paused, cancelled or skipped it.
+    by: str | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether a person holds it back."""
+        return self.by is not None and self.state not in ENDED
 
     @property
     def spawn(self) -> bool:
@@ -111,6 +125,19 @@ class Claimed:
     index: int
     attempt: int
     input: dict[str, JsonValue] | None
+    task_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many of some tasks are alike."""
+
+    state: State
+    #: A person has paused, cancelled or skipped them.
+    hand: bool
+    #: They wait for a time.
+    waits: bool
+    count: int
 
 
 @dataclass(slots=True)
@@ -198,6 +225,14 @@ class StageView:
     ended_at: float | None
     #: The queue of what may begin next: the spawn task may have another one than the tasks.
     waits_in: str
+    #: Where its tasks come from, and what their failures mean, in the words of `Source` and `OnError`.
+    source: str = "fixed"
+    on_error: str = "fail_job"
+    #: Who has paused (while it is open), cancelled or skipped it.
+    by: str | None = None
+    paused_at: float | None = None
+    #: Nothing of it starts: the job is paused, or a stage before it has been opened again.
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +253,9 @@ class JobView:
     started_at: float | None
     ended_at: float | None
     stages: Sequence[StageView] = ()
+    #: Who has paused (while it is open), cancelled or skipped it.
+    by: str | None = None
+    paused_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +283,9 @@ class TaskView:
     not_before: float | None
     started_at: float | None
     ended_at: float | None
+    #: Who has paused (while it is open), cancelled or skipped it.
+    by: str | None = None
+    paused_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ STAGE_COLUMNS = (
     stages.c.number, stages.c.place, stages.c.name, stages.c.source, stages.c.on_error, stages.c.queue,
     stages.c.spawn_queue, stages.c.max_parallel, stages.c.fail_fast, stages.c.state,
     stages.c.pending, stages.c.queued, stages.c.running, stages.c.completed, stages.c.failed, stages.c.cancelled,
-    stages.c.skipped, stages.c.spawn, stages.c.expected, stages.c.error,
+    stages.c.skipped, stages.c.held, stages.c.withdrawn, stages.c.spawn, stages.c.expected, stages.c.error,
+    stages.c.by_whom, stages.c.failing, stages.c.blocked, stages.c.spawn_hand, stages.c.added,
 )  # fmt: skip
 
 
@@ -92,10 +93,15 @@ def stage_of(row: Row) -> Stage:
         max_parallel=row[7],
         fail_fast=bool(row[8]),
         state=STATES[row[9]],
-        tally=Tally(*row[10:17]),
-        spawn=STATES[row[17]] if row[17] else None,
-        expected=row[18],
-        error=row[19],
+        tally=Tally(*row[10:19]),
+        spawn=STATES[row[19]] if row[19] else None,
+        expected=row[20],
+        error=row[21],
+        by=row[22],
+        failing=bool(row[23]),
+        blocked=bool(row[24]),
+        spawn_hand=bool(row[25]),
+        added=row[26],
     )
 
 
@@ -112,5 +118,6 @@ def stage_counters(stage: Stage) -> Row:
     return (
         stage.state, tally.pending, tally.queued, tally.running, tally.completed, tally.failed, tally.cancelled,
         tally.skipped, stage.spawn, stage.expected, clean(stage.error), stage.claimable, stage.claim_queue,
-        unfilled(stage),
+        unfilled(stage), clean(stage.by), int(stage.failing), int(stage.blocked), int(stage.spawn_hand), stage.added,
+        tally.held, tally.withdrawn,
     )  # fmt: skip

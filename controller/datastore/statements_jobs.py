@@ -23,9 +23,9 @@ SUBMITTED_WITH = Prepared(
     "idempotency_key",
 )
 
-_locked = select(jobs.c.job_id, jobs.c.key, jobs.c.etag, jobs.c.stage_count, jobs.c.state, jobs.c.error).where(
-    Among(jobs.c.job_id, _p("job_ids"))
-)
+_locked = select(
+    jobs.c.job_id, jobs.c.key, jobs.c.etag, jobs.c.stage_count, jobs.c.state, jobs.c.error, jobs.c.by_whom
+).where(Among(jobs.c.job_id, _p("job_ids")))
 LOCK_JOBS = Prepared(_locked, "job_ids", postgresql=_locked.order_by(jobs.c.key).with_for_update())
 LOCK_FREE_JOBS = Prepared(_locked, "job_ids", postgresql=_locked.order_by(jobs.c.key).with_for_update(skip_locked=True))
 _stages_of_job = and_(stages.c.key >= _p("first_key"), stages.c.key < _p("end_key"))
@@ -40,8 +40,10 @@ SAVE_JOB = Prepared(
         etag=jobs.c.etag + ONE,
         started_at=func.coalesce(jobs.c.started_at, _p("started")),
         ended_at=case((jobs.c.state == _p("same"), jobs.c.ended_at), else_=_p("ended")),
+        by_whom=_p("by_whom"),
+        paused_at=case((_p("paused") == ONE, func.coalesce(jobs.c.paused_at, _p("since"))), else_=null()),
     ),
-    "state error started same ended at_key at_etag",
+    "state error started same ended by_whom paused since at_key at_etag",
 )
 ERASE_SECRETS = Prepared(
     update(job_inputs).where(job_inputs.c.key == _p("at_key"), job_inputs.c.sealed.is_not(None)).values(sealed=null()),
@@ -80,12 +82,20 @@ SAVE_STAGE = Prepared(
         ready=_p("ready"),
         claim_queue=_p("claim_queue"),
         unfilled=_p("unfilled"),
+        by_whom=_p("by_whom"),
+        failing=_p("failing"),
+        blocked=_p("blocked"),
+        spawn_hand=_p("spawn_hand"),
+        added=_p("added"),
+        held=_p("held"),
+        withdrawn=_p("withdrawn"),
         etag=stages.c.etag + ONE,
         started_at=func.coalesce(stages.c.started_at, _p("started")),
         ended_at=case((stages.c.state == _p("same"), stages.c.ended_at), else_=_p("ended")),
+        paused_at=case((_p("paused") == ONE, func.coalesce(stages.c.paused_at, _p("since"))), else_=null()),
     ),
     "state pending queued running completed failed cancelled skipped spawn expected error ready claim_queue unfilled"
-    " started same ended at_key",
+    " by_whom failing blocked spawn_hand added held withdrawn started same ended paused since at_key",
 )
 
 INSERT_EVENT = insertion(events)
@@ -115,8 +125,8 @@ SET_SPAWNED = Prepared(
 )
 EXPANSIONS = Prepared(
     select(
-        jobs.c.job_id, stages.c.number, stages.c.items_path, stages.c.items_created, stages.c.expected,
-        stages.c.items_offset,
+        jobs.c.job_id, stages.c.number, stages.c.items_path, stages.c.items_created,
+        (stages.c.expected - stages.c.added).label("items"), stages.c.items_offset,
     )
     .join_from(stages, jobs, jobs.c.key == stages.c.job)
     .where(stages.c.unfilled > ZERO, is_in(stages.c.state, State.RUNNING), stages.c.items_path.is_not(None))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, any_, func, null, select, update
+from sqlalchemy import ColumnElement, and_, any_, case, func, null, or_, select, update
 from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
@@ -21,7 +21,8 @@ INSERT_ATTEMPT = insertion(attempts)
 #: What makes a `HeldTask`, in the order of `writes_tasks`.
 HELD_COLUMNS = (
     tasks.c.key, tasks.c.task_id, stages.c.job, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state,
-    tasks.c.attempt, tasks.c.failures, tasks.c.losses, tasks.c.worker, tasks.c.started_at,
+    tasks.c.attempt, tasks.c.failures, tasks.c.losses, tasks.c.worker, tasks.c.started_at, tasks.c.etag,
+    tasks.c.by_whom,
 )  # fmt: skip
 HELD = Prepared(
     select(*HELD_COLUMNS)
@@ -43,7 +44,8 @@ SETTLE = Prepared(
         state=_p("state"),
         failures=tasks.c.failures + _p("failure"),
         losses=tasks.c.losses + _p("loss"),
-        lease_until=null(),
+        # The processes of an attempt that a person has killed may be there until its worker tells, or its lease ends.
+        lease_until=case((_p("killed") == ONE, tasks.c.lease_until), else_=null()),
         not_before=_p("not_before"),
         ended_at=_p("ended_at"),
         exit_code=_p("exit_code"),
@@ -51,8 +53,12 @@ SETTLE = Prepared(
         etag=tasks.c.etag + ONE,
         error=_p("error"),
         result=_p("result"),
+        # A pause outlives an attempt, not the task.
+        by_whom=case((_p("open") == ONE, tasks.c.by_whom), else_=null()),
+        paused_at=case((_p("again") == ONE, tasks.c.paused_at), else_=null()),
     ),
-    "state failure loss not_before ended_at exit_code signal error result at_key at_attempt at_worker",
+    "state failure loss killed not_before ended_at exit_code signal error result open again at_key at_attempt"
+    " at_worker",
 )
 
 _next = (
@@ -82,7 +88,7 @@ def _claim(chosen: ColumnElement[bool]) -> Any:
             etag=tasks.c.etag + ONE,
             error=null(),
         )
-        .returning(tasks.c.task_id, tasks.c.idx, tasks.c.attempt, tasks.c.input)
+        .returning(tasks.c.task_id, tasks.c.idx, tasks.c.attempt, tasks.c.input, tasks.c.task_class)
     )
 
 
@@ -103,53 +109,30 @@ _open_again = {
 _in_range = and_(tasks.c.key >= _p("first_key"), tasks.c.key < _p("end_key"))
 
 RELEASE = Prepared(
-    update(tasks).where(_in_range, is_in(tasks.c.state, State.PENDING)).values(state=word(State.QUEUED), **_open_again),
+    update(tasks)
+    .where(_in_range, is_in(tasks.c.state, State.PENDING), tasks.c.by_whom.is_(None))
+    .values(state=word(State.QUEUED), **_open_again),
     "first_key end_key",
+)
+#: Waited for: its time has come, no person holds it back, and nothing of the attempt before can be there any more.
+_due = and_(
+    is_in(tasks.c.state, State.PENDING),
+    tasks.c.by_whom.is_(None),
+    tasks.c.not_before.is_not(None),
+    tasks.c.not_before <= _p("now"),
+    or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= _p("now_too")),
 )
 DUE_NOW = Prepared(
     select(*HELD_COLUMNS)
     .join_from(tasks, stages, stages.c.key == tasks.c.stage)
-    .where(
-        Among(tasks.c.task_id, _p("task_ids")),
-        is_in(tasks.c.state, State.PENDING),
-        tasks.c.not_before <= _p("now"),
-    ),
-    "task_ids now",
+    .where(Among(tasks.c.task_id, _p("task_ids")), _due),
+    "task_ids now now_too",
 )
 RELEASE_ONE = Prepared(
     update(tasks)
     .where(tasks.c.key == _p("at_key"), is_in(tasks.c.state, State.PENDING))
     .values(state=word(State.QUEUED), **_open_again),
     "at_key",
-)
-
-WITHDRAW_WAITING = Prepared(
-    update(tasks)
-    .where(_in_range, is_in(tasks.c.state, State.PENDING, State.QUEUED))
-    .values(state=word(State.CANCELLED), not_before=null(), ended_at=_p("ended_at"), etag=tasks.c.etag + ONE),
-    "ended_at first_key end_key",
-)
-WITHDRAW_RUNNING = Prepared(
-    update(tasks)
-    .where(_in_range, is_in(tasks.c.state, State.RUNNING))
-    .values(state=word(State.CANCELLED), lease_until=null(), ended_at=_p("ended_at"), etag=tasks.c.etag + ONE)
-    .returning(tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.worker, tasks.c.started_at),
-    "ended_at first_key end_key",
-)
-REOPEN = Prepared(
-    update(tasks)
-    .where(_in_range, is_in(tasks.c.state, State.FAILED, State.CANCELLED))
-    .values(
-        state=_p("state"),
-        failures=ZERO,
-        losses=ZERO,
-        exit_code=null(),
-        signal=null(),
-        error=null(),
-        result=null(),
-        **_open_again,
-    ),
-    "state first_key end_key",
 )
 
 #: The (job, stage) pairs with something to claim, oldest first; by queue once for each queue.
@@ -186,11 +169,11 @@ DUE = Prepared(
     .select_from(tasks)
     .join(stages, stages.c.key == tasks.c.stage)
     .join(jobs, jobs.c.key == stages.c.job)
-    .where(is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_not(None), tasks.c.not_before <= _p("now"))
+    .where(_due)
     .order_by(tasks.c.not_before)
     .limit(_p("count"))
     .offset(ZERO),
-    "now count",
+    "now now_too count",
 )
 RUNNING_ON = Prepared(
     select(jobs.c.job_id, tasks.c.task_id)

@@ -68,6 +68,9 @@ jobs = Table(
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("ended_at", Double),
+    #: Who has paused it (while it is open), cancelled or skipped it; NULL: nobody.
+    Column("by_whom", Text),
+    Column("paused_at", Double),
     _words("state"),
     Index("jobs_by_state", "state", "key"),
     Index("jobs_by_type", "type", "key"),
@@ -127,9 +130,20 @@ stages = Table(
     Column("items_path", Text),
     Column("items_created", Integer, nullable=False),
     Column("items_offset", BigInteger, nullable=False),
+    #: As in `jobs`.
+    Column("by_whom", Text),
+    Column("failing", Integer, nullable=False),
+    Column("blocked", Integer, nullable=False),
+    Column("spawn_hand", Integer, nullable=False),
+    #: Tasks that were added by hand.
+    Column("added", Integer, nullable=False),
+    #: How many of the pending ones are paused, and of the cancelled ones no person has cancelled.
+    Column("held", Integer, nullable=False),
+    Column("withdrawn", Integer, nullable=False),
     Column("etag", Integer, nullable=False),
     Column("started_at", Double),
     Column("ended_at", Double),
+    Column("paused_at", Double),
     _words("state"),
     _words("spawn", optional=True),
     CheckConstraint("pending >= 0 AND queued >= 0 AND running >= 0 AND failed >= 0 AND cancelled >= 0"),
@@ -163,6 +177,7 @@ tasks = Table(
     Column("losses", Integer, nullable=False),
     #: Key of the worker that runs it or ran it last.
     Column("worker", Integer),
+    #: Of a task that does not run any more: until then its last attempt's processes may still be there.
     Column("lease_until", Double),
     Column("not_before", Double),
     Column("started_at", Double),
@@ -176,10 +191,13 @@ tasks = Table(
     Column("input", Text),
     Column("error", Text),
     Column("result", Text),
+    #: As in `jobs`. What is paused is never QUEUED.
+    Column("by_whom", Text),
+    Column("paused_at", Double),
     _words("state"),
 )
 _QUEUED, _RUNNING = text("state = 'QUEUED'"), text("state = 'RUNNING'")
-_WAITING = text("state = 'PENDING' AND not_before IS NOT NULL")
+_WAITING = text("state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL")
 Index("tasks_queued", tasks.c.stage, tasks.c.idx, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
 Index("tasks_running", tasks.c.lease_until, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
 Index("tasks_waiting", tasks.c.not_before, sqlite_where=_WAITING, postgresql_where=_WAITING)

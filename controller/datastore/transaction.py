@@ -5,7 +5,8 @@ from __future__ import annotations
 from controller.datastore.writes_claims import ClaimWrites
 from controller.datastore.writes_jobs import JobWrites
 from controller.datastore.writes_tasks import TaskWrites
+from controller.datastore.writes_verbs import VerbWrites
 
 
-class SqlTransaction(JobWrites, TaskWrites, ClaimWrites):
+class SqlTransaction(JobWrites, TaskWrites, ClaimWrites, VerbWrites):
     """One write transaction on an SQL database."""

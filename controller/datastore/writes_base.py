@@ -80,6 +80,7 @@ class WritesBase:
                 base + task.index, task.task_id, stage_key, task.index, task.state._value_, 0, 0, 0, None, None, None,
                 None, now if task.state is failed else None, None, None, 1, task.task_class, task.queue,
                 encode(task.input) if task.input else None, clean(task.error) if task.error else None, None,
+                clean(task.paused_by), now if task.paused_by is not None else None,
             )
             for task in tasks
         ]  # fmt: skip
@@ -98,10 +99,11 @@ class WritesBase:
         return [
             HeldTask(
                 key, TaskId(task_id), job_ids[job], number, index, task_class, STATES[state], attempt, failures,
-                losses, names[worker] if worker is not None else None, started_at,
+                losses, names[worker] if worker is not None else None, started_at, etag, by,
             )
             for (
                 key, task_id, job, number, index, task_class, state, attempt, failures, losses, worker, started_at,
+                etag, by,
             ) in rows
         ]  # fmt: skip
 

@@ -29,8 +29,8 @@ class ClaimWrites(WritesBase):
         key = self._entry(job_id).key + stage
         parameters = (self._worker_key(worker), now + lease, now, key, first, last, count)
         claimed = [
-            Claimed(TaskId(task_id), index, attempt, decode_object(values) if values else None)
-            for task_id, index, attempt, values in self._session.rows(sql.CLAIM, parameters)
+            Claimed(TaskId(task_id), index, attempt, decode_object(values) if values else None, task_class)
+            for task_id, index, attempt, values, task_class in self._session.rows(sql.CLAIM, parameters)
         ]
         claimed.sort(key=lambda task: task.index)
         return claimed
@@ -68,7 +68,8 @@ class ClaimWrites(WritesBase):
 
     def due(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return PENDING tasks whose `not_before` has come."""
-        return _pairs(self._session.rows(sql.DUE, (self.now(), limit)))
+        now = self.now()
+        return _pairs(self._session.rows(sql.DUE, (now, now, limit)))
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""

@@ -54,9 +54,9 @@ class JobWrites(WritesBase):
         wanted = [job_id for job_id in job_ids if job_id not in self._locked]
         if wanted:
             statement = sql.LOCK_FREE_JOBS if skip_locked else sql.LOCK_JOBS
-            for job_id, key, etag, count, state, error in self._rows_of(statement, wanted):
+            for job_id, key, etag, count, state, error, by in self._rows_of(statement, wanted):
                 entry = self._cache.get(job_id, etag)
-                self._hold(entry or self._load(Job(job_id, STATES[state], (), error), key, etag, count))
+                self._hold(entry or self._load(Job(job_id, STATES[state], (), error, by), key, etag, count))
         return {job_id: self._locked[job_id].job for job_id in job_ids if job_id in self._locked}
 
     def save_job(self, before: Job, after: Job) -> None:
@@ -65,13 +65,14 @@ class JobWrites(WritesBase):
         if before is not entry.job and before != entry.job:
             raise GuardFailed(f"job {after.job_id} is not as the transaction has left it (a bug of Echelon)")
         changed = [new for old, new in zip(before.stages, after.stages, strict=True) if old is not new and old != new]
-        if not changed and before.state is after.state and before.error == after.error:
+        if not changed and (before.state, before.error, before.by) == (after.state, after.error, after.by):
             return
         _check_states(before, after, changed)
         now = self.now()
         state = after.state.value
         started, ended = _times(after.state, now)
-        row = (state, clean(after.error), started, state, ended, entry.key, entry.etag)
+        pause = (clean(after.by), int(after.paused), now)
+        row = (state, clean(after.error), started, state, ended, *pause, entry.key, entry.etag)
         complaint = f"job {after.job_id} was changed without its lock (a bug of Echelon)"
         self._session.post_exactly(sql.SAVE_JOB, [row], complaint)
         self._save_stages(entry.key, changed, now)
@@ -117,13 +118,14 @@ class JobWrites(WritesBase):
 
     def _load(self, job: Job, key: int, etag: int, count: int) -> Entry:
         stages = tuple(stage_of(row) for row in self._session.rows(sql.LOAD_STAGES, (key, key + count)))
-        return Entry(key, etag, replace(job, stages=stages))
+        return Entry(key, etag, replace(job, stages=stages, live=None))
 
     def _save_stages(self, job_key: int, changed: list[Stage], now: float) -> None:
         rows: list[Row] = []
         for stage in changed:
             started, ended = _times(stage.state, now)
-            rows.append((*stage_counters(stage), started, stage.state.value, ended, job_key + stage.number))
+            times = (started, stage.state.value, ended, int(stage.paused), now)
+            rows.append((*stage_counters(stage), *times, job_key + stage.number))
         self._session.post_exactly(sql.SAVE_STAGE, rows, f"a stage of job {job_key} is missing (a bug of Echelon)")
 
 
@@ -135,12 +137,11 @@ def _times(state: State, now: float) -> Row:
 def _may_follow(table: Mapping[State, frozenset[State]], before: State, after: State) -> bool:
     """Tell whether the table allows a change, or two of them in one step of the machine by way of RUNNING.
 
-    (An empty stage starts and completes in one step; so does a job that is opened again and has nothing left to do.)
+    (An empty stage starts and completes in one step; so does a job that a person opens again and nothing of it runs.)
     """
     if after is before or after in table[before]:
         return True
-    ended_badly = before in ENDED and after is not State.COMPLETED
-    return not ended_badly and State.RUNNING in table[before] and after in table[State.RUNNING]
+    return State.RUNNING in table[before] and after in table[State.RUNNING]
 
 
 def _check_states(before: Job, after: Job, changed: list[Stage]) -> None:

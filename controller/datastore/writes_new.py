@@ -25,7 +25,20 @@ def new_rows(new: NewJob, key: int, now: float) -> NewRows:
     job = new.job
     started, ended = _times(job.state, now)
     return NewRows(
-        job=(key, job.job_id, new.type, job.state.value, clean(job.error), len(job.stages), 1, now, started, ended),
+        job=(
+            key,
+            job.job_id,
+            new.type,
+            job.state.value,
+            clean(job.error),
+            len(job.stages),
+            1,
+            now,
+            started,
+            ended,
+            clean(job.by),
+            now if job.paused else None,
+        ),
         input=(
             key,
             new.revision,
@@ -44,13 +57,13 @@ def new_rows(new: NewJob, key: int, now: float) -> NewRows:
 def _stage_row(stage: Stage, job_key: int, classes: tuple[str, str | None], now: float) -> Row:
     (
         state, pending, queued, running, completed, failed, cancelled, skipped, spawn, expected, error, ready,
-        claim_queue, unfilled,
+        claim_queue, unfilled, *control,
     ) = stage_counters(stage)  # fmt: skip
     return (
         job_key + stage.number, job_key, stage.number, stage.order, stage.name, stage.source.value,
         stage.on_error.value, *classes, stage.queue, stage.spawn_queue, stage.max_parallel, int(stage.fail_fast),
         state, pending, queued, running, completed, failed, cancelled, skipped, spawn, expected, error, ready,
-        claim_queue, unfilled, None, 0, 0, 1, *_times(stage.state, now),
+        claim_queue, unfilled, None, 0, 0, *control, 1, *_times(stage.state, now), now if stage.paused else None,
     )  # fmt: skip
 
 

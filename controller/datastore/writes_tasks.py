@@ -11,8 +11,8 @@ from controller.datastore.rows import clean
 from controller.datastore.session import Row
 from controller.datastore.statements_jobs import LAST_ATTEMPT
 from controller.datastore.writes_base import WritesBase
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import AttemptRef, Outcome
+from shared.ids import JobId, TaskId
+from shared.messages import Outcome
 
 
 class TaskWrites(WritesBase):
@@ -54,7 +54,8 @@ class TaskWrites(WritesBase):
         """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""
         if not tasks:
             return []
-        rows = self._session.rows(sql.DUE_NOW, (self._session.listed(tasks), self.now()))
+        now = self.now()
+        rows = self._session.rows(sql.DUE_NOW, (self._session.listed(tasks), now, now))
         rows.sort()
         complaint = "a waiting task was changed without the lock of its job (a bug of Echelon)"
         self._session.post_exactly(sql.RELEASE_ONE, [(row[0],) for row in rows], complaint)
@@ -63,37 +64,16 @@ class TaskWrites(WritesBase):
             task.state = State.QUEUED
         return released
 
-    def withdraw(self, job_id: JobId, stage: int, *, running: bool) -> list[tuple[WorkerId, AttemptRef]]:
-        """Cancel tasks of a stage that have not started, the spawn task included; with `running` those that run too."""
-        keys = self._range(job_id, stage)
-        now = self.now()
-        stopped = self._session.rows(sql.WITHDRAW_RUNNING, (now, *keys)) if running else []
-        self._session.post(sql.WITHDRAW_WAITING, (now, *keys))
-        if not stopped:
-            return []
-        stopped.sort()
-        job = self._entry(job_id).key
-        ended: list[Row] = [
-            (job, key, attempt, 1, Outcome.STOPPED.value, worker, None, None, None, started_at, now)
-            for key, _, attempt, worker, started_at in stopped
-        ]
-        self._session.post(sql.INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
-        names = self._names_of_workers({row[3] for row in stopped})
-        return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]
-
-    def reopen(self, job_id: JobId, stage: int, *, target: State) -> None:
-        """Put FAILED and CANCELLED tasks of a stage, spawn task included, to `target` with fresh budgets."""
-        self._session.post(sql.REOPEN, (target.value, *self._range(job_id, stage)))
-
 
 def _task_row(settlement: Settlement, worker: int | None, error: str | None, now: float) -> Row:
     state = settlement.state
     task = settlement.task
     still_open = state is State.PENDING or state is State.QUEUED
     return (
-        state._value_, int(settlement.failure), int(settlement.loss), settlement.not_before,
+        state._value_, int(settlement.failure), int(settlement.loss), int(settlement.killed), settlement.not_before,
         None if still_open else now, settlement.exit_code, settlement.signal, error,
-        clean(settlement.result) if settlement.result else None, task.key, task.attempt, worker,
+        clean(settlement.result) if settlement.result else None, int(still_open), int(still_open), task.key,
+        task.attempt, worker,
     )  # fmt: skip
 
 

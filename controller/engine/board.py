@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from controller.core.machine import step
-from controller.core.model import (
+from controller.core.effects import (
     Effect,
-    Event,
-    Job,
     ReleaseSpawnTask,
     ReleaseTasks,
     Remember,
     ReopenTasks,
+    RestoreTasks,
+    SkipTasks,
     WithdrawTasks,
 )
+from controller.core.machine import step
+from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from controller.core.states import ENDED, State
 from controller.datastore.port import Transaction
 from shared.ids import JobId, WorkerId
-from shared.messages import Stop
+from shared.messages import AttemptRef, Stop
 
 
 class Board:
@@ -62,7 +63,7 @@ class Board:
         return any(
             stage.state is State.RUNNING and stage.spawn is State.COMPLETED and not stage.filled
             for job in self._jobs.values()
-            for stage in job.stages
+            for stage in job.living
         )
 
     def save(self) -> None:
@@ -82,13 +83,29 @@ class Board:
                     self.tx.release(job_id, stage, spawn=False)
                 case ReleaseSpawnTask(stage):
                     self.tx.release(job_id, stage, spawn=True)
-                case WithdrawTasks(stage, running, reason):
-                    for worker, ref in self.tx.withdraw(job_id, stage, running=running):
-                        self.stops.append((worker, Stop(ref.task_id, ref.attempt, reason)))
-                case ReopenTasks(stage, target):
-                    self.tx.reopen(job_id, stage, target=target)
+                case WithdrawTasks(stage, running, reason, by):
+                    self.tell(self.tx.withdraw(job_id, stage, running=running, by=by), reason)
+                case SkipTasks(stage, by):
+                    self.tell(self.tx.skip(job_id, stage, by=by), "skipped")
+                case ReopenTasks(stage, target, sources, spawn, spans):
+                    waits = self.tx.reopen(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
+                    self._wait(job_id, stage, waits)
+                case RestoreTasks(stage, target):
+                    self._wait(job_id, stage, self.tx.restore(job_id, stage, target=target))
                 case Remember(kind, stage_number, detail):
                     self._remember(job_id, kind, stage_number, detail)
+
+    def tell(self, stopped: Iterable[tuple[WorkerId, AttemptRef]], reason: str) -> None:
+        """Have workers told, after the commit, to end attempts that have lost their claim."""
+        self.stops += [(worker, Stop(ref.task_id, ref.attempt, reason)) for worker, ref in stopped]
+
+    def _wait(self, job_id: JobId, stage: int, waits: tuple[int, bool]) -> None:
+        """Count what was reopened and has to wait for the end of its last attempt."""
+        tasks, spawn = waits
+        if tasks:
+            self.apply(job_id, TasksMoved(stage, {(State.QUEUED, State.PENDING): tasks}))
+        if spawn:
+            self.apply(job_id, SpawnTaskMoved(stage, State.PENDING))
 
     def _remember(self, job_id: JobId, kind: str, stage: int | None, detail: object) -> None:
         facts = dict(detail) if isinstance(detail, dict) else {}

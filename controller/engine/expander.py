@@ -55,8 +55,12 @@ class Expander:
             # Another controller may have been faster, or the job may have ended: then this chunk is not ours to add.
             if job is None or job.stage(expansion.stage).state is not State.RUNNING:
                 return
-            if job.stage(expansion.stage).tally.total != expansion.created:
+            stage = job.stage(expansion.stage)
+            # Tasks that were added by hand come before it; so does what another controller has made of this chunk.
+            if stage.tally.total - stage.added != expansion.created:
                 return
+            for place, task in enumerate(tasks):
+                task.index = stage.tally.total + place
             tx.insert_tasks(expansion.job_id, expansion.stage, tasks)
             created = expansion.created + len(tasks)
             tx.set_expanded(expansion.job_id, expansion.stage, created=created, offset=offset)

@@ -73,6 +73,7 @@ class Intake:
             said.setdefault(ref, (worker, _ended(tasks.get(ref.task_id), ref, Outcome.INTERRUPTED)))
         endings = [ending for ref, (worker, finished) in said.items() if (ending := _match(tasks, worker, finished))]
         self._counters.stale.inc(len(said) - len(endings))
+        board.tx.let_go([task for ref, (worker, _) in said.items() if (task := _gone_by(tasks, ref, worker))])
         settled = {ending.task.task_id for ending in endings}
         for task_id in orphans.keys() - settled:
             task = tasks.get(task_id)
@@ -123,6 +124,14 @@ def _match(tasks: dict[TaskId, HeldTask], worker: WorkerId, finished: Finished) 
     if task.state is not State.RUNNING or task.attempt != finished.attempt or task.worker != worker:
         return None
     return Ending(task, finished)
+
+
+def _gone_by(tasks: dict[TaskId, HeldTask], ref: AttemptRef, worker: WorkerId) -> HeldTask | None:
+    """Return the task if a person has ended just this attempt: its worker says that nothing of it is there any more."""
+    task = tasks.get(ref.task_id)
+    if task is None or task.state is State.RUNNING or task.attempt != ref.attempt or task.worker != worker:
+        return None
+    return task
 
 
 def _ended(task: HeldTask | None, ref: AttemptRef, outcome: Outcome) -> Finished:

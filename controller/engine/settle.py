@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from controller.core.model import Event, Job, OnError, SpawnTaskMoved, Stage, TasksMoved
+from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from controller.core.policy import Budget, Verdict, judge
 from controller.core.states import State
 from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
@@ -71,7 +71,7 @@ class Settler:
             Budget(task.failures, task.losses),
             retry,
             max_losses=self._max_losses,
-            failing=_failing(job, task.stage),
+            failing=_failing(job),
         )
         return _settlement(task, finished, verdict, now)
 
@@ -108,6 +108,7 @@ class Settler:
 def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> list[Event]:
     """Return what the settlements of one job mean for its stages: one event per stage, and one per spawn task."""
     moves: dict[int, Counter[tuple[State, State]]] = {}
+    held: Counter[int] = Counter()
     errors: dict[int, str] = {}
     events: list[Event] = []
     for row in rows:
@@ -118,29 +119,28 @@ def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> l
             events.append(SpawnTaskMoved(task.stage, row.state, expected, error))
             continue
         moves.setdefault(task.stage, Counter())[State.RUNNING, row.state] += 1
+        held[task.stage] += task.paused and row.state is State.PENDING
         if error:
             errors.setdefault(task.stage, error)
-    events.extend(TasksMoved(stage, counts, errors.get(stage)) for stage, counts in sorted(moves.items()))
+    for stage, counts in sorted(moves.items()):
+        events.append(TasksMoved(stage, counts, errors.get(stage), held[stage]))
     return events
 
 
-def _failing(job: Job, number: int) -> bool:
-    """Tell whether something has failed the job already, so that nothing of this stage is tried again."""
-    order = job.stage(number).order
-    return any(_failed(stage) for stage in job.stages if stage.order == order)
-
-
-def _failed(stage: Stage) -> bool:
-    return stage.on_error is OnError.FAIL_JOB and stage.failures > 0
+def _failing(job: Job) -> bool:
+    """Tell whether something has failed the job already, so that nothing is tried again."""
+    return any(stage.failing for stage in job.living)
 
 
 def _settlement(task: HeldTask, finished: Finished, verdict: Verdict, now: float) -> Settlement:
     error = finished.error
+    # What is paused is never QUEUED: it waits for whoever lets it go on.
+    state = State.PENDING if task.paused and verdict.state is State.QUEUED else verdict.state
     if verdict.state is State.FAILED and finished.outcome is Outcome.LOST:
         error = f"worker_lost: {task.losses + 1} workers were lost while they ran this task"
     return Settlement(
         task=task,
-        state=verdict.state,
+        state=state,
         outcome=finished.outcome,
         exit_code=finished.exit_code,
         signal=finished.signal,
@@ -149,6 +149,7 @@ def _settlement(task: HeldTask, finished: Finished, verdict: Verdict, now: float
         not_before=now + verdict.delay if verdict.state is State.PENDING else None,
         failure=verdict.failure,
         loss=verdict.loss,
+        killed=finished.outcome is Outcome.KILLED,
     )
 
 

@@ -9,15 +9,20 @@ from typing import Any
 import psycopg
 import pytest
 
+from controller.core.effects import (
+    ReleaseSpawnTask,
+    ReleaseTasks,
+    Remember,
+    ReopenTasks,
+    RestoreTasks,
+    SkipTasks,
+    WithdrawTasks,
+)
 from controller.core.machine import step
 from controller.core.model import (
     Event,
     Job,
     OnError,
-    ReleaseSpawnTask,
-    ReleaseTasks,
-    Remember,
-    ReopenTasks,
     Source,
     SpawnTaskMoved,
     Stage,
@@ -25,7 +30,6 @@ from controller.core.model import (
     Tally,
     TasksCreated,
     TasksMoved,
-    WithdrawTasks,
 )
 from controller.core.states import State
 from controller.datastore.open import migrate, open_datastore
@@ -134,18 +138,25 @@ def stepped(tx: Transaction, job_id: JobId, event: Event, *, carry_out: bool = T
     """Lock a job, let the machine take a step, carry out what follows and save."""
     before = tx.lock_jobs([job_id])[job_id]
     after, effects = step(before, event)
+    waits: dict[int, int] = {}
     for effect in effects if carry_out else ():
         match effect:
             case ReleaseTasks(stage):
                 tx.release(job_id, stage, spawn=False)
             case ReleaseSpawnTask(stage):
                 tx.release(job_id, stage, spawn=True)
-            case WithdrawTasks(stage, running, _):
-                tx.withdraw(job_id, stage, running=running)
-            case ReopenTasks(stage, target):
-                tx.reopen(job_id, stage, target=target)
+            case WithdrawTasks(stage, running, _, by):
+                tx.withdraw(job_id, stage, running=running, by=by)
+            case SkipTasks(stage, by):
+                tx.skip(job_id, stage, by=by)
+            case ReopenTasks(stage, target, sources, spawn, spans):
+                waits[stage], _ = tx.reopen(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
+            case RestoreTasks(stage, target):
+                tx.restore(job_id, stage, target=target)
             case Remember(kind, stage_number, detail):
                 tx.remember(job_id, kind, stage=stage_number, detail=detail)
+    for stage, count in waits.items():
+        after, _ = step(after, TasksMoved(stage, {(State.QUEUED, State.PENDING): count}))
     tx.save_job(before, after)
     return after
 

@@ -100,18 +100,15 @@ def test_saving_counts_etags_up_and_notes_the_times_of_changes(store: Datastore)
 
 def test_a_state_that_the_tables_forbid_is_refused(store: Datastore) -> None:
     job_id = submitted(store, plain_job())
-    with store.write() as tx:
-        (task,) = claim(tx, job_id)
-        settle(tx, job_id, [task.task_id])
 
     with pytest.raises(GuardFailed), store.write() as tx:
         job = tx.lock_jobs([job_id])[job_id]
-        assert job.state is State.COMPLETED
-        tx.save_job(job, replace(job, state=State.RUNNING))
+        assert job.state is State.RUNNING
+        tx.save_job(job, replace(job, state=State.PENDING))
 
     with pytest.raises(GuardFailed), store.write() as tx:
         job = tx.lock_jobs([job_id])[job_id]
-        tx.save_job(job, job.with_stage(replace(job.stage(0), state=State.RUNNING)))
+        tx.save_job(job, job.with_stage(replace(job.stage(0), state=State.PENDING)))
 
 
 def test_saving_over_something_else_than_what_is_there_is_refused(store: Datastore) -> None:

@@ -49,6 +49,8 @@ class Model:
     failures: int = 0
     worker: str | None = None
     ended: int = 0
+    #: A person has ended its last attempt, and its worker has not told of the end.
+    there: bool = False
 
 
 class Lives(RuleBasedStateMachine):
@@ -80,6 +82,7 @@ class Lives(RuleBasedStateMachine):
         if self.done(act, undo=undo):
             for task in expected:
                 task.state, task.attempt, task.worker = State.RUNNING, task.attempt + 1, worker
+                task.there = False
 
     @precondition(lambda self: self.has(State.RUNNING))
     @rule(picked=picks, ending=endings, undo=rarely)
@@ -116,10 +119,21 @@ class Lives(RuleBasedStateMachine):
             return
         raise AssertionError("an attempt that lost its right has counted")
 
+    @precondition(lambda self: any(task.there for task in self.tasks))
+    @rule()
+    def hear_of_an_end(self) -> None:
+        task = next(task for task in self.tasks if task.there)
+
+        def act(tx: Transaction) -> None:
+            tx.let_go(tx.held([task.task_id]))
+
+        self.done(act)
+        task.there = False
+
     @precondition(lambda self: self.has(State.PENDING))
     @rule()
     def release_what_is_due(self) -> None:
-        waiting = [task for task in self.tasks if task.state is State.PENDING]
+        waiting = [task for task in self.tasks if task.state is State.PENDING and not task.there]
 
         def act(tx: Transaction) -> None:
             due = {task_id for job_id, task_id in tx.due(limit=10_000) if job_id == self.job_id}
@@ -153,6 +167,7 @@ class Lives(RuleBasedStateMachine):
             self.job = State.CANCELLED
             for task in self.tasks:
                 task.ended += task.state is State.RUNNING
+                task.there = task.there or task.state is State.RUNNING
                 if task.state not in ENDED:
                     task.state = State.CANCELLED
 
@@ -163,7 +178,7 @@ class Lives(RuleBasedStateMachine):
         self.job = State.RUNNING
         for task in self.tasks:
             if task.state in (State.FAILED, State.CANCELLED):
-                task.state, task.failures = State.QUEUED, 0
+                task.state, task.failures = State.PENDING if task.there else State.QUEUED, 0
         self.end_if_over()
 
     @invariant()

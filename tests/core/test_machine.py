@@ -6,13 +6,12 @@ import random
 
 import pytest
 
+from controller.core.effects import ReleaseTasks, Remember, WithdrawTasks
 from controller.core.machine import step
 from controller.core.model import (
     CancelRequested,
     Job,
     OnError,
-    ReleaseTasks,
-    Remember,
     RetryRequested,
     Source,
     SpawnTaskMoved,
@@ -21,11 +20,11 @@ from controller.core.model import (
     Tally,
     TasksCreated,
     TasksMoved,
-    WithdrawTasks,
 )
 from controller.core.states import ENDED, State
 from shared.ids import JobId
-from tests.core.life import Life, random_job
+from tests.core.life import Life
+from tests.core.rows import random_job
 
 
 def fixed(number: int, *, tasks: int = 1, **more: object) -> Stage:
@@ -84,7 +83,7 @@ def test_a_failure_withdraws_what_has_not_started_and_waits_for_what_runs() -> N
     ended = moved(failing, 0, State.RUNNING, State.COMPLETED)
 
     assert WithdrawTasks(0, running=False, reason="job_failed") in effects
-    assert failing.stages[0].tally == Tally(running=1, failed=1, cancelled=3)
+    assert failing.stages[0].tally == Tally(running=1, failed=1, cancelled=3, withdrawn=3)
     assert failing.state is State.RUNNING
     assert states(ended) == [State.FAILED, State.CANCELLED]
     assert ended.error == "stage 0 (stage 0) failed: task 0: exit code 1"
@@ -97,7 +96,7 @@ def test_fail_fast_stops_running_siblings_too() -> None:
 
     assert WithdrawTasks(0, running=True, reason="fail_fast") in effects
     assert ended.state is State.FAILED
-    assert ended.stages[0].tally == Tally(failed=1, cancelled=2)
+    assert ended.stages[0].tally == Tally(failed=1, cancelled=2, withdrawn=2)
 
 
 def test_an_ignored_failure_is_counted_and_the_job_completes() -> None:
@@ -141,7 +140,7 @@ def test_cancel_ends_every_open_stage_at_once_and_late_news_changes_nothing() ->
     cancelled, effects = step(job, CancelRequested())
 
     assert states(cancelled) == [State.CANCELLED, State.CANCELLED]
-    assert WithdrawTasks(0, running=True, reason="cancelled") in effects
+    assert WithdrawTasks(0, running=True, reason="cancelled", by="") in effects
     assert moved(cancelled, 0, State.RUNNING, State.COMPLETED) == cancelled
     assert step(cancelled, CancelRequested()) == (cancelled, [])
 

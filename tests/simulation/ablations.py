@@ -67,7 +67,7 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     "the withdrawal of tasks": (
         Cut(
             "controller.engine.board:Board._carry_out",
-            "self.tx.withdraw(job_id, stage, running=running)",
+            "self.tx.withdraw(job_id, stage, running=running, by=by)",
             "()",
         ),
     ),
@@ -92,7 +92,7 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
         Cut("controller.core.model:Stage.claimable", "if self.max_parallel is None:", "if True:"),
     ),
     "the wait for all tasks of a stage": (
-        Cut("controller.core.machine:_complete_stage", "or not stage.filled or stage.tally.open", ""),
+        Cut("controller.core.model:Stage.at_rest", "and self.filled and not self.tally.open", ""),
     ),
     "the wait for the stages in front": (
         Cut(

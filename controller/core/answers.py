@@ -1,0 +1,165 @@
+"""What each verb means in each state: the table that the engine asks, that the documentation is made of.
+
+`answer(kind, state, verb)` says whether a verb is allowed for a job, a stage or a task in a state. The test
+`tests/engine/test_verbs.py` walks through all of it and looks at what really happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.core.states import DONE, ENDED, State
+
+
+class Kind(StrEnum):
+    """What a verb is said to."""
+
+    JOB = "job"
+    STAGE = "stage"
+    TASK = "task"
+
+
+class Verb(StrEnum):
+    """What a person can ask for."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    KILL = "kill"
+    RETRY = "retry"
+    SKIP = "skip"
+    #: Tasks to a stage.
+    ADD = "add"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """It is done."""
+
+    #: What happens.
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """It is no mistake to ask, and nothing changes."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It cannot be."""
+
+    reason: str
+
+
+Answer = Allowed | Unchanged | Refused
+
+#: The states that a job, a stage or a task can be in.
+STATES = {
+    Kind.JOB: tuple(state for state in State if state is not State.QUEUED),
+    Kind.STAGE: tuple(state for state in State if state is not State.QUEUED),
+    Kind.TASK: tuple(State),
+}
+#: The verbs that can be said to each.
+VERBS = {
+    Kind.JOB: tuple(verb for verb in Verb if verb is not Verb.ADD),
+    Kind.STAGE: tuple(Verb),
+    Kind.TASK: tuple(verb for verb in Verb if verb is not Verb.ADD),
+}
+
+
+def answer(kind: Kind, state: State, verb: Verb, *, paused: bool = False, everything: bool = False) -> Answer:
+    """Return what a verb means for a job, a stage or a task in a state.
+
+    `everything`: a retry is meant for what has completed too.
+    """
+    if verb not in VERBS[kind] or state not in STATES[kind]:
+        raise ValueError(f"{verb} means nothing for a {kind} that is {state}")
+    match verb:
+        case Verb.PAUSE:
+            return _pause(kind, state, paused)
+        case Verb.RESUME:
+            return Allowed("it goes on") if paused and state not in ENDED else Unchanged("it is not paused")
+        case Verb.CANCEL:
+            return _cancel(kind, state)
+        case Verb.KILL:
+            return _kill(kind, state)
+        case Verb.RETRY:
+            return _retry(kind, state, everything)
+        case Verb.SKIP:
+            return _skip(kind, state)
+        case Verb.ADD:
+            return _add(state, paused)
+
+
+def _pause(kind: Kind, state: State, paused: bool) -> Answer:
+    if state in ENDED:
+        return Refused(f"it is {state} already")
+    if paused:
+        return Unchanged("it is paused already")
+    if kind is Kind.TASK and state is State.RUNNING:
+        return Allowed("its attempt goes on, no other one is started")
+    if kind is not Kind.TASK and state is State.RUNNING:
+        return Allowed("what runs goes on, nothing else is started, and it does not complete")
+    return Allowed("it is not started")
+
+
+def _cancel(kind: Kind, state: State) -> Answer:
+    if state is State.CANCELLED:
+        return Unchanged("it is CANCELLED already")
+    if state in ENDED:
+        return Refused(f"it is {state} already; only what is open can be cancelled")
+    if state is State.RUNNING:
+        return Allowed("CANCELLED; what runs is ended")
+    return Allowed("CANCELLED")
+
+
+def _kill(kind: Kind, state: State) -> Answer:
+    if state is State.RUNNING:
+        what = "its attempt is" if kind is Kind.TASK else "the attempts that run are"
+        return Allowed(f"{what} ended, and counted as failed: tried again as far as its retries go, else FAILED")
+    if state in ENDED:
+        return Refused(f"it is {state} already; only what runs can be killed")
+    return Unchanged("nothing of it runs")
+
+
+def _retry(kind: Kind, state: State, everything: bool) -> Answer:
+    whole = kind is not Kind.TASK
+    if state in (State.FAILED, State.CANCELLED, State.SKIPPED):
+        return Allowed("what has not completed runs again" if whole else "it runs again, with all of its retries")
+    if state is State.COMPLETED:
+        if everything:
+            return Allowed("all of it runs again" if whole else "it runs again")
+        if whole:
+            return Allowed("what has failed or was cancelled in spite of it runs again; with `all`, all of it")
+        return Refused("it is COMPLETED already; only when all is asked for it runs again")
+    if state is State.RUNNING:
+        if whole:
+            return Allowed("what has failed or was cancelled runs again; with `all`, what runs is killed first")
+        return Allowed("it is killed, and runs again whatever its retries say")
+    if kind is Kind.JOB:
+        return Unchanged("it has not begun")
+    return Unchanged("it has yet to run" if kind is Kind.TASK else "it has not begun")
+
+
+def _skip(kind: Kind, state: State) -> Answer:
+    if state is State.SKIPPED:
+        return Unchanged("it is SKIPPED already")
+    if state in DONE:
+        return Refused(f"it is {state} already")
+    if state is State.RUNNING:
+        return Allowed("SKIPPED; what runs is ended")
+    if state in ENDED and kind is not Kind.JOB:
+        return Allowed("SKIPPED; a job that ended for it goes on")
+    return Allowed("SKIPPED")
+
+
+def _add(state: State, paused: bool) -> Answer:
+    if state in ENDED:
+        return Refused(f"it is {state} already")
+    if state is State.PENDING or paused:
+        return Allowed("the tasks are added")
+    return Refused("it runs; pause it first")

@@ -1,0 +1,78 @@
+"""What a step of the machine asks for: to be done in the transaction that saves the job. Imperative, by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.core.model import Spans
+from controller.core.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTasks:
+    """Make a stage's tasks claimable: PENDING -> QUEUED, but for those that are paused."""
+
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSpawnTask:
+    """Make a stage's spawn task claimable: PENDING -> QUEUED."""
+
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawTasks:
+    """End tasks of a stage that have not started (PENDING, QUEUED -> CANCELLED), the spawn task included."""
+
+    stage: int
+    #: Those that run as well (RUNNING -> CANCELLED); their workers are told.
+    running: bool
+    #: Why, in the words of the history: cancelled, fail_fast, job_failed.
+    reason: str
+    #: By whose hand; None: by nobody's.
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkipTasks:
+    """Let all tasks of a stage that have not completed count as done (-> SKIPPED), the spawn task included."""
+
+    stage: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenTasks:
+    """Make tasks that have ended run again (-> target), with fresh budgets."""
+
+    stage: int
+    target: State
+    #: From these states.
+    sources: frozenset[State]
+    #: The spawn task too, from whatever end but COMPLETED.
+    spawn: bool = False
+    #: Which tasks; None: all.
+    spans: Spans | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreTasks:
+    """Put tasks back in line that were cancelled by no person (CANCELLED -> target), the spawn task included."""
+
+    stage: int
+    target: State
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Write a line of the job's history."""
+
+    kind: str
+    stage: int | None = None
+    detail: Mapping[str, object] | None = None
+
+
+Effect = ReleaseTasks | ReleaseSpawnTask | WithdrawTasks | SkipTasks | ReopenTasks | RestoreTasks | Remember

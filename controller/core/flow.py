@@ -1,0 +1,236 @@
+"""How a job moves on by itself: stages end, the next ones start, the job ends.
+
+Nothing here is a person's will (`verbs`) or news of tasks (`machine`); both change the job and then let it settle down.
+What is paused neither starts nor completes; what runs there goes on, and a failure has its consequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controller.core.effects import (
+    Effect,
+    ReleaseSpawnTask,
+    ReleaseTasks,
+    Remember,
+    RestoreTasks,
+    WithdrawTasks,
+)
+from controller.core.model import Job, OnError, Source, Stage
+from controller.core.states import DONE, State
+
+Effects = list[Effect]
+
+
+def settle_down(job: Job, effects: Effects, *, rearranged: bool = True) -> Job:
+    """End stages that are over, then start the next ones or end the job, until nothing changes.
+
+    Unless the event has `rearranged` stages, only those that live are looked at as long as none of them ends.
+    """
+    while job.state is State.RUNNING:
+        before = job
+        job = _end_stages(job, effects)
+        if job is before and not rearranged:
+            break
+        rearranged = False
+        job = _advance(job, effects)
+        if job is before:
+            break
+        rearranged = True
+    return job
+
+
+def _end_stages(job: Job, effects: Effects) -> Job:
+    living = job.living
+    failing = any(stage.failing for stage in living)
+    for stage in living:
+        if stage.state is not State.RUNNING:
+            continue
+        if failing:
+            after = _fail_stage(stage, effects)
+        elif stage.at_rest and not stage.paused and not job.paused:
+            after = _end_stage(stage, effects)
+        else:
+            continue
+        if after is not stage:
+            job = job.with_stage(after)
+    return job
+
+
+def _end_stage(stage: Stage, effects: Effects) -> Stage:
+    """End a stage that is at rest; one that waits for a person stays as it is."""
+    if not stage.unfit or stage.on_error is OnError.IGNORE:
+        return _ended(stage, State.COMPLETED, effects)
+    if stage.on_error is OnError.BLOCK:
+        return stage
+    return _ended(stage, State.FAILED if stage.failures else State.CANCELLED, effects)
+
+
+def _fail_stage(stage: Stage, effects: Effects) -> Stage:
+    """Withdraw what has not started; the stage ends when nothing of it runs any more."""
+    reason = "fail_fast" if stage.fail_fast else "job_failed"
+    waiting = stage.tally.pending + stage.tally.queued or stage.spawn in (State.PENDING, State.QUEUED)
+    running = stage.tally.running or stage.spawn is State.RUNNING
+    if waiting or (running and stage.fail_fast):
+        stage = withdraw(stage, effects, running=stage.fail_fast, reason=reason, state=stage.state)
+    if stage.tally.running or stage.spawn is State.RUNNING:
+        return stage
+    # A sibling of equal order that did nothing wrong ends as withdrawn, unless it was complete already.
+    if not stage.failures:
+        complete = stage.filled and not stage.tally.cancelled and not stage.spawning
+        state = State.COMPLETED if complete else State.CANCELLED
+    else:
+        state = State.FAILED if stage.on_error is OnError.FAIL_JOB else State.CANCELLED
+    return _ended(stage, state, effects)
+
+
+def _ended(stage: Stage, state: State, effects: Effects) -> Stage:
+    effects.append(Remember(f"stage_{state.lower()}", stage.number, counts_of(stage)))
+    return replace(stage, state=state, by=None)
+
+
+def withdraw(
+    stage: Stage, effects: Effects, *, running: bool, reason: str, state: State, by: str | None = None
+) -> Stage:
+    """Cancel what has not started, and with `running` what runs; `by` is the person who wants it."""
+    tally = stage.tally
+    gone = tally.pending + tally.queued + (tally.running if running else 0)
+    tally = replace(
+        tally, pending=0, queued=0, held=0, running=0 if running else tally.running, cancelled=tally.cancelled + gone,
+        withdrawn=tally.withdrawn + (gone if by is None else 0),
+    )  # fmt: skip
+    spawn, hand = stage.spawn, stage.spawn_hand
+    if spawn in (State.PENDING, State.QUEUED) or (running and spawn is State.RUNNING):
+        spawn, hand = State.CANCELLED, by is not None
+    effects.append(WithdrawTasks(stage.number, running=running, reason=reason, by=by))
+    return replace(stage, state=state, tally=tally, spawn=spawn, spawn_hand=hand, by=by)
+
+
+def _advance(job: Job, effects: Effects) -> Job:
+    """Start the stages whose turn it is, or end the job."""
+    left = [stage for stage in job.stages if stage.state not in DONE]
+    if not left:
+        return job if job.paused else _complete(job, effects)
+    order = min(stage.order for stage in left)
+    job = _block(job, order)
+    failing = any(stage.failing for stage in job.living)
+    here = [stage for stage in left if stage.order == order]
+    ready = [stage for stage in here if stage.state is State.PENDING and not stage.paused]
+    if ready and not job.paused and not failing:
+        for stage in ready:
+            job = job.with_stage(_start(stage, effects))
+        return job
+    if any(stage.state is State.RUNNING for stage in job.living):
+        if failing or any(stage.state in (State.RUNNING, State.PENDING) for stage in here):
+            return job
+        # Opened again, it has ended badly before a later stage that had begun already: that one ends with it.
+        return job.with_stage(replace(here[0], failing=True))
+    failed = next((stage for stage in left if stage.state is State.FAILED and (stage.failing or stage in here)), None)
+    if failed is not None:
+        return _fail_job(job, failed, effects)
+    cancelled = next((stage for stage in here if stage.state is State.CANCELLED), None)
+    if cancelled is not None and not any(stage.state is State.PENDING for stage in here):
+        return _cancel_job(job, cancelled, effects)
+    return job
+
+
+def _block(job: Job, order: int) -> Job:
+    """Let nothing start in stages that run although it is not their turn any more, or the job is paused."""
+    for stage in job.living:
+        blocked = stage.state is State.RUNNING and (job.paused or stage.order > order)
+        if blocked is not stage.blocked:
+            job = job.with_stage(replace(stage, blocked=blocked))
+    return job
+
+
+def _complete(job: Job, effects: Effects) -> Job:
+    effects.append(Remember("job_completed", detail={"failed_tasks": job.failed_tasks}))
+    return replace(job, state=State.COMPLETED, by=None)
+
+
+def _fail_job(job: Job, failed: Stage, effects: Effects) -> Job:
+    job = _withdraw_rest(job, effects, "job_failed")
+    error = f"stage {failed.number} ({failed.name}) failed: {failed.error or 'a task failed'}"
+    effects.append(Remember("job_failed", failed.number, {"error": error}))
+    return replace(job, state=State.FAILED, error=error, by=None)
+
+
+def _cancel_job(job: Job, cancelled: Stage, effects: Effects) -> Job:
+    """End a job of which a stage, or a task that it cannot do without, was cancelled by a person."""
+    job = _withdraw_rest(job, effects, "job_cancelled")
+    error = f"stage {cancelled.number} ({cancelled.name}) was cancelled"
+    effects.append(Remember("job_cancelled", cancelled.number, {"error": error}))
+    return replace(job, state=State.CANCELLED, error=error, by=None)
+
+
+def _withdraw_rest(job: Job, effects: Effects, reason: str) -> Job:
+    for stage in job.stages:
+        if stage.state is State.PENDING:
+            job = job.with_stage(withdraw(stage, effects, running=False, reason=reason, state=State.CANCELLED))
+    return job
+
+
+def _start(stage: Stage, effects: Effects) -> Stage:
+    effects.append(Remember("stage_started", stage.number, {"name": stage.name}))
+    stage = replace(stage, state=State.RUNNING, blocked=False)
+    if stage.spawn is State.PENDING and not stage.spawn_hand:
+        effects.append(ReleaseSpawnTask(stage.number))
+        stage = replace(stage, spawn=State.QUEUED)
+    free = stage.tally.pending - stage.tally.held
+    if free:
+        effects.append(ReleaseTasks(stage.number))
+        stage = replace(stage, tally=stage.tally.moved(State.PENDING, State.QUEUED, free))
+    return stage
+
+
+def restore(job: Job, effects: Effects) -> Job:
+    """Put back in line what was withdrawn when a failure ended everything, once nothing fails any more."""
+    if any(stage.failing for stage in job.living):
+        return job
+    for stage in job.stages:
+        if stage.state is State.CANCELLED and stage.by is None:
+            job = job.with_stage(restored(replace(stage, state=State.PENDING, error=None), effects))
+        elif stage.state is State.RUNNING and _withdrawn(stage):
+            job = job.with_stage(restored(stage, effects))
+    return job
+
+
+def restored(stage: Stage, effects: Effects) -> Stage:
+    """Return a stage that is open again with what no person has cancelled of it back in line."""
+    if not _withdrawn(stage):
+        return _known(stage)
+    target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
+    tally = stage.tally.moved(State.CANCELLED, target, stage.tally.withdrawn)
+    spawn, expected = stage.spawn, stage.expected
+    if spawn is State.CANCELLED and not stage.spawn_hand:
+        spawn, expected = target, None
+    effects.append(RestoreTasks(stage.number, target))
+    return _known(replace(stage, tally=replace(tally, withdrawn=0), spawn=spawn, expected=expected))
+
+
+def _known(stage: Stage) -> Stage:
+    """Return a stage with the tasks that it has as all that it will have, when no spawn task will tell of more."""
+    if stage.expected is None and stage.spawn in (State.FAILED, State.CANCELLED, State.SKIPPED):
+        return replace(stage, expected=stage.tally.total)
+    return stage
+
+
+def _withdrawn(stage: Stage) -> bool:
+    return stage.tally.withdrawn > 0 or (
+        stage.source is Source.SPAWN and stage.spawn is State.CANCELLED and not stage.spawn_hand
+    )
+
+
+def cured(stage: Stage) -> bool:
+    """Tell whether nothing of a stage stands in the way any more: no failure, nothing that a person has cancelled."""
+    by_hand = stage.tally.cancelled > stage.tally.withdrawn or (stage.spawn is State.CANCELLED and stage.spawn_hand)
+    return not stage.failures and not by_hand
+
+
+def counts_of(stage: Stage) -> dict[str, object]:
+    """Return what the history tells at a stage's end."""
+    tally = stage.tally
+    found: dict[str, object] = {"completed": tally.completed, "failed": stage.failures, "cancelled": tally.cancelled}
+    if tally.skipped:
+        found["skipped"] = tally.skipped
+    return found

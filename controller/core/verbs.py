@@ -1,0 +1,273 @@
+"""What a person's verbs do to a job and its stages: pause, resume, cancel, skip, retry, add.
+
+Which of them are allowed in which state stands in `answers`; whoever comes here has asked there. Each changes the job
+and its counters, and asks for the rows to follow; `flow` then lets the job go on. Killing is no event of its own: it is
+the end of an attempt (`machine`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controller.core.again import of_job
+from controller.core.effects import Remember, ReopenTasks, SkipTasks
+from controller.core.flow import Effects, counts_of, cured, restore, restored, settle_down, withdraw
+from controller.core.model import (
+    Again,
+    CancelRequested,
+    Job,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+    SpawnTaskHeld,
+    Stage,
+    Submitted,
+    TasksAdded,
+    TasksSkipped,
+)
+from controller.core.states import DONE, ENDED, State
+
+
+def submit(job: Job, event: Submitted, effects: Effects) -> Job:
+    """Begin a job that was accepted, unless it is to wait for a person."""
+    effects.append(Remember("job_submitted"))
+    if job.paused:
+        effects.append(Remember("job_paused"))
+        return job
+    return _begin(job, effects)
+
+
+def _begin(job: Job, effects: Effects) -> Job:
+    effects.append(Remember("job_started"))
+    return settle_down(replace(job, state=State.RUNNING), effects)
+
+
+# --- pause and resume
+
+
+def pause(job: Job, event: PauseRequested, effects: Effects) -> Job:
+    """Hold a job back, or one stage."""
+    if job.state in ENDED:
+        return job
+    if event.stage is None:
+        effects.append(Remember("job_paused"))
+        return settle_down(replace(job, by=event.by), effects)
+    stage = job.stage(event.stage)
+    if stage.state in ENDED:
+        return job
+    effects.append(Remember("stage_paused", stage.number))
+    return settle_down(job.with_stage(replace(stage, by=event.by)), effects)
+
+
+def resume(job: Job, event: ResumeRequested, effects: Effects) -> Job:
+    """Let a job go on, or one stage."""
+    if event.stage is None:
+        if not job.paused:
+            return job
+        effects.append(Remember("job_resumed"))
+        job = replace(job, by=None)
+        return _begin(job, effects) if job.state is State.PENDING else settle_down(job, effects)
+    stage = job.stage(event.stage)
+    if not stage.paused:
+        return job
+    effects.append(Remember("stage_resumed", stage.number))
+    return settle_down(job.with_stage(replace(stage, by=None)), effects)
+
+
+def hold_spawn_task(job: Job, event: SpawnTaskHeld, effects: Effects) -> Job:
+    """Hold a spawn task back, or let it go on."""
+    if job.state in ENDED:
+        return job
+    stage = replace(job.stage(event.stage), spawn_hand=event.held, spawn=event.state)
+    return settle_down(job.with_stage(stage), effects, rearranged=False)
+
+
+# --- cancel
+
+
+def cancel(job: Job, event: CancelRequested, effects: Effects) -> Job:
+    """End a job for good, or one stage."""
+    if job.state in ENDED:
+        return job
+    if event.stage is not None:
+        return _cancel_stage(job, job.stage(event.stage), event.by, effects)
+    for stage in job.stages:
+        if stage.state not in ENDED:
+            job = job.with_stage(_cancelled(stage, event.by, effects))
+    effects.append(Remember("job_cancelled"))
+    return replace(job, state=State.CANCELLED, by=event.by)
+
+
+def _cancel_stage(job: Job, stage: Stage, by: str, effects: Effects) -> Job:
+    if stage.state in ENDED:
+        return job
+    stage = _cancelled(stage, by, effects)
+    effects.append(Remember("stage_cancelled", stage.number, counts_of(stage)))
+    return settle_down(job.with_stage(stage), effects)
+
+
+def _cancelled(stage: Stage, by: str, effects: Effects) -> Stage:
+    return withdraw(stage, effects, running=True, reason="cancelled", state=State.CANCELLED, by=by)
+
+
+# --- skip
+
+
+def skip(job: Job, event: SkipRequested, effects: Effects) -> Job:
+    """Let a job count as done, or one stage: then what comes after it may start, and a FAILED job goes on."""
+    if event.stage is not None:
+        return _skip_stage(job, job.stage(event.stage), event.by, effects)
+    if job.state in DONE:
+        return job
+    for stage in job.stages:
+        if stage.state not in DONE:
+            job = job.with_stage(_skipped(stage, event.by, effects))
+    effects.append(Remember("job_skipped"))
+    return replace(job, state=State.SKIPPED, by=event.by, error=None)
+
+
+def _skip_stage(job: Job, stage: Stage, by: str, effects: Effects) -> Job:
+    if stage.state in DONE:
+        return job
+    before = job
+    stage = _skipped(stage, by, effects)
+    skipped = Remember("stage_skipped", stage.number, counts_of(stage))
+    job = job.with_stage(stage)
+    if job.state in ENDED and _fit_again(before, job):
+        return _go_on(job, effects, skipped)
+    effects.append(skipped)
+    return settle_down(restore(job, effects), effects) if job.state not in ENDED else job
+
+
+def _skipped(stage: Stage, by: str, effects: Effects) -> Stage:
+    tally = stage.tally
+    more = tally.open + tally.failed + tally.cancelled
+    tally = replace(
+        tally, pending=0, queued=0, running=0, failed=0, cancelled=0, held=0, withdrawn=0, skipped=tally.skipped + more
+    )
+    spawn = stage.spawn
+    if spawn not in (None, State.COMPLETED):
+        spawn = State.SKIPPED
+    effects.append(SkipTasks(stage.number, by))
+    return replace(
+        stage, state=State.SKIPPED, tally=tally, spawn=spawn, spawn_hand=spawn is State.SKIPPED, by=by, failing=False,
+        error=None,
+    )  # fmt: skip
+
+
+def skip_tasks(job: Job, event: TasksSkipped, effects: Effects) -> Job:
+    """Take in that tasks of a stage count as done; when nothing else stands in its way, the stage goes on."""
+    before = job
+    stage = job.stage(event.stage)
+    stage = _spawn_skipped(stage) if event.spawn else _tasks_skipped(stage, event)
+    well = cured(stage)
+    if well:
+        stage = replace(stage, failing=False, error=None)
+    job = job.with_stage(stage)
+    if job.state in ENDED:
+        if not well or stage.state in DONE:
+            return job
+        opened = job.with_stage(replace(stage, state=State.PENDING, by=None))
+        return _go_on(opened, effects) if _fit_again(before, opened) else job
+    if well and stage.state in (State.FAILED, State.CANCELLED):
+        job = job.with_stage(restored(replace(stage, state=State.PENDING, by=None), effects))
+    return settle_down(restore(job, effects), effects)
+
+
+def _spawn_skipped(stage: Stage) -> Stage:
+    # What its items would have been is not known: the stage has the tasks that it has.
+    return replace(stage, spawn=State.SKIPPED, spawn_hand=True, expected=stage.tally.total)
+
+
+def _tasks_skipped(stage: Stage, event: TasksSkipped) -> Stage:
+    tally = stage.tally
+    for source, count in event.counts.items():
+        tally = tally.moved(source, State.SKIPPED, count)
+    return replace(
+        stage, tally=replace(tally, held=tally.held - event.held, withdrawn=tally.withdrawn - event.withdrawn)
+    )
+
+
+def _fit_again(before: Job, job: Job) -> bool:
+    """Tell whether a job that ended of itself has nothing left that would end it the same way again."""
+    if before.state not in (State.FAILED, State.CANCELLED) or before.by is not None:
+        return False
+    return not any(
+        stage.state is State.FAILED or (stage.state is State.CANCELLED and not (stage.by is None and cured(stage)))
+        for stage in job.stages
+    )
+
+
+def _go_on(job: Job, effects: Effects, *remembered: Remember) -> Job:
+    effects.append(Remember("job_reopened"))
+    effects.extend(remembered)
+    job = _opened(job)
+    for stage in job.stages:
+        if stage.state is State.PENDING:
+            job = job.with_stage(restored(stage, effects))
+    return settle_down(restore(job, effects), effects)
+
+
+def _opened(job: Job) -> Job:
+    for stage in job.living:
+        job = job.with_stage(replace(stage, failing=False))
+    return replace(job, state=State.RUNNING, error=None, by=None)
+
+
+# --- retry
+
+
+def retry(job: Job, event: RetryRequested, effects: Effects) -> Job:
+    """Let what has ended run again; an ended job opens again, and later stages wait for the earlier ones."""
+    wanted = {one.stage: one for one in (of_job(job) if event.stages is None else event.stages)}
+    if not wanted:
+        return job
+    if job.state in ENDED:
+        effects.append(Remember("job_retried" if event.whole else "job_reopened"))
+        job = _opened(job)
+    order = min(stage.order for stage in job.stages if stage.state not in DONE or stage.number in wanted)
+    for number, again in sorted(wanted.items()):
+        stage = job.stage(number)
+        may_run = stage.order == order and job.state is State.RUNNING and not job.paused
+        job = job.with_stage(_run_again(stage, again, effects, may_run=may_run))
+    return settle_down(restore(job, effects), effects)
+
+
+def _run_again(stage: Stage, again: Again, effects: Effects, *, may_run: bool) -> Stage:
+    ended = stage.state in ENDED
+    if ended:
+        stage = replace(
+            stage, state=State.RUNNING if may_run else State.PENDING, by=None, blocked=False, failing=False, error=None
+        )
+    stage = replace(stage, failing=False)
+    target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
+    tally, tasks = stage.tally, sum(again.counts.values())
+    for source, count in again.counts.items():
+        tally = tally.moved(source, target, count)
+    stage = replace(stage, tally=replace(tally, withdrawn=tally.withdrawn - again.withdrawn))
+    if again.spawn:
+        stage = replace(stage, spawn=target, spawn_hand=False, expected=None)
+    if tasks or again.spawn:
+        effects.append(ReopenTasks(stage.number, target, frozenset(again.counts), again.spawn, again.spans))
+    if ended and stage.state is State.RUNNING:
+        effects.append(Remember("stage_reopened", stage.number, {"tasks": tasks}))
+    return restored(stage, effects)
+
+
+# --- add
+
+
+def add_tasks(job: Job, event: TasksAdded, effects: Effects) -> Job:
+    """Count tasks that were added by hand."""
+    stage = job.stage(event.stage)
+    target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
+    tally = stage.tally.added(target, event.count - event.held).added(State.PENDING, event.held)
+    stage = replace(
+        stage,
+        tally=replace(tally, held=tally.held + event.held),
+        added=stage.added + event.count,
+        expected=None if stage.expected is None else stage.expected + event.count,
+    )
+    effects.append(Remember("tasks_added", stage.number, {"tasks": event.count}))
+    return settle_down(job.with_stage(stage), effects, rearranged=False)

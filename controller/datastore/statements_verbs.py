@@ -1,0 +1,150 @@
+"""Statements of what a person's verbs do to the tasks of a stage, in ranges of keys; as many rows as it takes, at once.
+
+In `tasks.by_whom` stands who has paused (an open task), cancelled or skipped it; NULL: nobody. `only` narrows a
+statement to one state; NULL does not.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, case, func, null, select, update
+from sqlalchemy import bindparam as _p
+
+from controller.core.states import State
+from controller.datastore.prepared import Prepared
+from controller.datastore.sql import ONE, ZERO, is_in, word
+from controller.datastore.statements_tasks import HELD_COLUMNS
+from controller.datastore.tables import attempts, stages, tasks
+
+_chosen = and_(
+    tasks.c.key >= _p("first_key"),
+    tasks.c.key < _p("end_key"),
+    tasks.c.state == func.coalesce(_p("only"), tasks.c.state),
+)
+_next_etag = tasks.c.etag + ONE
+
+_hand = case((tasks.c.by_whom.is_not(None), ONE), else_=ZERO)
+_waits = case((tasks.c.not_before.is_not(None), ONE), else_=ZERO)
+CENSUS = Prepared(
+    select(tasks.c.state, _hand.label("hand"), _waits.label("waits"), func.count())
+    .where(_chosen)
+    .group_by(tasks.c.state, _hand, _waits),
+    "first_key end_key only",
+)
+RUNNING_AMONG = Prepared(
+    select(*HELD_COLUMNS)
+    .join_from(tasks, stages, stages.c.key == tasks.c.stage)
+    .where(is_in(tasks.c.state, State.RUNNING), tasks.c.key >= _p("first_key"), tasks.c.key < _p("end_key"))
+    .order_by(tasks.c.key),
+    "first_key end_key",
+)
+
+HOLD = Prepared(
+    update(tasks)
+    .where(_chosen, is_in(tasks.c.state, State.PENDING, State.QUEUED, State.RUNNING), tasks.c.by_whom.is_(None))
+    .values(
+        # What is paused is never QUEUED: nothing has to be asked when tasks are claimed.
+        state=case((is_in(tasks.c.state, State.QUEUED), word(State.PENDING)), else_=tasks.c.state),
+        by_whom=_p("by_whom"),
+        paused_at=_p("paused_at"),
+        etag=_next_etag,
+    ),
+    "by_whom paused_at first_key end_key only",
+)
+LET_ON = Prepared(
+    update(tasks)
+    .where(_chosen, is_in(tasks.c.state, State.PENDING, State.RUNNING), tasks.c.by_whom.is_not(None))
+    .values(
+        state=case(
+            (
+                and_(is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_(None), _p("begun") == ONE),
+                word(State.QUEUED),
+            ),
+            else_=tasks.c.state,
+        ),
+        by_whom=null(),
+        paused_at=null(),
+        etag=_next_etag,
+    ),
+    "begun first_key end_key only",
+)
+
+_left = {
+    "state": _p("state"),
+    "by_whom": _p("by_whom"),
+    "paused_at": null(),
+    "not_before": null(),
+    "ended_at": _p("ended_at"),
+    "etag": _next_etag,
+}
+_LEFT = "state ended_at by_whom first_key end_key only"
+LEAVE_WAITING = Prepared(
+    update(tasks).where(_chosen, is_in(tasks.c.state, State.PENDING, State.QUEUED)).values(_left), _LEFT
+)
+LEAVE_ENDED = Prepared(
+    update(tasks).where(_chosen, is_in(tasks.c.state, State.FAILED, State.CANCELLED)).values(_left), _LEFT
+)
+#: Keeps the lease: until it is over, or the worker has told of the end, the attempt's processes may be there.
+LEAVE_RUNNING = Prepared(
+    update(tasks)
+    .where(_chosen, is_in(tasks.c.state, State.RUNNING))
+    .values(_left)
+    .returning(tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.worker, tasks.c.started_at),
+    _LEFT,
+)
+
+_again = {
+    "state": _p("state"),
+    "failures": ZERO,
+    "losses": ZERO,
+    "exit_code": null(),
+    "signal": null(),
+    "error": null(),
+    "result": null(),
+    "by_whom": null(),
+    "paused_at": null(),
+    "not_before": null(),
+    "ended_at": null(),
+    "etag": _next_etag,
+}
+_ranged = and_(tasks.c.key >= _p("first_key"), tasks.c.key < _p("end_key"))
+REOPEN = Prepared(
+    update(tasks).where(_ranged, tasks.c.state == _p("at_state")).values(_again), "state first_key end_key at_state"
+)
+RESTORE = Prepared(
+    update(tasks).where(_ranged, is_in(tasks.c.state, State.CANCELLED), tasks.c.by_whom.is_(None)).values(_again),
+    "state first_key end_key",
+)
+#: What was the only attempt of a completed task is looked up by its task from now on.
+KEEP_ATTEMPTS = Prepared(
+    update(attempts)
+    .where(
+        attempts.c.job == _p("job"),
+        attempts.c.kept == ZERO,
+        attempts.c.task >= _p("first_key"),
+        attempts.c.task < _p("end_key"),
+    )
+    .values(kept=ONE),
+    "job first_key end_key",
+)
+
+_leased = and_(is_in(tasks.c.state, State.QUEUED), tasks.c.lease_until > _p("now"))
+#: Reopened while the processes of the attempt before may still be there: to wait for their end.
+PUT_OFF = Prepared(
+    update(tasks).where(_ranged, _leased).values(state=word(State.PENDING), not_before=_p("not_before")),
+    "not_before first_key end_key now",
+)
+#: The worker has told the end of an attempt that had lost its claim.
+LET_GO = Prepared(
+    update(tasks)
+    .where(
+        tasks.c.key == _p("at_key"),
+        tasks.c.attempt == _p("at_attempt"),
+        tasks.c.worker == _p("at_worker"),
+        is_in(tasks.c.state, *(state for state in State if state is not State.RUNNING)),
+        tasks.c.lease_until.is_not(None),
+    )
+    .values(lease_until=null()),
+    "at_key at_attempt at_worker",
+)
+
+STAGE_ETAG = Prepared(select(stages.c.etag).where(stages.c.key == _p("at_key")), "at_key")
