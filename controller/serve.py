@@ -22,10 +22,11 @@ from controller.engine.counters import Counters
 from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
 from controller.engine.intake import Intake
-from controller.engine.jobs import Jobs, JobsParts
+from controller.engine.jobs import Jobs
 from controller.engine.lighthouse import Lighthouse
 from controller.engine.loop import Engine, EngineParts
 from controller.engine.outbox import Outbox
+from controller.engine.parts import JobsParts
 from controller.engine.settle import Settler
 from controller.engine.snapshots import Snapshots
 from controller.engine.watchdog import Watchdog
@@ -78,6 +79,9 @@ class Controller:
                 catalogue=lambda: watcher.current,
                 catalogue_problems=lambda: [str(mistake) for mistake in watcher.mistakes],
                 lease=settings.lease,
+                max_losses=settings.max_losses,
+                max_items=settings.max_items,
+                inline_commands=settings.allow_inline_commands,
             )
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters)

@@ -22,6 +22,10 @@ class Conflict(EchelonError):
     """The present state forbids this."""
 
 
+class PreconditionFailed(EchelonError):
+    """It has changed since it was read; look again."""
+
+
 class Unavailable(EchelonError):
     """A system that Echelon leans on does not answer at the moment; try again shortly."""
 

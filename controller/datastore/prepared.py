@@ -84,9 +84,9 @@ class Prepared:
 def _types() -> dict[str, TypeEngine[Any]]:
     """Return the type of every parameter: of the column of its name, or one of the few that have none."""
     types: dict[str, TypeEngine[Any]] = {
-        **dict.fromkeys(("failure", "loss", "killed", "open", "again", "paused"), Integer()),
+        **dict.fromkeys(("failure", "loss", "killed", "open", "again", "paused", "begun"), Integer()),
         **dict.fromkeys(("at_attempt", "at_worker"), Integer()),
-        **dict.fromkeys(("started", "ended", "since"), Double()),
+        **dict.fromkeys(("started", "ended", "since", "now", "now_too"), Double()),
         **dict.fromkeys(("at_key", "first_key", "end_key"), BigInteger()),
         **dict.fromkeys(("same", "only", "at_state"), Text()),
     }

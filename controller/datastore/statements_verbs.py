@@ -6,7 +6,7 @@ statement to one state; NULL does not.
 
 from __future__ import annotations
 
-from sqlalchemy import and_, case, func, null, select, update
+from sqlalchemy import and_, case, func, null, or_, select, update
 from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
@@ -23,12 +23,12 @@ _chosen = and_(
 _next_etag = tasks.c.etag + ONE
 
 _hand = case((tasks.c.by_whom.is_not(None), ONE), else_=ZERO)
-_waits = case((tasks.c.not_before.is_not(None), ONE), else_=ZERO)
+_waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until > _p("now_too")), ONE), else_=ZERO)
 CENSUS = Prepared(
     select(tasks.c.state, _hand.label("hand"), _waits.label("waits"), func.count())
     .where(_chosen)
-    .group_by(tasks.c.state, _hand, _waits),
-    "first_key end_key only",
+    .group_by(tasks.c.state, "hand", "waits"),
+    "now now_too first_key end_key only",
 )
 RUNNING_AMONG = Prepared(
     select(*HELD_COLUMNS)
@@ -56,7 +56,12 @@ LET_ON = Prepared(
     .values(
         state=case(
             (
-                and_(is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_(None), _p("begun") == ONE),
+                and_(
+                    is_in(tasks.c.state, State.PENDING),
+                    _p("begun") == ONE,
+                    or_(tasks.c.not_before.is_(None), tasks.c.not_before <= _p("now")),
+                    or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= _p("now_too")),
+                ),
                 word(State.QUEUED),
             ),
             else_=tasks.c.state,
@@ -65,7 +70,7 @@ LET_ON = Prepared(
         paused_at=null(),
         etag=_next_etag,
     ),
-    "begun first_key end_key only",
+    "begun now now_too first_key end_key only",
 )
 
 _left = {

@@ -27,9 +27,10 @@ class VerbWrites(WritesBase):
     ) -> list[Counted]:
         """Count tasks of a stage by state, by whether a person has a hand on them, and whether they wait for a time."""
         found: Counter[tuple[str, int, int]] = Counter()
+        now = self.now()
         for keys in self._keys(job_id, stage, spans):
-            for *alike, count in self._session.rows(sql.CENSUS, (*keys, only)):
-                found[tuple(alike)] += count
+            for state, hand, waits, count in self._session.rows(sql.CENSUS, (now, now, *keys, only)):
+                found[state, hand, waits] += count
         return [Counted(STATES[state], bool(hand), bool(waits), count) for (state, hand, waits), count in found.items()]
 
     def running_among(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[HeldTask]:
@@ -49,7 +50,9 @@ class VerbWrites(WritesBase):
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, begun: bool
     ) -> None:
         """End the pause of tasks of a stage; where the stage has begun, those that wait for no time become QUEUED."""
-        self._session.post(sql.LET_ON, *[(int(begun), *keys, only) for keys in self._keys(job_id, stage, spans)])
+        now = self.now()
+        rows = [(int(begun), now, now, *keys, only) for keys in self._keys(job_id, stage, spans)]
+        self._session.post(sql.LET_ON, *rows)
 
     def leave(
         self,

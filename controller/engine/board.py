@@ -21,6 +21,7 @@ from controller.core.machine import step
 from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from controller.core.states import ENDED, State
 from controller.datastore.port import Transaction
+from shared.errors import NotFound
 from shared.ids import JobId, WorkerId
 from shared.messages import AttemptRef, Stop
 
@@ -49,6 +50,14 @@ class Board:
     def job(self, job_id: JobId) -> Job | None:
         """Return a locked job as it stands now; None when it does not exist."""
         return self._jobs.get(job_id)
+
+    def require(self, job_id: JobId) -> Job:
+        """Lock a job and return it; raise NotFound when it does not exist."""
+        self.lock([job_id])
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}")
+        return job
 
     def apply(self, job_id: JobId, event: Event) -> Job:
         """Let the machine take one step with a locked job and carry out what follows."""
@@ -106,6 +115,10 @@ class Board:
             self.apply(job_id, TasksMoved(stage, {(State.QUEUED, State.PENDING): tasks}))
         if spawn:
             self.apply(job_id, SpawnTaskMoved(stage, State.PENDING))
+
+    def remember(self, job_id: JobId, kind: str, stage: int | None = None, **detail: object) -> None:
+        """Write a line of a job's history, with the request that it comes from."""
+        self._remember(job_id, kind, stage, detail)
 
     def _remember(self, job_id: JobId, kind: str, stage: int | None, detail: object) -> None:
         facts = dict(detail) if isinstance(detail, dict) else {}

@@ -16,11 +16,10 @@ from controller.core.states import State
 from controller.datastore.port import Datastore
 from controller.datastore.records import Expansion, NewTask
 from controller.engine.board import Board
+from controller.engine.items import seal_values
 from controller.engine.snapshots import Snapshots
 from shared.errors import VolumeUnavailable
-from shared.expressions import to_text
 from shared.ids import new_task_ids
-from shared.messages import JsonValue
 from shared.sealing import Sealer
 from shared.volume import Volume
 
@@ -104,13 +103,8 @@ class Expander:
                     state=State.FAILED if error else State.QUEUED,
                     task_class=stage.task_class,
                     queue=task_class.queue,
-                    input=self._sealed(values, secret),
+                    input=seal_values(self._sealer, values, secret),
                     error=error,
                 )
             )
         return tasks
-
-    def _sealed(self, values: dict[str, JsonValue], secret: frozenset[str]) -> dict[str, JsonValue]:
-        if secret.isdisjoint(values):
-            return values
-        return {name: self._sealer.seal(to_text(value)) if name in secret else value for name, value in values.items()}

@@ -41,8 +41,9 @@ class Intake:
         """Carry out reports, in their order."""
         taken = Taken()
         # Jobs are locked before workers, here and everywhere: two controllers never wait for each other.
-        endings = self._reported(board, reports)
-        taken.due = self._settler.settle(board, endings) if endings else None
+        endings = self._reported(board, reports, taken)
+        due = self._settler.settle(board, endings) if endings else None
+        taken.due = due if taken.due is None else taken.due
         self._greet(board, reports)
         for report in reports:
             if report.running is not None:
@@ -57,7 +58,7 @@ class Intake:
         if gone:
             board.tx.farewell(gone)
 
-    def _reported(self, board: Board, reports: Sequence[Report]) -> list[Ending]:
+    def _reported(self, board: Board, reports: Sequence[Report], taken: Taken) -> list[Ending]:
         """Return the attempts that ended or came back, once each, as far as they still hold their claim."""
         said: dict[AttemptRef, tuple[WorkerId, Finished]] = {}
         for report in reports:
@@ -73,7 +74,10 @@ class Intake:
             said.setdefault(ref, (worker, _ended(tasks.get(ref.task_id), ref, Outcome.INTERRUPTED)))
         endings = [ending for ref, (worker, finished) in said.items() if (ending := _match(tasks, worker, finished))]
         self._counters.stale.inc(len(said) - len(endings))
-        board.tx.let_go([task for ref, (worker, _) in said.items() if (task := _gone_by(tasks, ref, worker))])
+        gone = [task for ref, (worker, _) in said.items() if (task := _gone_by(tasks, ref, worker))]
+        if gone:
+            board.tx.let_go(gone)
+            taken.due = board.tx.now()
         settled = {ending.task.task_id for ending in endings}
         for task_id in orphans.keys() - settled:
             task = tasks.get(task_id)

@@ -5,28 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from controller.catalogue.definitions import Catalogue, to_json
 from controller.core.model import CancelRequested, Job, RetryRequested, Source, Submitted
 from controller.core.planner import plan_stages
 from controller.core.states import ENDED, State
-from controller.datastore.port import Datastore
 from controller.datastore.records import SPAWN_INDEX, JobView, NewJob, NewTask, Remembered
 from controller.engine.board import Board
-from controller.engine.changes import Changes
-from controller.engine.counters import Counters
+from controller.engine.control import Control
 from controller.engine.health import Health, Part
 from controller.engine.inputs import Inputs, gather_inputs
-from controller.engine.outbox import stop_messages
-from controller.engine.requests import Submission
-from controller.engine.snapshots import Snapshots
-from shared.broker.port import Broker, Outgoing
+from controller.engine.parts import JobsParts
+from controller.engine.requests import Submission, Who
 from shared.errors import Conflict, EchelonError, NotFound
 from shared.ids import JobId, new_job_id, new_task_ids
-from shared.messages import REPORTS, JsonValue, Nudge
-from shared.sealing import Sealer
-from shared.volume import Volume
+from shared.messages import JsonValue
 
 #: What stands in the place of a secret, everywhere.
 MASK = "********"
@@ -39,25 +32,6 @@ class UnknownType(NotFound):
         super().__init__(f"the catalogue has no job {type_!r}; it has: {', '.join(sorted(known)) or 'none'}")
 
 
-@dataclass(frozen=True, slots=True)
-class JobsParts:
-    """What the use cases lean on; the composition root builds it."""
-
-    store: Datastore
-    broker: Broker
-    volume: Volume
-    sealer: Sealer
-    snapshots: Snapshots
-    changes: Changes
-    counters: Counters
-    #: The catalogue in force.
-    catalogue: Callable[[], Catalogue]
-    #: What is wrong with a newer catalogue that was not taken; empty: nothing.
-    catalogue_problems: Callable[[], Sequence[str]]
-    #: Seconds that a lease lasts.
-    lease: float
-
-
 class Jobs:
     """Submits, cancels, retries and deletes jobs. Safe for any thread."""
 
@@ -67,6 +41,8 @@ class Jobs:
         self.volume = parts.volume
         self.counters = parts.counters
         self.snapshots = parts.snapshots
+        #: Live control: what people do to jobs that run.
+        self.control = Control(parts)
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue in force."""
@@ -95,19 +71,19 @@ class Jobs:
             board.apply(new.job.job_id, Submitted())
             board.save()
         self._parts.counters.submitted.inc()
-        self._nudge()
+        self._parts.nudge()
         return new.job.job_id, True
 
     def cancel(self, job_id: JobId, *, request_id: str | None = None) -> None:
         """End a job for good. Cancelling a cancelled job is no error; another end is a Conflict."""
         with self.store.write() as tx:
             board = Board(tx, request_id=request_id)
-            job = _locked(board, job_id)
+            job = board.require(job_id)
             if job.state in ENDED and job.state is not State.CANCELLED:
                 raise Conflict(f"the job is {job.state} already; only an open job can be cancelled")
-            board.apply(job_id, CancelRequested())
+            board.apply(job_id, CancelRequested(Who(request_id).name))
             board.save()
-        self._after(board)
+        self._parts.announce(board)
 
     def retry(
         self,
@@ -124,19 +100,19 @@ class Jobs:
         inputs = gather_inputs(catalogue, definition, input, headers, kept=facts.input)
         with self.store.write() as tx:
             board = Board(tx, request_id=request_id)
-            job = _locked(board, job_id)
+            job = board.require(job_id)
             if job.state not in (State.FAILED, State.CANCELLED):
                 raise Conflict(f"the job is {job.state}; only a FAILED or CANCELLED job can be retried")
             tx.replace_input(job_id, inputs.values, self._sealed(inputs))
             board.apply(job_id, RetryRequested())
             board.save()
-        self._after(board)
+        self._parts.announce(board)
 
     def delete(self, job_id: JobId) -> None:
         """Remove an ended job: its rows first, then its folder."""
         with self.store.write() as tx:
             board = Board(tx)
-            job = _locked(board, job_id)
+            job = board.require(job_id)
             if job.state not in ENDED:
                 raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
             tx.delete_job(job_id)
@@ -198,7 +174,7 @@ class Jobs:
             assert task_class is not None and queue is not None, "a stage that spawns has a spawn task"
             tasks.append([NewTask(new_task_ids(1)[0], index, State.PENDING, task_class, queue)])
         return NewJob(
-            job=Job(new_job_id(), State.PENDING, stages),
+            job=Job(new_job_id(), State.PENDING, stages, by=_paused_by(submission)),
             type=submission.type,
             revision=catalogue.revision,
             input=inputs.values,
@@ -213,22 +189,9 @@ class Jobs:
     def _sealed(self, inputs: Inputs) -> dict[str, str]:
         return {name: self._parts.sealer.seal(value) for name, value in inputs.secrets.items()}
 
-    def _after(self, board: Board) -> None:
-        """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
-        self._parts.broker.publish(stop_messages(board.stops, lease=self._parts.lease))
-        self._parts.changes.ring(board.ended)
-        self._nudge()
 
-    def _nudge(self) -> None:
-        self._parts.broker.publish([Outgoing(REPORTS, Nudge())])
-
-
-def _locked(board: Board, job_id: JobId) -> Job:
-    board.lock([job_id])
-    job = board.job(job_id)
-    if job is None:
-        raise NotFound(f"there is no job {job_id}")
-    return job
+def _paused_by(submission: Submission) -> str | None:
+    return Who(submission.request_id).name if submission.paused else None
 
 
 def _same(known: Remembered, request_hash: str) -> JobId:
@@ -239,7 +202,9 @@ def _same(known: Remembered, request_hash: str) -> JobId:
 
 def _hash(submission: Submission) -> str:
     """Return a digest of what is asked for; header values are left out, a token may differ between two tries."""
-    body = json.dumps([submission.type, submission.input], sort_keys=True)
+    # What was not there before is left out when it is not used: keys of earlier releases stay good.
+    asked = [submission.type, submission.input, *([True] if submission.paused else [])]
+    body = json.dumps(asked, sort_keys=True)
     return hashlib.sha256(body.encode()).hexdigest()
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from controller.core.model import Spans
+from controller.core.states import State
 from shared.errors import InvalidInput
+from shared.ids import TaskId
 from shared.messages import JsonValue
+
+_SPAN = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?", re.ASCII)
+_MOST_SPANS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,96 @@ class Submission:
     headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     idempotency_key: str | None = None
     request_id: str | None = None
+    #: Accepted, but not begun until it is resumed.
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Whoever asks."""
+
+    #: The X-Request-ID: names one request in every log.
+    request_id: str | None = None
+    user: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return how the history and `why` speak of it."""
+        if self.user:
+            return self.user
+        return f"request {self.request_id}" if self.request_id else "somebody"
+
+
+#: Nobody in particular.
+SOMEBODY = Who()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tasks of a job or a stage a verb is meant for. Without `state` and `spans`: the job or stage itself."""
+
+    state: State | None = None
+    #: Ranges of indexes, as `index_spans` reads them.
+    spans: Spans | None = None
+    #: Of a retry: only what has failed or was cancelled. False: what has completed too, and what runs is killed first.
+    only_failed: bool = True
+
+    @property
+    def of_tasks(self) -> bool:
+        """Tell whether single tasks are meant, and not the whole."""
+        return self.state is not None or self.spans is not None
+
+
+#: A whole job or stage.
+WHOLE = Choice()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Values that a request brings for a job that it opens again: secrets were erased when the job ended."""
+
+    input: Mapping[str, JsonValue] = field(default_factory=dict)
+    #: Header names as sent; each with every value it was sent with.
+    headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a verb did not change, and why."""
+
+    reason: str
+    count: int
+    #: Only of tasks.
+    state: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a verb came to."""
+
+    #: How many tasks it changed; spawn tasks are counted.
+    tasks: int = 0
+    #: How many stages, and jobs, it changed themselves and not only by their tasks.
+    stages: int = 0
+    jobs: int = 0
+    unchanged: tuple[Left, ...] = ()
+
+    def __add__(self, other: Changed) -> Changed:
+        """Return both together."""
+        left: dict[tuple[str, State | None], int] = {}
+        for one in (*self.unchanged, *other.unchanged):
+            left[one.reason, one.state] = left.get((one.reason, one.state), 0) + one.count
+        unchanged = tuple(Left(reason, count, state) for (reason, state), count in left.items())
+        return Changed(self.tasks + other.tasks, self.stages + other.stages, self.jobs + other.jobs, unchanged)
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Tasks that were added to a stage."""
+
+    task_ids: tuple[TaskId, ...]
+    #: Index of the first of them; the others follow.
+    first_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +125,27 @@ class Mistake:
     #: JSON pointer into the body as a URI fragment, e.g. "#/input/url"; "#/headers/Authorization" for a header.
     pointer: str
     detail: str
+
+
+def index_spans(text: str) -> Spans:
+    """Return the ranges that a text such as "0-99,150" names, in order and merged; raise InvalidInput."""
+    found: list[tuple[int, int]] = []
+    parts = text.split(",")
+    if len(parts) > _MOST_SPANS:
+        raise InvalidInput(f"at most {_MOST_SPANS} ranges of indexes can be named at once")
+    for part in parts:
+        match = _SPAN.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise InvalidInput(f"{part[:40]!r} is no index and no range of indexes such as 0-99")
+        found.append((first, last))
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(found):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return tuple(merged)
 
 
 class InvalidInputs(InvalidInput):

@@ -18,7 +18,7 @@ from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.snapshots import Snapshots
 from shared.ids import JobId
-from shared.messages import Finished, Outcome
+from shared.messages import AttemptRef, Finished, Outcome
 from shared.volume import Volume, attempt_name
 
 #: Failures of one batch that get a line of their own in the history; the rest is found in the list of tasks.
@@ -42,14 +42,21 @@ class Settler:
         self._counters = counters
         self._max_losses = max_losses
 
-    def settle(self, board: Board, endings: Sequence[Ending]) -> float | None:
-        """Settle attempts of locked jobs; return the earliest time at which one of them is due again."""
+    def settle(self, board: Board, endings: Sequence[Ending], *, again: bool = False) -> float | None:
+        """Settle attempts of locked jobs; return the earliest time at which one of them is due again.
+
+        `again`: each is done once more at once, whatever its retries say.
+        """
         by_job: dict[JobId, list[Settlement]] = {}
         spawned: dict[tuple[JobId, int], int] = {}
         now = board.tx.now()
         for ending in endings:
             task, finished = ending.task, ending.finished
-            settlement = self._judge(board, task, finished, now)
+            settlement = (
+                _settlement(task, finished, Verdict(State.PENDING), now)
+                if again
+                else self._judge(board, task, finished, now)
+            )
             by_job.setdefault(task.job_id, []).append(settlement)
             if settlement.state is State.COMPLETED:
                 self._keep_files(board, task, finished, spawned)
@@ -61,6 +68,24 @@ class Settler:
                 board.apply(job_id, event)
         due = [row.not_before for rows in by_job.values() for row in rows if row.not_before is not None]
         return min(due, default=None)
+
+    def kill(self, board: Board, tasks: Sequence[HeldTask], by: str, *, again: bool = False) -> None:
+        """End attempts of locked jobs by a person's hand: failed ones, or (`again`) such as are just done once more.
+
+        What comes next waits until the worker tells that nothing of them is there any more, a lease at most.
+        """
+        error = f"killed by {by}"
+        endings = [
+            Ending(task, Finished(task.job_id, task.task_id, task.attempt, Outcome.KILLED, error=error))
+            for task in tasks
+            if task.state is State.RUNNING
+        ]
+        if endings:
+            self.settle(board, endings, again=again)
+        for ending in endings:
+            task = ending.task
+            assert task.worker is not None, "what runs has a worker"
+            board.tell([(task.worker, AttemptRef(task.task_id, task.attempt))], "killed")
 
     def _judge(self, board: Board, task: HeldTask, finished: Finished, now: float) -> Settlement:
         job = board.job(task.job_id)

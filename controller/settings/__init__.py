@@ -191,6 +191,15 @@ class Settings:
         default=3, metadata=_about("Workers that a task may take down before it counts as failed.", positive)
     )
     max_items: int = field(default=100_000, metadata=_about("Tasks that one spawn.json may ask for.", positive))
+    allow_inline_commands: bool = field(
+        default=False,
+        metadata=_about(
+            "Jobs composed in a request may bring commands of their own: whoever can submit runs any program on the"
+            " workers.",
+            switch,
+            flag="--allow-inline-commands",
+        ),
+    )
     max_output: int = field(
         default=16 << 20, metadata=_about("Bytes kept of a task's stdout, and of its stderr.", size)
     )

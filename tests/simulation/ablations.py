@@ -95,11 +95,8 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
         Cut("controller.core.model:Stage.at_rest", "and self.filled and not self.tally.open", ""),
     ),
     "the wait for the stages in front": (
-        Cut(
-            "controller.core.machine:_advance",
-            "stage.order == orders[0] and stage.state is State.PENDING",
-            "stage.state is State.PENDING",
-        ),
+        Cut("controller.core.flow:_advance", "if stage.order == order]", "]"),
+        Cut("controller.core.flow:_block", "stage.order > order", "False"),
     ),
     "the erasure of secrets": (
         Cut("controller.datastore.writes_jobs:JobWrites.save_job", "if after.state in ENDED:", "if False:"),

@@ -9,24 +9,30 @@ from tests.simulation.index import ENDED, Complaints, Index
 
 #: Every change that a diary may hold; "None" is what does not exist yet.
 JOB_STEPS = {
-    "PENDING": {"RUNNING", "CANCELLED", "COMPLETED"},
-    "RUNNING": {"COMPLETED", "FAILED", "CANCELLED"},
-    "FAILED": {"RUNNING", "COMPLETED"},
-    "CANCELLED": {"RUNNING", "COMPLETED"},
+    "PENDING": {"RUNNING", "CANCELLED", "COMPLETED", "SKIPPED"},
+    "RUNNING": {"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"},
+    "COMPLETED": {"RUNNING", "FAILED", "CANCELLED"},
+    "FAILED": {"RUNNING", "COMPLETED", "CANCELLED", "SKIPPED"},
+    "CANCELLED": {"RUNNING", "COMPLETED", "FAILED", "SKIPPED"},
+    "SKIPPED": {"RUNNING", "COMPLETED", "FAILED", "CANCELLED"},
 }
 STAGE_STEPS = {
-    "PENDING": {"RUNNING", "COMPLETED", "CANCELLED"},
-    "RUNNING": {"COMPLETED", "FAILED", "CANCELLED"},
-    "FAILED": {"RUNNING", "COMPLETED"},
-    "CANCELLED": {"PENDING", "RUNNING", "COMPLETED"},
+    "PENDING": {"RUNNING", "COMPLETED", "CANCELLED", "SKIPPED"},
+    "RUNNING": {"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"},
+    "COMPLETED": {"PENDING", "RUNNING", "FAILED", "CANCELLED"},
+    "FAILED": {"PENDING", "RUNNING", "COMPLETED", "CANCELLED", "SKIPPED"},
+    "CANCELLED": {"PENDING", "RUNNING", "COMPLETED", "FAILED", "SKIPPED"},
+    "SKIPPED": {"PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"},
 }
 TASK_STEPS = {
     None: {"PENDING", "QUEUED", "FAILED"},
-    "PENDING": {"QUEUED", "CANCELLED"},
-    "QUEUED": {"RUNNING", "CANCELLED"},
-    "RUNNING": {"RUNNING", "COMPLETED", "FAILED", "CANCELLED", "PENDING", "QUEUED"},
-    "FAILED": {"PENDING", "QUEUED"},
-    "CANCELLED": {"PENDING", "QUEUED"},
+    "PENDING": {"QUEUED", "CANCELLED", "SKIPPED"},
+    "QUEUED": {"RUNNING", "PENDING", "CANCELLED", "SKIPPED"},
+    "RUNNING": {"RUNNING", "COMPLETED", "FAILED", "CANCELLED", "PENDING", "QUEUED", "SKIPPED"},
+    "COMPLETED": {"PENDING", "QUEUED"},
+    "FAILED": {"PENDING", "QUEUED", "SKIPPED"},
+    "CANCELLED": {"PENDING", "QUEUED", "SKIPPED"},
+    "SKIPPED": {"PENDING", "QUEUED"},
 }
 
 
@@ -91,7 +97,8 @@ def terminal_is_final(index: Index) -> Complaints:
     """I4: every change is one of the tables'; an ended job is left only by a retry, and nothing is added to it."""
     steps = {"job": JOB_STEPS, "stage": STAGE_STEPS, "task": TASK_STEPS}
     for entry in index.history.diary:
-        if entry.after not in steps[entry.kind].get(entry.before, ()):
+        # The lease of what was cancelled is let go of when its worker tells of the end.
+        if entry.after != entry.before and entry.after not in steps[entry.kind].get(entry.before, ()):
             yield f"{entry.kind} {entry.key} went from {entry.before} to {entry.after} at {entry.at:.3f}"
     for key, events in index.events.items():
         ended = None

@@ -1,0 +1,82 @@
+"""Tasks that are added by hand: checked and planned like the items of a spawn.json, then inserted behind the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from controller.catalogue.inputs import item_inputs
+from controller.core.answers import Allowed, Kind, Verb, answer
+from controller.core.model import Stage, TasksAdded
+from controller.core.states import State
+from controller.datastore.records import NewTask
+from controller.engine.board import Board
+from controller.engine.items import seal_values
+from controller.engine.parts import JobsParts
+from controller.engine.requests import Added, InvalidInputs, Mistake
+from shared.errors import Conflict, NotFound
+from shared.ids import JobId, new_task_ids
+
+#: Mistakes that one answer tells.
+_TOLD = 100
+#: Tasks of one statement.
+_AT_ONCE = 5_000
+
+
+class Adding:
+    """Plans tasks outside of a transaction, and adds them within one."""
+
+    def __init__(self, parts: JobsParts) -> None:
+        self._parts = parts
+
+    def plan(self, job_id: JobId, stage: int, items: Sequence[object], *, paused_by: str | None) -> list[NewTask]:
+        """Return a task for each item, its index counted from 0; raise NotFound, InvalidInputs."""
+        snapshots = self._parts.snapshots
+        definition = snapshots.definition(job_id)
+        if not 0 <= stage < len(definition.stages):
+            raise NotFound(f"job {job_id} has no stage {stage}")
+        if not items:
+            raise InvalidInputs([Mistake("#/tasks", "is empty: name at least one task")])
+        name = definition.stages[stage].task_class
+        task_class = snapshots.task_class(job_id, name)
+        secret = snapshots.recipe(job_id, name, spawns=False).secret
+        mistakes: list[Mistake] = []
+        tasks = []
+        for place, (item, task_id) in enumerate(zip(items, new_task_ids(len(items)), strict=True)):
+            values, wrong = item_inputs(task_class, item, definition.input.keys(), where=f"#/tasks/{place}")
+            mistakes += [Mistake(one.pointer, one.detail) for one in wrong]
+            if len(mistakes) >= _TOLD:
+                break
+            own = {key: value for key, value in values.items() if isinstance(item, dict) and key in item}
+            tasks.append(
+                NewTask(
+                    task_id=task_id,
+                    index=place,
+                    state=State.PENDING,
+                    task_class=name,
+                    queue=task_class.queue,
+                    input=seal_values(self._parts.sealer, own, secret),
+                    paused_by=paused_by,
+                )
+            )
+        if mistakes:
+            raise InvalidInputs(mistakes[:_TOLD])
+        return tasks
+
+    def add(self, board: Board, job_id: JobId, stage: Stage, planned: Sequence[NewTask]) -> Added:
+        """Insert planned tasks behind those that a stage of a locked job has; raise Conflict."""
+        job = board.require(job_id)
+        said = answer(Kind.STAGE, stage.state, Verb.ADD, paused=stage.paused or job.paused)
+        if not isinstance(said, Allowed):
+            raise Conflict(f"no tasks can be added to the stage: {said.reason}")
+        first = stage.tally.total
+        if max(first, stage.expected or 0) + len(planned) > self._parts.max_items:
+            raise InvalidInputs([Mistake("#/tasks", f"a stage has at most {self._parts.max_items} tasks")])
+        held = sum(task.paused_by is not None for task in planned)
+        free = State.QUEUED if stage.state is State.RUNNING else State.PENDING
+        for task in planned:
+            task.index += first
+            task.state = State.PENDING if task.paused_by is not None else free
+        for start in range(0, len(planned), _AT_ONCE):
+            board.tx.insert_tasks(job_id, stage.number, planned[start : start + _AT_ONCE])
+        board.apply(job_id, TasksAdded(stage.number, len(planned), held))
+        return Added(tuple(task.task_id for task in planned), first)

@@ -1,0 +1,392 @@
+"""Live control: what people do to jobs, stages and tasks while they run. Each method is one transaction.
+
+Every change is a change in the store, under the lock of the job; workers are told after the commit, as a courtesy, and
+hear it again when they want to renew the lease of an attempt that has lost its claim.
+
+`etag` is what the caller has seen; when the thing has changed since, PreconditionFailed is raised and nothing happens.
+An etag of a job changes with everything that happens in it, one of a stage with every change of its tasks' states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from controller.core.again import of_job, of_stage
+from controller.core.answers import Allowed, Kind, Refused, Verb, answer
+from controller.core.model import (
+    CancelRequested,
+    Event,
+    Job,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+    Stage,
+)
+from controller.core.states import ENDED, State
+from controller.datastore.records import SPAWN_ONLY, HeldTask
+from controller.engine.adding import Adding
+from controller.engine.board import Board
+from controller.engine.inputs import gather_inputs
+from controller.engine.parts import JobsParts
+from controller.engine.requests import SOMEBODY, WHOLE, Added, Changed, Choice, Given, Left, Who
+from controller.engine.settle import Settler
+from controller.engine.task_verbs import Aim, TaskVerbs, remember, sift
+from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from shared.ids import JobId, TaskId
+from shared.messages import JsonValue
+
+_NOTHING = Given()
+
+
+class Control:
+    """Pauses, resumes, cancels, kills, retries, skips and adds. Safe for any thread."""
+
+    def __init__(self, parts: JobsParts) -> None:
+        self._parts = parts
+        self._tasks = TaskVerbs(
+            Settler(
+                snapshots=parts.snapshots,
+                volume=parts.volume,
+                counters=parts.counters,
+                max_losses=parts.max_losses,
+            )
+        )
+        self._adding = Adding(parts)
+
+    # --- what the interface calls
+
+    def job(
+        self,
+        verb: Verb,
+        job_id: JobId,
+        *,
+        who: Who = SOMEBODY,
+        etag: int | None = None,
+        choice: Choice = WHOLE,
+        given: Given = _NOTHING,
+    ) -> Changed:
+        """Do something to a job, or to the tasks of it that are chosen.
+
+        Raises NotFound, PreconditionFailed; Conflict when its state forbids it; InvalidInputs when it opens again and
+        needs values that were not given.
+        """
+        with self._parts.store.write() as tx:
+            board = Board(tx, request_id=who.request_id)
+            job = board.require(job_id)
+            _check(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
+            if choice.of_tasks:
+                changed = self._chosen(board, verb, job, job.stages, choice, who, given)
+            else:
+                changed = self._whole_job(board, verb, job, choice, who, given)
+            board.save()
+        self._parts.announce(board)
+        return changed
+
+    def stage(
+        self,
+        verb: Verb,
+        job_id: JobId,
+        stage: int,
+        *,
+        who: Who = SOMEBODY,
+        etag: int | None = None,
+        choice: Choice = WHOLE,
+        given: Given = _NOTHING,
+    ) -> Changed:
+        """Do something to a stage, or to the tasks of it that are chosen; raises what `job` raises."""
+        with self._parts.store.write() as tx:
+            board = Board(tx, request_id=who.request_id)
+            job = board.require(job_id)
+            found = _stage(job, stage)
+            _check(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
+            if choice.of_tasks:
+                changed = self._chosen(board, verb, job, (found,), choice, who, given)
+            else:
+                changed = self._whole_stage(board, verb, job, found, choice, who, given)
+            board.save()
+        self._parts.announce(board)
+        return changed
+
+    def task(
+        self,
+        verb: Verb,
+        task_id: TaskId,
+        *,
+        who: Who = SOMEBODY,
+        etag: int | None = None,
+        only_failed: bool = True,
+        given: Given = _NOTHING,
+    ) -> Changed:
+        """Do something to one task, a spawn task included; raises what `job` raises."""
+        with self._parts.store.write() as tx:
+            board = Board(tx, request_id=who.request_id)
+            task = _locked_tasks(board, [task_id]).get(task_id)
+            if task is None:
+                raise NotFound(f"there is no task {task_id}")
+            _check(etag, lambda: task.etag, f"task {task_id}")
+            said = answer(Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed)
+            if isinstance(said, Refused):
+                raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
+            before = board.require(task.job_id)
+            aim = _aim(task, only_failed=only_failed)
+            changed = self._reopening(board, before, given, lambda: self._tasks.do(board, verb, aim, who))
+            board.save()
+        self._parts.announce(board)
+        return changed
+
+    def retry_tasks(
+        self, wanted: Mapping[TaskId, int | None], *, who: Who = SOMEBODY, given: Given = _NOTHING
+    ) -> Changed:
+        """Let tasks of any jobs run again, each only while it still has the etag that stands beside it (None: any).
+
+        What cannot be is told, and does not keep the others from running.
+        """
+        changed = Changed()
+        with self._parts.store.write() as tx:
+            board = Board(tx, request_id=who.request_id)
+            tasks = _locked_tasks(board, list(wanted))
+            missing = len(wanted) - len(tasks)
+            if missing:
+                changed += Changed(unchanged=(Left("there is no such task", missing),))
+            by_job: dict[JobId, list[HeldTask]] = {}
+            for task in tasks.values():
+                expected = wanted[task.task_id]
+                if expected is not None and expected != task.etag:
+                    changed += Changed(unchanged=(Left(_STALE, 1, task.state),))
+                else:
+                    by_job.setdefault(task.job_id, []).append(task)
+            for job_id, mine in by_job.items():
+                changed += self._retry_named(board, job_id, mine, who, given)
+            board.save()
+        self._parts.announce(board)
+        return changed
+
+    def add_tasks(
+        self,
+        job_id: JobId,
+        stage: int,
+        items: Sequence[object],
+        *,
+        who: Who = SOMEBODY,
+        etag: int | None = None,
+        paused: bool = False,
+    ) -> Added:
+        """Add a task for each item to a stage that has not begun or is paused; they are checked like spawned items.
+
+        Raises NotFound, PreconditionFailed, Conflict, and InvalidInputs with a pointer into the list ("#/tasks/3/url").
+        """
+        planned = self._adding.plan(job_id, stage, items, paused_by=who.name if paused else None)
+        with self._parts.store.write() as tx:
+            board = Board(tx, request_id=who.request_id)
+            found = _stage(board.require(job_id), stage)
+            _check(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
+            added = self._adding.add(board, job_id, found, planned)
+            board.save()
+        self._parts.announce(board)
+        return added
+
+    # --- whole jobs and stages
+
+    def _whole_job(self, board: Board, verb: Verb, job: Job, choice: Choice, who: Who, given: Given) -> Changed:
+        everything = not choice.only_failed
+        said = answer(Kind.JOB, job.state, verb, paused=job.paused, everything=everything)
+        if not isinstance(said, Allowed):
+            return _unchanged("job", verb, said, job.state)
+        events: dict[Verb, Event] = {
+            Verb.PAUSE: PauseRequested(who.name),
+            Verb.RESUME: ResumeRequested(),
+            Verb.CANCEL: CancelRequested(who.name),
+            Verb.SKIP: SkipRequested(who.name),
+        }
+        if verb in events:
+            return self._apply(board, job, events[verb]) + Changed(jobs=1)
+        if verb is Verb.KILL:
+            killed = sum(self._tasks.kill_all(board, job.job_id, stage.number, who) for stage in _running(job))
+            return self._killed(board, job.job_id, None, killed)
+        return self._run_again(board, job, job.stages, everything, who, given, whole=True)
+
+    def _whole_stage(
+        self, board: Board, verb: Verb, job: Job, stage: Stage, choice: Choice, who: Who, given: Given
+    ) -> Changed:
+        everything, number = not choice.only_failed, stage.number
+        said = answer(Kind.STAGE, stage.state, verb, paused=stage.paused, everything=everything)
+        if not isinstance(said, Allowed):
+            return _unchanged("stage", verb, said, stage.state)
+        events: dict[Verb, Event] = {
+            Verb.PAUSE: PauseRequested(who.name, number),
+            Verb.RESUME: ResumeRequested(number),
+            Verb.CANCEL: CancelRequested(who.name, number),
+            Verb.SKIP: SkipRequested(who.name, number),
+        }
+        if verb in events:
+            return self._reopening(
+                board, job, given, lambda: self._apply(board, job, events[verb], number) + Changed(stages=1)
+            )
+        if verb is Verb.KILL:
+            return self._killed(board, job.job_id, number, self._tasks.kill_all(board, job.job_id, number, who))
+        return self._run_again(board, job, (stage,), everything, who, given, whole=False)
+
+    def _apply(self, board: Board, before: Job, event: Event, stage: int | None = None) -> Changed:
+        """Let the machine carry out a verb; return how many tasks it has cancelled or skipped."""
+        after = board.apply(before.job_id, event)
+        if not isinstance(event, CancelRequested | SkipRequested):
+            return Changed()
+        target = State.CANCELLED if isinstance(event, CancelRequested) else State.SKIPPED
+        chosen = after.stages if stage is None else (after.stage(stage),)
+        return Changed(tasks=sum(_grown(before.stage(one.number), one, target) for one in chosen))
+
+    def _killed(self, board: Board, job_id: JobId, stage: int | None, killed: int) -> Changed:
+        if not killed:
+            return Changed(unchanged=(Left("nothing of it runs", 1),))
+        board.remember(job_id, "job_killed" if stage is None else "stage_killed", stage, tasks=killed)
+        return Changed(tasks=killed)
+
+    def _run_again(
+        self, board: Board, job: Job, stages: Sequence[Stage], everything: bool, who: Who, given: Given, *, whole: bool
+    ) -> Changed:
+        killed = 0
+        if everything:
+            for stage in stages:
+                killed += self._tasks.kill_all(board, job.job_id, stage.number, who, again=True)
+        present = board.require(job.job_id)
+        if whole:
+            agains = of_job(present, everything=everything)
+        else:
+            agains = tuple(
+                again for stage in stages if (again := of_stage(present.stage(stage.number), everything=everything))
+            )
+        tasks = killed + sum(sum(again.counts.values()) + again.spawn for again in agains)
+        if not agains and not killed:
+            return Changed(unchanged=(Left("nothing of it has failed or was cancelled", 1),))
+
+        def apply() -> None:
+            board.apply(job.job_id, RetryRequested(agains, whole=whole))
+            if not whole:
+                board.remember(job.job_id, "stage_retried", stages[0].number, tasks=tasks)
+            elif job.state not in ENDED:
+                board.remember(job.job_id, "tasks_retried", tasks=tasks)
+
+        self._reopening(board, job, given, apply)
+        return Changed(tasks=tasks, stages=len(agains), jobs=int(whole))
+
+    # --- chosen tasks
+
+    def _chosen(
+        self, board: Board, verb: Verb, job: Job, stages: Sequence[Stage], choice: Choice, who: Who, given: Given
+    ) -> Changed:
+        aims = [Aim(job.job_id, stage.number, choice) for stage in stages]
+        if choice.spans is None:
+            spawn = replace(choice, spans=SPAWN_ONLY)
+            aims += [Aim(job.job_id, stage.number, spawn) for stage in stages if stage.spawn is not None]
+
+        def do() -> Changed:
+            if verb is not Verb.RETRY:
+                return sum((self._tasks.do(board, verb, aim, who) for aim in aims), Changed())
+            return self._retry_aims(board, aims, who)
+
+        return self._reopening(board, job, given, do)
+
+    def _retry_aims(self, board: Board, aims: Sequence[Aim], who: Who) -> Changed:
+        """Retry tasks of several stages of a job at once: an ended job opens again for all of them."""
+        changed, meant = Changed(), []
+        for aim in aims:
+            found, more = sift(Verb.RETRY, aim, self._tasks.census(board, aim))
+            changed += more
+            if found:
+                meant.append((aim, found, more))
+        self._tasks.retry(board, [(aim, found) for aim, found, _ in meant], who)
+        for aim, _, more in meant:
+            remember(board, Verb.RETRY, aim, more)
+        return changed
+
+    def _retry_named(self, board: Board, job_id: JobId, tasks: Sequence[HeldTask], who: Who, given: Given) -> Changed:
+        stages = sorted({(task.stage, task.spawn) for task in tasks})
+        aims = []
+        for number, spawn in stages:
+            indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
+            aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
+        job = board.require(job_id)
+        try:
+            if job.state in ENDED:
+                self._gather(board, job, given)
+        except InvalidInput as error:
+            return Changed(unchanged=(Left(str(error), len(tasks)),))
+        return self._reopening(board, job, given, lambda: self._retry_aims(board, aims, who))
+
+    # --- opening again
+
+    def _reopening(self, board: Board, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
+        """Do something; when an ended job is open afterwards, give it its values anew."""
+        changed = act()
+        after = board.require(before.job_id)
+        if before.state in ENDED and after.state not in ENDED:
+            values, sealed = self._gather(board, before, given)
+            board.tx.replace_input(before.job_id, values, sealed)
+        return changed or Changed()
+
+    def _gather(self, board: Board, job: Job, given: Given) -> tuple[Mapping[str, JsonValue], Mapping[str, str]]:
+        """Return the values of a job that opens again, the secret ones sealed; raise InvalidInputs."""
+        snapshots = self._parts.snapshots
+        origin = snapshots.origin(job.job_id)
+        definition = snapshots.definition(job.job_id)
+        kept = board.tx.inputs(job.job_id).values
+        inputs = gather_inputs(snapshots.catalogue(origin.revision), definition, given.input, given.headers, kept=kept)
+        return inputs.values, {name: self._parts.sealer.seal(value) for name, value in inputs.secrets.items()}
+
+
+_STALE = "it has changed since it was read"
+_PAST = {
+    Verb.PAUSE: "paused", Verb.RESUME: "resumed", Verb.CANCEL: "cancelled", Verb.KILL: "killed", Verb.RETRY: "retried",
+    Verb.SKIP: "skipped", Verb.ADD: "given tasks",
+}  # fmt: skip
+
+
+def _check(expected: int | None, etag: Callable[[], int], what: str) -> None:
+    if expected is not None and expected != (found := etag()):
+        raise PreconditionFailed(f"{what} has changed since it was read: its etag was {expected} and is {found}")
+
+
+def _stage(job: Job, number: int) -> Stage:
+    if not 0 <= number < len(job.stages):
+        raise NotFound(f"job {job.job_id} has no stage {number}: they are numbered from 0 to {len(job.stages) - 1}")
+    return job.stage(number)
+
+
+def _running(job: Job) -> list[Stage]:
+    return [stage for stage in job.stages if stage.state is State.RUNNING]
+
+
+def _locked_tasks(board: Board, task_ids: Sequence[TaskId]) -> dict[TaskId, HeldTask]:
+    """Lock the jobs of tasks and return the tasks as they stand then."""
+    board.lock({task.job_id for task in board.tx.held(task_ids)})
+    return {task.task_id: task for task in board.tx.held(task_ids)}
+
+
+def _aim(task: HeldTask, *, only_failed: bool) -> Aim:
+    choice = Choice(spans=((task.index, task.index),), only_failed=only_failed)
+    return Aim(task.job_id, task.stage, choice, named=True)
+
+
+def _spans(indexes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    spans: list[tuple[int, int]] = []
+    for index in indexes:
+        if spans and spans[-1][1] + 1 == index:
+            spans[-1] = (spans[-1][0], index)
+        else:
+            spans.append((index, index))
+    return tuple(spans)
+
+
+def _unchanged(kind: str, verb: Verb, said: object, state: State) -> Changed:
+    assert not isinstance(said, Allowed)
+    if isinstance(said, Refused):
+        raise Conflict(f"the {kind} cannot be {_PAST[verb]}: {said.reason}")
+    return Changed(unchanged=(Left(str(getattr(said, "reason", "")), 1, state),))
+
+
+def _grown(before: Stage, after: Stage, target: State) -> int:
+    word = target.lower()
+    grown: int = getattr(after.tally, word) - getattr(before.tally, word)
+    return grown + int(after.spawn is target and before.spawn is not target)

@@ -1,0 +1,201 @@
+"""What verbs do to chosen tasks of one stage, a hundred thousand at once or a single one.
+
+The rows are changed by one statement for each range of indexes; what it will change is counted before, under the lock
+of the job, and told to the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
+from controller.core.model import Again, RetryRequested, SpawnTaskHeld, SpawnTaskMoved, TasksMoved, TasksSkipped
+from controller.core.states import ENDED, State
+from controller.datastore.records import SPAWN_ONLY, Counted
+from controller.engine.board import Board
+from controller.engine.requests import WHOLE, Changed, Choice, Left, Who
+from controller.engine.settle import Settler
+from shared.ids import JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """The tasks of one stage that a verb is meant for."""
+
+    job_id: JobId
+    stage: int
+    choice: Choice
+    #: A task that was named itself, and not found by its state or its place.
+    named: bool = False
+
+    @property
+    def spawn(self) -> bool:
+        """Tell whether the stage's spawn task is meant."""
+        return self.choice.spans == SPAWN_ONLY
+
+
+class TaskVerbs:
+    """Carries out verbs on chosen tasks, on a board whose jobs are locked."""
+
+    def __init__(self, settler: Settler) -> None:
+        self._settler = settler
+
+    def do(self, board: Board, verb: Verb, aim: Aim, who: Who) -> Changed:
+        """Do it, and tell what it came to."""
+        meant, changed = sift(verb, aim, self.census(board, aim))
+        if not meant:
+            return changed
+        match verb:
+            case Verb.PAUSE:
+                self._pause(board, aim, meant, who)
+            case Verb.RESUME:
+                self._resume(board, aim, meant)
+            case Verb.CANCEL:
+                self._cancel(board, aim, meant, who)
+            case Verb.KILL:
+                self._kill(board, aim, who, again=False)
+            case Verb.SKIP:
+                self._skip(board, aim, meant, who)
+            case Verb.RETRY:
+                self.retry(board, [(aim, meant)], who)
+            case _:
+                raise ValueError(f"{verb} is not for tasks")
+        remember(board, verb, aim, changed)
+        return changed
+
+    def census(self, board: Board, aim: Aim) -> list[Counted]:
+        """Count the tasks that are meant."""
+        return board.tx.census(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state)
+
+    def retry(self, board: Board, aims: Sequence[tuple[Aim, Sequence[Counted]]], who: Who) -> None:
+        """Let tasks of several stages of one job run again, in one step of the machine."""
+        agains = []
+        for aim, meant in aims:
+            if any(one.state is State.RUNNING for one in meant):
+                self._kill(board, aim, who, again=True)
+            ended = [one for one in meant if one.state in ENDED]
+            if ended:
+                agains.append(_again(aim, ended))
+        if agains:
+            board.apply(aims[0][0].job_id, RetryRequested(tuple(agains), whole=False))
+
+    def _pause(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
+        board.tx.hold(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state, by=who.name)
+        if aim.spawn:
+            state = meant[0].state
+            after = State.PENDING if state is State.QUEUED else state
+            board.apply(aim.job_id, SpawnTaskHeld(aim.stage, True, after))
+            return
+        queued, pending = _number(meant, State.QUEUED), _number(meant, State.PENDING)
+        moves = {(State.QUEUED, State.PENDING): queued} if queued else {}
+        board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=queued + pending))
+
+    def _resume(self, board: Board, aim: Aim, meant: Sequence[Counted]) -> None:
+        job = board.require(aim.job_id)
+        begun = job.stage(aim.stage).state is State.RUNNING
+        board.tx.let_on(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state, begun=begun)
+        going = sum(one.count for one in meant if one.state is State.PENDING and not one.waits) if begun else 0
+        if aim.spawn:
+            board.apply(aim.job_id, SpawnTaskHeld(aim.stage, False, State.QUEUED if going else meant[0].state))
+            return
+        moves = {(State.PENDING, State.QUEUED): going} if going else {}
+        board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=-_number(meant, State.PENDING)))
+
+    def _cancel(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
+        self._leave(board, aim, State.CANCELLED, who)
+        if aim.spawn:
+            board.apply(aim.job_id, SpawnTaskMoved(aim.stage, State.CANCELLED))
+            return
+        moves = {(state, State.CANCELLED): _number(meant, state) for state in {one.state for one in meant}}
+        board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=-_held(meant)))
+
+    def _skip(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
+        self._leave(board, aim, State.SKIPPED, who)
+        counts = {} if aim.spawn else {state: _number(meant, state) for state in {one.state for one in meant}}
+        withdrawn = 0 if aim.spawn else _withdrawn(meant)
+        held = 0 if aim.spawn else _held(meant)
+        board.apply(aim.job_id, TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn))
+
+    def _leave(self, board: Board, aim: Aim, state: State, who: Who) -> None:
+        told = board.tx.leave(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.choice.state)
+        board.tell(told, state.lower())
+
+    def _kill(self, board: Board, aim: Aim, who: Who, *, again: bool) -> None:
+        running = board.tx.running_among(aim.job_id, aim.stage, spans=aim.choice.spans)
+        self._settler.kill(board, running, who.name, again=again)
+
+    def kill_all(self, board: Board, job_id: JobId, stage: int, who: Who, *, again: bool = False) -> int:
+        """End whatever runs of a stage, the spawn task included; return how many tasks that were."""
+        running = board.tx.running_among(job_id, stage) + board.tx.running_among(job_id, stage, spans=SPAWN_ONLY)
+        self._settler.kill(board, running, who.name, again=again)
+        return len(running)
+
+
+def sift(verb: Verb, aim: Aim, found: Sequence[Counted]) -> tuple[list[Counted], Changed]:
+    """Return which of these tasks a verb changes, and how many that are; and the others, with the reason of each."""
+    meant, changed = [], Changed()
+    for one in found:
+        said = _answer(verb, aim, one)
+        if isinstance(said, Allowed):
+            meant.append(one)
+            changed += Changed(tasks=one.count)
+        else:
+            changed += Changed(unchanged=(Left(said.reason, one.count, one.state),))
+    return meant, changed
+
+
+def _answer(verb: Verb, aim: Aim, one: Counted) -> Allowed | Unchanged | Refused:
+    choice = aim.choice
+    asked = aim.named or not choice.only_failed or one.state in (choice.state, State.FAILED, State.CANCELLED)
+    if verb is Verb.RETRY and not asked:
+        return Unchanged("it has not failed")
+    paused = one.hand and one.state not in ENDED
+    return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed)
+
+
+def _again(aim: Aim, ended: Sequence[Counted]) -> Again:
+    if aim.spawn:
+        return Again(aim.stage, {}, spawn=True, spans=())
+    counts = {state: _number(ended, state) for state in sorted({one.state for one in ended})}
+    return Again(aim.stage, counts, withdrawn=_withdrawn(ended), spans=aim.choice.spans)
+
+
+def remember(board: Board, verb: Verb, aim: Aim, changed: Changed) -> None:
+    """Write down who did what to which tasks."""
+    detail: dict[str, object] = {"tasks": changed.tasks}
+    if aim.choice != WHOLE and aim.choice.spans is not None:
+        spans = aim.choice.spans
+        detail["index"] = "spawn" if aim.spawn else _spans_text(spans)
+    if aim.choice.state is not None:
+        detail["state"] = aim.choice.state
+    board.remember(aim.job_id, f"tasks_{PAST[verb]}", aim.stage, **detail)
+
+
+PAST = {
+    Verb.PAUSE: "paused",
+    Verb.RESUME: "resumed",
+    Verb.CANCEL: "cancelled",
+    Verb.KILL: "killed",
+    Verb.RETRY: "retried",
+    Verb.SKIP: "skipped",
+}
+#: Ranges that the history tells one by one.
+_TOLD = 20
+
+
+def _spans_text(spans: Sequence[tuple[int, int]]) -> str:
+    texts = [str(first) if first == last else f"{first}-{last}" for first, last in spans[:_TOLD]]
+    return ",".join(texts) + (f" and {len(spans) - _TOLD} more" if len(spans) > _TOLD else "")
+
+
+def _number(counted: Sequence[Counted], state: State) -> int:
+    return sum(one.count for one in counted if one.state is state)
+
+
+def _held(counted: Sequence[Counted]) -> int:
+    return sum(one.count for one in counted if one.state is State.PENDING and one.hand)
+
+
+def _withdrawn(counted: Sequence[Counted]) -> int:
+    return sum(one.count for one in counted if one.state is State.CANCELLED and not one.hand)
