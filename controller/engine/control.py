@@ -4,7 +4,8 @@ Every change is a change in the store, under the lock of the job; workers are to
 hear it again when they want to renew the lease of an attempt that has lost its claim.
 
 `etag` is what the caller has seen; when the thing has changed since, PreconditionFailed is raised and nothing happens.
-An etag of a job changes with everything that happens in it, one of a stage with every change of its tasks' states.
+A job's etag changes with all that shows in it, the counts of its stages among it; a stage's likewise: on a busy job
+lock the task. A task's changes with its own row alone.
 """
 
 from __future__ import annotations

@@ -1,0 +1,185 @@
+"""The table of verbs and states says what really happens: every pair is tried on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from controller.core.answers import STATES, VERBS, Allowed, Kind, Refused, Unchanged, Verb, answer
+from controller.core.states import ENDED, State
+from controller.datastore.records import JobView, TaskView
+from controller.engine.requests import Added, Changed, Choice, Submission
+from shared.errors import Conflict
+from shared.ids import JobId
+from shared.messages import Outcome
+from tests.engine.house import House, Puppet
+from tests.engine.jobs import spawned, urls
+
+Bring = Callable[[House, Puppet], JobId]
+
+
+def begun(house: House, puppet: Puppet) -> JobId:
+    """Return a job of whose first stage one task has failed, which is ignored, one runs and two are queued."""
+    job_id = house.submit("lenient")
+    puppet.finish(puppet.take(), items=urls(4))
+    puppet.room = {}
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    return job_id
+
+
+def paused_from_the_start(house: House, puppet: Puppet) -> JobId:
+    return house.jobs.submit(Submission("lenient", {}, paused=True))[0]
+
+
+def completed(house: House, puppet: Puppet) -> JobId:
+    job_id = begun(house, puppet)
+    puppet.room = {"*": 100}
+    puppet.heartbeat()
+    puppet.run_all()
+    return job_id
+
+
+def failed(house: House, puppet: Puppet) -> JobId:
+    job_id = spawned(house, puppet, "many", urls(2))
+    puppet.run_all(lambda _grant, _task: Outcome.FAILED)
+    return job_id
+
+
+def ended_by(verb: Verb) -> Bring:
+    def bring(house: House, puppet: Puppet) -> JobId:
+        job_id = begun(house, puppet)
+        house.jobs.control.job(verb, job_id)
+        return job_id
+
+    return bring
+
+
+def stage_ended_by(verb: Verb) -> Bring:
+    def bring(house: House, puppet: Puppet) -> JobId:
+        job_id = begun(house, puppet)
+        house.jobs.control.stage(verb, job_id, 0)
+        return job_id
+
+    return bring
+
+
+JOBS: dict[State, Bring] = {
+    State.PENDING: paused_from_the_start,
+    State.RUNNING: begun,
+    State.COMPLETED: completed,
+    State.FAILED: failed,
+    State.CANCELLED: ended_by(Verb.CANCEL),
+    State.SKIPPED: ended_by(Verb.SKIP),
+}
+#: How a stage comes to a state, and which one it is.
+STAGES: dict[State, tuple[Bring, int]] = {
+    State.PENDING: (begun, 1),
+    State.RUNNING: (begun, 0),
+    State.COMPLETED: (completed, 0),
+    State.FAILED: (failed, 0),
+    State.CANCELLED: (stage_ended_by(Verb.CANCEL), 0),
+    State.SKIPPED: (stage_ended_by(Verb.SKIP), 0),
+}
+#: How a task comes to a state, and where it stands.
+TASKS: dict[State, tuple[Bring, int, int]] = {
+    State.PENDING: (begun, 1, 0),
+    State.QUEUED: (begun, 0, 3),
+    State.RUNNING: (begun, 0, 1),
+    State.COMPLETED: (completed, 0, 1),
+    State.FAILED: (begun, 0, 0),
+    State.CANCELLED: (ended_by(Verb.CANCEL), 0, 1),
+    State.SKIPPED: (ended_by(Verb.SKIP), 0, 1),
+}
+
+
+def pairs(kind: Kind) -> list[tuple[State, Verb, bool, bool]]:
+    """Return every state with every verb; what is open also paused, and a retry also of everything."""
+    return [
+        (state, verb, paused, everything)
+        for state in STATES[kind]
+        for verb in VERBS[kind]
+        for paused in ((False,) if state in ENDED or (kind, state) == (Kind.JOB, State.PENDING) else (False, True))
+        for everything in ((False, True) if verb is Verb.RETRY else (False,))
+    ]
+
+
+def looked(house: House, job_id: JobId) -> tuple[JobView, list[TaskView], list[str]]:
+    return house.view(job_id), house.tasks(job_id), house.kinds(job_id)
+
+
+def hold_to(house: House, job_id: JobId, said: object, act: Callable[[], Changed | Added]) -> None:
+    """Do something and see that it came to what the table says."""
+    before = looked(house, job_id)
+    if isinstance(said, Refused):
+        with pytest.raises(Conflict, match=said.reason.split(";")[0]):
+            act()
+        assert looked(house, job_id) == before
+        return
+    changed = act()
+    if isinstance(said, Unchanged):
+        assert isinstance(changed, Changed)
+        assert (changed.tasks, changed.stages, changed.jobs) == (0, 0, 0)
+        assert [left.reason for left in changed.unchanged] == [said.reason]
+        assert looked(house, job_id) == before
+        return
+    assert isinstance(said, Allowed)
+    after = looked(house, job_id)
+    etags = [sum([view.etag, *(task.etag for task in tasks)]) for view, tasks, _ in (before, after)]
+    assert after[:2] != before[:2] and etags[0] < etags[1]
+    assert len(after[2]) > len(before[2]), "the history does not tell"
+
+
+@pytest.mark.parametrize(("state", "verb", "paused", "everything"), pairs(Kind.JOB))
+def test_what_happens_to_a_job_is_what_the_table_says(
+    house: House, state: State, verb: Verb, paused: bool, everything: bool
+) -> None:
+    job_id = JOBS[state](house, Puppet(house))
+    # A job that has not begun is a paused one.
+    held = paused or state is State.PENDING
+    if paused:
+        house.jobs.control.job(Verb.PAUSE, job_id)
+    assert house.view(job_id).state is state
+
+    said = answer(Kind.JOB, state, verb, paused=held, everything=everything)
+
+    choice = Choice(only_failed=not everything)
+    hold_to(house, job_id, said, lambda: house.jobs.control.job(verb, job_id, choice=choice))
+
+
+@pytest.mark.parametrize(("state", "verb", "paused", "everything"), pairs(Kind.STAGE))
+def test_what_happens_to_a_stage_is_what_the_table_says(
+    house: House, state: State, verb: Verb, paused: bool, everything: bool
+) -> None:
+    bring, number = STAGES[state]
+    job_id = bring(house, Puppet(house))
+    control = house.jobs.control
+    if paused:
+        control.stage(Verb.PAUSE, job_id, number)
+    assert house.view(job_id).stages[number].state is state
+
+    said = answer(Kind.STAGE, state, verb, paused=paused, everything=everything)
+
+    choice = Choice(only_failed=not everything)
+    if verb is Verb.ADD:
+        hold_to(house, job_id, said, lambda: control.add_tasks(job_id, number, [{} if number else {"url": "u"}]))
+    else:
+        hold_to(house, job_id, said, lambda: control.stage(verb, job_id, number, choice=choice))
+
+
+@pytest.mark.parametrize(("state", "verb", "paused", "everything"), pairs(Kind.TASK))
+def test_what_happens_to_a_task_is_what_the_table_says(
+    house: House, state: State, verb: Verb, paused: bool, everything: bool
+) -> None:
+    bring, stage, index = TASKS[state]
+    job_id = bring(house, Puppet(house))
+    control = house.jobs.control
+    (task,) = [one for one in house.tasks(job_id, stage) if one.index == index]
+    assert task.state is state
+    if paused:
+        control.task(Verb.PAUSE, task.task_id)
+        (task,) = [one for one in house.tasks(job_id, stage) if one.index == index]
+
+    said = answer(Kind.TASK, task.state, verb, paused=paused, everything=everything)
+
+    hold_to(house, job_id, said, lambda: control.task(verb, task.task_id, only_failed=not everything))
