@@ -115,4 +115,8 @@ def _stage(values: Values) -> StageDefinition:
         job_failed_on_error=values.get("job_failed_on_error", True),
         fail_fast=values.get("fail_fast", False),
         max_parallel=values.get("max_parallel"),
+        order=values.get("order"),
+        block_on_error=values.get("on_error") == "block",
+        open=values.get("tasks") == "open",
+        paused=values.get("paused", False),
     )

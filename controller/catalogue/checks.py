@@ -50,11 +50,28 @@ def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Map
         if stage.spawn_task is not None:
             _check_named(reading, (*here, "spawn_task"), stage.spawn_task, draft)
             _check_reach(reading, (*here, "spawn_task"), tasks.get(stage.spawn_task), job)
-        else:
+        elif not stage.open:
             _check_reach(reading, (*here, "task_class"), tasks.get(stage.task_class), job)
         if stage.fail_fast and not stage.job_failed_on_error:
             place = reading.key_place((*here, "fail_fast"))
             reading.warning(place, "fail_fast means nothing when job_failed_on_error is false", "leave it out")
+        _check_sense(reading, here, stage)
+
+
+def _check_sense(reading: Reading, path: Path, stage: StageDefinition) -> None:
+    """Note what contradicts itself in one stage."""
+    if stage.open and stage.spawn_task is not None:
+        place = reading.key_place((*path, "tasks"))
+        reading.mistake(
+            place, f"{dotted(path)}.tasks: a stage with a spawn_task has its tasks from it", "leave one out"
+        )
+    if stage.block_on_error and not stage.job_failed_on_error:
+        place = reading.key_place((*path, "on_error"))
+        message = f"{dotted(path)}.on_error: block contradicts job_failed_on_error: false"
+        reading.mistake(place, message, "leave one of them out")
+    if stage.block_on_error and stage.fail_fast:
+        place = reading.key_place((*path, "fail_fast"))
+        reading.warning(place, "fail_fast means nothing with on_error: block", "leave it out")
 
 
 def _check_for_none(reading: Reading, path: Path) -> None:

@@ -119,6 +119,25 @@ class StageDefinition:
     fail_fast: bool = False
     #: At most so many of its tasks run at once.
     max_parallel: int | None = None
+    #: Stages of equal order run at the same time; None: its place in the list.
+    order: int | None = None
+    #: When a task has failed for good, its siblings go on, and then the job waits for a person.
+    block_on_error: bool = False
+    #: It has no tasks of its own: what is added while the job lives.
+    open: bool = False
+    #: It does not begin until a person lets it go on.
+    paused: bool = False
+    #: Tasks with values of their own, of a job composed in a request; empty: one task with the job's inputs.
+    tasks: tuple[TaskDefinition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """A task that is known when its job is submitted."""
+
+    task_class: str
+    input: dict[str, JsonValue] = field(default_factory=dict)
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +169,8 @@ class Catalogue:
     files: Path | None = None
     #: Digest of that folder's content, as `controller.catalogue.files.digest` counts it.
     files_digest: str | None = None
+    #: Of a catalogue that a request brought along for its own job: the revision whose files its tasks find.
+    base: str | None = None
 
     def job(self, type: str) -> JobDefinition:  # noqa: A002  (the word users see)
         """Return a job's definition; raise NotFound with what was meant."""
@@ -204,18 +225,19 @@ class _Document(msgspec.Struct, frozen=True):
     revision: str
     tasks: dict[str, TaskClass]
     jobs: dict[str, JobDefinition]
+    base: str | None = None
 
 
 def to_json(catalogue: Catalogue) -> str:
     """Return a catalogue as text for the store: equal catalogues give equal text."""
-    document = _Document(catalogue.revision, catalogue.tasks, catalogue.jobs)
+    document = _Document(catalogue.revision, catalogue.tasks, catalogue.jobs, catalogue.base)
     return msgspec.json.encode(document, order="deterministic").decode()
 
 
 def from_json(text: str) -> Catalogue:
     """Return the catalogue that `to_json` wrote, without its folder of files."""
     document = msgspec.json.decode(text, type=_Document)
-    return Catalogue(document.revision, document.tasks, document.jobs)
+    return Catalogue(document.revision, document.tasks, document.jobs, base=document.base)
 
 
 def revision_of(tasks: dict[str, TaskClass], jobs: dict[str, JobDefinition], files_digest: str | None) -> str:

@@ -29,7 +29,8 @@ _VALUE_KEYS = frozenset(
     {
         "input", "env", "exec_args", "stages", "retry", "tasks", "jobs",
         "default", "enum", "minimum", "maximum", "secret", "allow_leading_dash",
-        "job_failed_on_error", "fail_fast", "max_parallel", "limit", "factor", "delay", "max_delay", "timeout", "grace",
+        "job_failed_on_error", "fail_fast", "max_parallel", "order", "paused", "limit", "factor", "delay", "max_delay",
+        "timeout", "grace",
     }
 )  # fmt: skip
 _AS_WRITTEN = frozenset({"default", "enum"})

@@ -200,6 +200,18 @@ class StageSchema(_Strict):
     max_parallel = Amount(
         whole=True, least=1, most=1_000_000, metadata={"description": "At most so many of its tasks run at once."}
     )
+    order = Amount(
+        whole=True,
+        least=-1_000_000,
+        most=1_000_000,
+        metadata={"description": "Stages of equal order run at the same time. Default: its place, from 0."},
+    )
+    on_error = Word(
+        "block",
+        metadata={"description": "block: after a failure its siblings go on, then the job waits for a person."},
+    )
+    tasks = Word("open", metadata={"description": "open: no tasks but those that are added while the job lives."})
+    paused = Flag(load_default=False, metadata={"description": "Does not begin until it is resumed. Default: false."})
 
 
 class JobSchema(_Strict):

@@ -17,6 +17,8 @@ from controller.core.model import OnError, Source, Stage, Tally
 from controller.core.states import State
 from shared.messages import JsonValue
 
+#: Who has paused what its definition says is to be paused.
+DEFINED = "its definition"
 #: Mistakes of one item that its task's error names.
 _NAMED = 5
 
@@ -28,20 +30,28 @@ def plan_stages(catalogue: Catalogue, definition: JobDefinition) -> tuple[Stage,
 
 def _stage(catalogue: Catalogue, number: int, stage: StageDefinition) -> Stage:
     spawns = stage.spawn_task is not None
+    fixed = 0 if spawns or stage.open else len(stage.tasks) or 1
     return Stage(
         number=number,
-        order=number,
+        order=number if stage.order is None else stage.order,
         name=stage.name,
-        source=Source.SPAWN if spawns else Source.FIXED,
-        on_error=OnError.FAIL_JOB if stage.job_failed_on_error else OnError.IGNORE,
+        source=Source.SPAWN if spawns else Source.OPEN if stage.open else Source.FIXED,
+        on_error=_on_error(stage),
         queue=catalogue.tasks[stage.task_class].queue,
         spawn_queue=catalogue.tasks[stage.spawn_task].queue if stage.spawn_task else None,
         max_parallel=stage.max_parallel,
         fail_fast=stage.fail_fast,
-        tally=Tally() if spawns else Tally(pending=1),
+        tally=Tally(pending=fixed, held=sum(task.paused for task in stage.tasks)),
         spawn=State.PENDING if spawns else None,
-        expected=None if spawns else 1,
+        expected=None if spawns else fixed,
+        by=DEFINED if stage.paused else None,
     )
+
+
+def _on_error(stage: StageDefinition) -> OnError:
+    if stage.block_on_error:
+        return OnError.BLOCK
+    return OnError.FAIL_JOB if stage.job_failed_on_error else OnError.IGNORE
 
 
 def parameters(task_class: TaskClass) -> dict[str, InputDefinition]:

@@ -249,6 +249,9 @@ class Reader(Protocol):
     def task_at(self, job_id: JobId, stage: int, index: int) -> TaskView | None:
         """Return the task at a place; index -1 is the spawn task."""
 
+    def next_due(self, job_id: JobId, stage: int) -> TaskView | None:
+        """Return the task of a stage that waits for the time which comes first; what is paused waits for none."""
+
     def attempts(self, task_id: TaskId) -> list[AttemptView]:
         """Return the ended attempts of a task, in order."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from controller.core.states import State
 from controller.datastore.cursors import cursor_after, place_of
@@ -87,6 +87,17 @@ class TaskReads(JobReads):
         if job is None or not 0 <= stage < job[1] or index < -1:
             return None
         row = self._connection.execute(_TASKS.where(tasks.c.key == task_key(job[0] + stage, index))).first()
+        return _task_view(row) if row else None
+
+    def next_due(self, job_id: JobId, stage: int) -> TaskView | None:
+        """Return the task of a stage that waits for the time which comes first; what is paused waits for none."""
+        job = self._place(job_id)
+        if job is None:
+            return None
+        # All tasks that wait for a time are few beside a stage's: read them in the order of their index.
+        waits = and_(is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_not(None), tasks.c.by_whom.is_(None))
+        query = _TASKS.where(waits, tasks.c.stage == job[0] + stage).order_by(tasks.c.not_before).limit(1)
+        row = self._connection.execute(query).first()
         return _task_view(row) if row else None
 
     def attempts(self, task_id: TaskId) -> list[AttemptView]:

@@ -5,13 +5,14 @@ The claim is the right to run an attempt; the order only tells of it. An order t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.core.model import SpawnTaskMoved, Stage, TasksMoved
 from controller.core.planner import stage_input
 from controller.core.states import State
 from controller.datastore.port import Transaction
-from controller.datastore.records import Claimed, Demand
+from controller.datastore.records import Claimed, Demand, JobInputs
 from controller.engine.board import Board
 from controller.engine.demands import Demands, room
 from controller.engine.snapshots import Snapshots
@@ -93,24 +94,28 @@ class Dispatcher:
             board.apply(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
         return claimed
 
-    def grant(self, tx: Transaction, granting: Granting) -> Grant:
-        """Return the grant for a claim of this transaction: all that a worker needs to run the attempts."""
-        definition = self._snapshots.definition(granting.job_id).stages[granting.stage.number]
-        task_class = definition.spawn_task if granting.spawn else definition.task_class
-        assert task_class is not None, "only a stage with a spawn task has a spawn claim"
+    def grants(self, tx: Transaction, granting: Granting) -> list[Grant]:
+        """Return the grants for a claim of this transaction: all that a worker needs to run the attempts.
+
+        One for each class of the tasks; a stage has tasks of several when its job was composed in a request.
+        """
         inputs = tx.inputs(granting.job_id)
+        by_class: dict[str, list[Claimed]] = {}
+        for task in granting.claimed:
+            by_class.setdefault(task.task_class, []).append(task)
+        return [self._grant(granting, name, tasks, inputs) for name, tasks in by_class.items()]
+
+    def _grant(self, granting: Granting, task_class: str, tasks: Sequence[Claimed], inputs: JobInputs) -> Grant:
         recipe = self._snapshots.recipe(granting.job_id, task_class, spawns=granting.spawn)
         described = self._snapshots.task_class(granting.job_id, task_class)
         return Grant(
             job_id=granting.job_id,
             stage=granting.stage.number,
             stage_name=granting.stage.name,
-            revision=self._snapshots.origin(granting.job_id).revision,
+            revision=self._snapshots.files_revision(granting.job_id),
             queue=granting.queue,
             recipe=recipe,
             input=stage_input(described, inputs.values),
             sealed={name: value for name, value in inputs.sealed.items() if name in described.input},
-            tasks=tuple(
-                GrantedTask(task.task_id, task.attempt, task.index, task.input or {}) for task in granting.claimed
-            ),
+            tasks=tuple(GrantedTask(task.task_id, task.attempt, task.index, task.input or {}) for task in tasks),
         )

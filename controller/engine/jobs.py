@@ -7,18 +7,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from controller.catalogue.definitions import Catalogue, to_json
-from controller.core.model import CancelRequested, Job, RetryRequested, Source, Submitted
+from controller.core.model import CancelRequested, Job, RetryRequested, Submitted
 from controller.core.planner import plan_stages
 from controller.core.states import ENDED, State
-from controller.datastore.records import SPAWN_INDEX, JobView, NewJob, NewTask, Remembered
+from controller.datastore.records import JobView, NewJob, Remembered
 from controller.engine.board import Board
 from controller.engine.control import Control
 from controller.engine.health import Health, Part
 from controller.engine.inputs import Inputs, gather_inputs
+from controller.engine.items import plan_tasks
 from controller.engine.parts import JobsParts
+from controller.engine.reasons import Reasons
 from controller.engine.requests import Submission, Who
 from shared.errors import Conflict, EchelonError, NotFound
-from shared.ids import JobId, new_job_id, new_task_ids
+from shared.ids import JobId, new_job_id
 from shared.messages import JsonValue
 
 #: What stands in the place of a secret, everywhere.
@@ -43,6 +45,8 @@ class Jobs:
         self.snapshots = parts.snapshots
         #: Live control: what people do to jobs that run.
         self.control = Control(parts)
+        #: Why things do not move on.
+        self.reasons = Reasons(parts)
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue in force."""
@@ -165,14 +169,10 @@ class Jobs:
     def _plan(self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str) -> NewJob:
         definition = catalogue.jobs[submission.type]
         stages = plan_stages(catalogue, definition)
-        tasks: list[list[NewTask]] = []
-        for stage, described in zip(stages, definition.stages, strict=True):
-            spawns = stage.source is Source.SPAWN
-            task_class = described.spawn_task if spawns else described.task_class
-            queue = stage.spawn_queue if spawns else stage.queue
-            index = SPAWN_INDEX if spawns else 0
-            assert task_class is not None and queue is not None, "a stage that spawns has a spawn task"
-            tasks.append([NewTask(new_task_ids(1)[0], index, State.PENDING, task_class, queue)])
+        tasks = [
+            plan_tasks(catalogue, stage, described, self._parts.sealer)
+            for stage, described in zip(stages, definition.stages, strict=True)
+        ]
         return NewJob(
             job=Job(new_job_id(), State.PENDING, stages, by=_paused_by(submission)),
             type=submission.type,

@@ -157,9 +157,9 @@ class Engine:
 
     def _write_orders(self, tx: Transaction, grantings: Sequence[Granting]) -> None:
         for granting in grantings:
-            grant = self._parts.dispatcher.grant(tx, granting)
             demand = granting.demand
-            self._parts.outbox.grant(demand.worker, grant, number=granting.order, told=demand.number)
+            for grant in self._parts.dispatcher.grants(tx, granting):
+                self._parts.outbox.grant(demand.worker, grant, number=granting.order, told=demand.number)
 
     def _after(self, board: Board, taken: Taken, wait: float | None) -> None:
         """Speak of what has been committed."""

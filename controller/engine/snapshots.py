@@ -90,6 +90,11 @@ class Snapshots:
         origin = self.origin(job_id)
         return self.catalogue(origin.revision).jobs[origin.type]
 
+    def files_revision(self, job_id: JobId) -> str:
+        """Return the revision whose files a job's tasks find."""
+        revision = self.origin(job_id).revision
+        return self.catalogue(revision).base or revision
+
     def task_class(self, job_id: JobId, name: str) -> TaskClass:
         """Return a task class as a job knows it."""
         return self.catalogue(self.origin(job_id).revision).tasks[name]

@@ -1,0 +1,65 @@
+"""Looks up what `why` needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from controller.core.model import OnError
+from controller.core.states import State
+from controller.datastore.port import Reader
+from controller.datastore.records import JobView, StageView, TaskFilter, TaskView
+from controller.engine.parts import JobsParts
+from controller.engine.why import Facts, Reason, why_job, why_stage, why_task
+from shared.errors import NotFound
+from shared.ids import JobId
+
+
+class Reasons:
+    """Says why jobs, stages and tasks do not move on. Safe for any thread."""
+
+    def __init__(self, parts: JobsParts) -> None:
+        self._parts = parts
+
+    def why(self, job_id: JobId, stage: int | None = None, index: int | None = None) -> Reason:
+        """Return the one reason that holds a job, a stage, or the task at an index back now; raise NotFound."""
+        broker = self._parts.broker.connected
+        with self._parts.store.read() as reader:
+            job = reader.job(job_id)
+            if job is None:
+                raise NotFound(f"there is no job {job_id}")
+            if stage is not None and not 0 <= stage < len(job.stages):
+                raise NotFound(f"job {job_id} has no stage {stage}")
+            task = reader.task_at(job_id, stage, index) if stage is not None and index is not None else None
+            if index is not None and task is None:
+                raise NotFound(f"stage {stage} of job {job_id} has no task {index}")
+            chosen = job.stages if stage is None else [job.stages[stage]]
+            facts = Facts(
+                job=job,
+                workers=reader.workers(lost_after=self._parts.lease),
+                broker=broker,
+                blocking=dict(_blocking(reader, job, chosen)),
+                waiting=dict(_waiting(reader, job, chosen)),
+            )
+        if task is not None:
+            return why_task(facts, task)
+        return why_job(facts) if stage is None else why_stage(facts, stage)
+
+
+def _blocking(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
+    for stage in stages:
+        if stage.on_error != OnError.BLOCK or stage.state is not State.RUNNING:
+            continue
+        for state in (State.FAILED, State.CANCELLED):
+            found = reader.tasks(job.job_id, TaskFilter(stage.number, state), limit=1, cursor=None).items
+            if found:
+                yield stage.number, found[0]
+                break
+
+
+def _waiting(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
+    for stage in stages:
+        waits = stage.tally.pending > stage.tally.held or stage.spawn is State.PENDING
+        if stage.state is State.RUNNING and waits:
+            task = reader.next_due(job.job_id, stage.number)
+            if task is not None:
+                yield stage.number, task

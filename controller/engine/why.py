@@ -1,0 +1,210 @@
+"""Why something does not move on: the one reason that holds it back now, as a code and a sentence.
+
+Pure: `Facts` are one consistent look at the store. What is true of workers is asked of those that are UP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.core.model import OnError
+from controller.core.states import DONE, ENDED, State
+from controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskView, WorkerView
+from shared.messages import ANY_QUEUE
+
+
+class Code(StrEnum):
+    """What kind of reason it is."""
+
+    #: A stage in front of it is not done.
+    WAITING_STAGE = "WAITING_STAGE"
+    PAUSED = "PAUSED"
+    #: As many of its tasks run as may.
+    MAX_PARALLEL = "MAX_PARALLEL"
+    NO_WORKER_FOR_QUEUE = "NO_WORKER_FOR_QUEUE"
+    ALL_SLOTS_BUSY = "ALL_SLOTS_BUSY"
+    #: An attempt has failed; the next one waits for its time.
+    RETRY_AT = "RETRY_AT"
+    #: A task has failed or was cancelled; a person has to retry or skip it.
+    BLOCKED_BY_FAILURE = "BLOCKED_BY_FAILURE"
+    BROKER_DOWN = "BROKER_DOWN"
+    #: Nothing holds it back: it is given to a worker at the next turn.
+    READY = "READY"
+    RUNNING = "RUNNING"
+    ENDED = "ENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something does not move on."""
+
+    code: Code
+    sentence: str
+    #: Stage that it is about; None: the job.
+    stage: int | None = None
+    #: Task that it is about.
+    task: TaskView | None = None
+    #: Since when (PAUSED) or until when (RETRY_AT), seconds since the epoch.
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One look at a job and at who could run it."""
+
+    job: JobView
+    workers: Sequence[WorkerView]
+    broker: bool
+    #: Of each stage that waits for a person, the first task that has failed or was cancelled.
+    blocking: Mapping[int, TaskView]
+    #: Of each stage, the task that waits for the time that comes first.
+    waiting: Mapping[int, TaskView]
+
+
+def why_job(facts: Facts) -> Reason:
+    """Return why a job does not move on."""
+    job = facts.job
+    if job.state in ENDED:
+        return Reason(Code.ENDED, f"The job is {job.state}{_because(job.error)}.")
+    if job.by is not None:
+        return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at)
+    left = [stage for stage in job.stages if stage.state not in DONE]
+    order = min((stage.order for stage in left), default=0)
+    reasons = [why_stage(facts, stage.number) for stage in left if stage.order == order]
+    held = [reason for reason in reasons if reason.code not in (Code.RUNNING, Code.READY, Code.ENDED)]
+    return next(iter([*held, *reasons]), Reason(Code.READY, "The job goes on at the next turn."))
+
+
+def why_stage(facts: Facts, number: int) -> Reason:
+    """Return why a stage does not move on."""
+    job, stage = facts.job, facts.job.stages[number]
+    if stage.state in ENDED:
+        return Reason(Code.ENDED, f"Stage {_named(stage)} is {stage.state}{_because(stage.error)}.", number)
+    if job.by is not None:
+        return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at)
+    if stage.by is not None:
+        return Reason(Code.PAUSED, f"Stage {_named(stage)} is paused by {stage.by}.", number, at=stage.paused_at)
+    if stage.state is State.PENDING or stage.blocked:
+        return _waits_for_stage(job, stage)
+    return _why_running(facts, stage)
+
+
+def why_task(facts: Facts, task: TaskView) -> Reason:
+    """Return why a task does not move on."""
+    about = "The spawn task" if task.index == SPAWN_INDEX else f"Task {task.index}"
+    if task.state in ENDED:
+        return Reason(Code.ENDED, f"{about} is {task.state}{_because(task.error)}.", task.stage, task)
+    if task.state is State.RUNNING:
+        sentence = f"{about} runs on {task.worker or 'a worker'}, attempt {task.attempt}."
+        return Reason(Code.RUNNING, sentence, task.stage, task)
+    if task.by is not None:
+        return Reason(Code.PAUSED, f"{about} is paused by {task.by}.", task.stage, task, task.paused_at)
+    reason = why_stage(facts, task.stage)
+    if reason.code in (Code.PAUSED, Code.WAITING_STAGE):
+        return reason
+    if task.not_before is not None:
+        return _retry(task)
+    stage = facts.job.stages[task.stage]
+    return _why_queued(facts, stage) or Reason(
+        Code.READY, f"{about} is given to a worker at the next turn.", task.stage
+    )
+
+
+def _why_running(facts: Facts, stage: StageView) -> Reason:
+    """Return why a stage whose turn it is does not move on."""
+    tally = stage.tally
+    if claimable(stage):
+        held = _why_queued(facts, stage)
+        if held is not None:
+            return held
+    if tally.running or stage.spawn is State.RUNNING:
+        count = tally.running or 1
+        return Reason(Code.RUNNING, f"{_tasks(count)} of stage {_named(stage)} {_run(count)}.", stage.number)
+    if claimable(stage):
+        return Reason(Code.READY, f"Stage {_named(stage)} is given to workers at the next turn.", stage.number)
+    if stage.number in facts.waiting:
+        return _retry(facts.waiting[stage.number])
+    if tally.held or stage.spawn is State.PENDING:
+        sentence = f"{_tasks(tally.held or 1)} of stage {_named(stage)} {_are(tally.held or 1)} paused."
+        return Reason(Code.PAUSED, sentence, stage.number)
+    if stage.on_error == OnError.BLOCK and stage.number in facts.blocking:
+        task = facts.blocking[stage.number]
+        about = "the spawn task" if task.index == SPAWN_INDEX else f"task {task.index}"
+        sentence = f"Stage {_named(stage)} waits for a person: {about} is {task.state}{_because(task.error)}."
+        return Reason(Code.BLOCKED_BY_FAILURE, sentence, stage.number, task)
+    return Reason(Code.READY, f"Stage {_named(stage)} goes on at the next turn.", stage.number)
+
+
+def _why_queued(facts: Facts, stage: StageView) -> Reason | None:
+    """Return why what is queued does not start; None: nothing keeps it from starting."""
+    tally, number, queue = stage.tally, stage.number, stage.waits_in
+    if stage.max_parallel is not None and tally.running >= stage.max_parallel:
+        sentence = f"As many tasks of stage {_named(stage)} run as may: {tally.running}/{stage.max_parallel}."
+        return Reason(Code.MAX_PARALLEL, sentence, number)
+    if not facts.broker:
+        sentence = "The message broker is away: no worker can be told to start anything."
+        return Reason(Code.BROKER_DOWN, sentence, number)
+    serving = [worker for worker in facts.workers if worker.state == "UP" and serves(worker.slots, queue)]
+    if not serving:
+        return Reason(Code.NO_WORKER_FOR_QUEUE, f"{no_worker(claimable(stage), queue)}.", number)
+    slots = sum(sum(worker.slots.values()) for worker in serving)
+    running = sum(worker.running for worker in serving)
+    if running >= slots:
+        sentence = f"All slots of the workers for the queue {queue!r} are busy: {running}/{slots}."
+        return Reason(Code.ALL_SLOTS_BUSY, sentence, number)
+    return None
+
+
+def claimable(stage: StageView) -> int:
+    """Return how many tasks of a stage could begin now, if there were room for them."""
+    if stage.state is not State.RUNNING or stage.by is not None or stage.blocked:
+        return 0
+    return 1 if stage.spawn is State.QUEUED else stage.tally.queued
+
+
+def serves(queues: Collection[str], queue: str) -> bool:
+    """Tell whether whoever takes tasks from these queues takes those of this one."""
+    return queue in queues or ANY_QUEUE in queues
+
+
+def no_worker(number: int, queue: str) -> str:
+    """Say that tasks wait for a queue in vain."""
+    tasks = "1 task waits" if number == 1 else f"{number} tasks wait"
+    return f"{tasks} for the queue {queue!r}, and no worker takes tasks from it"
+
+
+def _waits_for_stage(job: JobView, stage: StageView) -> Reason:
+    front = next((one for one in job.stages if one.order < stage.order and one.state not in DONE), None)
+    if front is None:
+        return Reason(Code.READY, f"Stage {_named(stage)} begins at the next turn.", stage.number)
+    again = " again" if stage.blocked else ""
+    sentence = f"Stage {_named(stage)} waits{again} for stage {_named(front)}, which is {front.state}."
+    return Reason(Code.WAITING_STAGE, sentence, stage.number)
+
+
+def _retry(task: TaskView) -> Reason:
+    about = "The spawn task" if task.index == SPAWN_INDEX else f"Task {task.index}"
+    sentence = f"{about} waits for the time of its attempt {task.attempt + 1}."
+    return Reason(Code.RETRY_AT, sentence, task.stage, task, task.not_before)
+
+
+def _named(stage: StageView) -> str:
+    return f"{stage.number} ({stage.name})"
+
+
+def _because(error: str | None) -> str:
+    return f": {error}" if error else ""
+
+
+def _tasks(number: int) -> str:
+    return "1 task" if number == 1 else f"{number} tasks"
+
+
+def _run(number: int) -> str:
+    return "runs" if number == 1 else "run"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

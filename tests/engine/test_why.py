@@ -1,0 +1,147 @@
+"""Why something does not move on: each reason is brought about and told."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.core.answers import Verb
+from controller.engine.why import Code, Reason
+from shared.errors import NotFound
+from shared.ids import JobId
+from shared.messages import Outcome, WorkerCard
+from tests.engine.house import House, Make, Puppet, ref
+from tests.engine.jobs import CATALOGUE, spawned, urls
+
+BLOCKED = (
+    CATALOGUE
+    + """
+      blocked:
+        stages:
+        - {name: Fetch, spawn_task: list, task_class: fetch, on_error: block}
+        - {name: After, task_class: step, order: 7}
+      opened:
+        stages:
+        - {name: One, task_class: step}
+        - {name: Later, task_class: fetch, tasks: open}
+        - {name: Held, task_class: step, paused: true}
+"""
+)
+
+
+def why(house: House, job_id: JobId, stage: int | None = None, index: int | None = None) -> Reason:
+    return house.jobs.reasons.why(job_id, stage, index)
+
+
+def test_a_job_whose_queue_nobody_serves_says_so(house: House) -> None:
+    job_id = house.submit("encoded")
+    Puppet(house, room={"default": 3})
+
+    reason = why(house, job_id)
+
+    assert reason.code is Code.NO_WORKER_FOR_QUEUE
+    assert reason.sentence == "1 task waits for the queue 'transcoding', and no worker takes tasks from it."
+    assert why(house, job_id, 0, 0).code is Code.NO_WORKER_FOR_QUEUE
+
+
+def test_a_stage_waits_for_the_one_in_front_of_it(house: House) -> None:
+    job_id = house.submit("two")
+    Puppet(house)
+
+    assert why(house, job_id, 1).sentence == "Stage 1 (Two) waits for stage 0 (One), which is RUNNING."
+    assert why(house, job_id, 1, 0).code is Code.WAITING_STAGE
+    assert why(house, job_id).code is Code.RUNNING
+    assert why(house, job_id, 0, 0).sentence == "Task 0 runs on puppet, attempt 1."
+
+
+def test_a_pause_is_told_with_who_and_since_when(house: House) -> None:
+    job_id = house.submit("two")
+    control = house.jobs.control
+    task_id = house.tasks(job_id)[0].task_id
+    control.task(Verb.PAUSE, task_id)
+    task = why(house, job_id, 0, 0)
+    assert (task.code, task.sentence, task.at) == (Code.PAUSED, "Task 0 is paused by somebody.", house.clock.seconds)
+    assert why(house, job_id).sentence == "1 task of stage 0 (One) is paused."
+    control.stage(Verb.PAUSE, job_id, 0)
+    assert why(house, job_id).sentence == "Stage 0 (One) is paused by somebody."
+    control.job(Verb.PAUSE, job_id)
+
+    assert why(house, job_id, 1).sentence == "The job is paused by somebody."
+
+
+def test_a_full_stage_and_full_workers_are_told(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "lenient", urls(5))
+    puppet.heartbeat()
+
+    assert why(house, job_id).sentence == "As many tasks of stage 0 (Fetch) run as may: 2/2."
+    assert why(house, job_id, 0, 4).code is Code.MAX_PARALLEL
+
+
+def test_busy_slots_are_told(house: House) -> None:
+    puppet = Puppet(house, room={"default": 1})
+    house.submit("one")
+    card = WorkerCard("puppet", "host", 1, "test", {"default": 1})
+    puppet.report(running=(ref(puppet.take()),), room={"default": 0}, card=card)
+    job_id = house.submit("one")
+
+    reason = why(house, job_id)
+
+    assert reason.code is Code.ALL_SLOTS_BUSY
+    assert reason.sentence == "All slots of the workers for the queue 'default' are busy: 1/1."
+
+
+def test_a_wait_for_the_next_attempt_is_told_with_its_time(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("retried")
+    puppet.finish(puppet.take(), Outcome.FAILED)
+
+    reason = why(house, job_id)
+
+    assert (reason.code, reason.at) == (Code.RETRY_AT, house.clock.seconds + 5.0)
+    assert why(house, job_id, 0, 0) == reason
+
+
+def test_a_blocked_stage_names_the_task_that_blocks_it(make: Make) -> None:
+    house = make(BLOCKED)
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "blocked", urls(3))
+    puppet.run_all(lambda _grant, task: Outcome.FAILED if task.index == 1 else Outcome.COMPLETED)
+
+    reason = why(house, job_id)
+
+    assert reason.code is Code.BLOCKED_BY_FAILURE and reason.task is not None
+    assert (reason.stage, reason.task.index) == (0, 1)
+    assert reason.sentence == "Stage 0 (Fetch) waits for a person: task 1 is FAILED: it failed."
+    assert "stage_blocked" in house.kinds(job_id)
+    house.jobs.control.task(Verb.SKIP, reason.task.task_id)
+    house.turn()
+    puppet.run_all()
+    assert why(house, job_id).sentence == "The job is COMPLETED."
+
+
+def test_stages_that_are_open_or_paused_by_their_definition(make: Make) -> None:
+    house = make(BLOCKED)
+    puppet = Puppet(house)
+    job_id = house.submit("opened")
+    house.jobs.control.add_tasks(job_id, 1, [{"url": "u"}])
+    assert puppet.run_all() == 2
+
+    assert why(house, job_id).sentence == "Stage 2 (Held) is paused by its definition."
+    house.jobs.control.stage(Verb.RESUME, job_id, 2)
+    house.turn()
+    assert puppet.run_all() == 1
+    assert why(house, job_id).code is Code.ENDED
+
+
+def test_a_broker_that_is_away_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = house.submit("one")
+    monkeypatch.setattr(type(house.broker), "connected", property(lambda _self: False))
+
+    assert why(house, job_id).code is Code.BROKER_DOWN
+
+
+def test_what_does_not_exist_is_not_found(house: House) -> None:
+    job_id = house.submit("one")
+    for place in ((JobId("x"), None, None), (job_id, 3, None), (job_id, 0, 9)):
+        with pytest.raises(NotFound):
+            why(house, *place)
