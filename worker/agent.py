@@ -15,6 +15,7 @@ from typing import Protocol
 
 from shared.broker.port import Subscription
 from shared.clock import Clock
+from shared.failpoints import failpoint
 from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
 from worker.heartbeat import Heartbeat
 from worker.holdings import Held, Holdings
@@ -173,8 +174,12 @@ class Agent:
                 self._reporter.released(taken.refused)
                 for held, reason in taken.stopped:
                     self._stop(held, Outcome.STOPPED, reason)
+        if deliveries:
+            failpoint("orders.before_ack")
         # Losing them from here on costs a lease, not a task: nothing has to be kept at the broker.
         self._subscription.ack(deliveries)
+        if deliveries:
+            failpoint("orders.after_ack")
 
     def _stop(self, held: Held, outcome: Outcome, reason: str) -> None:
         if held.pool is None:
@@ -210,6 +215,8 @@ class Agent:
                 self._reporter.released([held.ref])
             else:
                 self._stop(held, Outcome.STOPPED, "lease_lost")
+        if any(held.pool for held in self._holdings.all()):
+            failpoint("exec.mid")
 
     def _fall_sick(self, error: str | None) -> None:
         """Ask for nothing for a while, or a broken worker would eat the tasks of the sound ones."""
@@ -232,6 +239,7 @@ class Agent:
             return
         now, timers = self._clock.monotonic(), self._timers
         if timers.cut_off is None:
+            failpoint("drain.begun")
             log.info("shutting down; running tasks have %.0f s to end", self._settings.drain_timeout)
             self._holdings.drain()
             self._heartbeat.hurry()

@@ -7,6 +7,7 @@ its main process has ended and nothing that it left is alive any more; nobody wa
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import select
@@ -16,6 +17,7 @@ from typing import Final
 
 from shared.clock import Clock
 from shared.errors import EchelonError
+from shared.failpoints import failpoint
 from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome
 from shared.sealing import Sealer
 from shared.volume import Volume
@@ -27,6 +29,8 @@ from worker.launcher import Launcher
 from worker.preparation import Preparation
 from worker.runtimes.oom import MemoryEvents
 from worker.runtimes.port import CannotStart, Exit, Process, Runtime
+
+log = logging.getLogger(__name__)
 
 _READ: Final = 64 * 1024
 #: Reads from one stream before others get their turn; no pipe holds more than so much when its writer has ended.
@@ -116,6 +120,10 @@ class Executor:
             self._refuse(grant, task, outcome, str(error))
         except EchelonError as error:
             self._refuse(grant, task, Outcome.WORKER_FAULT, str(error))
+        except Exception as error:
+            # An attempt that nobody starts and nobody ends would keep its slot and its lease for ever.
+            log.exception("an attempt was not started by mistake")
+            self._refuse(grant, task, Outcome.WORKER_FAULT, f"a mistake in the worker: {error!r}")
 
     def poll(self, timeout: float) -> list[Finished]:
         """Return the attempts that have ended; wait up to `timeout` seconds for something to happen."""
@@ -172,8 +180,9 @@ class Executor:
         attempt = self._launcher.start(grant, task)
         process = attempt.process
         try:
+            failpoint("exec.after_spawn")
             self._epoll.register(process.exit_fd, select.EPOLLIN)
-        except OSError:
+        except Exception:
             process.kill()
             select.select([process.exit_fd], [], [], self._settings.give_up)
             self._launcher.collect(attempt, Ending(Outcome.WORKER_FAULT, process.reap()), clean=False)
@@ -269,6 +278,7 @@ class Executor:
 
     def _conclude(self, ended: Iterable[Attempt]) -> None:
         """Deal with attempts whose main process has ended."""
+        failpoint("exec.after_exit")
         known = [attempt for attempt in ended if attempt.ref in self._running]
         survivors: Collection[Process] = self._runtime.survivors([attempt.process for attempt in known])
         for attempt in ended:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from shared.broker.port import Broker, Outgoing
+from shared.failpoints import failpoint
 from shared.ids import WorkerId
 from shared.messages import REPORTS, Report, WorkerCard
 from worker.holdings import Holdings
@@ -74,7 +75,9 @@ class Heartbeat:
             card=msgspec.structs.replace(self._card, draining=self._holdings.draining),
             buried=self._burial.lives if self._burial is not None else (),
         )
+        failpoint("heartbeat.before_publish")
         self._broker.publish([Outgoing(REPORTS, report)], confirmed=self._confirmed)
+        failpoint("heartbeat.after_publish")
 
     def run(self) -> None:
         """Send signs of life until `stop`, the first one after an interval."""

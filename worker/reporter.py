@@ -15,6 +15,7 @@ import msgspec
 
 from shared.broker.port import Broker, Outgoing
 from shared.clock import Clock
+from shared.failpoints import failpoint
 from shared.ids import WorkerId
 from shared.messages import REPORTS, AttemptRef, Finished, Report
 from worker.holdings import Holdings
@@ -117,7 +118,9 @@ class Reporter:
         self._leaving = True
         self._goodbye = self._sent.number()
         self._in_flight[self._goodbye] = _Batch()
+        failpoint("goodbye.before_publish")
         self._publish(Report(worker=self._worker, number=self._goodbye, room={}, goodbye=True))
+        failpoint("goodbye.after_publish")
 
     @property
     def goodbye_taken(self) -> bool:
@@ -151,6 +154,10 @@ class Reporter:
         standing = self._holdings.tell() if telling else None
         number = self._sent.number()
         self._in_flight[number] = _Batch(batch.finished, batch.released, told=telling)
+        if batch.released:
+            failpoint("release.before_publish")
+        if batch.finished:
+            failpoint("result.before_publish")
         self._publish(
             Report(
                 worker=self._worker,
@@ -162,6 +169,8 @@ class Reporter:
                 released=batch.released,
             )
         )
+        if batch.finished:
+            failpoint("result.after_publish")
 
     def _publish(self, report: Report) -> None:
         def confirmed(refused: Sequence[Outgoing]) -> None:
@@ -176,6 +185,8 @@ class Reporter:
             number, taken = self._answers.popleft()
             batch = self._in_flight.pop(number)
             if taken:
+                if batch.finished:
+                    failpoint("result.after_confirm")
                 self._goodbye_taken |= number == self._goodbye
                 self._pause = self._not_before = 0.0
             else:

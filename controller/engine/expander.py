@@ -19,6 +19,7 @@ from controller.engine.board import Board
 from controller.engine.snapshots import Snapshots
 from shared.errors import VolumeUnavailable
 from shared.expressions import to_text
+from shared.failpoints import failpoint
 from shared.ids import new_task_ids
 from shared.messages import JsonValue
 from shared.sealing import Sealer
@@ -57,6 +58,7 @@ class Expander:
                 return
             if job.stage(expansion.stage).tally.total != expansion.created:
                 return
+            failpoint("expand.before_insert")
             tx.insert_tasks(expansion.job_id, expansion.stage, tasks)
             created = expansion.created + len(tasks)
             tx.set_expanded(expansion.job_id, expansion.stage, created=created, offset=offset)
@@ -71,6 +73,8 @@ class Expander:
                 )
             board.apply(expansion.job_id, TasksCreated(expansion.stage, len(tasks) - len(refused), len(refused), error))
             board.save()
+            failpoint("expand.before_commit")
+        failpoint("expand.after_commit")
 
     def _read(self, expansion: Expansion) -> tuple[list[bytes], int]:
         wanted = min(CHUNK, expansion.expected - expansion.created)

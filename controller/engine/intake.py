@@ -25,6 +25,8 @@ class Taken:
     stops: list[tuple[WorkerId, Stop]] = field(default_factory=list)
     #: Workers whose leases were renewed, with the number of the report that asked.
     renewed: dict[WorkerId, int] = field(default_factory=dict)
+    #: Attempts whose ends were written.
+    settled: int = 0
     #: The store's time at which the next retry is due, if this turn made one.
     due: float | None = None
 
@@ -42,6 +44,7 @@ class Intake:
         taken = Taken()
         # Jobs are locked before workers, here and everywhere: two controllers never wait for each other.
         endings = self._reported(board, reports)
+        taken.settled = len(endings)
         taken.due = self._settler.settle(board, endings) if endings else None
         self._greet(board, reports)
         for report in reports:

@@ -23,6 +23,7 @@ from controller.engine.requests import Submission
 from controller.engine.snapshots import Snapshots
 from shared.broker.port import Broker, Outgoing
 from shared.errors import Conflict, EchelonError, NotFound
+from shared.failpoints import failpoint
 from shared.ids import JobId, new_job_id, new_task_ids
 from shared.messages import REPORTS, JsonValue, Nudge
 from shared.sealing import Sealer
@@ -88,12 +89,15 @@ class Jobs:
             again = tx.submitted_with(submission.idempotency_key) if submission.idempotency_key else None
             if again is not None:
                 return _same(again, request_hash), False
+            failpoint("submit.before_insert")
             tx.save_definition(catalogue.revision, to_json(catalogue))
             tx.insert_job(new)
             board = Board(tx, request_id=submission.request_id)
             board.lock([new.job.job_id])
             board.apply(new.job.job_id, Submitted())
             board.save()
+            failpoint("submit.after_insert")
+        failpoint("submit.after_commit")
         self._parts.counters.submitted.inc()
         self._nudge()
         return new.job.job_id, True
@@ -107,6 +111,8 @@ class Jobs:
                 raise Conflict(f"the job is {job.state} already; only an open job can be cancelled")
             board.apply(job_id, CancelRequested())
             board.save()
+            failpoint("cancel.before_commit")
+        failpoint("cancel.after_commit")
         self._after(board)
 
     def retry(
@@ -130,6 +136,8 @@ class Jobs:
             tx.replace_input(job_id, inputs.values, self._sealed(inputs))
             board.apply(job_id, RetryRequested())
             board.save()
+            failpoint("retry.before_commit")
+        failpoint("retry.after_commit")
         self._after(board)
 
     def delete(self, job_id: JobId) -> None:
@@ -140,6 +148,8 @@ class Jobs:
             if job.state not in ENDED:
                 raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
             tx.delete_job(job_id)
+            failpoint("delete.before_commit")
+        failpoint("delete.after_commit")
         self.snapshots.forget(job_id)
         self.volume.remove_job(job_id)
 

@@ -27,6 +27,7 @@ from controller.engine.watchdog import Watchdog
 from shared.broker.port import Broker, Delivery, Outgoing, Subscription
 from shared.clock import Clock
 from shared.errors import Unavailable
+from shared.failpoints import failpoint
 from shared.messages import REPORTS, AttemptRef, Nudge, Orders, Report
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ class Engine:
             self._subscription.requeue(deliveries)
             raise
         self._subscription.ack(deliveries)
+        if deliveries:
+            failpoint("reports.after_ack")
         if self._expanding:
             self._expanding = self._parts.expander.turn()
             self._nudged = True
@@ -141,6 +144,8 @@ class Engine:
             board = Board(tx)
             taken = parts.intake.take(board, [*reports, *returned])
             board.save()
+            if taken.settled:
+                failpoint("settle.before_commit")
             demands = Demands(tx, {report.worker for report in reports}, lease=parts.lease)
             demands.note(reports)
             demands.drop({report.worker for report in returned})
@@ -149,10 +154,14 @@ class Engine:
             demands.save()
             self._write_orders(tx, grantings)
             wait = None if taken.due is None else taken.due - tx.now()
+        if taken.settled:
+            failpoint("settle.after_commit")
         for _ in undelivered:
             self._undelivered.popleft()
         self._nudged = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
+        if grantings:
+            failpoint("claim.after_commit")
         self._after(board, taken, wait)
 
     def _write_orders(self, tx: Transaction, grantings: Sequence[Granting]) -> None:
@@ -160,6 +169,8 @@ class Engine:
             grant = self._parts.dispatcher.grant(tx, granting)
             demand = granting.demand
             self._parts.outbox.grant(demand.worker, grant, number=granting.order, told=demand.number)
+        if grantings:
+            failpoint("claim.before_commit")
 
     def _after(self, board: Board, taken: Taken, wait: float | None) -> None:
         """Speak of what has been committed."""
@@ -170,7 +181,9 @@ class Engine:
             parts.outbox.renewed(worker, number)
         outgoing = parts.outbox.seal()
         if outgoing:
+            failpoint("orders.before_publish")
             parts.broker.publish(outgoing, confirmed=self._confirmed)
+            failpoint("orders.after_publish")
         self._expect(wait)
         self._expanding = self._expanding or board.expanding
         parts.changes.ring(board.ended)

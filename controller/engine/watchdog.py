@@ -11,6 +11,7 @@ from controller.datastore.records import HeldTask
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.settle import Ending, Settler
+from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.messages import Finished, Outcome
 
@@ -51,7 +52,11 @@ class Watchdog:
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
             due = self._settler.settle(board, [Ending(task, _lost(task)) for task in lost]) if lost else None
             board.save()
+            if lost:
+                failpoint("expire.before_commit")
             wait = None if due is None else due - tx.now()
+        if lost:
+            failpoint("expire.after_commit")
         self._counters.lost.inc(len(lost))
         return board.ended, wait
 
@@ -70,6 +75,8 @@ class Watchdog:
             for (job_id, stage), count in counts.items():
                 board.apply(job_id, TasksMoved(stage, {(State.PENDING, State.QUEUED): count}))
             board.save()
+            failpoint("due.before_commit")
+        failpoint("due.after_commit")
         return board.ended
 
 
