@@ -39,6 +39,8 @@ _READS_AT_ONCE: Final = 17
 _LOOK_AGAIN: Final = 0.005
 _KILL_AGAIN: Final = 0.1
 _TIDY_EVERY: Final = 1.0
+#: Events taken at once.
+_EVENTS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class Executor:
         self._streams: dict[int, tuple[Attempt, Stream]] = {}
         self._watched: set[int] = set()
         self._done: list[Finished] = []
+        #: The last look at the events took in all there were.
+        self._all_heard = False
         self._next_due = math.inf
         self._next_tidy = self._next_check = -math.inf
 
@@ -132,7 +136,9 @@ class Executor:
         elif self._next_due is not math.inf:
             timeout = max(0.0, min(timeout, self._next_due - self._clock.monotonic()))
         ended: list[Attempt] = []
-        for fd, _ in self._epoll.poll(timeout):
+        events = self._epoll.poll(timeout, _EVENTS)
+        self._all_heard = len(events) < _EVENTS
+        for fd, _ in events:
             attempt = self._exits.get(fd)
             if attempt is not None:
                 ended.append(attempt)
@@ -309,11 +315,11 @@ class Executor:
             self._set_due(attempt, now + _LOOK_AGAIN)
 
     def _finish(self, attempt: Attempt, *, clean: bool, note: str | None = None) -> None:
-        process, now = attempt.process, self._clock.monotonic()
-        if process.stdout >= 0:
-            self._read(process.stdout, attempt, "stdout")
-        if process.stderr >= 0:
-            self._read(process.stderr, attempt, "stderr")
+        now = self._clock.monotonic()
+        # What a process printed is announced before its end, and was read with the announcement; only what it left
+        # behind can have printed since.
+        if not (clean and self._all_heard):
+            self._read_rest(attempt)
         if attempt.captures is not None:
             attempt.close_captures()
         ending = judge(attempt, self._let_go(attempt, clean=clean), self._memory.happened)
@@ -322,6 +328,12 @@ class Executor:
             ending = ending.noted(note)
         del self._running[attempt.ref]
         self._done.append(report(attempt, ending, (attempt.ended or now) - attempt.started))
+
+    def _read_rest(self, attempt: Attempt) -> None:
+        if attempt.process.stdout >= 0:
+            self._read(attempt.process.stdout, attempt, "stdout")
+        if attempt.process.stderr >= 0:
+            self._read(attempt.process.stderr, attempt, "stderr")
 
     def _let_go(self, attempt: Attempt, *, clean: bool) -> Exit:
         """Reap the main process, forget its files, and return how it ended."""
