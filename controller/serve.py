@@ -181,7 +181,7 @@ def _engine(
             changes=changes,
             outbox=Outbox(lease=settings.lease),
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
-            dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease),
+            dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease, max_losses=settings.max_losses),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
             lease=settings.lease,
             watchdog=Watchdog(store=outside.store, settler=settler, counters=counters),

@@ -17,6 +17,7 @@ from typing import Protocol
 from controller.core.model import Job
 from controller.core.states import State
 from controller.datastore.records import (
+    ANY_LOSSES,
     AttemptView,
     Claimed,
     Demand,
@@ -27,6 +28,7 @@ from controller.datastore.records import (
     JobFilter,
     JobInputs,
     JobView,
+    Load,
     NewJob,
     NewTask,
     Page,
@@ -98,12 +100,27 @@ class Transaction(Protocol):
         """Write how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each."""
 
     def claim(
-        self, job_id: JobId, stage: int, *, spawn: bool, count: int, worker: WorkerId, lease: float
+        self,
+        job_id: JobId,
+        stage: int,
+        *,
+        spawn: bool,
+        count: int,
+        worker: WorkerId,
+        lease: float,
+        losses: range = ANY_LOSSES,
     ) -> list[Claimed]:
         """Give up to `count` QUEUED tasks of a stage, lowest index first, to a worker (QUEUED -> RUNNING).
 
-        Each gets the next attempt number and a lease of `lease` seconds. With `spawn` the spawn task is meant.
+        Each gets the next attempt number and a lease of `lease` seconds. With `spawn` the spawn task is meant. Only
+        tasks that have lost so many workers are given.
         """
+
+    def loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
+        """Return what runs on each of these workers, those without anything left out."""
+
+    def exists(self, job_id: JobId) -> bool:
+        """Tell whether there is a job, whoever holds its lock."""
 
     def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""

@@ -13,6 +13,8 @@ from shared.messages import JsonValue, Outcome
 
 #: The index under which a stage's spawn task is kept.
 SPAWN_INDEX = -1
+#: How many workers a task may have lost: any number.
+ANY_LOSSES = range(2**31)
 
 Item = TypeVar("Item")
 
@@ -127,6 +129,17 @@ class Demand:
     order: int = 0
     #: Grants that were on their way when the room was told: (order, queue of the room, tasks, time).
     unseen: list[tuple[int, str, int, float]] = field(default_factory=list)
+    #: (job, number of the stage) whose suspects are the only tasks that the worker is given, one at a time.
+    alone: tuple[JobId, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What runs on one worker."""
+
+    attempts: int
+    #: How many workers the most suspicious of these tasks has lost so far.
+    losses: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam as _p
 from controller.core.states import State
 from controller.datastore.prepared import Among, Prepared
 from controller.datastore.sql import ONE, ZERO, insertion, is_in, word
-from controller.datastore.tables import attempts, jobs, stages, tasks
+from controller.datastore.tables import attempts, jobs, stages, tasks, workers
 
 INSERT_TASK = insertion(tasks)
 INSERT_ATTEMPT = insertion(attempts)
@@ -29,6 +29,7 @@ HELD = Prepared(
     .where(Among(tasks.c.task_id, _p("task_ids"))),
     "task_ids",
 )
+KNOWN_JOBS = Prepared(select(jobs.c.job_id).where(Among(jobs.c.job_id, _p("job_ids"))), "job_ids")
 JOB_IDS = Prepared(select(jobs.c.key, jobs.c.job_id).where(Among(jobs.c.key, _p("keys"))), "keys")
 
 SETTLE = Prepared(
@@ -58,7 +59,7 @@ SETTLE = Prepared(
 _next = (
     select(tasks.c.key)
     .where(is_in(tasks.c.state, State.QUEUED), tasks.c.stage == _p("at_stage"), tasks.c.idx >= _p("first"))
-    .where(tasks.c.idx <= _p("last"))
+    .where(tasks.c.idx <= _p("last"), tasks.c.losses >= _p("least"), tasks.c.losses <= _p("most"))
     .order_by(tasks.c.idx)
     .limit(_p("count"))
     .offset(ZERO)
@@ -90,7 +91,7 @@ def _claim(chosen: ColumnElement[bool]) -> Any:
 # each run finds other rows. An array is made once. Row locks are not needed: who claims holds the lock of the job.
 CLAIM = Prepared(
     _claim(tasks.c.key.in_(_next)),
-    "worker lease_until started_at at_stage first last count",
+    "worker lease_until started_at at_stage first last least most count",
     postgresql=_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
 )
 
@@ -203,6 +204,14 @@ RUNNING_ON = Prepared(
     .limit(_p("count"))
     .offset(ZERO),
     "workers count",
+)
+
+LOADS = Prepared(
+    select(workers.c.worker_id, func.count(), func.max(tasks.c.losses))
+    .join_from(tasks, workers, workers.c.key == tasks.c.worker)
+    .where(is_in(tasks.c.state, State.RUNNING), Among(workers.c.worker_id, _p("worker_ids")))
+    .group_by(workers.c.worker_id),
+    "worker_ids",
 )
 
 _renewed = and_(is_in(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from controller.datastore import statements_jobs as job_sql
 from controller.datastore import statements_tasks as sql
-from controller.datastore.records import SPAWN_INDEX, Claimed, Demand, Expansion
+from controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed, Demand, Expansion, Load
 from controller.datastore.rows import decode_object, demand_of, encode, encode_demand
 from controller.datastore.session import Row
 from controller.datastore.tables import INDEX_BITS
@@ -21,19 +21,45 @@ class ClaimWrites(WritesBase):
     """The methods of `Transaction` about claims, leases, fan-out and workers."""
 
     def claim(
-        self, job_id: JobId, stage: int, *, spawn: bool, count: int, worker: WorkerId, lease: float
+        self,
+        job_id: JobId,
+        stage: int,
+        *,
+        spawn: bool,
+        count: int,
+        worker: WorkerId,
+        lease: float,
+        losses: range = ANY_LOSSES,
     ) -> list[Claimed]:
         """Give up to `count` QUEUED tasks of a stage, lowest index first, to a worker (QUEUED -> RUNNING)."""
         now = self.now()
         first, last = (SPAWN_INDEX, SPAWN_INDEX) if spawn else (0, _LAST_INDEX)
         key = self._entry(job_id).key + stage
-        parameters = (self._worker_key(worker), now + lease, now, key, first, last, count)
+        parameters = (
+            self._worker_key(worker),
+            now + lease,
+            now,
+            key,
+            first,
+            last,
+            losses.start,
+            losses.stop - 1,
+            count,
+        )
         claimed = [
             Claimed(TaskId(task_id), index, attempt, decode_object(values) if values else None)
             for task_id, index, attempt, values in self._session.rows(sql.CLAIM, parameters)
         ]
         claimed.sort(key=lambda task: task.index)
         return claimed
+
+    def loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
+        """Return what runs on each of these workers, those without anything left out."""
+        return {WorkerId(worker): Load(count, losses) for worker, count, losses in self._rows_of(sql.LOADS, workers)}
+
+    def exists(self, job_id: JobId) -> bool:
+        """Tell whether there is a job, whoever holds its lock."""
+        return bool(self._rows_of(sql.KNOWN_JOBS, [job_id]))
 
     def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""

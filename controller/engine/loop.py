@@ -17,9 +17,10 @@ from threading import Event
 from controller.datastore.port import Datastore, Transaction
 from controller.engine.board import Board
 from controller.engine.changes import Changes
+from controller.engine.claiming import Granting
 from controller.engine.counters import Counters
 from controller.engine.demands import Demands
-from controller.engine.dispatcher import Dispatcher, Granting
+from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
 from controller.engine.intake import Intake, Taken
 from controller.engine.outbox import Outbox

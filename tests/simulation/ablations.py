@@ -54,6 +54,9 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     "the limit of lost workers": (
         Cut("controller.engine.settle:Settler._judge", "max_losses=self._max_losses", "max_losses=10**9"),
     ),
+    "the isolation of suspects": (
+        Cut("controller.engine.dispatcher:Dispatcher.__init__", "max_losses=max_losses)", "max_losses=10**9)"),
+    ),
     "the burial of earlier lives": (Cut(f"{_INTAKE}:_gone", "gone.update(report.buried)", "pass"),),
     "the return of orders that nobody took": (Cut("controller.engine.loop:_returned", "if refs:", "if False:"),),
     "the expander's look at what there is": (

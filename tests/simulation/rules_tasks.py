@@ -128,6 +128,28 @@ def budgets(index: Index) -> Complaints:
             yield f"{index.name(task)} took down {task['losses']} workers"
 
 
+def suspects_alone(index: Index) -> Complaints:
+    """An attempt that may be a task's last shares its worker with no other, so that no neighbour takes it down."""
+    losses: dict[object, int] = defaultdict(int)
+    lost = {(row["task"], row["attempt"]) for row in index.history.attempts if row["outcome"] == "lost"}
+    #: Worker -> task -> whether it is one loss from its end.
+    running: dict[object, dict[int, bool]] = defaultdict(dict)
+    for entry in index.history.diary:
+        if entry.kind != "task":
+            continue
+        if entry.before == "RUNNING" and entry.after != "RUNNING":
+            running[entry.worker].pop(entry.key, None)
+            losses[entry.key] += (entry.key, entry.attempt) in lost
+        elif entry.before in ("FAILED", "CANCELLED"):
+            losses[entry.key] = 0
+        elif entry.before != "RUNNING" and entry.after == "RUNNING":
+            here = running[entry.worker]
+            here[entry.key] = losses[entry.key] >= index.history.max_losses - 1
+            if len(here) > 1 and any(here.values()):
+                names = ", ".join(index.name(index.tasks[key]) for key in here)
+                yield f"{names} shared a worker at {entry.at:.3f}; for one of them it was the last"
+
+
 def max_parallel(index: Index) -> Complaints:
     """No stage ever runs more of its tasks than it may."""
     running: dict[object, set[object]] = defaultdict(set)
