@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from controller.catalogue.watcher import CatalogueWatcher
+from controller.catalogue.definitions import Catalogue
+from controller.catalogue.last_good import LastGood
+from controller.catalogue.watcher import CatalogueWatcher, Look
 from controller.datastore.errors import SchemaMismatch
 from controller.datastore.open import open_datastore
 from controller.datastore.port import Datastore
@@ -105,12 +107,12 @@ class Controller:
 class RemoteController:
     """A controller whose workers are elsewhere, behind RabbitMQ."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, first: Look | None = None) -> None:
         _await_store(settings.datastore_url)
         options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
         self._broker = RabbitBroker(settings.broker, options)
         self._outside = open_outside(settings, self._broker)
-        self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume))
+        self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume, first))
 
     @property
     def jobs(self) -> Jobs:
@@ -155,12 +157,18 @@ def open_outside(settings: Settings, broker: Broker) -> Outside:
     return Outside(open_datastore(settings.datastore_url, clock=clock), broker, volume, clock)
 
 
-def watch_catalogue(settings: Settings, volume: Volume) -> CatalogueWatcher:
-    """Load the catalogue and keep an eye on it; its files are on the volume before a revision is in force."""
-    return CatalogueWatcher(
-        settings.catalogue,
-        install=lambda catalogue: volume.install_files(catalogue.revision, catalogue.files),
-    )
+def watch_catalogue(settings: Settings, volume: Volume, first: Look | None = None) -> CatalogueWatcher:
+    """Keep an eye on the catalogue; `first` is what it was found to be already.
+
+    Before a revision is in force its files are on the volume, and it is known there as the last good one.
+    """
+    last_good = LastGood(volume.root, settings.catalogue)
+
+    def install(catalogue: Catalogue) -> None:
+        volume.install_files(catalogue.revision, catalogue.files)
+        last_good.keep(catalogue)
+
+    return CatalogueWatcher(settings.catalogue, install, first=first, last_good=last_good.find)
 
 
 def _engine(
@@ -184,6 +192,6 @@ def _engine(
             dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease, max_losses=settings.max_losses),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
             lease=settings.lease,
-            watchdog=Watchdog(store=outside.store, settler=settler, counters=counters),
+            watchdog=Watchdog(store=outside.store, settler=settler, counters=counters, lease=settings.lease),
         )
     )

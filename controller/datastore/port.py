@@ -178,6 +178,9 @@ class Transaction(Protocol):
     def save_demands(self, demands: Sequence[Demand]) -> None:
         """Write demands that were returned in this transaction."""
 
+    def heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
+        """Return which of these workers have given a sign of life in so many seconds, and are not gone."""
+
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""
 

@@ -175,6 +175,12 @@ SAVE_DEMAND = Prepared(
     update(workers).where(workers.c.key == _p("at_key")).values(demand=_p("demand"), told_at=_p("told_at")),
     "demand told_at at_key",
 )
+HEARD = Prepared(
+    select(workers.c.worker_id).where(
+        Among(workers.c.worker_id, _p("worker_ids")), workers.c.gone == ZERO, workers.c.last_seen_at >= _p("since")
+    ),
+    "worker_ids since",
+)
 BID_FAREWELL = Prepared(
     update(workers).where(Among(workers.c.worker_id, _p("worker_ids"))).values(gone=FAREWELL), "worker_ids"
 )

@@ -136,6 +136,11 @@ class ClaimWrites(WritesBase):
         rows = [(encode_demand(one), one.told_at, self._worker_key(one.worker)) for one in demands]
         self._session.post(job_sql.SAVE_DEMAND, *sorted(rows, key=lambda row: row[2]))
 
+    def heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
+        """Return which of these workers have given a sign of life in so many seconds, and are not gone."""
+        rows = self._session.rows(job_sql.HEARD, (self._session.listed(list(workers)), self.now() - within))
+        return {WorkerId(worker) for (worker,) in rows}
+
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""
         if workers:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from controller.core.model import SpawnTaskMoved, TasksMoved
 from controller.core.states import State
-from controller.datastore.port import Datastore
+from controller.datastore.port import Datastore, Transaction
 from controller.datastore.records import HeldTask
 from controller.engine.board import Board
 from controller.engine.counters import Counters
@@ -20,12 +21,17 @@ _BATCH = 1_000
 #: Seconds after which a silent worker is forgotten altogether.
 _FORGOTTEN_AFTER = 3600.0
 
+#: A worker was heard lately when that is no longer ago than this part of a lease. One that was stopped for so long that
+#: a lease ran out was not: its last sign of life is as old as the lease.
+_LATELY = 0.5
+
 
 class Watchdog:
     """Sweeps the store. Every sweep is safe to do twice, by several controllers at once."""
 
-    def __init__(self, *, store: Datastore, settler: Settler, counters: Counters) -> None:
+    def __init__(self, *, store: Datastore, settler: Settler, counters: Counters, lease: float) -> None:
         self._store = store
+        self._lease = lease
         self._settler = settler
         self._counters = counters
 
@@ -50,7 +56,7 @@ class Watchdog:
             late = set(tx.expired(limit=_BATCH))
             held = tx.held([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
-            due = self._settler.settle(board, [Ending(task, _lost(task)) for task in lost]) if lost else None
+            due = self._settler.settle(board, self._endings(tx, lost)) if lost else None
             board.save()
             if lost:
                 failpoint("expire.before_commit")
@@ -59,6 +65,15 @@ class Watchdog:
             failpoint("expire.after_commit")
         self._counters.lost.inc(len(lost))
         return board.ended, wait
+
+    def _endings(self, tx: Transaction, late: Sequence[HeldTask]) -> list[Ending]:
+        """Judge attempts whose lease ran out: lost with their worker, or never there.
+
+        A sign of life names every attempt that a worker holds. One that was heard lately and did not name an attempt
+        has never got its order, or has dropped it: the task has done nobody any harm.
+        """
+        heard = tx.heard({task.worker for task in late if task.worker}, within=_LATELY * self._lease)
+        return [Ending(task, _dropped(task) if task.worker in heard else _lost(task)) for task in late]
 
     def _release_due(self) -> set[JobId]:
         with self._store.write() as tx:
@@ -78,6 +93,16 @@ class Watchdog:
             failpoint("due.before_commit")
         failpoint("due.after_commit")
         return board.ended
+
+
+def _dropped(task: HeldTask) -> Finished:
+    return Finished(
+        task.job_id,
+        task.task_id,
+        task.attempt,
+        Outcome.INTERRUPTED,
+        error="the worker does not know of this attempt: its order was lost on the way",
+    )
 
 
 def _lost(task: HeldTask) -> Finished:

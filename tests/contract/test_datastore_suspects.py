@@ -56,6 +56,17 @@ def test_a_job_is_there_until_it_is_deleted(store: Datastore) -> None:
         assert not tx.exists(JobId("another"))
 
 
+def test_a_worker_is_heard_for_so_long_after_its_last_sign_of_life_and_not_when_it_is_gone(store: Datastore) -> None:
+    with store.write() as tx:
+        tx.greet(WORKER, card("one"), running=0)
+        tx.greet(OTHER, card("two"), running=0)
+        tx.farewell([OTHER])
+
+    with store.write() as tx:
+        assert tx.heard([WORKER, OTHER, new_worker_id()], within=60.0) == {WORKER}
+        assert tx.heard([WORKER], within=-60.0) == set()
+
+
 def test_what_a_worker_is_kept_for_is_kept_with_its_demand(store: Datastore) -> None:
     with store.write() as tx:
         tx.greet(WORKER, card("one"), running=0)
