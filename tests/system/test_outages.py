@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
@@ -82,6 +83,30 @@ def test_while_the_broker_is_away_longer_than_a_lease_tasks_go_on_and_run_once_a
 
 def test_while_the_database_is_away_the_api_says_503_and_when_to_come_again(cluster: Cluster) -> None:
     assert database_back(cluster) < 5.0
+
+
+def test_a_controller_that_starts_with_a_torn_catalogue_serves_the_last_good_one_and_takes_it_when_mended(
+    cluster: Cluster,
+) -> None:
+    program, url = cluster.controllers[0], cluster.urls[0]
+    program.kill()
+    cluster.catalogue.write_text(CATALOGUE[: len(CATALOGUE) // 2] + "\n  - {]")
+    try:
+        program.start()
+        until(lambda: cluster.answering(url), "it answers")
+        assert Job(cluster, "quick").finish() == "COMPLETED"
+        ready = requests.get(f"{url}/readyz", timeout=10.0)
+        assert ready.status_code == 200
+        assert not _catalogue(ready)["ok"] and str(cluster.catalogue) in _catalogue(ready)["detail"]
+    finally:
+        cluster.catalogue.write_text(CATALOGUE)
+    until(lambda: _catalogue(requests.get(f"{url}/readyz", timeout=10.0))["ok"], "the mended catalogue is taken")
+    assert program.running
+    assert "the last good one, is in force" in program.log.read_text()
+
+
+def _catalogue(ready: requests.Response) -> dict[str, Any]:
+    return next(part for part in ready.json()["parts"] if part["name"] == "catalogue")
 
 
 def test_a_job_ends_though_the_queues_are_deleted_again_and_again(cluster: Cluster) -> None:
