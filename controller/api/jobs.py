@@ -8,11 +8,11 @@ from typing import cast
 from flask import Response, g, request, url_for
 
 from controller.api import headers, render, schemas
-from controller.api.config import jobs
+from controller.api.config import context, jobs
 from controller.api.problems import blamed_on
 from controller.api.queries import JobsQuery, PageQuery
 from controller.api.routes import Answer, Routes
-from controller.api.unserved import Listeners, Waiting
+from controller.api.unserved import Waiting
 from controller.api.waiting import until_ended
 from controller.core.states import State
 from controller.datastore.records import JobFilter, JobView
@@ -93,7 +93,7 @@ def list_jobs(query: JobsQuery) -> Response:
     state = State(query.state) if query.state else None
     with jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.jobs(JobFilter(state, query.type, query.q), limit=query.limit, cursor=query.cursor)
-    listeners = Listeners()
+    listeners = context().listeners
     return render.page(found, lambda view: _rendered(view, listeners.waiting(view)))
 
 
@@ -163,7 +163,7 @@ def _answer(job_id: JobId, *, status: int = 200) -> Response:
     if wait:
         until_ended(job_id, wait)
     view = view_of(job_id)
-    waiting = Listeners().waiting(view)
+    waiting = context().listeners.waiting(view)
     response = render.answer(_rendered(view, waiting), status=status, etag=render.job_etag(view, waiting))
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
