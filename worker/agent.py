@@ -168,18 +168,23 @@ class Agent:
 
     def _take_orders(self) -> None:
         deliveries = self._subscription.take(limit=ORDERS_AT_ONCE, timeout=0.0)
-        for delivery in deliveries:
-            if isinstance(delivery.message, Orders):
-                taken = self._orders.take_in(delivery.message)
-                self._reporter.released(taken.refused)
-                for held, reason in taken.stopped:
-                    self._stop(held, Outcome.STOPPED, reason)
-        if deliveries:
-            failpoint("orders.before_ack")
-        # Losing them from here on costs a lease, not a task: nothing has to be kept at the broker.
-        self._subscription.ack(deliveries)
+        try:
+            for delivery in deliveries:
+                if isinstance(delivery.message, Orders):
+                    self._take_in(delivery.message)
+            if deliveries:
+                failpoint("orders.before_ack")
+        finally:
+            # Losing them from here on costs a lease, not a task: nothing has to be kept at the broker.
+            self._subscription.ack(deliveries)
         if deliveries:
             failpoint("orders.after_ack")
+
+    def _take_in(self, orders: Orders) -> None:
+        taken = self._orders.take_in(orders)
+        self._reporter.released(taken.refused)
+        for held, reason in taken.stopped:
+            self._stop(held, Outcome.STOPPED, reason)
 
     def _stop(self, held: Held, outcome: Outcome, reason: str) -> None:
         if held.pool is None:

@@ -6,6 +6,7 @@ The answers come with the agent's orders.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from shared.ids import WorkerId
 from shared.messages import REPORTS, Report, WorkerCard
 from worker.holdings import Holdings
 from worker.sent import SentReports
+
+log = logging.getLogger(__name__)
 
 #: A hurried heartbeat, and the one after a report that was not handed over, come after this part of the interval.
 HURRIED = 0.2
@@ -84,8 +87,13 @@ class Heartbeat:
         while not self._stopped.wait(self._interval * HURRIED):
             self._hurried.wait(self._interval * (1 - HURRIED))
             self._hurried.clear()
-            if not self._stopped.is_set():
+            if self._stopped.is_set():
+                return
+            try:
                 self.turn()
+            except Exception:
+                # A worker without a heart would lose every lease from now on.
+                log.exception("the heart goes on after a mistake")
 
     def hurry(self) -> None:
         """Send the next sign of life soon. Any thread may call it."""

@@ -118,7 +118,6 @@ class Reporter:
         self._leaving = True
         self._goodbye = self._sent.number()
         self._in_flight[self._goodbye] = _Batch()
-        failpoint("goodbye.before_publish")
         self._publish(Report(worker=self._worker, number=self._goodbye, room={}, goodbye=True))
         failpoint("goodbye.after_publish")
 
@@ -154,10 +153,6 @@ class Reporter:
         standing = self._holdings.tell() if telling else None
         number = self._sent.number()
         self._in_flight[number] = _Batch(batch.finished, batch.released, told=telling)
-        if batch.released:
-            failpoint("release.before_publish")
-        if batch.finished:
-            failpoint("result.before_publish")
         self._publish(
             Report(
                 worker=self._worker,
@@ -178,7 +173,18 @@ class Reporter:
             if refused or self._leaving:
                 self._wake()
 
-        self._broker.publish([Outgoing(REPORTS, report)], confirmed=confirmed)
+        try:
+            if report.released:
+                failpoint("release.before_publish")
+            if report.finished:
+                failpoint("result.before_publish")
+            if report.goodbye:
+                failpoint("goodbye.before_publish")
+            self._broker.publish([Outgoing(REPORTS, report)], confirmed=confirmed)
+        except Exception:
+            # What it would have told is still to be told.
+            self._answers.append((report.number, False))
+            raise
 
     def _hear_answers(self) -> None:
         while self._answers:

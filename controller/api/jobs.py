@@ -143,7 +143,12 @@ def retry_job(body: Body, job_id: object) -> Response:
 @routes.route("DELETE", "/jobs/<uuid:job_id>", [_JOB], refuses=[404, 409])
 def delete_job(job_id: object) -> Response:
     """Remove an ended job, its history and its files."""
-    view = view_of(JobId(str(job_id)))
+    try:
+        view = view_of(JobId(str(job_id)))
+    except NotFound:
+        # An earlier request may have been cut off before it had removed everything.
+        jobs().delete(JobId(str(job_id)))
+        raise
     jobs().delete(view.job_id)
     return render.answer(_rendered(view), etag=render.job_etag(view))
 

@@ -141,14 +141,18 @@ class Jobs:
         self._after(board)
 
     def delete(self, job_id: JobId) -> None:
-        """Remove an ended job: its rows first, then its folder."""
-        with self.store.write() as tx:
-            board = Board(tx)
-            job = _locked(board, job_id)
-            if job.state not in ENDED:
-                raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
-            tx.delete_job(job_id)
-            failpoint("delete.before_commit")
+        """Remove an ended job: its rows first, then its folder. Asked again, it finishes what was cut off."""
+        try:
+            with self.store.write() as tx:
+                board = Board(tx)
+                job = _locked(board, job_id)
+                if job.state not in ENDED:
+                    raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
+                tx.delete_job(job_id)
+                failpoint("delete.before_commit")
+        except NotFound:
+            self.volume.remove_job(job_id)
+            raise
         failpoint("delete.after_commit")
         self.snapshots.forget(job_id)
         self.volume.remove_job(job_id)

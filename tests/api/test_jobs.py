@@ -229,6 +229,16 @@ def test_delete_removes_the_job_and_its_files_and_returns_its_last_view(stand: S
     assert not file.exists()
 
 
+def test_a_delete_that_was_cut_off_is_finished_by_asking_again(stand: Stand) -> None:
+    left = stand.leave(str(uuid.uuid4()), "left.txt", b"x")
+    job_id = left.parent.parent.name
+
+    again = stand.client.delete(f"{API}/jobs/{job_id}")
+
+    assert again.status_code == 404
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("part", ["", "/tasks", "/events", "/log", "/artefacts", "/artefacts/x", "/artefacts.zip"])
 def test_an_unknown_job_is_not_found(stand: Stand, part: str) -> None:
     response = stand.client.get(f"{API}/jobs/{uuid.uuid4()}{part}")

@@ -209,9 +209,9 @@ class Stand:
             WORKER, self.broker, holdings=self.holdings, sent=sent, clock=self.clock, wake=self.executor.wake
         )
         orders = OrderBook(WORKER, holdings=self.holdings, sent=sent, clock=self.clock, settings=settings)
-        subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
+        self.subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
         parts = Parts(
-            subscription=subscription,
+            subscription=self.subscription,
             executor=self.executor,
             holdings=self.holdings,
             orders=orders,
