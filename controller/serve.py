@@ -5,9 +5,7 @@ Threads and connections are made in `start`, never before: a server that forks m
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 import uuid
 from dataclasses import dataclass
 
@@ -16,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from controller.catalogue.definitions import Catalogue
 from controller.catalogue.last_good import LastGood
 from controller.catalogue.watcher import CatalogueWatcher, Look
-from controller.datastore.errors import SchemaMismatch
+from controller.datastore.late import LateDatastore
 from controller.datastore.open import open_datastore
 from controller.datastore.port import Datastore
 from controller.engine.changes import Changes
@@ -35,15 +33,12 @@ from controller.settings import Settings
 from shared.broker.port import Broker
 from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from shared.clock import Clock, SystemClock
-from shared.errors import StoreUnavailable
 from shared.sealing import Sealer
 from shared.volume import Volume
 from shared.volume.beacons import Beacon
 
-log = logging.getLogger(__name__)
-
-#: Seconds that a datastore gets to come up at the start, and between two looks.
-_STORE_PATIENCE, _STORE_RETRY = 60.0, 0.5
+#: Seconds that a datastore gets to answer before others are told that it is away.
+_FIRST_LOOK = 1.0
 #: Seconds that an engine gets to finish its turn.
 _PATIENCE = 10.0
 
@@ -108,11 +103,14 @@ class RemoteController:
     """A controller whose workers are elsewhere, behind RabbitMQ."""
 
     def __init__(self, settings: Settings, first: Look | None = None) -> None:
-        _await_store(settings.datastore_url)
         options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
+        # Both connect while the rest is built.
         self._broker = RabbitBroker(settings.broker, options)
-        self._outside = open_outside(settings, self._broker)
+        store = LateDatastore(lambda: open_datastore(settings.datastore_url))
+        self._outside = Outside(store, self._broker, Volume.create(settings.volume), SystemClock())
         self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume, first))
+        # One that answers has answered before anybody can ask for something; one that does not is not waited for.
+        store.first_look(_FIRST_LOOK)
 
     @property
     def jobs(self) -> Jobs:
@@ -131,23 +129,6 @@ class RemoteController:
         self._controller.stop()
         self._broker.close(timeout=_PATIENCE)
         self._outside.store.close()
-
-
-def _await_store(url: str) -> None:
-    """Wait for a datastore that is away: after a power cut everything starts at once. What does not help is raised."""
-    clock = SystemClock()
-    deadline = clock.monotonic() + _STORE_PATIENCE
-    while True:
-        try:
-            open_datastore(url).close()
-            return
-        except SchemaMismatch:
-            raise
-        except StoreUnavailable as error:
-            if clock.monotonic() >= deadline:
-                raise
-            log.warning("waiting for the datastore: %s", error)
-            time.sleep(_STORE_RETRY)
 
 
 def open_outside(settings: Settings, broker: Broker) -> Outside:

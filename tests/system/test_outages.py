@@ -14,7 +14,9 @@ import pika
 import pytest
 import requests
 
+from shared.command import ExitCode
 from shared.messages import DEAD, REPORTS
+from tests.contract.servers import fresh_database
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import CATALOGUE, Job, broker_back, database_back, pass_by, whole
 from tests.system.process import until
@@ -83,6 +85,39 @@ def test_while_the_broker_is_away_longer_than_a_lease_tasks_go_on_and_run_once_a
 
 def test_while_the_database_is_away_the_api_says_503_and_when_to_come_again(cluster: Cluster) -> None:
     assert database_back(cluster) < 5.0
+
+
+def test_a_controller_that_starts_before_its_database_answers_at_once_and_goes_on_when_it_comes(
+    cluster: Cluster,
+) -> None:
+    assert cluster.postgresql is not None
+    program, url = cluster.controllers[0], cluster.urls[0]
+    program.kill()
+    cluster.postgresql.stop()
+    try:
+        program.start()
+        until(lambda: cluster.answering(url), "it answers")
+        assert requests.get(f"{url}/healthz", timeout=10.0).status_code == 200
+        submitted = requests.post(f"{url}/api/v1/jobs", json={"type": "quick", "input": {}}, timeout=10.0)
+        for answer in (submitted, *(requests.get(f"{url}/{path}", timeout=10.0) for path in ("api/v1/jobs", "readyz"))):
+            assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0, answer.text
+    finally:
+        cluster.postgresql.start()
+    whole(cluster)
+    assert program.running
+    assert Job(cluster, "quick").finish() == "COMPLETED"
+
+
+def test_a_controller_does_not_start_on_a_database_that_was_not_migrated(cluster: Cluster) -> None:
+    assert cluster.postgresql is not None
+    with fresh_database(cluster.postgresql.url) as empty:
+        stranger = cluster.stranger(
+            "stranger", "controller", "--catalogue", str(cluster.catalogue), "--volume", str(cluster.volume),
+            "--broker", cluster.rabbit.url, "--listen", "127.0.0.1:0", "--datastore", empty,
+        )  # fmt: skip
+        stranger.start()
+        assert stranger.wait() == ExitCode.ENGINE
+    assert "run `echelon migrate`" in stranger.log.read_text()
 
 
 def test_a_controller_that_starts_with_a_torn_catalogue_serves_the_last_good_one_and_takes_it_when_mended(
