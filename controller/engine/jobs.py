@@ -11,7 +11,7 @@ from controller.catalogue.definitions import Catalogue, to_json
 from controller.core.model import CancelRequested, Job, RetryRequested, Source, Submitted
 from controller.core.planner import plan_stages
 from controller.core.states import ENDED, State
-from controller.datastore.port import Datastore
+from controller.datastore.port import Datastore, Transaction
 from controller.datastore.records import SPAWN_INDEX, JobView, NewJob, NewTask, Remembered
 from controller.engine.board import Board
 from controller.engine.changes import Changes
@@ -68,6 +68,8 @@ class Jobs:
         self.volume = parts.volume
         self.counters = parts.counters
         self.snapshots = parts.snapshots
+        #: Revisions that the store is known to hold.
+        self._kept: set[str] = set()
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue in force."""
@@ -90,7 +92,7 @@ class Jobs:
             if again is not None:
                 return _same(again, request_hash), False
             failpoint("submit.before_insert")
-            tx.save_definition(catalogue.revision, to_json(catalogue))
+            self._keep(tx, catalogue)
             tx.insert_job(new)
             board = Board(tx, request_id=submission.request_id)
             board.lock([new.job.job_id])
@@ -98,6 +100,7 @@ class Jobs:
             board.save()
             failpoint("submit.after_insert")
         failpoint("submit.after_commit")
+        self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
         self._nudge()
         return new.job.job_id, True
@@ -199,6 +202,10 @@ class Jobs:
         with self.store.write() as tx:
             known = tx.submitted_with(submission.idempotency_key)
         return _same(known, request_hash) if known else None
+
+    def _keep(self, tx: Transaction, catalogue: Catalogue) -> None:
+        if catalogue.revision not in self._kept:
+            tx.save_definition(catalogue.revision, to_json(catalogue))
 
     def _plan(self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str) -> NewJob:
         definition = catalogue.jobs[submission.type]
