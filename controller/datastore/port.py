@@ -19,6 +19,7 @@ from controller.core.states import State
 from controller.datastore.records import (
     ANY_LOSSES,
     AttemptView,
+    Chores,
     Claimed,
     Demand,
     EventView,
@@ -145,7 +146,13 @@ class Transaction(Protocol):
         """
 
     def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
-        """Extend the leases of attempts that run on this worker; return those that were extended."""
+        """Extend the leases of attempts that run on this worker; return those that were extended.
+
+        It waits for nobody: what another transaction is at work on is left out as if it did not run here.
+        """
+
+    def chores(self) -> Chores:
+        """Tell what there is to do that nobody reports, in one cheap look."""
 
     def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return RUNNING tasks whose lease has run out."""
@@ -173,7 +180,10 @@ class Transaction(Protocol):
         """Note a worker's sign of life."""
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
-        """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone."""
+        """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone.
+
+        Workers are locked here, all in one order, before they are greeted, bid farewell or saved; jobs before them.
+        """
 
     def save_demands(self, demands: Sequence[Demand]) -> None:
         """Write demands that were returned in this transaction."""

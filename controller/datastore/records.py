@@ -134,6 +134,20 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Chores:
+    """What there is to do that nobody reports."""
+
+    #: Leases have run out.
+    expired: bool
+    #: Retries are due.
+    due: bool
+    #: Stages lack tasks for some of their items.
+    expanding: bool
+    #: Tasks wait for a worker.
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What runs on one worker."""
 

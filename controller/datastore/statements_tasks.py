@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, any_, func, null, select, update
+from sqlalchemy import ColumnElement, and_, any_, exists, func, null, select, update
 from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
@@ -206,6 +206,24 @@ RUNNING_ON = Prepared(
     "workers count",
 )
 
+#: Whether there is anything to do that nobody reports, all in one look: see `records.Chores`.
+CHORES = Prepared(
+    select(
+        exists(select(ONE).where(is_in(tasks.c.state, State.RUNNING), tasks.c.lease_until < _p("now"))),
+        exists(
+            select(ONE).where(
+                is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_not(None), tasks.c.not_before <= _p("at")
+            )
+        ),
+        exists(
+            select(ONE).where(
+                stages.c.unfilled > ZERO, is_in(stages.c.state, State.RUNNING), stages.c.items_path.is_not(None)
+            )
+        ),
+        exists(select(ONE).where(stages.c.ready > ZERO)),
+    ),
+    "now at",
+)
 LOADS = Prepared(
     select(workers.c.worker_id, func.count(), func.max(tasks.c.losses))
     .join_from(tasks, workers, workers.c.key == tasks.c.worker)
@@ -221,7 +239,8 @@ RENEWABLE = Prepared(
     postgresql=select(tasks.c.key, tasks.c.task_id, tasks.c.attempt)
     .where(_renewed, Among(tasks.c.task_id, _p("task_ids")))
     .order_by(tasks.c.key)
-    .with_for_update(),
+    # Tasks are locked here without their jobs: whoever waited could wait for somebody who waits for us.
+    .with_for_update(skip_locked=True),
 )
 RENEW = Prepared(
     update(tasks).where(Among(tasks.c.key, _p("keys")), _renewed).values(lease_until=_p("lease_until")),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from controller.datastore import statements_jobs as job_sql
 from controller.datastore import statements_tasks as sql
-from controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed, Demand, Expansion, Load
+from controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Chores, Claimed, Demand, Expansion, Load
 from controller.datastore.rows import decode_object, demand_of, encode, encode_demand
 from controller.datastore.session import Row
 from controller.datastore.tables import INDEX_BITS
@@ -88,6 +88,11 @@ class ClaimWrites(WritesBase):
             self._session.post(sql.RENEW, (until, self._session.listed(list(keys)), worker_key))
         return set(keys.values())
 
+    def chores(self) -> Chores:
+        """Tell what there is to do that nobody reports."""
+        (row,) = self._session.rows(sql.CHORES, (self.now(), self.now()))
+        return Chores(*map(bool, row))
+
     def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return RUNNING tasks whose lease has run out."""
         return _pairs(self._session.rows(sql.EXPIRED, (self.now(), limit)))
@@ -124,7 +129,8 @@ class ClaimWrites(WritesBase):
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
         """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone."""
-        for worker in also:
+        # In one order, as everything that is locked: two that make the same rows wait for each other.
+        for worker in sorted(also):
             self._worker_key(worker)
         rows = self._session.rows(job_sql.DEMANDS, (told_after, self._session.listed(list(also))))
         for worker_id, key, _, _ in rows:

@@ -22,7 +22,7 @@ from controller.engine.counters import Counters
 from controller.engine.demands import Demands
 from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
-from controller.engine.intake import Intake, Taken
+from controller.engine.intake import Intake, Taken, gone
 from controller.engine.outbox import Outbox
 from controller.engine.watchdog import Watchdog
 from shared.broker.port import Broker, Delivery, Outgoing, Subscription
@@ -147,9 +147,11 @@ class Engine:
             board.save()
             if taken.settled:
                 failpoint("settle.before_commit")
-            demands = Demands(tx, {report.worker for report in reports}, lease=parts.lease)
+            departed = gone(reports)
+            demands = Demands(tx, {report.worker for report in reports} | departed, lease=parts.lease)
+            parts.intake.greet(board, reports)
             demands.note(reports)
-            demands.drop({report.worker for report in returned})
+            demands.drop({report.worker for report in returned} | departed)
             grantings = parts.dispatcher.claim(board, demands)
             board.save()
             demands.save()
@@ -194,10 +196,13 @@ class Engine:
         while self._due and self._due[0] <= now:
             heapq.heappop(self._due)
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
-        ended, wait = self._parts.watchdog.turn(expire=self._may_expire(now))
+        may_expire = self._may_expire(now)
+        chores = self._parts.watchdog.look()
+        ended, wait = self._parts.watchdog.turn(chores, expire=may_expire)
         self._expect(wait)
-        self._expanding = self._parts.expander.turn() or self._expanding
-        self._nudged = True
+        self._expanding = self._expanding or chores.expanding
+        # What has been expired or released just now is ready too.
+        self._nudged = self._nudged or chores.ready or chores.expired or chores.due
         self._parts.changes.ring(ended)
 
     def _may_expire(self, now: float) -> bool:

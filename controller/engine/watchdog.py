@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from controller.core.model import SpawnTaskMoved, TasksMoved
 from controller.core.states import State
 from controller.datastore.port import Datastore, Transaction
-from controller.datastore.records import HeldTask
+from controller.datastore.records import Chores, HeldTask
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.settle import Ending, Settler
@@ -20,6 +20,8 @@ from shared.messages import Finished, Outcome
 _BATCH = 1_000
 #: Seconds after which a silent worker is forgotten altogether.
 _FORGOTTEN_AFTER = 3600.0
+#: Seconds between two looks for such workers.
+_PRUNED_EVERY = 60.0
 
 #: A worker was heard lately when that is no longer ago than this part of a lease. One that was stopped for so long that
 #: a lease ran out was not: its last sign of life is as old as the lease.
@@ -34,16 +36,29 @@ class Watchdog:
         self._lease = lease
         self._settler = settler
         self._counters = counters
+        #: The store's time of the last look for workers that are long gone.
+        self._pruned_at = 0.0
 
-    def turn(self, *, expire: bool) -> tuple[set[JobId], float | None]:
-        """Do one sweep; return the jobs that ended, and seconds until a retry that it made is due.
+    def look(self) -> Chores:
+        """Tell what there is to do. An idle engine does no more than this."""
+        with self._store.write() as tx:
+            chores = tx.chores()
+            now = tx.now()
+            prune = now - self._pruned_at >= _PRUNED_EVERY
+            if prune:
+                tx.prune_workers(older_than=_FORGOTTEN_AFTER)
+        if prune:
+            self._pruned_at = now
+        return chores
+
+    def turn(self, chores: Chores, *, expire: bool) -> tuple[set[JobId], float | None]:
+        """Do what there is to do; return the jobs that ended, and seconds until a retry that this made is due.
 
         Without `expire` leases are left alone.
         """
-        ended, wait = self._expire() if expire else (set(), None)
-        ended |= self._release_due()
-        with self._store.write() as tx:
-            tx.prune_workers(older_than=_FORGOTTEN_AFTER)
+        ended, wait = self._expire() if expire and chores.expired else (set(), None)
+        if chores.due:
+            ended |= self._release_due()
         return ended, wait
 
     def _expire(self) -> tuple[set[JobId], float | None]:

@@ -57,7 +57,7 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     "the isolation of suspects": (
         Cut("controller.engine.dispatcher:Dispatcher.__init__", "max_losses=max_losses)", "max_losses=10**9)"),
     ),
-    "the burial of earlier lives": (Cut(f"{_INTAKE}:_gone", "gone.update(report.buried)", "pass"),),
+    "the burial of earlier lives": (Cut(f"{_INTAKE}:gone", "departed.update(report.buried)", "pass"),),
     "the return of orders that nobody took": (Cut("controller.engine.loop:_returned", "if refs:", "if False:"),),
     "the expander's look at what there is": (
         Cut("controller.engine.expander:Expander._expand", "!= expansion.created", "< 0"),
