@@ -316,24 +316,28 @@ class Executor:
 
     def _finish(self, attempt: Attempt, *, clean: bool, note: str | None = None) -> None:
         now = self._clock.monotonic()
-        # What a process printed is announced before its end, and was read with the announcement; only what it left
-        # behind can have printed since.
-        if not (clean and self._all_heard):
-            self._read_rest(attempt)
-        if attempt.captures is not None:
-            attempt.close_captures()
-        ending = judge(attempt, self._let_go(attempt, clean=clean), self._memory.happened)
-        ending = self._launcher.collect(attempt, ending, clean=clean)
+        try:
+            ending = self._ending(attempt, clean=clean)
+        except Exception as error:
+            # An attempt whose end is never told would keep its slot and its lease for ever.
+            log.exception("the end of an attempt was not looked at by mistake")
+            ending = Ending(Outcome.WORKER_FAULT, error=shortened(f"a mistake in the worker: {error!r}"))
         if note is not None:
             ending = ending.noted(note)
         del self._running[attempt.ref]
         self._done.append(report(attempt, ending, (attempt.ended or now) - attempt.started))
 
-    def _read_rest(self, attempt: Attempt) -> None:
-        if attempt.process.stdout >= 0:
-            self._read(attempt.process.stdout, attempt, "stdout")
-        if attempt.process.stderr >= 0:
-            self._read(attempt.process.stderr, attempt, "stderr")
+    def _ending(self, attempt: Attempt, *, clean: bool) -> Ending:
+        """Read the rest of what was printed, reap the main process, and return how it ended and what it left."""
+        process = attempt.process
+        if process.stdout >= 0:
+            self._read(process.stdout, attempt, "stdout")
+        if process.stderr >= 0:
+            self._read(process.stderr, attempt, "stderr")
+        if attempt.captures is not None:
+            attempt.close_captures()
+        ending = judge(attempt, self._let_go(attempt, clean=clean), self._memory.happened)
+        return self._launcher.collect(attempt, ending, clean=clean)
 
     def _let_go(self, attempt: Attempt, *, clean: bool) -> Exit:
         """Reap the main process, forget its files, and return how it ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -45,6 +46,30 @@ def test_an_attempt_that_was_not_started_by_mistake_ends_as_the_workers_fault_an
     assert (failed.outcome, again.outcome) == (Outcome.WORKER_FAULT, Outcome.COMPLETED)
     assert failed.error is not None and "FailpointReached" in failed.error
     assert not [pid for pid in proc.every_pid() if _sleeps_here(pid, tmp_path)]
+    bench.executor.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        ("exec.after_exit", Outcome.COMPLETED),
+        ("spawn.before_write", Outcome.WORKER_FAULT),
+        ("spawn.after_write", Outcome.WORKER_FAULT),
+    ],
+)
+def test_the_end_of_an_attempt_is_told_whatever_goes_wrong_when_it_is_looked_at(
+    tmp_path: Path, step: str, outcome: Outcome
+) -> None:
+    bench = Workbench(tmp_path)
+    arm({VARIABLE: f"{step}:raise"})
+    ref = bench.start("sh", "-c", 'echo "[]" > $ECHELON_SPAWN_FILE', index=-1, spawns=True)
+
+    with contextlib.suppress(FailpointReached):
+        bench.end(ref)
+
+    assert bench.end(ref).outcome is outcome
+    assert not bench.executor.running
+    assert bench.run("true").outcome is Outcome.COMPLETED
     bench.executor.close()
 
 
