@@ -13,8 +13,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 MASK: Final = "********"
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +41,6 @@ def address(text: str) -> Address:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("write HOST:PORT, for example 127.0.0.1:8080")
     return Address(host, int(port))
-
-
-def seconds(text: str) -> float:
-    """Read a length of time: 10, 1.5s, 10m, 2h."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
-    if not found:
-        raise ValueError("write a number of seconds, or 500ms, 90s, 10m, 2h, 1d")
-    return float(found[1]) * _UNITS[found[2] or "s"]
-
-
-def size(text: str) -> int:
-    """Read a number of bytes: 4096, 64KiB, 16MiB."""
-    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
-    if not found or found[2] not in _SIZES:
-        raise ValueError("write a number of bytes, or 64KiB, 16MiB, 1GiB")
-    return int(found[1]) * _SIZES[found[2]]
 
 
 def positive(text: str) -> int:
