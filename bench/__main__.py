@@ -9,6 +9,7 @@ import click
 from bench.arguments import Names, Numbers
 from bench.contestant import BENCHES, CHAIN, FAN_OUT
 from bench.field import CONTESTANTS
+from bench.ground import missing_servers
 from bench.measure import measure
 from bench.plan import Options
 from bench.records import load
@@ -20,7 +21,9 @@ _DEFAULT = Options((), frozenset())
 
 @click.group(invoke_without_command=True)
 @click.pass_context
-@click.option("--short", is_flag=True, help="Fan-out 1,000 and chain 20, one round, Echelon and the limit alone.")
+@click.option(
+    "--short", is_flag=True, help="Fan-out 1,000 and chain 20, one round, without other engines; nothing else is asked."
+)
 @click.option("--only", type=Names(BENCHES), default=BENCHES, help="Benches; parts and memory need the fan-out.")
 @click.option("--contestants", type=Names(tuple(CONTESTANTS)), default=tuple(CONTESTANTS), help="Who takes part.")
 @click.option("--rounds", type=click.IntRange(min=1), default=_DEFAULT.rounds, show_default=True)
@@ -31,7 +34,7 @@ _DEFAULT = Options((), frozenset())
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Where the records go.")
 @click.option(
     "--folder", type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="Where the bench keeps its files while it runs.  [default: the folder for temporary files]",
+    help="Where contestants keep their files while it runs.  [default: where temporary files lie, as the servers' do]",
 )  # fmt: skip
 def main(
     ctx: click.Context,
@@ -50,7 +53,7 @@ def main(
     if ctx.invoked_subcommand is not None:
         return
     if short:
-        taking_part = [CONTESTANTS[name] for name in _SHORT]
+        taking_part = [CONTESTANTS[name] for name in _SHORT if not missing_servers(CONTESTANTS[name].servers)]
         options = Options(taking_part, frozenset({FAN_OUT, CHAIN}), rounds=1, sizes=(1_000,), chains=(20,))
     else:
         taking_part = [CONTESTANTS[name] for name in CONTESTANTS if name in contestants]

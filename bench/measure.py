@@ -49,6 +49,8 @@ def measure(options: Options, *, target: Path | None, folder: Path | None) -> Ru
             if target is not None:
                 save(run, target)
     show(console, tables(run))
+    if run.failures:
+        raise click.ClickException("these steps failed: " + "; ".join(run.failures))
     return run
 
 

@@ -18,7 +18,7 @@ EVERYBODYS = 10_000
 #: What would take longer than this many seconds is done in one round only.
 _ONCE = 60.0
 #: Tasks a second of what only counts, and of the filling of a store.
-_COUNTED, _FILLED = 4_000, 12_000
+_COUNTED, _FILLED = 6_000, 20_000
 _API_SECONDS = 17.0
 _GROWTH_SECONDS = 10.0
 

@@ -45,12 +45,8 @@ class Run:
     seconds: float = 0.0
     loads: list[Load] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-
-    def add(self, bench: str, contestant: str, size: int, round_: int, figures: dict[str, float]) -> Record:
-        """Keep a measurement."""
-        record = Record(bench, contestant, size, round_, figures)
-        self.records.append(record)
-        return record
+    #: Steps that went wrong, and why; the run went on without them.
+    failures: list[str] = field(default_factory=list)
 
     def of(self, bench: str, contestant: str | None = None, size: int | None = None) -> list[Record]:
         """Return the measurements of one bench, in the order of their rounds."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import accounting
@@ -44,8 +46,17 @@ class Session:
             for step in steps:
                 self._progress.update(bar, description=step.title, refresh=True)
                 self._note_load(step.title)
-                step.take(self)
+                self._try(step)
                 self._progress.update(bar, advance=step.seconds, refresh=True)
+
+    def _try(self, step: Step) -> None:
+        """Take a step; one contestant that fails does not spoil the others' run."""
+        try:
+            step.take(self)
+        except (RuntimeError, AssertionError, OSError, LookupError, ValueError, subprocess.SubprocessError) as error:
+            failure = f"{step.title}: {type(error).__name__}: {error}"
+            self._run.failures.append(failure)
+            self._say(f"[red]{escape(failure)}[/red]")
 
     def keep(self, record: Record) -> None:
         """Keep a measurement and show it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY
+from bench.echelon import SHAPES
 from bench.field import CONTESTANTS
 from bench.records import Record, Run, contestants, sizes
 from bench.summary import Seen, seen, to_limit
@@ -99,7 +100,7 @@ def _growth(run: Run) -> Table:
 def _memory(run: Run) -> Table:
     rows = []
     for bench, word in ((FAN_OUT, "real"), (MEMORY, "counted")):
-        for name in contestants(run.of(bench)):
+        for name in (shape.name for shape in SHAPES):
             for size in sizes(run.of(bench, name)):
                 records = run.of(bench, name, size)
                 parts = sorted({figure[4:] for one in records for figure in one.figures if figure.startswith("rss.")})
