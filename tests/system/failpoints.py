@@ -107,6 +107,8 @@ class Armed:
         self._read = 0
         #: Process that stands still, since when, and until when of the monotonic clock.
         self._standing: tuple[int, float, float] | None = None
+        #: Since when it runs without a break.
+        self._since = 0.0
         self._asked_to_end = self._raised_at_start = False
 
     @property
@@ -130,7 +132,7 @@ class Armed:
         if self._asked_to_end or not self.left & _AT_THE_END or self._standing is not None:
             return
         # It has lived long enough to hold something.
-        if self.program.running and time.time() > self.program.lives[-1].born + _LIVED:
+        if self.program.running and time.monotonic() > self._since + _LIVED:
             self._asked_to_end = True
             self.program.terminate()
 
@@ -144,7 +146,7 @@ class Armed:
         if self._standing is not None and time.monotonic() >= self._standing[2]:
             os.kill(self._standing[0], signal.SIGCONT)
             self.program.lives[-1].pauses.append((self._standing[1], time.time()))
-            self._standing = None
+            self._standing, self._since = None, time.monotonic()
         if not self.program.running:
             code = self.program.wait()
             if code != self._expected(code):
@@ -152,7 +154,7 @@ class Armed:
             self._start()
 
     def _start(self) -> None:
-        self._asked_to_end = self._raised_at_start = False
+        self._since, self._asked_to_end, self._raised_at_start = time.monotonic(), False, False
         wanted = (f"{name}:{self.action}:{_HITS.get(name, 1)}" for name in sorted(self.left))
         self.program.start(**{VARIABLE: ",".join(wanted)})
 
