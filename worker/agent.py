@@ -52,8 +52,8 @@ class Runner(Protocol):
     def poll(self, timeout: float) -> Sequence[Finished]:
         """Return the attempts that have ended; wait up to `timeout` seconds for something to happen."""
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str) -> None:
-        """End an attempt's process tree; its end is reported with this outcome."""
+    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+        """End an attempt's process tree; its end is reported with this outcome. `grace` shortens the task's own."""
 
     def wake(self) -> None:
         """Make a waiting `poll` return at once."""
@@ -181,19 +181,20 @@ class Agent:
             failpoint("orders.after_ack")
 
     def _take_in(self, orders: Orders) -> None:
+        self._heartbeat.keep_pace(orders.lease)
         taken = self._orders.take_in(orders)
         self._reporter.released(taken.refused)
         for held, reason in taken.stopped:
             self._stop(held, Outcome.STOPPED, reason)
 
-    def _stop(self, held: Held, outcome: Outcome, reason: str) -> None:
+    def _stop(self, held: Held, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         if held.pool is None:
             self._holdings.end(held.ref)
             ended = Finished(held.grant.job_id, held.ref.task_id, held.ref.attempt, outcome, error=reason)
             self._reporter.finished(ended)
         elif not held.stopping:
             held.stopping = True
-            self._executor.stop(held.ref, outcome, reason)
+            self._executor.stop(held.ref, outcome, reason, grace=grace)
 
     def _mind_leases(self) -> None:
         """End the process trees of attempts whose lease runs out, before another worker may start the next attempt."""
@@ -204,7 +205,7 @@ class Agent:
         self._timers.next_fence = None
         able: bool | None = None
         for held in self._holdings.all():
-            if now > held.lease_end - held.lease + RENEWAL_MISSED * self._settings.heartbeat:
+            if now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval:
                 self._heartbeat.hurry()
             end_by = fence(held, self._settings)
             if now >= end_by:
@@ -219,7 +220,7 @@ class Agent:
                 self._holdings.end(held.ref)
                 self._reporter.released([held.ref])
             else:
-                self._stop(held, Outcome.STOPPED, "lease_lost")
+                self._stop(held, Outcome.STOPPED, "lease_lost", grace=self._settings.grace_of(held.lease))
         if any(held.pool for held in self._holdings.all()):
             failpoint("exec.mid")
 

@@ -57,8 +57,6 @@ class ExecutorSettings:
     drain: float = 0.1
     #: How long killing is tried before an attempt is given up: a process may hang in the kernel.
     give_up: float = 10.0
-    #: Longest grace of an attempt whose lease is lost: another worker may start the next one.
-    lease_grace: float = 3.0
     #: The volume is looked at no more often than this.
     volume_check: float = 1.0
     spawn: spawnfile.Limits = spawnfile.Limits()  # noqa: RUF009
@@ -155,8 +153,8 @@ class Executor:
         done, self._done = self._done, []
         return done
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str) -> None:
-        """End an attempt's process tree: SIGTERM, its grace, SIGKILL. It ends with this outcome."""
+    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+        """End an attempt's process tree: SIGTERM, its grace (no more than `grace`), SIGKILL. Its outcome is this."""
         attempt = self._running.get(ref)
         if attempt is None or attempt.outcome is not None:
             return
@@ -165,8 +163,7 @@ class Executor:
             # It has ended by itself; what it left need not be waited for any longer.
             attempt.kill_at = now
             return
-        longest = self._settings.lease_grace if reason == "lease_lost" else math.inf
-        self._end(attempt, outcome, reason, now, min(attempt.prepared.recipe.grace, longest))
+        self._end(attempt, outcome, reason, now, min(attempt.prepared.recipe.grace, grace))
 
     def close(self) -> None:
         """End what still runs, without grace, and let go of everything."""

@@ -22,8 +22,11 @@ from worker.sent import SentReports
 
 log = logging.getLogger(__name__)
 
-#: A hurried heartbeat, and the one after a report that was not handed over, come after this part of the interval.
-HURRIED = 0.2
+#: A hurried heartbeat, and the one after a report that was not handed over, come after this part of the interval, and
+#: no later than after so many seconds.
+HURRIED, AT_MOST = 0.2, 1.0
+#: Signs of life in the length of a lease: one may get lost.
+IN_A_LEASE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,15 @@ class Heartbeat:
         burial: Burial | None = None,
         heard: Callable[[], None] = lambda: None,
     ) -> None:
-        """`heard` is called, from any thread, when the broker has taken a sign of life."""
+        """`heard` is called, from any thread, when the broker has taken a sign of life; `interval` is a limit."""
         self._card = card
         self._broker = broker
         self._worker = worker
         self._holdings = holdings
         self._sent = sent
-        self._interval = interval
+        self._longest = interval
+        #: Seconds between two signs of life.
+        self.interval = interval
         self._burial = burial
         self._burial_taken = False
         self._heard = heard
@@ -84,8 +89,8 @@ class Heartbeat:
 
     def run(self) -> None:
         """Send signs of life until `stop`, the first one after an interval."""
-        while not self._stopped.wait(self._interval * HURRIED):
-            self._hurried.wait(self._interval * (1 - HURRIED))
+        while not self._stopped.wait(min(AT_MOST, self.interval * HURRIED)):
+            self._hurried.wait(self.interval - min(AT_MOST, self.interval * HURRIED))
             self._hurried.clear()
             if self._stopped.is_set():
                 return
@@ -94,6 +99,12 @@ class Heartbeat:
             except Exception:
                 # A worker without a heart would lose every lease from now on.
                 log.exception("the heart goes on after a mistake")
+
+    def keep_pace(self, lease: float) -> None:
+        """Beat often enough for leases of this length in seconds. Any thread may call it."""
+        before, self.interval = self.interval, min(self._longest, lease / IN_A_LEASE)
+        if self.interval < before:
+            self._hurried.set()
 
     def hurry(self) -> None:
         """Send the next sign of life soon. Any thread may call it."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@with_settings("catalogue", "volume", "broker", "datastore", "listen", "token", "insecure", "queue_type")
+@with_settings("catalogue", "volume", "broker", "datastore", "listen", "token", "insecure", "queue_type", "lease")
 def controller(resolved: Resolved) -> None:
     """Take jobs and hand their tasks to workers, over RabbitMQ.
 

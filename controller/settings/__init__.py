@@ -19,6 +19,7 @@ from controller.settings.writing import (
     Address,
     address,
     http_url,
+    lease,
     mask_password,
     one_of,
     positive,
@@ -105,6 +106,7 @@ def _about(
         address: "HOST:PORT",
         positive: "N",
         seconds: "TIME",
+        lease: "TIME",
         size: "BYTES",
         Path: "PATH",
     }
@@ -174,7 +176,7 @@ class Settings:
     )
     lease: float = field(
         default=15.0,
-        metadata=_about("Seconds without a sign of life after which an attempt counts as lost.", seconds),
+        metadata=_about("Seconds without a sign of life after which an attempt counts as lost.", lease, flag="--lease"),
     )
     heartbeat: float = field(default=5.0, metadata=_about("Seconds between two signs of life of a worker.", seconds))
     drain_timeout: float = field(

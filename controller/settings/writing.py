@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from shared.config import seconds
+
 MASK: Final = "********"
+#: In seconds. A third of it passes between two signs of life, and two fifths are kept in reserve.
+SHORTEST_LEASE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,16 @@ def address(text: str) -> Address:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("write HOST:PORT, for example 127.0.0.1:8080")
     return Address(host, int(port))
+
+
+def lease(text: str) -> float:
+    """Read the length of a lease."""
+    length = seconds(text)
+    if length < SHORTEST_LEASE:
+        raise ValueError(
+            f"write {SHORTEST_LEASE:g}s or more: a worker needs some of it to end a task's processes in time"
+        )
+    return length
 
 
 def positive(text: str) -> int:

@@ -230,10 +230,10 @@ def test_a_stubborn_process_is_killed_after_its_grace(tmp_path: Path) -> None:
 
 def test_a_lost_lease_shortens_the_grace(tmp_path: Path) -> None:
     runtime = FakeRuntime(Plan(exit=None, stubborn=True))
-    bench = Workbench(tmp_path, runtime=runtime, lease_grace=0.05)
+    bench = Workbench(tmp_path, runtime=runtime)
     ref = bench.start("anything", grace=600.0)
 
-    bench.executor.stop(ref, Outcome.STOPPED, "lease_lost")
+    bench.executor.stop(ref, Outcome.STOPPED, "lease_lost", grace=0.05)
 
     assert bench.end(ref).outcome is Outcome.STOPPED
 

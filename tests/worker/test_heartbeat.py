@@ -115,6 +115,25 @@ def test_it_beats_at_a_steady_pace() -> None:
     assert numbers == [1, 2, 3, 4]
 
 
+def test_it_beats_three_times_in_a_lease_and_never_slower_than_it_was_told(stand: Stand) -> None:
+    paces = []
+    for lease in (15.0, 3.0, 6.0, 600.0):
+        stand.heartbeat.keep_pace(lease)
+        paces.append(stand.heartbeat.interval)
+
+    assert paces == [5.0, 1.0, 2.0, 5.0]
+
+
+def test_it_beats_faster_at_once_when_it_learns_of_a_short_lease() -> None:
+    beating = Beating(interval=3600.0)
+    beating.thread.start()
+
+    beating.heartbeat.keep_pace(0.3)
+
+    beating.hear(3)
+    beating.end()
+
+
 def test_it_is_noted_when_the_broker_has_taken_a_sign_of_life() -> None:
     beating = Beating(interval=3600.0)
     before = beating.noted.is_set()
