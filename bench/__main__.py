@@ -31,7 +31,12 @@ _DEFAULT = Options((), frozenset())
 @click.option("--finished", type=Numbers(), default=_DEFAULT.finished, help="Finished tasks of the growth bench.")
 @click.option("--counted", type=Numbers(), default=_DEFAULT.counted, help="N of the memory bench's counted tasks.")
 @click.option("--clients", type=Numbers(), default=_DEFAULT.clients, help="Clients of the API bench.")
-@click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Where the records go.")
+@click.option(
+    "--json",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the records go.  [default: bench.json; of the short bench nowhere]",
+)
 @click.option(
     "--folder", type=click.Path(file_okay=False, exists=True, path_type=Path),
     help="Where contestants keep their files while it runs.  [default: where temporary files lie, as the servers' do]",
@@ -60,7 +65,7 @@ def main(
         options = Options(
             taking_part, frozenset(only), rounds, sizes, clients=clients, finished=finished, counted=counted
         )
-    measure(options, target=target, folder=folder)
+    measure(options, target=target or (None if short else Path("bench.json")), folder=folder)
 
 
 @main.command()

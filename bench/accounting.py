@@ -51,7 +51,12 @@ def forget_peaks(parts: Mapping[str, int]) -> None:
 
 def peaks(parts: Mapping[str, int]) -> dict[str, float]:
     """Return the peak resident MiB of each part's largest process."""
-    return {name: max(_peak(pid) for pid in below(root)) for name, root in parts.items()}
+    return {name: max(_mib(pid, "VmHWM") for pid in below(root)) for name, root in parts.items()}
+
+
+def own_memory(parts: Mapping[str, int]) -> dict[str, float]:
+    """Return the resident MiB now of each part's largest process that no file backs: no mapped database, no library."""
+    return {name: max(_mib(pid, "RssAnon") for pid in below(root)) for name, root in parts.items()}
 
 
 def busy(seconds: float = 0.5) -> float:
@@ -78,9 +83,9 @@ def _used(pid: int) -> tuple[float, float]:
     return (user + system) * _TICK, (children_user + children_system) * _TICK
 
 
-def _peak(pid: int) -> float:
+def _mib(pid: int, field: str) -> float:
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) / 1024
     return 0.0

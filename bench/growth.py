@@ -30,6 +30,8 @@ from tests.contract.servers import fresh_database
 FAN_OUT = 1_000
 #: Fan-outs, and requests for each page, in a round.
 REPEATS, _PAGES = 5, 20
+#: Items of a page.
+_PAGE = 50
 
 
 class Stores:
@@ -101,12 +103,15 @@ def visit(session: Session, shape: Shape, round_: int, size: int, filled: Stores
     with running(session.ground, folder, shape, datastore=filled.urls[shape.name, size]) as echelon:
         echelon.fan_out(200)
         seconds = statistics.median(echelon.fan_out(FAN_OUT) for _ in range(REPEATS))
-        newest = echelon.rest.page("/jobs?limit=1")["items"][0]["job_id"]
+        for _ in range(_PAGE):
+            # A page is as full beside no finished task as beside a million.
+            echelon.rest.completed(echelon.rest.submit("single"))
+        newest = echelon.rest.page("/jobs?type=fan_out&limit=1")["items"][0]["job_id"]
         figures = {
             "rate": (FAN_OUT + 2) / seconds,
-            "jobs_ms": _page(echelon.rest, "/jobs"),
-            "completed_ms": _page(echelon.rest, "/jobs?state=COMPLETED"),
-            "tasks_ms": _page(echelon.rest, f"/jobs/{newest}/tasks"),
+            "jobs_ms": _page(echelon.rest, f"/jobs?limit={_PAGE}"),
+            "completed_ms": _page(echelon.rest, f"/jobs?state=COMPLETED&limit={_PAGE}"),
+            "tasks_ms": _page(echelon.rest, f"/jobs/{newest}/tasks?limit={_PAGE}"),
         }
     session.keep(Record(GROWTH, shape.name, size, round_, figures))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bench import accounting
+from bench import accounting, work
 from bench.contestant import MEMORY
 from bench.echelon import Shape, running
 from bench.records import Record
@@ -34,7 +34,7 @@ def visit(session: Session, shape: Shape, round_: int, size: int) -> None:
         accounting.forget_peaks(echelon.parts)
         seconds = echelon.fan_out(size, "counted")
         figures = {"seconds": seconds, "rate": (size + 2) / seconds}
-        figures |= {f"rss.{part}": peak for part, peak in accounting.peaks(echelon.parts).items()}
+        figures |= work.memory(echelon)
     session.keep(Record(MEMORY, shape.name, size, round_, figures))
 
 

@@ -104,14 +104,19 @@ def _memory(run: Run) -> Table:
             for size in sizes(run.of(bench, name)):
                 records = run.of(bench, name, size)
                 parts = sorted({figure[4:] for one in records for figure in one.figures if figure.startswith("rss.")})
-                peaks = [f"{part} {number(_most(records, f'rss.{part}'))}" for part in parts]
+                peaks = [f"{part} {_held(records, part)}" for part in parts]
                 rows.append([title(name), f"{size:,}", word, ", ".join(peaks)])
-    return Table("memory", "Peak RSS of each part's largest process, MiB", ["", "N", "tasks", "MiB"], rows)
+    return Table(
+        "memory",
+        "Peak RSS of each part's largest process, and what no file backs of it at the end, MiB",
+        ["", "N", "tasks", "MiB"],
+        rows,
+    )
 
 
-def _most(records: Sequence[Record], figure: str) -> float | None:
-    found = seen(records, figure)
-    return found.most if found else None
+def _held(records: Sequence[Record], part: str) -> str:
+    peak, own = seen(records, f"rss.{part}"), seen(records, f"anon.{part}")
+    return f"{number(peak.most if peak else None)} ({number(own.most if own else None)})"
 
 
 def _parts(run: Run) -> Table:

@@ -30,7 +30,13 @@ def fan_out(up: Up, count: int) -> dict[str, float]:
     after = accounting.cpu(up.parts)
     figures = {"seconds": seconds, "rate": tasks / seconds}
     figures |= {f"cpu.{part}": (used - before.get(part, 0.0)) / tasks * 1e6 for part, used in after.items()}
-    return figures | {f"rss.{part}": peak for part, peak in accounting.peaks(up.parts).items()}
+    return figures | memory(up)
+
+
+def memory(up: Up) -> dict[str, float]:
+    """Return each part's peak memory, and what of it is its own and not a file's at the end, in MiB."""
+    figures = {f"rss.{part}": peak for part, peak in accounting.peaks(up.parts).items()}
+    return figures | {f"anon.{part}": own for part, own in accounting.own_memory(up.parts).items()}
 
 
 def chain(up: Up, stages: int) -> dict[str, float]:
