@@ -28,6 +28,7 @@ from controller.engine.loop import Engine, EngineParts
 from controller.engine.outbox import Outbox
 from controller.engine.settle import Settler
 from controller.engine.snapshots import Snapshots
+from controller.engine.timekeeper import Timekeeper
 from controller.engine.watchdog import Watchdog
 from controller.settings import Settings
 from shared.broker.port import Broker
@@ -173,6 +174,12 @@ def _engine(
             dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease, max_losses=settings.max_losses),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
             lease=settings.lease,
-            watchdog=Watchdog(store=outside.store, settler=settler, counters=counters, lease=settings.lease),
+            watchdog=Watchdog(
+                store=outside.store,
+                settler=settler,
+                counters=counters,
+                timekeeper=Timekeeper(outside.clock, lease=settings.lease),
+                lease=settings.lease,
+            ),
         )
     )

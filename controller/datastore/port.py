@@ -160,6 +160,9 @@ class Transaction(Protocol):
     def due(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return PENDING tasks whose `not_before` has come."""
 
+    def shorten_leases(self, *, longest: float) -> None:
+        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back."""
+
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""
 

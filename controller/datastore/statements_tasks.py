@@ -224,6 +224,12 @@ CHORES = Prepared(
     ),
     "now at",
 )
+SHORTEN_LEASES = Prepared(
+    update(tasks)
+    .where(is_in(tasks.c.state, State.RUNNING), tasks.c.lease_until > _p("latest"))
+    .values(lease_until=_p("lease_until")),
+    "lease_until latest",
+)
 LOADS = Prepared(
     select(workers.c.worker_id, func.count(), func.max(tasks.c.losses))
     .join_from(tasks, workers, workers.c.key == tasks.c.worker)

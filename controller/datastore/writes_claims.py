@@ -101,6 +101,11 @@ class ClaimWrites(WritesBase):
         """Return PENDING tasks whose `not_before` has come."""
         return _pairs(self._session.rows(sql.DUE, (self.now(), limit)))
 
+    def shorten_leases(self, *, longest: float) -> None:
+        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back."""
+        latest = self.now() + longest
+        self._session.post(sql.SHORTEN_LEASES, (latest, latest))
+
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""
         keys = [key for _, key in self._rows_of(job_sql.FIND_WORKERS, workers)]

@@ -12,6 +12,7 @@ from controller.datastore.records import Chores, HeldTask
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.settle import Ending, Settler
+from controller.engine.timekeeper import Timekeeper
 from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.messages import Finished, Outcome
@@ -31,8 +32,11 @@ _LATELY = 0.5
 class Watchdog:
     """Sweeps the store. Every sweep is safe to do twice, by several controllers at once."""
 
-    def __init__(self, *, store: Datastore, settler: Settler, counters: Counters, lease: float) -> None:
+    def __init__(
+        self, *, store: Datastore, settler: Settler, counters: Counters, timekeeper: Timekeeper, lease: float
+    ) -> None:
         self._store = store
+        self._timekeeper = timekeeper
         self._lease = lease
         self._settler = settler
         self._counters = counters
@@ -44,6 +48,8 @@ class Watchdog:
         with self._store.write() as tx:
             chores = tx.chores()
             now = tx.now()
+            if self._timekeeper.look(now):
+                tx.shorten_leases(longest=self._lease)
             prune = now - self._pruned_at >= _PRUNED_EVERY
             if prune:
                 tx.prune_workers(older_than=_FORGOTTEN_AFTER)
@@ -56,7 +62,8 @@ class Watchdog:
 
         Without `expire` leases are left alone.
         """
-        ended, wait = self._expire() if expire and chores.expired else (set(), None)
+        expire = expire and chores.expired and self._timekeeper.trusted
+        ended, wait = self._expire() if expire else (set(), None)
         if chores.due:
             ended |= self._release_due()
         return ended, wait

@@ -78,3 +78,16 @@ def test_what_a_worker_is_kept_for_is_kept_with_its_demand(store: Datastore) -> 
     with store.write() as tx:
         (demand,) = tx.demands(told_after=0.0, also=[WORKER])
         assert demand.alone == ("job", 3)
+
+
+def test_leases_that_reach_too_far_are_shortened_to_one_that_begins_now(store: Datastore) -> None:
+    job_id = fan_out(store, 2)
+    with store.write() as tx:
+        (far,) = claim(tx, job_id, 1, lease=3600.0)
+        (due,) = claim(tx, job_id, 1, lease=-1.0)
+
+    with store.write() as tx:
+        tx.shorten_leases(longest=-0.5)
+        late = {task_id for _, task_id in tx.expired(limit=10)}
+
+    assert late == {far.task_id, due.task_id}
