@@ -7,6 +7,7 @@ The answers come with the agent's orders.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ from worker.sent import SentReports
 
 log = logging.getLogger(__name__)
 
-#: A hurried heartbeat, and the one after a report that was not handed over, come after this part of the interval, and
+#: A hurried heartbeat, and the one after a report that nobody took, come after this part of the interval, and
 #: no later than after so many seconds.
 HURRIED, AT_MOST = 0.2, 1.0
+#: Seconds between two looks whether there is a connection again.
+LOOK = 0.05
 #: Signs of life in the length of a lease: one may get lost.
 IN_A_LEASE = 3
 
@@ -65,6 +68,8 @@ class Heartbeat:
         self._burial = burial
         self._burial_taken = False
         self._heard = heard
+        #: The last report was refused because there was no connection.
+        self._cut_off = False
         self._hurried = threading.Event()
         self._stopped = threading.Event()
 
@@ -89,8 +94,8 @@ class Heartbeat:
 
     def run(self) -> None:
         """Send signs of life until `stop`, the first one after an interval."""
-        while not self._stopped.wait(min(AT_MOST, self.interval * HURRIED)):
-            self._hurried.wait(self.interval - min(AT_MOST, self.interval * HURRIED))
+        while True:
+            self._rest()
             self._hurried.clear()
             if self._stopped.is_set():
                 return
@@ -115,7 +120,19 @@ class Heartbeat:
         self._stopped.set()
         self._hurried.set()
 
+    def _rest(self) -> None:
+        """Wait until the next one is due; what found no connection is said again as soon as there is one."""
+        if self._cut_off:
+            for _ in range(math.ceil(self.interval / LOOK)):
+                if self._broker.connected or self._stopped.wait(LOOK):
+                    break
+            return
+        quiet = min(AT_MOST, self.interval * HURRIED)
+        if not self._stopped.wait(quiet):
+            self._hurried.wait(self.interval - quiet)
+
     def _confirmed(self, refused: Sequence[Outgoing]) -> None:
+        self._cut_off = bool(refused) and not self._broker.connected
         if refused:
             self._holdings.untell()
             self._hurried.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -46,12 +47,15 @@ def run_server(settings: Settings, build: Callable[[Look], Inner], *, about: str
     `build` gets the catalogue as it was found; `about` is what the greeting says of the engine.
     """
     _refuse_open_door(settings)
+    # Modules and a catalogue are no garbage.
+    gc.disable()
     first, catalogue = _checked_catalogue(settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for chatty in ("alembic", "pika"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL if chatty == "pika" else logging.WARNING)
     from controller.serving import Serving, serve
 
+    gc.enable()
     ended = serve(
         Serving(
             listen=settings.listen,

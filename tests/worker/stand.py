@@ -58,6 +58,10 @@ class CutBroker(MemoryBroker):
         super().__init__()
         self.cut = False
 
+    @property
+    def connected(self) -> bool:
+        return not self.cut and super().connected
+
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
         if not self.cut:
             super().publish(messages, confirmed=confirmed)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.broker.memory import MemoryBroker
 from shared.clock import SystemClock
 from shared.ids import WorkerId
 from shared.messages import ANY_QUEUE, REPORTS, Report, WorkerCard
-from tests.worker.stand import WORKER, Stand
+from tests.worker.stand import WORKER, CutBroker, Stand
 from worker.heartbeat import Heartbeat
 from worker.holdings import Holdings
 from worker.sent import SentReports
@@ -76,7 +75,7 @@ class Beating:
 
     def __init__(self, interval: float) -> None:
         clock = SystemClock()
-        self.broker = MemoryBroker()
+        self.broker = CutBroker()
         self.controller = self.broker.subscribe([REPORTS], prefetch=1000)
         self.holdings = Holdings(Slots({ANY_QUEUE: 1}, ahead=0.1, ahead_limit=64), clock)
         self.noted = threading.Event()
@@ -153,6 +152,21 @@ def test_a_hurried_heartbeat_does_not_wait_for_its_interval() -> None:
 
     beating.hear(1)
 
+    assert clock.monotonic() - began < 0.9
+    beating.end()
+
+
+def test_what_found_no_connection_is_said_again_as_soon_as_there_is_one() -> None:
+    beating = Beating(interval=3600.0)
+    beating.broker.cut = True
+    beating.heartbeat.turn()
+    beating.thread.start()
+
+    clock = SystemClock()
+    began = clock.monotonic()
+    beating.broker.cut = False
+
+    assert beating.hear(1)[0].number == 2
     assert clock.monotonic() - began < 0.9
     beating.end()
 
