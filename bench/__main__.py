@@ -59,7 +59,7 @@ def main(
         return
     if short:
         taking_part = [CONTESTANTS[name] for name in _SHORT if not missing_servers(CONTESTANTS[name].servers)]
-        options = Options(taking_part, frozenset({FAN_OUT, CHAIN}), rounds=1, sizes=(1_000,), chains=(20,))
+        options = Options(taking_part, frozenset({FAN_OUT, CHAIN}), rounds=1, sizes=(1_000,), chains=(20,), rest=0.0)
     else:
         taking_part = [CONTESTANTS[name] for name in CONTESTANTS if name in contestants]
         options = Options(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +13,7 @@ from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, PARTS
 from bench.echelon import SHAPES, Shape
 from bench.field import LIMIT
 from bench.growth import Stores
-from bench.session import Step
+from bench.session import Session, Step
 
 #: Fan-outs up to this size are run by everybody, in one life with all else; larger ones by Echelon and the limit.
 EVERYBODYS = 10_000
@@ -36,6 +38,8 @@ class Options:
     clients: Sequence[int] = (1, 8, 32)
     finished: Sequence[int] = (0, 100_000, 1_000_000)
     counted: Sequence[int] = (1_000, 1_000_000)
+    #: Seconds of rest before all else: ext4 is slow to make files for half a minute after many were removed.
+    rest: float = 40.0
 
     @property
     def fan_outs(self) -> Sequence[int]:
@@ -50,7 +54,23 @@ class Options:
 
 def steps(options: Options, filled: Stores) -> list[Step]:
     """Return everything that is to be done."""
-    return [*_everybodys(options), *_large(options), *_growth(options, filled), *_api(options), *_memory(options)]
+    return [
+        *_settling(options),
+        *_everybodys(options),
+        *_large(options),
+        *_growth(options, filled),
+        *_api(options),
+        *_memory(options),
+    ]
+
+
+def _settling(options: Options) -> Iterator[Step]:
+    def settle(session: Session) -> None:
+        os.sync()
+        time.sleep(options.rest)
+
+    if options.rest:
+        yield Step("the file system settles", options.rest, settle)
 
 
 def _everybodys(options: Options) -> Iterator[Step]:

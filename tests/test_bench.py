@@ -107,7 +107,9 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
 
 def test_every_round_takes_all_contestants_in_turn(stores: Stores) -> None:
     names = ["limit", "standalone", "celery"]
-    options = Options([CONTESTANTS[name] for name in names], frozenset({FAN_OUT}), rounds=2, sizes=(1_000, 100_000))
+    options = Options(
+        [CONTESTANTS[name] for name in names], frozenset({FAN_OUT}), rounds=2, sizes=(1_000, 100_000), rest=0
+    )
 
     titles = [step.title for step in steps(options, stores)]
 
@@ -118,7 +120,7 @@ def test_every_round_takes_all_contestants_in_turn(stores: Stores) -> None:
 
 
 def test_what_takes_longer_than_a_minute_is_done_once(stores: Stores) -> None:
-    options = Options([CONTESTANTS["standalone"]], frozenset({FAN_OUT}), rounds=3, sizes=(1_000_000,))
+    options = Options([CONTESTANTS["standalone"]], frozenset({FAN_OUT}), rounds=3, sizes=(1_000_000,), rest=0)
 
     assert [step.title for step in steps(options, stores)] == ["round 1, standalone, 1,000,000"]
 
