@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from controller.datastore.migrate import require_schema, upgrade
 from controller.datastore.port import Reader, Transaction
 from controller.datastore.prepared import Prepared
 from controller.datastore.reads_fleet import SqlReader
+from controller.datastore.rows import encode
 from controller.datastore.session import Row
 from controller.datastore.tables import stages
 from controller.datastore.transaction import SqlTransaction
@@ -97,7 +97,7 @@ class SqliteSession:
 
     def listed(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""
-        return json.dumps(list(values))
+        return encode(list(values))
 
     def reserve_keys(self, count: int) -> int:
         """Return the first of `count` consecutive keys; the write lock keeps others away."""

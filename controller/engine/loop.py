@@ -78,19 +78,23 @@ class Engine:
         self._nudged = True
 
     def run(self, stop: Event) -> None:
-        """Turn until told to stop. The one place where any exception is caught: a fault must not end the engine."""
+        """Turn until told to stop."""
         while not stop.is_set():
-            try:
-                self.turn(_IDLE)
-            except Unavailable as error:
-                self._able_since = None
-                log.warning("the engine waits: %s", error)
-                stop.wait(_BACK_OFF)
-            except Exception:
-                self._parts.counters.faults.inc()
-                log.exception("a turn of the engine failed; its reports come again")
-                stop.wait(_BACK_OFF)
+            self.attempt(stop)
         self._finish()
+
+    def attempt(self, stop: Event) -> None:
+        """Turn once. The one place where any exception is caught: a fault must not end the engine."""
+        try:
+            self.turn(_IDLE)
+        except Unavailable as error:
+            self._able_since = None
+            log.warning("the engine waits: %s", error)
+            stop.wait(_BACK_OFF)
+        except Exception:
+            self._parts.counters.faults.inc()
+            log.exception("a turn of the engine failed; its reports come again")
+            stop.wait(_BACK_OFF)
 
     def _finish(self) -> None:
         """Settle what has arrived already: an in-process broker would forget it."""
@@ -112,11 +116,15 @@ class Engine:
         """Stop listening; reports that were not settled go back to the broker."""
         self._subscription.close()
 
+    def rest(self, timeout: float) -> float:
+        """Return how many seconds the next turn may wait, `timeout` at most, if nothing arrives."""
+        if self._expanding or self._nudged:
+            return 0.0
+        return max(0.0, min(timeout, self._next_sweep - self._parts.clock.monotonic()))
+
     def turn(self, timeout: float) -> None:
         """Take what has arrived, waiting up to `timeout` seconds for it, and do what is due."""
-        now = self._parts.clock.monotonic()
-        wait = 0.0 if self._expanding or self._nudged else max(0.0, min(timeout, self._next_sweep - now))
-        deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=wait)
+        deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=self.rest(timeout))
         try:
             self._work(deliveries)
         except BaseException:
@@ -134,6 +142,8 @@ class Engine:
 
     def _work(self, deliveries: Sequence[Delivery]) -> None:
         """Settle and claim in one transaction, then send the orders."""
+        if not (deliveries or self._nudged or self._undelivered):
+            return
         reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
         nudged = self._nudged or any(isinstance(delivery.message, Nudge) for delivery in deliveries)
         undelivered = list(self._undelivered)
@@ -227,9 +237,10 @@ class Engine:
     def _confirmed(self, refused: Sequence[Outgoing]) -> None:
         """Hear, on a thread of the broker, which orders nobody took."""
         lost = [outgoing.message for outgoing in refused if isinstance(outgoing.message, Orders)]
-        if lost:
-            self._parts.counters.undelivered.inc(len(lost))
-            self._undelivered.extend(lost)
+        self._parts.counters.undelivered.inc(len(lost))
+        granting = [orders for orders in lost if orders.grants]
+        if granting:
+            self._undelivered.extend(granting)
             self._subscription.wake()
 
 

@@ -112,9 +112,9 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
 #: Where the search for a seed that notices begins, for those that few seeds notice. Only a matter of speed: when the
 #: product changes, another seed of the three hundred after it will do.
 BEGIN_AT = {
-    "the expander's look at what there is": 49,
-    "the fence of a lease that runs out": 90,
-    "the refusal of grants that are too old": 46,
+    "the expander's look at what there is": 108,
+    "the fence of a lease that runs out": 114,
+    "the refusal of grants that are too old": 62,
     "the refusal of renewals": 80,
 }
 
