@@ -24,7 +24,7 @@ _DEFAULT = Options((), frozenset())
 @click.option(
     "--short", is_flag=True, help="Fan-out 1,000 and chain 20, one round, without other engines; nothing else is asked."
 )
-@click.option("--only", type=Names(BENCHES), default=BENCHES, help="Benches; parts and memory need the fan-out.")
+@click.option("--only", type=Names(BENCHES), default=BENCHES, help="Benches; parts and memory run the fan-out too.")
 @click.option("--contestants", type=Names(tuple(CONTESTANTS)), default=tuple(CONTESTANTS), help="Who takes part.")
 @click.option("--rounds", type=click.IntRange(min=1), default=_DEFAULT.rounds, show_default=True)
 @click.option("--sizes", type=Numbers(), default=_DEFAULT.sizes, help="N of the fan-out.")
