@@ -33,7 +33,7 @@ def machine(folder: Path) -> dict[str, str]:
 def all_versions(contestants: Iterable[str]) -> dict[str, str]:
     """Return the releases of Echelon, of what it leans on and of those who take part."""
     found = {
-        "echelon": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty") or "?",
+        "Echelon": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty") or "?",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "rabbitmq": _package("rabbitmq-server"),
