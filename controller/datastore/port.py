@@ -35,6 +35,7 @@ from controller.datastore.records import (
     Page,
     QueueView,
     Remembered,
+    RunningAttempt,
     Settlement,
     TaskFilter,
     TaskView,
@@ -236,6 +237,9 @@ class Reader(Protocol):
 
     def workers(self, *, lost_after: float) -> list[WorkerView]:
         """Return the workers; without a sign of life for `lost_after` seconds one is LOST."""
+
+    def at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:
+        """Return the first `limit` attempts that each worker holds, by job, stage and index."""
 
     def queues(self) -> list[QueueView]:
         """Return what waits and runs per queue."""

@@ -318,6 +318,20 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningAttempt:
+    """An attempt that a worker holds."""
+
+    task_id: TaskId
+    job_id: JobId
+    stage: int
+    #: -1: the spawn task.
+    index: int
+    attempt: int
+    #: When the worker was given it, seconds since the epoch.
+    started_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class QueueView:
     """What waits and runs in one queue."""
 

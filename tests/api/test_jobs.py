@@ -311,10 +311,14 @@ def test_a_task_is_found_by_its_place(stand: Stand) -> None:
 
 
 def test_workers_and_queues_are_told(stand: Stand) -> None:
-    stand.post()
+    job_id = stand.post()["job_id"]
     before = stand.get("/queues")["items"]
     Puppet(stand, name="one")
 
     assert before == [{"queue": "default", "ready": 1, "running": 0}]
     assert stand.get("/queues")["items"] == [{"queue": "default", "ready": 0, "running": 1}]
-    assert [(worker["name"], worker["state"]) for worker in stand.get("/workers")["items"]] == [("one", "UP")]
+    (worker,) = stand.get("/workers")["items"]
+    assert (worker["name"], worker["state"]) == ("one", "UP")
+    (held,) = worker["attempts"]
+    assert (held["job_id"], held["stage"], held["index"], held["spawn"], held["attempt"]) == (job_id, 0, 0, False, 1)
+    assert held["task_id"] == stand.get(f"/jobs/{job_id}/tasks?stage=0")["items"][0]["task_id"]
