@@ -127,9 +127,14 @@ class Engine:
         deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=self.rest(timeout))
         try:
             self._work(deliveries)
+        except (Unavailable, MemoryError):
+            self._give_back(deliveries)
+            raise
+        except Exception:
+            self._take_apart(deliveries)
+            raise
         except BaseException:
-            self._parts.outbox.clear()
-            self._subscription.requeue(deliveries)
+            self._give_back(deliveries)
             raise
         self._subscription.ack(deliveries)
         if deliveries:
@@ -153,15 +158,7 @@ class Engine:
         parts = self._parts
         with parts.store.write() as tx:
             board = Board(tx)
-            taken = parts.intake.take(board, [*reports, *returned])
-            board.save()
-            if taken.settled:
-                failpoint("settle.before_commit")
-            departed = gone(reports)
-            demands = Demands(tx, {report.worker for report in reports} | departed, lease=parts.lease)
-            parts.intake.greet(board, reports)
-            demands.note(reports)
-            demands.drop({report.worker for report in returned} | departed)
+            taken, demands = self._take_in(board, reports, returned)
             grantings = parts.dispatcher.claim(board, demands)
             board.save()
             demands.save()
@@ -176,6 +173,61 @@ class Engine:
         if grantings:
             failpoint("claim.after_commit")
         self._after(board, taken, wait)
+
+    def _take_in(self, board: Board, reports: Sequence[Report], returned: Sequence[Report]) -> tuple[Taken, Demands]:
+        """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
+        taken = self._parts.intake.take(board, [*reports, *returned])
+        board.save()
+        if taken.settled:
+            failpoint("settle.before_commit")
+        departed = gone(reports)
+        demands = Demands(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
+        self._parts.intake.greet(board, reports)
+        demands.note(reports)
+        demands.drop({report.worker for report in returned} | departed)
+        return taken, demands
+
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        self._parts.outbox.clear()
+        self._subscription.requeue(deliveries)
+
+    def _take_apart(self, deliveries: Sequence[Delivery]) -> None:
+        """After a turn that failed by a mistake of ours: carry out its reports one by one, without claiming anything.
+
+        A report that fails alone would fail for ever and hold up all others: it goes to the dead ones. Orders that came
+        back are forgotten, the leases in them run out.
+        """
+        self._parts.outbox.clear()
+        self._undelivered.clear()
+        left = deque(deliveries)
+        try:
+            while left:
+                self._alone(left[0])
+                left.popleft()
+        except BaseException:
+            self._give_back(left)
+            raise
+        self._nudged = True
+
+    def _alone(self, delivery: Delivery) -> None:
+        message = delivery.message
+        try:
+            if isinstance(message, Report):
+                with self._parts.store.write() as tx:
+                    board = Board(tx)
+                    taken, demands = self._take_in(board, [message], [])
+                    demands.save()
+                    wait = None if taken.due is None else taken.due - tx.now()
+                self._after(board, taken, wait)
+        except (Unavailable, MemoryError):
+            raise
+        except Exception as error:
+            self._parts.outbox.clear()
+            self._parts.counters.rejected.inc()
+            log.exception("a report cannot be carried out and goes to the dead ones")
+            self._subscription.reject(delivery, f"{type(error).__name__}: {error}")
+        else:
+            self._subscription.ack([delivery])
 
     def _write_orders(self, tx: Transaction, grantings: Sequence[Granting]) -> None:
         for granting in grantings:
