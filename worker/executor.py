@@ -24,7 +24,7 @@ from shared.volume import Volume
 from shared.volume.layout import Stream
 from worker import spawnfile
 from worker.attempt import Attempt, Ending, Phase, judge, report, shortened
-from worker.environment import make_temporary_folder, temporary_folder
+from worker.environment import make_temporary_folder, remove_temporary_folder, temporary_folder
 from worker.launcher import Launcher
 from worker.preparation import Preparation
 from worker.runtimes.oom import MemoryEvents
@@ -75,7 +75,7 @@ class Executor:
         environ: Mapping[str, str],
         settings: ExecutorSettings,
     ) -> None:
-        temporary = temporary_folder(worker_name, settings.temporary)
+        self._temporary = temporary = temporary_folder(worker_name, settings.temporary)
         make_temporary_folder(temporary)
         self._volume, self._runtime, self._clock, self._settings = volume, runtime, clock, settings
         preparation = Preparation(root=volume.root, sealer=Sealer(volume), environ=environ, temporary=temporary)
@@ -174,6 +174,7 @@ class Executor:
             self.poll(_KILL_AGAIN)
         self._launcher.close()
         self._runtime.close()
+        remove_temporary_folder(self._temporary)
         self._epoll.close()
         os.close(self._wake_fd)
 

@@ -18,7 +18,7 @@ from shared.command import ExitCode
 from shared.messages import DEAD, REPORTS
 from tests.contract.servers import fresh_database
 from tests.system.cluster import Cluster, Shape
-from tests.system.drills import CATALOGUE, Job, broker_back, database_back, pass_by, whole
+from tests.system.drills import CATALOGUE, Job, Show, broker_back, database_back, pass_by, whole, within
 from tests.system.process import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -79,12 +79,16 @@ def _closed_by_the_node(cluster: Cluster) -> bool:
 
 def test_while_the_broker_is_away_longer_than_a_lease_tasks_go_on_and_run_once_and_jobs_are_taken(
     cluster: Cluster,
+    record_property: Show,
 ) -> None:
-    assert broker_back(cluster, away=2.0 * cluster.shape.lease) < 10.0
+    # RabbitMQ keeps the machine busy for some seconds after its first answer.
+    within(broker_back(cluster, away=2.0 * cluster.shape.lease), 5.0, record_property, asserted=10.0)
 
 
-def test_while_the_database_is_away_the_api_says_503_and_when_to_come_again(cluster: Cluster) -> None:
-    assert database_back(cluster) < 5.0
+def test_while_the_database_is_away_the_api_says_503_and_when_to_come_again(
+    cluster: Cluster, record_property: Show
+) -> None:
+    within(database_back(cluster), 5.0, record_property)
 
 
 def test_a_controller_that_starts_before_its_database_answers_at_once_and_goes_on_when_it_comes(

@@ -282,3 +282,13 @@ def test_closing_kills_what_still_runs(tmp_path: Path) -> None:
     bench.executor.close()
 
     assert list(before) == []
+
+
+def test_closing_removes_what_tasks_have_left_in_their_temporary_folder(tmp_path: Path) -> None:
+    bench = Workbench(tmp_path)
+    assert bench.shell('touch "$TMPDIR/left"; mkdir "$TMPDIR/folder"').outcome is Outcome.COMPLETED
+    assert len(list(Path(bench.temporary).rglob("*"))) == 3
+
+    bench.executor.close()
+
+    assert list(Path(bench.temporary).iterdir()) == []
