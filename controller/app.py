@@ -22,6 +22,8 @@ from controller.api import (
 from controller.api.config import ApiSettings
 from controller.api.figures import Figures
 from controller.api.page import page
+from controller.api.unserved import Listeners
+from controller.datastore.records import WorkerView
 from controller.engine.jobs import Jobs
 
 __all__ = ["ApiSettings", "create_app"]
@@ -42,7 +44,8 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
     # A path with two slashes is another path, not one to be sent elsewhere.
     app.url_map.merge_slashes = False
     figures = Figures(jobs_.counters.registry, jobs_.store)
-    config.install(app.extensions, config.Context(jobs_, settings, figures.text))
+    listeners = Listeners(lambda: _workers(jobs_, settings))
+    config.install(app.extensions, config.Context(jobs_, settings, listeners, figures.text))
     gate.install(app, figures)
     routes.build(
         app,
@@ -59,6 +62,11 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
     app.register_blueprint(page)
     problems.register(app)
     return app
+
+
+def _workers(jobs_: Jobs, settings: ApiSettings) -> list[WorkerView]:
+    with jobs_.store.read() as reader:
+        return reader.workers(lost_after=settings.lost_after)
 
 
 def _version() -> str:

@@ -5,16 +5,16 @@ Threads and connections are made in `start`, never before: a server that forks m
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 import uuid
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from controller.catalogue.watcher import CatalogueWatcher
-from controller.datastore.errors import SchemaMismatch
+from controller.catalogue.definitions import Catalogue
+from controller.catalogue.last_good import LastGood
+from controller.catalogue.watcher import CatalogueWatcher, Look
+from controller.datastore.late import LateDatastore
 from controller.datastore.open import open_datastore
 from controller.datastore.port import Datastore
 from controller.engine.changes import Changes
@@ -29,20 +29,18 @@ from controller.engine.outbox import Outbox
 from controller.engine.parts import JobsParts
 from controller.engine.settle import Settler
 from controller.engine.snapshots import Snapshots
+from controller.engine.timekeeper import Timekeeper
 from controller.engine.watchdog import Watchdog
 from controller.settings import Settings
 from shared.broker.port import Broker
 from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from shared.clock import Clock, SystemClock
-from shared.errors import StoreUnavailable
 from shared.sealing import Sealer
 from shared.volume import Volume
 from shared.volume.beacons import Beacon
 
-log = logging.getLogger(__name__)
-
-#: Seconds that a datastore gets to come up at the start, and between two looks.
-_STORE_PATIENCE, _STORE_RETRY = 60.0, 0.5
+#: Seconds that a datastore gets to answer before others are told that it is away.
+_FIRST_LOOK = 1.0
 #: Seconds that an engine gets to finish its turn.
 _PATIENCE = 10.0
 
@@ -109,12 +107,15 @@ class Controller:
 class RemoteController:
     """A controller whose workers are elsewhere, behind RabbitMQ."""
 
-    def __init__(self, settings: Settings) -> None:
-        _await_store(settings.datastore_url)
+    def __init__(self, settings: Settings, first: Look | None = None) -> None:
         options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
+        # Both connect while the rest is built.
         self._broker = RabbitBroker(settings.broker, options)
-        self._outside = open_outside(settings, self._broker)
-        self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume))
+        store = LateDatastore(lambda: open_datastore(settings.datastore_url))
+        self._outside = Outside(store, self._broker, Volume.create(settings.volume), SystemClock())
+        self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume, first))
+        # One that answers has answered before anybody can ask for something; one that does not is not waited for.
+        store.first_look(_FIRST_LOOK)
 
     @property
     def jobs(self) -> Jobs:
@@ -135,23 +136,6 @@ class RemoteController:
         self._outside.store.close()
 
 
-def _await_store(url: str) -> None:
-    """Wait for a datastore that is away: after a power cut everything starts at once. What does not help is raised."""
-    clock = SystemClock()
-    deadline = clock.monotonic() + _STORE_PATIENCE
-    while True:
-        try:
-            open_datastore(url).close()
-            return
-        except SchemaMismatch:
-            raise
-        except StoreUnavailable as error:
-            if clock.monotonic() >= deadline:
-                raise
-            log.warning("waiting for the datastore: %s", error)
-            time.sleep(_STORE_RETRY)
-
-
 def open_outside(settings: Settings, broker: Broker) -> Outside:
     """Open the volume and the store."""
     clock = SystemClock()
@@ -159,12 +143,18 @@ def open_outside(settings: Settings, broker: Broker) -> Outside:
     return Outside(open_datastore(settings.datastore_url, clock=clock), broker, volume, clock)
 
 
-def watch_catalogue(settings: Settings, volume: Volume) -> CatalogueWatcher:
-    """Load the catalogue and keep an eye on it; its files are on the volume before a revision is in force."""
-    return CatalogueWatcher(
-        settings.catalogue,
-        install=lambda catalogue: volume.install_files(catalogue.revision, catalogue.files),
-    )
+def watch_catalogue(settings: Settings, volume: Volume, first: Look | None = None) -> CatalogueWatcher:
+    """Keep an eye on the catalogue; `first` is what it was found to be already.
+
+    Before a revision is in force its files are on the volume, and it is known there as the last good one.
+    """
+    last_good = LastGood(volume.root, settings.catalogue)
+
+    def install(catalogue: Catalogue) -> None:
+        volume.install_files(catalogue.revision, catalogue.files)
+        last_good.keep(catalogue)
+
+    return CatalogueWatcher(settings.catalogue, install, first=first, last_good=last_good.find)
 
 
 def _engine(
@@ -185,9 +175,15 @@ def _engine(
             changes=changes,
             outbox=Outbox(lease=settings.lease),
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
-            dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease),
+            dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease, max_losses=settings.max_losses),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
             lease=settings.lease,
-            watchdog=Watchdog(store=outside.store, settler=settler, counters=counters),
+            watchdog=Watchdog(
+                store=outside.store,
+                settler=settler,
+                counters=counters,
+                timekeeper=Timekeeper(outside.clock, lease=settings.lease),
+                lease=settings.lease,
+            ),
         )
     )

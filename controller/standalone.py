@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.catalogue.watcher import Look
 from controller.engine.jobs import Jobs
 from controller.serve import Controller, open_outside, watch_catalogue
 from controller.settings import Settings
@@ -33,12 +34,18 @@ class Standalone:
     """Everything in one process. `start` once, `stop` once."""
 
     def __init__(
-        self, settings: Settings, *, options: StandaloneOptions | None = None, environ: Mapping[str, str] | None = None
+        self,
+        settings: Settings,
+        *,
+        options: StandaloneOptions | None = None,
+        environ: Mapping[str, str] | None = None,
+        first: Look | None = None,
     ) -> None:
+        """Build it; `first` is what the catalogue was found to be already."""
         options = options or StandaloneOptions()
         self._broker = MemoryBroker()
         self._outside = open_outside(settings, self._broker)
-        self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume))
+        self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume, first))
         self._drain_timeout = options.drain_timeout
         self._hurried = False
         self._worker: Worker = build_worker(

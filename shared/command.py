@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from shared import failpoints
 from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, Unavailable
 
 GROUP = "echelon.commands"
@@ -136,6 +137,7 @@ def _unknown(name: str, known: list[str]) -> str:
 @click.version_option(package_name="echelon", prog_name="echelon")
 def main_group() -> None:
     """Run jobs: stages one after the other, the tasks of a stage in parallel."""
+    failpoints.arm(os.environ)
 
 
 def main() -> None:

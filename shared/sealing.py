@@ -12,6 +12,7 @@ import os
 from cryptography.fernet import Fernet, InvalidToken
 
 from shared.errors import EchelonError, VolumeUnavailable
+from shared.failpoints import failpoint
 from shared.volume import Volume
 from shared.volume.durable import write_bytes
 from shared.volume.layout import KEY
@@ -42,8 +43,10 @@ class Sealer:
     def _fernet(self) -> Fernet:
         try:
             if not os.path.exists(self._path):
+                failpoint("key.before_write")
                 # Whoever comes second keeps the first one's key.
                 write_bytes(self._path, Fernet.generate_key(), mode=0o600, replace=False)
+                failpoint("key.after_write")
             with open(self._path, "rb") as file:
                 return Fernet(file.read())
         except (OSError, ValueError) as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,37 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 _HERE = Path(__file__).parent
+_PREFIX = "echelon-tests-"
+
+
+def _temporary_folder() -> Path | None:
+    """Let all that is made from now on lie in one folder for temporary files; None: the run that started us did so.
+
+    What pytest keeps to be looked at (tmp_path) stays where it always is.
+    """
+    place = Path(tempfile.gettempdir())
+    if place.name.startswith(_PREFIX):
+        return None
+    for left in place.glob(f"{_PREFIX}*"):
+        # Of a run that was killed.
+        if not Path(f"/proc/{left.name.removeprefix(_PREFIX)}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = place / f"{_PREFIX}{os.getpid()}"
+    # PostgreSQL runs as another user.
+    folder.mkdir(mode=0o711, exist_ok=True)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    return folder
+
+
+_TEMPORARY = _temporary_folder()
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind, also when the run was interrupted."""
+    if _TEMPORARY is not None:
+        shutil.rmtree(_TEMPORARY, ignore_errors=True)
+
 
 # A runner that was started in the background ignores these, and what a test starts would inherit that.
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
@@ -39,3 +72,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "tests/system" if "tests/system/" in place else place
 
     return Together(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to show beside that they passed."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "shown":
+                terminalreporter.section(report.nodeid)
+                terminalreporter.write_line(value)

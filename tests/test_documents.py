@@ -235,7 +235,8 @@ def test_every_example_is_one_that_is_run() -> None:
 @pytest.fixture(scope="module")
 def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
     """Run what the README calls an engine that stays."""
-    catalogue = (ROOT / "example/hello.yaml").read_text(encoding="utf-8")
+    files = [ROOT / "example" / name for name in ("hello.yaml", "header.yaml")]
+    catalogue = "---\n".join(file.read_text(encoding="utf-8") for file in files)
     with Standalone(tmp_path_factory.mktemp("standalone"), catalogue) as running:
         yield running
 
@@ -260,6 +261,20 @@ def test_the_curl_calls_of_the_readme_are_answered_well(standalone: Standalone) 
 
     assert submitted.headers["Location"].endswith(f"/api/v1/jobs/{job_id}")
     assert answers == {call: 201 if "-d" in call else 409 if "cancel" in call else 200 for call in calls}
+
+
+def test_a_header_of_the_request_is_an_input_as_the_readme_shows_it(standalone: Standalone) -> None:
+    calls = re.findall(r"^\$ (curl .*)\n(?:([a-z]+)\n)?", "".join(blocks(README, "console")), re.MULTILINE)
+    (submit, _), (fetch, fetched) = calls
+    submitted = send(submit, standalone, "")
+    job_id = submitted.json()["job_id"]
+    assert standalone.ended(job_id) == "COMPLETED"
+
+    assert submitted.json()["input"] == {"token": "********"}
+    assert re.search(r"input.:{.token.:.\*{8}.}", README.read_text(encoding="utf-8"))
+    shown_id = re.search(r"/jobs/([0-9a-f-]{36})/", fetch)
+    assert shown_id
+    assert send(fetch.replace(f"/{shown_id[1]}", "/ID"), standalone, job_id).text == f"{fetched}\n" == "ada\n"
 
 
 def send(call: str, standalone: Standalone, job_id: str) -> requests.Response:

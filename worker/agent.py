@@ -15,6 +15,7 @@ from typing import Protocol
 
 from shared.broker.port import Subscription
 from shared.clock import Clock
+from shared.failpoints import failpoint
 from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
 from worker.heartbeat import Heartbeat
 from worker.holdings import Held, Holdings
@@ -51,8 +52,8 @@ class Runner(Protocol):
     def poll(self, timeout: float) -> Sequence[Finished]:
         """Return the attempts that have ended; wait up to `timeout` seconds for something to happen."""
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str) -> None:
-        """End an attempt's process tree; its end is reported with this outcome."""
+    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+        """End an attempt's process tree; its end is reported with this outcome. `grace` shortens the task's own."""
 
     def wake(self) -> None:
         """Make a waiting `poll` return at once."""
@@ -167,23 +168,33 @@ class Agent:
 
     def _take_orders(self) -> None:
         deliveries = self._subscription.take(limit=ORDERS_AT_ONCE, timeout=0.0)
-        for delivery in deliveries:
-            if isinstance(delivery.message, Orders):
-                taken = self._orders.take_in(delivery.message)
-                self._reporter.released(taken.refused)
-                for held, reason in taken.stopped:
-                    self._stop(held, Outcome.STOPPED, reason)
-        # Losing them from here on costs a lease, not a task: nothing has to be kept at the broker.
-        self._subscription.ack(deliveries)
+        try:
+            for delivery in deliveries:
+                if isinstance(delivery.message, Orders):
+                    self._take_in(delivery.message)
+            if deliveries:
+                failpoint("orders.before_ack")
+        finally:
+            # Losing them from here on costs a lease, not a task: nothing has to be kept at the broker.
+            self._subscription.ack(deliveries)
+        if deliveries:
+            failpoint("orders.after_ack")
 
-    def _stop(self, held: Held, outcome: Outcome, reason: str) -> None:
+    def _take_in(self, orders: Orders) -> None:
+        self._heartbeat.keep_pace(orders.lease)
+        taken = self._orders.take_in(orders)
+        self._reporter.released(taken.refused)
+        for held, reason in taken.stopped:
+            self._stop(held, Outcome.STOPPED, reason)
+
+    def _stop(self, held: Held, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         if held.pool is None:
             self._holdings.end(held.ref)
             ended = Finished(held.grant.job_id, held.ref.task_id, held.ref.attempt, outcome, error=reason)
             self._reporter.finished(ended)
         elif not held.stopping:
             held.stopping = True
-            self._executor.stop(held.ref, outcome, reason)
+            self._executor.stop(held.ref, outcome, reason, grace=grace)
 
     def _mind_leases(self) -> None:
         """End the process trees of attempts whose lease runs out, before another worker may start the next attempt."""
@@ -194,7 +205,7 @@ class Agent:
         self._timers.next_fence = None
         able: bool | None = None
         for held in self._holdings.all():
-            if now > held.lease_end - held.lease + RENEWAL_MISSED * self._settings.heartbeat:
+            if now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval:
                 self._heartbeat.hurry()
             end_by = fence(held, self._settings)
             if now >= end_by:
@@ -209,7 +220,9 @@ class Agent:
                 self._holdings.end(held.ref)
                 self._reporter.released([held.ref])
             else:
-                self._stop(held, Outcome.STOPPED, "lease_lost")
+                self._stop(held, Outcome.STOPPED, "lease_lost", grace=self._settings.grace_of(held.lease))
+        if any(held.pool for held in self._holdings.all()):
+            failpoint("exec.mid")
 
     def _fall_sick(self, error: str | None) -> None:
         """Ask for nothing for a while, or a broken worker would eat the tasks of the sound ones."""
@@ -232,6 +245,7 @@ class Agent:
             return
         now, timers = self._clock.monotonic(), self._timers
         if timers.cut_off is None:
+            failpoint("drain.begun")
             log.info("shutting down; running tasks have %.0f s to end", self._settings.drain_timeout)
             self._holdings.drain()
             self._heartbeat.hurry()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,11 @@ def make_temporary_folder(path: str) -> None:
         raise EchelonError(f"{path} is not a folder of this user: remove it, or set another state folder")
     if stat.S_IMODE(status.st_mode) != 0o700:
         os.chmod(path, 0o700)
+
+
+def remove_temporary_folder(path: str) -> None:
+    """Remove a worker's TMPDIR with what tasks have left there, as far as that can be done."""
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _home() -> str:

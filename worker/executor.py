@@ -7,6 +7,7 @@ its main process has ended and nothing that it left is alive any more; nobody wa
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import select
@@ -16,17 +17,20 @@ from typing import Final
 
 from shared.clock import Clock
 from shared.errors import EchelonError
+from shared.failpoints import failpoint
 from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome
 from shared.sealing import Sealer
 from shared.volume import Volume
 from shared.volume.layout import Stream
 from worker import spawnfile
 from worker.attempt import Attempt, Ending, Phase, judge, report, shortened
-from worker.environment import make_temporary_folder, temporary_folder
+from worker.environment import make_temporary_folder, remove_temporary_folder, temporary_folder
 from worker.launcher import Launcher
 from worker.preparation import Preparation
 from worker.runtimes.oom import MemoryEvents
 from worker.runtimes.port import CannotStart, Exit, Process, Runtime
+
+log = logging.getLogger(__name__)
 
 _READ: Final = 64 * 1024
 #: Reads from one stream before others get their turn; no pipe holds more than so much when its writer has ended.
@@ -35,6 +39,8 @@ _READS_AT_ONCE: Final = 17
 _LOOK_AGAIN: Final = 0.005
 _KILL_AGAIN: Final = 0.1
 _TIDY_EVERY: Final = 1.0
+#: Events taken at once.
+_EVENTS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,6 @@ class ExecutorSettings:
     drain: float = 0.1
     #: How long killing is tried before an attempt is given up: a process may hang in the kernel.
     give_up: float = 10.0
-    #: Longest grace of an attempt whose lease is lost: another worker may start the next one.
-    lease_grace: float = 3.0
     #: The volume is looked at no more often than this.
     volume_check: float = 1.0
     spawn: spawnfile.Limits = spawnfile.Limits()  # noqa: RUF009
@@ -71,7 +75,7 @@ class Executor:
         environ: Mapping[str, str],
         settings: ExecutorSettings,
     ) -> None:
-        temporary = temporary_folder(worker_name, settings.temporary)
+        self._temporary = temporary = temporary_folder(worker_name, settings.temporary)
         make_temporary_folder(temporary)
         self._volume, self._runtime, self._clock, self._settings = volume, runtime, clock, settings
         preparation = Preparation(root=volume.root, sealer=Sealer(volume), environ=environ, temporary=temporary)
@@ -86,6 +90,8 @@ class Executor:
         self._streams: dict[int, tuple[Attempt, Stream]] = {}
         self._watched: set[int] = set()
         self._done: list[Finished] = []
+        #: The last look at the events took in all there were.
+        self._all_heard = False
         self._next_due = math.inf
         self._next_tidy = self._next_check = -math.inf
 
@@ -116,6 +122,10 @@ class Executor:
             self._refuse(grant, task, outcome, str(error))
         except EchelonError as error:
             self._refuse(grant, task, Outcome.WORKER_FAULT, str(error))
+        except Exception as error:
+            # An attempt that nobody starts and nobody ends would keep its slot and its lease for ever.
+            log.exception("an attempt was not started by mistake")
+            self._refuse(grant, task, Outcome.WORKER_FAULT, f"a mistake in the worker: {error!r}")
 
     def poll(self, timeout: float) -> list[Finished]:
         """Return the attempts that have ended; wait up to `timeout` seconds for something to happen."""
@@ -124,7 +134,9 @@ class Executor:
         elif self._next_due is not math.inf:
             timeout = max(0.0, min(timeout, self._next_due - self._clock.monotonic()))
         ended: list[Attempt] = []
-        for fd, _ in self._epoll.poll(timeout):
+        events = self._epoll.poll(timeout, _EVENTS)
+        self._all_heard = len(events) < _EVENTS
+        for fd, _ in events:
             attempt = self._exits.get(fd)
             if attempt is not None:
                 ended.append(attempt)
@@ -141,8 +153,8 @@ class Executor:
         done, self._done = self._done, []
         return done
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str) -> None:
-        """End an attempt's process tree: SIGTERM, its grace, SIGKILL. It ends with this outcome."""
+    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+        """End an attempt's process tree: SIGTERM, its grace (no more than `grace`), SIGKILL. Its outcome is this."""
         attempt = self._running.get(ref)
         if attempt is None or attempt.outcome is not None:
             return
@@ -151,8 +163,7 @@ class Executor:
             # It has ended by itself; what it left need not be waited for any longer.
             attempt.kill_at = now
             return
-        longest = self._settings.lease_grace if reason == "lease_lost" else math.inf
-        self._end(attempt, outcome, reason, now, min(attempt.prepared.recipe.grace, longest))
+        self._end(attempt, outcome, reason, now, min(attempt.prepared.recipe.grace, grace))
 
     def close(self) -> None:
         """End what still runs, without grace, and let go of everything."""
@@ -163,6 +174,7 @@ class Executor:
             self.poll(_KILL_AGAIN)
         self._launcher.close()
         self._runtime.close()
+        remove_temporary_folder(self._temporary)
         self._epoll.close()
         os.close(self._wake_fd)
 
@@ -172,8 +184,9 @@ class Executor:
         attempt = self._launcher.start(grant, task)
         process = attempt.process
         try:
+            failpoint("exec.after_spawn")
             self._epoll.register(process.exit_fd, select.EPOLLIN)
-        except OSError:
+        except Exception:
             process.kill()
             select.select([process.exit_fd], [], [], self._settings.give_up)
             self._launcher.collect(attempt, Ending(Outcome.WORKER_FAULT, process.reap()), clean=False)
@@ -269,6 +282,7 @@ class Executor:
 
     def _conclude(self, ended: Iterable[Attempt]) -> None:
         """Deal with attempts whose main process has ended."""
+        failpoint("exec.after_exit")
         known = [attempt for attempt in ended if attempt.ref in self._running]
         survivors: Collection[Process] = self._runtime.survivors([attempt.process for attempt in known])
         for attempt in ended:
@@ -299,7 +313,21 @@ class Executor:
             self._set_due(attempt, now + _LOOK_AGAIN)
 
     def _finish(self, attempt: Attempt, *, clean: bool, note: str | None = None) -> None:
-        process, now = attempt.process, self._clock.monotonic()
+        now = self._clock.monotonic()
+        try:
+            ending = self._ending(attempt, clean=clean)
+        except Exception as error:
+            # An attempt whose end is never told would keep its slot and its lease for ever.
+            log.exception("the end of an attempt was not looked at by mistake")
+            ending = Ending(Outcome.WORKER_FAULT, error=shortened(f"a mistake in the worker: {error!r}"))
+        if note is not None:
+            ending = ending.noted(note)
+        del self._running[attempt.ref]
+        self._done.append(report(attempt, ending, (attempt.ended or now) - attempt.started))
+
+    def _ending(self, attempt: Attempt, *, clean: bool) -> Ending:
+        """Read the rest of what was printed, reap the main process, and return how it ended and what it left."""
+        process = attempt.process
         if process.stdout >= 0:
             self._read(process.stdout, attempt, "stdout")
         if process.stderr >= 0:
@@ -307,11 +335,7 @@ class Executor:
         if attempt.captures is not None:
             attempt.close_captures()
         ending = judge(attempt, self._let_go(attempt, clean=clean), self._memory.happened)
-        ending = self._launcher.collect(attempt, ending, clean=clean)
-        if note is not None:
-            ending = ending.noted(note)
-        del self._running[attempt.ref]
-        self._done.append(report(attempt, ending, (attempt.ended or now) - attempt.started))
+        return self._launcher.collect(attempt, ending, clean=clean)
 
     def _let_go(self, attempt: Attempt, *, clean: bool) -> Exit:
         """Reap the main process, forget its files, and return how it ended."""

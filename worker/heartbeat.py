@@ -6,6 +6,8 @@ The answers come with the agent's orders.
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +15,21 @@ from dataclasses import dataclass
 import msgspec
 
 from shared.broker.port import Broker, Outgoing
+from shared.failpoints import failpoint
 from shared.ids import WorkerId
 from shared.messages import REPORTS, Report, WorkerCard
 from worker.holdings import Holdings
 from worker.sent import SentReports
 
-#: A hurried heartbeat, and the one after a report that was not handed over, come after this part of the interval.
-HURRIED = 0.2
+log = logging.getLogger(__name__)
+
+#: A hurried heartbeat, and the one after a report that nobody took, come after this part of the interval, and
+#: no later than after so many seconds.
+HURRIED, AT_MOST = 0.2, 1.0
+#: Seconds between two looks whether there is a connection again.
+LOOK = 0.05
+#: Signs of life in the length of a lease: one may get lost.
+IN_A_LEASE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +56,20 @@ class Heartbeat:
         burial: Burial | None = None,
         heard: Callable[[], None] = lambda: None,
     ) -> None:
-        """`heard` is called, from any thread, when the broker has taken a sign of life."""
+        """`heard` is called, from any thread, when the broker has taken a sign of life; `interval` is a limit."""
         self._card = card
         self._broker = broker
         self._worker = worker
         self._holdings = holdings
         self._sent = sent
-        self._interval = interval
+        self._longest = interval
+        #: Seconds between two signs of life.
+        self.interval = interval
         self._burial = burial
         self._burial_taken = False
         self._heard = heard
+        #: The last report was refused because there was no connection.
+        self._cut_off = False
         self._hurried = threading.Event()
         self._stopped = threading.Event()
 
@@ -74,15 +88,28 @@ class Heartbeat:
             card=msgspec.structs.replace(self._card, draining=self._holdings.draining),
             buried=self._burial.lives if self._burial is not None else (),
         )
+        failpoint("heartbeat.before_publish")
         self._broker.publish([Outgoing(REPORTS, report)], confirmed=self._confirmed)
+        failpoint("heartbeat.after_publish")
 
     def run(self) -> None:
         """Send signs of life until `stop`, the first one after an interval."""
-        while not self._stopped.wait(self._interval * HURRIED):
-            self._hurried.wait(self._interval * (1 - HURRIED))
+        while True:
+            self._rest()
             self._hurried.clear()
-            if not self._stopped.is_set():
+            if self._stopped.is_set():
+                return
+            try:
                 self.turn()
+            except Exception:
+                # A worker without a heart would lose every lease from now on.
+                log.exception("the heart goes on after a mistake")
+
+    def keep_pace(self, lease: float) -> None:
+        """Beat often enough for leases of this length in seconds. Any thread may call it."""
+        before, self.interval = self.interval, min(self._longest, lease / IN_A_LEASE)
+        if self.interval < before:
+            self._hurried.set()
 
     def hurry(self) -> None:
         """Send the next sign of life soon. Any thread may call it."""
@@ -93,7 +120,19 @@ class Heartbeat:
         self._stopped.set()
         self._hurried.set()
 
+    def _rest(self) -> None:
+        """Wait until the next one is due; what found no connection is said again as soon as there is one."""
+        if self._cut_off:
+            for _ in range(math.ceil(self.interval / LOOK)):
+                if self._broker.connected or self._stopped.wait(LOOK):
+                    break
+            return
+        quiet = min(AT_MOST, self.interval * HURRIED)
+        if not self._stopped.wait(quiet):
+            self._hurried.wait(self.interval - quiet)
+
     def _confirmed(self, refused: Sequence[Outgoing]) -> None:
+        self._cut_off = bool(refused) and not self._broker.connected
         if refused:
             self._holdings.untell()
             self._hurried.set()

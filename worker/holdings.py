@@ -97,14 +97,18 @@ class Holdings:
     def begin_next(self) -> Held | None:
         """Move the oldest waiting attempt that has a free slot into it; None when there is none."""
         with self._lock:
-            ready = [queue for queue in self._state.backlog.values() if queue and self._pool_for(queue[0])]
-            if not ready:
+            oldest, pool = None, ""
+            for waiting in self._state.backlog.values():
+                if waiting and (oldest is None or waiting[0].arrived < oldest[0].arrived):
+                    free = self._slots.free_for(waiting[0].grant.queue)
+                    if free is not None:
+                        oldest, pool = waiting, free
+            if oldest is None:
                 return None
-            held = min(ready, key=lambda queue: queue[0].arrived).popleft()
-            held.pool = self._pool_for(held)
+            held = oldest.popleft()
+            held.pool = pool
             held.started = self._clock.monotonic()
-            assert held.pool is not None
-            self._slots.occupy(held.pool)
+            self._slots.occupy(pool)
             return held
 
     def end(self, ref: AttemptRef, *, typical: bool = False) -> Held | None:
@@ -134,7 +138,11 @@ class Holdings:
 
     def oldest_waiting(self) -> float | None:
         """Return when the oldest waiting attempt arrived; None when nothing waits."""
-        return min((queue[0].arrived for queue in self._state.backlog.values() if queue), default=None)
+        oldest: float | None = None
+        for waiting in self._state.backlog.values():
+            if waiting and (oldest is None or waiting[0].arrived < oldest):
+                oldest = waiting[0].arrived
+        return oldest
 
     @property
     def withheld(self) -> bool:
@@ -193,6 +201,3 @@ class Holdings:
 
     def _waiting(self) -> dict[str, int]:
         return {name: len(queue) for name, queue in self._state.backlog.items() if queue}
-
-    def _pool_for(self, held: Held) -> str | None:
-        return self._slots.free_for(held.grant.queue)

@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from shared.errors import VolumeUnavailable
+from shared.failpoints import failpoint
 from shared.messages import Grant, GrantedTask, Outcome
 from shared.volume import Volume
 from shared.volume.layout import FOLDER_MODE, entry_name
@@ -45,6 +46,7 @@ class Launcher:
         masker = prepared.masker
         try:
             launch, masker = self._preparation.launch(prepared, task, places)
+            failpoint("exec.before_spawn")
             process = self._runtime.start(launch)
         except CannotStart as error:
             if spare_from is not None:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from shared.errors import Conflict, Unavailable
+from shared.failpoints import failpoint
 from shared.ids import WorkerId, is_uuid, new_worker_id
 
 #: More lives than this are not remembered: their leases ended long ago.
@@ -37,9 +38,11 @@ class Life:
         self.id = new_worker_id()
         self._path = state_dir / f"worker-{name}.lock"
         self._file = _locked(self._path, name, patience)
+        failpoint("life.after_lock")
         #: Earlier lives that are dead and have not been buried.
         self.earlier = self._read()
         self._write([*self.earlier, self.id])
+        failpoint("life.after_write")
         # Not heard yet, however lately this file was written.
         os.utime(self._file, (0, 0))
 
@@ -51,6 +54,7 @@ class Life:
 
     def buried(self) -> None:
         """Forget the earlier lives: the controllers know of their death."""
+        failpoint("life.before_buried")
         self._write([self.id])
 
     def end(self, *, said_goodbye: bool) -> None:

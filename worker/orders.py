@@ -106,5 +106,5 @@ def ref_of(named: GrantedTask | Stop) -> AttemptRef:
 
 def fence(held: Held, settings: WorkerSettings) -> float:
     """Return when an attempt has to be told to end, so that its process tree is gone well before its lease ends."""
-    grace = min(held.grant.recipe.grace, settings.lease_grace)
-    return held.lease_end - settings.lease_margin - grace
+    grace = min(held.grant.recipe.grace, settings.grace_of(held.lease))
+    return held.lease_end - settings.margin_of(held.lease) - grace

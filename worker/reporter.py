@@ -15,6 +15,7 @@ import msgspec
 
 from shared.broker.port import Broker, Outgoing
 from shared.clock import Clock
+from shared.failpoints import failpoint
 from shared.ids import WorkerId
 from shared.messages import REPORTS, AttemptRef, Finished, Report
 from worker.holdings import Holdings
@@ -118,6 +119,7 @@ class Reporter:
         self._goodbye = self._sent.number()
         self._in_flight[self._goodbye] = _Batch()
         self._publish(Report(worker=self._worker, number=self._goodbye, room={}, goodbye=True))
+        failpoint("goodbye.after_publish")
 
     @property
     def goodbye_taken(self) -> bool:
@@ -162,6 +164,8 @@ class Reporter:
                 released=batch.released,
             )
         )
+        if batch.finished:
+            failpoint("result.after_publish")
 
     def _publish(self, report: Report) -> None:
         def confirmed(refused: Sequence[Outgoing]) -> None:
@@ -169,13 +173,26 @@ class Reporter:
             if refused or self._leaving:
                 self._wake()
 
-        self._broker.publish([Outgoing(REPORTS, report)], confirmed=confirmed)
+        try:
+            if report.released:
+                failpoint("release.before_publish")
+            if report.finished:
+                failpoint("result.before_publish")
+            if report.goodbye:
+                failpoint("goodbye.before_publish")
+            self._broker.publish([Outgoing(REPORTS, report)], confirmed=confirmed)
+        except Exception:
+            # What it would have told is still to be told.
+            self._answers.append((report.number, False))
+            raise
 
     def _hear_answers(self) -> None:
         while self._answers:
             number, taken = self._answers.popleft()
             batch = self._in_flight.pop(number)
             if taken:
+                if batch.finished:
+                    failpoint("result.after_confirm")
                 self._goodbye_taken |= number == self._goodbye
                 self._pause = self._not_before = 0.0
             else:

@@ -188,7 +188,7 @@ def _executor(settings: WorkerSettings, volume: Volume, clock: Clock, environ: M
         clock=clock,
         worker_name=mark(settings),
         environ=environ,
-        settings=ExecutorSettings(log_cap=settings.log_cap, lease_grace=settings.lease_grace),
+        settings=ExecutorSettings(log_cap=settings.log_cap),
     )
 
 

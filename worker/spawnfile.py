@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from shared.errors import EchelonError
+from shared.failpoints import failpoint
 from shared.messages import SpawnedItems
 from shared.volume import OpenFile, Volume
 from shared.volume.beneath import NotRegular
@@ -73,7 +74,9 @@ def take_in(volume: Volume, *, attempt_path: str, working_path: str, limits: Lim
     with found.file:
         if found.size > limits.bytes:
             raise SpawnInvalid(f"{NAME} has {found.size} bytes, at most {limits.bytes} can be read")
+        failpoint("spawn.before_write")
         volume.atomic_write(name, write)
+    failpoint("spawn.after_write")
     return SpawnedItems(name, count)
 
 

@@ -8,15 +8,20 @@ from controller.api import render, schemas
 from controller.api.config import context
 from controller.api.routes import Answer, Routes
 
+#: Attempts of one worker that are shown.
+SHOWN = 100
+
 routes = Routes("cluster", "Workers and queues.")
 
 
 @routes.get("/workers", Answer(schemas.page_of(schemas.WorkerSchema), description="All workers that are known."))
 def list_workers() -> Response:
-    """Tell which workers are known, whether they live and how much they do."""
+    """Tell which workers are known, whether they live and what they do."""
     here = context()
     with here.jobs.store.read() as reader:
-        return render.everything(reader.workers(lost_after=here.settings.lost_after), render.worker)
+        workers = reader.workers(lost_after=here.settings.lost_after)
+        held = reader.at_work(limit=SHOWN)
+    return render.everything(workers, lambda one: render.worker(one, held.get(one.worker_id, [])))
 
 
 @routes.get("/queues", Answer(schemas.page_of(schemas.QueueSchema), description="Queues in which something is."))

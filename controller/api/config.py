@@ -9,6 +9,7 @@ from typing import cast
 
 from flask import current_app
 
+from controller.api.unserved import Listeners
 from controller.engine.jobs import Jobs
 from controller.settings import Settings
 
@@ -52,6 +53,7 @@ class Context:
 
     jobs: Jobs
     settings: ApiSettings
+    listeners: Listeners
     #: Renders /metrics.
     metrics: Callable[[], bytes]
 

@@ -8,11 +8,11 @@ from typing import cast
 from flask import Response, g, request, url_for
 
 from controller.api import headers, render, schemas
-from controller.api.config import jobs
+from controller.api.config import context, jobs
 from controller.api.problems import blamed_on
 from controller.api.queries import JobsQuery, PageQuery
 from controller.api.routes import Answer, Routes
-from controller.api.unserved import Listeners, Waiting
+from controller.api.unserved import Waiting
 from controller.api.waiting import until_ended
 from controller.core.states import State
 from controller.datastore.records import JobFilter, JobView
@@ -93,7 +93,7 @@ def list_jobs(query: JobsQuery) -> Response:
     state = State(query.state) if query.state else None
     with jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.jobs(JobFilter(state, query.type, query.q), limit=query.limit, cursor=query.cursor)
-    listeners = Listeners()
+    listeners = context().listeners
     return render.page(found, lambda view: _rendered(view, listeners.waiting(view)))
 
 
@@ -143,7 +143,12 @@ def retry_job(body: Body, job_id: object) -> Response:
 @routes.route("DELETE", "/jobs/<uuid:job_id>", [_JOB], refuses=[404, 409])
 def delete_job(job_id: object) -> Response:
     """Remove an ended job, its history and its files."""
-    view = view_of(JobId(str(job_id)))
+    try:
+        view = view_of(JobId(str(job_id)))
+    except NotFound:
+        # An earlier request may have been cut off before it had removed everything.
+        jobs().delete(JobId(str(job_id)))
+        raise
     jobs().delete(view.job_id)
     return render.answer(_rendered(view), etag=render.job_etag(view))
 
@@ -163,7 +168,7 @@ def _answer(job_id: JobId, *, status: int = 200) -> Response:
     if wait:
         until_ended(job_id, wait)
     view = view_of(job_id)
-    waiting = Listeners().waiting(view)
+    waiting = context().listeners.waiting(view)
     response = render.answer(_rendered(view, waiting), status=status, etag=render.job_etag(view, waiting))
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from controller.datastore.records import (
     JobView,
     Page,
     QueueView,
+    RunningAttempt,
     StageView,
     TaskView,
     WorkerView,
@@ -173,8 +174,8 @@ def artefact(found: Artefact) -> Json:
     return {"path": found.path, "size": found.size, "modified_at": moment(found.modified_at)}
 
 
-def worker(view: WorkerView) -> Json:
-    """Return a worker."""
+def worker(view: WorkerView, held: Sequence[RunningAttempt]) -> Json:
+    """Return a worker and the attempts that it holds."""
     return {
         "worker_id": view.worker_id,
         "name": view.name,
@@ -183,7 +184,21 @@ def worker(view: WorkerView) -> Json:
         "state": view.state,
         "slots": view.slots,
         "running": view.running,
+        "attempts": [_held(one) for one in held],
         "last_seen_at": moment(view.last_seen_at),
+    }
+
+
+def _held(one: RunningAttempt) -> Json:
+    spawn = one.index == SPAWN_INDEX
+    return {
+        "task_id": one.task_id,
+        "job_id": one.job_id,
+        "stage": one.stage,
+        "index": None if spawn else one.index,
+        "spawn": spawn,
+        "attempt": one.attempt,
+        "started_at": moment(one.started_at),
     }
 
 

@@ -291,6 +291,18 @@ class ArtefactSchema(marshmallow.Schema):
     modified_at = _time("When it was last written.")
 
 
+class HeldSchema(marshmallow.Schema):
+    """An attempt that a worker holds."""
+
+    task_id = _uuid("Names the task.")
+    job_id = _uuid("Names its job.")
+    stage = number_field("Number of the stage.")
+    index = number_field("Its place among the tasks of its stage; null: the spawn task.", optional=True)
+    spawn = fields.Boolean(required=True, **_about("It is the stage's spawn task."))
+    attempt = number_field("Counts from 1.")
+    started_at = _time("When the worker was given it.")
+
+
 class WorkerSchema(marshmallow.Schema):
     """A worker process."""
 
@@ -300,7 +312,10 @@ class WorkerSchema(marshmallow.Schema):
     version = text_field("Its release of Echelon.")
     state = _state(["UP", "DRAINING", "LOST"])
     slots = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True, **_about("Slots per queue."))
-    running = number_field("Attempts it holds.")
+    running = number_field("Attempts it holds, as it last said itself.")
+    attempts = fields.List(
+        fields.Nested(HeldSchema), required=True, **_about("The first 100 that it holds, as the store knows now.")
+    )
     last_seen_at = _time("Its last sign of life.")
 
 

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from controller.api.config import context
-from controller.datastore.records import JobView
+import math
+import time
+from collections.abc import Callable, Iterable
+
+from controller.datastore.records import JobView, WorkerView
 from controller.engine.why import claimable, no_worker, serves
 
 #: Stage number -> a sentence; only of stages that wait in vain.
 Waiting = dict[int, str]
 
 
-class Listeners:
-    """The queues that workers take tasks from. Asked for once, and only when something waits."""
+#: Seconds that served queues are remembered: every look at a job with something in line asks for them.
+_REMEMBERED = 0.5
 
-    def __init__(self) -> None:
-        self._queues: frozenset[str] | None = None
+
+class Listeners:
+    """The queues that workers take tasks from. Asked for only when something waits; any thread may."""
+
+    def __init__(self, ask: Callable[[], Iterable[WorkerView]]) -> None:
+        self._ask = ask
+        self._queues: frozenset[str] = frozenset()
+        self._asked_at = -math.inf
 
     def waiting(self, job: JobView) -> Waiting:
         """Return what each stage of a job waits for in vain."""
         return {
             stage.number: no_worker(number, stage.waits_in)
             for stage in job.stages
-            if (number := claimable(stage)) and not serves(self._listened(), stage.waits_in)
+            if (number := claimable(stage)) and not self._served(stage.waits_in)
         }
 
-    def _listened(self) -> frozenset[str]:
-        if self._queues is None:
-            here = context()
-            with here.jobs.store.read() as reader:
-                workers = reader.workers(lost_after=here.settings.lost_after)
-            self._queues = frozenset(queue for worker in workers if worker.state == "UP" for queue in worker.slots)
-        return self._queues
+    def _served(self, queue: str) -> bool:
+        # Bad news is never old: a worker that has just come is seen at once.
+        now = time.monotonic()
+        if now - self._asked_at > _REMEMBERED or not serves(self._queues, queue):
+            self._queues = frozenset(name for worker in self._ask() if worker.state == "UP" for name in worker.slots)
+            self._asked_at = now
+        return serves(self._queues, queue)

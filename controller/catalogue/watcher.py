@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -18,7 +19,7 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from controller.catalogue.definitions import Catalogue
 from controller.catalogue.files import brought_files
-from controller.catalogue.loader import catalogue_files, files_folders, load
+from controller.catalogue.loader import Loaded, catalogue_files, files_folders, load
 from controller.catalogue.mistakes import Mistake
 from shared.clock import Clock, SystemClock
 from shared.errors import EchelonError, InvalidInput
@@ -35,24 +36,52 @@ _OWN_EVENTS = frozenset({"opened", "closed_no_write"})
 Fingerprint = tuple[object, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The files as they were at one moment, and what came of loading them."""
+
+    fingerprint: Fingerprint
+    loaded: Loaded
+
+
+def look(paths: Sequence[str | Path]) -> Look:
+    """Load the files; what is wrong with them is returned, never raised."""
+    # The fingerprint first: what changes meanwhile is noticed at the next look.
+    before = _fingerprint(paths)
+    return Look(before, load(paths))
+
+
 class CatalogueWatcher:
     """Holds the catalogue in force. `current` may be read from any thread; one thread calls `turn` or `run`."""
 
     def __init__(
-        self, paths: Sequence[str | Path], install: Callable[[Catalogue], None], *, clock: Clock | None = None
+        self,
+        paths: Sequence[str | Path],
+        install: Callable[[Catalogue], None],
+        *,
+        clock: Clock | None = None,
+        first: Look | None = None,
+        last_good: Callable[[], Catalogue | None] = lambda: None,
     ) -> None:
-        """Load and install the first revision; raise CatalogueError with every mistake when it is not valid."""
+        """Put the first revision in force: what `first` found (else what is found now), if it is valid.
+
+        If it is not, it is what `last_good` returns; CatalogueError with every mistake when that is None.
+        """
         self._paths = [Path(path) for path in paths]
         self._install = install
         self._clock = clock or SystemClock()
-        self._seen = self._loaded = self._fingerprint()
-        loaded = load(self._paths)
-        #: The revision in force.
-        self.current: Catalogue = loaded.valid()
-        install(self.current)
+        first = first or look(self._paths)
+        self._seen = self._loaded = first.fingerprint
         #: What is wrong with the files as they are now; empty when they are in force.
         self.mistakes: tuple[Mistake, ...] = ()
-        self.warnings: tuple[Mistake, ...] = loaded.warnings
+        self.warnings: tuple[Mistake, ...] = first.loaded.warnings
+        fallback = last_good() if first.loaded.catalogue is None else None
+        #: The revision in force.
+        self.current: Catalogue = fallback or first.loaded.valid()
+        if fallback is None:
+            install(self.current)
+        else:
+            self._refuse(first.loaded.mistakes)
         self._changed_at = self._looked_at = self._clock.monotonic()
         self._events = _Events(self._note_event)
         self._stirred = threading.Event()
@@ -65,7 +94,7 @@ class CatalogueWatcher:
             return False
         self._stirred.clear()
         self._looked_at = now
-        present = self._fingerprint()
+        present = _fingerprint(self._paths)
         if present != self._seen:
             self._seen, self._changed_at = present, now
         if present == self._loaded or now - self._changed_at < QUIET:
@@ -91,7 +120,7 @@ class CatalogueWatcher:
 
     def _reload(self, present: Fingerprint) -> bool:
         loaded = load(self._paths)
-        if self._fingerprint() != present:
+        if _fingerprint(self._paths) != present:
             return False
         self.warnings = loaded.warnings
         if loaded.catalogue is None:
@@ -114,7 +143,7 @@ class CatalogueWatcher:
     def _refuse(self, mistakes: tuple[Mistake, ...]) -> None:
         if mistakes != self.mistakes:
             _log.error(
-                "the catalogue has changed and is not valid; revision %s stays in force:\n%s",
+                "the catalogue is not valid as it is now; revision %s, the last good one, is in force:\n%s",
                 self.current.revision,
                 "\n".join(str(mistake) for mistake in mistakes),
             )
@@ -129,17 +158,18 @@ class CatalogueWatcher:
             folders[str(folder)] = True
         return folders
 
-    def _fingerprint(self) -> Fingerprint:
-        """Return what differs whenever the content of the files may differ."""
-        found, mistakes = catalogue_files(self._paths)
-        marks: list[object] = [str(mistake) for mistake in mistakes]
-        marks += [_stamp(path) for path in found]
-        for folder in files_folders(found):
-            try:
-                marks += [(one.path, one.executable, one.stamp) for one in brought_files(folder)]
-            except (OSError, InvalidInput) as error:
-                marks.append(str(error))
-        return tuple(marks)
+
+def _fingerprint(paths: Sequence[str | Path]) -> Fingerprint:
+    """Return what differs whenever the content of the files may differ."""
+    found, mistakes = catalogue_files(paths)
+    marks: list[object] = [str(mistake) for mistake in mistakes]
+    marks += [_stamp(path) for path in found]
+    for folder in files_folders(found):
+        try:
+            marks += [(one.path, one.executable, one.stamp) for one in brought_files(folder)]
+        except (OSError, InvalidInput) as error:
+            marks.append(str(error))
+    return tuple(marks)
 
 
 def _stamp(path: Path) -> object:

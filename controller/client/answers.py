@@ -111,6 +111,19 @@ class Artefact(TypedDict):
     modified_at: str
 
 
+class Held(TypedDict):
+    """An attempt that a worker holds."""
+
+    task_id: str
+    job_id: str
+    stage: int
+    #: None: the spawn task.
+    index: int | None
+    spawn: bool
+    attempt: int
+    started_at: str
+
+
 class Worker(TypedDict):
     """A worker process."""
 
@@ -122,7 +135,10 @@ class Worker(TypedDict):
     state: str
     #: Slots per queue.
     slots: dict[str, int]
+    #: As it last said itself.
     running: int
+    #: The first 100, as the store knows now.
+    attempts: list[Held]
     last_seen_at: str
 
 

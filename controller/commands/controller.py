@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from controller.commands.options import with_settings
 from controller.commands.server import Inner, run_server
 from controller.settings import Resolved
 
+if TYPE_CHECKING:
+    from controller.catalogue.watcher import Look
+
 
 @click.command()
-@with_settings("catalogue", "volume", "broker", "datastore", "listen", "token", "insecure", "queue_type")
+@with_settings("catalogue", "volume", "broker", "datastore", "listen", "token", "insecure", "queue_type", "lease")
 def controller(resolved: Resolved) -> None:
     """Take jobs and hand their tasks to workers, over RabbitMQ.
 
@@ -21,9 +26,9 @@ def controller(resolved: Resolved) -> None:
     if not settings.broker:
         raise click.UsageError("a broker is needed: --broker-file, ECHELON_BROKER or ECHELON_BROKER_FILE")
 
-    def build() -> Inner:
+    def build(first: Look) -> Inner:
         from controller.serve import RemoteController
 
-        return RemoteController(settings)
+        return RemoteController(settings, first)
 
     run_server(settings, build, about="workers over RabbitMQ")

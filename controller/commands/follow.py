@@ -14,7 +14,7 @@ from controller.commands.screen import counted, lasted, safe, safe_lines
 
 if TYPE_CHECKING:
     from controller.client import EchelonClient
-    from controller.client.answers import Job, Task
+    from controller.client.answers import Held, Job, Task
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
 #: Failed tasks of one job that are told of; the others are counted.
@@ -84,7 +84,7 @@ def tell_ending(job: Job) -> None:
     click.secho(ending(job), fg=colour, err=True)
 
 
-def place(task: Task) -> str:
+def place(task: Task | Held) -> str:
     """Return where a task stands in its job: STAGE.INDEX."""
     return f"{task['stage']}.{'spawn' if task['spawn'] else task['index']}"
 

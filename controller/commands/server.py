@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from controller.commands.screen import counted, safe, words
-from controller.commands.validate import checked
+from controller.commands.validate import tell
 from controller.settings import Address, Settings
 from shared.command import ExitCode
 
 if TYPE_CHECKING:
     from controller.catalogue.definitions import Catalogue
+    from controller.catalogue.watcher import Look
     from controller.engine.jobs import Jobs
 
 #: Seconds beyond the tasks' own time in which everything else has ended.
@@ -39,19 +41,25 @@ class Inner(Protocol):
         """End in order."""
 
 
-def run_server(settings: Settings, build: Callable[[], Inner], *, about: str) -> None:
-    """Check what can be checked before, then serve until a signal; `about` is what the greeting says of the engine."""
-    catalogue = _checked_catalogue(settings)
+def run_server(settings: Settings, build: Callable[[Look], Inner], *, about: str) -> None:
+    """Check what can be checked before, then serve until a signal.
+
+    `build` gets the catalogue as it was found; `about` is what the greeting says of the engine.
+    """
     _refuse_open_door(settings)
+    # Modules and a catalogue are no garbage.
+    gc.disable()
+    first, catalogue = _checked_catalogue(settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for chatty in ("alembic", "pika"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL if chatty == "pika" else logging.WARNING)
     from controller.serving import Serving, serve
 
+    gc.enable()
     ended = serve(
         Serving(
             listen=settings.listen,
-            build=lambda: _Service(settings, build()),
+            build=lambda: _Service(settings, build(first)),
             ready=lambda address: _greet(address, settings, catalogue, about),
             patience=settings.drain_timeout + _PATIENCE,
             max_body=settings.max_body,
@@ -60,13 +68,24 @@ def run_server(settings: Settings, build: Callable[[], Inner], *, about: str) ->
     raise click.exceptions.Exit(ExitCode.ENGINE if ended else ExitCode.GOOD)
 
 
-def _checked_catalogue(settings: Settings) -> Catalogue:
+def _checked_catalogue(settings: Settings) -> tuple[Look, Catalogue]:
+    """Return what the catalogue's files are now and the catalogue to begin with: the last good one if they are torn."""
+    from controller.catalogue.last_good import LastGood
+    from controller.catalogue.watcher import look
+
     if not settings.catalogue:
         raise click.UsageError("a catalogue is needed: --catalogue FILE, or ECHELON_CATALOGUE")
+    first = look(settings.catalogue)
+    catalogue = first.loaded.catalogue or LastGood(settings.volume, settings.catalogue).find()
     missing = [path for path in settings.catalogue if not path.exists()]
-    if missing:
+    if catalogue is None and missing:
         raise click.UsageError("there is no " + " and no ".join(safe(path) for path in missing))
-    return checked(settings.catalogue)
+    tell(first.loaded)
+    if catalogue is None:
+        raise click.exceptions.Exit(ExitCode.NOT_VALID)
+    if first.loaded.catalogue is None:
+        words(f"until this is mended, revision {catalogue.revision} is in force, the last good one")
+    return first, catalogue
 
 
 def _refuse_open_door(settings: Settings) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from controller.commands.options import with_settings
 from controller.commands.screen import counted
 from controller.commands.server import Inner, run_server
 from controller.settings import Resolved
+
+if TYPE_CHECKING:
+    from controller.catalogue.watcher import Look
 
 
 @click.command()
@@ -20,9 +25,9 @@ def standalone(resolved: Resolved) -> None:
     """
     settings = resolved.settings
 
-    def build() -> Inner:
+    def build(first: Look) -> Inner:
         from controller.standalone import Standalone, StandaloneOptions
 
-        return Standalone(settings, options=StandaloneOptions(drain_timeout=settings.drain_timeout))
+        return Standalone(settings, options=StandaloneOptions(drain_timeout=settings.drain_timeout), first=first)
 
     run_server(settings, build, about=counted(settings.slots, "slot"))

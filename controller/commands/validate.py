@@ -14,6 +14,7 @@ from shared.command import ExitCode
 
 if TYPE_CHECKING:
     from controller.catalogue.definitions import Catalogue
+    from controller.catalogue.loader import Loaded
     from controller.catalogue.mistakes import Mistake
 
 
@@ -45,13 +46,16 @@ def checked(files: Sequence[Path]) -> Catalogue:
     from controller.catalogue.loader import load
 
     loaded = load(files)
-    for line in _lines(loaded.warnings, "warning"):
-        words(line)
-    if loaded.catalogue is None or loaded.mistakes:
-        for line in _lines(loaded.mistakes, "error"):
-            words(line)
+    tell(loaded)
+    if loaded.catalogue is None:
         raise click.exceptions.Exit(ExitCode.NOT_VALID)
     return loaded.catalogue
+
+
+def tell(loaded: Loaded) -> None:
+    """Say what is wrong with a catalogue and what could be better."""
+    for line in [*_lines(loaded.warnings, "warning"), *_lines(loaded.mistakes, "error")]:
+        words(line)
 
 
 def _lines(found: Iterable[Mistake], kind: str) -> list[str]:

@@ -17,7 +17,9 @@ from typing import Protocol
 from controller.core.model import Job, Spans
 from controller.core.states import State
 from controller.datastore.records import (
+    ANY_LOSSES,
     AttemptView,
+    Chores,
     Claimed,
     Counted,
     Demand,
@@ -28,11 +30,13 @@ from controller.datastore.records import (
     JobFilter,
     JobInputs,
     JobView,
+    Load,
     NewJob,
     NewTask,
     Page,
     QueueView,
     Remembered,
+    RunningAttempt,
     Settlement,
     TaskFilter,
     TaskView,
@@ -99,12 +103,27 @@ class Transaction(Protocol):
         """Write how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each."""
 
     def claim(
-        self, job_id: JobId, stage: int, *, spawn: bool, count: int, worker: WorkerId, lease: float
+        self,
+        job_id: JobId,
+        stage: int,
+        *,
+        spawn: bool,
+        count: int,
+        worker: WorkerId,
+        lease: float,
+        losses: range = ANY_LOSSES,
     ) -> list[Claimed]:
         """Give up to `count` QUEUED tasks of a stage, lowest index first, to a worker (QUEUED -> RUNNING).
 
-        Each gets the next attempt number and a lease of `lease` seconds. With `spawn` the spawn task is meant.
+        Each gets the next attempt number and a lease of `lease` seconds. With `spawn` the spawn task is meant. Only
+        tasks that have lost so many workers are given.
         """
+
+    def loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
+        """Return what runs on each of these workers, those without anything left out."""
+
+    def exists(self, job_id: JobId) -> bool:
+        """Tell whether there is a job, whoever holds its lock."""
 
     def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
@@ -191,13 +210,22 @@ class Transaction(Protocol):
         """Return the etag of a stage of a locked job."""
 
     def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
-        """Extend the leases of attempts that run on this worker; return those that were extended."""
+        """Extend the leases of attempts that run on this worker; return those that were extended.
+
+        It waits for nobody: what another transaction is at work on is left out as if it did not run here.
+        """
+
+    def chores(self) -> Chores:
+        """Tell what there is to do that nobody reports, in one cheap look."""
 
     def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return RUNNING tasks whose lease has run out."""
 
     def due(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return PENDING tasks whose `not_before` has come."""
+
+    def shorten_leases(self, *, longest: float) -> None:
+        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back."""
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""
@@ -219,10 +247,16 @@ class Transaction(Protocol):
         """Note a worker's sign of life."""
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
-        """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone."""
+        """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone.
+
+        Workers are locked here, all in one order, before they are greeted, bid farewell or saved; jobs before them.
+        """
 
     def save_demands(self, demands: Sequence[Demand]) -> None:
         """Write demands that were returned in this transaction."""
+
+    def heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
+        """Return which of these workers have given a sign of life in so many seconds, and are not gone."""
 
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""
@@ -269,6 +303,9 @@ class Reader(Protocol):
 
     def workers(self, *, lost_after: float) -> list[WorkerView]:
         """Return the workers; without a sign of life for `lost_after` seconds one is LOST."""
+
+    def at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:
+        """Return the first `limit` attempts that each worker holds, by job, stage and index."""
 
     def queues(self) -> list[QueueView]:
         """Return what waits and runs per queue."""

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, case, func, select
 
 from controller.core.states import State
 from controller.datastore.reads_tasks import TaskReads
-from controller.datastore.records import QueueView, WorkerView
+from controller.datastore.records import QueueView, RunningAttempt, WorkerView
 from controller.datastore.rows import decode_object
 from controller.datastore.sql import ZERO, is_in
 from controller.datastore.tables import jobs, stages, tasks, workers
-from shared.ids import WorkerId
+from shared.ids import JobId, TaskId, WorkerId
 
 _OPEN_STAGE = is_in(stages.c.state, State.PENDING, State.RUNNING)
 
@@ -43,6 +43,28 @@ class SqlReader(TaskReads):
             )
             for worker_id, name, host, version, draining, slots, running, seen in self._connection.execute(query)
         ]  # fmt: skip
+
+    def at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:
+        """Return the first `limit` attempts that each worker holds, by job, stage and index."""
+        place = func.row_number().over(partition_by=tasks.c.worker, order_by=tasks.c.key)
+        held = select(tasks.c.key, place.label("place")).where(is_in(tasks.c.state, State.RUNNING)).subquery()
+        query = (
+            select(
+                workers.c.worker_id, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.attempt,
+                tasks.c.started_at,
+            )
+            .select_from(held)
+            .join(tasks, tasks.c.key == held.c.key)
+            .join(workers, workers.c.key == tasks.c.worker)
+            .join(stages, stages.c.key == tasks.c.stage)
+            .join(jobs, jobs.c.key == stages.c.job)
+            .where(held.c.place <= limit)
+            .order_by(tasks.c.key)
+        )  # fmt: skip
+        found: dict[WorkerId, list[RunningAttempt]] = {}
+        for worker, task_id, job_id, *more in self._connection.execute(query):
+            found.setdefault(WorkerId(worker), []).append(RunningAttempt(TaskId(task_id), JobId(job_id), *more))
+        return found
 
     def queues(self) -> list[QueueView]:
         """Return what waits and runs per queue."""

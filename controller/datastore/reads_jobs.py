@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, bindparam, select
 
 from controller.core.model import Tally
 from controller.datastore.cursors import cursor_after, place_of
+from controller.datastore.prepared import Prepared
 from controller.datastore.records import EventView, JobFacts, JobFilter, JobView, Page, StageView
 from controller.datastore.rows import STATES, decode_names, decode_object
 from controller.datastore.tables import definitions, events, job_inputs, jobs, stages
@@ -34,6 +35,12 @@ _JOB = (
     jobs.c.by_whom, jobs.c.paused_at,
 )  # fmt: skip
 _JOBS = select(*_JOB).join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
+# What every client that follows a job asks for again and again.
+_ONE = Prepared(_JOBS.where(jobs.c.job_id == bindparam("job_id")), "job_id")
+_STAGES_OF_ONE = Prepared(
+    select(*_STAGE).where(stages.c.key >= bindparam("first"), stages.c.key < bindparam("end")).order_by(stages.c.key),
+    "first end",
+)
 
 
 class JobReads:
@@ -44,8 +51,11 @@ class JobReads:
 
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages."""
-        row = self._connection.execute(_JOBS.where(jobs.c.job_id == job_id)).first()
-        return self._views([row])[0] if row else None
+        found = self._prepared(_ONE, (job_id,))
+        if not found:
+            return None
+        own = self._prepared(_STAGES_OF_ONE, (found[0].key, found[0].key + found[0].stage_count))
+        return _job_view(found[0], [_stage_view(stage) for stage in own])
 
     def jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
         """Return a page of jobs, newest first, with their stages."""
@@ -98,6 +108,10 @@ class JobReads:
         """Return a kept revision of the catalogue."""
         query = select(definitions.c.document).where(definitions.c.revision == revision)
         return self._connection.execute(query).scalar()
+
+    def _prepared(self, statement: Prepared, parameters: tuple[Any, ...]) -> Sequence[Found]:
+        text = statement.sqlite if self._connection.dialect.name == "sqlite" else statement.postgresql
+        return self._connection.exec_driver_sql(text, parameters).all()
 
     def _key(self, job_id: JobId) -> Any:
         return select(jobs.c.key).where(jobs.c.job_id == job_id).scalar_subquery()

@@ -15,6 +15,8 @@ from shared.messages import JsonValue, Outcome
 SPAWN_INDEX = -1
 #: That task alone.
 SPAWN_ONLY: Spans = ((SPAWN_INDEX, SPAWN_INDEX),)
+#: How many workers a task may have lost: any number.
+ANY_LOSSES = range(2**31)
 
 Item = TypeVar("Item")
 
@@ -154,6 +156,31 @@ class Demand:
     order: int = 0
     #: Grants that were on their way when the room was told: (order, queue of the room, tasks, time).
     unseen: list[tuple[int, str, int, float]] = field(default_factory=list)
+    #: (job, number of the stage) whose suspects are the only tasks that the worker is given, one at a time.
+    alone: tuple[JobId, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chores:
+    """What there is to do that nobody reports."""
+
+    #: Leases have run out.
+    expired: bool
+    #: Retries are due.
+    due: bool
+    #: Stages lack tasks for some of their items.
+    expanding: bool
+    #: Tasks wait for a worker.
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What runs on one worker."""
+
+    attempts: int
+    #: How many workers the most suspicious of these tasks has lost so far.
+    losses: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +356,20 @@ class WorkerView:
     slots: Mapping[str, int]
     running: int
     last_seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAttempt:
+    """An attempt that a worker holds."""
+
+    task_id: TaskId
+    job_id: JobId
+    stage: int
+    #: -1: the spawn task.
+    index: int
+    attempt: int
+    #: When the worker was given it, seconds since the epoch.
+    started_at: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,26 @@ from controller.core.states import State
 from controller.datastore.records import Demand
 from controller.datastore.session import Row
 from controller.datastore.tables import stages
-from shared.ids import WorkerId
+from shared.ids import JobId, WorkerId
 from shared.messages import JsonValue
 
 STATES = {str(state): state for state in State}
 
 _encoder = msgspec.json.Encoder()
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
-_demand_decoder = msgspec.json.Decoder(tuple[int, dict[str, int], int, list[tuple[int, str, int, float]]])
+
+
+class _Told(msgspec.Struct, frozen=True, array_like=True):
+    """A demand as its column holds it. Controllers one release apart share it: fields are only added, with defaults."""
+
+    number: int
+    room: dict[str, int]
+    order: int
+    unseen: list[tuple[int, str, int, float]]
+    alone: tuple[JobId, int] | None = None
+
+
+_demand_decoder = msgspec.json.Decoder(_Told)
 _names_decoder = msgspec.json.Decoder(list[str])
 
 #: The columns that make a `Stage`, in the order of `stage_of`.
@@ -49,15 +61,15 @@ def decode_names(text: str) -> list[str]:
 
 def encode_demand(demand: Demand) -> str:
     """Return a demand as JSON text, without what has columns of its own."""
-    return encode((demand.number, demand.room, demand.order, demand.unseen))
+    return encode(_Told(demand.number, demand.room, demand.order, demand.unseen, demand.alone))
 
 
 def demand_of(worker_id: str, text: str | None, told_at: float | None) -> Demand:
     """Return the demand that a worker's row holds; one that has told nothing has no room."""
     if text is None:
         return Demand(WorkerId(worker_id))
-    number, room, order, unseen = _demand_decoder.decode(text)
-    return Demand(WorkerId(worker_id), number, told_at or 0.0, room, order, unseen)
+    told = _demand_decoder.decode(text)
+    return Demand(WorkerId(worker_id), told.number, told_at or 0.0, told.room, told.order, told.unseen, told.alone)
 
 
 def clean(text: str | None) -> str | None:

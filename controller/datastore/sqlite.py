@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from controller.datastore.migrate import require_schema, upgrade
 from controller.datastore.port import Reader, Transaction
 from controller.datastore.prepared import Prepared
 from controller.datastore.reads_fleet import SqlReader
+from controller.datastore.rows import encode
 from controller.datastore.session import Row
 from controller.datastore.tables import stages
 from controller.datastore.transaction import SqlTransaction
@@ -45,8 +45,6 @@ _PRAGMAS = (
     # What is deleted is overwritten: a secret does not stay behind in a free page.
     "PRAGMA secure_delete=ON",
     "PRAGMA foreign_keys=OFF",
-    "PRAGMA cache_size=-65536",
-    "PRAGMA mmap_size=268435456",
     "PRAGMA temp_store=MEMORY",
     # In pages of 4 KiB. With the default of 1,000 the same hot pages are copied five times as often.
     "PRAGMA wal_autocheckpoint=5000",
@@ -54,12 +52,17 @@ _PRAGMAS = (
 )
 
 
-def connect(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
+#: KiB of pages that the writer and each reader keep. What they do not keep the kernel does; mapped, a database of a
+#: million tasks would count as memory of this process.
+_WRITER_CACHE, _READER_CACHE = 16 * 1024, 4 * 1024
+
+
+def connect(path: str, *, busy_timeout: float = BUSY_TIMEOUT, cache: int = _WRITER_CACHE) -> sqlite3.Connection:
     """Return a connection with our settings, in autocommit: transactions are begun by hand."""
     connection = sqlite3.connect(
         path, timeout=busy_timeout, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    for pragma in _PRAGMAS:
+    for pragma in (*_PRAGMAS, f"PRAGMA cache_size=-{cache}"):
         connection.execute(pragma)
     return connection
 
@@ -97,7 +100,7 @@ class SqliteSession:
 
     def listed(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""
-        return json.dumps(list(values))
+        return encode(list(values))
 
     def reserve_keys(self, count: int) -> int:
         """Return the first of `count` consecutive keys; the write lock keeps others away."""
@@ -207,7 +210,7 @@ class SqliteDatastore:
             connection.close()
 
     def _connect_reader(self) -> sqlite3.Connection:
-        connection = connect(self._path)
+        connection = connect(self._path, cache=_READER_CACHE)
         connection.execute("PRAGMA query_only=ON")
         return connection
 

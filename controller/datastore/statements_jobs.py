@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnClause, and_, case, delete, func, literal_column, null, or_, select, update
+from sqlalchemy import ColumnClause, and_, any_, case, delete, func, literal_column, null, or_, select, union, update
 from sqlalchemy import bindparam as _p
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -172,22 +172,35 @@ GREET = Prepared(
     ),
     "name host version slots draining running last_seen_at at_key",
 )
-_DEMANDS = (
-    select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
-    .where(
-        workers.c.gone == ZERO,
-        or_(workers.c.told_at > _p("told_after"), Among(workers.c.worker_id, _p("worker_ids"))),
-    )
-    .order_by(workers.c.key)
+_demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
+_told = and_(workers.c.gone == ZERO, workers.c.told_at > _p("told_after"))
+#: One that was silent for long may come back.
+_named = and_(workers.c.gone != FAREWELL, Among(workers.c.worker_id, _p("worker_ids")))
+DEMANDS = Prepared(
+    # Not `OR`: SQLite would walk through all workers there ever were.
+    union(_demands.where(_told), _demands.where(_named)).order_by("key"),
+    "told_after worker_ids",
+    postgresql=_demands.where(or_(_told, _named)).order_by(workers.c.key).with_for_update(),
 )
-DEMANDS = Prepared(_DEMANDS, "told_after worker_ids", postgresql=_DEMANDS.with_for_update())
 SAVE_DEMAND = Prepared(
     update(workers).where(workers.c.key == _p("at_key")).values(demand=_p("demand"), told_at=_p("told_at")),
     "demand told_at at_key",
 )
+HEARD = Prepared(
+    select(workers.c.worker_id).where(
+        Among(workers.c.worker_id, _p("worker_ids")), workers.c.gone == ZERO, workers.c.last_seen_at >= _p("since")
+    ),
+    "worker_ids since",
+)
 BID_FAREWELL = Prepared(
     update(workers).where(Among(workers.c.worker_id, _p("worker_ids"))).values(gone=FAREWELL), "worker_ids"
 )
+_silent = and_(workers.c.gone == ZERO, workers.c.last_seen_at < _p("before"))
+_silent_and_free = select(workers.c.key).where(_silent).with_for_update(skip_locked=True)
 PRUNE_WORKERS = Prepared(
-    update(workers).where(workers.c.gone == ZERO, workers.c.last_seen_at < _p("before")).values(gone=ONE), "before"
+    update(workers).where(_silent).values(gone=ONE),
+    "before",
+    postgresql=update(workers)
+    .where(workers.c.key == any_(func.array(_silent_and_free.scalar_subquery())))
+    .values(gone=ONE),
 )

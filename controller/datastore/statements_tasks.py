@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, any_, case, func, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, any_, case, exists, func, null, or_, select, update
 from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
 from controller.datastore.prepared import Among, Prepared
 from controller.datastore.sql import ONE, ZERO, insertion, is_in, word
-from controller.datastore.tables import attempts, jobs, stages, tasks
+from controller.datastore.tables import attempts, jobs, stages, tasks, workers
 
 INSERT_TASK = insertion(tasks)
 INSERT_ATTEMPT = insertion(attempts)
@@ -30,6 +30,7 @@ HELD = Prepared(
     .where(Among(tasks.c.task_id, _p("task_ids"))),
     "task_ids",
 )
+KNOWN_JOBS = Prepared(select(jobs.c.job_id).where(Among(jobs.c.job_id, _p("job_ids"))), "job_ids")
 JOB_IDS = Prepared(select(jobs.c.key, jobs.c.job_id).where(Among(jobs.c.key, _p("keys"))), "keys")
 
 SETTLE = Prepared(
@@ -64,7 +65,7 @@ SETTLE = Prepared(
 _next = (
     select(tasks.c.key)
     .where(is_in(tasks.c.state, State.QUEUED), tasks.c.stage == _p("at_stage"), tasks.c.idx >= _p("first"))
-    .where(tasks.c.idx <= _p("last"))
+    .where(tasks.c.idx <= _p("last"), tasks.c.losses >= _p("least"), tasks.c.losses <= _p("most"))
     .order_by(tasks.c.idx)
     .limit(_p("count"))
     .offset(ZERO)
@@ -96,7 +97,7 @@ def _claim(chosen: ColumnElement[bool]) -> Any:
 # each run finds other rows. An array is made once. Row locks are not needed: who claims holds the lock of the job.
 CLAIM = Prepared(
     _claim(tasks.c.key.in_(_next)),
-    "worker lease_until started_at at_stage first last count",
+    "worker lease_until started_at at_stage first last least most count",
     postgresql=_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
 )
 
@@ -188,6 +189,38 @@ RUNNING_ON = Prepared(
     "workers count",
 )
 
+#: Whether there is anything to do that nobody reports, all in one look: see `records.Chores`.
+CHORES = Prepared(
+    select(
+        exists(select(ONE).where(is_in(tasks.c.state, State.RUNNING), tasks.c.lease_until < _p("now"))),
+        exists(
+            select(ONE).where(
+                is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_not(None), tasks.c.not_before <= _p("at")
+            )
+        ),
+        exists(
+            select(ONE).where(
+                stages.c.unfilled > ZERO, is_in(stages.c.state, State.RUNNING), stages.c.items_path.is_not(None)
+            )
+        ),
+        exists(select(ONE).where(stages.c.ready > ZERO)),
+    ),
+    "now at",
+)
+SHORTEN_LEASES = Prepared(
+    update(tasks)
+    .where(is_in(tasks.c.state, State.RUNNING), tasks.c.lease_until > _p("latest"))
+    .values(lease_until=_p("lease_until")),
+    "lease_until latest",
+)
+LOADS = Prepared(
+    select(workers.c.worker_id, func.count(), func.max(tasks.c.losses))
+    .join_from(tasks, workers, workers.c.key == tasks.c.worker)
+    .where(is_in(tasks.c.state, State.RUNNING), Among(workers.c.worker_id, _p("worker_ids")))
+    .group_by(workers.c.worker_id),
+    "worker_ids",
+)
+
 _renewed = and_(is_in(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))
 RENEWABLE = Prepared(
     select(tasks.c.key, tasks.c.task_id, tasks.c.attempt).where(_renewed, Among(tasks.c.task_id, _p("task_ids"))),
@@ -195,7 +228,8 @@ RENEWABLE = Prepared(
     postgresql=select(tasks.c.key, tasks.c.task_id, tasks.c.attempt)
     .where(_renewed, Among(tasks.c.task_id, _p("task_ids")))
     .order_by(tasks.c.key)
-    .with_for_update(),
+    # Tasks are locked here without their jobs: whoever waited could wait for somebody who waits for us.
+    .with_for_update(skip_locked=True),
 )
 RENEW = Prepared(
     update(tasks).where(Among(tasks.c.key, _p("keys")), _renewed).values(lease_until=_p("lease_until")),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from controller.datastore import statements_jobs as job_sql
 from controller.datastore import statements_tasks as sql
-from controller.datastore.records import SPAWN_INDEX, Claimed, Demand, Expansion
+from controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Chores, Claimed, Demand, Expansion, Load
 from controller.datastore.rows import decode_object, demand_of, encode, encode_demand
 from controller.datastore.session import Row
 from controller.datastore.tables import INDEX_BITS
@@ -21,19 +21,45 @@ class ClaimWrites(WritesBase):
     """The methods of `Transaction` about claims, leases, fan-out and workers."""
 
     def claim(
-        self, job_id: JobId, stage: int, *, spawn: bool, count: int, worker: WorkerId, lease: float
+        self,
+        job_id: JobId,
+        stage: int,
+        *,
+        spawn: bool,
+        count: int,
+        worker: WorkerId,
+        lease: float,
+        losses: range = ANY_LOSSES,
     ) -> list[Claimed]:
         """Give up to `count` QUEUED tasks of a stage, lowest index first, to a worker (QUEUED -> RUNNING)."""
         now = self.now()
         first, last = (SPAWN_INDEX, SPAWN_INDEX) if spawn else (0, _LAST_INDEX)
         key = self._entry(job_id).key + stage
-        parameters = (self._worker_key(worker), now + lease, now, key, first, last, count)
+        parameters = (
+            self._worker_key(worker),
+            now + lease,
+            now,
+            key,
+            first,
+            last,
+            losses.start,
+            losses.stop - 1,
+            count,
+        )
         claimed = [
             Claimed(TaskId(task_id), index, attempt, decode_object(values) if values else None, task_class)
             for task_id, index, attempt, values, task_class in self._session.rows(sql.CLAIM, parameters)
         ]
         claimed.sort(key=lambda task: task.index)
         return claimed
+
+    def loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
+        """Return what runs on each of these workers, those without anything left out."""
+        return {WorkerId(worker): Load(count, losses) for worker, count, losses in self._rows_of(sql.LOADS, workers)}
+
+    def exists(self, job_id: JobId) -> bool:
+        """Tell whether there is a job, whoever holds its lock."""
+        return bool(self._rows_of(sql.KNOWN_JOBS, [job_id]))
 
     def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
@@ -62,6 +88,11 @@ class ClaimWrites(WritesBase):
             self._session.post(sql.RENEW, (until, self._session.listed(list(keys)), worker_key))
         return set(keys.values())
 
+    def chores(self) -> Chores:
+        """Tell what there is to do that nobody reports."""
+        (row,) = self._session.rows(sql.CHORES, (self.now(), self.now()))
+        return Chores(*map(bool, row))
+
     def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return RUNNING tasks whose lease has run out."""
         return _pairs(self._session.rows(sql.EXPIRED, (self.now(), limit)))
@@ -70,6 +101,11 @@ class ClaimWrites(WritesBase):
         """Return PENDING tasks whose `not_before` has come."""
         now = self.now()
         return _pairs(self._session.rows(sql.DUE, (now, now, limit)))
+
+    def shorten_leases(self, *, longest: float) -> None:
+        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back."""
+        latest = self.now() + longest
+        self._session.post(sql.SHORTEN_LEASES, (latest, latest))
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""
@@ -99,7 +135,8 @@ class ClaimWrites(WritesBase):
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
         """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone."""
-        for worker in also:
+        # In one order, as everything that is locked: two that make the same rows wait for each other.
+        for worker in sorted(also):
             self._worker_key(worker)
         rows = self._session.rows(job_sql.DEMANDS, (told_after, self._session.listed(list(also))))
         for worker_id, key, _, _ in rows:
@@ -110,6 +147,11 @@ class ClaimWrites(WritesBase):
         """Write demands that were returned in this transaction."""
         rows = [(encode_demand(one), one.told_at, self._worker_key(one.worker)) for one in demands]
         self._session.post(job_sql.SAVE_DEMAND, *sorted(rows, key=lambda row: row[2]))
+
+    def heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
+        """Return which of these workers have given a sign of life in so many seconds, and are not gone."""
+        rows = self._session.rows(job_sql.HEARD, (self._session.listed(list(workers)), self.now() - within))
+        return {WorkerId(worker) for (worker,) in rows}
 
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""

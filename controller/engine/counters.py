@@ -20,4 +20,5 @@ class Counters:
         )
         self.lost = Counter("echelon_leases_expired", "Attempts whose lease ran out.", registry=registry)
         self.undelivered = Counter("echelon_orders_undelivered", "Orders that no worker took.", registry=registry)
+        self.rejected = Counter("echelon_reports_rejected", "Reports that could not be carried out.", registry=registry)
         self.faults = Counter("echelon_engine_faults", "Turns of the engine that failed.", registry=registry)

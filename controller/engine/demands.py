@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from controller.datastore.port import Transaction
 from controller.datastore.records import Demand
-from shared.ids import WorkerId
+from shared.ids import JobId, WorkerId
 from shared.messages import ANY_QUEUE, Report
 
 #: A room is believed for this part of a lease: the rest leaves a worker time to start and to renew.
@@ -41,7 +41,7 @@ class Demands:
             # An order that is not seen for so long is lost: it must not take up room for ever.
             demand.unseen = [sent for sent in demand.unseen if sent[0] > report.seen and sent[3] > self._lost_before]
             if report.goodbye or (report.card is not None and report.card.draining):
-                demand.room = {}
+                demand.room, demand.alone = {}, None
             elif report.room is not None:
                 demand.room = dict(report.room)
 
@@ -54,15 +54,24 @@ class Demands:
 
     def open(self) -> list[Demand]:
         """Return the demands that are still believed and have room, the longest-waiting first."""
-        believed = (demand for demand in self._rows.values() if demand.told_at > self._since)
-        return sorted((demand for demand in believed if any(demand.room.values())), key=lambda one: one.told_at)
+        return [demand for demand in self.believed() if demand.alone is None and any(demand.room.values())]
+
+    def believed(self) -> list[Demand]:
+        """Return the demands that are still believed, the longest-waiting first."""
+        told = (demand for demand in self._rows.values() if demand.told_at > self._since)
+        return sorted(told, key=lambda one: one.told_at)
+
+    def reserve(self, demand: Demand, alone: tuple[JobId, int] | None) -> None:
+        """Keep a worker for the suspects of a stage, or free it (None)."""
+        demand.alone = alone
+        self._changed.add(demand.worker)
 
     def grant(self, demand: Demand, queue: str, count: int) -> int:
         """Note that `count` tasks of a queue go to a worker, first to the queue's own room; return the order's number.
 
         All grants of one transaction to one worker travel in one order.
         """
-        own = min(count, room(demand, queue, any_queue=False))
+        own = min(count, told_room(demand, queue, any_queue=False))
         order = self._orders.setdefault(demand.worker, demand.order + 1)
         demand.order = order
         rooms = ((queue, own), (ANY_QUEUE, count - own))
@@ -77,8 +86,18 @@ class Demands:
             self._changed.clear()
 
 
-def room(demand: Demand, queue: str, *, any_queue: bool = True) -> int:
-    """Return how many more tasks of a queue a worker can take, in that queue's room and in the one for any."""
+def room(demand: Demand, queue: str) -> int:
+    """Return how many more tasks of a queue a worker can take: none when it is kept for suspects."""
+    return told_room(demand, queue) if demand.alone is None else 0
+
+
+def told_room(demand: Demand, queue: str, *, any_queue: bool = True) -> int:
+    """Return how many more tasks of a queue a worker has room for, in that queue's room and in the one for any."""
     own = demand.room.get(queue, 0) - sum(count for _, name, count, _ in demand.unseen if name == queue)
-    shared = room(demand, ANY_QUEUE, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
+    shared = told_room(demand, ANY_QUEUE, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
     return max(0, own) + shared
+
+
+def serves(demand: Demand, queue: str) -> bool:
+    """Tell whether a worker takes tasks of a queue at all, with room for them or without."""
+    return queue in demand.room or ANY_QUEUE in demand.room

@@ -6,15 +6,14 @@ The claim is the right to run an attempt; the order only tells of it. An order t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from controller.core.model import SpawnTaskMoved, Stage, TasksMoved
 from controller.core.planner import stage_input
-from controller.core.states import State
 from controller.datastore.port import Transaction
-from controller.datastore.records import Claimed, Demand, JobInputs
+from controller.datastore.records import Claimed, JobInputs
 from controller.engine.board import Board
+from controller.engine.claiming import Granting, claims
 from controller.engine.demands import Demands, room
+from controller.engine.isolation import Isolation
 from controller.engine.snapshots import Snapshots
 from shared.ids import JobId
 from shared.messages import ANY_QUEUE, Grant, GrantedTask
@@ -25,36 +24,26 @@ _STAGES = 64
 _GRANTED_AT_ONCE = 512
 
 
-@dataclass(slots=True)
-class Granting:
-    """A claim, before it has been made an order."""
-
-    demand: Demand
-    #: Number of the order that it travels in.
-    order: int
-    job_id: JobId
-    stage: Stage
-    spawn: bool
-    queue: str
-    claimed: list[Claimed]
-
-
 class Dispatcher:
     """Matches rooms and stages inside a transaction that its caller holds."""
 
-    def __init__(self, *, snapshots: Snapshots, lease: float) -> None:
+    def __init__(self, *, snapshots: Snapshots, lease: float, max_losses: int) -> None:
         self._snapshots = snapshots
-        self._lease = lease
+        self._claims = claims(lease=lease, max_losses=max_losses)
+        self._isolation = Isolation(self._claims)
+        #: Stages that had nothing but suspects at the last look; what stands behind them must be seen all the same.
+        self._suspected = 0
 
     def claim(self, board: Board, demands: Demands) -> list[Granting]:
         """Claim tasks for every room there is, oldest stage first; save the board before."""
+        grantings = self._isolation.tend(board, demands)
         open_demands = demands.open()
         wanted = {queue for demand in open_demands for queue in demand.room if room(demand, queue)}
         if not wanted:
-            return []
+            return grantings
         queues = None if ANY_QUEUE in wanted else wanted
-        grantings: list[Granting] = []
-        for job_id, number in board.tx.claimable(queues, limit=_STAGES):
+        limit, self._suspected = _STAGES + self._suspected, 0
+        for job_id, number in board.tx.claimable(queues, limit=limit):
             if not any(room(demand, queue) for demand in open_demands for queue in demand.room):
                 break
             board.lock([job_id], skip_locked=True)
@@ -73,26 +62,20 @@ class Dispatcher:
         for place, demand in enumerate(takers):
             share = -(-left // (len(takers) - place))
             count = min(share, room(demand, queue), _GRANTED_AT_ONCE)
-            claimed = self._claim(board, job_id, stage, demand, count) if count > 0 else []
-            if not claimed:
+            if count <= 0:
                 break
-            left -= len(claimed)
-            order = demands.grant(demand, queue, len(claimed))
-            grantings.append(Granting(demand, order, job_id, stage, stage.spawning, queue, claimed))
+            granting = self._claims.take(
+                board, demands, demand, job_id, stage, count=count, losses=self._claims.innocent
+            )
+            if granting is not None:
+                grantings.append(granting)
+                left -= len(granting.claimed)
+                count -= len(granting.claimed)
+            if count:
+                # The counters are exact while the job is locked: what was not claimed is under suspicion.
+                self._suspected += granting is None
+                return grantings + self._isolation.isolate(board, demands, job_id, number, left)
         return grantings
-
-    def _claim(self, board: Board, job_id: JobId, stage: Stage, demand: Demand, count: int) -> list[Claimed]:
-        spawn = stage.spawning
-        claimed = board.tx.claim(
-            job_id, stage.number, spawn=spawn, count=count, worker=demand.worker, lease=self._lease
-        )
-        if not claimed:
-            return []
-        if spawn:
-            board.apply(job_id, SpawnTaskMoved(stage.number, State.RUNNING))
-        else:
-            board.apply(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
-        return claimed
 
     def grants(self, tx: Transaction, granting: Granting) -> list[Grant]:
         """Return the grants for a claim of this transaction: all that a worker needs to run the attempts.

@@ -19,6 +19,7 @@ from controller.engine.board import Board
 from controller.engine.items import seal_values
 from controller.engine.snapshots import Snapshots
 from shared.errors import VolumeUnavailable
+from shared.failpoints import failpoint
 from shared.ids import new_task_ids
 from shared.sealing import Sealer
 from shared.volume import Volume
@@ -60,6 +61,7 @@ class Expander:
                 return
             for place, task in enumerate(tasks):
                 task.index = stage.tally.total + place
+            failpoint("expand.before_insert")
             tx.insert_tasks(expansion.job_id, expansion.stage, tasks)
             created = expansion.created + len(tasks)
             tx.set_expanded(expansion.job_id, expansion.stage, created=created, offset=offset)
@@ -74,6 +76,8 @@ class Expander:
                 )
             board.apply(expansion.job_id, TasksCreated(expansion.stage, len(tasks) - len(refused), len(refused), error))
             board.save()
+            failpoint("expand.before_commit")
+        failpoint("expand.after_commit")
 
     def _read(self, expansion: Expansion) -> tuple[list[bytes], int]:
         wanted = min(CHUNK, expansion.expected - expansion.created)

@@ -25,6 +25,8 @@ class Taken:
     stops: list[tuple[WorkerId, Stop]] = field(default_factory=list)
     #: Workers whose leases were renewed, with the number of the report that asked.
     renewed: dict[WorkerId, int] = field(default_factory=dict)
+    #: Attempts whose ends were written.
+    settled: int = 0
     #: The store's time at which the next retry is due, if this turn made one.
     due: float | None = None
 
@@ -40,23 +42,25 @@ class Intake:
     def take(self, board: Board, reports: Sequence[Report]) -> Taken:
         """Carry out reports, in their order."""
         taken = Taken()
-        # Jobs are locked before workers, here and everywhere: two controllers never wait for each other.
+        # Jobs are locked before tasks and tasks before workers, here and everywhere, and a renewal waits for nobody:
+        # two controllers never wait for each other.
         endings = self._reported(board, reports, taken)
+        taken.settled = len(endings)
         due = self._settler.settle(board, endings) if endings else None
         taken.due = due if taken.due is None else taken.due
-        self._greet(board, reports)
         for report in reports:
             if report.running is not None:
                 self._renew(board, report, taken)
         return taken
 
-    def _greet(self, board: Board, reports: Sequence[Report]) -> None:
+    def greet(self, board: Board, reports: Sequence[Report]) -> None:
+        """Note the workers' signs of life and ends. Their rows have been locked, all of them in one order."""
         for report in sorted(reports, key=lambda report: report.worker):
             if report.card is not None:
                 board.tx.greet(report.worker, report.card, running=len(report.running or ()))
-        gone = _gone(reports)
-        if gone:
-            board.tx.farewell(gone)
+        departed = gone(reports)
+        if departed:
+            board.tx.farewell(departed)
 
     def _reported(self, board: Board, reports: Sequence[Report], taken: Taken) -> list[Ending]:
         """Return the attempts that ended or came back, once each, as far as they still hold their claim."""
@@ -74,22 +78,22 @@ class Intake:
             said.setdefault(ref, (worker, _ended(tasks.get(ref.task_id), ref, Outcome.INTERRUPTED)))
         endings = [ending for ref, (worker, finished) in said.items() if (ending := _match(tasks, worker, finished))]
         self._counters.stale.inc(len(said) - len(endings))
-        gone = [task for ref, (worker, _) in said.items() if (task := _gone_by(tasks, ref, worker))]
-        if gone:
-            board.tx.let_go(gone)
+        cleared = [task for ref, (worker, _) in said.items() if (task := _gone_by(tasks, ref, worker))]
+        if cleared:
+            board.tx.let_go(cleared)
             taken.due = board.tx.now()
         settled = {ending.task.task_id for ending in endings}
         for task_id in orphans.keys() - settled:
             task = tasks.get(task_id)
-            if task is not None and task.state is State.RUNNING and task.worker in _gone(reports):
+            if task is not None and task.state is State.RUNNING and task.worker in gone(reports):
                 endings.append(Ending(task, _orphaned(task, reports)))
         return endings
 
     def _orphans(self, board: Board, reports: Sequence[Report]) -> dict[TaskId, JobId]:
-        gone = _gone(reports)
-        if not gone:
+        departed = gone(reports)
+        if not departed:
             return {}
-        return {task_id: job_id for job_id, task_id in board.tx.running_on(gone, limit=_HELD_AT_MOST)}
+        return {task_id: job_id for job_id, task_id in board.tx.running_on(departed, limit=_HELD_AT_MOST)}
 
     def _held(
         self,
@@ -105,19 +109,35 @@ class Intake:
         running = report.running or ()
         kept = board.tx.renew(report.worker, running, lease=self._lease) if running else set()
         ended = {AttemptRef(finished.task_id, finished.attempt) for finished in report.finished}
-        for ref in running:
-            if ref not in kept and ref not in ended:
+        missing = [ref for ref in running if ref not in kept and ref not in ended]
+        still = self._still_held(board, report.worker, missing) if missing else set()
+        for ref in missing:
+            if ref not in still:
                 taken.stops.append((report.worker, Stop(ref.task_id, ref.attempt, "claim_lost")))
-        taken.renewed[report.worker] = report.number
+        if not still:
+            taken.renewed[report.worker] = report.number
+
+    def _still_held(self, board: Board, worker: WorkerId, refs: Iterable[AttemptRef]) -> set[AttemptRef]:
+        """Return the attempts that could not be renewed only because another transaction is at work on them.
+
+        What becomes of them is not known yet: the next report that names them finds out.
+        """
+        tasks = board.tx.held({ref.task_id for ref in refs})
+        return {
+            AttemptRef(task.task_id, task.attempt)
+            for task in tasks
+            if task.state is State.RUNNING and task.worker == worker
+        }
 
 
-def _gone(reports: Iterable[Report]) -> set[WorkerId]:
-    gone: set[WorkerId] = set()
+def gone(reports: Iterable[Report]) -> set[WorkerId]:
+    """Return the workers that have said goodbye or are known to be dead."""
+    departed: set[WorkerId] = set()
     for report in reports:
-        gone.update(report.buried)
+        departed.update(report.buried)
         if report.goodbye:
-            gone.add(report.worker)
-    return gone
+            departed.add(report.worker)
+    return departed
 
 
 def _match(tasks: dict[TaskId, HeldTask], worker: WorkerId, finished: Finished) -> Ending | None:

@@ -10,6 +10,7 @@ from controller.catalogue.definitions import Catalogue, to_json
 from controller.core.model import CancelRequested, Job, RetryRequested, Submitted
 from controller.core.planner import plan_stages
 from controller.core.states import ENDED, State
+from controller.datastore.port import Transaction
 from controller.datastore.records import JobView, NewJob, Remembered
 from controller.engine.board import Board
 from controller.engine.control import Control
@@ -20,6 +21,7 @@ from controller.engine.parts import JobsParts
 from controller.engine.reasons import Reasons
 from controller.engine.requests import Submission, Who
 from shared.errors import Conflict, EchelonError, NotFound
+from shared.failpoints import failpoint
 from shared.ids import JobId, new_job_id
 from shared.messages import JsonValue
 
@@ -47,6 +49,8 @@ class Jobs:
         self.control = Control(parts)
         #: Why things do not move on.
         self.reasons = Reasons(parts)
+        #: Revisions that the store is known to hold.
+        self._kept: set[str] = set()
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue in force."""
@@ -68,12 +72,16 @@ class Jobs:
             again = tx.submitted_with(submission.idempotency_key) if submission.idempotency_key else None
             if again is not None:
                 return _same(again, request_hash), False
-            tx.save_definition(catalogue.revision, to_json(catalogue))
+            failpoint("submit.before_insert")
+            self._keep(tx, catalogue)
             tx.insert_job(new)
             board = Board(tx, request_id=submission.request_id)
             board.lock([new.job.job_id])
             board.apply(new.job.job_id, Submitted())
             board.save()
+            failpoint("submit.after_insert")
+        failpoint("submit.after_commit")
+        self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
         self._parts.nudge()
         return new.job.job_id, True
@@ -87,6 +95,8 @@ class Jobs:
                 raise Conflict(f"the job is {job.state} already; only an open job can be cancelled")
             board.apply(job_id, CancelRequested(Who(request_id).name))
             board.save()
+            failpoint("cancel.before_commit")
+        failpoint("cancel.after_commit")
         self._parts.announce(board)
 
     def retry(
@@ -110,16 +120,24 @@ class Jobs:
             tx.replace_input(job_id, inputs.values, self._sealed(inputs))
             board.apply(job_id, RetryRequested())
             board.save()
+            failpoint("retry.before_commit")
+        failpoint("retry.after_commit")
         self._parts.announce(board)
 
     def delete(self, job_id: JobId) -> None:
-        """Remove an ended job: its rows first, then its folder."""
-        with self.store.write() as tx:
-            board = Board(tx)
-            job = board.require(job_id)
-            if job.state not in ENDED:
-                raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
-            tx.delete_job(job_id)
+        """Remove an ended job: its rows first, then its folder. Asked again, it finishes what was cut off."""
+        try:
+            with self.store.write() as tx:
+                board = Board(tx)
+                job = board.require(job_id)
+                if job.state not in ENDED:
+                    raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
+                tx.delete_job(job_id)
+                failpoint("delete.before_commit")
+        except NotFound:
+            self.volume.remove_job(job_id)
+            raise
+        failpoint("delete.after_commit")
         self.snapshots.forget(job_id)
         self.volume.remove_job(job_id)
 
@@ -165,6 +183,10 @@ class Jobs:
         with self.store.write() as tx:
             known = tx.submitted_with(submission.idempotency_key)
         return _same(known, request_hash) if known else None
+
+    def _keep(self, tx: Transaction, catalogue: Catalogue) -> None:
+        if catalogue.revision not in self._kept:
+            tx.save_definition(catalogue.revision, to_json(catalogue))
 
     def _plan(self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str) -> NewJob:
         definition = catalogue.jobs[submission.type]

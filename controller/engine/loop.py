@@ -17,16 +17,18 @@ from threading import Event
 from controller.datastore.port import Datastore, Transaction
 from controller.engine.board import Board
 from controller.engine.changes import Changes
+from controller.engine.claiming import Granting
 from controller.engine.counters import Counters
 from controller.engine.demands import Demands
-from controller.engine.dispatcher import Dispatcher, Granting
+from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
-from controller.engine.intake import Intake, Taken
+from controller.engine.intake import Intake, Taken, gone
 from controller.engine.outbox import Outbox
 from controller.engine.watchdog import Watchdog
 from shared.broker.port import Broker, Delivery, Outgoing, Subscription
 from shared.clock import Clock
 from shared.errors import Unavailable
+from shared.failpoints import failpoint
 from shared.messages import REPORTS, AttemptRef, Nudge, Orders, Report
 
 log = logging.getLogger(__name__)
@@ -76,19 +78,23 @@ class Engine:
         self._nudged = True
 
     def run(self, stop: Event) -> None:
-        """Turn until told to stop. The one place where any exception is caught: a fault must not end the engine."""
+        """Turn until told to stop."""
         while not stop.is_set():
-            try:
-                self.turn(_IDLE)
-            except Unavailable as error:
-                self._able_since = None
-                log.warning("the engine waits: %s", error)
-                stop.wait(_BACK_OFF)
-            except Exception:
-                self._parts.counters.faults.inc()
-                log.exception("a turn of the engine failed; its reports come again")
-                stop.wait(_BACK_OFF)
+            self.attempt(stop)
         self._finish()
+
+    def attempt(self, stop: Event) -> None:
+        """Turn once. The one place where any exception is caught: a fault must not end the engine."""
+        try:
+            self.turn(_IDLE)
+        except Unavailable as error:
+            self._able_since = None
+            log.warning("the engine waits: %s", error)
+            stop.wait(_BACK_OFF)
+        except Exception:
+            self._parts.counters.faults.inc()
+            log.exception("a turn of the engine failed; its reports come again")
+            stop.wait(_BACK_OFF)
 
     def _finish(self) -> None:
         """Settle what has arrived already: an in-process broker would forget it."""
@@ -110,18 +116,29 @@ class Engine:
         """Stop listening; reports that were not settled go back to the broker."""
         self._subscription.close()
 
+    def rest(self, timeout: float) -> float:
+        """Return how many seconds the next turn may wait, `timeout` at most, if nothing arrives."""
+        if self._expanding or self._nudged:
+            return 0.0
+        return max(0.0, min(timeout, self._next_sweep - self._parts.clock.monotonic()))
+
     def turn(self, timeout: float) -> None:
         """Take what has arrived, waiting up to `timeout` seconds for it, and do what is due."""
-        now = self._parts.clock.monotonic()
-        wait = 0.0 if self._expanding or self._nudged else max(0.0, min(timeout, self._next_sweep - now))
-        deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=wait)
+        deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=self.rest(timeout))
         try:
             self._work(deliveries)
+        except (Unavailable, MemoryError):
+            self._give_back(deliveries)
+            raise
+        except Exception:
+            self._take_apart(deliveries)
+            raise
         except BaseException:
-            self._parts.outbox.clear()
-            self._subscription.requeue(deliveries)
+            self._give_back(deliveries)
             raise
         self._subscription.ack(deliveries)
+        if deliveries:
+            failpoint("reports.after_ack")
         if self._expanding:
             self._expanding = self._parts.expander.turn()
             self._nudged = True
@@ -130,6 +147,8 @@ class Engine:
 
     def _work(self, deliveries: Sequence[Delivery]) -> None:
         """Settle and claim in one transaction, then send the orders."""
+        if not (deliveries or self._nudged or self._undelivered):
+            return
         reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
         nudged = self._nudged or any(isinstance(delivery.message, Nudge) for delivery in deliveries)
         undelivered = list(self._undelivered)
@@ -139,27 +158,84 @@ class Engine:
         parts = self._parts
         with parts.store.write() as tx:
             board = Board(tx)
-            taken = parts.intake.take(board, [*reports, *returned])
-            board.save()
-            demands = Demands(tx, {report.worker for report in reports}, lease=parts.lease)
-            demands.note(reports)
-            demands.drop({report.worker for report in returned})
+            taken, demands = self._take_in(board, reports, returned)
             grantings = parts.dispatcher.claim(board, demands)
             board.save()
             demands.save()
             self._write_orders(tx, grantings)
             wait = None if taken.due is None else taken.due - tx.now()
+        if taken.settled:
+            failpoint("settle.after_commit")
         for _ in undelivered:
             self._undelivered.popleft()
         self._nudged = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
+        if grantings:
+            failpoint("claim.after_commit")
         self._after(board, taken, wait)
+
+    def _take_in(self, board: Board, reports: Sequence[Report], returned: Sequence[Report]) -> tuple[Taken, Demands]:
+        """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
+        taken = self._parts.intake.take(board, [*reports, *returned])
+        board.save()
+        if taken.settled:
+            failpoint("settle.before_commit")
+        departed = gone(reports)
+        demands = Demands(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
+        self._parts.intake.greet(board, reports)
+        demands.note(reports)
+        demands.drop({report.worker for report in returned} | departed)
+        return taken, demands
+
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        self._parts.outbox.clear()
+        self._subscription.requeue(deliveries)
+
+    def _take_apart(self, deliveries: Sequence[Delivery]) -> None:
+        """After a turn that failed by a mistake of ours: carry out its reports one by one, without claiming anything.
+
+        A report that fails alone would fail for ever and hold up all others: it goes to the dead ones. Orders that came
+        back are forgotten, the leases in them run out.
+        """
+        self._parts.outbox.clear()
+        self._undelivered.clear()
+        left = deque(deliveries)
+        try:
+            while left:
+                self._alone(left[0])
+                left.popleft()
+        except BaseException:
+            self._give_back(left)
+            raise
+        self._nudged = True
+
+    def _alone(self, delivery: Delivery) -> None:
+        message = delivery.message
+        try:
+            if isinstance(message, Report):
+                with self._parts.store.write() as tx:
+                    board = Board(tx)
+                    taken, demands = self._take_in(board, [message], [])
+                    demands.save()
+                    wait = None if taken.due is None else taken.due - tx.now()
+                self._after(board, taken, wait)
+        except (Unavailable, MemoryError):
+            raise
+        except Exception as error:
+            self._parts.outbox.clear()
+            self._parts.counters.rejected.inc()
+            log.exception("a report cannot be carried out and goes to the dead ones")
+            self._subscription.reject(delivery, f"{type(error).__name__}: {error}")
+        else:
+            self._subscription.ack([delivery])
 
     def _write_orders(self, tx: Transaction, grantings: Sequence[Granting]) -> None:
         for granting in grantings:
             demand = granting.demand
             for grant in self._parts.dispatcher.grants(tx, granting):
                 self._parts.outbox.grant(demand.worker, grant, number=granting.order, told=demand.number)
+        if grantings:
+            failpoint("claim.before_commit")
 
     def _after(self, board: Board, taken: Taken, wait: float | None) -> None:
         """Speak of what has been committed."""
@@ -170,7 +246,9 @@ class Engine:
             parts.outbox.renewed(worker, number)
         outgoing = parts.outbox.seal()
         if outgoing:
+            failpoint("orders.before_publish")
             parts.broker.publish(outgoing, confirmed=self._confirmed)
+            failpoint("orders.after_publish")
         self._expect(wait)
         self._expanding = self._expanding or board.expanding
         parts.changes.ring(board.ended)
@@ -180,10 +258,13 @@ class Engine:
         while self._due and self._due[0] <= now:
             heapq.heappop(self._due)
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
-        ended, wait = self._parts.watchdog.turn(expire=self._may_expire(now))
+        may_expire = self._may_expire(now)
+        chores = self._parts.watchdog.look()
+        ended, wait = self._parts.watchdog.turn(chores, expire=may_expire)
         self._expect(wait)
-        self._expanding = self._parts.expander.turn() or self._expanding
-        self._nudged = True
+        self._expanding = self._expanding or chores.expanding
+        # What has been expired or released just now is ready too.
+        self._nudged = self._nudged or chores.ready or chores.expired or chores.due
         self._parts.changes.ring(ended)
 
     def _may_expire(self, now: float) -> bool:
@@ -208,9 +289,10 @@ class Engine:
     def _confirmed(self, refused: Sequence[Outgoing]) -> None:
         """Hear, on a thread of the broker, which orders nobody took."""
         lost = [outgoing.message for outgoing in refused if isinstance(outgoing.message, Orders)]
-        if lost:
-            self._parts.counters.undelivered.inc(len(lost))
-            self._undelivered.extend(lost)
+        self._parts.counters.undelivered.inc(len(lost))
+        granting = [orders for orders in lost if orders.grants]
+        if granting:
+            self._undelivered.extend(granting)
             self._subscription.wake()
 
 

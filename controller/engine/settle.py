@@ -17,6 +17,7 @@ from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.snapshots import Snapshots
+from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.messages import AttemptRef, Finished, Outcome
 from shared.volume import Volume, attempt_name
@@ -109,9 +110,11 @@ class Settler:
             return
         attempt_path = attempt_name(task.job_id, task.stage, task.index, task.attempt)
         if private:
+            failpoint("files.before_publish")
             for path in self._volume.publish(task.job_id, attempt_path)[:_REMEMBERED]:
                 detail = {"index": _shown(task), "path": path, "reason": "a folder of the workspace has this name"}
                 board.tx.remember(task.job_id, "file_not_published", stage=task.stage, detail=detail)
+            failpoint("files.after_publish")
         if task.spawn:
             # The worker names the file too, but only the counted attempt's own place is believed.
             count = finished.spawned.count if finished.spawned else 0

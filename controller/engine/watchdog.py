@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from controller.core.model import SpawnTaskMoved, TasksMoved
 from controller.core.states import State
-from controller.datastore.port import Datastore
-from controller.datastore.records import HeldTask
+from controller.datastore.port import Datastore, Transaction
+from controller.datastore.records import Chores, HeldTask
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.settle import Ending, Settler
+from controller.engine.timekeeper import Timekeeper
+from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.messages import Finished, Outcome
 
@@ -18,25 +21,51 @@ from shared.messages import Finished, Outcome
 _BATCH = 1_000
 #: Seconds after which a silent worker is forgotten altogether.
 _FORGOTTEN_AFTER = 3600.0
+#: Seconds between two looks for such workers.
+_PRUNED_EVERY = 60.0
+
+#: A worker was heard lately when that is no longer ago than this part of a lease. One that was stopped for so long that
+#: a lease ran out was not: its last sign of life is as old as the lease.
+_LATELY = 0.5
 
 
 class Watchdog:
     """Sweeps the store. Every sweep is safe to do twice, by several controllers at once."""
 
-    def __init__(self, *, store: Datastore, settler: Settler, counters: Counters) -> None:
+    def __init__(
+        self, *, store: Datastore, settler: Settler, counters: Counters, timekeeper: Timekeeper, lease: float
+    ) -> None:
         self._store = store
+        self._timekeeper = timekeeper
+        self._lease = lease
         self._settler = settler
         self._counters = counters
+        #: The store's time of the last look for workers that are long gone.
+        self._pruned_at = 0.0
 
-    def turn(self, *, expire: bool) -> tuple[set[JobId], float | None]:
-        """Do one sweep; return the jobs that ended, and seconds until a retry that it made is due.
+    def look(self) -> Chores:
+        """Tell what there is to do. An idle engine does no more than this."""
+        with self._store.write() as tx:
+            chores = tx.chores()
+            now = tx.now()
+            if self._timekeeper.look(now):
+                tx.shorten_leases(longest=self._lease)
+            prune = now - self._pruned_at >= _PRUNED_EVERY
+            if prune:
+                tx.prune_workers(older_than=_FORGOTTEN_AFTER)
+        if prune:
+            self._pruned_at = now
+        return chores
+
+    def turn(self, chores: Chores, *, expire: bool) -> tuple[set[JobId], float | None]:
+        """Do what there is to do; return the jobs that ended, and seconds until a retry that this made is due.
 
         Without `expire` leases are left alone.
         """
+        expire = expire and chores.expired and self._timekeeper.trusted
         ended, wait = self._expire() if expire else (set(), None)
-        ended |= self._release_due()
-        with self._store.write() as tx:
-            tx.prune_workers(older_than=_FORGOTTEN_AFTER)
+        if chores.due:
+            ended |= self._release_due()
         return ended, wait
 
     def _expire(self) -> tuple[set[JobId], float | None]:
@@ -49,11 +78,24 @@ class Watchdog:
             late = set(tx.expired(limit=_BATCH))
             held = tx.held([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
-            due = self._settler.settle(board, [Ending(task, _lost(task)) for task in lost]) if lost else None
+            due = self._settler.settle(board, self._endings(tx, lost)) if lost else None
             board.save()
+            if lost:
+                failpoint("expire.before_commit")
             wait = None if due is None else due - tx.now()
+        if lost:
+            failpoint("expire.after_commit")
         self._counters.lost.inc(len(lost))
         return board.ended, wait
+
+    def _endings(self, tx: Transaction, late: Sequence[HeldTask]) -> list[Ending]:
+        """Judge attempts whose lease ran out: lost with their worker, or never there.
+
+        A sign of life names every attempt that a worker holds. One that was heard lately and did not name an attempt
+        has never got its order, or has dropped it: the task has done nobody any harm.
+        """
+        heard = tx.heard({task.worker for task in late if task.worker}, within=_LATELY * self._lease)
+        return [Ending(task, _dropped(task) if task.worker in heard else _lost(task)) for task in late]
 
     def _release_due(self) -> set[JobId]:
         with self._store.write() as tx:
@@ -70,7 +112,19 @@ class Watchdog:
             for (job_id, stage), count in counts.items():
                 board.apply(job_id, TasksMoved(stage, {(State.PENDING, State.QUEUED): count}))
             board.save()
+            failpoint("due.before_commit")
+        failpoint("due.after_commit")
         return board.ended
+
+
+def _dropped(task: HeldTask) -> Finished:
+    return Finished(
+        task.job_id,
+        task.task_id,
+        task.attempt,
+        Outcome.INTERRUPTED,
+        error="the worker does not know of this attempt: its order was lost on the way",
+    )
 
 
 def _lost(task: HeldTask) -> Finished:

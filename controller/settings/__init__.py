@@ -19,14 +19,13 @@ from controller.settings.writing import (
     Address,
     address,
     http_url,
+    lease,
     mask_password,
     one_of,
     positive,
-    seconds,
-    size,
     switch,
 )
-from shared.errors import InvalidInput
+from shared.config import WORKER_TABLE, InvalidSetting, config_file, default_file, seconds, secret_in, size
 
 __all__ = [
     "Address",
@@ -54,10 +53,6 @@ class Origin(StrEnum):
     ENVIRONMENT = "environment"
     FILE = "file"
     DEFAULT = "default"
-
-
-class InvalidSetting(InvalidInput):
-    """A setting has a value that cannot be used."""
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -111,6 +106,7 @@ def _about(
         address: "HOST:PORT",
         positive: "N",
         seconds: "TIME",
+        lease: "TIME",
         size: "BYTES",
         Path: "PATH",
     }
@@ -180,7 +176,7 @@ class Settings:
     )
     lease: float = field(
         default=15.0,
-        metadata=_about("Seconds without a sign of life after which an attempt counts as lost.", seconds),
+        metadata=_about("Seconds without a sign of life after which an attempt counts as lost.", lease, flag="--lease"),
     )
     heartbeat: float = field(default=5.0, metadata=_about("Seconds between two signs of life of a worker.", seconds))
     drain_timeout: float = field(
@@ -256,9 +252,11 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], *, file: Pa
     `flags` holds what was given on the command line, by name of the setting (or `<name>_file`). Without `file` it is
     ECHELON_CONFIG or the user's own config file, if there is one.
     """
-    named = file or (Path(environ["ECHELON_CONFIG"]) if environ.get("ECHELON_CONFIG") else None)
-    path = named or default_file()
-    written = _read_file(path, must_exist=named is not None)
+    path, written = config_file(file, environ)
+    if written is not None:
+        # Not for us.
+        written.pop(WORKER_TABLE, None)
+        _check_names(path, written)
     variables = {key[len(PREFIX) :].lower(): text for key, text in environ.items() if key.startswith(PREFIX) and text}
     layers = (
         _Layer(Origin.FLAG, flags, lambda name: f"--{name.replace('_', '-')}"),
@@ -274,13 +272,6 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], *, file: Pa
     return Resolved(Settings(**values), origins, path if written is not None else None)
 
 
-def default_file() -> Path:
-    """Return where a user's own config file lies."""
-    import platformdirs
-
-    return platformdirs.user_config_path("echelon") / "echelon.toml"
-
-
 def _stands(one: Setting, layer: _Layer) -> bool:
     return one.name in layer.values or (one.secret and f"{one.name}_file" in layer.values)
 
@@ -291,7 +282,7 @@ def _value(one: Setting, layer: _Layer) -> object:
         place, raw = layer.place(one.name), layer.values[one.name]
     else:
         place = layer.place(f"{one.name}_file")
-        raw = _content(place, (layer.folder or Path()) / str(layer.values[f"{one.name}_file"]))
+        raw = secret_in((layer.folder or Path()) / str(layer.values[f"{one.name}_file"]), place)
     texts = _texts(one, raw)
     try:
         read = [one.read(text) for text in texts]
@@ -312,32 +303,13 @@ def _as_sequence(raw: object) -> Sequence[object]:
     return raw if isinstance(raw, list | tuple) else [raw]
 
 
-def _content(place: str, path: Path) -> str:
-    """Read a secret from its file."""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSetting(f"{place}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any] | None:
-    """Read a config file; None when there is none and there need not be one."""
-    import tomllib
-
-    try:
-        written = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if must_exist:
-            raise InvalidSetting(f"there is no config file {path}") from None
-        return None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSetting(f"{path}: {error}") from error
+def _check_names(path: Path, written: Mapping[str, object]) -> None:
+    """Raise InvalidSetting for what a config file says of settings that there are not."""
     known = {one.name for one in table()} | {f"{one.name}_file" for one in table() if one.secret}
     mistakes = [_unknown(path, key, known) for key in written if key not in known]
     mistakes += [f"{path}: {key}: write one plain value" for key, raw in written.items() if isinstance(raw, dict)]
     if mistakes:
         raise InvalidSetting("\n".join(mistakes))
-    return written
 
 
 def _unknown(path: Path, key: str, known: set[str]) -> str:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from shared.config import seconds
+
 MASK: Final = "********"
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
+#: In seconds. A third of it passes between two signs of life, and two fifths are kept in reserve.
+SHORTEST_LEASE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +47,14 @@ def address(text: str) -> Address:
     return Address(host, int(port))
 
 
-def seconds(text: str) -> float:
-    """Read a length of time: 10, 1.5s, 10m, 2h."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
-    if not found:
-        raise ValueError("write a number of seconds, or 500ms, 90s, 10m, 2h, 1d")
-    return float(found[1]) * _UNITS[found[2] or "s"]
-
-
-def size(text: str) -> int:
-    """Read a number of bytes: 4096, 64KiB, 16MiB."""
-    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
-    if not found or found[2] not in _SIZES:
-        raise ValueError("write a number of bytes, or 64KiB, 16MiB, 1GiB")
-    return int(found[1]) * _SIZES[found[2]]
+def lease(text: str) -> float:
+    """Read the length of a lease."""
+    length = seconds(text)
+    if length < SHORTEST_LEASE:
+        raise ValueError(
+            f"write {SHORTEST_LEASE:g}s or more: a worker needs some of it to end a task's processes in time"
+        )
+    return length
 
 
 def positive(text: str) -> int:

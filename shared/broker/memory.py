@@ -74,6 +74,10 @@ class MemorySubscription:
             listeners = self._give_back(_number(delivery) for delivery in deliveries)
         _ring(listeners)
 
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Forget this; nobody looks at the dead ones of a process."""
+        self.ack([delivery])
+
     def wake(self) -> None:
         """Make a waiting `take` return at once."""
         with self._lock:

@@ -47,6 +47,9 @@ class Subscription(Protocol):
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         """Give these back; they come again, to this subscription or another."""
 
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Take this out of the way for good; a broker that keeps messages keeps it among the dead ones."""
+
     def wake(self) -> None:
         """Make a waiting `take` return at once. Any thread may call it."""
 

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Callable
 from typing import BinaryIO
 
+from shared.failpoints import failpoint
+
 
 def write_file(path: str, write: Callable[[BinaryIO], None], *, mode: int = 0o640, replace: bool = True) -> bool:
     """Let `write` fill a file beside `path`, make it durable and give it its name.
@@ -21,6 +23,7 @@ def write_file(path: str, write: Callable[[BinaryIO], None], *, mode: int = 0o64
             write(file)
             file.flush()
             os.fsync(fd)
+        failpoint("durable.before_rename")
         if replace:
             os.rename(temporary, path)
         else:

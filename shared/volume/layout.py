@@ -19,6 +19,8 @@ ENGINE: Final = ".echelon"
 MARKER: Final = f"{ENGINE}/volume-id"
 KEY: Final = f"{ENGINE}/key"
 TRASH: Final = f"{ENGINE}/trash"
+#: The catalogues that were in force last.
+CATALOGUES: Final = f"{ENGINE}/catalogues"
 REVISIONS: Final = "revisions"
 #: Mode of every folder that the engine makes.
 FOLDER_MODE: Final = 0o750

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Self
 
 from shared.errors import InvalidInput, NotFound, VolumeUnavailable
+from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.volume import artefacts, beneath, bundles, durable, layout, publishing
 from shared.volume.artefacts import Artefact
@@ -55,7 +56,9 @@ class Volume:
                 os.makedirs(os.path.join(path, name), FOLDER_MODE, exist_ok=True)
             marker = os.path.join(path, layout.MARKER)
             if not os.path.exists(marker):
+                failpoint("volume.before_marker")
                 durable.write_bytes(marker, f"{uuid.uuid4()}\n".encode(), replace=False)
+                failpoint("volume.after_marker")
         except OSError as error:
             raise VolumeUnavailable(f"cannot make a volume at {path}: {error.strerror}") from error
         return cls.open(path)

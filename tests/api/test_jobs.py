@@ -229,6 +229,16 @@ def test_delete_removes_the_job_and_its_files_and_returns_its_last_view(stand: S
     assert not file.exists()
 
 
+def test_a_delete_that_was_cut_off_is_finished_by_asking_again(stand: Stand) -> None:
+    left = stand.leave(str(uuid.uuid4()), "left.txt", b"x")
+    job_id = left.parent.parent.name
+
+    again = stand.client.delete(f"{API}/jobs/{job_id}")
+
+    assert again.status_code == 404
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("part", ["", "/tasks", "/events", "/log", "/artefacts", "/artefacts/x", "/artefacts.zip"])
 def test_an_unknown_job_is_not_found(stand: Stand, part: str) -> None:
     response = stand.client.get(f"{API}/jobs/{uuid.uuid4()}{part}")
@@ -301,10 +311,14 @@ def test_a_task_is_found_by_its_place(stand: Stand) -> None:
 
 
 def test_workers_and_queues_are_told(stand: Stand) -> None:
-    stand.post()
+    job_id = stand.post()["job_id"]
     before = stand.get("/queues")["items"]
     Puppet(stand, name="one")
 
     assert before == [{"queue": "default", "ready": 1, "running": 0}]
     assert stand.get("/queues")["items"] == [{"queue": "default", "ready": 0, "running": 1}]
-    assert [(worker["name"], worker["state"]) for worker in stand.get("/workers")["items"]] == [("one", "UP")]
+    (worker,) = stand.get("/workers")["items"]
+    assert (worker["name"], worker["state"]) == ("one", "UP")
+    (held,) = worker["attempts"]
+    assert (held["job_id"], held["stage"], held["index"], held["spawn"], held["attempt"]) == (job_id, 0, 0, False, 1)
+    assert held["task_id"] == stand.get(f"/jobs/{job_id}/tasks?stage=0")["items"][0]["task_id"]

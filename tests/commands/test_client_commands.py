@@ -15,7 +15,7 @@ from shared.command import ExitCode
 from shared.ids import is_uuid
 from tests.commands.calling import Caller
 from tests.commands.catalogue import CATALOGUE
-from tests.system.process import Standalone
+from tests.system.process import Standalone, until
 
 
 def submitted(echelon: Caller, *arguments: str) -> str:
@@ -183,6 +183,16 @@ def test_workers_queues_and_health_are_tables_and_json(echelon: Caller) -> None:
     assert facts(echelon, "health")["ready"] is True
     assert "UP" in echelon("workers").out
     assert re.search(r"store +ok", echelon("health").out)
+
+
+def test_workers_tells_which_attempts_run_where(echelon: Caller) -> None:
+    job_id = submitted(echelon, "hold")
+    until(lambda: any(one["attempts"] for one in facts(echelon, "workers")), "it runs")
+
+    told = echelon("workers").out
+
+    assert re.search(rf"^\S+ +{job_id} +0\.0 +1 +\S+", told, re.MULTILINE)
+    echelon("cancel", job_id)
 
 
 # --- ending

@@ -39,6 +39,12 @@ def test_paths_of_a_flag_begin_in_the_current_folder() -> None:
     assert found.settings.catalogue == (Path("a.yaml"), Path("b.yaml"))
 
 
+def test_what_stands_there_for_workers_is_not_read(config: Path) -> None:
+    config.write_text(config.read_text() + '[worker]\nname = "north-1"\nslots = "many"\n')
+
+    assert resolve({}, {}, file=config).settings.slots == 7
+
+
 def test_an_empty_variable_is_none() -> None:
     assert resolve({}, {"ECHELON_SLOTS": "", **NO_FILE}).origins["slots"] is Origin.DEFAULT
 
@@ -51,6 +57,7 @@ def test_an_empty_variable_is_none() -> None:
         ("slots = [1, 2]", "slots: '[1, 2]' cannot be used"),
         ("listen = 8080", "listen: '8080' cannot be used: write HOST:PORT"),
         ("[slots]\nx = 1", "slots: write one plain value"),
+        ("lease = 2.9", "lease: '2.9' cannot be used: write 3s or more"),
         ("slots = ", "Invalid value"),
         ("\xff", "Invalid"),
     ],

@@ -125,6 +125,12 @@ class PrivateRabbitmq:
         """Return the folder of its data, configuration and logs."""
         return self._home
 
+    @property
+    def pid(self) -> int:
+        """Return the process that guards the node: the node is below it."""
+        assert self._node is not None
+        return self._node.pid
+
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl and return what it says."""
         command = [str(self._binaries / "rabbitmqctl"), "-n", self._environ["RABBITMQ_NODENAME"], *arguments]

@@ -98,6 +98,12 @@ class PrivatePostgresql:
         return self._home
 
     @property
+    def pid(self) -> int:
+        """Return the server's first process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def _data(self) -> Path:
         return self._home / "data"
 

@@ -230,6 +230,18 @@ def test_an_acked_message_never_comes_again(broker: Broker, queue: str, subscrib
     assert messages(take_all(subscribe(queue), 1)) == [Nudge()]
 
 
+def test_a_rejected_message_never_comes_again(
+    broker: Broker, queue: str, subscribe: Callable[..., Subscription]
+) -> None:
+    first = subscribe(queue, prefetch=1)
+    publish_when_made(broker, queue, *reports(2))
+    first.reject(take_all(first, 1)[0], "a test says so")
+    assert messages(take_all(first, 1)) == reports(2)[1:]
+    first.close()
+
+    assert messages(take_all(subscribe(queue), 1)) == reports(2)[1:]
+
+
 def test_wake_ends_a_waiting_take(broker: Broker, queue: str, subscribe: Callable[..., Subscription]) -> None:
     subscription = subscribe(queue)
     taken: list[list[Delivery]] = []

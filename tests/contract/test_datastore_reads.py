@@ -160,6 +160,37 @@ def test_workers_are_up_draining_lost_or_forgotten(store: Datastore) -> None:
         assert [view.name for view in reader.workers(lost_after=60.0)] == ["b"], "a farewell is for good"
 
 
+def test_it_is_told_which_attempts_each_worker_holds_and_no_more_of_them_than_asked_for(store: Datastore) -> None:
+    first, second = fan_out(store, 5), fan_out(store, 3)
+    with store.write() as tx:
+        tx.greet(WORKER, card("b"), running=0)
+        tx.greet(OTHER, card("a"), running=0)
+        mine = claim(tx, first, 3)
+        (other,) = claim(tx, second, 1, worker=OTHER)
+        mine += claim(tx, second, 2)
+
+    with store.read() as reader:
+        held = reader.at_work(limit=4)
+        assert len(reader.at_work(limit=10)[WORKER]) == 5
+    assert [(one.job_id, one.stage, one.index) for one in held[WORKER]] == [
+        (first, 0, 0), (first, 0, 1), (first, 0, 2), (second, 0, 1),
+    ]  # fmt: skip
+    assert [(one.task_id, one.attempt) for one in held[OTHER]] == [(other.task_id, other.attempt)]
+    assert [one.task_id for one in held[WORKER]] == [one.task_id for one in mine[:4]]
+    assert all(one.started_at for one in held[WORKER])
+
+
+def test_what_has_ended_is_held_by_nobody(store: Datastore) -> None:
+    job_id = fan_out(store, 2)
+    with store.write() as tx:
+        tx.greet(WORKER, card("b"), running=0)
+        claim(tx, job_id, 2)
+        stepped(tx, job_id, CancelRequested())
+
+    with store.read() as reader:
+        assert reader.at_work(limit=10) == {}
+
+
 def test_queues_and_counts_tell_what_waits_and_runs(store: Datastore) -> None:
     job_id = fan_out(store, 5, max_parallel=2)
     submitted(store, plain_job(queue="other", stages=2))

@@ -15,9 +15,10 @@ import pytest
 from shared.broker.port import Outgoing
 from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from shared.broker.topology import Topology
+from shared.codec import decode
 from shared.errors import InvalidInput
-from shared.ids import new_worker_id
-from shared.messages import DEAD, Nudge, orders_queue
+from shared.ids import WorkerId, new_worker_id
+from shared.messages import DEAD, Nudge, Report, orders_queue
 from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
 from tests.contract.servers import unavailable
 from tests.contract.test_broker import PATIENCE, Confirmations, messages, publish, publish_when_made, take_all, until
@@ -267,3 +268,20 @@ def test_no_thread_is_left_behind(connect: Callable[..., RabbitBroker]) -> None:
     broker.close(timeout=3.0)
 
     until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("amqp-")])
+
+
+def test_what_a_reader_rejects_goes_to_the_dead_queue_with_its_reason_and_does_not_come_again(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
+) -> None:
+    broker = connect()
+    raw(node, lambda channel: channel.queue_purge(DEAD))
+    subscription = broker.subscribe([queue], prefetch=1)
+    publish_when_made(broker, queue, Report(worker=WorkerId("w"), number=1))
+    subscription.reject(take_all(subscription, 1)[0], "a test says so")
+    publish(broker, queue, Nudge())
+
+    assert messages(take_all(subscription, 1)) == [Nudge()]
+    until(lambda: ready(node, DEAD) == 1)
+    _method, properties, kept = raw(node, lambda channel: channel.basic_get(DEAD, auto_ack=True))  # type: ignore[misc]
+    assert decode(kept) == Report(worker=WorkerId("w"), number=1)
+    assert properties.headers == {"reason": "a test says so", "queue": queue}

@@ -40,9 +40,11 @@ class HeldClock:
     """A clock that stands still until it is told."""
 
     seconds: float = 1_000_000.0
+    #: By how much the wall's clock is wrong.
+    skew: float = 0.0
 
     def wall(self) -> float:
-        return self.seconds
+        return self.seconds + self.skew
 
     def monotonic(self) -> float:
         return self.seconds

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from controller.core.states import State
 from shared.broker.port import Outgoing
-from shared.ids import new_worker_id
+from shared.ids import JobId, new_worker_id
 from shared.messages import REPORTS, Outcome, Report
 from tests.engine.house import House, Puppet, ref
 from tests.engine.jobs import urls
+
+MAX_LOSSES = 3
 
 
 def test_a_failed_attempt_is_tried_again_after_its_delay_until_the_limit(house: House) -> None:
@@ -96,6 +98,44 @@ def test_a_worker_that_believes_to_hold_what_it_does_not_is_told_to_stop(house: 
     puppet.heartbeat((ref(held),))
 
     assert [stop.task_id for stop in puppet.stopped] == [held[1].task_id]
+
+
+class Deaf(Puppet):
+    """A worker whose orders get lost on their way."""
+
+    def listen(self) -> None:
+        self.orders.ack(self.orders.take(limit=100, timeout=0.0))
+
+
+def outcomes(house: House, job_id: JobId) -> list[Outcome]:
+    with house.store.read() as reader:
+        return [one.outcome for one in reader.attempts(house.tasks(job_id)[0].task_id)]
+
+
+def test_an_order_that_is_lost_on_its_way_costs_the_task_nothing(house: House) -> None:
+    deaf = Deaf(house, room={"*": 1})
+    job_id = house.submit("one")
+    for _ in range(4 * MAX_LOSSES):
+        house.clock.pass_(4.0)
+        deaf.heartbeat()
+    deaf.report(goodbye=True, room={})
+    Puppet(house, name="other").run_all()
+
+    assert house.view(job_id).state is State.COMPLETED
+    assert outcomes(house, job_id) == [Outcome.INTERRUPTED] * (MAX_LOSSES + 1) + [Outcome.COMPLETED]
+
+
+def test_a_worker_that_stood_still_for_longer_than_its_lease_has_lost_what_it_held(house: House) -> None:
+    stopped = Puppet(house)
+    job_id = house.submit("one")
+    held = stopped.take()
+    house.clock.pass_(4.0)
+    stopped.heartbeat((ref(held),))
+    house.clock.pass_(15.1)
+    house.turn()
+    stopped.heartbeat((ref(held),))
+
+    assert outcomes(house, job_id) == [Outcome.LOST]
 
 
 def test_a_task_that_takes_down_three_workers_fails_and_says_worker_lost(house: House) -> None:

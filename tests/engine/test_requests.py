@@ -9,6 +9,7 @@ import pytest
 
 from controller.core.states import State
 from controller.engine.requests import InvalidInputs, Submission
+from shared import failpoints
 from shared.errors import Conflict, NotFound
 from shared.messages import Outcome
 from tests.engine.house import House, Make, Puppet
@@ -146,6 +147,23 @@ def test_a_deleted_job_is_gone_with_its_folder(house: House) -> None:
     assert not folder.exists()
     with house.store.read() as reader:
         assert reader.job(job_id) is None
+
+
+def test_a_delete_that_was_cut_off_before_the_folder_is_finished_by_asking_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "lenient", [])
+    puppet.run_all()
+    monkeypatch.setattr(failpoints, "_armed", None)
+    failpoints.arm({failpoints.VARIABLE: "delete.after_commit:raise"})
+    with pytest.raises(failpoints.FailpointReached):
+        house.jobs.delete(job_id)
+
+    with pytest.raises(NotFound):
+        house.jobs.delete(job_id)
+
+    assert not (house.settings.volume / "jobs" / job_id).exists()
 
 
 def test_after_a_restart_every_accepted_job_goes_on(make: Make, tmp_path: Path) -> None:

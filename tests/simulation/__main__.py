@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import logging
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -18,7 +17,8 @@ from pathlib import Path
 
 from tests.simulation.ablations import ABLATIONS, BEGIN_AT, without
 from tests.simulation.faults import KINDS
-from tests.simulation.run import Result, run_seed, run_seeds, shrink
+from tests.simulation.run import Result, run_seed, shrink
+from tests.simulation.spread import spread
 
 #: The order in which a set of texts is walked through depends on this; with another value a seed means another run.
 HASH_SEED = "PYTHONHASHSEED"
@@ -26,6 +26,8 @@ HASH_SEED = "PYTHONHASHSEED"
 ENOUGH = 5
 #: Lines of a failed seed's history that are printed, unless all are asked for.
 TAIL = 200
+#: Seeds that one process runs before the next is forked, and seconds between two lines that tell how far it is.
+PIECE, PROGRESS_EVERY = 20, 10.0
 REGRESSIONS = Path(__file__).with_name("regressions.txt")
 
 
@@ -35,13 +37,12 @@ def main(arguments: Sequence[str]) -> int:
     logging.disable(logging.CRITICAL)
     count = given.seeds or (300 if given.ablate else 100)
     if given.ablate:
-        return _ablate(given.ablate, given.first, count)
+        return _ablate(given.ablate, given.first, count, processes=given.processes)
     if given.seed is not None:
         return _one(given.seed, trace=given.trace, small=given.shrink)
-    if given.processes > 1:
-        return _parted(given.first or 0, count, given.processes)
     seeds = range(given.first or 0, (given.first or 0) + count)
-    return _many([*regressions(), *seeds] if given.regressions else list(seeds), small=given.shrink)
+    chosen = [*regressions(), *seeds] if given.regressions else list(seeds)
+    return _many(chosen, processes=given.processes, small=given.shrink)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--from", dest="first", type=int, help="the first of them")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--regressions", action="store_true", help="those that ever failed first")
-    parser.add_argument("--processes", type=int, default=1, help="part the seeds among so many processes")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at a time")
     parser.add_argument("--trace", action="store_true", help="print everything that happens in --seed")
     parser.add_argument("--shrink", action="store_true", help="leave out the faults that a failure does not need")
     parser.add_argument("--ablate", action="append", metavar="MECHANISM", choices=["all", *ABLATIONS])
@@ -71,20 +72,27 @@ def _one(seed: int, *, trace: bool, small: bool) -> int:
     return 1 if result.violations else 0
 
 
-def _many(seeds: Sequence[int], *, small: bool) -> int:
+def _many(seeds: Sequence[int], *, processes: int, small: bool) -> int:
     began = time.perf_counter()
     struck: Counter[str] = Counter()
     failed: list[int] = []
-    done = 0
-    for result in run_seeds(seeds):
-        done += 1
-        struck.update(result.struck)
-        if result.violations:
-            failed.append(result.seed)
-            _show(_again(result, small=small), whole=False)
-            if len(failed) == ENOUGH:
+    done, told = 0, began
+    # What is compiled and read once is there when the processes are forked.
+    run_seed(seeds[0])
+    pieces = [seeds[first : first + PIECE] for first in range(0, len(seeds), PIECE)]
+    with contextlib.closing(spread(pieces, _piece, processes=processes)) as answers:
+        for answer in answers:
+            done += answer["seeds"]
+            struck.update(answer["struck"])
+            failed += answer["failed"]
+            if time.perf_counter() - told >= PROGRESS_EVERY:
+                told = time.perf_counter()
+                print(f"{done} of {len(seeds)} seeds, {len(failed)} failed, {told - began:.0f} s", flush=True)
+            if len(failed) >= ENOUGH:
                 break
     took = time.perf_counter() - began
+    for seed in failed[:ENOUGH]:
+        _show(_again(run_seed(seed), small=small), whole=False)
     known = {f"{place}:{kind}" for place, kinds in KINDS.items() for kind, _ in kinds}
     print(f"kinds of faults that never struck: {', '.join(sorted(known - set(struck))) or 'none'}")
     print(
@@ -92,6 +100,13 @@ def _many(seeds: Sequence[int], *, small: bool) -> int:
         f" {took:.1f} s, {1000 * took / max(1, done):.0f} ms a seed"
     )
     return 1 if failed else 0
+
+
+def _piece(seeds: Sequence[int]) -> dict[str, object]:
+    """Run some seeds in a process of their own."""
+    results = [run_seed(seed) for seed in seeds]
+    struck = sum((result.struck for result in results), Counter[str]())
+    return {"seeds": len(results), "struck": struck, "failed": [one.seed for one in results if one.violations]}
 
 
 def _again(result: Result, *, small: bool) -> Result:
@@ -110,26 +125,23 @@ def _show(result: Result, *, whole: bool) -> None:
         print(f"  {violation}")
 
 
-def _parted(first: int, count: int, processes: int) -> int:
-    """Let several processes run a part of the seeds each."""
-    share = -(-count // processes)
-    command = [sys.executable, "-m", "tests.simulation", "--seeds", str(share), "--from"]
-    running = [subprocess.Popen([*command, str(first + number * share)]) for number in range(processes)]
-    return max([one.wait() for one in running])
-
-
-def _ablate(names: Sequence[str], first: int | None, count: int) -> int:
+def _ablate(names: Sequence[str], first: int | None, count: int, *, processes: int) -> int:
     """Take mechanisms away, each until a seed notices."""
+    run_seed(0)
     missed = 0
-    for name in ABLATIONS if "all" in names else names:
+
+    def look(name: str) -> tuple[str, bool]:
         began = time.perf_counter()
         start = BEGIN_AT.get(name, 0) if first is None else first
-        seeds = range(start, start + count)
-        with without(name), contextlib.closing(run_seeds(seeds)) as results:
+        with without(name):
+            results = (run_seed(seed) for seed in range(start, start + count))
             noticed = next((result for result in results if result.violations), None)
-        missed += noticed is None
         what = f"seed {noticed.seed}: {noticed.violations[0].splitlines()[-1][:150]}" if noticed else "NOT NOTICED"
-        print(f"without {name}: {what} ({time.perf_counter() - began:.1f} s)", flush=True)
+        return f"without {name}: {what} ({time.perf_counter() - began:.1f} s)", noticed is None
+
+    for line, unnoticed in spread(list(ABLATIONS) if "all" in names else names, look, processes=processes):
+        print(line, flush=True)
+        missed += unnoticed
     return 1 if missed else 0
 
 

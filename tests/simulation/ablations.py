@@ -54,7 +54,10 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     "the limit of lost workers": (
         Cut("controller.engine.settle:Settler._judge", "max_losses=self._max_losses", "max_losses=10**9"),
     ),
-    "the burial of earlier lives": (Cut(f"{_INTAKE}:_gone", "gone.update(report.buried)", "pass"),),
+    "the isolation of suspects": (
+        Cut("controller.engine.dispatcher:Dispatcher.__init__", "max_losses=max_losses)", "max_losses=10**9)"),
+    ),
+    "the burial of earlier lives": (Cut(f"{_INTAKE}:gone", "departed.update(report.buried)", "pass"),),
     "the return of orders that nobody took": (Cut("controller.engine.loop:_returned", "if refs:", "if False:"),),
     "the expander's look at what there is": (
         Cut("controller.engine.expander:Expander._expand", "!= expansion.created", "< 0"),
@@ -106,9 +109,9 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
 #: Where the search for a seed that notices begins, for those that few seeds notice. Only a matter of speed: when the
 #: product changes, another seed of the three hundred after it will do.
 BEGIN_AT = {
-    "the expander's look at what there is": 49,
-    "the fence of a lease that runs out": 90,
-    "the refusal of grants that are too old": 46,
+    "the expander's look at what there is": 108,
+    "the fence of a lease that runs out": 114,
+    "the refusal of grants that are too old": 62,
     "the refusal of renewals": 80,
 }
 

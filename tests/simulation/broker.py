@@ -254,6 +254,10 @@ class Subscription:
             return
         self._give_back([_tag(delivery) for delivery in deliveries])
 
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Never called: no report here is beyond the engine."""
+        raise AssertionError(reason)
+
     def wake(self) -> None:
         """Make a waiting `take` return."""
         if not self.line.actor.process.dead:

@@ -25,6 +25,7 @@ RULES: dict[str, Callable[[Index], Complaints]] = {
     "I11 idempotent submit": rules_jobs.idempotent_submit,
     "I12 snapshot": rules_jobs.snapshot,
     "budgets": rules_tasks.budgets,
+    "suspects alone": rules_tasks.suspects_alone,
     "max_parallel": rules_tasks.max_parallel,
     "prompt": rules_tasks.prompt,
 }

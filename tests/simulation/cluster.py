@@ -12,7 +12,7 @@ from shared import ids
 from tests.simulation.broker import Hub
 from tests.simulation.catalogue import RETRIES, make_catalogue
 from tests.simulation.clocks import SeededIds
-from tests.simulation.controllers import MAX_LOSSES, SimController
+from tests.simulation.controllers import LEASE, MAX_LOSSES, SimController
 from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Asked, Entry, History, Life, Row
 from tests.simulation.people import Person
@@ -28,7 +28,8 @@ LATEST = 1500.0
 #: Items of one transaction: few, so that a small fan-out takes several.
 CHUNK = 5
 #: Seconds between two looks at the counters.
-AUDIT = 10.0
+AUDIT = 5.0
+COUNTED = "SELECT stage, idx = -1, state, COUNT(*) FROM tasks GROUP BY 1, 2, 3"
 
 
 class Cluster:
@@ -99,7 +100,7 @@ class Cluster:
         """Compare the counters with the rows, and stop when nothing is left to happen."""
         self._audit()
         if self.world.now > CALM_FROM + 20.0 and self._all_ended():
-            self.world.at(20.0, None, self.world.stop)
+            self.world.at(LEASE + 2.0, None, self.world.stop)
         else:
             self.world.at(AUDIT, None, self._look_around)
 
@@ -109,7 +110,7 @@ class Cluster:
         return not self._looks.execute("SELECT 1 FROM jobs WHERE state IN ('PENDING', 'RUNNING')").fetchone()
 
     def _audit(self) -> None:
-        for line in audit(self._rows("stages"), self._rows("tasks")):
+        for line in audit(self._rows("stages"), self._looks.execute(COUNTED).fetchall()):
             self.world.violate("auditor", line)
 
     @contextlib.contextmanager
@@ -167,18 +168,14 @@ def _entry(row: Row) -> Entry:
     return Entry(**fields)
 
 
-def audit(stages: list[Row], tasks: list[Row]) -> Iterator[str]:
+def audit(stages: list[Row], counted: list[sqlite3.Row]) -> Iterator[str]:
     """Yield where a stage's counters differ from its rows."""
-    counted: dict[tuple[object, object], int] = {}
-    for task in tasks:
-        if task["idx"] != -1:
-            key = task["stage"], str(task["state"]).lower()
-            counted[key] = counted.get(key, 0) + 1
-    spawns = {task["stage"]: task["state"] for task in tasks if task["idx"] == -1}
+    there = {(stage, state): count for stage, spawn, state, count in counted if not spawn}
+    spawns = {stage: state for stage, spawn, state, _ in counted if spawn}
     for stage in stages:
-        for state in ("pending", "queued", "running", "completed", "failed", "cancelled", "skipped"):
-            there = counted.get((stage["key"], state), 0)
-            if stage[state] != there:
-                yield f"stage {stage['key']} counts {stage[state]} {state}, it has {there}"
+        for state in ("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"):
+            told, count = stage[state.lower()], there.get((stage["key"], state), 0)
+            if told != count:
+                yield f"stage {stage['key']} counts {told} {state}, it has {count}"
         if stage["spawn"] != spawns.get(stage["key"]):
             yield f"stage {stage['key']} holds its spawn task for {stage['spawn']}, it is {spawns.get(stage['key'])}"

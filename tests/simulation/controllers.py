@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from unittest import mock
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LEASE = 15.0
 MAX_LOSSES = 3
+#: Seconds between two sweeps.
+SWEEP = 2.0
 #: Seconds between two turns that have something to do.
 BUSY = 0.001
 RESTART = (0.3, 1.0, 2.0, 5.0)
@@ -93,6 +95,9 @@ class SimController:
                 settings, outside, cast(CatalogueWatcher, Watcher(self._cluster))
             )
         beacon = cast(Beacon, SimBeacon(self._cluster.signs, process.name))
+        # Idle sweeps are most of what an idle cluster does: half as many find the same.
+        engine = controller.engine
+        engine._parts = replace(engine._parts, sweep=SWEEP)
         self._lighthouse = Lighthouse(beacon, lambda: controller.engine.able)
         self._light = Actor(process, f"{process.name} light")
         self._world.at(0.0, self._light, self._show)
@@ -122,13 +127,13 @@ class SimController:
         actor = self.actor
         actor.wait = None
         turn = OneTurn(self._world, actor.name)
-        self._controller.engine.run(turn.event)
+        self._controller.engine.attempt(turn.event)
         if turn.back_off is not None:
             # What has woken it in the meantime finds it asleep.
             self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off
             self._schedule(turn.back_off)
         else:
-            self._schedule(BUSY if actor.wait is None else max(BUSY, actor.wait))
+            self._schedule(max(BUSY, self._controller.engine.rest(SWEEP)))
 
     def _show(self) -> None:
         assert self.actor is not None and self._lighthouse is not None

@@ -113,7 +113,11 @@ def outputs(index: Index) -> Complaints:
         if task is None:
             continue
         if task["state"] != "COMPLETED":
-            yield f"{index.name(task)} shows {content!r} and is {task['state']}"
+            # Files are published before the commit that counts their attempt. When that commit fails and the result is
+            # lost with its queue, they stay: whole, of an attempt that ended well.
+            attempt = int(content.split()[0])
+            if content != f"{attempt} done" or not any(run.whole for run in index.runs[task["task_id"], attempt]):
+                yield f"{index.name(task)} shows {content!r} and is {task['state']}"
         elif content != f"{task['attempt']} done":
             yield f"{index.name(task)} shows {content!r}, its attempt {task['attempt']} counts"
 
@@ -126,6 +130,28 @@ def budgets(index: Index) -> Complaints:
             yield f"{index.name(task)} failed {task['failures']} times, {limit} retries are allowed"
         if task["losses"] > index.history.max_losses:
             yield f"{index.name(task)} took down {task['losses']} workers"
+
+
+def suspects_alone(index: Index) -> Complaints:
+    """An attempt that may be a task's last shares its worker with no other, so that no neighbour takes it down."""
+    losses: dict[object, int] = defaultdict(int)
+    lost = {(row["task"], row["attempt"]) for row in index.history.attempts if row["outcome"] == "lost"}
+    #: Worker -> task -> whether it is one loss from its end.
+    running: dict[object, dict[int, bool]] = defaultdict(dict)
+    for entry in index.history.diary:
+        if entry.kind != "task":
+            continue
+        if entry.before == "RUNNING" and entry.after != "RUNNING":
+            running[entry.worker].pop(entry.key, None)
+            losses[entry.key] += (entry.key, entry.attempt) in lost
+        elif entry.before in ("FAILED", "CANCELLED"):
+            losses[entry.key] = 0
+        elif entry.before != "RUNNING" and entry.after == "RUNNING":
+            here = running[entry.worker]
+            here[entry.key] = losses[entry.key] >= index.history.max_losses - 1
+            if len(here) > 1 and any(here.values()):
+                names = ", ".join(index.name(index.tasks[key]) for key in here)
+                yield f"{names} shared a worker at {entry.at:.3f}; for one of them it was the last"
 
 
 def max_parallel(index: Index) -> Complaints:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.simulation.checker import check
 from tests.simulation.cluster import Cluster
 from tests.simulation.world import World
-
-#: Nothing that a run leaves is freed by counting alone; looking for it after every hundred objects costs a seventh.
-_COLLECT_EVERY = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +44,6 @@ def run_seed(seed: int, *, trace: bool = False, only: frozenset[int] | None = No
     steps = [fault.step for fault in world.faults.struck]
     violations = world.violations or check(history)
     return Result(seed, violations, facts, steps, world.struck, world.lines)
-
-
-def run_seeds(seeds: Iterable[int], *, trace: bool = False) -> Iterator[Result]:
-    """Let seeds run, one after the other."""
-    gc.freeze()
-    gc.disable()
-    try:
-        for number, seed in enumerate(seeds, 1):
-            yield run_seed(seed, trace=trace)
-            if number % _COLLECT_EVERY == 0:
-                gc.collect()
-    finally:
-        gc.enable()
 
 
 def shrink(steps: list[int], fails: Callable[[frozenset[int]], bool]) -> list[int]:

@@ -6,6 +6,7 @@ Each writes its start and its end into the ledger, outside of the engine; the ch
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -88,15 +89,14 @@ class SimExecutor:
             self._actor.wait = timeout
         return done
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str) -> None:
+    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         """End a process: at once, or after its grace if it ignores SIGTERM."""
         task = self._running.get(ref)
         if task is None or task.stopped is not None:
             return
         task.stopped, task.error = outcome, reason
         behaviour = BEHAVIOURS[task.grant.recipe.task_class]
-        grace = task.grant.recipe.grace
-        longest = min(grace, self._settings.lease_grace) if reason == "lease_lost" else grace
+        longest = min(task.grant.recipe.grace, grace)
         delay = longest if behaviour.ignores_term else self._world.rng.uniform(0.0, 0.2)
         self._world.at(delay, None, lambda: self._end(task, by_stop=True))
 

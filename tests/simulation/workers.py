@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two turns of a loop that has something to do.
 BUSY = 0.001
+#: A worker sleeps for so many seconds at most, less than what makes its heart believe that it hangs.
+LONGEST_TURN = 2.5
 #: A worker that is started again comes back after so many seconds; most come back soon.
 RESTART = (0.2, 1.0, 1.0, 3.0, 20.0, 40.0)
 
@@ -156,7 +158,7 @@ class SimWorker:
             self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off
             self._schedule(turn.back_off)
         else:
-            self._schedule(BUSY if body.thread.wait is None else max(BUSY, body.thread.wait))
+            self._schedule(max(BUSY, body.agent._wait(LONGEST_TURN)))
 
     def _beat(self) -> None:
         """Look whether the heart has to beat: at once when a life begins, after an interval, or when hurried."""

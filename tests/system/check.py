@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tests.simulation.history import History
 from tests.simulation.index import ENDED
 from tests.system.cluster import Cluster
 from tests.system.people import Followed
+from tests.system.process import until
 from worker.runtimes import proc
 
 
@@ -57,6 +59,19 @@ def left_messages(cluster: Cluster) -> Iterator[str]:
         name, unacked, messages = line.split("\t")
         if name != DEAD and (int(unacked) or int(messages)) and not name.startswith("echelon.v1.orders."):
             yield f"{name} holds {messages} messages, {unacked} of them not acknowledged"
+
+
+def messages_that_stay(cluster: Cluster, patience: float = 15.0) -> list[str]:
+    """Return the queues that still keep a message after some seconds of quiet."""
+    found: list[str] = []
+
+    def none_left() -> bool:
+        found[:] = left_messages(cluster)
+        return not found
+
+    with contextlib.suppress(AssertionError):
+        until(none_left, "the queues are empty", patience)
+    return found
 
 
 def descriptors(cluster: Cluster) -> dict[str, int]:

@@ -67,13 +67,13 @@ class Program:
         self._process: subprocess.Popen[bytes] | None = None
         self._paused: float | None = None
 
-    def start(self) -> None:
-        """Begin a life."""
+    def start(self, **environ: str) -> None:
+        """Begin a life, with more in its environment than all its lives have."""
         command = [sys.executable, "-m", "shared.command", *self._command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(self._environ), cwd=self._folder,
-                start_new_session=True,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**self._environ, **environ},
+                cwd=self._folder, start_new_session=True,
             )  # fmt: skip
         self.lives.append(Life(time.time()))
 
@@ -282,6 +282,10 @@ class Cluster:
     def client(self, number: int = 0) -> EchelonClient:
         """Return a client of one controller; the cluster's end closes it."""
         return self._stack.enter_context(EchelonClient(self.urls[number]))
+
+    def stranger(self, name: str, *arguments: str) -> Program:
+        """Return a program that is not one of the cluster's; whoever starts it waits for its end."""
+        return Program(name, list(arguments), self._environ(), self.folder)
 
     def note_lives(self) -> None:
         """Read which life each worker leads: the last one in its lock file is the one that holds it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -42,31 +42,28 @@ def read_tables(url: str) -> dict[str, Rows]:
 
 
 def gather(
-    cluster: Cluster, workload: Workload, diary: Diary, seen: Seen, *, calm_from: float, ended: float
+    cluster: Cluster,
+    workload: Workload,
+    diary: Diary,
+    seen: Seen,
+    *,
+    calm_from: float,
+    ended: float,
+    deleted: Collection[str] = (),
 ) -> History:
-    """Return all that is known of a run; moments are Unix times."""
+    """Return all that is known of a run, but for the jobs that were deleted; moments are Unix times."""
     tables = read_tables(cluster.database)
-    names = {row["key"]: f"echelon-{row['name']}-" for row in tables["workers"]}
     ids = {row["key"]: row["worker_id"] for row in tables["workers"]}
     editions = {row["revision"]: _edition(row["document"]) for row in tables["definitions"]}
-    entries = [Entry(**row) for row in tables["diary"]]
-    tasks = {row["key"]: row for row in tables["tasks"]}
-    holders = {
-        (tasks[entry.key]["task_id"], entry.attempt): entry.worker
-        for entry in entries
-        if entry.kind == "task" and entry.after == "RUNNING" and entry.worker is not None
-    }
-
-    def life(task_id: str, attempt: int, mark: str) -> str:
-        """Return the life that holds an attempt when the process that speaks is one of that worker's."""
-        key = holders.get((task_id, attempt))
-        return ids[key] if key is not None and mark.startswith(names[key]) else f"stranger {mark}"
-
-    for row in tasks.values():
+    # A job that was deleted has left nothing that its diary could be compared with.
+    known = {kind: {row["key"] for row in tables[f"{kind}s"]} for kind in ("job", "stage", "task")}
+    entries = [Entry(**row) for row in tables["diary"] if row["key"] in known[row["kind"]]]
+    life = _holder(tables, entries)
+    for row in tables["tasks"]:
         if row["result"]:
             task_id, attempt, mark = row["result"].split("/")
             row["result"] = f"{task_id}/{attempt}/{life(task_id, int(attempt), mark)}"
-    runs = read_ledger(workload, seen)
+    runs = [run for run in read_ledger(workload, seen) if run.job_id not in deleted]
     for run in runs:
         run.life = life(run.task_id, run.attempt, run.life)
         run.revision = next((revision for revision, edition in editions.items() if edition == run.edition), "unknown")
@@ -79,6 +76,24 @@ def gather(
         asked=diary.asked, editions=editions, files=files, calm_from=calm_from, ended=ended,
         max_losses=cluster.shape.max_losses, retry_limits=RETRIES,
     )  # fmt: skip
+
+
+def _holder(tables: Mapping[str, Rows], entries: Iterable[Entry]) -> Callable[[str, int, str], str]:
+    """Return what tells the life that holds an attempt, when the process that speaks is one of that worker's."""
+    names = {row["key"]: f"echelon-{row['name']}-" for row in tables["workers"]}
+    ids = {row["key"]: row["worker_id"] for row in tables["workers"]}
+    tasks = {row["key"]: row["task_id"] for row in tables["tasks"]}
+    holders = {
+        (tasks[entry.key], entry.attempt): entry.worker
+        for entry in entries
+        if entry.kind == "task" and entry.after == "RUNNING" and entry.worker is not None
+    }
+
+    def life(task_id: str, attempt: int, mark: str) -> str:
+        key = holders.get((task_id, attempt))
+        return ids[key] if key is not None and mark.startswith(names[key]) else f"stranger {mark}"
+
+    return life
 
 
 def _edition(document: str) -> str:

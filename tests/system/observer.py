@@ -10,7 +10,6 @@ from pathlib import Path
 
 import requests
 
-from shared.command import ExitCode
 from shared.volume import Volume
 from shared.volume.beacons import Lookout
 from tests.system.cluster import Cluster, Program
@@ -86,11 +85,10 @@ class Observer:
                 self._open.discard(key)
 
     def _look_at(self, program: Program) -> None:
-        """Nobody has to start a process again that was not killed, unless it was to start with a spoilt catalogue."""
+        """Nobody has to start a process again that was not killed."""
         if not program.running and not self._busy(program.name) and not program.running:
             code = program.wait()
-            if code != ExitCode.NOT_VALID:
-                self.seen.complaints.append(f"I9 no leaks: {program.name} ended by itself ({code}), see {program.log}")
+            self.seen.complaints.append(f"I9 no leaks: {program.name} ended by itself ({code}), see {program.log}")
             program.start()
 
     def _look_at_signs(self) -> None:

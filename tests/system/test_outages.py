@@ -8,14 +8,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
 import requests
 
+from shared.command import ExitCode
 from shared.messages import DEAD, REPORTS
+from tests.contract.servers import fresh_database
 from tests.system.cluster import Cluster, Shape
-from tests.system.drills import CATALOGUE, Job, broker_back, database_back, pass_by, whole
+from tests.system.drills import CATALOGUE, Job, Show, broker_back, database_back, pass_by, whole, within
 from tests.system.process import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -76,12 +79,73 @@ def _closed_by_the_node(cluster: Cluster) -> bool:
 
 def test_while_the_broker_is_away_longer_than_a_lease_tasks_go_on_and_run_once_and_jobs_are_taken(
     cluster: Cluster,
+    record_property: Show,
 ) -> None:
-    assert broker_back(cluster, away=2.0 * cluster.shape.lease) < 10.0
+    # RabbitMQ keeps the machine busy for some seconds after its first answer.
+    within(broker_back(cluster, away=2.0 * cluster.shape.lease), 5.0, record_property, asserted=10.0)
 
 
-def test_while_the_database_is_away_the_api_says_503_and_when_to_come_again(cluster: Cluster) -> None:
-    assert database_back(cluster) < 5.0
+def test_while_the_database_is_away_the_api_says_503_and_when_to_come_again(
+    cluster: Cluster, record_property: Show
+) -> None:
+    within(database_back(cluster), 5.0, record_property)
+
+
+def test_a_controller_that_starts_before_its_database_answers_at_once_and_goes_on_when_it_comes(
+    cluster: Cluster,
+) -> None:
+    assert cluster.postgresql is not None
+    program, url = cluster.controllers[0], cluster.urls[0]
+    program.kill()
+    cluster.postgresql.stop()
+    try:
+        program.start()
+        until(lambda: cluster.answering(url), "it answers")
+        assert requests.get(f"{url}/healthz", timeout=10.0).status_code == 200
+        submitted = requests.post(f"{url}/api/v1/jobs", json={"type": "quick", "input": {}}, timeout=10.0)
+        for answer in (submitted, *(requests.get(f"{url}/{path}", timeout=10.0) for path in ("api/v1/jobs", "readyz"))):
+            assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0, answer.text
+    finally:
+        cluster.postgresql.start()
+    whole(cluster)
+    assert program.running
+    assert Job(cluster, "quick").finish() == "COMPLETED"
+
+
+def test_a_controller_does_not_start_on_a_database_that_was_not_migrated(cluster: Cluster) -> None:
+    assert cluster.postgresql is not None
+    with fresh_database(cluster.postgresql.url) as empty:
+        stranger = cluster.stranger(
+            "stranger", "controller", "--catalogue", str(cluster.catalogue), "--volume", str(cluster.volume),
+            "--broker", cluster.rabbit.url, "--listen", "127.0.0.1:0", "--datastore", empty,
+        )  # fmt: skip
+        stranger.start()
+        assert stranger.wait() == ExitCode.ENGINE
+    assert "run `echelon migrate`" in stranger.log.read_text()
+
+
+def test_a_controller_that_starts_with_a_torn_catalogue_serves_the_last_good_one_and_takes_it_when_mended(
+    cluster: Cluster,
+) -> None:
+    program, url = cluster.controllers[0], cluster.urls[0]
+    program.kill()
+    cluster.catalogue.write_text(CATALOGUE[: len(CATALOGUE) // 2] + "\n  - {]")
+    try:
+        program.start()
+        until(lambda: cluster.answering(url), "it answers")
+        assert Job(cluster, "quick").finish() == "COMPLETED"
+        ready = requests.get(f"{url}/readyz", timeout=10.0)
+        assert ready.status_code == 200
+        assert not _catalogue(ready)["ok"] and str(cluster.catalogue) in _catalogue(ready)["detail"]
+    finally:
+        cluster.catalogue.write_text(CATALOGUE)
+    until(lambda: _catalogue(requests.get(f"{url}/readyz", timeout=10.0))["ok"], "the mended catalogue is taken")
+    assert program.running
+    assert "the last good one, is in force" in program.log.read_text()
+
+
+def _catalogue(ready: requests.Response) -> dict[str, Any]:
+    return next(part for part in ready.json()["parts"] if part["name"] == "catalogue")
 
 
 def test_a_job_ends_though_the_queues_are_deleted_again_and_again(cluster: Cluster) -> None:

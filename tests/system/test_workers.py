@@ -8,7 +8,18 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.cluster import Cluster, Program, Shape
-from tests.system.drills import CATALOGUE, Job, controllers_restarted, drained, whole, worker_gone, worker_restarted
+from tests.system.drills import (
+    CATALOGUE,
+    Job,
+    Show,
+    controllers_restarted,
+    drained,
+    pass_by,
+    whole,
+    within,
+    worker_gone,
+    worker_restarted,
+)
 from tests.system.process import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -16,26 +27,39 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("workers"), CATALOGUE, Shape(workers=2, slots=2, max_losses=3)) as one:
+    # With a heartbeat that alone would be too slow for the lease: workers learn of that from their orders.
+    shape = Shape(workers=2, slots=2, max_losses=3, heartbeat=5.0)
+    with Cluster(tmp_path_factory.mktemp("workers"), CATALOGUE, shape) as one:
         yield one
 
 
-def test_the_task_of_a_worker_that_was_killed_runs_elsewhere_within_lease_and_sweep(cluster: Cluster) -> None:
-    # A second for the sweep, and what starting costs on a machine under load.
-    assert worker_gone(cluster) < cluster.shape.lease + 3.0
+def test_the_task_of_a_worker_that_was_killed_runs_elsewhere_within_lease_and_sweep(
+    cluster: Cluster, record_property: Show
+) -> None:
+    within(worker_gone(cluster), cluster.shape.lease + 1.0, record_property, asserted=cluster.shape.lease + 3.0)
 
 
-def test_the_task_of_a_worker_that_is_started_again_runs_again_at_once(cluster: Cluster) -> None:
-    # The bar is 2 s; half the lease proves on any machine that it was not the lease that ended.
-    assert worker_restarted(cluster) < cluster.shape.lease / 2 + 1.0
+def test_the_task_of_a_worker_that_is_started_again_runs_again_at_once(cluster: Cluster, record_property: Show) -> None:
+    within(worker_restarted(cluster), 2.0, record_property, asserted=4.0)
 
 
-def test_a_worker_that_is_asked_to_end_hands_its_task_over(cluster: Cluster) -> None:
-    assert drained(cluster) < 4.0
+def test_a_task_that_is_longer_than_leases_runs_once(cluster: Cluster) -> None:
+    job = Job(cluster, "wait")
+    job.started()
+    pass_by(2.0 * cluster.shape.lease)
+    assert job.finish() == "COMPLETED"
+    assert len(job.starts) == job.attempts == 1
 
 
-def test_controllers_that_are_killed_and_started_again_answer_and_go_on(cluster: Cluster) -> None:
-    assert controllers_restarted(cluster) < 20.0
+def test_a_worker_that_is_asked_to_end_hands_its_task_over(cluster: Cluster, record_property: Show) -> None:
+    within(drained(cluster), 2.0, record_property, asserted=4.0)
+
+
+def test_controllers_that_are_killed_and_started_again_answer_and_go_on(
+    cluster: Cluster, record_property: Show
+) -> None:
+    # Two of them compute at once.
+    within(controllers_restarted(cluster), 2.0, record_property, asserted=20.0)
 
 
 def test_a_task_that_kills_its_worker_three_times_is_failed_and_says_so_and_its_neighbours_go_on(

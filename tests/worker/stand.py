@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,10 @@ class CutBroker(MemoryBroker):
         super().__init__()
         self.cut = False
 
+    @property
+    def connected(self) -> bool:
+        return not self.cut and super().connected
+
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
         if not self.cut:
             super().publish(messages, confirmed=confirmed)
@@ -71,6 +76,7 @@ class HandExecutor:
     running: dict[AttemptRef, Grant] = field(default_factory=dict)
     started: list[AttemptRef] = field(default_factory=list)
     stopped: list[tuple[AttemptRef, Outcome, str]] = field(default_factory=list)
+    graces: list[float] = field(default_factory=list)
     wakes: int = 0
     _ended: list[Finished] = field(default_factory=list)
 
@@ -83,8 +89,9 @@ class HandExecutor:
         ended, self._ended = self._ended, []
         return ended
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str) -> None:
+    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         self.stopped.append((ref, outcome, reason))
+        self.graces.append(grace)
 
     def wake(self) -> None:
         self.wakes += 1
@@ -119,6 +126,8 @@ class Stand:
         self.anyone_able = True
         self.controller = self.broker.subscribe([REPORTS], prefetch=100_000)
         self._build(buried)
+        #: What the controllers' leases last.
+        self.lease = LEASE
         self.order_number = 0
         self.task_number = 0
 
@@ -175,7 +184,7 @@ class Stand:
     ) -> Orders:
         """Send an order to the worker."""
         self.order_number += 1
-        orders = Orders(WORKER, self.order_number, answers, LEASE, grants, stop, renewed)
+        orders = Orders(WORKER, self.order_number, answers, self.lease, grants, stop, renewed)
         self.send(orders)
         return orders
 
@@ -209,9 +218,9 @@ class Stand:
             WORKER, self.broker, holdings=self.holdings, sent=sent, clock=self.clock, wake=self.executor.wake
         )
         orders = OrderBook(WORKER, holdings=self.holdings, sent=sent, clock=self.clock, settings=settings)
-        subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
+        self.subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
         parts = Parts(
-            subscription=subscription,
+            subscription=self.subscription,
             executor=self.executor,
             holdings=self.holdings,
             orders=orders,

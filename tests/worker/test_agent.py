@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -232,6 +233,32 @@ def test_a_task_with_a_short_grace_may_use_more_of_its_lease(make: Make) -> None
     stand.turn(after=0.2)
 
     assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+
+
+@pytest.mark.parametrize(("lease", "fence", "grace"), [(15.0, 10.0, 3.0), (6.0, 3.6, 1.2), (3.0, 1.8, 0.6)])
+def test_of_a_short_lease_only_a_part_is_kept_in_reserve(make: Make, lease: float, fence: float, grace: float) -> None:
+    stand = make()
+    stand.lease = lease
+    (ref,) = stand.run()
+
+    stand.turn(after=fence - 0.15)
+    assert stand.executor.stopped == []
+    stand.turn(after=0.2)
+
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+    assert stand.executor.graces == [pytest.approx(grace)]
+    assert stand.heartbeat.interval == lease / 3
+
+
+def test_a_cancelled_task_has_its_whole_grace_however_short_the_lease(make: Make) -> None:
+    stand = make()
+    stand.lease = 3.0
+    (ref,) = stand.run()
+
+    stand.stop(ref)
+    stand.turn()
+
+    assert stand.executor.graces == [math.inf]
 
 
 def test_a_renewal_counts_from_the_moment_its_report_was_sent(make: Make) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,13 @@ from shared.ids import WorkerId, new_job_id, new_task_ids
 from shared.messages import REPORTS, Grant, GrantedTask, Orders, Outcome, Recipe, Report, orders_queue
 from shared.volume import Volume
 from tests.contract.rabbit import rabbitmq_server
-from worker.command import worker
+from tests.system.process import until
+from worker.command import broker_url, worker
 
 __all__ = ["rabbitmq_server"]
 
 PATIENCE = 30.0
+CLEAN = {name: None for name in os.environ if name.startswith("ECHELON_")} | {"ECHELON_CONFIG": "/dev/null"}
 START = "from worker.command import worker; worker()"
 
 
@@ -45,7 +48,7 @@ def volume(tmp_path: Path) -> Volume:
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(arguments: list[str], said: str) -> None:
-    done = CliRunner(env={"ECHELON_VOLUME": None, "ECHELON_BROKER": None}).invoke(worker, arguments)
+    done = CliRunner(env=CLEAN).invoke(worker, arguments)
 
     assert done.exit_code == 2
     assert said in done.output
@@ -60,6 +63,55 @@ def test_a_url_that_cannot_be_used_is_not_shown(volume: Volume, tmp_path: Path) 
     assert done.exit_code == 2
     assert "amqp://user:password@host:5672/" in done.output
     assert "hush" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("volume = ", "echelon.toml"),
+        ("[worker]\nslots = 3", "[worker] is a table of"),
+        ("worker = 3", "[worker] is a table of"),
+        ('volume = "v"\nbroker = "amqp://h/"\n[worker]\nqueue = ["default"]', "is not NAME:SLOTS"),
+        ('volume = "v"\nbroker = "amqp://h/"\nheartbeat = "soon"', "write a number of seconds"),
+        ('volume = "v"\nbroker = "amqp://h/"\nheartbeat = 0', "write at least 0.1"),
+        ('volume = "v"\nbroker_file = "none"', "cannot read"),
+        ('listen = "127.0.0.1:80"\nvolume = "v"\nslots = 3', "a broker is needed"),
+    ],
+)
+def test_a_mistake_in_the_config_file_is_a_usage_error(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "echelon.toml").write_text(content)
+
+    done = CliRunner(env=CLEAN).invoke(worker, ["--config", str(tmp_path / "echelon.toml")])
+
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+@pytest.mark.parametrize(
+    ("written", "variables", "arguments", "said"),
+    [
+        ('broker = "file://"', {}, [], "file"),
+        ('broker = "file://"\n[worker]\nbroker_file = "url"', {}, [], "kept"),
+        ('broker_file = "url"', {"ECHELON_BROKER": "variable://"}, [], "variable"),
+        ("", {"ECHELON_BROKER_FILE": "url", "ECHELON_BROKER": "variable://"}, ["--broker", "flag://"], "flag"),
+        ("", {"ECHELON_BROKER": "variable://"}, ["--broker-file", "url"], "kept"),
+    ],
+)
+def test_a_flag_stands_over_a_variable_and_that_over_the_file_however_a_url_is_given(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+    variables: dict[str, str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("echelon.toml").write_text(f'volume = "volume"\n{written}')
+    Path("url").write_text("kept://\n")
+    for name, value in (CLEAN | {"ECHELON_CONFIG": "echelon.toml"} | variables).items():
+        monkeypatch.setenv(name, value or "")
+
+    assert broker_url(worker.make_context("worker", arguments)) == f"{said}://"
 
 
 class Desk:
@@ -99,20 +151,53 @@ def desk(rabbitmq_server: str, volume: Volume) -> Iterator[Desk]:
     broker.close(timeout=3.0)
 
 
+@contextmanager
+def running(folder: Path, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker in a process of its own, its log in `folder`."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", START, *arguments], env={**os.environ, **environ}, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(PATIENCE)
+
+
 @pytest.fixture
 def started(rabbitmq_server: str, volume: Volume, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     arguments = ["--volume", volume.root, "--name", tmp_path.name, "--state-dir", str(tmp_path / "state")]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", START, *arguments, "--queue", "default:2"],
-            env={**os.environ, "ECHELON_BROKER": rabbitmq_server},
-            stdout=log,
-            stderr=log,
-        )
-    yield process
-    if process.poll() is None:
-        process.kill()
-    process.wait(PATIENCE)
+    with running(tmp_path, *arguments, "--queue", "default:2", ECHELON_BROKER=rabbitmq_server) as process:
+        yield process
+
+
+@pytest.mark.server
+def test_a_worker_waits_for_its_volume_and_says_so_and_the_config_file_tells_it_the_rest(
+    desk: Desk, rabbitmq_server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "url").write_text(rabbitmq_server)
+    config = tmp_path / "echelon.toml"
+    config.write_text(
+        'volume = "mounted"\nbroker_file = "url"\nheartbeat = "500ms"\nlisten = "127.0.0.1:0"\n'
+        f'[worker]\nname = "{tmp_path.name}"\nstate_dir = "state"\nqueue = ["rare:3", "default:1"]\n'
+    )
+    with running(tmp_path, ECHELON_CONFIG=str(config)) as process:
+        waiting = f"takes no tasks until its volume is there: {tmp_path}/mounted is not an Echelon volume"
+        until(lambda: waiting in (tmp_path / "log").read_text(), "it says what it waits for")
+        assert process.poll() is None
+        Volume.create(tmp_path / "mounted")
+        report = desk.hear_until(tmp_path.name, lambda report: report.room)
+        assert report.room == {"rare": 3, "default": 1}
+
+
+@pytest.mark.server
+def test_a_worker_that_waits_for_its_volume_ends_when_it_is_asked_to(rabbitmq_server: str, tmp_path: Path) -> None:
+    with running(tmp_path, "--volume", str(tmp_path / "none"), "--broker", rabbitmq_server) as process:
+        until(lambda: "until its volume is there" in (tmp_path / "log").read_text(), "it waits")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.server

@@ -230,10 +230,10 @@ def test_a_stubborn_process_is_killed_after_its_grace(tmp_path: Path) -> None:
 
 def test_a_lost_lease_shortens_the_grace(tmp_path: Path) -> None:
     runtime = FakeRuntime(Plan(exit=None, stubborn=True))
-    bench = Workbench(tmp_path, runtime=runtime, lease_grace=0.05)
+    bench = Workbench(tmp_path, runtime=runtime)
     ref = bench.start("anything", grace=600.0)
 
-    bench.executor.stop(ref, Outcome.STOPPED, "lease_lost")
+    bench.executor.stop(ref, Outcome.STOPPED, "lease_lost", grace=0.05)
 
     assert bench.end(ref).outcome is Outcome.STOPPED
 
@@ -282,3 +282,13 @@ def test_closing_kills_what_still_runs(tmp_path: Path) -> None:
     bench.executor.close()
 
     assert list(before) == []
+
+
+def test_closing_removes_what_tasks_have_left_in_their_temporary_folder(tmp_path: Path) -> None:
+    bench = Workbench(tmp_path)
+    assert bench.shell('touch "$TMPDIR/left"; mkdir "$TMPDIR/folder"').outcome is Outcome.COMPLETED
+    assert len(list(Path(bench.temporary).rglob("*"))) == 3
+
+    bench.executor.close()
+
+    assert list(Path(bench.temporary).iterdir()) == []

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.broker.memory import MemoryBroker
 from shared.clock import SystemClock
 from shared.ids import WorkerId
 from shared.messages import ANY_QUEUE, REPORTS, Report, WorkerCard
-from tests.worker.stand import WORKER, Stand
+from tests.worker.stand import WORKER, CutBroker, Stand
 from worker.heartbeat import Heartbeat
 from worker.holdings import Holdings
 from worker.sent import SentReports
@@ -76,7 +75,7 @@ class Beating:
 
     def __init__(self, interval: float) -> None:
         clock = SystemClock()
-        self.broker = MemoryBroker()
+        self.broker = CutBroker()
         self.controller = self.broker.subscribe([REPORTS], prefetch=1000)
         self.holdings = Holdings(Slots({ANY_QUEUE: 1}, ahead=0.1, ahead_limit=64), clock)
         self.noted = threading.Event()
@@ -115,6 +114,25 @@ def test_it_beats_at_a_steady_pace() -> None:
     assert numbers == [1, 2, 3, 4]
 
 
+def test_it_beats_three_times_in_a_lease_and_never_slower_than_it_was_told(stand: Stand) -> None:
+    paces = []
+    for lease in (15.0, 3.0, 6.0, 600.0):
+        stand.heartbeat.keep_pace(lease)
+        paces.append(stand.heartbeat.interval)
+
+    assert paces == [5.0, 1.0, 2.0, 5.0]
+
+
+def test_it_beats_faster_at_once_when_it_learns_of_a_short_lease() -> None:
+    beating = Beating(interval=3600.0)
+    beating.thread.start()
+
+    beating.heartbeat.keep_pace(0.3)
+
+    beating.hear(3)
+    beating.end()
+
+
 def test_it_is_noted_when_the_broker_has_taken_a_sign_of_life() -> None:
     beating = Beating(interval=3600.0)
     before = beating.noted.is_set()
@@ -134,6 +152,21 @@ def test_a_hurried_heartbeat_does_not_wait_for_its_interval() -> None:
 
     beating.hear(1)
 
+    assert clock.monotonic() - began < 0.9
+    beating.end()
+
+
+def test_what_found_no_connection_is_said_again_as_soon_as_there_is_one() -> None:
+    beating = Beating(interval=3600.0)
+    beating.broker.cut = True
+    beating.heartbeat.turn()
+    beating.thread.start()
+
+    clock = SystemClock()
+    began = clock.monotonic()
+    beating.broker.cut = False
+
+    assert beating.hear(1)[0].number == 2
     assert clock.monotonic() - began < 0.9
     beating.end()
 

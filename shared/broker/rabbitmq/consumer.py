@@ -20,7 +20,7 @@ from pika.spec import Basic
 
 from shared.broker.port import Delivery
 from shared.broker.topology import Topology
-from shared.codec import decode
+from shared.codec import decode, encode
 from shared.errors import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,12 @@ class RabbitSubscription:
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         """Give these back; they come again, to this subscription or another."""
         self._answer(deliveries, _put_back)
+
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Send this to the dead queue; it comes again when that cannot be done."""
+        tag = delivery.tag
+        assert isinstance(tag, _Tag), "a delivery of this subscription"
+        self._listening.bury(delivery.queue, encode(delivery.message), reason, lambda taken: self._buried(tag, taken))
 
     def wake(self) -> None:
         """Make a waiting `take` return at once."""

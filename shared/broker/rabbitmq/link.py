@@ -18,7 +18,7 @@ from pika.connection import Connection, Parameters
 log = logging.getLogger(__name__)
 
 #: Pause before connecting again, in seconds: doubles, and each is shortened at random so that a fleet does not march.
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 4.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.5
 #: Seconds that a dropped connection gets to close its socket.
 DROPPED_AFTER = 0.2
 

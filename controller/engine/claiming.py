@@ -1,0 +1,70 @@
+"""Claim tasks of a stage for a worker: the rows and the stage's counters change together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.core.model import SpawnTaskMoved, Stage, TasksMoved
+from controller.core.states import State
+from controller.datastore.records import Claimed, Demand
+from controller.engine.board import Board
+from controller.engine.demands import Demands
+from shared.ids import JobId
+
+
+@dataclass(slots=True)
+class Granting:
+    """A claim, before it has been made an order."""
+
+    demand: Demand
+    #: Number of the order that it travels in.
+    order: int
+    job_id: JobId
+    stage: Stage
+    spawn: bool
+    queue: str
+    claimed: list[Claimed]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """How this controller claims."""
+
+    #: Seconds that a lease lasts.
+    lease: float
+    #: How many workers a task has lost that is under no suspicion, and one that is.
+    innocent: range
+    suspected: range
+
+    def take(
+        self, board: Board, demands: Demands, demand: Demand, job_id: JobId, stage: Stage, *, count: int, losses: range
+    ) -> Granting | None:
+        """Claim up to `count` tasks of a stage that have lost so many workers; None when there are none."""
+        spawn = stage.spawning
+        claimed = board.tx.claim(
+            job_id,
+            stage.number,
+            spawn=spawn,
+            count=count,
+            worker=demand.worker,
+            lease=self.lease,
+            losses=losses,
+        )
+        if not claimed:
+            return None
+        if spawn:
+            board.apply(job_id, SpawnTaskMoved(stage.number, State.RUNNING))
+        else:
+            board.apply(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
+        order = demands.grant(demand, stage.claim_queue, len(claimed))
+        return Granting(demand, order, job_id, stage, spawn, stage.claim_queue, claimed)
+
+
+def claims(*, lease: float, max_losses: int) -> Claims:
+    """Return how to claim when so many lost workers make a task FAILED.
+
+    A task whose next loss would be its last is a suspect. It has lost a worker at least: with `max_losses` 1 a task is
+    FAILED at its first loss, and none is ever suspected.
+    """
+    least = max(1, max_losses - 1)
+    return Claims(lease, range(least), range(least, 2**31))

@@ -1,0 +1,85 @@
+"""Let suspects run alone, so that a task which takes its worker down takes no other task's last chance along.
+
+A suspect is a task whose next loss would be its last. It is given to a worker that is kept for it: nothing else is
+granted there from then on, the suspect is claimed when all that the worker held before has ended (nothing is ended for
+its sake), and when the suspect has ended the next one follows. The worker is free again when its stage has no suspect
+left. What a worker is kept for stands in its demand in the store, so that every controller knows the same; each turn
+looks whether it still has a reason, so that no worker stays kept for a job that has been cancelled or deleted.
+"""
+
+from __future__ import annotations
+
+from controller.datastore.records import Demand, Load
+from controller.engine.board import Board
+from controller.engine.claiming import Claims, Granting
+from controller.engine.demands import Demands, serves, told_room
+from shared.ids import JobId, WorkerId
+
+_Loads = dict[WorkerId, Load]
+
+
+class Isolation:
+    """Keeps workers for suspects, and gives them these."""
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+
+    def tend(self, board: Board, demands: Demands) -> list[Granting]:
+        """Give kept workers that hold nothing any more their next suspect; free those without a reason."""
+        kept = [demand for demand in demands.believed() if demand.alone is not None]
+        if not kept:
+            return []
+        loads = board.tx.loads([demand.worker for demand in kept])
+        grantings = (self._next(board, demands, demand, loads.get(demand.worker)) for demand in kept)
+        return [granting for granting in grantings if granting is not None]
+
+    def isolate(self, board: Board, demands: Demands, job_id: JobId, number: int, suspects: int) -> list[Granting]:
+        """Keep workers for the suspects of a stage, so many of which wait; grant where that is possible at once.
+
+        At most half of the workers of a queue are kept, the least loaded first: a few suspects must not hold up
+        everything, and many (a power cut strikes twice) must not wait for a single worker.
+        """
+        job = board.job(job_id)
+        assert job is not None, "the caller has claimed of it"
+        queue = job.stage(number).claim_queue
+        serving = [demand for demand in demands.believed() if serves(demand, queue)]
+        kept = [demand for demand in serving if demand.alone is not None]
+        for_it = sum(demand.alone == (job_id, number) for demand in kept)
+        count = min(suspects - for_it, max(1, len(serving) // 2) - len(kept))
+        if count <= 0:
+            return []
+        free = [demand for demand in serving if demand.alone is None]
+        loads = board.tx.loads([demand.worker for demand in free])
+        chosen = sorted(free, key=lambda demand: _attempts(loads, demand))[:count]
+        for demand in chosen:
+            demands.reserve(demand, (job_id, number))
+        grantings = (self._next(board, demands, demand, loads.get(demand.worker)) for demand in chosen)
+        return [granting for granting in grantings if granting is not None]
+
+    def _next(self, board: Board, demands: Demands, demand: Demand, load: Load | None) -> Granting | None:
+        """Give a kept worker its next suspect if it can take it; free it when there is nothing to keep it for."""
+        assert demand.alone is not None
+        job_id, number = demand.alone
+        if load is not None and load.losses in self._claims.suspected:
+            return None
+        board.lock([job_id], skip_locked=True)
+        job = board.job(job_id)
+        if job is None:
+            if not board.tx.exists(job_id):
+                demands.reserve(demand, None)
+            return None
+        stage = job.stage(number)
+        if not stage.claimable or not serves(demand, stage.claim_queue):
+            demands.reserve(demand, None)
+            return None
+        if load is not None or not told_room(demand, stage.claim_queue):
+            return None
+        granting = self._claims.take(board, demands, demand, job_id, stage, count=1, losses=self._claims.suspected)
+        if granting is None:
+            demands.reserve(demand, None)
+        return granting
+
+
+def _attempts(loads: _Loads, demand: Demand) -> int:
+    load = loads.get(demand.worker)
+    return load.attempts if load else 0

@@ -1,0 +1,44 @@
+"""Notices that somebody has set the store's clock, so that no lease ends for that alone.
+
+Leases are judged by the store's clock: SQLite's is the machine's own, PostgreSQL's that of its server, and both may be
+set by an hour at any moment. How long a worker has been silent is then told by nobody: until every worker has had the
+time to renew, nothing expires; and no lease may reach further than one that begins now.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from shared.clock import Clock
+
+log = logging.getLogger(__name__)
+
+#: A clock that moves by this part of a lease more or less than time has passed was set. Less than a lease's margin.
+_TOLERATED = 0.1
+
+
+class Timekeeper:
+    """Compares the store's clock with one that nobody sets. One thread uses it."""
+
+    def __init__(self, clock: Clock, *, lease: float) -> None:
+        self._clock = clock
+        self._lease = lease
+        #: The last look: by the store's clock less by ours, in seconds.
+        self._apart: float | None = None
+        self._trusted_from = 0.0
+
+    @property
+    def trusted(self) -> bool:
+        """Tell whether the store's clock says how old a lease is."""
+        return self._clock.monotonic() >= self._trusted_from
+
+    def look(self, store_now: float) -> bool:
+        """Tell whether the store's clock was set since the last look; `store_now` is what it shows."""
+        now = self._clock.monotonic()
+        before, self._apart = self._apart, store_now - now
+        step = 0.0 if before is None else self._apart - before
+        if abs(step) <= _TOLERATED * self._lease:
+            return False
+        self._trusted_from = now + self._lease
+        log.warning("the datastore's clock was set by %+.1f s; no lease ends within the next %g s", step, self._lease)
+        return True
