@@ -59,7 +59,7 @@ def load(paths: Sequence[str | Path]) -> Loaded:
     readings = [read(path) for path in found]
     draft = Draft()
     for reading in readings:
-        _take(reading, draft)
+        take_in(reading, draft)
     tasks, jobs = check(draft)
     folder, digest = _brought(found, mistakes)
     mistakes += [mistake for reading in readings for mistake in reading.mistakes]
@@ -226,7 +226,7 @@ def _remedy(problem: str, line: str, character: str) -> str | None:
 # --- from values to definitions
 
 
-def _take(reading: Reading, draft: Draft) -> None:
+def take_in(reading: Reading, draft: Draft) -> None:
     """Hold what a file says against the schema and add it to the draft, as far as it goes."""
     draft.whole = draft.whole and not reading.broken
     written = reading.data.get("tasks")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from controller.catalogue.definitions import Catalogue, to_json
+from controller.catalogue.inline import compose
 from controller.core.model import CancelRequested, Job, RetryRequested, Submitted
 from controller.core.planner import plan_stages
 from controller.core.states import ENDED, State
@@ -19,7 +20,7 @@ from controller.engine.inputs import Inputs, gather_inputs
 from controller.engine.items import plan_tasks
 from controller.engine.parts import JobsParts
 from controller.engine.reasons import Reasons
-from controller.engine.requests import Submission, Who
+from controller.engine.requests import Composition, InvalidInputs, Mistake, Submission, Who
 from shared.errors import Conflict, EchelonError, NotFound
 from shared.failpoints import failpoint
 from shared.ids import JobId, new_job_id
@@ -67,6 +68,29 @@ class Jobs:
         if definition is None:
             raise UnknownType(submission.type, list(catalogue.jobs))
         inputs = gather_inputs(catalogue, definition, submission.input, submission.headers)
+        return self._accept(catalogue, submission, inputs, request_hash)
+
+    def compose(self, composition: Composition) -> tuple[JobId, bool]:
+        """Accept a job that stands in the request; return what `submit` returns. Raises InvalidInputs."""
+        submission = Submission(
+            type=composition.name,
+            input={},
+            idempotency_key=composition.idempotency_key,
+            request_id=composition.request_id,
+            paused=composition.paused,
+        )
+        request_hash = _hash(submission, composition.stages)
+        known = self._known(submission, request_hash)
+        if known is not None:
+            return known, False
+        composed = compose(self.catalogue(), composition.name, composition.stages, commands=self._parts.inline_commands)
+        if composed.catalogue is None:
+            raise InvalidInputs([Mistake(one.pointer, one.detail) for one in composed.mistakes])
+        return self._accept(composed.catalogue, submission, Inputs({}, {}), request_hash)
+
+    def _accept(
+        self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str
+    ) -> tuple[JobId, bool]:
         new = self._plan(catalogue, submission, inputs, request_hash)
         with self.store.write() as tx:
             again = tx.submitted_with(submission.idempotency_key) if submission.idempotency_key else None
@@ -222,10 +246,10 @@ def _same(known: Remembered, request_hash: str) -> JobId:
     return known.job_id
 
 
-def _hash(submission: Submission) -> str:
+def _hash(submission: Submission, *more: object) -> str:
     """Return a digest of what is asked for; header values are left out, a token may differ between two tries."""
     # What was not there before is left out when it is not used: keys of earlier releases stay good.
-    asked = [submission.type, submission.input, *([True] if submission.paused else [])]
+    asked = [submission.type, submission.input, *([True] if submission.paused else []), *more]
     body = json.dumps(asked, sort_keys=True)
     return hashlib.sha256(body.encode()).hexdigest()
 

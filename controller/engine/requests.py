@@ -31,6 +31,19 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Composition:
+    """A request to run a job that is in no catalogue."""
+
+    name: str
+    #: A list of stages, as `controller.catalogue.inline` reads it.
+    stages: object
+    idempotency_key: str | None = None
+    request_id: str | None = None
+    #: Accepted, but not begun until it is resumed.
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Who:
     """Whoever asks."""
 

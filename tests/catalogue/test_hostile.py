@@ -20,7 +20,7 @@ BOUND = 5.0
 def mistakes_of(text: str) -> tuple[Mistake, ...]:
     draft = loader.Draft()
     reading = loader.read_text("c.yaml", text)
-    loader._take(reading, draft)
+    loader.take_in(reading, draft)
     loader.check(draft)
     return loader.in_order(reading.mistakes)
 

@@ -1,0 +1,228 @@
+"""A job that a request brings along: its document becomes a small catalogue of its own, held against the same checks.
+
+A mistake names its place in the request ("#/stages/0/tasks/2/exec_args/1"). Tasks by class are those of the catalogue
+in force; own commands become classes named after their content, so that equal ones are one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from controller.catalogue.checks import Draft, check
+from controller.catalogue.definitions import Catalogue, StageDefinition, TaskClass, TaskDefinition, revision_of
+from controller.catalogue.inputs import MAX_MISTAKES, InputMistake, item_inputs
+from controller.catalogue.loader import take_in
+from controller.catalogue.mistakes import Mistake
+from controller.catalogue.reading import Reading
+from controller.catalogue.tree import Path, Source, dotted
+from shared.expressions import suggestion
+
+#: What makes a task a command of the request's own.
+_COMMAND = ("exec_command", "exec_args", "env", "queue", "timeout", "grace", "retry", "workdir")
+#: What a stage of a request may say, as in a catalogue; its tasks are looked at one by one.
+_STAGE = frozenset(
+    {
+        "name", "order", "tasks", "task_class", "spawn_task", "on_error", "job_failed_on_error", "fail_fast",
+        "max_parallel", "paused",
+    }
+)  # fmt: skip
+MAX_STAGES = 1_000
+#: Stands for the class of a task about which enough is said already.
+_WRONG = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What came of a document."""
+
+    #: Holds the job alone, and the classes that it needs; None when there are mistakes.
+    catalogue: Catalogue | None
+    mistakes: tuple[InputMistake, ...] = ()
+
+
+def compose(base: Catalogue, name: str, stages: object, *, commands: bool) -> Composed:
+    """Return the catalogue of one job whose stages stand in a request.
+
+    `commands`: the request may bring commands of its own.
+    """
+    reader = _Composer(base, commands)
+    if not isinstance(stages, list) or not 0 < len(stages) <= MAX_STAGES:
+        return Composed(None, (InputMistake("#/stages", f"must be a list of 1 to {MAX_STAGES} stages"),))
+    written = [reader.stage(number, stage) for number, stage in enumerate(stages)]
+    reading = _Pointed(name, reader.places, {"tasks": reader.own, "jobs": {name: {"stages": written}}})
+    draft = Draft(named={*base.tasks, _WRONG})
+    take_in(reading, draft)
+    own, jobs = check(draft)
+    mistakes = reader.mistakes + [InputMistake(one.file, _said(one)) for one in reading.mistakes]
+    job = jobs.get(name)
+    if mistakes or job is None:
+        return Composed(None, tuple(mistakes[:MAX_MISTAKES]))
+    classes = {**base.tasks, **own}
+    described = tuple(replace(stage, tasks=tuple(tasks)) for stage, tasks in zip(job.stages, reader.tasks, strict=True))
+    mistakes = list(_several_queues(described, classes))
+    if mistakes:
+        return Composed(None, tuple(mistakes[:MAX_MISTAKES]))
+    used = {name for stage in described for name in _classes_of(stage)}
+    tasks = {name: classes[name] for name in sorted(used)}
+    definitions = {name: replace(job, stages=described)}
+    revision = revision_of(tasks, definitions, base.revision)
+    return Composed(Catalogue(revision, tasks, definitions, base=base.revision))
+
+
+@dataclass
+class _Composer:
+    """Turns stages of a request into stages of a catalogue, and notes what the schema cannot see."""
+
+    base: Catalogue
+    commands: bool
+    mistakes: list[InputMistake] = field(default_factory=list)
+    #: Own commands, by the name that they get.
+    own: dict[str, object] = field(default_factory=dict)
+    #: Name of an own command -> where it stands in the request.
+    places: dict[str, str] = field(default_factory=dict)
+    #: Tasks of each stage.
+    tasks: list[list[TaskDefinition]] = field(default_factory=list)
+
+    def stage(self, number: int, stage: object) -> dict[str, object]:
+        """Return a stage as a catalogue would have it."""
+        place = f"#/stages/{number}"
+        self.tasks.append([])
+        if not isinstance(stage, Mapping):
+            self._wrong(place, "must be an object")
+            return {"task_class": ""}
+        self._refuse_unknown(place, stage, _STAGE)
+        written = {key: value for key, value in stage.items() if key in _STAGE and key != "tasks"}
+        tasks = stage.get("tasks")
+        if tasks == "open":
+            written["tasks"] = "open"
+        elif isinstance(tasks, list):
+            found = [self._task(f"{place}/tasks/{index}", task) for index, task in enumerate(tasks)]
+            self.tasks[-1] += [task for task in found if task is not None]
+            if found and "spawn_task" in stage:
+                self._wrong(f"{place}/tasks", "a stage with a spawn_task has its tasks from it")
+            if not found:
+                written["tasks"] = "open"
+            else:
+                first = self.tasks[-1][0].task_class if self.tasks[-1] else _WRONG
+                written.setdefault("task_class", first)
+        elif tasks is not None:
+            self._wrong(f"{place}/tasks", 'must be a list of tasks, or "open"')
+        elif "spawn_task" not in stage:
+            self._without_values(place, stage.get("task_class"))
+        written.setdefault("name", stage.get("task_class") or f"Stage {number}")
+        return written
+
+    def _without_values(self, place: str, name: object) -> None:
+        """Check the one task of a stage that has no list of them."""
+        task_class = self.base.tasks.get(name) if isinstance(name, str) else None
+        if task_class is not None:
+            self.mistakes += item_inputs(task_class, {}, where=f"{place}/task_class")[1]
+
+    def _task(self, place: str, task: object) -> TaskDefinition | None:
+        if not isinstance(task, Mapping):
+            self._wrong(place, "must be an object")
+            return None
+        paused = task.get("paused", False)
+        if not isinstance(paused, bool):
+            self._wrong(f"{place}/paused", "must be true or false")
+            return None
+        if "exec_command" in task:
+            return self._command(place, task, paused)
+        self._refuse_unknown(place, task, frozenset({"task_class", "input", "paused"}))
+        name = task.get("task_class")
+        task_class = self.base.tasks.get(name) if isinstance(name, str) else None
+        if task_class is None:
+            guess = suggestion(str(name)[:100], self.base.tasks)
+            known = f"; did you mean {guess!r}?" if guess else ""
+            detail = "is missing; or give an exec_command" if name is None else f"there is no task class of it{known}"
+            self._wrong(f"{place}/task_class", detail)
+            return None
+        given = task.get("input", {})
+        values, mistakes = item_inputs(task_class, given, where=f"{place}/input")
+        self.mistakes += mistakes
+        own = {key: value for key, value in values.items() if isinstance(given, Mapping) and key in given}
+        return TaskDefinition(task_class.task_class, own, paused)
+
+    def _command(self, place: str, task: Mapping[str, object], paused: bool) -> TaskDefinition | None:
+        if not self.commands:
+            detail = "own commands are not taken: the controller has to be started with --allow-inline-commands"
+            self._wrong(f"{place}/exec_command", detail)
+            return None
+        self._refuse_unknown(place, task, frozenset({*_COMMAND, "paused"}))
+        written = {key: task[key] for key in _COMMAND if key in task}
+        content = json.dumps(written, sort_keys=True, default=str)
+        name = f"inline-{hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+        self.own.setdefault(name, written)
+        self.places.setdefault(name, place)
+        return TaskDefinition(name, {}, paused)
+
+    def _refuse_unknown(self, place: str, given: Mapping[str, object], known: frozenset[str]) -> None:
+        for key in given:
+            if key not in known:
+                guess = suggestion(str(key)[:100], known)
+                detail = "unknown key" + (f"; did you mean {guess}?" if guess else "")
+                self._wrong(f"{place}/{str(key)[:100]}", detail)
+
+    def _wrong(self, pointer: str, detail: str) -> None:
+        self.mistakes.append(InputMistake(pointer, detail))
+
+
+class _Pointed(Reading):
+    """A reading of a document that was never text: places are pointers into the request."""
+
+    def __init__(self, name: str, places: Mapping[str, str], data: dict[str, object]) -> None:
+        super().__init__(Source(name, ""), data)
+        self._places = places
+        self._paths: list[Path] = []
+
+    def key_place(self, path: Path) -> int:
+        """Return a number that stands for a path."""
+        self._paths.append(path)
+        return len(self._paths) - 1
+
+    def value_place(self, path: Path) -> int:
+        """Return a number that stands for a path."""
+        return self.key_place(path)
+
+    def place_in(self, path: Path, text: str, offset: int) -> int:
+        """Return a number that stands for a path."""
+        return self.key_place(path)
+
+    def _at(self, index: int, message: str, remedy: str | None) -> Mistake:
+        path = self._paths[index]
+        return Mistake(self._pointer(path), 0, 0, message.removeprefix(f"{dotted(path)}: "), remedy)
+
+    def _pointer(self, path: Path) -> str:
+        """Return where a path of the catalogue stands in the request: jobs.NAME is its top."""
+        if path[:1] == ("tasks",) and len(path) > 1:
+            steps, top = path[2:], self._places.get(str(path[1]), "#")
+        else:
+            steps, top = path[2:], "#"
+        return "/".join([top, *(str(step).replace("~", "~0").replace("/", "~1") for step in steps)])
+
+
+def _said(mistake: Mistake) -> str:
+    return mistake.message + (f" -> {mistake.remedy}" if mistake.remedy else "")
+
+
+def _classes_of(stage: StageDefinition) -> set[str]:
+    names = {stage.task_class, *(task.task_class for task in stage.tasks)}
+    return names | ({stage.spawn_task} if stage.spawn_task else set())
+
+
+def _several_queues(stages: tuple[StageDefinition, ...], classes: Mapping[str, TaskClass]) -> list[InputMistake]:
+    """Return which tasks would wait in another queue than their stage: it is claimed from one."""
+    mistakes = []
+    for number, stage in enumerate(stages):
+        queue = classes[stage.task_class].queue
+        for index, task in enumerate(stage.tasks):
+            other = classes[task.task_class].queue
+            if other != queue:
+                detail = (
+                    f"its queue is {other!r}, its stage's is {queue!r}: put it into a stage of its own, of equal order"
+                )
+                mistakes.append(InputMistake(f"#/stages/{number}/tasks/{index}", detail))
+    return mistakes

@@ -1,0 +1,288 @@
+"""What people do to the tasks of a stage, as the statements of each product do it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+
+from controller.core.model import CancelRequested, PauseRequested, TasksMoved
+from controller.core.states import State
+from controller.datastore import migrate as migrations
+from controller.datastore.open import migrate, open_datastore
+from controller.datastore.port import Datastore
+from controller.datastore.records import SPAWN_ONLY, Counted, NewTask, TaskFilter, TaskView
+from shared.ids import JobId, new_task_ids
+from shared.messages import AttemptRef, Outcome
+from tests.contract.stores import OTHER, WORKER, claim, fan_out, plain_job, settle, spawn_started, stepped, submitted
+
+P, Q, R, C, F, X, S = (
+    State.PENDING, State.QUEUED, State.RUNNING, State.COMPLETED, State.FAILED, State.CANCELLED, State.SKIPPED,
+)  # fmt: skip
+
+
+def rows(store: Datastore, job_id: JobId) -> list[TaskView]:
+    with store.read() as reader:
+        found = reader.tasks(job_id, TaskFilter(stage=0), limit=500, cursor=None).items
+    return [task for task in found if task.index >= 0]
+
+
+def states(store: Datastore, job_id: JobId) -> list[State]:
+    return [task.state for task in rows(store, job_id)]
+
+
+def test_what_is_paused_is_not_claimed_and_goes_on_where_it_stood(store: Datastore) -> None:
+    job_id = fan_out(store, 6)
+    with store.write() as tx:
+        claim(tx, job_id, 1)
+        now = tx.now()
+        tx.hold(job_id, 0, spans=((0, 2), (4, 4)), by="me")
+        stepped(tx, job_id, TasksMoved(0, {(Q, P): 3}, held=3))
+        tx.hold(job_id, 0, spans=((2, 2),), by="somebody else")
+
+    held = rows(store, job_id)
+    assert [task.state for task in held] == [R, P, P, Q, P, Q]
+    assert [task.by for task in held] == ["me", "me", "me", None, "me", None]
+    assert [task.paused_at == now for task in held] == [task.by == "me" for task in held]
+    with store.write() as tx:
+        assert [task.index for task in claim(tx, job_id, 10)] == [3, 5]
+        assert tx.due(limit=10) == []
+        assert sorted((one.state, one.hand, one.count) for one in tx.census(job_id, 0)) == [
+            (P, True, 3), (R, False, 2), (R, True, 1),
+        ]  # fmt: skip
+        tx.let_on(job_id, 0, only=P, begun=True)
+        stepped(tx, job_id, TasksMoved(0, {(P, Q): 3}, held=-3))
+        assert [task.index for task in claim(tx, job_id, 10)] == [1, 2, 4]
+    assert [task.by for task in rows(store, job_id)] == ["me", None, None, None, None, None]
+
+
+def test_a_stage_that_begins_releases_what_is_not_paused(store: Datastore) -> None:
+    job_id = submitted(store, plain_job(stages=2))
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.insert_tasks(job_id, 1, [NewTask(new_task_ids(1)[0], 1, P, "work", "default", paused_by="me")])
+        assert tx.release(job_id, 1, spawn=False) == 1
+
+    with store.read() as reader:
+        found = reader.tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
+    assert [(task.state, task.by) for task in found] == [(Q, None), (P, "me")]
+
+
+def test_a_paused_task_does_not_become_due_and_one_that_goes_on_after_its_time_is_queued(store: Datastore) -> None:
+    job_id = fan_out(store, 2)
+    with store.write() as tx:
+        first, second = claim(tx, job_id, 2)
+        tx.hold(job_id, 0, spans=((0, 0),), by="me")
+        settle(tx, job_id, [first.task_id, second.task_id], P, not_before=tx.now() - 1.0)
+        stepped(tx, job_id, TasksMoved(0, {}, held=1))
+
+    with store.write() as tx:
+        assert tx.due(limit=10) == [(job_id, second.task_id)]
+        tx.lock_jobs([job_id])
+        assert tx.release_due([first.task_id]) == []
+        (counted,) = tx.census(job_id, 0, spans=((0, 0),))
+        tx.let_on(job_id, 0, spans=((0, 0),), begun=True)
+
+    assert counted == Counted(P, hand=True, waits=False, count=1)
+    assert states(store, job_id) == [Q, P]
+
+
+def test_what_is_left_tells_by_whom_and_whom_to_tell(store: Datastore) -> None:
+    job_id = fan_out(store, 5)
+    with store.write() as tx:
+        (ran,) = claim(tx, job_id, 1)
+        told = tx.leave(job_id, 0, X, by="me", spans=((0, 1),))
+        assert told == [(WORKER, AttemptRef(ran.task_id, 1))]
+        assert tx.leave(job_id, 0, S, by="you", spans=((1, 2),), only=X) == []
+        tx.withdraw(job_id, 0, running=True)
+
+    assert [(task.state, task.by) for task in rows(store, job_id)] == [
+        (X, "me"), (S, "you"), (X, None), (X, None), (X, None),
+    ]  # fmt: skip
+    with store.read() as reader:
+        (attempt,) = reader.attempts(ran.task_id)
+    assert attempt.outcome is Outcome.STOPPED
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        assert tx.restore(job_id, 0, target=P) == (0, False)
+    assert states(store, job_id) == [X, S, P, P, P]
+
+
+def test_the_first_attempt_of_a_completed_task_stays_readable_when_it_runs_again(store: Datastore) -> None:
+    job_id = fan_out(store, 3)
+    with store.write() as tx:
+        tasks = claim(tx, job_id, 3)
+        settle(tx, job_id, [task.task_id for task in tasks], C, result="r")
+        tx.reopen(job_id, 0, target=P, sources={C}, spans=((1, 1),))
+
+    assert states(store, job_id) == [C, P, C]
+    with store.read() as reader:
+        for task in tasks:
+            assert [(one.attempt, one.outcome) for one in reader.attempts(task.task_id)] == [(1, Outcome.COMPLETED)]
+
+
+def test_a_spawn_task_is_reopened_with_its_stage_or_alone(store: Datastore) -> None:
+    job_id = spawn_started(store)
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.leave(job_id, 0, X, by="me", spans=SPAWN_ONLY)
+        tx.reopen(job_id, 0, target=Q, sources=(), spans=(), spawn=True)
+        (claimed,) = tx.claim(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
+
+    assert (claimed.index, claimed.attempt, claimed.task_class) == (-1, 1, "list")
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_was_ended_while_it_ran_waits_for_its_worker_or_its_lease(store: Datastore, told: bool) -> None:
+    job_id = fan_out(store, 2)
+    with store.write() as tx:
+        (task,) = claim(tx, job_id, 1)
+        tx.leave(job_id, 0, X, by="me", spans=((0, 0),))
+        (held,) = tx.held([task.task_id])
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.let_go([replace(held, attempt=held.attempt + 1), replace(held, worker=OTHER)])
+        if told:
+            tx.let_go([held])
+        waits = tx.reopen(job_id, 0, target=Q, sources={X}, spans=((0, 0),))
+        due = tx.due(limit=10)
+
+    assert waits == ((0, False) if told else (1, False))
+    assert due == []
+    assert states(store, job_id) == [Q if told else P, Q]
+
+
+def test_a_killed_attempt_keeps_its_lease_until_its_end_is_told(store: Datastore) -> None:
+    job_id = fan_out(store, 1)
+    with store.write() as tx:
+        (task,) = claim(tx, job_id, 1)
+        settle(tx, job_id, [task.task_id], P, not_before=tx.now() - 1.0, outcome=Outcome.KILLED, killed=True)
+        (held,) = tx.held([task.task_id])
+        assert tx.due(limit=10) == []
+        tx.let_go([held])
+        assert tx.due(limit=10) == [(job_id, task.task_id)]
+
+
+def test_etags_change_with_every_change(store: Datastore) -> None:
+    job_id = fan_out(store, 2)
+    seen: list[tuple[int, int, int]] = []
+
+    def look() -> None:
+        with store.write() as tx:
+            tx.lock_jobs([job_id])
+            seen.append((tx.job_etag(job_id), tx.stage_etag(job_id, 0), rows(store, job_id)[0].etag))
+        with store.read() as reader:
+            view = reader.job(job_id)
+        assert view is not None and seen[-1][:2] == (view.etag, view.stages[0].etag)
+
+    look()
+    with store.write() as tx:
+        claim(tx, job_id, 1)
+    look()
+    with store.write() as tx:
+        stepped(tx, job_id, PauseRequested("me", 0))
+        tx.hold(job_id, 0, spans=((0, 0),), by="me")
+    look()
+    with store.write() as tx:
+        stepped(tx, job_id, CancelRequested("me"))
+    look()
+
+    for one in zip(*seen, strict=True):
+        assert list(one) == sorted(set(one))
+
+
+def test_a_pause_is_told_with_its_beginning_until_it_ends(store: Datastore) -> None:
+    job_id = submitted(store, plain_job())
+    with store.write() as tx:
+        stepped(tx, job_id, PauseRequested("me"))
+        stepped(tx, job_id, PauseRequested("me", 0))
+        now = tx.now()
+    with store.read() as reader:
+        view = reader.job(job_id)
+    assert view is not None
+    assert (view.by, view.paused_at, view.stages[0].by, view.stages[0].paused_at) == ("me", now, "me", now)
+
+    with store.write() as tx:
+        assert tx.lock_jobs([job_id])[job_id].paused
+        stepped(tx, job_id, CancelRequested("you"))
+
+    with store.read() as reader:
+        view = reader.job(job_id)
+    assert view is not None
+    assert (view.by, view.paused_at, view.stages[0].by, view.stages[0].paused_at) == ("you", None, "you", None)
+
+
+def test_a_hundred_thousand_tasks_take_two_seconds_at_most(store: Datastore) -> None:
+    count = 100_000
+    job_id = spawn_started(store, expected=count)
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        for start in range(0, count, 10_000):
+            ids = new_task_ids(10_000)
+            tx.insert_tasks(
+                job_id, 0, [NewTask(ids[place], start + place, Q, "work", "default") for place in range(10_000)]
+            )
+    whole = ((0, count),)
+    taken = {}
+    for name in ("pause", "resume", "cancel", "retry", "skip"):
+        begun = time.perf_counter()
+        with store.write() as tx:
+            tx.lock_jobs([job_id])
+            (counted,) = tx.census(job_id, 0, spans=whole)
+            match name:
+                case "pause":
+                    tx.hold(job_id, 0, spans=whole, by="me")
+                case "resume":
+                    tx.let_on(job_id, 0, spans=whole, begun=True)
+                case "retry":
+                    tx.reopen(job_id, 0, target=Q, sources={X}, spans=whole)
+                case _:
+                    tx.leave(job_id, 0, X if name == "cancel" else S, by="me", spans=whole)
+        taken[name] = time.perf_counter() - begun
+        assert counted.count == count
+
+    assert max(taken.values()) < 2.0, taken
+
+
+def test_jobs_of_the_first_schema_go_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/echelon.db"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO jobs (key, job_id, type, state, stage_count, etag, created_at)"
+                " VALUES (1, 'j', 'plain', 'RUNNING', 2, 1, 0.0)"
+            )
+        )
+        for number, state, failed, cancelled in ((0, "RUNNING", 1, 2), (1, "PENDING", 0, 0)):
+            connection.execute(
+                text(
+                    "INSERT INTO stages (key, job, number, place, name, source, on_error, task_class, queue, fail_fast,"
+                    " state, pending, queued, running, completed, failed, cancelled, skipped, expected, ready,"
+                    " claim_queue, unfilled, items_created, items_offset, etag) VALUES (:key, 1, :number, :number, 'n',"
+                    " 'fixed', 'fail_job', 'work', 'default', 0, :state, 0, 0, 1, 0, :failed, :cancelled, 0, 4, 0,"
+                    " 'default', 0, 0, 0, 1)"
+                ),
+                {"key": 1 + number, "number": number, "state": state, "failed": failed, "cancelled": cancelled},
+            )
+    engine.dispose()
+
+    assert migrate(url) == migrations.HEAD
+    store = open_datastore(url)
+    with store.write() as tx:
+        job = tx.lock_jobs([JobId("j")])[JobId("j")]
+    store.close()
+
+    assert [(stage.failing, stage.tally.withdrawn, stage.paused) for stage in job.stages] == [
+        (True, 2, False), (False, 0, False),
+    ]  # fmt: skip
+    assert not job.paused

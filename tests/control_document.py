@@ -1,0 +1,43 @@
+"""The tables of docs/control.md, made from the core: `python -m tests.control_document` writes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from controller.core.answers import STATES, VERBS, Allowed, Kind, Unchanged, Verb, answer
+from controller.core.states import ENDED, State
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "control.md"
+
+
+def table(kind: Kind) -> str:
+    """Return the answers to each verb in each state as a Markdown table."""
+    verbs = VERBS[kind]
+    lines = ["| | " + " | ".join(f"`{verb}`" for verb in verbs) + " |", "|---" * (len(verbs) + 1) + "|"]
+    for state in STATES[kind]:
+        for paused in (False, True) if state not in ENDED else (False,):
+            if (kind, state, paused) == (Kind.JOB, State.PENDING, False):
+                continue
+            name = f"{state}, paused" if paused else state.value
+            lines.append(f"| {name} | " + " | ".join(_cell(kind, state, verb, paused) for verb in verbs) + " |")
+    return "\n".join(lines)
+
+
+def _cell(kind: Kind, state: State, verb: Verb, paused: bool) -> str:
+    said = answer(kind, state, verb, paused=paused)
+    if isinstance(said, Allowed):
+        return said.meaning
+    return f"({said.reason})" if isinstance(said, Unchanged) else f"409: {said.reason}"
+
+
+def written(text: str) -> str:
+    """Return the document with its tables made anew."""
+    for kind in Kind:
+        begin, end = f"<!-- {kind} -->", f"<!-- end of {kind} -->"
+        text = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{table(kind)}\n{end}", text, flags=re.DOTALL)  # noqa: B023
+    return text
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
