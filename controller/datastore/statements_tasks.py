@@ -115,14 +115,20 @@ RELEASE = Prepared(
     .values(state=word(State.QUEUED), **_open_again),
     "first_key end_key",
 )
-#: Waited for: its time has come, no person holds it back, and nothing of the attempt before can be there any more.
-_due = and_(
-    is_in(tasks.c.state, State.PENDING),
-    tasks.c.by_whom.is_(None),
-    tasks.c.not_before.is_not(None),
-    tasks.c.not_before <= _p("now"),
-    or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= _p("now_too")),
-)
+
+
+def _waited_for(now: str, too: str) -> ColumnElement[bool]:
+    """Its time has come, no person holds it back, and nothing of the attempt before can be there any more."""
+    return and_(
+        is_in(tasks.c.state, State.PENDING),
+        tasks.c.by_whom.is_(None),
+        tasks.c.not_before.is_not(None),
+        tasks.c.not_before <= _p(now),
+        or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= _p(too)),
+    )
+
+
+_due = _waited_for("now", "now_too")
 DUE_NOW = Prepared(
     select(*HELD_COLUMNS)
     .join_from(tasks, stages, stages.c.key == tasks.c.stage)
@@ -193,11 +199,7 @@ RUNNING_ON = Prepared(
 CHORES = Prepared(
     select(
         exists(select(ONE).where(is_in(tasks.c.state, State.RUNNING), tasks.c.lease_until < _p("now"))),
-        exists(
-            select(ONE).where(
-                is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_not(None), tasks.c.not_before <= _p("at")
-            )
-        ),
+        exists(select(ONE).where(_waited_for("at", "at_too"))),
         exists(
             select(ONE).where(
                 stages.c.unfilled > ZERO, is_in(stages.c.state, State.RUNNING), stages.c.items_path.is_not(None)
@@ -205,7 +207,7 @@ CHORES = Prepared(
         ),
         exists(select(ONE).where(stages.c.ready > ZERO)),
     ),
-    "now at",
+    "now at at_too",
 )
 SHORTEN_LEASES = Prepared(
     update(tasks)

@@ -90,7 +90,7 @@ class ClaimWrites(WritesBase):
 
     def chores(self) -> Chores:
         """Tell what there is to do that nobody reports."""
-        (row,) = self._session.rows(sql.CHORES, (self.now(), self.now()))
+        (row,) = self._session.rows(sql.CHORES, (self.now(),) * 3)
         return Chores(*map(bool, row))
 
     def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
