@@ -18,6 +18,10 @@ class Stage(TypedDict):
     name: str
     task_class: str
     spawn_task: str | None
+    #: Where its tasks come from: fixed, spawn or open.
+    source: str
+    #: What a task that is out of attempts does: fail_job, ignore or block.
+    on_error: str
     state: str
     #: Number of tasks per state, every state named; the spawn task is not counted.
     counts: dict[str, int]
@@ -32,6 +36,10 @@ class Stage(TypedDict):
     error: str | None
     started_at: str | None
     ended_at: str | None
+    paused: bool
+    #: Who has paused it, and when.
+    paused_by: str | None
+    paused_at: str | None
     etag: str
 
 
@@ -50,6 +58,10 @@ class Job(TypedDict):
     started_at: str | None
     ended_at: str | None
     stages: list[Stage]
+    paused: bool
+    #: Who has paused it, and when.
+    paused_by: str | None
+    paused_at: str | None
     etag: str
 
 
@@ -88,9 +100,73 @@ class Task(TypedDict):
     not_before: str | None
     started_at: str | None
     ended_at: str | None
+    paused: bool
+    #: Who has paused it, and when.
+    paused_by: str | None
+    paused_at: str | None
     etag: str
     #: Only where one task is asked for.
     attempts: NotRequired[list[Attempt]]
+
+
+class ChangedCounts(TypedDict):
+    """How much a request has changed."""
+
+    #: Jobs and stages that it changed themselves, not only by their tasks.
+    jobs: int
+    stages: int
+    tasks: int
+
+
+class Left(TypedDict):
+    """What a request did not change, and why."""
+
+    reason: str
+    count: int
+    #: The state that the reason is about; None: it needs none.
+    state: str | None
+
+
+class Changed(TypedDict):
+    """What a verb came to."""
+
+    changed: ChangedCounts
+    unchanged: list[Left]
+
+
+class ChangedJob(Job, Changed):
+    """A job as it is after a verb."""
+
+
+class ChangedStage(Stage, Changed):
+    """A stage as it is after a verb."""
+
+
+class ChangedTask(Task, Changed):
+    """A task as it is after a verb."""
+
+
+class Added(TypedDict):
+    """Tasks that were added to a stage."""
+
+    task_ids: list[str]
+    #: Index of the first of them; the others follow.
+    first_index: int
+
+
+class Why(TypedDict):
+    """What holds a job, a stage or a task back now."""
+
+    #: WAITING_STAGE, PAUSED, MAX_PARALLEL, NO_WORKER_FOR_QUEUE, ALL_SLOTS_BUSY, RETRY_AT, BLOCKED_BY_FAILURE,
+    #: BROKER_DOWN, READY, RUNNING or ENDED.
+    code: str
+    sentence: str
+    #: The stage, and the task, that it is about; None: the job.
+    stage: int | None
+    task_id: str | None
+    index: int | None
+    #: Since when (PAUSED), or when it goes on (RETRY_AT).
+    at: str | None
 
 
 class Event(TypedDict):

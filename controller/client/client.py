@@ -20,16 +20,16 @@ from controller.client.answers import (
     Task,
     Worker,
 )
+from controller.client.control import API, LiveControl, job_path, task_path
 from controller.client.errors import Ambiguous, from_problem
 from controller.client.transport import Transport
 from shared.errors import NotFound
 from shared.messages import JsonValue
 
-_API = "/api/v1"
 _PAGE = 500
 
 
-class EchelonClient:
+class EchelonClient(LiveControl):
     """Talks to one controller.
 
     Every method may raise `Unreachable`, `NotAllowed`, `ServerFault` and `shared.errors.Unavailable`; ids are whole ids
@@ -59,20 +59,23 @@ class EchelonClient:
         *,
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
+        paused: bool = False,
         idempotency_key: str | None = None,
         wait: float | None = None,
     ) -> Job:
         """Submit a job; `headers` carry its header inputs; `wait` seconds (60 at most) for its end before the answer.
 
+        A `paused` one is accepted and begins when it is resumed.
+
         Without a key of the caller's own the request is made safe to repeat and is repeated once when its answer is
         lost. Raises Rejected (with its mistakes; an unknown type is one) and Conflict for a key used otherwise.
         """
-        body: dict[str, object] = {"type": job_type, "input": dict(input or {})}
-        return cast(Job, self._transport.submit(f"{_API}/jobs", body, headers or {}, idempotency_key, wait))
+        body: dict[str, object] = {"type": job_type, "input": dict(input or {})} | ({"paused": True} if paused else {})
+        return cast(Job, self._transport.submit(f"{API}/jobs", body, headers or {}, idempotency_key, wait))
 
     def job(self, job_id: str, *, wait: float | None = None) -> Job:
         """Return a job; with `wait` the answer comes when it has ended or after so many seconds (60 at most)."""
-        return cast(Job, self._transport.get(_job(job_id), wait=wait))
+        return cast(Job, self._transport.get(job_path(job_id), wait=wait))
 
     def jobs(
         self,
@@ -84,30 +87,15 @@ class EchelonClient:
     ) -> Iterator[Job]:
         """Yield jobs, newest first, `limit` at most, fetched page by page."""
         wanted = {"state": _upper(state), "type": type, "q": q}
-        return cast(Iterator[Job], self._pages(f"{_API}/jobs", wanted, limit))
-
-    def cancel(self, job_id: str) -> Job:
-        """End a job for good. Raises Conflict when it has ended otherwise."""
-        return cast(Job, self._transport.post(f"{_job(job_id)}/cancel"))
-
-    def retry(
-        self,
-        job_id: str,
-        *,
-        input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
-        headers: Mapping[str, str] | None = None,
-    ) -> Job:
-        """Open an ended job again; secrets that have been erased are given anew. Raises Conflict, Rejected."""
-        body: dict[str, object] = {"input": dict(input or {})}
-        return cast(Job, self._transport.post(f"{_job(job_id)}/retry", body, headers=headers))
+        return cast(Iterator[Job], self._pages(f"{API}/jobs", wanted, limit))
 
     def delete(self, job_id: str) -> Job:
         """Remove an ended job with all its files; return its last view. Raises Conflict when it has not ended."""
-        return cast(Job, self._transport.delete(_job(job_id)))
+        return cast(Job, self._transport.delete(job_path(job_id)))
 
     def events(self, job_id: str, *, limit: int | None = None) -> Iterator[Event]:
         """Yield a job's history, in order."""
-        return cast(Iterator[Event], self._pages(f"{_job(job_id)}/events", {}, limit))
+        return cast(Iterator[Event], self._pages(f"{job_path(job_id)}/events", {}, limit))
 
     # --- tasks
 
@@ -122,17 +110,17 @@ class EchelonClient:
     ) -> Iterator[Task]:
         """Yield a job's tasks by stage and index, each stage's spawn task first."""
         wanted = {"stage": stage, "index": index, "state": _upper(state)}
-        return cast(Iterator[Task], self._pages(f"{_job(job_id)}/tasks", wanted, limit))
+        return cast(Iterator[Task], self._pages(f"{job_path(job_id)}/tasks", wanted, limit))
 
     def task(self, task_id: str) -> Task:
         """Return a task with its ended attempts."""
-        return cast(Task, self._transport.get(_task(task_id)))
+        return cast(Task, self._transport.get(task_path(task_id)))
 
     # --- logs
 
     def log(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
         """Yield the output of all tasks of a job in pieces of any length; `follow` goes on until the job has ended."""
-        return self._transport.text(f"{_job(job_id)}/log", {"follow": int(follow) or None})
+        return self._transport.text(f"{job_path(job_id)}/log", {"follow": int(follow) or None})
 
     def task_log(
         self, task_id: str, *, stream: str | None = None, attempt: int | None = None, follow: bool = False
@@ -142,43 +130,43 @@ class EchelonClient:
         `stream` is "stdout" or "stderr" (None: both, one after the other), `attempt` counts from 1 (None: the last).
         """
         wanted = {"stream": stream, "attempt": attempt, "follow": int(follow) or None}
-        return self._transport.text(f"{_task(task_id)}/log", wanted)
+        return self._transport.text(f"{task_path(task_id)}/log", wanted)
 
     # --- artefacts
 
     def artefacts(self, job_id: str, *, limit: int | None = None) -> Iterator[Artefact]:
         """Yield what a job has left, by path."""
-        return cast(Iterator[Artefact], self._pages(f"{_job(job_id)}/artefacts", {}, limit))
+        return cast(Iterator[Artefact], self._pages(f"{job_path(job_id)}/artefacts", {}, limit))
 
     def artefact(self, job_id: str, path: str) -> Iterator[bytes]:
         """Yield the content of one artefact in pieces."""
-        return self._transport.content(f"{_job(job_id)}/artefacts/{quote(path)}")
+        return self._transport.content(f"{job_path(job_id)}/artefacts/{quote(path)}")
 
     def download(self, job_id: str, path: str, target: Path) -> int:
         """Save one artefact as the file `target`, whole or not at all; return its bytes."""
-        return self._transport.save(f"{_job(job_id)}/artefacts/{quote(path)}", target)
+        return self._transport.save(f"{job_path(job_id)}/artefacts/{quote(path)}", target)
 
     def download_zip(self, job_id: str, target: Path) -> int:
         """Save all artefacts as the zip file `target`, whole or not at all; return its bytes."""
-        return self._transport.save(f"{_job(job_id)}/artefacts.zip", target)
+        return self._transport.save(f"{job_path(job_id)}/artefacts.zip", target)
 
     # --- the engine
 
     def definitions(self) -> Definitions:
         """Return the catalogue in force."""
-        return cast(Definitions, self._transport.get(f"{_API}/definitions"))
+        return cast(Definitions, self._transport.get(f"{API}/definitions"))
 
     def definition(self, job_type: str) -> JobDefinition:
         """Return one job of the catalogue in force."""
-        return cast(JobDefinition, self._transport.get(f"{_API}/definitions/jobs/{quote(job_type, safe='')}"))
+        return cast(JobDefinition, self._transport.get(f"{API}/definitions/jobs/{quote(job_type, safe='')}"))
 
     def workers(self) -> list[Worker]:
         """Return the workers that are known."""
-        return list(cast(Iterator[Worker], self._pages(f"{_API}/workers", {}, None)))
+        return list(cast(Iterator[Worker], self._pages(f"{API}/workers", {}, None)))
 
     def queues(self) -> list[Queue]:
         """Return the queues in which something waits or runs."""
-        return list(cast(Iterator[Queue], self._pages(f"{_API}/queues", {}, None)))
+        return list(cast(Iterator[Queue], self._pages(f"{API}/queues", {}, None)))
 
     def health(self) -> Health:
         """Return the condition of the controller, whether it is ready or not."""
@@ -205,7 +193,7 @@ class EchelonClient:
         return _one(prefix, self._found(prefix)["tasks"], "task")
 
     def _found(self, prefix: str) -> Found:
-        return cast(Found, self._transport.get(f"{_API}/ids", {"prefix": prefix}))
+        return cast(Found, self._transport.get(f"{API}/ids", {"prefix": prefix}))
 
     def _pages(self, path: str, wanted: Mapping[str, object], limit: int | None) -> Iterator[object]:
         cursor: object = None
@@ -219,14 +207,6 @@ class EchelonClient:
             if cursor is None:
                 return
             left = None if left is None else left - len(items)
-
-
-def _job(job_id: str) -> str:
-    return f"{_API}/jobs/{quote(job_id, safe='')}"
-
-
-def _task(task_id: str) -> str:
-    return f"{_API}/tasks/{quote(task_id, safe='')}"
 
 
 def _upper(state: str | None) -> str | None:

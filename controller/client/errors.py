@@ -1,6 +1,7 @@
 """How a controller refuses, as exceptions: made from its problem documents (RFC 9457).
 
-404 becomes `shared.errors.NotFound`, 409 `Conflict`, 503 `Unavailable`; what those have no word for stands here.
+404 becomes `shared.errors.NotFound`, 409 `Conflict`, 412 `PreconditionFailed`, 503 `Unavailable`; what those have no
+word for stands here.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, Unavailable
+from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ def from_problem(status: int, problem: Mapping[str, object]) -> EchelonError:
         return NotFound(detail)
     if status == 409:
         return Conflict(detail)
+    if status == 412:
+        return PreconditionFailed(detail)
     if status in (401, 403, 421):
         return NotAllowed(detail)
     if status in (429, 503):

@@ -54,9 +54,16 @@ class Transport:
         with self._request("GET", path, query=query, wait=wait, also=also) as response:
             return _json(response)
 
-    def post(self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None) -> Answer:
+    def post(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Return the JSON of a POST."""
-        with self._request("POST", path, body=body, headers=headers) as response:
+        with self._request("POST", path, query=query, body=body, headers=headers) as response:
             return _json(response)
 
     def delete(self, path: str) -> Answer:
