@@ -38,6 +38,7 @@ from shared.errors import StoreUnavailable
 from shared.sealing import Sealer
 from shared.volume import Volume
 from shared.volume.beacons import Beacon
+from shared.volume.stops import StopSigns
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Controller:
                 max_losses=settings.max_losses,
                 max_items=settings.max_items,
                 inline_commands=settings.allow_inline_commands,
+                stop_signs=StopSigns(outside.volume),
             )
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters)
