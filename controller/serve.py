@@ -38,6 +38,7 @@ from shared.clock import Clock, SystemClock
 from shared.sealing import Sealer
 from shared.volume import Volume
 from shared.volume.beacons import Beacon
+from shared.volume.stops import StopSigns
 
 #: Seconds that a datastore gets to answer before others are told that it is away.
 _FIRST_LOOK = 1.0
@@ -80,6 +81,7 @@ class Controller:
                 max_losses=settings.max_losses,
                 max_items=settings.max_items,
                 inline_commands=settings.allow_inline_commands,
+                stop_signs=StopSigns(outside.volume),
             )
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters)

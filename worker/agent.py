@@ -73,6 +73,8 @@ class Parts:
     wake: Callable[[], None]
     #: Tells whether anybody could give this worker's tasks to another one; if not, a lease that ends means nothing.
     anyone_able: Callable[[], bool] = lambda: True
+    #: Tells whether an attempt was ended although no message could say so.
+    taken_away: Callable[[AttemptRef], bool] = lambda ref: False
 
 
 @dataclass(slots=True)
@@ -103,6 +105,7 @@ class Agent:
         self._heartbeat = parts.heartbeat
         self._wake = parts.wake
         self._anyone_able = parts.anyone_able
+        self._taken_away = parts.taken_away
         self._settings = settings
         self._clock = clock
         self._timers = _Timers()
@@ -210,7 +213,7 @@ class Agent:
             end_by = fence(held, self._settings)
             if now >= end_by:
                 able = self._anyone_able() if able is None else able
-                if not able:
+                if not able and not self._taken_away(held.ref):
                     # Nobody is there to take it away, and whoever comes waits for a lease before it blames anybody.
                     held.lease_end += now - end_by + HOLD
                     end_by = now + HOLD

@@ -16,6 +16,7 @@ from shared.ids import WorkerId
 from shared.messages import WorkerCard, orders_queue
 from shared.volume import Volume
 from shared.volume.beacons import Lookout
+from shared.volume.stops import StopSigns
 from worker.agent import Agent, Parts
 from worker.executor import Executor, ExecutorSettings
 from worker.heartbeat import Burial, Heartbeat
@@ -167,6 +168,7 @@ def build_worker(
         heartbeat=heartbeat,
         wake=bell.ring,
         anyone_able=Lookout(volume, life.id).anyone_able,
+        taken_away=StopSigns(volume).stands,
     )
     agent = Agent(parts, settings, clock)
     machinery = Machinery(

@@ -13,9 +13,10 @@ from controller.engine.counters import Counters
 from controller.engine.outbox import stop_messages
 from controller.engine.snapshots import Snapshots
 from shared.broker.port import Broker, Outgoing
-from shared.messages import REPORTS, Nudge
+from shared.messages import REPORTS, AttemptRef, Nudge, Orders
 from shared.sealing import Sealer
 from shared.volume import Volume
+from shared.volume.stops import StopSigns
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,24 @@ class JobsParts:
     max_items: int = 100_000
     #: Requests may bring commands of their own.
     inline_commands: bool = False
+    #: Where workers look that no message reaches.
+    stop_signs: StopSigns | None = None
 
     def announce(self, board: Board) -> None:
         """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
-        self.broker.publish(stop_messages(board.stops, lease=self.lease))
+        told = stop_messages(board.stops, lease=self.lease)
+        if not self.broker.connected:
+            self._leave_signs(told)
+        self.broker.publish(told, confirmed=self._leave_signs)
         self.changes.ring(board.ended)
         self.nudge()
+
+    def _leave_signs(self, untold: Sequence[Outgoing]) -> None:
+        """Let workers that no message has reached find out when their leases end."""
+        orders = [outgoing.message for outgoing in untold if isinstance(outgoing.message, Orders)]
+        refs = [AttemptRef(stop.task_id, stop.attempt) for one in orders for stop in one.stop]
+        if refs and self.stop_signs is not None:
+            self.stop_signs.leave(refs)
 
     def nudge(self) -> None:
         """Have the engine look at the store."""

@@ -10,6 +10,7 @@ from controller.engine.requests import Changed, Choice, Left, Who, index_spans
 from shared.errors import InvalidInput, PreconditionFailed
 from shared.ids import JobId
 from shared.messages import AttemptRef, Outcome
+from shared.volume.stops import StopSigns
 from tests.engine.house import House, Make, Puppet, ref
 from tests.engine.jobs import CATALOGUE, spawned, urls
 
@@ -323,3 +324,19 @@ def test_a_cancelled_task_is_stopped_and_its_siblings_go_on(house: House) -> Non
 
     assert states(house, job_id) == [State.CANCELLED, State.COMPLETED]
     assert house.view(job_id).state is State.COMPLETED
+
+
+def test_what_is_ended_while_the_broker_is_away_is_told_on_the_volume(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet = Puppet(house)
+    house.submit("one")
+    held = puppet.take()
+    signs = StopSigns(house.volume)
+    house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    assert not signs.stands(ref(held))
+    monkeypatch.setattr(type(house.broker), "connected", property(lambda _self: False))
+
+    house.jobs.control.task(Verb.CANCEL, held[1].task_id)
+
+    assert signs.stands(ref(held))

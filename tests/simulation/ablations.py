@@ -64,7 +64,7 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the idempotency key": (
         Cut(f"{_JOBS}._known", "if submission.idempotency_key is None:", "if True:"),
-        Cut(f"{_JOBS}.submit", "if submission.idempotency_key else None", "if False else None"),
+        Cut(f"{_JOBS}._accept", "if submission.idempotency_key else None", "if False else None"),
         Cut(f"{_JOBS}._plan", "idempotency_key=submission.idempotency_key", "idempotency_key=None"),
     ),
     "the withdrawal of tasks": (
@@ -121,11 +121,12 @@ def without(name: str) -> Iterator[None]:
     """Take one mechanism away."""
     with contextlib.ExitStack() as stack:
         for cut in ABLATIONS[name]:
-            stack.enter_context(_cut(cut))
+            stack.enter_context(taken_away(cut))
         yield
 
 
-def _cut(cut: Cut) -> contextlib.AbstractContextManager[object]:
+def taken_away(cut: Cut) -> contextlib.AbstractContextManager[object]:
+    """Put another text in the place of a piece of a function, for a while."""
     module_name, path = cut.where.split(":")
     module = importlib.import_module(module_name)
     *owners, attribute = path.split(".")

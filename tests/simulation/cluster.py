@@ -79,6 +79,10 @@ class Cluster:
         self._looks.close()
         self.file.remove()
 
+    def look(self, query: str) -> list[sqlite3.Row]:
+        """Return what a query finds in the store."""
+        return self._looks.execute(query).fetchall()
+
     def job_states(self) -> dict[str, str]:
         """Return the state of every job in the store."""
         return dict(self._looks.execute("SELECT job_id, state FROM jobs").fetchall())

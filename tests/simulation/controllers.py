@@ -90,7 +90,10 @@ class SimController:
         volume = SimVolume(self._cluster.ground.files, world=self._world, actor=actor)
         outside = Outside(store, line, cast(Volume, volume), clock)
         settings = Settings(volume=Path("/"), lease=LEASE, max_losses=MAX_LOSSES)
-        with mock.patch.multiple(serve, Sealer=lambda volume: SimSealer(), Beacon=lambda volume, name: None):
+        stops = self._cluster.signs
+        with mock.patch.multiple(
+            serve, Sealer=lambda volume: SimSealer(), Beacon=lambda volume, name: None, StopSigns=lambda volume: stops
+        ):
             self._controller = controller = Controller(
                 settings, outside, cast(CatalogueWatcher, Watcher(self._cluster))
             )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
 from shared.errors import Unavailable
+from shared.messages import AttemptRef
 from shared.volume.beacons import FRESH
 from tests.simulation.world import World
 
@@ -48,6 +50,16 @@ class Signs:
 
     world: World
     shown: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    #: Attempts that were ended although no message could say so.
+    stops: set[AttemptRef] = field(default_factory=set)
+
+    def leave(self, refs: Iterable[AttemptRef]) -> None:
+        """Leave a sign for each attempt."""
+        self.stops.update(refs)
+
+    def stands(self, ref: AttemptRef) -> bool:
+        """Tell whether an attempt has lost its claim."""
+        return ref in self.stops
 
     def anyone_able(self) -> bool:
         """Tell whether some controller has said lately that it could take tasks away."""

@@ -116,6 +116,7 @@ class SimWorker:
         parts = Parts(
             subscription, executor, holdings, orders, reporter, heartbeat, self._wake,
             anyone_able=lambda: self._anyone_able(kept),
+            taken_away=self._cluster.signs.stands,
         )  # fmt: skip
         agent = Agent(parts, settings, clock)
         return Body(worker, process, thread, heart, heartbeat, reporter, agent, clock)

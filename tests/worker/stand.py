@@ -124,6 +124,7 @@ class Stand:
         self.buried_lives: list[str] = []
         #: Whether a controller is in charge, as the signs on the volume say.
         self.anyone_able = True
+        self.taken_away: set[AttemptRef] = set()
         self.controller = self.broker.subscribe([REPORTS], prefetch=100_000)
         self._build(buried)
         #: What the controllers' leases last.
@@ -228,6 +229,7 @@ class Stand:
             heartbeat=self.heartbeat,
             wake=self.executor.wake,
             anyone_able=lambda: self.anyone_able,
+            taken_away=lambda ref: ref in self.taken_away,
         )
         self.agent = Agent(parts, settings, self.clock)
 

@@ -54,3 +54,18 @@ def test_a_renewal_after_the_outage_counts_as_ever(stand: Stand) -> None:
     assert stand.executor.stopped == []
     stand.turn(after=5.0)
     assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+
+
+def test_what_a_person_has_ended_is_ended_here_too_when_no_message_could_say_so(stand: Stand) -> None:
+    first, second = stand.run(2)
+    stand.anyone_able = False
+    for _ in range(60):
+        stand.turn(after=1.0)
+    assert stand.executor.stopped == []
+
+    stand.taken_away.add(second)
+    for _ in range(15):
+        stand.turn(after=1.0)
+
+    assert stand.executor.stopped == [(second, Outcome.STOPPED, "lease_lost")]
+    assert first in stand.executor.running

@@ -1,0 +1,64 @@
+"""Attempts that have lost their claim while no message could tell their workers: names of files on the volume.
+
+A worker that cannot renew its leases goes on while nobody could take its tasks away (`beacons`). What a person has
+ended meanwhile is the exception: it must not go on for as long as the broker is away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from shared.messages import AttemptRef
+from shared.volume import layout
+from shared.volume.local import Volume
+
+log = logging.getLogger(__name__)
+
+_FOLDER: Final = f"{layout.ENGINE}/stops"
+#: Seconds after which nobody can hold such an attempt any more.
+_KEPT: Final = 7 * 24 * 3600.0
+
+
+class StopSigns:
+    """The signs of all attempts. Safe for any thread of any process."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._folder = volume.absolute(_FOLDER)
+
+    def leave(self, refs: Iterable[AttemptRef]) -> None:
+        """Leave a sign for each attempt; a volume that is away keeps nobody from going on."""
+        try:
+            os.makedirs(self._folder, layout.FOLDER_MODE, exist_ok=True)
+            written = [self._write(ref) for ref in refs]
+            if written:
+                self._prune(max(written))
+        except OSError as error:
+            log.warning("no sign could be left for workers that cannot be told: %s", error)
+
+    def stands(self, ref: AttemptRef) -> bool:
+        """Tell whether an attempt has lost its claim; False also when the volume does not tell."""
+        try:
+            return os.path.lexists(self._path(ref))
+        except OSError:
+            return False
+
+    def _write(self, ref: AttemptRef) -> float:
+        fd = os.open(self._path(ref), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        try:
+            return os.fstat(fd).st_mtime
+        finally:
+            os.close(fd)
+
+    def _prune(self, now: float) -> None:
+        with os.scandir(self._folder) as entries:
+            old = [entry.path for entry in entries if now - entry.stat(follow_symlinks=False).st_mtime > _KEPT]
+        for path in old:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _path(self, ref: AttemptRef) -> str:
+        return f"{self._folder}/{ref.task_id}.{ref.attempt}"

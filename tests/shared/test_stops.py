@@ -1,0 +1,47 @@
+"""Signs for workers that no message reaches."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shared.ids import TaskId
+from shared.messages import AttemptRef
+from shared.volume import Volume
+from shared.volume.stops import StopSigns
+
+ONE, NEXT = AttemptRef(TaskId("t"), 1), AttemptRef(TaskId("t"), 2)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume.create(tmp_path / "volume")
+
+
+def test_a_sign_stands_for_one_attempt_and_for_every_process(volume: Volume) -> None:
+    StopSigns(volume).leave([ONE])
+    StopSigns(volume).leave([ONE])
+
+    assert StopSigns(volume).stands(ONE)
+    assert not StopSigns(volume).stands(NEXT)
+
+
+def test_old_signs_are_taken_away(volume: Volume, tmp_path: Path) -> None:
+    signs = StopSigns(volume)
+    signs.leave([ONE])
+    (file,) = (tmp_path / "volume" / ".echelon" / "stops").iterdir()
+    os.utime(file, (0.0, 0.0))
+
+    signs.leave([NEXT])
+
+    assert not signs.stands(ONE) and signs.stands(NEXT)
+
+
+def test_a_volume_that_cannot_be_written_holds_nobody_up(volume: Volume, tmp_path: Path) -> None:
+    (tmp_path / "volume" / ".echelon" / "stops").write_text("a file where a folder should be")
+
+    StopSigns(volume).leave([ONE])
+
+    assert not StopSigns(volume).stands(ONE)

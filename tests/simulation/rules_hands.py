@@ -1,0 +1,137 @@
+"""What holds while people interfere. The rules that know no people are taken as they are."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tests.simulation import rules_jobs, rules_tasks
+from tests.simulation.history import History, Row
+from tests.simulation.index import ENDED, Complaints, Index
+
+if TYPE_CHECKING:
+    from tests.simulation.hands import Held
+
+DONE = frozenset({"COMPLETED", "SKIPPED"})
+AS_THEY_ARE: dict[str, Callable[[Index], Complaints]] = {
+    "I1 accepted survives": rules_jobs.accepted_survives,
+    "I5 cancel is final": rules_jobs.cancel_is_final,
+    "I6 single owner": rules_tasks.single_owner,
+    "I11 idempotent submit": rules_jobs.idempotent_submit,
+    "budgets": rules_tasks.budgets,
+    "max_parallel": rules_tasks.max_parallel,
+}
+
+
+def check(history: History, held: Sequence[Held], touched: Sequence[tuple[str, float]]) -> list[str]:
+    """Return what breaks the promises, each with the name of its rule."""
+    index = Index(history)
+    found = [f"{name}: {complaint}" for name, rule in AS_THEY_ARE.items() for complaint in rule(index)]
+    for rule in (counted_once, stage_order, tables, alone, ends):
+        found += [f"{rule.__name__}: {complaint}" for complaint in rule(index)]
+    found += [f"paused: {complaint}" for complaint in paused(index, held, touched)]
+    return found
+
+
+def counted_once(index: Index) -> Complaints:
+    """Each attempt ends exactly once and in order, however often a task is repeated; the last one counts."""
+    for task in index.history.tasks:
+        rows = index.attempts[task["key"]]
+        numbers = [row["attempt"] for row in rows]
+        if task["state"] != "RUNNING" and numbers != list(range(1, task["attempt"] + 1)):
+            yield f"{index.name(task)} had {task['attempt']} attempts; those that ended: {numbers}"
+        if task["state"] == "COMPLETED" and rows[-1]["outcome"] != "completed":
+            yield f"{index.name(task)} is COMPLETED, its last attempt {rows[-1]['outcome']}"
+
+
+def stage_order(index: Index) -> Complaints:
+    """Nothing is claimed in a stage before those of lower order are done, whatever was opened again meanwhile."""
+    states = dict.fromkeys(index.stages, "PENDING")
+    by_job: dict[object, list[object]] = defaultdict(list)
+    for key, stage in index.stages.items():
+        by_job[stage["job"]].append(key)
+    for entry in index.history.diary:
+        if entry.kind == "stage":
+            states[entry.key] = entry.after
+        if entry.kind != "task" or (entry.before, entry.after) != ("QUEUED", "RUNNING"):
+            continue
+        task = index.tasks[entry.key]
+        stage = index.stages[task["stage"]]
+        for key in by_job[stage["job"]]:
+            if index.stages[key]["place"] < stage["place"] and states[key] not in DONE:
+                yield f"{index.name(task)} was claimed at {entry.at:.3f}, when stage {key} was {states[key]}"
+
+
+def tables(index: Index) -> Complaints:
+    """Every change is one of the tables'."""
+    steps = {"job": rules_jobs.JOB_STEPS, "stage": rules_jobs.STAGE_STEPS, "task": rules_jobs.TASK_STEPS}
+    for entry in index.history.diary:
+        if entry.after != entry.before and entry.after not in steps[entry.kind].get(entry.before, ()):
+            yield f"{entry.kind} {entry.key} went from {entry.before} to {entry.after} at {entry.at:.3f}"
+
+
+def alone(index: Index) -> Complaints:
+    """What a person has ended is gone before its task runs again; a worker that stood still is excused."""
+    ended_by_hand = {
+        (index.tasks[row["task"]]["task_id"], row["attempt"])
+        for row in index.history.attempts
+        if row["outcome"] in ("killed", "stopped")
+    }
+    begun = {key: min(run.started for run in runs) for key, runs in index.runs.items()}
+    for run in index.history.ledger:
+        life = index.history.lives[run.life]
+        again = begun.get((run.task_id, run.attempt + 1))
+        if (run.task_id, run.attempt) not in ended_by_hand or again is None or life.pauses or life.kept:
+            continue
+        ended = min(one for one in (run.ended, life.died, index.history.ended) if one is not None)
+        if again < ended - rules_tasks.SLACK:
+            task = index.task_by_id[run.task_id]
+            yield f"{index.name(task)}: attempt {run.attempt} ended at {ended:.3f}, the next began at {again:.3f}"
+
+
+def ends(index: Index) -> Complaints:
+    """A stage and its job end as their tasks say, and their counters are their rows."""
+    hands: Counter[tuple[object, str]] = Counter()
+    for task in index.history.tasks:
+        if task["idx"] >= 0 and task["by_whom"] is None and task["state"] == "CANCELLED":
+            hands[task["stage"], "withdrawn"] += 1
+        if task["idx"] >= 0 and task["by_whom"] is not None and task["state"] == "PENDING":
+            hands[task["stage"], "held"] += 1
+        if task["by_whom"] is not None and task["state"] == "QUEUED":
+            yield f"{index.name(task)} is paused and QUEUED"
+    for key, stage in index.stages.items():
+        for word in ("withdrawn", "held"):
+            if stage[word] != hands[key, word]:
+                yield f"{index.stage_name(stage)} counts {stage[word]} {word}, it has {hands[key, word]}"
+        yield from _stage_ends(index, stage, index.jobs[stage["job"]])
+
+
+def _stage_ends(index: Index, stage: Row, job: Row) -> Complaints:
+    bad = stage["failed"] + stage["cancelled"] + (stage["spawn"] in ("FAILED", "CANCELLED"))
+    if job["state"] == "COMPLETED" and stage["state"] not in DONE:
+        yield f"job {job['job_id']} is COMPLETED, its stage {stage['number']} is {stage['state']}"
+    if stage["state"] == "COMPLETED" and bad and stage["on_error"] != "ignore":
+        yield f"{index.stage_name(stage)} is COMPLETED with {bad} that are not done"
+    if job["state"] in ENDED and stage["state"] not in ENDED:
+        yield f"{index.stage_name(stage)} is {stage['state']}, its job has ended"
+    if job["state"] in ENDED and (job["paused_at"] is not None or stage["paused_at"] is not None):
+        yield f"{index.stage_name(stage)} is paused, its job has ended"
+
+
+def paused(index: Index, held: Sequence[Held], touched: Sequence[tuple[str, float]]) -> Complaints:
+    """Nothing is claimed of what was answered as paused, until somebody asks for something else of that job."""
+    asked = [*touched, *((str(one.job_id), one.begun) for one in index.history.asked if one.what != "submit")]
+    ids = {str(row["job_id"]): key for key, row in index.jobs.items()}
+    for one in held:
+        until = min((at for job_id, at in asked if job_id == one.job_id and at > one.begun), default=float("inf"))
+        for entry in index.history.diary:
+            if entry.kind != "task" or (entry.before, entry.after) != ("QUEUED", "RUNNING"):
+                continue
+            task = index.tasks[entry.key]
+            stage = index.stages[task["stage"]]
+            if not one.since < entry.at < until or stage["job"] != ids[one.job_id]:
+                continue
+            whole = one.stage is None or (one.task_id is None and stage["number"] == one.stage)
+            if whole or task["task_id"] == one.task_id:
+                yield f"{index.name(task)} was claimed at {entry.at:.3f}, paused at {one.since:.3f}"
