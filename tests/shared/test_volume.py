@@ -238,6 +238,40 @@ def test_links_to_the_catalogues_files_are_not_published(volume: Volume, tmp_pat
     assert paths(volume) == ["lib/made.txt"]
 
 
+def test_two_may_publish_the_same_attempt_at_once(volume: Volume, work: Path) -> None:
+    left: list[tuple[str, ...]] = []
+    for number in range(1, 21):
+        files = {f"{number}/{place % 7}/{place}.txt": "x" for place in range(60)}
+        (work / f"{number}/3").mkdir(parents=True)
+        attempt = attempt_with(volume, number, files)
+        together = threading.Barrier(3)
+
+        def publish(attempt: str = attempt, together: threading.Barrier = together) -> None:
+            together.wait()
+            left.append(volume.publish(JOB, attempt))
+
+        threads = [threading.Thread(target=publish) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(len(files) for _, _, files in os.walk(work / str(number))) == 60
+
+    assert left == [()] * 60
+
+
+def test_folders_that_a_task_made_read_only_are_published(volume: Volume, work: Path) -> None:
+    (work / "cache").mkdir()
+    attempt = attempt_with(volume, 1, {"cache/inner/a.txt": "a", "b.txt": "b"})
+    folder = Path(volume.root, attempt, "work")
+    for name in ("cache/inner", "cache", "."):
+        (folder / name).chmod(0o555)
+
+    assert volume.publish(JOB, attempt) == ()
+
+    assert paths(volume) == ["b.txt", "cache/inner/a.txt"]
+
+
 def test_an_attempt_of_another_job_is_not_published(volume: Volume, work: Path) -> None:
     with pytest.raises(InvalidInput):
         volume.publish(JOB, attempt_name(OTHER, 0, 0, 1))
