@@ -76,6 +76,8 @@ class Settlement:
     failure: bool = False
     #: Counts against the number of workers that it may take down.
     loss: bool = False
+    #: COMPLETED in a folder of its own: its files are to be published after the commit.
+    private: bool = False
 
 
 # --- in between -----------------------------------------------------------------------------------------------------
@@ -145,6 +147,8 @@ class Chores:
     expanding: bool
     #: Tasks wait for a worker.
     ready: bool
+    #: Files of attempts that count are not published yet.
+    unpublished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,18 @@ class Expansion:
     expected: int
     #: Byte in the file where the next item begins.
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublished:
+    """An attempt that counts and whose files may not be in the workspace yet."""
+
+    #: Of the task; lists are in its order.
+    key: int
+    job_id: JobId
+    stage: int
+    index: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from controller.datastore.writes_claims import ClaimWrites
+from controller.datastore.writes_files import FileWrites
 from controller.datastore.writes_jobs import JobWrites
 from controller.datastore.writes_tasks import TaskWrites
 
 
-class SqlTransaction(JobWrites, TaskWrites, ClaimWrites):
+class SqlTransaction(JobWrites, TaskWrites, ClaimWrites, FileWrites):
     """One write transaction on an SQL database."""

@@ -20,6 +20,7 @@ from controller.core.model import (
 )
 from controller.core.states import ENDED, State
 from controller.datastore.port import Transaction
+from controller.datastore.records import Unpublished
 from shared.ids import JobId, WorkerId
 from shared.messages import Stop
 
@@ -33,6 +34,8 @@ class Board:
         self.stops: list[tuple[WorkerId, Stop]] = []
         #: Jobs that ended in this transaction.
         self.ended: set[JobId] = set()
+        #: Attempts that are counted in this transaction, whose files are to be published after the commit.
+        self.unpublished: list[Unpublished] = []
         self._request_id = request_id
         self._saved: dict[JobId, Job] = {}
         self._jobs: dict[JobId, Job] = {}

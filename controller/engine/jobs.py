@@ -19,6 +19,7 @@ from controller.engine.counters import Counters
 from controller.engine.health import Health, Part
 from controller.engine.inputs import Inputs, gather_inputs
 from controller.engine.outbox import stop_messages
+from controller.engine.publisher import Publisher
 from controller.engine.requests import Submission
 from controller.engine.snapshots import Snapshots
 from shared.broker.port import Broker, Outgoing
@@ -68,6 +69,7 @@ class Jobs:
         self.volume = parts.volume
         self.counters = parts.counters
         self.snapshots = parts.snapshots
+        self._publisher = Publisher(store=parts.store, volume=parts.volume)
         #: Revisions that the store is known to hold.
         self._kept: set[str] = set()
 
@@ -169,6 +171,10 @@ class Jobs:
             return view is None or view.state in ENDED
 
         return self._parts.changes.wait(over, timeout)
+
+    def show_files(self, job_id: JobId) -> None:
+        """See to it that the files of every attempt that counts by now are in the job's workspace."""
+        self._publisher.show(job_id)
 
     def masked_input(self, view: JobView) -> dict[str, JsonValue]:
         """Return a job's input as anybody may see it."""
