@@ -27,6 +27,7 @@ from controller.engine.lighthouse import Lighthouse
 from controller.engine.loop import Engine, EngineParts
 from controller.engine.outbox import Outbox
 from controller.engine.parts import JobsParts
+from controller.engine.publisher import Publisher
 from controller.engine.settle import Settler
 from controller.engine.snapshots import Snapshots
 from controller.engine.timekeeper import Timekeeper
@@ -167,7 +168,7 @@ def _engine(
     changes: Changes,
     counters: Counters,
 ) -> Engine:
-    settler = Settler(snapshots=snapshots, volume=outside.volume, counters=counters, max_losses=settings.max_losses)
+    settler = Settler(snapshots=snapshots, counters=counters, max_losses=settings.max_losses)
     return Engine(
         EngineParts(
             store=outside.store,
@@ -179,6 +180,7 @@ def _engine(
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
             dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease, max_losses=settings.max_losses),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
+            publisher=Publisher(store=outside.store, volume=outside.volume),
             lease=settings.lease,
             watchdog=Watchdog(
                 store=outside.store,

@@ -38,8 +38,6 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "delete.before_commit": "A job's rows have been removed; the transaction is open.",
     "delete.after_commit": "A job's rows are gone; its folder is still there.",
     # Controller: one turn of the engine.
-    "files.before_publish": "An attempt counts; its private files are not in the workspace yet.",
-    "files.after_publish": "The private files of an attempt that counts are in the workspace; its row does not say so.",
     "settle.before_commit": "The ends of attempts and what follows are written; the transaction is open.",
     "settle.after_commit": "The ends of attempts are committed; their reports have not been taken off the broker.",
     "claim.before_commit": "Tasks have been claimed for a worker; the transaction is open.",
@@ -47,6 +45,8 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "orders.before_publish": "An order is about to be handed to the broker.",
     "orders.after_publish": "An order is on its way; the reports that it answers have not been taken off the broker.",
     "reports.after_ack": "Reports have been settled, answered and taken off the broker.",
+    "files.before_publish": "Attempts count, that is committed; their private files are not in the workspace yet.",
+    "files.after_publish": "The private files of attempts that count are in the workspace; the store does not say so.",
     "expand.before_insert": "A chunk of spawned items is about to become tasks.",
     "expand.before_commit": "A chunk of spawned items has become tasks; the transaction is open.",
     "expand.after_commit": "A chunk of spawned items has become tasks; the next one has not.",

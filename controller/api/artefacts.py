@@ -20,7 +20,7 @@ from controller.api.jobs import view_of
 from controller.api.problems import invalid
 from controller.api.queries import PageQuery
 from controller.api.routes import Answer, Routes
-from controller.datastore.records import Page
+from controller.datastore.records import JobView, Page
 from shared.ids import JobId
 from shared.volume import OpenFile
 
@@ -42,7 +42,7 @@ _FILE = {
 )
 def list_artefacts(query: PageQuery, job_id: object) -> Response:
     """List the files that a job has left so far, by path."""
-    job = view_of(JobId(str(job_id)))
+    job = _job_with_its_files(job_id)
     found = jobs().volume.list_artefacts(job.job_id, after=_after(query.cursor), limit=query.limit + 1)
     items = found[: query.limit]
     return render.page(Page(items, _cursor(items[-1].path) if len(found) > query.limit else None), render.artefact)
@@ -60,7 +60,7 @@ def list_artefacts(query: PageQuery, job_id: object) -> Response:
 )
 def get_artefact(job_id: object, path: str) -> Response:
     """Return one file, always as a download."""
-    job = view_of(JobId(str(job_id)))
+    job = _job_with_its_files(job_id)
     return _download(jobs().volume.open_artefact(job.job_id, path), path)
 
 
@@ -73,7 +73,7 @@ def get_artefact(job_id: object, path: str) -> Response:
 )
 def get_artefacts_zip(job_id: object) -> Response:
     """Return all files as a zip archive, made while it is sent."""
-    job = view_of(JobId(str(job_id)))
+    job = _job_with_its_files(job_id)
     volume = jobs().volume
     # The first piece now: a volume that is away must be an answer, not a broken archive.
     pieces = zipped(volume, job.job_id)
@@ -82,6 +82,13 @@ def get_artefacts_zip(job_id: object) -> Response:
     response.headers["Content-Disposition"] = f'attachment; filename="{job.job_id}.zip"'
     response.headers["Accept-Ranges"] = "none"
     return response
+
+
+def _job_with_its_files(job_id: object) -> JobView:
+    """Return a job; who has seen a task COMPLETED finds its files."""
+    job = view_of(JobId(str(job_id)))
+    jobs().show_files(job.job_id)
+    return job
 
 
 def _download(found: OpenFile, path: str) -> Response:

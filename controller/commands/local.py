@@ -74,6 +74,7 @@ class LocalJob:
 
     def artefacts(self) -> Iterator[Artefact]:
         """Yield what the job left, by path."""
+        self._jobs.show_files(self._job_id)
         after = ""
         while page := self._jobs.volume.list_artefacts(self._job_id, after=after, limit=_PAGE):
             for one in page:

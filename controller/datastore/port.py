@@ -40,6 +40,7 @@ from controller.datastore.records import (
     Settlement,
     TaskFilter,
     TaskView,
+    Unpublished,
     WorkerView,
 )
 from shared.ids import JobId, TaskId, WorkerId
@@ -100,7 +101,10 @@ class Transaction(Protocol):
         """Return the present state of these tasks, those that do not exist left out. Call after `lock_jobs`."""
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Write how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each."""
+        """Write how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each.
+
+        It is also noted whose files are to be published.
+        """
 
     def claim(
         self,
@@ -241,6 +245,16 @@ class Transaction(Protocol):
     def set_expanded(self, job_id: JobId, stage: int, *, created: int, offset: int) -> None:
         """Remember how many items became tasks and the byte where the next one begins."""
 
+    # --- files
+
+    def lacks_files(self, job_id: JobId, stage: int) -> bool:
+        """Tell whether files that a stage's tasks may want are still to be published: of the stages in front of it, or
+        of its own spawn task. Once False for a running stage, this stays so.
+        """
+
+    def published(self, attempts: Sequence[Unpublished]) -> list[Unpublished]:
+        """Note that the files of attempts are where they belong; return those of which nobody had noted it before."""
+
     # --- workers
 
     def greet(self, worker: WorkerId, card: WorkerCard, *, running: int) -> None:
@@ -297,6 +311,9 @@ class Reader(Protocol):
 
     def events(self, job_id: JobId, *, limit: int, cursor: str | None) -> Page[EventView]:
         """Return a page of a job's history, in order."""
+
+    def unpublished(self, job_id: JobId | None = None, *, after: int = -1, limit: int) -> list[Unpublished]:
+        """Return attempts of a job (None: of any) whose files are still to be published, with keys behind `after`."""
 
     def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
         """Return jobs and tasks whose id begins with `prefix`."""

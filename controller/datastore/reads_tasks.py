@@ -7,10 +7,10 @@ from sqlalchemy import and_, func, select
 from controller.core.states import State
 from controller.datastore.cursors import cursor_after, place_of
 from controller.datastore.reads_jobs import Found, JobReads, page_size
-from controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
+from controller.datastore.records import AttemptView, Page, TaskFilter, TaskView, Unpublished
 from controller.datastore.rows import STATES, decode_object
 from controller.datastore.sql import is_in
-from controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, task_key, tasks, workers
+from controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, task_key, tasks, unpublished, workers
 from shared.errors import InvalidInput
 from shared.ids import JobId, TaskId
 from shared.messages import Outcome
@@ -38,6 +38,15 @@ _ATTEMPTS = (
     .join(stages, stages.c.key == tasks.c.stage)
     .outerjoin(workers, workers.c.key == attempts.c.worker)
 )  # fmt: skip
+
+_UNPUBLISHED = (
+    select(unpublished.c.task, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.attempt)
+    .select_from(unpublished)
+    .join(tasks, and_(tasks.c.key == unpublished.c.task, tasks.c.attempt == unpublished.c.attempt))
+    .join(stages, stages.c.key == tasks.c.stage)
+    .join(jobs, jobs.c.key == stages.c.job)
+    .where(is_in(tasks.c.state, State.COMPLETED))
+)
 
 
 class TaskReads(JobReads):
@@ -133,6 +142,18 @@ class TaskReads(JobReads):
         query = _TASKS.where(is_in(tasks.c.state, State.RUNNING), tasks.c.stage >= key, tasks.c.stage < key + count)
         rows = self._connection.execute(query.order_by(tasks.c.lease_until).limit(page_size(limit)))
         return [_task_view(row) for row in sorted(rows, key=lambda row: int(row.key))]
+
+    def unpublished(self, job_id: JobId | None = None, *, after: int = -1, limit: int) -> list[Unpublished]:
+        """Return attempts of a job (None: of any) whose files are still to be published, with keys behind `after`."""
+        query = _UNPUBLISHED.where(unpublished.c.task > after)
+        if job_id is not None:
+            job = self._place(job_id)
+            if job is None:
+                return []
+            key, count = job
+            query = query.where(unpublished.c.task >= task_key(key, -1), unpublished.c.task < task_key(key + count, -1))
+        rows = self._connection.execute(query.order_by(unpublished.c.task).limit(limit))
+        return [Unpublished(key, JobId(job), stage, index, attempt) for key, job, stage, index, attempt in rows]
 
     def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
         """Return jobs and tasks whose id begins with `prefix`."""

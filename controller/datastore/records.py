@@ -82,6 +82,8 @@ class Settlement:
     loss: bool = False
     #: A person has ended the attempt: its processes may be there until its worker tells of their end.
     killed: bool = False
+    #: COMPLETED in a folder of its own: its files are to be published after the commit.
+    private: bool = False
 
 
 # --- in between -----------------------------------------------------------------------------------------------------
@@ -172,6 +174,8 @@ class Chores:
     expanding: bool
     #: Tasks wait for a worker.
     ready: bool
+    #: Files of attempts that count are not published yet.
+    unpublished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,18 @@ class Expansion:
     expected: int
     #: Byte in the file where the next item begins.
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublished:
+    """An attempt that counts and whose files may not be in the workspace yet."""
+
+    #: Of the task; lists are in its order.
+    key: int
+    job_id: JobId
+    stage: int
+    index: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)

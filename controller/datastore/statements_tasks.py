@@ -13,7 +13,7 @@ from sqlalchemy import bindparam as _p
 from controller.core.states import State
 from controller.datastore.prepared import Among, Prepared
 from controller.datastore.sql import ONE, ZERO, insertion, is_in, word
-from controller.datastore.tables import attempts, jobs, stages, tasks, workers
+from controller.datastore.tables import attempts, jobs, stages, tasks, unpublished, workers
 
 INSERT_TASK = insertion(tasks)
 INSERT_ATTEMPT = insertion(attempts)
@@ -206,6 +206,7 @@ CHORES = Prepared(
             )
         ),
         exists(select(ONE).where(stages.c.ready > ZERO)),
+        exists(select(ONE).select_from(unpublished)),
     ),
     "now at at_too",
 )

@@ -202,6 +202,15 @@ Index("tasks_queued", tasks.c.stage, tasks.c.idx, sqlite_where=_QUEUED, postgres
 Index("tasks_running", tasks.c.lease_until, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
 Index("tasks_waiting", tasks.c.not_before, sqlite_where=_WAITING, postgresql_where=_WAITING)
 
+#: Attempts that count and whose files may not be in the workspace yet: those of task classes with `workdir: task`. Such
+#: a task never leaves COMPLETED, so a line is true until it is removed.
+unpublished = Table(
+    "unpublished",
+    metadata,
+    Column("task", _KEY, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+)
+
 attempts = Table(
     "attempts",
     metadata,

@@ -22,6 +22,7 @@ from controller.datastore.rows import (
     words_of,
 )
 from controller.datastore.session import Row
+from controller.datastore.statements_files import DELETE_UNPUBLISHED
 from controller.datastore.tables import task_key
 from controller.datastore.writes_base import WritesBase
 from controller.datastore.writes_new import new_rows
@@ -85,7 +86,8 @@ class JobWrites(WritesBase):
         self._write_history()
         entry = self._entry(job_id)
         key, end = entry.key, entry.key + len(entry.job.stages)
-        self._session.post(sql.DELETE_TASKS, (task_key(key, -1), task_key(end, -1)))
+        for of_tasks in (DELETE_UNPUBLISHED, sql.DELETE_TASKS):
+            self._session.post(of_tasks, (task_key(key, -1), task_key(end, -1)))
         self._session.post(sql.DELETE_STAGES, (key, end))
         for statement in (sql.DELETE_ATTEMPTS, sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_JOB):
             self._session.post(statement, (key,))

@@ -9,6 +9,7 @@ from controller.datastore import statements_tasks as sql
 from controller.datastore.records import HeldTask, NewTask, Settlement
 from controller.datastore.rows import clean
 from controller.datastore.session import Row
+from controller.datastore.statements_files import INSERT_UNPUBLISHED
 from controller.datastore.statements_jobs import LAST_ATTEMPT
 from controller.datastore.writes_base import WritesBase
 from shared.ids import JobId, TaskId
@@ -43,6 +44,9 @@ class TaskWrites(WritesBase):
         complaint = "an attempt that had lost its right to count was settled (a bug of Echelon)"
         self._session.post_exactly(sql.SETTLE, tasks, complaint)
         self._session.post(sql.INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
+        private = [(settlement.task.key, settlement.task.attempt) for settlement in settlements if settlement.private]
+        if private:
+            self._session.post(INSERT_UNPUBLISHED, *private)
 
     def release(self, job_id: JobId, stage: int, *, spawn: bool) -> int:
         """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED; return how many."""

@@ -21,6 +21,7 @@ from controller.core.machine import step
 from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from controller.core.states import ENDED, State
 from controller.datastore.port import Transaction
+from controller.datastore.records import Unpublished
 from shared.errors import NotFound
 from shared.ids import JobId, WorkerId
 from shared.messages import AttemptRef, Stop
@@ -35,6 +36,8 @@ class Board:
         self.stops: list[tuple[WorkerId, Stop]] = []
         #: Jobs that ended in this transaction.
         self.ended: set[JobId] = set()
+        #: Attempts that are counted in this transaction, whose files are to be published after the commit.
+        self.unpublished: list[Unpublished] = []
         self._request_id = request_id
         self._saved: dict[JobId, Job] = {}
         self._jobs: dict[JobId, Job] = {}

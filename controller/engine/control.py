@@ -49,7 +49,6 @@ class Control:
         self._tasks = TaskVerbs(
             Settler(
                 snapshots=parts.snapshots,
-                volume=parts.volume,
                 counters=parts.counters,
                 max_losses=parts.max_losses,
             )

@@ -55,6 +55,9 @@ class Dispatcher:
         job = board.job(job_id)
         if job is None:
             return []
+        if self._snapshots.private(job_id) and board.tx.lacks_files(job_id, number):
+            # Who has counted their attempts publishes them now; if that controller died, the next sweep finds it out.
+            return []
         stage = job.stage(number)
         queue, left = stage.claim_queue, stage.claimable
         takers = [demand for demand in demands.open() if room(demand, queue)]

@@ -19,6 +19,7 @@ from controller.engine.health import Health, Part
 from controller.engine.inputs import Inputs, gather_inputs
 from controller.engine.items import plan_tasks
 from controller.engine.parts import JobsParts
+from controller.engine.publisher import Publisher
 from controller.engine.reasons import Reasons
 from controller.engine.requests import Composition, InvalidInputs, Mistake, Submission, Who
 from shared.errors import Conflict, EchelonError, NotFound
@@ -50,6 +51,7 @@ class Jobs:
         self.control = Control(parts)
         #: Why things do not move on.
         self.reasons = Reasons(parts)
+        self._publisher = Publisher(store=parts.store, volume=parts.volume)
         #: Revisions that the store is known to hold.
         self._kept: set[str] = set()
 
@@ -174,6 +176,10 @@ class Jobs:
             return view is None or view.state in ENDED
 
         return self._parts.changes.wait(over, timeout)
+
+    def show_files(self, job_id: JobId) -> None:
+        """See to it that the files of every attempt that counts by now are in the job's workspace."""
+        self._publisher.show(job_id)
 
     def masked_input(self, view: JobView) -> dict[str, JsonValue]:
         """Return a job's input as anybody may see it."""

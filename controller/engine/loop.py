@@ -24,11 +24,13 @@ from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
 from controller.engine.intake import Intake, Taken, gone
 from controller.engine.outbox import Outbox
+from controller.engine.publisher import Publisher
 from controller.engine.watchdog import Watchdog
 from shared.broker.port import Broker, Delivery, Outgoing, Subscription
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.failpoints import failpoint
+from shared.ids import JobId
 from shared.messages import REPORTS, AttemptRef, Nudge, Orders, Report
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class EngineParts:
     intake: Intake
     dispatcher: Dispatcher
     expander: Expander
+    publisher: Publisher
     watchdog: Watchdog
     #: Seconds that a lease lasts.
     lease: float
@@ -74,6 +77,10 @@ class Engine:
         #: Moments of the monotonic clock at which retries are due, as a heap.
         self._due: list[float] = []
         self._expanding = True
+        #: True while there may be files of attempts that count which nobody sees yet.
+        self._publishing = False
+        #: Jobs that ended, until those who wait for them have been told.
+        self._ended: set[JobId] = set()
         #: True while there may be something to claim that no report announces.
         self._nudged = True
 
@@ -118,7 +125,7 @@ class Engine:
 
     def rest(self, timeout: float) -> float:
         """Return how many seconds the next turn may wait, `timeout` at most, if nothing arrives."""
-        if self._expanding or self._nudged:
+        if self._expanding or self._publishing or self._nudged:
             return 0.0
         return max(0.0, min(timeout, self._next_sweep - self._parts.clock.monotonic()))
 
@@ -139,6 +146,12 @@ class Engine:
         self._subscription.ack(deliveries)
         if deliveries:
             failpoint("reports.after_ack")
+        if self._publishing:
+            self._publishing = self._parts.publisher.turn()
+            self._nudged = self._nudged or self._publishing
+        if self._ended:
+            self._parts.changes.ring(self._ended)
+            self._ended = set()
         if self._expanding:
             self._expanding = self._parts.expander.turn()
             self._nudged = True
@@ -251,7 +264,8 @@ class Engine:
             failpoint("orders.after_publish")
         self._expect(wait)
         self._expanding = self._expanding or board.expanding
-        parts.changes.ring(board.ended)
+        self._publishing = self._publishing or bool(board.unpublished)
+        self._ended |= board.ended
 
     def _sweep(self) -> None:
         now = self._parts.clock.monotonic()
@@ -263,6 +277,7 @@ class Engine:
         ended, wait = self._parts.watchdog.turn(chores, expire=may_expire)
         self._expect(wait)
         self._expanding = self._expanding or chores.expanding
+        self._publishing = self._publishing or chores.unpublished
         # What has been expired or released just now is ready too.
         self._nudged = self._nudged or chores.ready or chores.expired or chores.due
         self._parts.changes.ring(ended)

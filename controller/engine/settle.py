@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from controller.core.policy import Budget, Verdict, judge
 from controller.core.states import State
-from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
+from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement, Unpublished
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.snapshots import Snapshots
-from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.messages import AttemptRef, Finished, Outcome
-from shared.volume import Volume, attempt_name
+from shared.volume import attempt_name
 
 #: Failures of one batch that get a line of their own in the history; the rest is found in the list of tasks.
 _REMEMBERED = 20
@@ -37,9 +36,8 @@ class Ending:
 class Settler:
     """Writes how attempts ended. Knows no worker and no broker."""
 
-    def __init__(self, *, snapshots: Snapshots, volume: Volume, counters: Counters, max_losses: int) -> None:
+    def __init__(self, *, snapshots: Snapshots, counters: Counters, max_losses: int) -> None:
         self._snapshots = snapshots
-        self._volume = volume
         self._counters = counters
         self._max_losses = max_losses
 
@@ -60,7 +58,7 @@ class Settler:
             )
             by_job.setdefault(task.job_id, []).append(settlement)
             if settlement.state is State.COMPLETED:
-                self._keep_files(board, task, finished, spawned)
+                self._keep_files(board, settlement, finished, spawned)
             self._counters.settled.labels(finished.outcome.value).inc()
         board.tx.settle([settlement for rows in by_job.values() for settlement in rows])
         for job_id, rows in by_job.items():
@@ -102,20 +100,15 @@ class Settler:
         return _settlement(task, finished, verdict, now)
 
     def _keep_files(
-        self, board: Board, task: HeldTask, finished: Finished, spawned: dict[tuple[JobId, int], int]
+        self, board: Board, settlement: Settlement, finished: Finished, spawned: dict[tuple[JobId, int], int]
     ) -> None:
-        """Let the files of an attempt that counts be seen, before anything that could want them is started."""
-        private = self._snapshots.task_class(task.job_id, task.task_class).workdir == "task"
-        if not (private or task.spawn):
-            return
-        attempt_path = attempt_name(task.job_id, task.stage, task.index, task.attempt)
-        if private:
-            failpoint("files.before_publish")
-            for path in self._volume.publish(task.job_id, attempt_path)[:_REMEMBERED]:
-                detail = {"index": _shown(task), "path": path, "reason": "a folder of the workspace has this name"}
-                board.tx.remember(task.job_id, "file_not_published", stage=task.stage, detail=detail)
-            failpoint("files.after_publish")
+        """Note what is to be done with the files of an attempt that counts, if this transaction is committed."""
+        task = settlement.task
+        if self._snapshots.task_class(task.job_id, task.task_class).workdir == "task":
+            settlement.private = True
+            board.unpublished.append(Unpublished(task.key, task.job_id, task.stage, task.index, task.attempt))
         if task.spawn:
+            attempt_path = attempt_name(task.job_id, task.stage, task.index, task.attempt)
             # The worker names the file too, but only the counted attempt's own place is believed.
             count = finished.spawned.count if finished.spawned else 0
             spawned[task.job_id, task.stage] = count

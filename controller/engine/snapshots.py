@@ -38,6 +38,7 @@ class Snapshots:
         self._origins: OrderedDict[JobId, Origin] = OrderedDict()
         self._catalogues: OrderedDict[str, Catalogue] = OrderedDict()
         self._recipes: dict[tuple[str, str, str, bool], Recipe] = {}
+        self._private: dict[tuple[str, str], bool] = {}
 
     def facts(self, job_id: JobId) -> JobFacts:
         """Look up a job in the store; raise NotFound."""
@@ -83,6 +84,7 @@ class Snapshots:
             while len(self._catalogues) > _REVISIONS_KEPT:
                 gone, _ = self._catalogues.popitem(last=False)
                 self._recipes = {key: value for key, value in self._recipes.items() if key[0] != gone}
+                self._private = {key: value for key, value in self._private.items() if key[0] != gone}
         return catalogue
 
     def definition(self, job_id: JobId) -> JobDefinition:
@@ -98,6 +100,20 @@ class Snapshots:
     def task_class(self, job_id: JobId, name: str) -> TaskClass:
         """Return a task class as a job knows it."""
         return self.catalogue(self.origin(job_id).revision).tasks[name]
+
+    def private(self, job_id: JobId) -> bool:
+        """Tell whether some tasks of a job run in folders of their own."""
+        origin = self.origin(job_id)
+        key = origin.revision, origin.type
+        known = self._private.get(key)
+        if known is None:
+            catalogue = self.catalogue(origin.revision)
+            stages = catalogue.jobs[origin.type].stages
+            classes = {name for stage in stages for name in (stage.task_class, stage.spawn_task) if name is not None}
+            known = any(catalogue.tasks[name].workdir == "task" for name in classes)
+            with self._lock:
+                self._private[key] = known
+        return known
 
     def recipe(self, job_id: JobId, task_class: str, *, spawns: bool) -> Recipe:
         """Return how tasks of a class are run."""

@@ -101,9 +101,10 @@ class Volume:
         return folder
 
     def publish(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
-        """Move the files of an attempt that counts into the workspace; repeats do no harm.
+        """Move the files of an attempt that counts into the workspace; repeats do no harm, nor do several at once.
 
-        Returns the paths that could not be moved, because a folder of the workspace stands in their place.
+        Returns the paths that could not be moved: a folder of the workspace stands in their place, rights that a task
+        has set do not allow it, or tasks have taken the workspace itself away.
         """
         if not attempt_path.startswith(f"{layout.job_name(job_id)}/attempts/"):
             raise InvalidInput(f"{attempt_path!r} is not an attempt of job {job_id}")
@@ -111,9 +112,19 @@ class Volume:
             try:
                 source = self._folder(f"{attempt_path}/work")
             except FileNotFoundError:
+                # Nothing to publish, unless it is the volume that is missing.
+                self.check()
                 return ()
-            with _closing(source), _closing(self._folder(layout.workspace_name(job_id))) as target:
-                return tuple(publishing.merge(source, target))
+            with _closing(source):
+                try:
+                    target = self._folder(layout.workspace_name(job_id))
+                except OSError as error:
+                    if error.errno not in beneath.REFUSED:
+                        raise
+                    self.check()
+                    return tuple(sorted(os.listdir(source)))
+                with _closing(target):
+                    return tuple(publishing.merge(source, target))
 
     def remove_job(self, job_id: JobId) -> None:
         """Remove everything that a job has on the volume; repeats do no harm."""

@@ -1,7 +1,8 @@
 """Moves the files of an attempt that counts into its job's workspace, one rename at a time.
 
-It may be cut off anywhere and done again: what has been moved is no longer at the source. Both sides are entered by
-file descriptor and without links, for tasks write to both of them meanwhile.
+It may be cut off anywhere and done again, and be done by several at once: what has been moved is no longer at the
+source, and what is not there any more is no concern. Both sides are entered by file descriptor and without links, for
+tasks write to the workspace meanwhile.
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ def merge(source: int, target: int, prefix: str = "") -> list[str]:
     """Move everything from one open folder to another and return the paths that could not be moved.
 
     Folders are merged, a file takes the place of a file; a file never takes the place of a folder. What is neither
-    file, folder nor link stays behind.
+    file, folder nor link stays behind, and so does what the rights that a task has set do not let go.
     """
     left: list[str] = []
-    for name in sorted(os.listdir(source)):
+    _unlock(source)
+    for name in _names(source):
         path = f"{prefix}{name}"
         mode = _mode(source, name)
-        if stat.S_ISDIR(mode):
-            left += _merge_folder(source, target, name, path)
-        elif not _move_file(source, target, name, mode):
+        try:
+            if stat.S_ISDIR(mode):
+                left += _merge_folder(source, target, name, path)
+            elif mode and not _move_file(source, target, name, mode):
+                left.append(path)
+        except PermissionError:
             left.append(path)
+        except FileNotFoundError:
+            if _mode(source, name):
+                raise
     return left
 
 
@@ -41,9 +49,9 @@ def _merge_folder(source: int, target: int, name: str, path: str) -> list[str]:
         except OSError:
             # Another attempt's folder has come there since; merge with it.
             pass
-    _make_folder(target, name)
     inner_source = os.open(name, _FOLDER, dir_fd=source)
     try:
+        _make_folder(target, name)
         inner_target = os.open(name, _FOLDER, dir_fd=target)
         try:
             left = merge(inner_source, inner_target, f"{path}/")
@@ -52,8 +60,24 @@ def _merge_folder(source: int, target: int, name: str, path: str) -> list[str]:
     finally:
         os.close(inner_source)
     if not left:
-        os.rmdir(name, dir_fd=source)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=source)
     return left
+
+
+def _unlock(source: int) -> None:
+    """Take back what a task may have done to its folder: tools that make it read-only do not mean that files stay."""
+    mode = stat.S_IMODE(os.fstat(source).st_mode)
+    if mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.fchmod(source, mode | stat.S_IRWXU)
+
+
+def _names(source: int) -> list[str]:
+    """Return what an open folder holds: nothing, when it has been removed since it was opened."""
+    try:
+        return sorted(os.listdir(source))
+    except FileNotFoundError:
+        return []
 
 
 def _make_folder(target: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A process that serves an application which tells what it was asked: `python -m tests.api.echo_server`."""
+"""A process that serves an application which tells what it was asked: `python -m tests.api.echo_server THREADS`."""
 
 from __future__ import annotations
 
@@ -57,5 +57,12 @@ class Echo:
 
 
 if __name__ == "__main__":
-    anywhere = Address("127.0.0.1", 0)
-    sys.exit(serve(Serving(anywhere, Echo, ready=lambda at: say(str(at.port)), patience=5.0, request_time=2.0)))
+    serving = Serving(
+        Address("127.0.0.1", 0),
+        Echo,
+        ready=lambda at: say(str(at.port)),
+        patience=5.0,
+        threads=int(sys.argv[1]),
+        request_time=2.0,
+    )
+    sys.exit(serve(serving))

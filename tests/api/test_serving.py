@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,10 +23,10 @@ PATIENCE = 30.0
 class Server:
     """A process that serves, and its port."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 256) -> None:
         environ = os.environ | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.api.echo_server"],
+            [sys.executable, "-m", "tests.api.echo_server", str(threads)],
             cwd=ROOT,
             env=environ,
             stdout=subprocess.PIPE,
@@ -62,6 +63,19 @@ class Server:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate(timeout=PATIENCE)
+
+
+KEPT = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Return one answer to KEPT from a connection that stays open."""
+    answer = b""
+    while not answer.endswith(b"}"):
+        piece = connection.recv(65536)
+        assert piece, answer
+        answer += piece
+    return answer
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -139,6 +153,42 @@ def test_what_could_be_read_in_two_ways_is_refused_with_a_problem(server: Server
     assert head.startswith(b"HTTP/1.1 %d " % status), answer
     assert b"application/problem+json" in head
     assert json.loads(body)["status"] == status
+
+
+def test_more_kept_connections_than_threads_are_all_served() -> None:
+    server = Server(threads=2)
+    connections = [server.connect() for _ in range(6)]
+    try:
+        for _ in range(3):
+            for connection in connections:
+                connection.sendall(KEPT)
+                assert read_answer(connection).startswith(b"HTTP/1.1 200")
+    finally:
+        for connection in connections:
+            connection.close()
+        server.end()
+
+
+def test_requests_that_come_at_once_on_one_connection_are_all_answered(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(KEPT * 3 + KEPT.replace(b"Host", b"Connection: close\r\nHost"))
+        answers = read_all(connection)
+
+    assert answers.count(b"HTTP/1.1 200") == 4
+
+
+def test_a_client_that_asks_again_and_again_does_not_hold_up_the_end(own_server: Server) -> None:
+    with own_server.connect() as connection:
+        connection.sendall(KEPT)
+        read_answer(connection)
+        os.kill(own_server.process.pid, signal.SIGTERM)
+        with contextlib.suppress(AssertionError, OSError):
+            while True:
+                connection.sendall(KEPT)
+                read_answer(connection)
+
+    assert own_server.says() == "stopped"
+    assert own_server.process.wait(PATIENCE) == 0
 
 
 def test_two_hundred_slow_clients_keep_nobody_waiting_and_are_let_go(own_server: Server) -> None:

@@ -1,0 +1,29 @@
+"""Writing which attempts' files are still to be published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from controller.datastore import statements_files as sql
+from controller.datastore.records import SPAWN_INDEX, Unpublished
+from controller.datastore.tables import task_key
+from controller.datastore.writes_base import WritesBase
+from shared.ids import JobId
+
+
+class FileWrites(WritesBase):
+    """The methods of `Transaction` about files. Who adds or removes a line holds the lock of its job."""
+
+    def lacks_files(self, job_id: JobId, stage: int) -> bool:
+        """Tell whether files that a stage's tasks may want are still to be published."""
+        entry = self._entry(job_id)
+        order = entry.job.stages[stage].order
+        first = min(each.number for each in entry.job.stages if each.order == order)
+        ahead = task_key(entry.key, SPAWN_INDEX), task_key(entry.key + first, SPAWN_INDEX)
+        ((lacks,),) = self._session.rows(sql.LACKS_FILES, (*ahead, task_key(entry.key + stage, SPAWN_INDEX)))
+        return bool(lacks)
+
+    def published(self, attempts: Sequence[Unpublished]) -> list[Unpublished]:
+        """Note that the files of attempts are where they belong; return those of which nobody had noted it before."""
+        removed = {key for (key,) in self._rows_of(sql.DELETE_PUBLISHED, [attempt.key for attempt in attempts])}
+        return [attempt for attempt in attempts if attempt.key in removed]

@@ -1,0 +1,83 @@
+"""Let the files of attempts that count be seen, after the commit that counts them: what was seen cannot be taken back.
+
+The commit leaves a line for each; whoever finds it moves the files, which may be done twice and by several at once, and
+then removes the line. No task of a later stage is granted before (see `Dispatcher`), and no artefact is looked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from controller.datastore.port import Datastore
+from controller.datastore.records import SPAWN_INDEX, Unpublished
+from shared.errors import VolumeUnavailable
+from shared.failpoints import failpoint
+from shared.ids import JobId
+from shared.volume import Volume, attempt_name
+
+log = logging.getLogger(__name__)
+
+#: Attempts of one look.
+_BATCH = 256
+#: Files of one attempt that get a line of the history when they cannot be published.
+_REMEMBERED = 20
+
+
+class Publisher:
+    """Publishes what the store says is to be published. `turn` belongs to the engine's thread, `show` to any."""
+
+    def __init__(self, *, store: Datastore, volume: Volume) -> None:
+        self._store = store
+        self._volume = volume
+        #: Where the next look begins: what cannot be published must not stand in the way of the rest.
+        self._after = -1
+
+    def turn(self) -> bool:
+        """Publish the files of some attempts; return whether there were any."""
+        found = self._look(None, after=self._after)
+        self._after = found[-1].key if len(found) == _BATCH else -1
+        if not found:
+            return False
+        failpoint("files.before_publish")
+        left = self._publish(found)
+        failpoint("files.after_publish")
+        if left:
+            self._note([one for one in found if one.key in left], left)
+        return bool(left)
+
+    def show(self, job_id: JobId) -> None:
+        """Publish all files of a job that are to be seen by now; the line in the store stays for the engine."""
+        after, more = -1, True
+        while more:
+            found = self._look(job_id, after=after)
+            for one in found:
+                self._volume.publish(job_id, _place(one))
+            after, more = found[-1].key if found else after, len(found) == _BATCH
+
+    def _look(self, job_id: JobId | None, *, after: int) -> list[Unpublished]:
+        with self._store.read() as reader:
+            return reader.unpublished(job_id, after=after, limit=_BATCH)
+
+    def _publish(self, found: Sequence[Unpublished]) -> dict[int, tuple[str, ...]]:
+        """Publish as far as the volume lets us; return, for each attempt that was, what had to stay behind."""
+        left: dict[int, tuple[str, ...]] = {}
+        for one in found:
+            try:
+                left[one.key] = self._volume.publish(one.job_id, _place(one))
+            except VolumeUnavailable as error:
+                log.warning("the files of %s are published later: %s", _place(one), error)
+        return left
+
+    def _note(self, published: Sequence[Unpublished], left: dict[int, tuple[str, ...]]) -> None:
+        with self._store.write() as tx:
+            known = tx.lock_jobs({one.job_id for one in published})
+            for one in tx.published([one for one in published if one.job_id in known]):
+                index = "spawn" if one.index == SPAWN_INDEX else one.index
+                for path in left[one.key][:_REMEMBERED]:
+                    detail = {"index": index, "path": path, "reason": "a folder or its rights are in the way"}
+                    tx.remember(one.job_id, "file_not_published", stage=one.stage, detail=detail)
+
+
+def _place(one: Unpublished) -> str:
+    return attempt_name(one.job_id, one.stage, one.index, one.attempt)
