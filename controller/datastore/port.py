@@ -16,21 +16,18 @@ from typing import Protocol
 
 from controller.core.model import Job, Spans
 from controller.core.states import State
+from controller.datastore.outstanding import Chores, Demand, Expansion, Load, Unpublished
 from controller.datastore.records import (
     ANY_LOSSES,
     AttemptView,
-    Chores,
     Claimed,
     Counted,
-    Demand,
     EventView,
-    Expansion,
     HeldTask,
     JobFacts,
     JobFilter,
     JobInputs,
     JobView,
-    Load,
     NewJob,
     NewTask,
     Page,
@@ -40,7 +37,6 @@ from controller.datastore.records import (
     Settlement,
     TaskFilter,
     TaskView,
-    Unpublished,
     WorkerView,
 )
 from shared.ids import JobId, TaskId, WorkerId

@@ -6,8 +6,9 @@ from sqlalchemy import and_, func, select
 
 from controller.core.states import State
 from controller.datastore.cursors import cursor_after, place_of
+from controller.datastore.outstanding import Unpublished
 from controller.datastore.reads_jobs import Found, JobReads, page_size
-from controller.datastore.records import AttemptView, Page, TaskFilter, TaskView, Unpublished
+from controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
 from controller.datastore.rows import STATES, decode_object
 from controller.datastore.sql import is_in
 from controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, task_key, tasks, unpublished, workers

@@ -9,7 +9,7 @@ import msgspec
 
 from controller.core.model import OnError, Source, Stage, Tally
 from controller.core.states import State
-from controller.datastore.records import Demand
+from controller.datastore.outstanding import Demand
 from controller.datastore.session import Row
 from controller.datastore.tables import stages
 from shared.ids import JobId, WorkerId

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from controller.datastore import statements_jobs as job_sql
 from controller.datastore import statements_tasks as sql
-from controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Chores, Claimed, Demand, Expansion, Load
+from controller.datastore.outstanding import Chores, Demand, Expansion, Load
+from controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed
 from controller.datastore.rows import decode_object, demand_of, encode, encode_demand
 from controller.datastore.session import Row
 from controller.datastore.tables import INDEX_BITS

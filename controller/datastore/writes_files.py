@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controller.datastore import statements_files as sql
-from controller.datastore.records import SPAWN_INDEX, Unpublished
+from controller.datastore.outstanding import Unpublished
+from controller.datastore.records import SPAWN_INDEX
 from controller.datastore.tables import task_key
 from controller.datastore.writes_base import WritesBase
 from shared.ids import JobId

@@ -20,8 +20,8 @@ from controller.core.effects import (
 from controller.core.machine import step
 from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from controller.core.states import ENDED, State
+from controller.datastore.outstanding import Unpublished
 from controller.datastore.port import Transaction
-from controller.datastore.records import Unpublished
 from shared.errors import NotFound
 from shared.ids import JobId, WorkerId
 from shared.messages import AttemptRef, Stop

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from controller.core.model import SpawnTaskMoved, Stage, TasksMoved
 from controller.core.states import State
-from controller.datastore.records import Claimed, Demand
+from controller.datastore.outstanding import Demand
+from controller.datastore.records import Claimed
 from controller.engine.board import Board
 from controller.engine.demands import Demands
 from shared.ids import JobId

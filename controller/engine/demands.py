@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from controller.datastore.outstanding import Demand
 from controller.datastore.port import Transaction
-from controller.datastore.records import Demand
 from shared.ids import JobId, WorkerId
 from shared.messages import ANY_QUEUE, Report
 

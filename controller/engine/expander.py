@@ -13,8 +13,9 @@ import msgspec
 from controller.core.model import TasksCreated
 from controller.core.planner import plan_item
 from controller.core.states import State
+from controller.datastore.outstanding import Expansion
 from controller.datastore.port import Datastore
-from controller.datastore.records import Expansion, NewTask
+from controller.datastore.records import NewTask
 from controller.engine.board import Board
 from controller.engine.items import seal_values
 from controller.engine.snapshots import Snapshots

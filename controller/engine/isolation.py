@@ -9,7 +9,7 @@ looks whether it still has a reason, so that no worker stays kept for a job that
 
 from __future__ import annotations
 
-from controller.datastore.records import Demand, Load
+from controller.datastore.outstanding import Demand, Load
 from controller.engine.board import Board
 from controller.engine.claiming import Claims, Granting
 from controller.engine.demands import Demands, serves, told_room

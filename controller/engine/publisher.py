@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from controller.datastore.outstanding import Unpublished
 from controller.datastore.port import Datastore
-from controller.datastore.records import SPAWN_INDEX, Unpublished
+from controller.datastore.records import SPAWN_INDEX
 from shared.errors import VolumeUnavailable
 from shared.failpoints import failpoint
 from shared.ids import JobId

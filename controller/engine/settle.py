@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from controller.core.policy import Budget, Verdict, judge
 from controller.core.states import State
-from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement, Unpublished
+from controller.datastore.outstanding import Unpublished
+from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.snapshots import Snapshots

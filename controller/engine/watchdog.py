@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from controller.core.model import SpawnTaskMoved, TasksMoved
 from controller.core.states import State
+from controller.datastore.outstanding import Chores
 from controller.datastore.port import Datastore, Transaction
-from controller.datastore.records import Chores, HeldTask
+from controller.datastore.records import HeldTask
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.settle import Ending, Settler

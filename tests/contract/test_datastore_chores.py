@@ -6,8 +6,8 @@ import pytest
 
 from controller.core.states import State
 from controller.datastore.open import open_datastore
+from controller.datastore.outstanding import Chores
 from controller.datastore.port import Datastore
-from controller.datastore.records import Chores
 from shared.messages import AttemptRef
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, settle, spawn_started
 

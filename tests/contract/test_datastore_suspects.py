@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from controller.core.states import State
+from controller.datastore.outstanding import Load
 from controller.datastore.port import Datastore
-from controller.datastore.records import Load
 from shared.ids import JobId, new_worker_id
 from shared.messages import Outcome
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, settle

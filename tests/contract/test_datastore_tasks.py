@@ -15,14 +15,9 @@ from controller.core.model import (
 )
 from controller.core.states import State
 from controller.datastore.errors import GuardFailed, StatementRefused
+from controller.datastore.outstanding import Expansion
 from controller.datastore.port import Datastore
-from controller.datastore.records import (
-    SPAWN_INDEX,
-    Expansion,
-    NewTask,
-    Settlement,
-    TaskFilter,
-)
+from controller.datastore.records import SPAWN_INDEX, NewTask, Settlement, TaskFilter
 from shared.ids import TaskId, new_task_ids, new_worker_id
 from shared.messages import AttemptRef, Outcome
 from tests.contract.stores import (
