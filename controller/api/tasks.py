@@ -67,6 +67,13 @@ def find_ids(query: IdQuery) -> Response:
     return render.answer({"jobs": found_jobs, "tasks": found_tasks})
 
 
+def answer(task_id: TaskId, *, more: render.Json) -> Response:
+    """Return a task without its attempts; `more` stands beside it."""
+    view = task_of(task_id)
+    body = {**render.task(view, _values(view_of(view.job_id))(view)), **more}
+    return render.answer(body, etag=str(view.etag))
+
+
 def task_of(task_id: TaskId) -> TaskView:
     """Return a task; NotFound when there is none."""
     with jobs().store.read() as reader:
