@@ -18,15 +18,13 @@ from controller.api.etags import IF_MATCH, guarded, number_of
 from controller.api.problems import blamed_on, invalid
 from controller.api.queries import ChoiceQuery
 from controller.api.routes import Answer, Routes
-from controller.core.answers import Verb
+from controller.core.answers import Kind, Verb
 from controller.core.states import State
 from controller.engine.control import Control
 from controller.engine.requests import Changed, Choice, Given, Who, index_spans
 from shared.errors import Conflict
 from shared.ids import JobId, TaskId
 from shared.messages import JsonValue
-
-routes = Routes("control", "What people do to jobs, stages and tasks while they run.")
 
 _VERBS = (Verb.PAUSE, Verb.RESUME, Verb.CANCEL, Verb.KILL, Verb.RETRY, Verb.SKIP)
 #: Verbs that may open an ended job again: what was erased at its end is given with them.
@@ -78,12 +76,6 @@ def _task_view(verb: Verb) -> Callable[..., Response]:
     return view
 
 
-@routes.route(
-    "POST",
-    "/tasks/retry",
-    [Answer(schemas.ChangedSchema, description="What it came to.")],
-    body=schemas.TaskToRetrySchema(many=True),
-)
 def retry_tasks(body: list[dict[str, str | None]]) -> Response:
     """Run tasks of any jobs again, each only while it has the etag that stands beside it.
 
@@ -142,15 +134,15 @@ def _refuse_nothing(verb: Verb, what: str, choice: Choice, changed: Changed) -> 
 
 
 def _register(
-    verb: Verb, path: str, what: str, view: Callable[..., Response], answer: Answer, query: type[marshmallow.Schema]
+    routes: Routes, verb: Verb, kind: Kind, path: str, view: Callable[..., Response], schema: type[marshmallow.Schema]
 ) -> None:
-    view.__name__ = f"{verb}_{what}"
-    view.__doc__ = _SUMMARIES[verb].format(f"a {what}")
+    view.__name__ = f"{verb}_{kind}"
+    view.__doc__ = _SUMMARIES[verb].format(f"a {kind}")
     routes.route(
         "POST",
         f"{path}/{verb}",
-        [answer],
-        query=query,
+        [Answer(schema, description=f"The {kind}, and what it came to.", headers=_ETAG)],
+        query=_query(verb, kind),
         body=schemas.GivenSchema if verb in _REOPENING else schemas.EmptyBodySchema,
         body_required=False,
         refuses=[404, 409, 412],
@@ -158,21 +150,28 @@ def _register(
     )(view)
 
 
+def _query(verb: Verb, kind: Kind) -> type[marshmallow.Schema]:
+    if kind is Kind.TASK:
+        return schemas.RetryTaskQuerySchema if verb is Verb.RETRY else schemas.NothingSchema
+    return schemas.RetryQuerySchema if verb is Verb.RETRY else schemas.ChoiceQuerySchema
+
+
+def _built() -> Routes:
+    made = Routes("control", "What people do to jobs, stages and tasks while they run.")
+    for verb in _VERBS:
+        _register(made, verb, Kind.JOB, "/jobs/<uuid:job_id>", _job_view(verb), schemas.ChangedJobSchema)
+        path = "/jobs/<uuid:job_id>/stages/<int:stage>"
+        _register(made, verb, Kind.STAGE, path, _stage_view(verb), schemas.ChangedStageSchema)
+        _register(made, verb, Kind.TASK, "/tasks/<uuid:task_id>", _task_view(verb), schemas.ChangedTaskSchema)
+    made.route(
+        "POST",
+        "/tasks/retry",
+        [Answer(schemas.ChangedSchema, description="What it came to.")],
+        body=schemas.TaskToRetrySchema(many=True),
+    )(retry_tasks)
+    return made
+
+
 _ETAG = {"ETag": "Changes whenever it does."}
 
-for _verb in _VERBS:
-    _retry = _verb is Verb.RETRY
-    _some = schemas.RetryQuerySchema if _retry else schemas.ChoiceQuerySchema
-    _one = schemas.RetryTaskQuerySchema if _retry else schemas.NothingSchema
-    _register(
-        _verb, "/jobs/<uuid:job_id>", "job", _job_view(_verb),
-        Answer(schemas.ChangedJobSchema, description="The job, and what it came to.", headers=_ETAG), _some,
-    )  # fmt: skip
-    _register(
-        _verb, "/jobs/<uuid:job_id>/stages/<int:stage>", "stage", _stage_view(_verb),
-        Answer(schemas.ChangedStageSchema, description="The stage, and what it came to.", headers=_ETAG), _some,
-    )  # fmt: skip
-    _register(
-        _verb, "/tasks/<uuid:task_id>", "task", _task_view(_verb),
-        Answer(schemas.ChangedTaskSchema, description="The task, and what it came to.", headers=_ETAG), _one,
-    )  # fmt: skip
+routes = _built()
