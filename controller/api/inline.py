@@ -65,6 +65,15 @@ def _about(text: str, **more: object) -> dict[str, Any]:
     return {"metadata": {"description": text, **more}}
 
 
+class Truth(fields.Boolean):
+    """True or false; the many texts and numbers that could be meant so are refused."""
+
+    def _deserialize(self, value: object, *_: object, **__: object) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class SubmissionSchema(marshmallow.Schema):
     """A job to run: `type` and `input` for one of the catalogue, `name` and `stages` for one that is composed here."""
 
@@ -74,12 +83,7 @@ class SubmissionSchema(marshmallow.Schema):
     stages = fields.List(
         fields.Raw(), **_about("The stages of a job that is in no catalogue.", items=_STAGE, minItems=1)
     )
-    paused = fields.Boolean(
-        load_default=False,
-        truthy={True},
-        falsy={False},
-        **_about("Accepted, but not begun until it is resumed."),
-    )
+    paused = Truth(load_default=False, **_about("Accepted, but not begun until it is resumed."))
 
     @marshmallow.validates_schema
     def one_of_both(self, data: dict[str, Any], **_: object) -> None:

@@ -81,15 +81,19 @@ def _submitted(body: Body) -> tuple[JobId, bool]:
 
 
 def _composed(body: Body) -> tuple[JobId, bool]:
-    return jobs().compose(
-        Composition(
-            name=cast(str, body["name"]),
-            stages=body["stages"],
-            idempotency_key=headers.idempotency_key(request),
-            request_id=g.request_id,
-            paused=cast(bool, body["paused"]),
-        )
+    composition = Composition(
+        name=cast(str, body["name"]),
+        stages=body["stages"],
+        idempotency_key=headers.idempotency_key(request),
+        request_id=g.request_id,
+        paused=cast(bool, body["paused"]),
     )
+    try:
+        return jobs().compose(composition)
+    except InvalidInputs as error:
+        # What is not about the stages is about what the job is called.
+        named = [Mistake("#/name", one.detail) if one.pointer == "#" else one for one in error.mistakes]
+        raise InvalidInputs(named) from error
 
 
 @routes.get(
