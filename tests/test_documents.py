@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from controller.catalogue.schema import InputSchema, JobSchema, RetrySchema, StageSchema, TaskSchema
+from controller.core.answers import Verb
 from controller.settings import Settings, table
 from img.draw_states import TARGET, draw
 from shared.command import GROUP, ExitCode
@@ -226,6 +227,12 @@ def test_an_example_ends_as_it_says(name: str, call: list[str], promised: int, t
     assert done.returncode == promised, done.stdout + done.stderr
 
 
+def test_the_folder_of_examples_is_one_catalogue_as_compose_takes_it() -> None:
+    done = subprocess.run([ECHELON, "validate", ROOT / "example"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == ExitCode.GOOD, done.stderr
+
+
 def test_every_example_is_one_that_is_run() -> None:
     run = {word for _, call, _ in CALLS for word in call if word.startswith("example/")}
 
@@ -254,7 +261,10 @@ def test_the_reference_of_rest_lists_every_call(standalone: Standalone) -> None:
     described = requests.get(f"{standalone.url}/openapi.json", timeout=30).json()["paths"]
 
     routes = [(method.upper(), path) for path, item in described.items() for method in METHODS & item.keys()]
-    assert sorted(listed) == sorted(routes)
+    verbs = [verb for verb in Verb if verb is not Verb.ADD]
+    named = [(method, path.replace("{verb}", verb)) for method, path in listed for verb in verbs]
+
+    assert sorted(set(named)) == sorted(routes)
 
 
 def test_the_curl_calls_of_the_readme_are_answered_well(standalone: Standalone) -> None:

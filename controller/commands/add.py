@@ -64,11 +64,19 @@ def add(
     try:
         added = client.add_tasks(place.job_id, place.stage, items, paused=paused, etag=etag)
     except InvalidInput as error:
-        raise InvalidInput(in_items(safe_message(error), getattr(error, "mistakes", ()), one=file is None)) from error
+        raise InvalidInput(_explained(error, one=file is None)) from error
     if as_json:
         print_json(added)
     else:
         words(_told(place, added, paused))
+
+
+def _explained(error: InvalidInput, *, one: bool) -> str:
+    """Say what is wrong with the tasks; `one`: it was given with -p."""
+    said = in_items(safe_message(error), getattr(error, "mistakes", ()), one=one)
+    if said.endswith("too large"):
+        said += ": send the tasks in several files, or let the controller take more (ECHELON_MAX_BODY)"
+    return said
 
 
 def _one(client: EchelonClient, place: Place, written: tuple[str, ...]) -> dict[str, JsonValue]:

@@ -106,7 +106,10 @@ def _composed(client: EchelonClient, file: Path, key: str | None, paused: bool) 
     held = paused or document.get("paused") is True
     with explained():
         return client.compose(
-            str(document.get("name") or file.stem), document["stages"], paused=held, idempotency_key=key
+            str(document.get("name") or ("inline" if str(file) == "-" else file.stem)),
+            document["stages"],
+            paused=held,
+            idempotency_key=key,
         )
 
 

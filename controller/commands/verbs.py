@@ -44,6 +44,8 @@ if_match_option = click.option(
     "--if-match",
     "etag",
     metavar="ETAG",
+    # As a header shows it, it stands in quotes.
+    callback=lambda _context, _option, value: None if value is None else value.strip().strip('"'),
     help="Only if it is still as it was when this etag was read (the --json of 'show' and 'tasks' tells etags).",
 )
 _place_argument = click.argument("what", metavar=METAVAR)
@@ -88,23 +90,22 @@ def carry_out(client: EchelonClient, verb: Verb, place: Place, wish: Wish, *, as
 
 def change(client: EchelonClient, verb: Verb, place: Place, wish: Wish) -> Changed:
     """Ask the controller for it."""
-    etag = wish.etag.strip().strip('"') if wish.etag is not None else None
     with explained():
         if place.of_one_task:
             if wish.state is not None:
                 raise click.UsageError("--state chooses among the tasks of a job, a stage or a range of indexes")
             task_id = task_at(client, place)["task_id"]
             return client.change_task(
-                verb, task_id, only_failed=wish.only_failed, etag=etag, input=wish.values, headers=wish.headers
+                verb, task_id, only_failed=wish.only_failed, etag=wish.etag, input=wish.values, headers=wish.headers
             )
         if place.stage is None:
             return client.change_job(
-                verb, place.job_id, state=wish.state, only_failed=wish.only_failed, etag=etag,
+                verb, place.job_id, state=wish.state, only_failed=wish.only_failed, etag=wish.etag,
                 input=wish.values, headers=wish.headers,
             )  # fmt: skip
         return client.change_stage(
             verb, place.job_id, place.stage, index=place.index, state=wish.state, only_failed=wish.only_failed,
-            etag=etag, input=wish.values, headers=wish.headers,
+            etag=wish.etag, input=wish.values, headers=wish.headers,
         )  # fmt: skip
 
 

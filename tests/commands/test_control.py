@@ -198,6 +198,17 @@ def test_tasks_are_added_one_or_many_and_what_is_wrong_with_them_is_said(echelon
     assert echelon("logs", f"{short}.extra.3").out == "this is 11\n"
 
 
+def test_a_list_that_is_too_large_for_one_request_is_said_so(echelon: Caller, tmp_path: Path) -> None:
+    job_id = blocked(echelon)
+    (tmp_path / "items.json").write_text(json.dumps([{"n": 1, "x": "y" * (1 << 20)}]))
+
+    done = echelon("add", f"{job_id}.Extra", "--from", "items.json")
+
+    assert done.code == ExitCode.NOT_VALID
+    assert "ECHELON_MAX_BODY" in done.err
+    good(echelon("cancel", job_id))
+
+
 # --- looking
 
 
@@ -244,6 +255,13 @@ def test_orders_are_shown_where_stages_do_not_just_follow_each_other(echelon: Ca
     assert "ORDER" not in echelon("show", plain).out
     for job_id in (several, plain):
         good(echelon("cancel", job_id))
+
+
+def test_run_refuses_a_job_that_nobody_could_let_go_on(alone: Caller, catalogue: Path) -> None:
+    done = alone("run", catalogue, "gated")
+
+    assert (done.code, done.out) == (ExitCode.USAGE, "")
+    assert "stage 'Right' is paused from the start" in done.err and "echelon standalone" in done.err
 
 
 # --- names
