@@ -10,13 +10,16 @@ from controller.api import (
     artefacts,
     cluster,
     config,
+    control,
     definitions,
     gate,
     jobs,
     logs,
     operations,
     problems,
+    reasons,
     routes,
+    stages,
     tasks,
 )
 from controller.api.config import ApiSettings
@@ -51,7 +54,10 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
         app,
         [
             jobs.routes,
+            stages.routes,
             tasks.routes,
+            control.routes,
+            reasons.routes,
             logs.routes,
             artefacts.routes,
             definitions.routes,

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from shared import failpoints
-from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, Unavailable
+from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 GROUP = "echelon.commands"
 #: What a terminal would obey instead of show, but for the newline.
@@ -51,6 +51,7 @@ _ENDS: tuple[tuple[type[EchelonError], ExitCode], ...] = (
     (InvalidInput, ExitCode.NOT_VALID),
     (NotFound, ExitCode.NOT_FOUND),
     (Conflict, ExitCode.CONFLICT),
+    (PreconditionFailed, ExitCode.CONFLICT),
     (Unavailable, ExitCode.UNREACHABLE),
     (EchelonError, ExitCode.ENGINE),
 )

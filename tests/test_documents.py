@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from controller.catalogue.schema import InputSchema, JobSchema, RetrySchema, StageSchema, TaskSchema
+from controller.core.answers import Verb
 from controller.settings import Settings, table
 from img.draw_states import TARGET, draw
 from shared.command import GROUP, ExitCode
@@ -196,6 +197,8 @@ def test_a_catalogue_in_a_document_is_valid(name: str, text: str, tmp_path: Path
 def example_calls() -> Iterator[tuple[str, list[str], int]]:
     """Yield (name, command, promised exit code) of each example, from the comment at its head."""
     for catalogue in CATALOGUES:
+        if catalogue == ATTENDED:
+            continue
         comment = re.match(r"(#.*\n)+", catalogue.read_text(encoding="utf-8"))
         assert comment, f"{catalogue} does not say what it shows"
         promised = re.search(r"exit\s(?:#\s)?code (\d)", comment[0])
@@ -206,6 +209,8 @@ def example_calls() -> Iterator[tuple[str, list[str], int]]:
             yield f"{catalogue.stem}-{number}", shlex.split(call), int(promised[1])
 
 
+#: Waits for a person; tests/commands/test_control_example.py is one.
+ATTENDED = ROOT / "example" / "control.yaml"
 CALLS = list(example_calls())
 
 
@@ -222,10 +227,19 @@ def test_an_example_ends_as_it_says(name: str, call: list[str], promised: int, t
     assert done.returncode == promised, done.stdout + done.stderr
 
 
+def test_the_folder_of_examples_is_one_catalogue_as_compose_takes_it() -> None:
+    done = subprocess.run([ECHELON, "validate", ROOT / "example"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == ExitCode.GOOD, done.stderr
+
+
 def test_every_example_is_one_that_is_run() -> None:
     run = {word for _, call, _ in CALLS for word in call if word.startswith("example/")}
 
-    assert {str(path.relative_to(ROOT)) for path in CATALOGUES} - run == {"example/export/task_job_config.yaml"}
+    assert {str(path.relative_to(ROOT)) for path in CATALOGUES} - run == {
+        "example/export/task_job_config.yaml",
+        str(ATTENDED.relative_to(ROOT)),
+    }
     assert "example/export/run.py" in run
 
 
@@ -247,7 +261,10 @@ def test_the_reference_of_rest_lists_every_call(standalone: Standalone) -> None:
     described = requests.get(f"{standalone.url}/openapi.json", timeout=30).json()["paths"]
 
     routes = [(method.upper(), path) for path, item in described.items() for method in METHODS & item.keys()]
-    assert sorted(listed) == sorted(routes)
+    verbs = [verb for verb in Verb if verb is not Verb.ADD]
+    named = [(method, path.replace("{verb}", verb)) for method, path in listed for verb in verbs]
+
+    assert sorted(set(named)) == sorted(routes)
 
 
 def test_the_curl_calls_of_the_readme_are_answered_well(standalone: Standalone) -> None:

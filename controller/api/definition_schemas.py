@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshmallow
 from marshmallow import fields, validate
 
-from controller.api.schemas import number_field, text_field
+from controller.api.schemas import number_field, on_error_field, source_field, text_field
 from controller.catalogue.definitions import InputSource, InputType
 
 
@@ -30,9 +30,13 @@ class StageDefinitionSchema(marshmallow.Schema):
     """A stage as the catalogue has it."""
 
     number = number_field("Place in the job, from 0.")
+    order = number_field("Stages of equal order run at the same time.")
     name = text_field("Its name.")
     task_class = text_field("What its tasks are.")
     spawn_task = text_field("Task class whose spawn.json makes the tasks.", optional=True)
+    source = source_field()
+    on_error = on_error_field()
+    paused = fields.Boolean(required=True, metadata={"description": "It does not begin until it is resumed."})
     job_failed_on_error = fields.Boolean(required=True)
     fail_fast = fields.Boolean(required=True)
     max_parallel = number_field("At most so many of its tasks run at once.", optional=True)

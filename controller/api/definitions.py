@@ -46,9 +46,13 @@ def _job(definition: JobDefinition) -> Json:
 def _stage(number: int, stage: StageDefinition) -> Json:
     return {
         "number": number,
+        "order": number if stage.order is None else stage.order,
         "name": stage.name,
         "task_class": stage.task_class,
         "spawn_task": stage.spawn_task,
+        "source": "spawn" if stage.spawn_task else "open" if stage.open else "fixed",
+        "on_error": "block" if stage.block_on_error else "fail_job" if stage.job_failed_on_error else "ignore",
+        "paused": stage.paused,
         "job_failed_on_error": stage.job_failed_on_error,
         "fail_fast": stage.fail_fast,
         "max_parallel": stage.max_parallel,

@@ -23,7 +23,7 @@ _NOT_FOR_JOBS = frozenset(
     {
         "host", "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te",
         "trailer", "transfer-encoding", "upgrade", "expect", "content-length", "content-type", "content-encoding",
-        "idempotency-key", "prefer", TOKEN.lower(), REPEATED.lower(),
+        "idempotency-key", "if-match", "prefer", TOKEN.lower(), REPEATED.lower(),
     }
 )  # fmt: skip
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')

@@ -1,14 +1,15 @@
-"""Routes of jobs: submit, find, watch, cancel, retry, delete."""
+"""Routes of jobs: submit, find, watch, delete."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 from flask import Response, g, request, url_for
 
 from controller.api import headers, render, schemas
 from controller.api.config import context, jobs
+from controller.api.etags import IF_MATCH, guarded
+from controller.api.inline import SubmissionSchema
 from controller.api.problems import blamed_on
 from controller.api.queries import JobsQuery, PageQuery
 from controller.api.routes import Answer, Routes
@@ -17,7 +18,7 @@ from controller.api.waiting import until_ended
 from controller.core.states import State
 from controller.datastore.records import JobFilter, JobView
 from controller.engine.jobs import UnknownType
-from controller.engine.requests import InvalidInputs, Mistake, Submission
+from controller.engine.requests import Composition, InvalidInputs, Mistake, Submission
 from shared.errors import NotFound
 from shared.ids import JobId
 from shared.messages import JsonValue
@@ -29,15 +30,7 @@ _JOB = Answer(schemas.JobSchema, description="The job.", headers=_ETAG)
 _WAITS = {"Prefer": "wait=30: answer when the job has ended, or after 30 seconds (60 at most)."}
 _KEY = {"Idempotency-Key": "The same key with the same body gives the same job, however often it is sent."}
 
-Body = dict[str, dict[str, JsonValue]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A body of POST /jobs."""
-
-    type: str
-    input: dict[str, JsonValue]
+Body = dict[str, object]
 
 
 @routes.route(
@@ -56,31 +49,51 @@ class _Asked:
             headers={**_ETAG, "Location": "Where the job is found.", "Idempotent-Replayed": "true"},
         ),
     ],
-    body=schemas.SubmissionSchema,
+    body=SubmissionSchema,
     refuses=[409],
     headers={**_KEY, **_WAITS},
 )
 def submit_job(body: Body) -> Response:
-    """Submit a job; the catalogue says which headers it takes as inputs."""
-    asked = _Asked(cast(str, body["type"]), body["input"])
-    submission = Submission(
-        type=asked.type,
-        input=asked.input,
-        headers=headers.for_job(request),
-        idempotency_key=headers.idempotency_key(request),
-        request_id=g.request_id,
-    )
-    try:
-        with headers.malformed_if_repeated(request):
-            job_id, created = jobs().submit(submission)
-    except UnknownType as error:
-        # The address is right, the body is not: 404 would blame the wrong one.
-        raise InvalidInputs([Mistake("#/type", str(error))]) from error
-    response = _answer(job_id, status=201 if created else 200)
+    """Submit a job of the catalogue (which says what headers it takes as inputs), or one composed in the request."""
+    job_id, created = _composed(body) if "stages" in body else _submitted(body)
+    response = answer(job_id, status=201 if created else 200)
     response.headers["Location"] = url_for("jobs.get_job", job_id=job_id)
     if not created:
         response.headers["Idempotent-Replayed"] = "true"
     return response
+
+
+def _submitted(body: Body) -> tuple[JobId, bool]:
+    submission = Submission(
+        type=cast(str, body["type"]),
+        input=cast(dict[str, JsonValue], body["input"]),
+        headers=headers.for_job(request),
+        idempotency_key=headers.idempotency_key(request),
+        request_id=g.request_id,
+        paused=cast(bool, body["paused"]),
+    )
+    try:
+        with headers.malformed_if_repeated(request):
+            return jobs().submit(submission)
+    except UnknownType as error:
+        # The address is right, the body is not: 404 would blame the wrong one.
+        raise InvalidInputs([Mistake("#/type", str(error))]) from error
+
+
+def _composed(body: Body) -> tuple[JobId, bool]:
+    composition = Composition(
+        name=cast(str, body["name"]),
+        stages=body["stages"],
+        idempotency_key=headers.idempotency_key(request),
+        request_id=g.request_id,
+        paused=cast(bool, body["paused"]),
+    )
+    try:
+        return jobs().compose(composition)
+    except InvalidInputs as error:
+        # What is not about the stages is about what the job is called.
+        named = [Mistake("#/name", one.detail) if one.pointer == "#" else one for one in error.mistakes]
+        raise InvalidInputs(named) from error
 
 
 @routes.get(
@@ -100,7 +113,7 @@ def list_jobs(query: JobsQuery) -> Response:
 @routes.get("/jobs/<uuid:job_id>", _JOB, refuses=[404], headers=_WAITS)
 def get_job(job_id: object) -> Response:
     """Tell how a job stands, with all of its stages."""
-    return _answer(JobId(str(job_id)))
+    return answer(JobId(str(job_id)))
 
 
 @routes.get(
@@ -116,31 +129,7 @@ def list_events(query: PageQuery, job_id: object) -> Response:
         return render.page(reader.events(known.job_id, limit=query.limit, cursor=query.cursor), render.event)
 
 
-@routes.route("POST", "/jobs/<uuid:job_id>/cancel", [_JOB], refuses=[404, 409])
-def cancel_job(job_id: object) -> Response:
-    """End a job for good; what runs is ended."""
-    known = JobId(str(job_id))
-    jobs().cancel(known, request_id=g.request_id)
-    return _answer(known)
-
-
-@routes.route(
-    "POST",
-    "/jobs/<uuid:job_id>/retry",
-    [_JOB],
-    body=schemas.RetrySchema,
-    body_required=False,
-    refuses=[404, 409],
-)
-def retry_job(body: Body, job_id: object) -> Response:
-    """Open a FAILED or CANCELLED job again; only what has not completed runs. Erased secrets must be given again."""
-    known = JobId(str(job_id))
-    with headers.malformed_if_repeated(request):
-        jobs().retry(known, input=body["input"], headers=headers.for_job(request), request_id=g.request_id)
-    return _answer(known)
-
-
-@routes.route("DELETE", "/jobs/<uuid:job_id>", [_JOB], refuses=[404, 409])
+@routes.route("DELETE", "/jobs/<uuid:job_id>", [_JOB], refuses=[404, 409, 412], headers=IF_MATCH)
 def delete_job(job_id: object) -> Response:
     """Remove an ended job, its history and its files."""
     try:
@@ -149,7 +138,7 @@ def delete_job(job_id: object) -> Response:
         # An earlier request may have been cut off before it had removed everything.
         jobs().delete(JobId(str(job_id)))
         raise
-    jobs().delete(view.job_id)
+    guarded(lambda etag: jobs().delete(view.job_id, etag=etag))
     return render.answer(_rendered(view), etag=render.job_etag(view))
 
 
@@ -162,14 +151,15 @@ def view_of(job_id: JobId) -> JobView:
     return view
 
 
-def _answer(job_id: JobId, *, status: int = 200) -> Response:
-    """Return the job, after the wait that the client asked for."""
+def answer(job_id: JobId, *, status: int = 200, more: render.Json | None = None) -> Response:
+    """Return the job, after the wait that the client asked for; `more` stands beside it."""
     wait = headers.wanted_wait(request)
     if wait:
         until_ended(job_id, wait)
     view = view_of(job_id)
     waiting = context().listeners.waiting(view)
-    response = render.answer(_rendered(view, waiting), status=status, etag=render.job_etag(view, waiting))
+    body = {**_rendered(view, waiting), **(more or {})}
+    response = render.answer(body, status=status, etag=render.job_etag(view, waiting))
     if wait is not None:
         response.headers["Preference-Applied"] = f"wait={wait}"
     return response

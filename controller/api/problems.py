@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeN
 from werkzeug.http import dump_header
 
 from controller.engine.requests import InvalidInputs, Mistake
-from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, Unavailable
+from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 CONTENT_TYPE = "application/problem+json"
 #: Seconds after which a client may try again when something that we lean on is away.
@@ -103,6 +103,8 @@ def _ours(error: EchelonError) -> Response:
             return problem(404, str(error))
         case Conflict():
             return problem(409, str(error))
+        case PreconditionFailed():
+            return problem(412, str(error))
         case Unavailable():
             # repr: the text may hold a path that a task has chosen.
             _log.warning("request %s is answered with 503: %r", g.get("request_id"), str(error))

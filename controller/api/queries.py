@@ -47,3 +47,20 @@ class IdQuery:
     """The beginning of an id, in lower case."""
 
     prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceQuery:
+    """Which tasks a verb is meant for; without state and index: the job or stage itself."""
+
+    state: str | None
+    #: For example 0-99,150.
+    index: str | None
+    only_failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddQuery:
+    """How tasks are added."""
+
+    paused: bool

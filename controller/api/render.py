@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 from flask import Response, request
 
+from controller.core.states import ENDED
 from controller.datastore.records import (
     SPAWN_INDEX,
     AttemptView,
@@ -24,6 +25,8 @@ from controller.datastore.records import (
     TaskView,
     WorkerView,
 )
+from controller.engine.requests import Changed
+from controller.engine.why import Reason
 from shared.volume import Artefact
 
 Item = TypeVar("Item")
@@ -63,9 +66,14 @@ def moment(seconds: float | None) -> str | None:
 
 
 def job_etag(view: JobView, waiting: Collection[int] = ()) -> str:
-    """Return what changes whenever anything in the view of a job does; each number only ever grows."""
-    # Workers come and go without a change of the job.
-    return f"{view.etag}-{sum(stage.etag for stage in view.stages)}{'-waiting' if waiting else ''}"
+    """Return what changes whenever anything in the view of a job does, or which stages wait in vain."""
+    # Every change of a stage is one of its job. Workers come and go without one: If-Match looks only before the dot.
+    return f"{view.etag}.{'-'.join(map(str, waiting))}" if waiting else str(view.etag)
+
+
+def stage_etag(view: StageView, waiting: str | None = None) -> str:
+    """Return what changes whenever anything in the view of a stage does."""
+    return f"{view.etag}.waiting" if waiting else str(view.etag)
 
 
 def job(view: JobView, masked: Mapping[str, object], waiting: Mapping[int, str] | None = None) -> Json:
@@ -83,6 +91,7 @@ def job(view: JobView, masked: Mapping[str, object], waiting: Mapping[int, str] 
         "started_at": moment(view.started_at),
         "ended_at": moment(view.ended_at),
         "stages": [stage(one, waiting.get(one.number)) for one in view.stages],
+        **_pause(view),
         "etag": job_etag(view, waiting),
     }
 
@@ -96,6 +105,8 @@ def stage(view: StageView, waiting: str | None = None) -> Json:
         "name": view.name,
         "task_class": view.task_class,
         "spawn_task": view.spawn_task,
+        "source": view.source,
+        "on_error": view.on_error,
         "state": view.state,
         "counts": {
             "PENDING": tally.pending,
@@ -114,6 +125,7 @@ def stage(view: StageView, waiting: str | None = None) -> Json:
         "error": view.error,
         "started_at": moment(view.started_at),
         "ended_at": moment(view.ended_at),
+        **_pause(view),
         "etag": str(view.etag),
     }
 
@@ -140,7 +152,18 @@ def task(view: TaskView, values: Mapping[str, object]) -> Json:
         "not_before": moment(view.not_before),
         "started_at": moment(view.started_at),
         "ended_at": moment(view.ended_at),
+        **_pause(view),
         "etag": str(view.etag),
+    }
+
+
+def _pause(view: JobView | StageView | TaskView) -> Json:
+    """Return whether a person holds something back, who, and since when."""
+    paused = view.by is not None and view.state not in ENDED
+    return {
+        "paused": paused,
+        "paused_by": view.by if paused else None,
+        "paused_at": moment(view.paused_at) if paused else None,
     }
 
 
@@ -155,6 +178,27 @@ def attempt(view: AttemptView) -> Json:
         "error": view.error,
         "started_at": moment(view.started_at),
         "ended_at": moment(view.ended_at),
+    }
+
+
+def changed(found: Changed) -> Json:
+    """Return what a verb came to."""
+    return {
+        "changed": {"jobs": found.jobs, "stages": found.stages, "tasks": found.tasks},
+        "unchanged": [{"reason": one.reason, "count": one.count, "state": one.state} for one in found.unchanged],
+    }
+
+
+def reason(found: Reason) -> Json:
+    """Return why something does not move on."""
+    task = found.task
+    return {
+        "code": found.code,
+        "sentence": found.sentence,
+        "stage": found.stage,
+        "task_id": task.task_id if task else None,
+        "index": task.index if task and task.index != SPAWN_INDEX else None,
+        "at": moment(found.at),
     }
 
 

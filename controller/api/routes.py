@@ -62,17 +62,18 @@ class Routes:
         answers: Sequence[Answer],
         *,
         query: type[marshmallow.Schema] | None = None,
-        body: type[marshmallow.Schema] | None = None,
+        body: type[marshmallow.Schema] | marshmallow.Schema | None = None,
         body_required: bool = True,
+        any_body: Mapping[str, object] | None = None,
         refuses: Sequence[int] = (),
         headers: Mapping[str, str] | None = None,
     ) -> Callable[[View], View]:
         """Register a view: it is called with the query (if any), the body (if any) and the path's values by name.
 
-        `refuses` are the statuses of problems beyond those that any route may answer with; `headers` documents request
-        headers that mean something.
+        `any_body` is the JSON schema of a body that the view reads itself. `refuses` are the statuses of problems
+        beyond those that any route may answer with; `headers` documents request headers that mean something.
         """
-        statuses = {*refuses, *_ANYWHERE} | ({422} if query or body else set())
+        statuses = {*refuses, *_ANYWHERE} | ({422} if query or body or any_body else set())
         if method != "GET":
             statuses |= {403, 413, 415}
         if any(answer.schema is None for answer in answers):
@@ -84,6 +85,9 @@ class Routes:
                 made = self._blueprint.arguments(body, required=body_required)(made)
             if query:
                 made = self._blueprint.arguments(query, location="query")(made)
+            if any_body:
+                content = {"application/json": {"schema": any_body}}
+                made = self._blueprint.doc(requestBody={"required": True, "content": content})(made)
             if headers:
                 made = self._blueprint.doc(parameters=[_header(*one) for one in headers.items()])(made)
             registered: View = self._blueprint.route(path, methods=[method])(made)
@@ -144,6 +148,7 @@ def _refusal(status: int) -> str:
         403: "The request comes from a page of another origin.",
         404: "There is nothing with this id or name.",
         409: "The present state forbids it.",
+        412: "It has changed since it was read: If-Match holds an old ETag.",
         413: "The body is too large.",
         415: "The body is not application/json.",
         416: "The range lies outside of the content.",

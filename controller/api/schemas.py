@@ -12,6 +12,7 @@ import marshmallow
 from marshmallow import fields, validate
 
 from controller.api.queries import IdQuery, JobsQuery, LogQuery, PageQuery, TasksQuery
+from controller.core.model import OnError, Source
 from controller.core.states import State
 from shared.messages import Outcome
 
@@ -140,21 +141,6 @@ def values_field(**more: Any) -> fields.Dict:
     return fields.Dict(keys=fields.String(), values=fields.Raw(allow_none=True), **more)
 
 
-class SubmissionSchema(marshmallow.Schema):
-    """A job to run."""
-
-    type = fields.String(
-        required=True, validate=validate.Length(min=1, max=200), **_about("Name of a job of the catalogue.")
-    )
-    input = values_field(load_default=dict, **_about("Values of the job's inputs of source parameter."))
-
-
-class RetrySchema(marshmallow.Schema):
-    """What is given anew to a job that is opened again."""
-
-    input = values_field(load_default=dict, **_about("Secret values, erased when the job ended."))
-
-
 # --- what goes out --------------------------------------------------------------------------------------------------
 
 
@@ -176,8 +162,28 @@ def number_field(text: str, *, optional: bool = False) -> fields.Integer:
     return fields.Integer(required=True, allow_none=optional, strict=True, **_about(text))
 
 
+def source_field() -> fields.String:
+    """Return a field that says where the tasks of a stage come from."""
+    about = "Where its tasks come from: known from the start, from a spawn task, or added while the job lives."
+    return fields.String(required=True, validate=validate.OneOf([str(one) for one in Source]), **_about(about))
+
+
+def on_error_field() -> fields.String:
+    """Return a field that says what the failure of a task means."""
+    about = "What a task that is out of attempts does; block: its siblings go on, then the job waits for a person."
+    return fields.String(required=True, validate=validate.OneOf([str(one) for one in OnError]), **_about(about))
+
+
 def _uuid(text: str) -> fields.String:
     return fields.String(required=True, **_about(text, format="uuid"))
+
+
+class PausedSchema(marshmallow.Schema):
+    """Whether a person holds something back."""
+
+    paused = fields.Boolean(required=True, **_about("Nothing of it is started until it is resumed."))
+    paused_by = text_field("Who has paused it.", optional=True)
+    paused_at = _time("When.", optional=True)
 
 
 class Counts(marshmallow.Schema):
@@ -192,7 +198,7 @@ class Counts(marshmallow.Schema):
     SKIPPED = number_field("Counted as done without having run.")
 
 
-class StageSchema(marshmallow.Schema):
+class StageSchema(PausedSchema):
     """A stage of a job."""
 
     number = number_field("Place in the job, from 0.")
@@ -200,6 +206,8 @@ class StageSchema(marshmallow.Schema):
     name = text_field("Its name.")
     task_class = text_field("What its tasks are.")
     spawn_task = text_field("Task class whose spawn.json makes the tasks.", optional=True)
+    source = source_field()
+    on_error = on_error_field()
     state = _state(JOB_STATES)
     counts = fields.Nested(Counts, required=True)
     total = number_field("Number of tasks it will have; null: not known yet.", optional=True)
@@ -213,7 +221,7 @@ class StageSchema(marshmallow.Schema):
     etag = text_field("Changes whenever the stage does.")
 
 
-class JobSchema(marshmallow.Schema):
+class JobSchema(PausedSchema):
     """A job with all its stages."""
 
     job_id = _uuid("Its id.")
@@ -243,7 +251,7 @@ class AttemptSchema(marshmallow.Schema):
     ended_at = _time("When it ended.")
 
 
-class TaskSchema(marshmallow.Schema):
+class TaskSchema(PausedSchema):
     """A task."""
 
     task_id = _uuid("Its id.")

@@ -15,6 +15,7 @@ from controller.api.queries import IdQuery, TasksQuery
 from controller.api.routes import Answer, Routes
 from controller.core.states import State
 from controller.datastore.records import JobView, TaskFilter, TaskView
+from controller.engine.jobs import MASK
 from shared.errors import NotFound
 from shared.ids import JobId, TaskId
 
@@ -67,6 +68,13 @@ def find_ids(query: IdQuery) -> Response:
     return render.answer({"jobs": found_jobs, "tasks": found_tasks})
 
 
+def answer(task_id: TaskId, *, more: render.Json) -> Response:
+    """Return a task without its attempts; `more` stands beside it."""
+    view = task_of(task_id)
+    body = {**render.task(view, _values(view_of(view.job_id))(view)), **more}
+    return render.answer(body, etag=str(view.etag))
+
+
 def task_of(task_id: TaskId) -> TaskView:
     """Return a task; NotFound when there is none."""
     with jobs().store.read() as reader:
@@ -77,10 +85,17 @@ def task_of(task_id: TaskId) -> TaskView:
 
 
 def _values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
-    """Return what tells a task's input values: those of its item stand over the job's."""
+    """Return what tells a task's input values: those of its item stand over the job's, the secret ones masked."""
     masked = jobs().masked_input(job)
+    secrets: dict[str, Mapping[str, object]] = {}
 
     def of(task: TaskView) -> Mapping[str, object]:
-        return {**masked, **task.input} if task.input else masked
+        if not task.input:
+            return masked
+        name = task.task_class
+        if name not in secrets:
+            secrets[name] = dict.fromkeys(jobs().snapshots.task_class(job.job_id, name).secret, MASK)
+        own = {key: secrets[name].get(key, value) for key, value in task.input.items()}
+        return {**masked, **own}
 
     return of

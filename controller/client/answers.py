@@ -264,9 +264,17 @@ class StageDefinition(TypedDict):
     """A stage as the catalogue has it."""
 
     number: int
+    #: Stages of equal order run at the same time.
+    order: int
     name: str
     task_class: str
     spawn_task: str | None
+    #: fixed, spawn or open.
+    source: str
+    #: fail_job, ignore or block.
+    on_error: str
+    #: It does not begin until it is resumed.
+    paused: bool
     job_failed_on_error: bool
     fail_fast: bool
     max_parallel: int | None

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@with_settings("catalogue", "volume", "broker", "datastore", "listen", "token", "insecure", "queue_type", "lease")
+@with_settings(
+    "catalogue", "volume", "broker", "datastore", "listen", "token", "insecure", "queue_type", "lease",
+    "allow_inline_commands",
+)  # fmt: skip
 def controller(resolved: Resolved) -> None:
     """Take jobs and hand their tasks to workers, over RabbitMQ.
 

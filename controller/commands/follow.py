@@ -89,6 +89,11 @@ def place(task: Task | Held) -> str:
     return f"{task['stage']}.{'spawn' if task['spawn'] else task['index']}"
 
 
+def held(one: Job | Task) -> str:
+    """Return the state of a job or a task, and whether a person holds it back."""
+    return one["state"] + (", paused" if one.get("paused") else "")
+
+
 def _tell_failures(followed: Followed, told: set[str], progress: Progress) -> None:
     fresh = (task for task in followed.failed() if task["task_id"] not in told)
     for task in islice(fresh, _TOLD_AT_MOST - len(told)):

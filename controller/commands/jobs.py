@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from controller.commands.follow import held
 from controller.commands.options import json_option, state_option, with_client
 from controller.commands.screen import Column, is_terminal, lasted, moment, print_json, print_table
 
@@ -49,7 +50,7 @@ def _row(job: Job) -> tuple[object, ...]:
     return (
         job["job_id"][:8] if is_terminal(sys.stdout) else job["job_id"],
         job["type"],
-        job["state"],
+        held(job),
         f"{complete}/{len(job['stages'])}",
         job["failed_tasks"] or "",
         moment(job["created_at"]),

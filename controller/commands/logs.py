@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import refuse_ambiguous, whole_job_id, with_client
+from controller.commands.options import refuse_ambiguous, with_client
+from controller.commands.places import find_place, task_at
 from controller.commands.screen import is_terminal, safe, safe_lines
 from shared.errors import NotFound
 
 if TYPE_CHECKING:
     from controller.client import EchelonClient
 
-#: ID.STAGE or ID.STAGE.INDEX.
-_PLACE = re.compile(r"([0-9a-fA-F-]{1,36})\.(\d{1,6})(?:\.(\d{1,9}|spawn))?")
 #: The end of a piece that only the next piece makes whole.
 _UNFINISHED = re.compile(r"(\r|\x1b(\[[0-9;:]*)?)\Z")
 
@@ -32,7 +31,7 @@ def logs(client: EchelonClient, what: str, follow: bool, stream: str | None, att
     """Show what a job's tasks wrote, or one task.
 
     TASK is a task's id, or its place: JOB.STAGE.INDEX, for example 3f2a.1.17; JOB.STAGE.spawn is a spawn task, and
-    JOB.STAGE the only task of a stage.
+    JOB.STAGE the only task of a stage. STAGE is a number or a name.
     """
     kind, whole = _meant(client, what.strip().lower())
     if kind == "task":
@@ -62,8 +61,8 @@ def _meant(client: EchelonClient, what: str) -> tuple[str, str]:
     """Return ("job" or "task", whole id)."""
     from controller.client import Ambiguous
 
-    if found := _PLACE.fullmatch(what):
-        return "task", _task_at(client, whole_job_id(client, found[1]), int(found[2]), found[3])
+    if "." in what:
+        return "task", _task_at(client, what)
     if not re.fullmatch(r"[0-9a-f-]{1,36}", what):
         raise click.UsageError(f"{safe(what)!r} is neither an id nor JOB.STAGE.INDEX; 'echelon jobs' lists the jobs")
     try:
@@ -72,16 +71,14 @@ def _meant(client: EchelonClient, what: str) -> tuple[str, str]:
         refuse_ambiguous(error.candidates, str(error))
 
 
-def _task_at(client: EchelonClient, job_id: str, stage: int, index: str | None) -> str:
-    """Return the id of the task at a place of a job; without an index, of the stage's only task."""
-    if index is None:
-        return _only_task(client, job_id, stage)
-    spawn = index == "spawn"
-    # The spawn task is the first of its stage.
-    for task in client.tasks(job_id, stage=stage, index=None if spawn else int(index), limit=1):
-        if task["spawn"] == spawn:
-            return task["task_id"]
-    raise NotFound(f"job {job_id} has no task {stage}.{index}")
+def _task_at(client: EchelonClient, what: str) -> str:
+    """Return the id of the task at a place; without an index, of the stage's only task."""
+    place = find_place(client, what)
+    if place.stage is not None and place.index is None:
+        return _only_task(client, place.job_id, place.stage)
+    if not place.of_one_task:
+        raise click.UsageError("name one task, and no range of them")
+    return task_at(client, place)["task_id"]
 
 
 def _only_task(client: EchelonClient, job_id: str, stage: int) -> str:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 
 #: How a command ends that saw a job to its end.
-_ENDS_OF_JOBS = {"COMPLETED": ExitCode.GOOD, "FAILED": ExitCode.JOB_FAILED, "CANCELLED": ExitCode.CANCELLED}
+_ENDS_OF_JOBS = {
+    "COMPLETED": ExitCode.GOOD,
+    "SKIPPED": ExitCode.GOOD,
+    "FAILED": ExitCode.JOB_FAILED,
+    "CANCELLED": ExitCode.CANCELLED,
+}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 state_option = click.option(

@@ -69,12 +69,35 @@ def remarks(stage: Stage) -> str:
     if stage["spawn_state"] == "FAILED":
         said.insert(0, "spawn task failed")
     queued = stage["counts"].get("QUEUED", 0)
+    if stage.get("source") == "open" and stage["state"] == "PENDING":
+        said.append("open for tasks")
+    if pending := held_back(stage):
+        said.append(f"{pending} held back")
+    if waits_for_a_person(stage):
+        said.append("waits for a person")
     # A controller of an earlier release does not tell.
-    if stage.get("waiting"):
+    if stage.get("paused"):
+        said.insert(0, "paused")
+    elif stage.get("waiting"):
         said.append(safe(stage["waiting"]))
     elif _idle(stage) and queued and not stage["counts"].get("RUNNING", 0):
         said.append(f"{queued} waiting in queue {safe(stage['queue'])}")
     return ", ".join(said)
+
+
+def waits_for_a_person(stage: Stage) -> bool:
+    """Tell whether a stage with `on_error: block` has done all that it can without a retry or a skip."""
+    counts = stage["counts"]
+    wrong = counts.get("FAILED", 0) + counts.get("CANCELLED", 0) or stage["spawn_state"] in ("FAILED", "CANCELLED")
+    left = sum(counts.get(state, 0) for state in ("PENDING", "QUEUED", "RUNNING"))
+    return stage["state"] == "RUNNING" and stage.get("on_error") == "block" and bool(wrong) and not left
+
+
+def held_back(stage: Stage) -> int:
+    """Return how many tasks are paused, or wait for the time of their retry, while nothing else of a stage goes on."""
+    counts = stage["counts"]
+    goes_on = counts.get("QUEUED", 0) or counts.get("RUNNING", 0) or stage["spawn_state"] in ("QUEUED", "RUNNING")
+    return 0 if goes_on or stage["state"] != "RUNNING" else counts.get("PENDING", 0)
 
 
 def _idle(stage: Stage) -> bool:
@@ -90,6 +113,8 @@ class Lines:
         self._said: dict[int, tuple[str, int, float]] = {}
         #: Stages of which it was said that they wait for a worker.
         self._waiting: set[int] = set()
+        #: What people hold up: the job (None) and stages (their numbers).
+        self._held: set[int | None] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -99,11 +124,14 @@ class Lines:
 
     def show(self, job: Job) -> None:
         """Write what is new."""
+        if self._held_anew(None, bool(job.get("paused"))):
+            words(f"the job is paused; 'echelon resume {job['job_id'][:8]}' lets it go on")
         for stage in job["stages"]:
             state, number, now = stage["state"], done(stage), time.monotonic()
             known = self._said.get(stage["number"], ("PENDING", 0, 0.0))
             late = number != known[1] and now - known[2] >= _LINE_EVERY
-            if state != known[0] or late or self._waits_anew(stage):
+            held = self._held_anew(stage["number"], bool(stage.get("paused")) or waits_for_a_person(stage))
+            if state != known[0] or late or held or self._waits_anew(stage):
                 self._said[stage["number"]] = (state, number, now)
                 words(_line(stage))
 
@@ -116,6 +144,12 @@ class Lines:
             self._waiting.add(number)
             return True
         return False
+
+    def _held_anew(self, what: int | None, held: bool) -> bool:
+        """Tell whether something has begun to wait for a person."""
+        anew = held and what not in self._held
+        (self._held.add if held else self._held.discard)(what)
+        return anew
 
     def tell(self, text: str, *, style: str = "") -> None:
         """Write lines."""
@@ -185,7 +219,8 @@ def _head(job: Job) -> Text:
 
     state = (job["state"], STATE_STYLES.get(job["state"], ""))
     took = lasted(job["started_at"] or job["created_at"], job["ended_at"])
-    return Text.assemble((safe(job["type"]), "bold"), f"  {job['job_id'][:8]}  ", state, f"  {took}")
+    held = (", paused" if job.get("paused") else "", "yellow")
+    return Text.assemble((safe(job["type"]), "bold"), f"  {job['job_id'][:8]}  ", state, held, f"  {took}")
 
 
 def _row(stage: Stage) -> list[RenderableType]:

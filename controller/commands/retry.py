@@ -1,4 +1,4 @@
-"""`echelon retry`: open an ended job again."""
+"""`echelon retry`: run again what has failed, been cancelled or been skipped."""
 
 from __future__ import annotations
 
@@ -6,59 +6,47 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import (
-    explained,
-    header_option,
-    json_option,
-    parameter_option,
-    whole_job_id,
-    with_client,
-)
-from controller.commands.screen import print_json, words
-from controller.commands.submit import input_types
-from controller.commands.values import headers, parameters
+from controller.commands.places import find_place
+from controller.commands.screen import words
+from controller.commands.verbs import Wish, carry_out, change, given, opening_options, verb_options
 from controller.commands.watch import watch_to_the_end
-from shared.errors import NotFound
 
 if TYPE_CHECKING:
     from controller.client import EchelonClient
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
-@parameter_option
-@header_option
+@verb_options
+@opening_options
+@click.option("--all", "everything", is_flag=True, help="What has completed too; what runs is killed first.")
 @click.option("--watch", "then_watch", is_flag=True, help="Watch the job to its end; the exit code says how it ended.")
-@json_option
-@with_client
 def retry(
     client: EchelonClient,
-    job_id: str,
+    what: str,
+    state: str | None,
+    etag: str | None,
+    as_json: bool,
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
+    everything: bool,
     then_watch: bool,
-    as_json: bool,
 ) -> None:
-    """Run again what has not completed of a FAILED or CANCELLED job.
+    """Run again what has failed or was cancelled.
 
-    Secret inputs were erased when the job ended; they are given again with -p and -H.
+    No limit of attempts stops it, and an ended job opens again; what has completed stays. A running task that is named
+    is killed first. Secret inputs were erased when the job ended; they are given again with -p and -H.
+
+    \b
+      echelon retry 3f2a                       all that has failed
+      echelon retry 3f2a.1.17                  one task
+      echelon retry 3f2a.1.0-99 --all          these 100, the completed ones too
     """
-    whole = whole_job_id(client, job_id)
-    sent = headers(header_lines)
-    values = parameters(written, _types(client, whole) if written else {})
-    with explained():
-        job = client.retry(whole, input=values, headers=sent)
+    place = find_place(client, what)
+    values, sent = given(client, place, written, header_lines)
+    wish = Wish(state, etag, not everything, values, sent)
     if then_watch:
-        watch_to_the_end(client, job, as_json=as_json)
-    elif as_json:
-        print_json(job)
-    else:
-        words(f"job {job['job_id']} is {job['state']}; 'echelon watch {job['job_id'][:8]}' shows it")
-
-
-def _types(client: EchelonClient, job_id: str) -> dict[str, str]:
-    """Return the types of a job's inputs; none when its type is in the catalogue no more."""
-    try:
-        return input_types(client, client.job(job_id)["type"])
-    except NotFound:
-        return {}
+        change(client, "retry", place, wish)
+        watch_to_the_end(client, client.job(place.job_id), as_json=as_json)
+        return
+    if carry_out(client, "retry", place, wish, as_json=as_json) and not as_json:
+        words(f"'echelon watch {place.job_id[:8]}' shows it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from shared.command import ExitCode
 from shared.messages import JsonValue
 
 if TYPE_CHECKING:
-    from controller.catalogue.definitions import Catalogue, InputDefinition
+    from controller.catalogue.definitions import Catalogue, InputDefinition, StageDefinition
     from controller.client.answers import Artefact, Job
     from controller.commands.local import LocalJob
     from controller.standalone import Standalone
@@ -105,7 +105,21 @@ def _order(
     known = checked([catalogue])
     if job_type not in known.jobs:
         raise unknown_job(job_type, list(known.jobs))
+    _refuse_to_wait(known.jobs[job_type].stages, catalogue, job_type)
     return _Order(job_type, parameters(written, _types(known, job_type)), sent, patience)
+
+
+def _refuse_to_wait(stages: Iterable[StageDefinition], catalogue: Path, job_type: str) -> None:
+    """Refuse a job that would wait for a person who cannot reach it, and say where one may come to that."""
+    instead = f"'echelon standalone --catalogue {safe(catalogue)}' and 'echelon submit {safe(job_type)}' let one"
+    for stage in stages:
+        if stage.paused:
+            raise click.UsageError(
+                f"stage {safe(stage.name)!r} is paused from the start, and nobody can resume what 'echelon run' runs; "
+                + instead
+            )
+        if stage.block_on_error:
+            words(f"a failure in stage {safe(stage.name)!r} waits for a person, and none can help here; {instead}")
 
 
 def _types(catalogue: Catalogue, job_type: str) -> dict[str, str]:

@@ -182,7 +182,7 @@ def _draw(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> None:
     for row in cells:
         table.add_row(
             *(
-                Text(cell, style=STATE_STYLES.get(cell, "") if column.state else "")
+                Text(cell, style=STATE_STYLES.get(cell.partition(",")[0], "") if column.state else "")
                 for column, cell in zip(columns, row, strict=True)
             )
         )

@@ -101,6 +101,8 @@ def _greet(address: Address, settings: Settings, catalogue: Catalogue, about: st
     jobs = list(catalogue.jobs)
     words(f"echelon listens on http://{address} (to try it in a browser: http://{address}/docs)")
     words(f"{counted(len(jobs), 'job')} in the catalogue, {about}, files in {safe(settings.volume)}")
+    if settings.allow_inline_commands:
+        words("commands that stand in a request are run: whoever can submit a job runs any program on the workers")
     if jobs:
         url = "" if settings.url == f"http://{address}" else f" --url http://{address}"
         words(f"to submit one: echelon submit{url} {safe(jobs[0])} --watch")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from controller.commands.options import json_option, whole_job_id, with_client
-from controller.commands.progress import done, remarks
+from controller.commands.progress import done, held_back, remarks, waits_for_a_person
 from controller.commands.screen import Column, lasted, moment, print_facts, print_json, print_table, words
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("STAGE", right=True),
+    Column("ORDER", right=True),
     Column("NAME"),
     Column("TASK CLASS"),
     Column("STATE", state=True),
@@ -24,6 +25,8 @@ _COLUMNS = (
     Column("TOOK", right=True),
     Column("REMARKS", wide=True),
 )
+#: Told only where stages do not simply follow each other.
+_ORDER_AT = 1
 
 
 @click.command()
@@ -41,9 +44,23 @@ def show(client: EchelonClient, job_id: str, as_json: bool) -> None:
         return
     print_facts(_facts(job))
     click.echo()
-    print_table(_COLUMNS, [_row(stage) for stage in job["stages"]], empty="no stages")
+    columns, rows = list(_COLUMNS), [list(_row(stage)) for stage in job["stages"]]
+    if all(stage["order"] == stage["number"] for stage in job["stages"]):
+        del columns[_ORDER_AT]
+        for row in rows:
+            del row[_ORDER_AT]
+    print_table(columns, rows, empty="no stages")
     if job["failed_tasks"]:
         words(f"'echelon tasks {job['job_id'][:8]} --state failed' says which tasks failed and why")
+    if _held(job):
+        words(f"'echelon why {job['job_id'][:8]}' says what holds it back")
+
+
+def _held(job: Job) -> bool:
+    """Tell whether something of an open job is paused, or waits for a person or a time."""
+    stages = job["stages"]
+    held = any(stage["paused"] or held_back(stage) or waits_for_a_person(stage) for stage in stages)
+    return job["state"] in ("PENDING", "RUNNING") and (job["paused"] or held)
 
 
 def _facts(job: Job) -> dict[str, object]:
@@ -51,6 +68,7 @@ def _facts(job: Job) -> dict[str, object]:
         "job": job["job_id"],
         "type": job["type"],
         "state": job["state"],
+        "paused": f"by {job['paused_by']} since {moment(job['paused_at'])}" if job["paused"] else "",
         "error": job["error"],
         "failed tasks": job["failed_tasks"] or "",
         "created": moment(job["created_at"]),
@@ -70,6 +88,7 @@ def _row(stage: Stage) -> tuple[object, ...]:
     spawns = f"{stage['spawn_task']} > {stage['task_class']}" if stage["spawn_task"] else stage["task_class"]
     return (
         stage["number"],
+        stage["order"],
         stage["name"],
         spawns,
         stage["state"],

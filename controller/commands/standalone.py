@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@with_settings("catalogue", "volume", "listen", "slots", "datastore", "token", "insecure")
+@with_settings("catalogue", "volume", "listen", "slots", "datastore", "token", "insecure", "allow_inline_commands")
 def standalone(resolved: Resolved) -> None:
     """Run everything on this machine.
 

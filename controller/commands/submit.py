@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.commands.options import explained, header_option, json_option, parameter_option, with_client
+from controller.commands.options import (
+    explained,
+    header_option,
+    json_option,
+    parameter_option,
+    safe_message,
+    with_client,
+)
 from controller.commands.screen import print_json, safe, words
 from controller.commands.values import declared_types, headers, parameters
 from controller.commands.watch import watch_to_the_end
-from shared.errors import NotFound
+from shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from controller.client import EchelonClient
-    from controller.client.answers import Input
+    from controller.client.answers import Input, Job
 
 
 @click.command()
-@click.argument("job_type", metavar="JOB")
+@click.argument("job_type", metavar="[JOB]", required=False)
 @parameter_option
 @header_option
 @click.option("--idempotency-key", metavar="KEY", help="Submitted again with this key it is the same job.")
+@click.option("--paused", is_flag=True, help="Accepted, but not begun until 'echelon resume'.")
+@click.option(
+    "--inline",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help='Submit the job that stands in a JSON file, {"name": ..., "stages": [...]}, instead of one of the'
+    " catalogue (- is stdin).",
+)
 @click.option("--watch", "then_watch", is_flag=True, help="Watch the job to its end; the exit code says how it ended.")
 @json_option
 @with_client
 def submit(
     client: EchelonClient,
-    job_type: str,
+    job_type: str | None,
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
     idempotency_key: str | None,
+    paused: bool,
+    inline: Path | None,
     then_watch: bool,
     as_json: bool,
 ) -> None:
@@ -39,11 +59,16 @@ def submit(
 
     \b
       echelon submit hello -p name=Ada --watch
+      echelon submit --inline job.json
     """
-    sent = headers(header_lines)
-    values = parameters(written, input_types(client, job_type))
-    with explained():
-        job = client.submit(job_type, input=values, headers=sent, idempotency_key=idempotency_key)
+    if (job_type is None) == (inline is None):
+        raise click.UsageError("name a job of the catalogue, or a file with --inline, and not both")
+    if inline is not None:
+        if written or header_lines:
+            raise click.UsageError("a job of --inline has no inputs of its own: its tasks say theirs")
+        job = _composed(client, inline, idempotency_key, paused)
+    else:
+        job = _submitted(client, str(job_type), written, header_lines, idempotency_key, paused)
     if not as_json:
         click.echo(job["job_id"])
     if then_watch:
@@ -51,7 +76,52 @@ def submit(
     elif as_json:
         print_json(job)
     else:
-        words(f"job {safe(job['type'])} is {job['state']}; 'echelon watch {job['job_id'][:8]}' shows it")
+        short = job["job_id"][:8]
+        hint = f"paused; 'echelon resume {short}' lets it begin" if paused else f"'echelon watch {short}' shows it"
+        words(f"job {safe(job['type'])} is {job['state']}{', ' if paused else '; '}{hint}")
+
+
+def _submitted(
+    client: EchelonClient,
+    job_type: str,
+    written: tuple[str, ...],
+    header_lines: tuple[str, ...],
+    key: str | None,
+    paused: bool,
+) -> Job:
+    sent = headers(header_lines)
+    values = parameters(written, input_types(client, job_type))
+    with explained():
+        return client.submit(job_type, input=values, headers=sent, idempotency_key=key, paused=paused)
+
+
+def _composed(client: EchelonClient, file: Path, key: str | None, paused: bool) -> Job:
+    """Submit the job of a file; the controller says what is wrong with its stages, and where."""
+    document = json_of(file, "--inline")
+    if not isinstance(document, dict) or not isinstance(document.get("stages"), list):
+        raise InvalidInput(f'{safe(file)}: write {{"name": ..., "stages": [...]}}')
+    known = {"name", "stages", "paused"}
+    if unknown := sorted(document.keys() - known):
+        raise InvalidInput(f"{safe(file)}: unknown key {safe(unknown[0])!r}; a job has a name and stages")
+    held = paused or document.get("paused") is True
+    with explained():
+        return client.compose(
+            str(document.get("name") or ("inline" if str(file) == "-" else file.stem)),
+            document["stages"],
+            paused=held,
+            idempotency_key=key,
+        )
+
+
+def json_of(file: Path, option: str) -> Any:
+    """Return what a JSON file, or stdin, holds."""
+    name = "stdin" if str(file) == "-" else safe(file)
+    try:
+        return json.loads(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise click.UsageError(f"{option} {name}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{name} is not JSON: {safe_message(error)}") from error
 
 
 def unknown_job(job_type: str, known: list[str]) -> NotFound:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.follow import place
+from controller.commands.follow import held, place
 from controller.commands.options import json_option, state_option, whole_job_id, with_client
 from controller.commands.screen import Column, is_terminal, lasted, print_json, print_table, words
 
@@ -61,7 +61,7 @@ def _row(task: Task) -> tuple[object, ...]:
         place(task),
         task["task_id"],
         task["task_class"],
-        task["state"],
+        held(task),
         task["attempt"] or "",
         _exit(task),
         task["worker"],

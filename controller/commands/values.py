@@ -170,6 +170,24 @@ def explain(message: str, mistakes: Sequence[Mistake]) -> str:
     return "\n".join(_explained(mistake) for mistake in mistakes) or message
 
 
+def in_items(message: str, mistakes: Sequence[Mistake], *, one: bool) -> str:
+    """Say what is wrong with tasks that are added; `one`: it was given with -p."""
+    return "\n".join(_in_item(mistake, one) for mistake in mistakes) or message
+
+
+def _in_item(mistake: Mistake, one: bool) -> str:
+    found = re.fullmatch(r"#(?:/tasks)?/(\d+)(?:/(.+))?", mistake.pointer)
+    detail = safe(mistake.detail)
+    if found is None:
+        found = re.fullmatch(r"#()/(.+)", mistake.pointer)
+    if found is None:
+        return detail
+    place = "" if one or not found[1] else f"item {int(found[1]) + 1}: "
+    name = safe(found[2].replace("~1", "/").replace("~0", "~")) if found[2] else ""
+    given = f"  (-p {name}=...)" if one and name and re.search("is (required|missing)", detail) else ""
+    return f"{place}{f'{name}: ' if name else ''}{detail}{given}"
+
+
 def _explained(mistake: Mistake) -> str:
     pointer, detail = mistake.pointer, safe(mistake.detail)
     found = re.fullmatch(r"#/(input|headers)/(.+)", pointer)

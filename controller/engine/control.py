@@ -75,7 +75,7 @@ class Control:
         with self._parts.store.write() as tx:
             board = Board(tx, request_id=who.request_id)
             job = board.require(job_id)
-            _check(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
+            check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
             if choice.of_tasks:
                 changed = self._chosen(board, verb, job, job.stages, choice, who, given)
             else:
@@ -100,7 +100,7 @@ class Control:
             board = Board(tx, request_id=who.request_id)
             job = board.require(job_id)
             found = _stage(job, stage)
-            _check(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
+            check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
             if choice.of_tasks:
                 changed = self._chosen(board, verb, job, (found,), choice, who, given)
             else:
@@ -125,7 +125,7 @@ class Control:
             task = _locked_tasks(board, [task_id]).get(task_id)
             if task is None:
                 raise NotFound(f"there is no task {task_id}")
-            _check(etag, lambda: task.etag, f"task {task_id}")
+            check_etag(etag, lambda: task.etag, f"task {task_id}")
             said = answer(Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed)
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
@@ -181,7 +181,7 @@ class Control:
         with self._parts.store.write() as tx:
             board = Board(tx, request_id=who.request_id)
             found = _stage(board.require(job_id), stage)
-            _check(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
+            check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
             added = self._adding.add(board, job_id, found, planned)
             board.save()
         self._parts.announce(board)
@@ -343,7 +343,8 @@ _PAST = {
 }  # fmt: skip
 
 
-def _check(expected: int | None, etag: Callable[[], int], what: str) -> None:
+def check_etag(expected: int | None, etag: Callable[[], int], what: str) -> None:
+    """Raise PreconditionFailed when somebody expects another etag than a thing has."""
     if expected is not None and expected != (found := etag()):
         raise PreconditionFailed(f"{what} has changed since it was read: its etag was {expected} and is {found}")
 

@@ -14,7 +14,7 @@ from controller.core.states import ENDED, State
 from controller.datastore.port import Transaction
 from controller.datastore.records import JobView, NewJob, Remembered
 from controller.engine.board import Board
-from controller.engine.control import Control
+from controller.engine.control import Control, check_etag
 from controller.engine.health import Health, Part
 from controller.engine.inputs import Inputs, gather_inputs
 from controller.engine.items import plan_tasks
@@ -150,12 +150,16 @@ class Jobs:
         failpoint("retry.after_commit")
         self._parts.announce(board)
 
-    def delete(self, job_id: JobId) -> None:
-        """Remove an ended job: its rows first, then its folder. Asked again, it finishes what was cut off."""
+    def delete(self, job_id: JobId, *, etag: int | None = None) -> None:
+        """Remove an ended job: its rows first, then its folder. Asked again, it finishes what was cut off.
+
+        Raises PreconditionFailed when it has changed since it had this etag.
+        """
         try:
             with self.store.write() as tx:
                 board = Board(tx)
                 job = board.require(job_id)
+                check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
                 if job.state not in ENDED:
                     raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
                 tx.delete_job(job_id)

@@ -66,10 +66,12 @@ CATALOGUE = """
 class Stand(House):
     """A controller, its interface, and a client of it."""
 
-    def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: ApiSettings | None = None, *, catalogue: str = CATALOGUE, **more: Any
+    ) -> None:
         file = folder / "catalogue.yaml"
-        file.write_text(textwrap.dedent(CATALOGUE))
-        self.settings = Settings(catalogue=(file,), volume=folder / "volume")
+        file.write_text(textwrap.dedent(catalogue))
+        self.settings = Settings(catalogue=(file,), volume=folder / "volume", **more)
         self.broker = MemoryBroker()
         self.volume = Volume.create(self.settings.volume)
         system = SystemClock()

@@ -28,6 +28,7 @@ def addresses(stand: Stand) -> list[tuple[str, str]]:
         path = rule.rule.replace("<uuid:job_id>", "0" * 8 + "-0000" * 3 + "-" + "0" * 12)
         path = path.replace("<uuid:task_id>", "0" * 8 + "-0000" * 3 + "-" + "0" * 12).replace("<string:type>", "hello")
         path = path.replace("<path:path>", "x").replace("<any('docs.css', 'docs.js'):name>", "docs.js")
+        path = path.replace("<int:stage>", "0")
         assert "<" not in path
         found += [(method, path) for method in sorted(rule.methods or ())]
     return found
@@ -241,3 +242,35 @@ def test_when_the_store_is_away_the_answer_is_503_and_when_to_try_again(stand: S
         assert response.headers["Retry-After"] == "2"
     assert stand.client.get("/readyz").status_code == 503
     assert "echelon_store_up 0.0" in stand.client.get("/metrics").text
+
+
+def test_no_page_of_another_origin_changes_anything_by_any_route(stand: Stand) -> None:
+    """A form, a script of another site, a rebound name: each is stopped at every route that changes something."""
+    job = stand.post("fan")
+    (task, *_) = stand.get(f"/jobs/{job['job_id']}/tasks")["items"]
+    before = stand.get(f"/jobs/{job['job_id']}"), stand.get(f"/jobs/{job['job_id']}/events"), stand.get("/jobs")
+    nobody = "0" * 8 + "-0000" * 3 + "-" + "0" * 12
+    changing = [
+        (
+            method,
+            path.replace(f"jobs/{nobody}", f"jobs/{job['job_id']}").replace(
+                f"tasks/{nobody}", f"tasks/{task['task_id']}"
+            ),
+        )
+        for method, path in addresses(stand)
+        if method in ("POST", "DELETE")
+    ]
+
+    assert len(changing) >= 22
+    for method, path in changing:
+        form = stand.client.open(path, method=method, data={"only_failed": "false"})
+        text = stand.client.open(path, method=method, data="[{}]", content_type="text/plain")
+        page = stand.client.open(path, method=method, json={}, headers={"Origin": "https://evil.com"})
+        site = stand.client.open(path, method=method, headers={"Sec-Fetch-Site": "cross-site"})
+        rebound = stand.client.open(path, method=method, headers={"Host": "evil.com"})
+
+        answers = (form, text, page, site, rebound)
+        assert [one.status_code for one in answers] == [415, 415, 403, 403, 421], (method, path)
+        assert {one.content_type for one in answers} == {"application/problem+json"}
+    after = stand.get(f"/jobs/{job['job_id']}"), stand.get(f"/jobs/{job['job_id']}/events"), stand.get("/jobs")
+    assert after == before

@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from controller.api import definition_schemas, operations, schemas
+from controller.api import control_schemas, definition_schemas, operations, schemas
 from tests.api.stand import API, Stand
 
 EXAMPLES = int(os.environ.get("ECHELON_FUZZ", "25"))
@@ -94,7 +94,7 @@ def test_nothing_that_is_sent_gets_an_undocumented_answer(played: Played, mode: 
     assert nothing_to_send <= {path for path in TAKE_ANYTHING if mode is schemathesis.GenerationMode.NEGATIVE}
 
 
-def fuzz(strategy: Any, known: dict[str, list[str]]) -> None:
+def fuzz(strategy: Any, known: dict[str, list[Any]]) -> None:
     """Send what a strategy yields; about half of the ids be ones that exist."""
 
     @given(case=strategy, data=some.data())
@@ -109,8 +109,14 @@ def fuzz(strategy: Any, known: dict[str, list[str]]) -> None:
     send()
 
 
-def known_ids(played: Played) -> dict[str, list[str]]:
-    return {"job_id": [played.done, played.open], "task_id": [played.task], "path": ["a.txt"], "type": ["hello"]}
+def known_ids(played: Played) -> dict[str, list[Any]]:
+    return {
+        "job_id": [played.done, played.open],
+        "task_id": [played.task],
+        "stage": [0, 1],
+        "path": ["a.txt"],
+        "type": ["hello"],
+    }
 
 
 ANSWERS: list[tuple[str, type[marshmallow.Schema]]] = [
@@ -121,7 +127,11 @@ ANSWERS: list[tuple[str, type[marshmallow.Schema]]] = [
     ("/jobs/{open}/tasks", schemas.page_of(schemas.TaskSchema)),
     ("/jobs/{done}/events", schemas.page_of(schemas.EventSchema)),
     ("/jobs/{done}/artefacts", schemas.page_of(schemas.ArtefactSchema)),
+    ("/jobs/{done}/why", control_schemas.WhySchema),
+    ("/jobs/{open}/stages/1", schemas.StageSchema),
+    ("/jobs/{open}/stages/1/why", control_schemas.WhySchema),
     ("/tasks/{task}", schemas.OneTaskSchema),
+    ("/tasks/{task}/why", control_schemas.WhySchema),
     ("/definitions", definition_schemas.DefinitionsSchema),
     ("/definitions/jobs/hello", definition_schemas.JobDefinitionSchema),
     ("/workers", schemas.page_of(schemas.WorkerSchema)),

@@ -25,6 +25,7 @@ tasks:
     exec_command: sh
     exec_args: [-c, 'trap "" TERM; echo ready > ready; while :; do sleep 1; done']
     grace: 30s
+  pass: {exec_command: "true"}
   add:
     input:
       n: {source: parameter, type: integer}
@@ -45,6 +46,16 @@ jobs:
   fan:
     stages: [{name: Fan, spawn_task: list, task_class: odd, job_failed_on_error: false}]
   hold: {stages: [{name: Hold, task_class: hold}, {name: Never, task_class: fail}]}
+  blocked:
+    stages:
+      - {name: Sort, spawn_task: list, task_class: odd, on_error: block}
+      - {name: Extra, task_class: odd, tasks: open}
+      - {name: Last, task_class: pass}
+  gated:
+    stages:
+      - {name: Left, task_class: pass, order: 1}
+      - {name: Right, task_class: pass, order: 1, paused: true}
+      - {name: Last, task_class: pass, order: 2}
   stubborn: {stages: [{name: Resist, task_class: stubborn}]}
   add:
     input: {n: {source: parameter}, on: {source: parameter, type: boolean, default: false}}

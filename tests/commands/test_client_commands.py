@@ -251,7 +251,13 @@ def test_a_prefix_of_more_than_one_id_is_answered_with_a_list(echelon: Caller, s
     assert len(re.findall(rf"^  {letter}[0-9a-f-]{{35}}$", done.err, re.MULTILINE)) > 1
 
 
-@pytest.mark.parametrize("command", ["show", "tasks", "watch", "logs", "artefacts", "cancel", "retry", "delete"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "show", "tasks", "watch", "logs", "artefacts", "delete", "why", "add",
+        "pause", "resume", "cancel", "kill", "retry", "skip",
+    ],
+)  # fmt: skip
 def test_an_unknown_id_is_not_found_and_nonsense_is_wrong_usage(echelon: Caller, command: str) -> None:
     unknown, nonsense = echelon(command, "00000000-0000-4000-8000-000000000000"), echelon(command, "../etc")
 

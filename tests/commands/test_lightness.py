@@ -19,7 +19,17 @@ print(*{name.split(".")[0] for name in sys.modules})
 """
 
 
-@pytest.mark.parametrize("command", ["jobs --url http://127.0.0.1:9", "config --json", "--help", "run --help", "nope"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "jobs --url http://127.0.0.1:9",
+        "config --json",
+        "--help",
+        "run --help",
+        "pause a --url http://127.0.0.1:9",
+        "nope",
+    ],
+)
 def test_a_light_command_loads_nothing_heavy(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, *command.split()], capture_output=True, text=True, check=True)
 

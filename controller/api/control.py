@@ -1,0 +1,177 @@
+"""Routes of live control: pause, resume, cancel, kill, retry and skip jobs, stages and tasks.
+
+Every answer holds the thing as it is afterwards, how much was changed, and what was not, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import marshmallow
+from flask import Response, g, request
+
+from controller.api import control_schemas as schemas
+from controller.api import headers, jobs, render, stages, tasks
+from controller.api.config import jobs as use_cases
+from controller.api.etags import IF_MATCH, guarded, number_of
+from controller.api.problems import blamed_on, invalid
+from controller.api.queries import ChoiceQuery
+from controller.api.routes import Answer, Routes
+from controller.core.answers import Kind, Verb
+from controller.core.states import State
+from controller.engine.control import Control
+from controller.engine.requests import Changed, Choice, Given, Who, index_spans
+from shared.errors import Conflict
+from shared.ids import JobId, TaskId
+from shared.messages import JsonValue
+
+_VERBS = (Verb.PAUSE, Verb.RESUME, Verb.CANCEL, Verb.KILL, Verb.RETRY, Verb.SKIP)
+#: Verbs that may open an ended job again: what was erased at its end is given with them.
+_REOPENING = (Verb.RETRY, Verb.SKIP)
+_SUMMARIES = {
+    Verb.PAUSE: "Hold {}: nothing of it is started, what runs goes on.",
+    Verb.RESUME: "Let {} go on.",
+    Verb.CANCEL: "End {} for good; what runs is ended.",
+    Verb.KILL: "End what runs of {} now, as a failed attempt.",
+    Verb.RETRY: "Run again what has failed or was cancelled of {}; erased secrets are given again.",
+    Verb.SKIP: "Let {} count as done; what runs is ended.",
+}
+
+Body = dict[str, dict[str, JsonValue]]
+
+
+def _job_view(verb: Verb) -> Callable[..., Response]:
+    def view(query: ChoiceQuery, body: Body, job_id: object) -> Response:
+        known, choice = JobId(str(job_id)), _choice(query)
+        changed = _done(
+            lambda etag: control().job(verb, known, who=who(), etag=etag, choice=choice, given=_given(verb, body))
+        )
+        _refuse_nothing(verb, "job", choice, changed)
+        return jobs.answer(known, more=render.changed(changed))
+
+    return view
+
+
+def _stage_view(verb: Verb) -> Callable[..., Response]:
+    def view(query: ChoiceQuery, body: Body, job_id: object, stage: int) -> Response:
+        known, choice, given = JobId(str(job_id)), _choice(query), _given(verb, body)
+        changed = _done(
+            lambda etag: control().stage(verb, known, stage, who=who(), etag=etag, choice=choice, given=given)
+        )
+        _refuse_nothing(verb, "stage", choice, changed)
+        return stages.answer(known, stage, more=render.changed(changed))
+
+    return view
+
+
+def _task_view(verb: Verb) -> Callable[..., Response]:
+    def view(query: ChoiceQuery, body: Body, task_id: object) -> Response:
+        known, given = TaskId(str(task_id)), _given(verb, body)
+        changed = _done(
+            lambda etag: control().task(verb, known, who=who(), etag=etag, only_failed=query.only_failed, given=given)
+        )
+        return tasks.answer(known, more=render.changed(changed))
+
+    return view
+
+
+def retry_tasks(body: list[dict[str, str | None]]) -> Response:
+    """Run tasks of any jobs again, each only while it has the etag that stands beside it.
+
+    What cannot be is told and keeps no other from running. Erased secrets are given again as headers.
+    """
+    wanted: dict[TaskId, int | None] = {}
+    for place, one in enumerate(body):
+        task_id, etag = TaskId(cast(str, one["task_id"]).lower()), one["etag"]
+        if task_id in wanted:
+            raise invalid(f"#/{place}/task_id", "stands there twice")
+        wanted[task_id] = None if etag is None else number_of(etag.strip('"'))
+    with headers.malformed_if_repeated(request):
+        changed = control().retry_tasks(wanted, who=who(), given=Given(headers=headers.for_job(request)))
+    return render.answer(render.changed(changed))
+
+
+# --- what they share
+
+
+def control() -> Control:
+    """Return the use cases of live control."""
+    return use_cases().control
+
+
+def who() -> Who:
+    """Return whoever asks."""
+    return Who(g.request_id)
+
+
+def _done(act: Callable[[int | None], Changed]) -> Changed:
+    with headers.malformed_if_repeated(request):
+        return guarded(act)
+
+
+def _choice(query: ChoiceQuery) -> Choice:
+    spans = None
+    if query.index is not None:
+        with blamed_on("#/query/index"):
+            spans = index_spans(query.index)
+    return Choice(State(query.state) if query.state else None, spans, query.only_failed)
+
+
+def _given(verb: Verb, body: Body) -> Given:
+    return Given(body.get("input", {}), headers.for_job(request)) if verb in _REOPENING else Given()
+
+
+def _refuse_nothing(verb: Verb, what: str, choice: Choice, changed: Changed) -> None:
+    """Answer 409 when a whole job or stage was to run again and nothing of it can."""
+    nothing = not (changed.tasks or changed.stages or changed.jobs)
+    reasons = [left.reason for left in changed.unchanged if left.state is None]
+    if verb is Verb.RETRY and nothing and reasons and not choice.of_tasks:
+        raise Conflict(f"the {what} cannot be retried: {reasons[0]}")
+
+
+# --- the routes, one for each verb and each kind of thing
+
+
+def _register(
+    routes: Routes, verb: Verb, kind: Kind, path: str, view: Callable[..., Response], schema: type[marshmallow.Schema]
+) -> None:
+    view.__name__ = f"{verb}_{kind}"
+    view.__doc__ = _SUMMARIES[verb].format(f"a {kind}")
+    routes.route(
+        "POST",
+        f"{path}/{verb}",
+        [Answer(schema, description=f"The {kind}, and what it came to.", headers=_ETAG)],
+        query=_query(verb, kind),
+        body=schemas.GivenSchema if verb in _REOPENING else schemas.EmptyBodySchema,
+        body_required=False,
+        refuses=[404, 409, 412],
+        headers=IF_MATCH,
+    )(view)
+
+
+def _query(verb: Verb, kind: Kind) -> type[marshmallow.Schema]:
+    if kind is Kind.TASK:
+        return schemas.RetryTaskQuerySchema if verb is Verb.RETRY else schemas.NothingSchema
+    return schemas.RetryQuerySchema if verb is Verb.RETRY else schemas.ChoiceQuerySchema
+
+
+def _built() -> Routes:
+    made = Routes("control", "What people do to jobs, stages and tasks while they run.")
+    for verb in _VERBS:
+        _register(made, verb, Kind.JOB, "/jobs/<uuid:job_id>", _job_view(verb), schemas.ChangedJobSchema)
+        path = "/jobs/<uuid:job_id>/stages/<int:stage>"
+        _register(made, verb, Kind.STAGE, path, _stage_view(verb), schemas.ChangedStageSchema)
+        _register(made, verb, Kind.TASK, "/tasks/<uuid:task_id>", _task_view(verb), schemas.ChangedTaskSchema)
+    made.route(
+        "POST",
+        "/tasks/retry",
+        [Answer(schemas.ChangedSchema, description="What it came to.")],
+        body=schemas.TaskToRetrySchema(many=True),
+    )(retry_tasks)
+    return made
+
+
+_ETAG = {"ETag": "Changes whenever it does."}
+
+routes = _built()

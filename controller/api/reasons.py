@@ -1,0 +1,35 @@
+"""Routes that tell why a job, a stage or a task does not move on."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from controller.api import render
+from controller.api.config import jobs
+from controller.api.control_schemas import WhySchema
+from controller.api.routes import Answer, Routes
+from controller.api.tasks import task_of
+from shared.ids import JobId, TaskId
+
+routes = Routes("reasons", "Why something does not move on.")
+
+_WHY = Answer(WhySchema, description="The reason.")
+
+
+@routes.get("/jobs/<uuid:job_id>/why", _WHY, refuses=[404])
+def why_job(job_id: object) -> Response:
+    """Tell the one reason that holds a job back now."""
+    return render.answer(render.reason(jobs().reasons.why(JobId(str(job_id)))))
+
+
+@routes.get("/jobs/<uuid:job_id>/stages/<int:stage>/why", _WHY, refuses=[404])
+def why_stage(job_id: object, stage: int) -> Response:
+    """Tell the one reason that holds a stage back now."""
+    return render.answer(render.reason(jobs().reasons.why(JobId(str(job_id)), stage)))
+
+
+@routes.get("/tasks/<uuid:task_id>/why", _WHY, refuses=[404])
+def why_task(task_id: object) -> Response:
+    """Tell the one reason that holds a task back now."""
+    view = task_of(TaskId(str(task_id)))
+    return render.answer(render.reason(jobs().reasons.why(view.job_id, view.stage, view.index)))

@@ -1,0 +1,145 @@
+"""What pause, resume, cancel, kill, retry and skip have in common: their options, and what is said after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from controller.commands.options import (
+    explained,
+    header_option,
+    json_option,
+    parameter_option,
+    state_option,
+    with_client,
+)
+from controller.commands.places import METAVAR, Place, task_at
+from controller.commands.screen import counted, print_json, safe, words
+from controller.commands.submit import input_types
+from controller.commands.values import headers, parameters
+from shared.errors import NotFound
+from shared.messages import JsonValue
+
+if TYPE_CHECKING:
+    from controller.client import EchelonClient
+    from controller.client.answers import Changed
+    from controller.client.control import Verb
+
+#: What has become of one thing, and of several.
+_BECAME: Final = {
+    "pause": ("is paused", "are paused"),
+    "resume": ("goes on", "go on"),
+    "cancel": ("is CANCELLED", "are CANCELLED"),
+    "kill": ("is killed", "are killed"),
+    "retry": ("runs again", "run again"),
+    "skip": ("is SKIPPED", "are SKIPPED"),
+}
+#: These are meant for tasks, even when a job or a stage is named.
+_OF_TASKS: Final = ("kill", "retry")
+
+if_match_option = click.option(
+    "--if-match",
+    "etag",
+    metavar="ETAG",
+    # As a header shows it, it stands in quotes.
+    callback=lambda _context, _option, value: None if value is None else value.strip().strip('"'),
+    help="Only if it is still as it was when this etag was read (the --json of 'show' and 'tasks' tells etags).",
+)
+_place_argument = click.argument("what", metavar=METAVAR)
+_OPTIONS: Final = (_place_argument, state_option, if_match_option, json_option, with_client)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted of a place, beside the verb."""
+
+    state: str | None = None
+    etag: str | None = None
+    only_failed: bool = True
+    #: Values for a job that opens again.
+    values: Mapping[str, JsonValue] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def verb_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add what every verb takes: the command gets `client`, `what`, `state`, `etag` and `as_json`."""
+    decorated: Callable[..., Any] = function
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def opening_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add what a verb takes that may open an ended job again: `written` and `header_lines`."""
+    return parameter_option(header_option(function))
+
+
+def carry_out(client: EchelonClient, verb: Verb, place: Place, wish: Wish, *, as_json: bool) -> bool:
+    """Do something to a place, and tell what came of it; return whether anything was changed."""
+    answer = change(client, verb, place, wish)
+    if as_json:
+        print_json(answer)
+    else:
+        for line in outcome(verb, place, answer, chosen=wish.state is not None):
+            words(line)
+    return any(answer["changed"].values())
+
+
+def change(client: EchelonClient, verb: Verb, place: Place, wish: Wish) -> Changed:
+    """Ask the controller for it."""
+    with explained():
+        if place.of_one_task:
+            if wish.state is not None:
+                raise click.UsageError("--state chooses among the tasks of a job, a stage or a range of indexes")
+            task_id = task_at(client, place)["task_id"]
+            return client.change_task(
+                verb, task_id, only_failed=wish.only_failed, etag=wish.etag, input=wish.values, headers=wish.headers
+            )
+        if place.stage is None:
+            return client.change_job(
+                verb, place.job_id, state=wish.state, only_failed=wish.only_failed, etag=wish.etag,
+                input=wish.values, headers=wish.headers,
+            )  # fmt: skip
+        return client.change_stage(
+            verb, place.job_id, place.stage, index=place.index, state=wish.state, only_failed=wish.only_failed,
+            etag=wish.etag, input=wish.values, headers=wish.headers,
+        )  # fmt: skip
+
+
+def outcome(verb: Verb, place: Place, answer: Changed, *, chosen: bool) -> Iterator[str]:
+    """Yield what has been changed and what has not, in words; `chosen`: tasks of the place were meant, not itself."""
+    one, several = _BECAME[verb]
+    changed, left, name = answer["changed"], answer["unchanged"], place.named()
+    tasks, itself = changed["tasks"], changed["jobs"] or changed["stages"]
+    ranged = place.index is not None and not place.of_one_task
+    if not (chosen or ranged or verb in _OF_TASKS) or place.of_one_task:
+        if not (tasks or itself):
+            yield f"{name}: nothing to do, {safe(left[0]['reason']) if left else 'it is so already'}"
+            return
+        yield f"{name} {one}" + (f", {counted(tasks, 'task')} with it" if tasks and not place.of_one_task else "")
+    elif itself and not tasks:
+        yield f"{name} {one}"
+    else:
+        told = f"{counted(tasks, 'task') if tasks else 'no task'} of {place if ranged else name}"
+        yield f"{told} {one if tasks < 2 else several}"
+    for group in left:
+        yield f"  {group['count']} not: {safe(group['reason'])}"
+
+
+def given(
+    client: EchelonClient, place: Place, written: tuple[str, ...], header_lines: tuple[str, ...]
+) -> tuple[dict[str, JsonValue], dict[str, str]]:
+    """Return the values of -p and -H for a job that opens again."""
+    sent = headers(header_lines)
+    return parameters(written, _types(client, place.job_id) if written else {}), sent
+
+
+def _types(client: EchelonClient, job_id: str) -> dict[str, str]:
+    """Return the types of a job's inputs; none when its type is in the catalogue no more."""
+    try:
+        return input_types(client, client.job(job_id)["type"])
+    except NotFound:
+        return {}

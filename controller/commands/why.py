@@ -1,0 +1,72 @@
+"""`echelon why`: the one reason that holds a job, a stage or a task back now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from controller.commands.options import json_option, with_client
+from controller.commands.places import METAVAR, Place, find_place, task_at
+from controller.commands.screen import age, length, moment, print_json, safe, words
+
+if TYPE_CHECKING:
+    from controller.client import EchelonClient
+    from controller.client.answers import Why
+
+
+@click.command()
+@click.argument("what", metavar=METAVAR)
+@json_option
+@with_client
+def why(client: EchelonClient, what: str, as_json: bool) -> None:
+    """Say why something does not move on.
+
+    In one sentence, about a job, a stage or a task. With --json the code too: WAITING_STAGE, PAUSED, MAX_PARALLEL,
+    NO_WORKER_FOR_QUEUE, ALL_SLOTS_BUSY, RETRY_AT, BLOCKED_BY_FAILURE, BROKER_DOWN; READY, RUNNING or ENDED when nothing
+    holds it back.
+
+    \b
+      echelon why 3f2a
+      echelon why 3f2a.1.17
+    """
+    place = find_place(client, what)
+    if place.index is None:
+        found = client.why(place.job_id, place.stage)
+    elif place.of_one_task:
+        found = client.why_task(task_at(client, place)["task_id"])
+    else:
+        raise click.UsageError("'why' is about one thing: name one task, not a range of them")
+    if as_json:
+        print_json(found)
+        return
+    click.echo(_sentence(found))
+    if hint := _hint(client, place.job_id, found):
+        words(hint)
+
+
+def _sentence(found: Why) -> str:
+    """Return the sentence, with the time that belongs to it."""
+    said = safe(found["sentence"])
+    if found["at"] is None:
+        return said
+    if found["code"] == "PAUSED":
+        return f"{said.removesuffix('.')} since {moment(found['at'])}, for {length(age(found['at']))}."
+    return f"{said.removesuffix('.')}: {moment(found['at'])}."
+
+
+def _hint(client: EchelonClient, job_id: str, found: Why) -> str:
+    """Return what a person can do about it."""
+    index = None if found["task_id"] is None else "spawn" if found["index"] is None else str(found["index"])
+    place = Place(job_id, found["stage"], index)
+    if found["code"] == "BLOCKED_BY_FAILURE":
+        stage = Place(job_id, found["stage"])
+        return (
+            f"'echelon logs {place}' shows what it wrote; 'echelon retry {stage}' runs again what has failed, "
+            f"'echelon skip {stage} --state failed' goes on without it"
+        )
+    if found["code"] != "PAUSED":
+        return ""
+    if place.index is None and place.stage is not None and not client.stage(job_id, place.stage)["paused"]:
+        return f"'echelon resume {place} --state pending' lets go on what is paused"
+    return f"'echelon resume {place}' lets it go on"
