@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import math
+import select
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -15,9 +18,10 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 from psycopg import errors as pg
-from sqlalchemy import Engine, PoolProxiedConnection, create_engine, func, select, text
+from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event, func, text
+from sqlalchemy import select as selection
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.datastore.cache import JobCache, WorkerKeys
@@ -56,6 +60,8 @@ _CONNECT = {
     # A database made without a locale says SQL_ASCII, and text would come as bytes.
     "client_encoding": "utf8",
 }
+#: A connection that has rested for longer, in seconds, is asked whether it lives before it is used to write.
+_RESTED = 5.0
 #: Any number, the same for every release: two migrations never run at once.
 _MIGRATION_LOCK = 4_903_127_001
 
@@ -64,7 +70,8 @@ class PostgresqlSession:
     """One open transaction on a connection of the pool, in the driver's pipeline mode.
 
     A statement whose result nobody waits for is only sent; its result comes with that of the next one that somebody
-    waits for. So a step of a job costs half as many round trips.
+    waits for. So a step of a job costs half as many round trips. The time comes with the first rows: it is that at
+    which the first locks were there.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -75,18 +82,15 @@ class PostgresqlSession:
     def now(self) -> float:
         """Return the server's time, the same throughout the transaction."""
         if self._now is None:
-            self._now = float(self._connection.execute(_NOW).fetchall()[0][0])
+            self._now = _time_of(self._connection.execute(_NOW))
         return self._now
 
     def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
         """Run a statement and return its rows."""
-        return self._connection.execute(statement.postgresql, parameters).fetchall()
-
-    def change(self, statement: Prepared, parameters: Row = ()) -> int:
-        """Run a statement and return how many rows it changed."""
         cursor = self._connection.execute(statement.postgresql, parameters)
-        self._await_results()
-        return cursor.rowcount
+        if self._now is None:
+            self._now = _time_of(self._connection.execute(_NOW))
+        return cursor.fetchall()
 
     def post(self, statement: Prepared, *parameters: Row) -> None:
         """Send a statement for all tuples at once; an error is raised by whoever waits next."""
@@ -142,7 +146,9 @@ class PostgresqlDatastore:
     def __init__(self, url: URL) -> None:
         self._guard = ForkGuard()
         # Writers begin and commit by hand: the driver's own BEGIN would wait for an answer.
-        self._writing = _engine(url, isolation_level="AUTOCOMMIT")
+        self._writing = _engine(url, isolation_level="AUTOCOMMIT", ping=False)
+        event.listen(self._writing, "checkout", _see_that_it_lives)
+        event.listen(self._writing, "checkin", _note_when)
         readers = _engine(url)
         self._reading = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._cache = JobCache()
@@ -211,7 +217,7 @@ def migrate(url: URL) -> str:
     engine = _engine(url)
     try:
         with _translation(), engine.begin() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            connection.execute(selection(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             # A change of a large table may take longer than any statement of the daily work.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             return upgrade(connection)
@@ -219,19 +225,46 @@ def migrate(url: URL) -> str:
         engine.dispose()
 
 
-def _engine(url: URL, *, isolation_level: Literal["AUTOCOMMIT", "READ COMMITTED"] = "READ COMMITTED") -> Engine:
+def _engine(
+    url: URL, *, isolation_level: Literal["AUTOCOMMIT", "READ COMMITTED"] = "READ COMMITTED", ping: bool = True
+) -> Engine:
     asked = url.query.get("options", "")
     options = f"{_TIMEOUTS} {_PLANS} {asked if isinstance(asked, str) else ' '.join(asked)}".strip()
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={**_CONNECT, "options": options},
         isolation_level=isolation_level,
-        pool_pre_ping=True,
+        pool_pre_ping=ping,
         pool_use_lifo=True,
         pool_size=4,
         max_overflow=16,
         pool_timeout=10,
     )
+
+
+def _see_that_it_lives(connection: psycopg.Connection[Any], record: Any, proxy: object) -> None:
+    """Refuse a connection that the server has closed; the pool makes another then.
+
+    It has if there is something to read: a round trip for each transaction is saved. Only one that has rested for long
+    is asked: somebody between here and the server may have forgotten it.
+    """
+    poll = select.poll()
+    try:
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            raise DisconnectionError("the server has closed this connection")
+        if time.monotonic() - record.info.get("used_at", -math.inf) > _RESTED:
+            connection.execute("SELECT 1")
+    except psycopg.OperationalError as error:
+        raise DisconnectionError from error
+
+
+def _note_when(connection: object, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _time_of(cursor: psycopg.Cursor[Any]) -> float:
+    return float(cursor.fetchall()[0][0])
 
 
 def _give_back(pooled: PoolProxiedConnection, connection: psycopg.Connection[Any]) -> None:

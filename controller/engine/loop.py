@@ -190,7 +190,6 @@ class Engine:
     def _take_in(self, board: Board, reports: Sequence[Report], returned: Sequence[Report]) -> tuple[Taken, Demands]:
         """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
         taken = self._parts.intake.take(board, [*reports, *returned])
-        board.save()
         if taken.settled:
             failpoint("settle.before_commit")
         departed = gone(reports)
@@ -229,6 +228,7 @@ class Engine:
                 with self._parts.store.write() as tx:
                     board = Board(tx)
                     taken, demands = self._take_in(board, [message], [])
+                    board.save()
                     demands.save()
                     wait = None if taken.due is None else taken.due - tx.now()
                 self._after(board, taken, wait)
