@@ -288,6 +288,9 @@ class Datastore(Protocol):
     def read(self) -> AbstractContextManager[Reader]:
         """Begin a consistent look."""
 
+    def job(self, job_id: JobId) -> JobView | None:
+        """Return a job with all its stages: a look of one statement, for what clients ask again and again."""
+
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
 

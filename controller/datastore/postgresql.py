@@ -31,9 +31,12 @@ from controller.datastore.migrate import require_schema, upgrade
 from controller.datastore.port import Reader, Transaction
 from controller.datastore.prepared import Prepared
 from controller.datastore.reads_fleet import SqlReader
+from controller.datastore.reads_jobs import ONE_JOB, job_of
+from controller.datastore.records import JobView
 from controller.datastore.session import Row
 from controller.datastore.transaction import SqlTransaction
 from shared.errors import EchelonError, StoreUnavailable
+from shared.ids import JobId
 
 _encoder = msgspec.json.Encoder()
 
@@ -188,6 +191,18 @@ class PostgresqlDatastore:
         self._guard.check()
         with _translation(), self._reading.connect() as connection:
             yield SqlReader(connection, lambda: float(connection.execute(text(_NOW)).scalar_one()))
+
+    def job(self, job_id: JobId) -> JobView | None:
+        """Return a job with all its stages: one statement, one round trip."""
+        self._guard.check()
+        with _translation():
+            pooled = self._writing.raw_connection()
+        connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
+        try:
+            with _translation():
+                return job_of(connection.execute(ONE_JOB.postgresql, (job_id,)).fetchall())
+        finally:
+            _give_back(pooled, connection)
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""

@@ -166,8 +166,7 @@ class Jobs:
         """Wait up to `timeout` seconds for a job's end; return whether it has ended."""
 
         def over() -> bool:
-            with self.store.read() as reader:
-                view = reader.job(job_id)
+            view = self.store.job(job_id)
             return view is None or view.state in ENDED
 
         return self._parts.changes.wait(over, timeout)
