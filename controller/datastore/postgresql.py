@@ -251,8 +251,9 @@ def _engine(
         isolation_level=isolation_level,
         pool_pre_ping=ping,
         pool_use_lifo=True,
-        pool_size=4,
-        max_overflow=16,
+        # All are kept, and whoever finds none waits for one: to make it for one request costs more than the request.
+        pool_size=12,
+        max_overflow=0,
         pool_timeout=10,
     )
 
