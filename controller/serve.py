@@ -76,6 +76,7 @@ class Controller:
                 counters=counters,
                 catalogue=lambda: watcher.current,
                 catalogue_problems=lambda: [str(mistake) for mistake in watcher.mistakes],
+                nudge=lambda: self.engine.nudge(),
                 lease=settings.lease,
             )
         )

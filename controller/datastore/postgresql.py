@@ -85,14 +85,13 @@ class PostgresqlSession:
     def now(self) -> float:
         """Return the server's time, the same throughout the transaction."""
         if self._now is None:
-            self._now = _time_of(self._connection.execute(_NOW))
+            self._now = float(self._connection.execute(_NOW).fetchall()[0][0])
         return self._now
 
     def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
         """Run a statement and return its rows."""
         cursor = self._connection.execute(statement.postgresql, parameters)
-        if self._now is None:
-            self._now = _time_of(self._connection.execute(_NOW))
+        self.now()
         return cursor.fetchall()
 
     def post(self, statement: Prepared, *parameters: Row) -> None:
@@ -133,7 +132,9 @@ class PostgresqlSession:
     def reserve_keys(self, count: int) -> int:
         """Return the first of `count` consecutive keys."""
         while True:
-            keys = [row[0] for row in self._connection.execute(_RESERVE, (count,)).fetchall()]
+            cursor = self._connection.execute(_RESERVE, (count,))
+            self.now()
+            keys = [row[0] for row in cursor.fetchall()]
             # Another submission may have drawn from the sequence in between: gaps cost nothing, so draw again.
             if keys[-1] - keys[0] == count - 1:
                 return int(keys[0])
@@ -277,10 +278,6 @@ def _see_that_it_lives(connection: psycopg.Connection[Any], record: Any, proxy: 
 
 def _note_when(connection: object, record: Any) -> None:
     record.info["used_at"] = time.monotonic()
-
-
-def _time_of(cursor: psycopg.Cursor[Any]) -> float:
-    return float(cursor.fetchall()[0][0])
 
 
 def _give_back(pooled: PoolProxiedConnection, connection: psycopg.Connection[Any]) -> None:
