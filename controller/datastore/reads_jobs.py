@@ -46,6 +46,13 @@ ONE_JOB = Prepared(
     "job_id",
 )
 
+_FACTS = Prepared(
+    select(jobs.c.type, job_inputs.c.revision, job_inputs.c.input, job_inputs.c.sealed)
+    .join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
+    .where(jobs.c.job_id == bindparam("job_id")),
+    "job_id",
+)
+
 
 class JobReads:
     """The methods of `Reader` about jobs."""
@@ -55,8 +62,7 @@ class JobReads:
 
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages."""
-        text = ONE_JOB.sqlite if self._connection.dialect.name == "sqlite" else ONE_JOB.postgresql
-        return job_of(self._connection.exec_driver_sql(text, (job_id,)).all())
+        return job_of(self._prepared(ONE_JOB, job_id))
 
     def jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
         """Return a page of jobs, newest first, with their stages."""
@@ -94,14 +100,10 @@ class JobReads:
 
     def facts(self, job_id: JobId) -> JobFacts | None:
         """Return what never changes about a job, and its values with the secrets sealed."""
-        query = (
-            select(jobs.c.type, job_inputs.c.revision, job_inputs.c.input, job_inputs.c.sealed)
-            .join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
-            .where(jobs.c.job_id == job_id)
-        )
-        row = self._connection.execute(query).first()
-        if row is None:
+        rows = self._prepared(_FACTS, job_id)
+        if not rows:
             return None
+        row = rows[0]
         sealed = {name: str(value) for name, value in decode_object(row.sealed).items()}
         return JobFacts(job_id, row.type, row.revision, decode_object(row.input), sealed)
 
@@ -109,6 +111,10 @@ class JobReads:
         """Return a kept revision of the catalogue."""
         query = select(definitions.c.document).where(definitions.c.revision == revision)
         return self._connection.execute(query).scalar()
+
+    def _prepared(self, statement: Prepared, *parameters: str) -> Sequence[Found]:
+        text = statement.sqlite if self._connection.dialect.name == "sqlite" else statement.postgresql
+        return self._connection.exec_driver_sql(text, parameters).all()
 
     def _key(self, job_id: JobId) -> Any:
         return select(jobs.c.key).where(jobs.c.job_id == job_id).scalar_subquery()

@@ -21,12 +21,12 @@ from controller.engine.inputs import Inputs, gather_inputs
 from controller.engine.outbox import stop_messages
 from controller.engine.publisher import Publisher
 from controller.engine.requests import Submission
-from controller.engine.snapshots import Snapshots
-from shared.broker.port import Broker
+from controller.engine.snapshots import Origin, Snapshots
+from shared.broker.port import Broker, Outgoing
 from shared.errors import Conflict, EchelonError, NotFound
 from shared.failpoints import failpoint
 from shared.ids import JobId, new_job_id, new_task_ids
-from shared.messages import JsonValue
+from shared.messages import REPORTS, JsonValue, Nudge
 from shared.sealing import Sealer
 from shared.volume import Volume
 
@@ -56,8 +56,6 @@ class JobsParts:
     catalogue: Callable[[], Catalogue]
     #: What is wrong with a newer catalogue that was not taken; empty: nothing.
     catalogue_problems: Callable[[], Sequence[str]]
-    #: Tells this process's engine that there is something to claim; another's finds it at its next sweep.
-    nudge: Callable[[], None]
     #: Seconds that a lease lasts.
     lease: float
 
@@ -91,6 +89,8 @@ class Jobs:
             raise UnknownType(submission.type, list(catalogue.jobs))
         inputs = gather_inputs(catalogue, definition, submission.input, submission.headers)
         new = self._plan(catalogue, submission, inputs, request_hash)
+        # Before the commit, after which the engine may see the job at any moment.
+        self.snapshots.remember(new.job.job_id, Origin(new.type, new.revision))
         with self.store.write() as tx:
             again = tx.submitted_with(submission.idempotency_key) if submission.idempotency_key else None
             if again is not None:
@@ -106,7 +106,7 @@ class Jobs:
         failpoint("submit.after_commit")
         self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
-        self._parts.nudge()
+        self._nudge()
         return new.job.job_id, True
 
     def cancel(self, job_id: JobId, *, request_id: str | None = None) -> None:
@@ -245,7 +245,10 @@ class Jobs:
         """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
         self._parts.broker.publish(stop_messages(board.stops, lease=self._parts.lease))
         self._parts.changes.ring(board.ended)
-        self._parts.nudge()
+        self._nudge()
+
+    def _nudge(self) -> None:
+        self._parts.broker.publish([Outgoing(REPORTS, Nudge())])
 
 
 def _locked(board: Board, job_id: JobId) -> Job:
