@@ -78,6 +78,7 @@ class Controller:
                 counters=counters,
                 catalogue=lambda: watcher.current,
                 catalogue_problems=lambda: [str(mistake) for mistake in watcher.mistakes],
+                nudge=lambda: self.engine.nudge(),
                 lease=settings.lease,
                 max_losses=settings.max_losses,
                 max_items=settings.max_items,

@@ -259,9 +259,9 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 def note_repeats(worker: object, req: Any) -> None:
     """Note the headers that came more than once, with all their values; drop a note that the client made itself."""
     headers = [(name, value) for name, value in req.headers if name != REPEATED]
-    counts = Counter(name for name, _ in headers)
-    twice = {name.lower(): [v for n, v in headers if n == name] for name, count in counts.items() if count > 1}
-    if twice:
+    counts = Counter([name for name, _ in headers])
+    if len(counts) < len(headers):
+        twice = {name.lower(): [v for n, v in headers if n == name] for name, count in counts.items() if count > 1}
         headers.append((REPEATED, json.dumps(twice)))
     req.headers = headers
 

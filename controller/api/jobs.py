@@ -144,8 +144,7 @@ def delete_job(job_id: object) -> Response:
 
 def view_of(job_id: JobId) -> JobView:
     """Return a job; NotFound when there is none."""
-    with jobs().store.read() as reader:
-        view = reader.job(job_id)
+    view = jobs().store.job(job_id)
     if view is None:
         raise NotFound(f"there is no job {job_id}")
     return view

@@ -1,4 +1,4 @@
-"""Jobs as the last committed transaction of this process left them: a step of a job loads no stages.
+"""Jobs as the last committed transaction of this process left them: a step of a job loads no stages, and no input.
 
 What lies here may be old: another controller may have changed the job since. It counts only when its etag is that of
 the locked row.
@@ -15,6 +15,9 @@ from controller.core.model import Job
 from controller.core.states import ENDED
 from shared.ids import JobId
 
+#: Characters of a job's input that are kept: thousands of jobs may lie here.
+INPUT_KEPT = 1024
+
 
 @dataclass(slots=True)
 class Entry:
@@ -23,6 +26,13 @@ class Entry:
     key: int
     etag: int
     job: Job
+    #: The job's values and its sealed secrets as their columns hold them, if that is known and not long.
+    input: tuple[str, str | None] | None = None
+
+
+def short(values: str, sealed: str | None) -> tuple[str, str | None] | None:
+    """Return a job's input as an entry keeps it; None when it is too long."""
+    return (values, sealed) if len(values) + len(sealed or "") <= INPUT_KEPT else None
 
 
 class JobCache:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from controller.datastore.port import Datastore, Reader, Transaction
+from controller.datastore.records import JobView
 from shared.errors import EchelonError, StoreUnavailable
+from shared.ids import JobId
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,10 @@ class LateDatastore:
     def read(self) -> AbstractContextManager[Reader]:
         """Begin a consistent look."""
         return self._opened().read()
+
+    def job(self, job_id: JobId) -> JobView | None:
+        """Return a job with all its stages."""
+        return self._opened().job(job_id)
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""

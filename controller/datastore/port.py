@@ -125,11 +125,16 @@ class Transaction(Protocol):
     def exists(self, job_id: JobId) -> bool:
         """Tell whether there is a job, whoever holds its lock."""
 
-    def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
-        """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
+    def claimable(
+        self, queues: Collection[str] | None, *, limit: int, unsaved: Collection[Job] = ()
+    ) -> list[tuple[JobId, int]]:
+        """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first.
 
-    def release(self, job_id: JobId, stage: int, *, spawn: bool) -> int:
-        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED; return how many."""
+        `unsaved` are locked jobs as they stand now: what their rows say still is left aside.
+        """
+
+    def release(self, job_id: JobId, stage: int, *, spawn: bool) -> None:
+        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED."""
 
     def release_due(self, tasks: Collection[TaskId]) -> list[HeldTask]:
         """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""
@@ -344,6 +349,9 @@ class Datastore(Protocol):
 
     def read(self) -> AbstractContextManager[Reader]:
         """Begin a consistent look."""
+
+    def job(self, job_id: JobId) -> JobView | None:
+        """Return a job with all its stages: a look of one statement, for what clients ask again and again."""
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""

@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import math
+import select
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -15,9 +18,10 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 from psycopg import errors as pg
-from sqlalchemy import Engine, PoolProxiedConnection, create_engine, func, select, text
+from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event, func, text
+from sqlalchemy import select as selection
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.datastore.cache import JobCache, WorkerKeys
@@ -27,9 +31,12 @@ from controller.datastore.migrate import require_schema, upgrade
 from controller.datastore.port import Reader, Transaction
 from controller.datastore.prepared import Prepared
 from controller.datastore.reads_fleet import SqlReader
+from controller.datastore.reads_jobs import ONE_JOB, job_of
+from controller.datastore.records import JobView
 from controller.datastore.session import Row
 from controller.datastore.transaction import SqlTransaction
 from shared.errors import EchelonError, StoreUnavailable
+from shared.ids import JobId
 
 _encoder = msgspec.json.Encoder()
 
@@ -56,6 +63,8 @@ _CONNECT = {
     # A database made without a locale says SQL_ASCII, and text would come as bytes.
     "client_encoding": "utf8",
 }
+#: A connection that has rested for longer, in seconds, is asked whether it lives before it is used to write.
+_RESTED = 5.0
 #: Any number, the same for every release: two migrations never run at once.
 _MIGRATION_LOCK = 4_903_127_001
 
@@ -64,7 +73,8 @@ class PostgresqlSession:
     """One open transaction on a connection of the pool, in the driver's pipeline mode.
 
     A statement whose result nobody waits for is only sent; its result comes with that of the next one that somebody
-    waits for. So a step of a job costs half as many round trips.
+    waits for. So a step of a job costs half as many round trips. The time comes with the first rows: it is that at
+    which the first locks were there.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -80,13 +90,9 @@ class PostgresqlSession:
 
     def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
         """Run a statement and return its rows."""
-        return self._connection.execute(statement.postgresql, parameters).fetchall()
-
-    def change(self, statement: Prepared, parameters: Row = ()) -> int:
-        """Run a statement and return how many rows it changed."""
         cursor = self._connection.execute(statement.postgresql, parameters)
-        self._await_results()
-        return cursor.rowcount
+        self.now()
+        return cursor.fetchall()
 
     def post(self, statement: Prepared, *parameters: Row) -> None:
         """Send a statement for all tuples at once; an error is raised by whoever waits next."""
@@ -126,7 +132,9 @@ class PostgresqlSession:
     def reserve_keys(self, count: int) -> int:
         """Return the first of `count` consecutive keys."""
         while True:
-            keys = [row[0] for row in self._connection.execute(_RESERVE, (count,)).fetchall()]
+            cursor = self._connection.execute(_RESERVE, (count,))
+            self.now()
+            keys = [row[0] for row in cursor.fetchall()]
             # Another submission may have drawn from the sequence in between: gaps cost nothing, so draw again.
             if keys[-1] - keys[0] == count - 1:
                 return int(keys[0])
@@ -142,7 +150,9 @@ class PostgresqlDatastore:
     def __init__(self, url: URL) -> None:
         self._guard = ForkGuard()
         # Writers begin and commit by hand: the driver's own BEGIN would wait for an answer.
-        self._writing = _engine(url, isolation_level="AUTOCOMMIT")
+        self._writing = _engine(url, isolation_level="AUTOCOMMIT", ping=False)
+        event.listen(self._writing, "checkout", _see_that_it_lives)
+        event.listen(self._writing, "checkin", _note_when)
         readers = _engine(url)
         self._reading = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._cache = JobCache()
@@ -183,6 +193,18 @@ class PostgresqlDatastore:
         with _translation(), self._reading.connect() as connection:
             yield SqlReader(connection, lambda: float(connection.execute(text(_NOW)).scalar_one()))
 
+    def job(self, job_id: JobId) -> JobView | None:
+        """Return a job with all its stages: one statement, one round trip."""
+        self._guard.check()
+        with _translation():
+            pooled = self._writing.raw_connection()
+        connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
+        try:
+            with _translation():
+                return job_of(connection.execute(ONE_JOB.postgresql, (job_id,)).fetchall())
+        finally:
+            _give_back(pooled, connection)
+
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
         self._guard.check()
@@ -211,7 +233,7 @@ def migrate(url: URL) -> str:
     engine = _engine(url)
     try:
         with _translation(), engine.begin() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            connection.execute(selection(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             # A change of a large table may take longer than any statement of the daily work.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             return upgrade(connection)
@@ -219,19 +241,43 @@ def migrate(url: URL) -> str:
         engine.dispose()
 
 
-def _engine(url: URL, *, isolation_level: Literal["AUTOCOMMIT", "READ COMMITTED"] = "READ COMMITTED") -> Engine:
+def _engine(
+    url: URL, *, isolation_level: Literal["AUTOCOMMIT", "READ COMMITTED"] = "READ COMMITTED", ping: bool = True
+) -> Engine:
     asked = url.query.get("options", "")
     options = f"{_TIMEOUTS} {_PLANS} {asked if isinstance(asked, str) else ' '.join(asked)}".strip()
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={**_CONNECT, "options": options},
         isolation_level=isolation_level,
-        pool_pre_ping=True,
+        pool_pre_ping=ping,
         pool_use_lifo=True,
-        pool_size=4,
-        max_overflow=16,
+        # All are kept, and whoever finds none waits for one: to make it for one request costs more than the request.
+        pool_size=12,
+        max_overflow=0,
         pool_timeout=10,
     )
+
+
+def _see_that_it_lives(connection: psycopg.Connection[Any], record: Any, proxy: object) -> None:
+    """Refuse a connection that the server has closed; the pool makes another then.
+
+    It has if there is something to read: a round trip for each transaction is saved. Only one that has rested for long
+    is asked: somebody between here and the server may have forgotten it.
+    """
+    poll = select.poll()
+    try:
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            raise DisconnectionError("the server has closed this connection")
+        if time.monotonic() - record.info.get("used_at", -math.inf) > _RESTED:
+            connection.execute("SELECT 1")
+    except psycopg.OperationalError as error:
+        raise DisconnectionError from error
+
+
+def _note_when(connection: object, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
 
 
 def _give_back(pooled: PoolProxiedConnection, connection: psycopg.Connection[Any]) -> None:

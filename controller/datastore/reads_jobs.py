@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Row, and_, bindparam, select
+from sqlalchemy import Connection, and_, bindparam, select
+from sqlalchemy import Row as Named
 
 from controller.core.model import Tally
 from controller.datastore.cursors import cursor_after, place_of
 from controller.datastore.prepared import Prepared
 from controller.datastore.records import EventView, JobFacts, JobFilter, JobView, Page, StageView
 from controller.datastore.rows import STATES, decode_names, decode_object
+from controller.datastore.session import Row
 from controller.datastore.tables import definitions, events, job_inputs, jobs, stages
 from shared.errors import InvalidInput
 from shared.ids import JobId
@@ -20,7 +22,7 @@ _LONGEST_TEXT = 1_000
 _LARGEST_PAGE = 10_000
 
 #: A row of many columns.
-Found: TypeAlias = "Row[*tuple[Any, ...]]"
+Found: TypeAlias = "Named[*tuple[Any, ...]]"
 
 _STAGE = (
     stages.c.job, stages.c.number, stages.c.place, stages.c.name, stages.c.task_class, stages.c.spawn_class,
@@ -35,11 +37,22 @@ _JOB = (
     jobs.c.by_whom, jobs.c.paused_at,
 )  # fmt: skip
 _JOBS = select(*_JOB).join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
-# What every client that follows a job asks for again and again.
-_ONE = Prepared(_JOBS.where(jobs.c.job_id == bindparam("job_id")), "job_id")
-_STAGES_OF_ONE = Prepared(
-    select(*_STAGE).where(stages.c.key >= bindparam("first"), stages.c.key < bindparam("end")).order_by(stages.c.key),
-    "first end",
+_OWN_STAGES = and_(stages.c.key >= jobs.c.key, stages.c.key < jobs.c.key + jobs.c.stage_count)
+#: A job with its stages, one in a row. The job's key is that of its first stage: only that row holds the inputs.
+ONE_JOB = Prepared(
+    select(*_JOB, *_STAGE)
+    .join_from(jobs, stages, _OWN_STAGES)
+    .outerjoin(job_inputs, job_inputs.c.key == stages.c.key)
+    .where(jobs.c.job_id == bindparam("job_id"))
+    .order_by(stages.c.key),
+    "job_id",
+)
+
+_FACTS = Prepared(
+    select(jobs.c.type, job_inputs.c.revision, job_inputs.c.input, job_inputs.c.sealed)
+    .join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
+    .where(jobs.c.job_id == bindparam("job_id")),
+    "job_id",
 )
 
 
@@ -51,11 +64,7 @@ class JobReads:
 
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages."""
-        found = self._prepared(_ONE, (job_id,))
-        if not found:
-            return None
-        own = self._prepared(_STAGES_OF_ONE, (found[0].key, found[0].key + found[0].stage_count))
-        return _job_view(found[0], [_stage_view(stage) for stage in own])
+        return job_of(self._prepared(ONE_JOB, job_id))
 
     def jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
         """Return a page of jobs, newest first, with their stages."""
@@ -93,14 +102,10 @@ class JobReads:
 
     def facts(self, job_id: JobId) -> JobFacts | None:
         """Return what never changes about a job, and its values with the secrets sealed."""
-        query = (
-            select(jobs.c.type, job_inputs.c.revision, job_inputs.c.input, job_inputs.c.sealed)
-            .join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
-            .where(jobs.c.job_id == job_id)
-        )
-        row = self._connection.execute(query).first()
-        if row is None:
+        rows = self._prepared(_FACTS, job_id)
+        if not rows:
             return None
+        row = rows[0]
         sealed = {name: str(value) for name, value in decode_object(row.sealed).items()}
         return JobFacts(job_id, row.type, row.revision, decode_object(row.input), sealed)
 
@@ -109,7 +114,7 @@ class JobReads:
         query = select(definitions.c.document).where(definitions.c.revision == revision)
         return self._connection.execute(query).scalar()
 
-    def _prepared(self, statement: Prepared, parameters: tuple[Any, ...]) -> Sequence[Found]:
+    def _prepared(self, statement: Prepared, *parameters: str) -> Sequence[Found]:
         text = statement.sqlite if self._connection.dialect.name == "sqlite" else statement.postgresql
         return self._connection.exec_driver_sql(text, parameters).all()
 
@@ -121,11 +126,17 @@ class JobReads:
         if not rows:
             return []
         views: dict[int, list[StageView]] = {row.key: [] for row in rows}
-        own = and_(stages.c.key >= jobs.c.key, stages.c.key < jobs.c.key + jobs.c.stage_count)
-        query = select(*_STAGE).join_from(jobs, stages, own).where(jobs.c.key.in_(views)).order_by(stages.c.key)
+        query = select(*_STAGE).join_from(jobs, stages, _OWN_STAGES).where(jobs.c.key.in_(views)).order_by(stages.c.key)
         for stage in self._connection.execute(query):
             views[stage[0]].append(_stage_view(stage))
         return [_job_view(row, views[row.key]) for row in rows]
+
+
+def job_of(rows: Sequence[Found] | Sequence[Row]) -> JobView | None:
+    """Return the job that the rows of `ONE_JOB` hold."""
+    if not rows:
+        return None
+    return _job_view(rows[0][: len(_JOB)], [_stage_view(row[len(_JOB) :]) for row in rows])
 
 
 def page_size(limit: int) -> int:
@@ -144,7 +155,7 @@ def searchable(text: str) -> str:
     return text
 
 
-def _stage_view(row: Found) -> StageView:
+def _stage_view(row: Found | Row) -> StageView:
     (
         _, number, order, name, task_class, spawn_task, state, pending, queued, running, completed, failed, cancelled,
         skipped, spawn, expected, max_parallel, queue, error, etag, started_at, ended_at, waits_in,
@@ -158,7 +169,7 @@ def _stage_view(row: Found) -> StageView:
     )  # fmt: skip
 
 
-def _job_view(row: Found, found: Sequence[StageView]) -> JobView:
+def _job_view(row: Found | Row, found: Sequence[StageView]) -> JobView:
     (
         _, _, job_id, job_type, revision, state, values, secret, error, etag, created_at, started_at, ended_at, by,
         paused_at,

@@ -144,7 +144,8 @@ RELEASE_ONE = Prepared(
 
 #: The (job, stage) pairs with something to claim, oldest first; by queue once for each queue.
 CLAIMABLE = Prepared(
-    select(stages.c.key, stages.c.job, stages.c.number)
+    select(stages.c.key, jobs.c.job_id, stages.c.number)
+    .join_from(stages, jobs, jobs.c.key == stages.c.job)
     .where(stages.c.ready > ZERO)
     .order_by(stages.c.key)
     .limit(_p("count"))
@@ -152,7 +153,8 @@ CLAIMABLE = Prepared(
     "count",
 )
 CLAIMABLE_IN = Prepared(
-    select(stages.c.key, stages.c.job, stages.c.number)
+    select(stages.c.key, jobs.c.job_id, stages.c.number)
+    .join_from(stages, jobs, jobs.c.key == stages.c.job)
     .where(stages.c.ready > ZERO, stages.c.claim_queue == _p("queue"))
     .order_by(stages.c.key)
     .limit(_p("count"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from controller.core.model import Job
+from controller.core.states import State
 from controller.datastore import statements_jobs as job_sql
 from controller.datastore import statements_tasks as sql
 from controller.datastore.outstanding import Chores, Demand, Expansion, Load
@@ -62,18 +64,29 @@ class ClaimWrites(WritesBase):
         """Tell whether there is a job, whoever holds its lock."""
         return bool(self._rows_of(sql.KNOWN_JOBS, [job_id]))
 
-    def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
+    def claimable(
+        self, queues: Collection[str] | None, *, limit: int, unsaved: Collection[Job] = ()
+    ) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
+        entries = {job.job_id: self._entry(job.job_id) for job in unsaved}
+        # So many rows at most say what is no longer true.
+        old = sum(stage.state is State.RUNNING for entry in entries.values() for stage in entry.job.stages)
         rows: list[Row] = []
         if queues is None:
-            rows = self._session.rows(sql.CLAIMABLE, (limit,))
+            rows = self._session.rows(sql.CLAIMABLE, (limit + old,))
         else:
             for queue in queues:
-                rows += self._session.rows(sql.CLAIMABLE_IN, (queue, limit))
-            rows.sort()
-            del rows[limit:]
-        job_ids = self._ids_of_jobs(row[1] for row in rows)
-        return [(job_ids[job], number) for _, job, number in rows]
+                rows += self._session.rows(sql.CLAIMABLE_IN, (queue, limit + old))
+        if entries:
+            rows = [row for row in rows if row[1] not in entries]
+        rows += [
+            (entries[job.job_id].key + stage.number, job.job_id, stage.number)
+            for job in unsaved
+            for stage in job.stages
+            if stage.state is State.RUNNING and stage.claimable and (queues is None or stage.claim_queue in queues)
+        ]
+        rows.sort()
+        return [(JobId(job_id), number) for _, job_id, number in rows[:limit]]
 
     def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
         """Extend the leases of attempts that run on this worker; return those that were extended."""

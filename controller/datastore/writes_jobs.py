@@ -8,7 +8,7 @@ from dataclasses import replace
 from controller.core.model import Job, Stage
 from controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
 from controller.datastore import statements_jobs as sql
-from controller.datastore.cache import Entry
+from controller.datastore.cache import Entry, short
 from controller.datastore.errors import GuardFailed
 from controller.datastore.records import JobInputs, NewJob, Remembered
 from controller.datastore.rows import (
@@ -40,7 +40,7 @@ class JobWrites(WritesBase):
         self._session.post(sql.INSERT_JOB, rows.job)
         self._session.post(sql.INSERT_INPUT, rows.input)
         self._session.post(sql.INSERT_STAGE, *rows.stages)
-        self._hold(Entry(key, 1, new.job))
+        self._hold(Entry(key, 1, new.job, short(rows.input[2], rows.input[4])))
         for number, tasks in enumerate(new.tasks):
             self._insert_tasks(key + number, tasks)
 
@@ -79,7 +79,7 @@ class JobWrites(WritesBase):
         self._save_stages(entry.key, changed, now)
         if after.state in ENDED:
             self._session.post(sql.ERASE_SECRETS, (entry.key,))
-        self._hold(Entry(entry.key, entry.etag + 1, after))
+        self._hold(Entry(entry.key, entry.etag + 1, after, None if after.state in ENDED else entry.input))
 
     def delete_job(self, job_id: JobId) -> None:
         """Remove a job and all that belongs to it."""
@@ -96,7 +96,10 @@ class JobWrites(WritesBase):
 
     def replace_input(self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str]) -> None:
         """Give a job that is opened again its secrets (and the masked form of its input) anew."""
-        key = self._entry(job_id).key
+        entry = self._entry(job_id)
+        key = entry.key
+        # A copy: what other transactions know of the job stays as it is until this one is committed.
+        self._hold(Entry(key, entry.etag, entry.job))
         ((names, job_type),) = self._session.rows(sql.READ_SECRET_NAMES, (key,))
         secret = sorted({*decode_names(names), *sealed})
         words = words_of(job_id, job_type, values)
@@ -104,7 +107,12 @@ class JobWrites(WritesBase):
 
     def inputs(self, job_id: JobId) -> JobInputs:
         """Return the values of a locked job."""
-        ((values, sealed),) = self._session.rows(sql.READ_INPUT, (self._entry(job_id).key,))
+        entry = self._entry(job_id)
+        known = entry.input
+        if known is None:
+            ((values, sealed),) = self._session.rows(sql.READ_INPUT, (entry.key,))
+            known, entry.input = (values, sealed), short(values, sealed)
+        values, sealed = known
         return JobInputs(decode_object(values), {name: str(value) for name, value in decode_object(sealed).items()})
 
     def remember(

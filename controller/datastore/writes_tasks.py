@@ -48,11 +48,11 @@ class TaskWrites(WritesBase):
         if private:
             self._session.post(INSERT_UNPUBLISHED, *private)
 
-    def release(self, job_id: JobId, stage: int, *, spawn: bool) -> int:
-        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED; return how many."""
+    def release(self, job_id: JobId, stage: int, *, spawn: bool) -> None:
+        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED."""
         first, end = self._range(job_id, stage)
         keys = (first, first + 1) if spawn else (first + 1, end)
-        return self._session.change(sql.RELEASE, keys)
+        self._session.post(sql.RELEASE, keys)
 
     def release_due(self, tasks: Collection[TaskId]) -> list[HeldTask]:
         """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""

@@ -78,6 +78,11 @@ class Board:
             for stage in job.living
         )
 
+    def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
+        """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
+        unsaved = [job for job_id, job in self._jobs.items() if job is not self._saved[job_id]]
+        return self.tx.claimable(queues, limit=limit, unsaved=unsaved)
+
     def save(self) -> None:
         """Write the jobs that changed since they were locked or last saved."""
         for job_id, job in self._jobs.items():

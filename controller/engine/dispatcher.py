@@ -35,7 +35,7 @@ class Dispatcher:
         self._suspected = 0
 
     def claim(self, board: Board, demands: Demands) -> list[Granting]:
-        """Claim tasks for every room there is, oldest stage first; save the board before."""
+        """Claim tasks for every room there is, oldest stage first."""
         grantings = self._isolation.tend(board, demands)
         open_demands = demands.open()
         wanted = {queue for demand in open_demands for queue in demand.room if room(demand, queue)}
@@ -43,7 +43,7 @@ class Dispatcher:
             return grantings
         queues = None if ANY_QUEUE in wanted else wanted
         limit, self._suspected = _STAGES + self._suspected, 0
-        for job_id, number in board.tx.claimable(queues, limit=limit):
+        for job_id, number in board.claimable(queues, limit=limit):
             if not any(room(demand, queue) for demand in open_demands for queue in demand.room):
                 break
             board.lock([job_id], skip_locked=True)

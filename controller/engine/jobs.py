@@ -22,6 +22,7 @@ from controller.engine.parts import JobsParts
 from controller.engine.publisher import Publisher
 from controller.engine.reasons import Reasons
 from controller.engine.requests import Composition, InvalidInputs, Mistake, Submission, Who
+from controller.engine.snapshots import Origin
 from shared.errors import Conflict, EchelonError, NotFound
 from shared.failpoints import failpoint
 from shared.ids import JobId, new_job_id
@@ -94,6 +95,8 @@ class Jobs:
         self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str
     ) -> tuple[JobId, bool]:
         new = self._plan(catalogue, submission, inputs, request_hash)
+        # Before the commit, after which the engine may see the job at any moment.
+        self.snapshots.remember(new.job.job_id, Origin(new.type, new.revision))
         with self.store.write() as tx:
             again = tx.submitted_with(submission.idempotency_key) if submission.idempotency_key else None
             if again is not None:
@@ -175,8 +178,7 @@ class Jobs:
         """Wait up to `timeout` seconds for a job's end; return whether it has ended."""
 
         def over() -> bool:
-            with self.store.read() as reader:
-                view = reader.job(job_id)
+            view = self.store.job(job_id)
             return view is None or view.state in ENDED
 
         return self._parts.changes.wait(over, timeout)

@@ -83,6 +83,8 @@ class Engine:
         self._ended: set[JobId] = set()
         #: True while there may be something to claim that no report announces.
         self._nudged = True
+        #: The same, said by another thread and not heard yet.
+        self._knocked = False
 
     def run(self, stop: Event) -> None:
         """Turn until told to stop."""
@@ -119,13 +121,18 @@ class Engine:
         """Make a waiting turn return at once. Any thread may call it."""
         self._subscription.wake()
 
+    def nudge(self) -> None:
+        """Tell that there is something to claim. Any thread may call it."""
+        self._knocked = True
+        self.wake()
+
     def close(self) -> None:
         """Stop listening; reports that were not settled go back to the broker."""
         self._subscription.close()
 
     def rest(self, timeout: float) -> float:
         """Return how many seconds the next turn may wait, `timeout` at most, if nothing arrives."""
-        if self._expanding or self._publishing or self._nudged:
+        if self._expanding or self._publishing or self._nudged or self._knocked:
             return 0.0
         return max(0.0, min(timeout, self._next_sweep - self._parts.clock.monotonic()))
 
@@ -160,6 +167,9 @@ class Engine:
 
     def _work(self, deliveries: Sequence[Delivery]) -> None:
         """Settle and claim in one transaction, then send the orders."""
+        if self._knocked:
+            # Who knocks from now on is heard in the next turn.
+            self._knocked, self._nudged = False, True
         if not (deliveries or self._nudged or self._undelivered):
             return
         reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
@@ -190,7 +200,6 @@ class Engine:
     def _take_in(self, board: Board, reports: Sequence[Report], returned: Sequence[Report]) -> tuple[Taken, Demands]:
         """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
         taken = self._parts.intake.take(board, [*reports, *returned])
-        board.save()
         if taken.settled:
             failpoint("settle.before_commit")
         departed = gone(reports)
@@ -229,6 +238,7 @@ class Engine:
                 with self._parts.store.write() as tx:
                     board = Board(tx)
                     taken, demands = self._take_in(board, [message], [])
+                    board.save()
                     demands.save()
                     wait = None if taken.due is None else taken.due - tx.now()
                 self._after(board, taken, wait)

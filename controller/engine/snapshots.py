@@ -16,7 +16,8 @@ from shared.errors import NotFound
 from shared.ids import JobId
 from shared.messages import Recipe
 
-_JOBS_KEPT = 512
+#: Of 200 bytes each. Jobs that wait in line are among them.
+_JOBS_KEPT = 8_192
 _REVISIONS_KEPT = 64
 
 
@@ -57,11 +58,15 @@ class Snapshots:
                 return known
         facts = self.facts(job_id)
         origin = Origin(facts.type, facts.revision)
+        self.remember(job_id, origin)
+        return origin
+
+    def remember(self, job_id: JobId, origin: Origin) -> None:
+        """Keep what a job was accepted with: whoever has just accepted it need not look it up."""
         with self._lock:
             self._origins[job_id] = origin
             if len(self._origins) > _JOBS_KEPT:
                 self._origins.popitem(last=False)
-        return origin
 
     def forget(self, job_id: JobId) -> None:
         """Drop a job that is gone."""

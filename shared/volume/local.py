@@ -109,19 +109,12 @@ class Volume:
         if not attempt_path.startswith(f"{layout.job_name(job_id)}/attempts/"):
             raise InvalidInput(f"{attempt_path!r} is not an attempt of job {job_id}")
         with _unavailable("publish files"):
-            try:
-                source = self._folder(f"{attempt_path}/work")
-            except FileNotFoundError:
-                # Nothing to publish, unless it is the volume that is missing.
-                self.check()
+            source = self._folder_if_there(f"{attempt_path}/work")
+            if source is None:
                 return ()
             with _closing(source):
-                try:
-                    target = self._folder(layout.workspace_name(job_id))
-                except OSError as error:
-                    if error.errno not in beneath.REFUSED:
-                        raise
-                    self.check()
+                target = self._folder_if_there(layout.workspace_name(job_id))
+                if target is None:
                     return tuple(sorted(os.listdir(source)))
                 with _closing(target):
                     return tuple(publishing.merge(source, target))
@@ -204,6 +197,16 @@ class Volume:
     def _folder(self, name: str) -> int:
         with _closing(os.open(self.root, _FOLDER)) as root:
             return beneath.open_beneath(root, name, _FOLDER)
+
+    def _folder_if_there(self, name: str) -> int | None:
+        """Open a folder; None when tasks have taken it away, but not because the whole volume is missing."""
+        try:
+            return self._folder(name)
+        except OSError as error:
+            if error.errno not in beneath.REFUSED:
+                raise
+            self.check()
+            return None
 
     def _read_bundle(self, revision: str) -> bundles.Bundle:
         return bundles.read_bundle(self.absolute(_files(revision)))

@@ -38,6 +38,9 @@ CATALOGUE = """
         input: {text: {source: parameter}, token: {source: parameter, secret: true}}
         exec_command: fetch
         exec_args: ["--token={token}", "{text}"]
+      make:
+        exec_command: make
+        workdir: task
     jobs:
       hello:
         description: Says one thing.
@@ -60,6 +63,8 @@ CATALOGUE = """
       apart:
         stages:
         - {name: Say all, spawn_task: list_apart, task_class: say}
+      made:
+        stages: [{name: Make, task_class: make}]
 """
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from shared import failpoints
+from shared.volume import attempt_name
 from tests.api.stand import API, Stand
+from tests.engine.house import Puppet
 
 
 @pytest.fixture
@@ -32,6 +35,28 @@ def test_artefacts_are_listed_by_path_page_by_page(stand: Stand, job_id: str) ->
     assert [item["path"] for item in listed] == sorted(paths)
     assert {item["path"]: item["size"] for item in listed} == {path: number for number, path in enumerate(paths)}
     assert listed[0]["modified_at"].endswith("Z")
+
+
+@pytest.mark.parametrize("asked", ["artefacts", "artefacts/made.txt", "artefacts.zip"])
+def test_who_has_seen_a_task_completed_finds_its_files(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setattr(failpoints, "_armed", None)
+    job_id = stand.post("made")["job_id"]
+    puppet = Puppet(stand)
+    grant, task = puppet.take()
+    stand.volume.prepare_workspace(grant.job_id, grant.revision)
+    folder = stand.volume.prepare_attempt(attempt_name(grant.job_id, 0, task.index, task.attempt), grant.revision)
+    Path(folder, "made.txt").write_text("made")
+    # The controller that counts the attempt gets no further than that.
+    failpoints.arm({failpoints.VARIABLE: "files.before_publish:raise"})
+    with pytest.raises(failpoints.FailpointReached):
+        puppet.finish((grant, task))
+    assert stand.get(f"/jobs/{job_id}")["state"] == "COMPLETED"
+
+    with stand.client.get(f"{API}/jobs/{job_id}/{asked}") as response:
+        assert response.status_code == 200
+        assert b"made" in response.data
 
 
 def test_a_job_that_left_nothing_has_no_artefacts(stand: Stand, job_id: str) -> None:

@@ -264,7 +264,7 @@ def test_the_catalogue_is_told_with_inputs_and_without_commands(stand: Stand) ->
     response = stand.client.get(f"{API}/definitions")
 
     jobs = {job["type"]: job for job in response.json["jobs"]}
-    assert list(jobs) == ["hello", "fan", "guarded", "apart"]
+    assert list(jobs) == ["hello", "fan", "guarded", "apart", "made"]
     assert jobs["guarded"]["input"][1] == {
         "name": "token",
         "description": None,

@@ -230,6 +230,8 @@ def test_a_server_that_crashes_and_comes_back_has_kept_every_commit() -> None:
         with pytest.raises(StoreUnavailable), store.read() as reader:
             reader.job(job_id)
         with pytest.raises(StoreUnavailable):
+            store.job(job_id)
+        with pytest.raises(StoreUnavailable):
             store.check()
         server.start()
 

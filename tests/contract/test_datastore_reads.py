@@ -221,8 +221,35 @@ def test_a_look_does_not_change_while_it_lasts(store: Datastore) -> None:
     assert {task.state for task in tasks} == {State.COMPLETED, State.QUEUED}
 
 
+def test_a_look_at_one_job_shows_what_every_other_look_shows(store: Datastore) -> None:
+    others = [submitted(store, plain_job(stages=2)), fan_out(store, 3)]
+    job_id = submitted(store, plain_job(stages=3, values={"text": "x" * 5000}, sealed={"token": "sealed"}))
+
+    looked = [store.job(each) for each in (*others, job_id)]
+
+    with store.read() as reader:
+        assert looked == [reader.job(each) for each in (*others, job_id)]
+        assert looked[::-1] == reader.jobs(JobFilter(), limit=10, cursor=None).items
+    last = looked[-1]
+    assert last is not None and last.input == {"text": "x" * 5000} and last.secret == ["token"]
+    assert [stage.number for stage in last.stages] == [0, 1, 2]
+
+
+def test_a_look_at_one_job_shows_the_last_commit(store: Datastore) -> None:
+    job_id = fan_out(store, 3)
+    before = store.job(job_id)
+
+    with store.write() as tx:
+        stepped(tx, job_id, CancelRequested())
+
+    after = store.job(job_id)
+    assert before is not None and after is not None
+    assert (before.state, after.state) == (State.RUNNING, State.CANCELLED)
+
+
 def test_a_job_that_is_unknown_shows_nothing(store: Datastore) -> None:
     nobody = new_job_id()
+    assert store.job(nobody) is None
     with store.read() as reader:
         assert reader.job(nobody) is None and reader.facts(nobody) is None
         assert reader.tasks(nobody, TaskFilter(), limit=1, cursor=None).items == []

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.core.machine import step
 from controller.core.model import (
     CancelRequested,
     RetryRequested,
@@ -323,6 +324,20 @@ def test_stages_with_something_to_claim_are_listed_oldest_first_by_queue(store: 
         tx.lock_jobs([first])
         claim(tx, first)
         assert tx.claimable(["a"], limit=10) == [(third, 0)]
+
+
+def test_jobs_that_are_not_saved_yet_are_listed_as_they_stand(store: Datastore) -> None:
+    first, second = submitted(store, plain_job(stages=2)), submitted(store, plain_job(queue="b"))
+
+    with store.write() as tx:
+        queued = tx.lock_jobs([first])[first]
+        running, _ = step(queued, TasksMoved(0, {(State.QUEUED, State.RUNNING): 1}))
+        assert tx.claimable(None, limit=1, unsaved=[running]) == [(second, 0)]
+        assert tx.claimable(["default"], limit=9, unsaved=[running]) == []
+        begun, _ = step(running, TasksMoved(0, {(State.RUNNING, State.COMPLETED): 1}))
+        assert tx.claimable(None, limit=9, unsaved=[begun]) == [(first, 1), (second, 0)]
+        assert tx.claimable(["default"], limit=9, unsaved=[begun]) == [(first, 1)]
+        assert tx.claimable(["b"], limit=9, unsaved=[begun]) == [(second, 0)]
 
 
 def test_a_stage_offers_no_more_than_may_run_at_once(store: Datastore) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.model import CancelRequested
+from controller.core.model import CancelRequested, RetryRequested
 from controller.core.states import State
 from controller.datastore.errors import TransactionAborted
 from controller.datastore.open import open_datastore
 from controller.datastore.port import Datastore
+from controller.datastore.records import JobInputs
 from controller.datastore.turns import Turns
 from shared.errors import EchelonError
 from shared.ids import JobId, TaskId, new_worker_id
@@ -41,6 +42,42 @@ def claim_all(url: str, job_id: JobId) -> list[TaskId]:
             settle(tx, job_id, claimed)
     store.close()
     return mine
+
+
+def test_what_another_controller_gives_a_job_anew_is_seen_here(store: Datastore, store_url: str) -> None:
+    job_id = submitted(store, plain_job(values={"url": "old"}, sealed={"token": "old"}))
+    other = open_datastore(store_url)
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        assert tx.inputs(job_id) == JobInputs({"url": "old"}, {"token": "old"})
+
+    with other.write() as tx:
+        stepped(tx, job_id, CancelRequested())
+    with other.write() as tx:
+        tx.lock_jobs([job_id])
+        assert tx.inputs(job_id).sealed == {}, "an ended job has no secrets"
+        tx.replace_input(job_id, {"url": "new"}, {"token": "new"})
+        stepped(tx, job_id, RetryRequested())
+    other.close()
+
+    for _ in range(2):
+        with store.write() as tx:
+            tx.lock_jobs([job_id])
+            assert tx.inputs(job_id) == JobInputs({"url": "new"}, {"token": "new"})
+
+
+def test_a_new_input_that_is_rolled_back_was_never_there(store: Datastore) -> None:
+    job_id = submitted(store, plain_job(values={"url": "old"}))
+
+    with pytest.raises(TransactionAborted), store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.replace_input(job_id, {"url": "new"}, {})
+        assert tx.inputs(job_id).values == {"url": "new"}
+        raise TransactionAborted("undone")
+
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        assert tx.inputs(job_id).values == {"url": "old"}
 
 
 def test_two_processes_share_the_tasks_of_a_job_and_count_each_once(store: Datastore, store_url: str) -> None:

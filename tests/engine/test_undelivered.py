@@ -33,7 +33,8 @@ class FailingStore:
     def __init__(self, url: str, *, clock: Clock) -> None:
         self._store = open_datastore(url, clock=clock)
         self.failures = 0
-        self.read, self.check, self.close = self._store.read, self._store.check, self._store.close
+        self.read, self.job = self._store.read, self._store.job
+        self.check, self.close = self._store.check, self._store.close
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:

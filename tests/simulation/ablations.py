@@ -80,6 +80,19 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     "the watchdog of retries": (
         Cut("controller.engine.watchdog:Watchdog._release_due", "found = tx.due(limit=_BATCH)", "found = []"),
     ),
+    "the publishing of files after the commit": (
+        Cut(
+            f"{_LOOP}._take_in",
+            'failpoint("settle.before_commit")\n',
+            'failpoint("settle.before_commit")\n            self._parts.publisher._publish(board.unpublished)\n',
+        ),
+    ),
+    "the wait for the files of the stages in front": (
+        Cut("controller.engine.dispatcher:Dispatcher._share_out", "board.tx.lacks_files(job_id, number)", "False"),
+    ),
+    "the sweep for files that nobody has published": (
+        Cut(f"{_LOOP}._sweep", "self._publishing or chores.unpublished", "self._publishing"),
+    ),
     "commit before publish": (
         Cut(
             f"{_LOOP}._work",
@@ -113,6 +126,7 @@ BEGIN_AT = {
     "the fence of a lease that runs out": 114,
     "the refusal of grants that are too old": 62,
     "the refusal of renewals": 80,
+    "the wait for the files of the stages in front": 277,
 }
 
 

@@ -22,6 +22,7 @@ RULES: dict[str, Callable[[Index], Complaints]] = {
     "I6 single owner": rules_tasks.single_owner,
     "I7 fan-out exact": rules_tasks.fan_out_exact,
     "I8 outputs": rules_tasks.outputs,
+    "files in time": rules_tasks.files_in_time,
     "I11 idempotent submit": rules_jobs.idempotent_submit,
     "I12 snapshot": rules_jobs.snapshot,
     "budgets": rules_tasks.budgets,

@@ -41,6 +41,7 @@ class Cluster:
         self.ids = SeededIds(rng)
         self.hub = Hub(world)
         self.ground = Ground(world, SimFiles())
+        self.ground.files.on_publish = self._judge_file
         self.signs = Signs(world)
         self.file = StoreFile()
         self._looks = self.file.connect()
@@ -116,6 +117,14 @@ class Cluster:
     def _audit(self) -> None:
         for line in audit(self._rows("stages"), self._looks.execute(COUNTED).fetchall()):
             self.world.violate("auditor", line)
+
+    def _judge_file(self, name: str) -> None:
+        """Compare a file that has just been published with what is committed at this moment."""
+        statement = "SELECT state, attempt FROM tasks WHERE task_id = ?"
+        for state, attempt in self._looks.execute(statement, (name.rsplit("/", 1)[-1],)):
+            content = self.ground.files.content[name].decode()
+            if state != "COMPLETED" or content != f"{attempt} done":
+                self.world.violate("I8 outputs", f"{name} shows {content!r}, its task is {state} in attempt {attempt}")
 
     @contextlib.contextmanager
     def _seeded(self) -> Iterator[None]:

@@ -13,6 +13,8 @@ SLACK = 1.5
 KEPT = 6.0
 #: A worker is awake enough to end a task in time if it did not stand still for so long before.
 AWAKE = 7.0
+#: The task class whose tasks run in folders of their own, each leaving a file that is named as the task.
+PRIVATE = "private"
 #: An order that nobody took, and the attempts of a buried life, run again within so many seconds of the calm.
 PROMPT = 2.0
 
@@ -107,15 +109,37 @@ def _items(index: Index, stage: Row, spawn: Row, tasks: dict[int, Row]) -> Compl
 
 
 def outputs(index: Index) -> Complaints:
-    """I8: a visible file of a task with a folder of its own was written by the attempt that counts."""
-    for path, content in index.history.files.items():
-        task = index.task_by_id.get(path.rsplit("/", 1)[-1])
+    """I8: of a task with a folder of its own the files of the attempt that counts are visible, and no others."""
+    shown = {path.rsplit("/", 1)[-1]: content for path, content in index.history.files.items()}
+    for task in index.history.tasks:
+        if task["task_class"] == PRIVATE and task["state"] == "COMPLETED" and task["task_id"] not in shown:
+            yield f"{index.name(task)} is COMPLETED and shows nothing"
+    for task_id, content in shown.items():
+        task = index.task_by_id.get(task_id)
         if task is None:
             continue
         if task["state"] != "COMPLETED":
             yield f"{index.name(task)} shows {content!r} and is {task['state']}"
         elif content != f"{task['attempt']} done":
             yield f"{index.name(task)} shows {content!r}, its attempt {task['attempt']} counts"
+
+
+def files_in_time(index: Index) -> Complaints:
+    """A task finds what the stages in front of it have left in folders of their own."""
+    places = {stage["key"]: stage["place"] for stage in index.history.stages}
+    left: dict[object, list[tuple[int, float, Row]]] = defaultdict(list)
+    for task in index.history.tasks:
+        if task["task_class"] == PRIVATE and task["state"] == "COMPLETED":
+            at = next(entry.at for entry in index.diary[task["key"]] if entry.after == "COMPLETED")
+            left[index.stages[task["stage"]]["job"]].append((places[task["stage"]], at, task))
+    for run in index.history.ledger:
+        task = index.task_by_id.get(run.task_id)
+        if task is None or run.found is None or run.attempt not in (leases := index.leases(task)):
+            continue
+        claimed, _ = leases[run.attempt]
+        for place, at, earlier in left[index.stages[task["stage"]]["job"]]:
+            if place < places[task["stage"]] and at < claimed and earlier["task_id"] not in run.found:
+                yield f"{index.name(task)}, attempt {run.attempt}, was started without files of {index.name(earlier)}"
 
 
 def budgets(index: Index) -> Complaints:

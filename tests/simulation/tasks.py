@@ -114,6 +114,7 @@ class SimExecutor:
             edition=grant.recipe.exec_args[0],
             token=token.removeprefix("sealed:"),
             started=world.now,
+            found=self._ground.files.visible(grant.job_id) if grant.stage else None,
         )
         self._ground.ledger.append(run)
         roll = world.rng.random()

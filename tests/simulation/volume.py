@@ -17,9 +17,16 @@ class SimFiles:
 
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {}
+        #: Called with the name of every file that has come into a workspace.
+        self.on_publish: Callable[[str], None] = lambda name: None
 
     def under(self, prefix: str) -> list[str]:
         return [name for name in self.content if name.startswith(prefix)]
+
+    def visible(self, job_id: JobId) -> frozenset[str]:
+        """Return the names of the files in a job's workspace."""
+        prefix = f"{workspace_name(job_id)}/"
+        return frozenset(name.removeprefix(prefix) for name in self.under(prefix))
 
 
 class SimVolume:
@@ -37,6 +44,7 @@ class SimVolume:
         for name in self._files.under(prefix):
             target = f"{workspace_name(job_id)}/{name.removeprefix(prefix)}"
             self._files.content[target] = self._files.content.pop(name)
+            self._files.on_publish(target)
         return ()
 
     def open_items(self, name: str, offset: int = 0) -> BinaryIO:

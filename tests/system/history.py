@@ -16,6 +16,7 @@ from tests.simulation.history import Entry, History, Life, Run
 from tests.system.cluster import Cluster
 from tests.system.observer import Seen
 from tests.system.people import Diary
+from tests.system.process import until
 from tests.system.workload import RETRIES, Workload
 
 _TABLES = {
@@ -27,6 +28,7 @@ _TABLES = {
     "diary": "SELECT * FROM diary ORDER BY seq",
     "workers": "SELECT * FROM workers",
     "definitions": "SELECT * FROM definitions",
+    "unpublished": "SELECT * FROM unpublished",
 }
 Rows = list[dict[str, Any]]
 
@@ -52,6 +54,7 @@ def gather(
     deleted: Collection[str] = (),
 ) -> History:
     """Return all that is known of a run, but for the jobs that were deleted; moments are Unix times."""
+    until(lambda: not read_tables(cluster.database)["unpublished"], "the files of all that counts are published")
     tables = read_tables(cluster.database)
     ids = {row["key"]: row["worker_id"] for row in tables["workers"]}
     editions = {row["revision"]: _edition(row["document"]) for row in tables["definitions"]}

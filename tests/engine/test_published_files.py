@@ -1,0 +1,259 @@
+"""Files of a task with a folder of its own are seen when, and only when, its attempt counts, whoever dies meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controller.core.states import State
+from controller.datastore.port import Datastore, Transaction
+from shared import failpoints
+from shared.broker.memory import MemoryBroker
+from shared.broker.port import Outgoing
+from shared.errors import StoreUnavailable
+from shared.failpoints import VARIABLE, FailpointReached, arm
+from shared.ids import JobId
+from shared.messages import REPORTS, Finished, Grant, GrantedTask, Outcome, Report
+from shared.volume import attempt_name
+from tests.engine.house import House, Puppet
+
+CATALOGUE = """
+    tasks:
+      make: {exec_command: "true", workdir: task}
+      step: {exec_command: "true"}
+      list: {exec_command: "true", workdir: task}
+    jobs:
+      one: {stages: [{name: Make, task_class: make}]}
+      two: {stages: [{name: Make, task_class: make}, {name: Use, task_class: step}]}
+      many: {stages: [{name: Make, spawn_task: list, task_class: step}]}
+      plain: {stages: [{name: One, task_class: step}, {name: Two, task_class: step}]}
+"""
+
+Held = tuple[Grant, GrantedTask]
+
+
+#: Begins a controller in the place of the one before, which has died.
+Begin = Callable[[], House]
+
+
+@pytest.fixture
+def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
+    """Give a builder of controllers on one store, one volume and one broker; each ends the one before."""
+    monkeypatch.setattr(failpoints, "_armed", None)
+    made: list[House] = []
+    broker = MemoryBroker()
+
+    def build() -> House:
+        if made:
+            made[-1].controller.engine.close()
+        made.append(House(tmp_path, CATALOGUE, broker=broker))
+        return made[-1]
+
+    yield build
+    for house in made:
+        house.close()
+
+
+@pytest.fixture
+def house(begin: Begin) -> House:
+    return begin()
+
+
+class RefusedCommits:
+    """A store that takes back all that is written."""
+
+    def __init__(self, store: Datastore) -> None:
+        self._store = store
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        with self._store.write() as tx:
+            yield tx
+            raise StoreUnavailable("refused")
+
+
+def leave(house: House, held: Held, **files: str) -> None:
+    """Leave files in an attempt's folder, as its process would."""
+    grant, task = held
+    house.volume.prepare_workspace(grant.job_id, grant.revision)
+    folder = house.volume.prepare_attempt(
+        attempt_name(grant.job_id, grant.stage, task.index, task.attempt), grant.revision
+    )
+    for name, text in files.items():
+        Path(folder, name).write_text(text)
+
+
+def seen(house: House, job_id: JobId) -> dict[str, str]:
+    """Return the files in a job's workspace."""
+    found = {}
+    for artefact in house.volume.list_artefacts(job_id, limit=100):
+        with house.volume.open_artefact(job_id, artefact.path).file as file:
+            found[artefact.path] = file.read().decode()
+    return found
+
+
+def began(house: House, puppet: Puppet, type_: str, **files: str) -> tuple[JobId, Held]:
+    """Submit a job and let the first attempt leave files."""
+    job_id = house.submit(type_)
+    held = puppet.take()
+    leave(house, held, **files)
+    return job_id, held
+
+
+def dies_at(point: str, puppet: Puppet, held: Held) -> None:
+    """Let a controller settle an attempt, and fail at a step after that."""
+    arm({VARIABLE: f"{point}:raise"})
+    with pytest.raises(FailpointReached):
+        puppet.finish(held)
+
+
+def test_the_next_stage_is_granted_when_the_files_are_there(house: House) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "two", made="1")
+    grant, task = held
+    puppet.number += 1
+    finished = Finished(job_id, task.task_id, task.attempt, Outcome.COMPLETED)
+    house.broker.publish([Outgoing(REPORTS, Report(puppet.worker, puppet.number, finished=(finished,), room={"*": 9}))])
+    granted_with = []
+    for _ in range(4):
+        house.turn(1)
+        puppet.listen()
+        granted_with += [seen(house, job_id)] * len(puppet.granted)
+
+    assert granted_with[0] == {"made": "1"}
+    assert grant.stage == 0 and puppet.granted[0][0].stage == 1
+
+
+def test_a_stage_waits_for_the_files_of_its_own_spawn_task(house: House) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "many", list="a b")
+    puppet.finish(held, items=[{}, {}])
+
+    assert [task.attempt for _, task in puppet.granted] == [1, 1]
+    assert seen(house, job_id) == {"list": "a b"}
+
+
+def test_nothing_is_seen_of_an_attempt_whose_commit_was_refused(house: House) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "one", made="1")
+    engine = house.controller.engine
+    parts = engine._parts
+    engine._parts = replace(parts, store=RefusedCommits(house.store))  # type: ignore[arg-type]
+    with pytest.raises(StoreUnavailable):
+        puppet.finish(held)
+    house.jobs.show_files(job_id)
+    assert seen(house, job_id) == {}
+
+    engine._parts = parts
+    house.turn()
+    assert seen(house, job_id) == {"made": "1"}
+
+
+def test_nothing_is_ever_seen_of_an_attempt_whose_result_was_lost(house: House) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "one", made="by the first")
+    engine = house.controller.engine
+    parts = engine._parts
+    engine._parts = replace(parts, store=RefusedCommits(house.store))  # type: ignore[arg-type]
+    with pytest.raises(StoreUnavailable):
+        puppet.finish(held)
+    house.broker.subscribe([REPORTS], prefetch=9).ack(engine._subscription.take(limit=9, timeout=0.0))
+    engine._parts = parts
+    while not puppet.granted:
+        house.clock.pass_(1.0)
+        puppet.heartbeat()
+    again = puppet.take()
+    assert again[1].attempt == 2
+    puppet.finish(again, Outcome.FAILED)
+
+    assert house.view(job_id).state is State.FAILED
+    house.jobs.show_files(job_id)
+    assert seen(house, job_id) == {}
+
+
+@pytest.mark.parametrize("point", ["settle.after_commit", "files.before_publish", "files.after_publish"])
+def test_the_next_controller_publishes_what_one_that_died_has_counted_before_it_grants(
+    house: House, begin: Begin, point: str
+) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "two", made="1")
+    dies_at(point, puppet, held)
+    puppet.house = begin()
+
+    puppet.house.turn(1)
+    puppet.listen()
+    assert [task.state for task in house.tasks(job_id)] == [State.COMPLETED, State.QUEUED]
+    assert puppet.granted == []
+    puppet.house.turn(2)
+    puppet.listen()
+
+    assert [grant.stage for grant, _ in puppet.granted] == [1]
+    assert seen(house, job_id) == {"made": "1"}
+
+
+def test_the_artefacts_of_a_task_that_is_completed_are_there_for_whoever_asks(house: House, begin: Begin) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "one", made="1")
+    dies_at("files.before_publish", puppet, held)
+    other = begin()
+
+    assert other.view(job_id).state is State.COMPLETED
+    assert seen(other, job_id) == {}
+    other.jobs.show_files(job_id)
+    assert seen(other, job_id) == {"made": "1"}
+
+
+def test_what_was_published_before_a_death_is_not_published_again(house: House, begin: Begin) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "one", made="1")
+    dies_at("files.after_publish", puppet, held)
+    Path(house.volume.root, "jobs", job_id, "work", "made").write_text("changed since")
+
+    begin().turn()
+
+    assert seen(house, job_id) == {"made": "changed since"}
+
+
+def test_a_file_that_cannot_be_published_is_told_once(house: House) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "two", made="1", name="a file")
+    Path(house.volume.root, "jobs", job_id, "work", "name").mkdir()
+    puppet.finish(held)
+    house.jobs.show_files(job_id)
+    house.clock.pass_(1.5)
+    house.turn()
+
+    assert house.kinds(job_id).count("file_not_published") == 1
+    assert seen(house, job_id) == {"made": "1"}
+    assert [grant.stage for grant, _ in puppet.granted] == [1]
+
+
+def test_a_job_that_is_deleted_before_its_files_are_published_leaves_nothing(house: House, begin: Begin) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "one", made="1")
+    dies_at("files.before_publish", puppet, held)
+    other = begin()
+
+    other.jobs.delete(job_id)
+    other.turn()
+
+    assert not Path(other.volume.root, "jobs", job_id).exists()
+    with other.store.write() as tx:
+        assert not tx.chores().unpublished
+
+
+def test_without_folders_of_their_own_the_next_stage_is_granted_by_the_commit_that_settles(house: House) -> None:
+    puppet = Puppet(house)
+    house.submit("plain")
+    grant, task = puppet.take()
+    puppet.number += 1
+    finished = Finished(grant.job_id, task.task_id, task.attempt, Outcome.COMPLETED)
+    house.broker.publish([Outgoing(REPORTS, Report(puppet.worker, puppet.number, finished=(finished,), room={"*": 9}))])
+    house.turn(1)
+    puppet.listen()
+
+    assert [grant.stage for grant, _ in puppet.granted] == [1]
