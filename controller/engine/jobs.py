@@ -22,11 +22,11 @@ from controller.engine.outbox import stop_messages
 from controller.engine.publisher import Publisher
 from controller.engine.requests import Submission
 from controller.engine.snapshots import Origin, Snapshots
-from shared.broker.port import Broker, Outgoing
+from shared.broker.port import Broker
 from shared.errors import Conflict, EchelonError, NotFound
 from shared.failpoints import failpoint
 from shared.ids import JobId, new_job_id, new_task_ids
-from shared.messages import REPORTS, JsonValue, Nudge
+from shared.messages import JsonValue
 from shared.sealing import Sealer
 from shared.volume import Volume
 
@@ -56,6 +56,8 @@ class JobsParts:
     catalogue: Callable[[], Catalogue]
     #: What is wrong with a newer catalogue that was not taken; empty: nothing.
     catalogue_problems: Callable[[], Sequence[str]]
+    #: Tells this process's engine that there is something to claim; another's finds it at its next sweep.
+    nudge: Callable[[], None]
     #: Seconds that a lease lasts.
     lease: float
 
@@ -106,7 +108,7 @@ class Jobs:
         failpoint("submit.after_commit")
         self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
-        self._nudge()
+        self._parts.nudge()
         return new.job.job_id, True
 
     def cancel(self, job_id: JobId, *, request_id: str | None = None) -> None:
@@ -245,10 +247,7 @@ class Jobs:
         """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
         self._parts.broker.publish(stop_messages(board.stops, lease=self._parts.lease))
         self._parts.changes.ring(board.ended)
-        self._nudge()
-
-    def _nudge(self) -> None:
-        self._parts.broker.publish([Outgoing(REPORTS, Nudge())])
+        self._parts.nudge()
 
 
 def _locked(board: Board, job_id: JobId) -> Job:
