@@ -61,6 +61,25 @@ def test_an_idle_engine_looks_once_a_second_and_no_more(tmp_path: Path, monkeypa
     house.close()
 
 
+def test_a_job_that_was_accepted_here_is_run_without_a_look_at_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(houses, "open_datastore", CountingStore)
+    house = House(tmp_path, CATALOGUE)
+    puppet = Puppet(house)
+    house.submit("one")
+    assert puppet.run_all() == 1
+    store = house.store
+    assert isinstance(store, CountingStore)
+
+    store.looks = 0
+    house.submit("one")
+
+    assert puppet.run_all() == 1
+    assert store.looks == 0
+    house.close()
+
+
 def test_a_job_is_granted_in_the_next_turn_without_a_message_from_the_controller_to_itself(tmp_path: Path) -> None:
     house = House(tmp_path, CATALOGUE)
     puppet = Puppet(house)
@@ -100,23 +119,4 @@ def test_who_knocks_in_the_middle_of_a_turn_is_heard_in_the_next(
     assert store.transactions == before + 1
     puppet.listen()
     assert len(puppet.granted) == 1
-    house.close()
-
-
-def test_a_job_that_was_accepted_here_is_run_without_a_look_at_what_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(houses, "open_datastore", CountingStore)
-    house = House(tmp_path, CATALOGUE)
-    puppet = Puppet(house)
-    house.submit("one")
-    assert puppet.run_all() == 1
-    store = house.store
-    assert isinstance(store, CountingStore)
-
-    store.looks = 0
-    house.submit("one")
-
-    assert puppet.run_all() == 1
-    assert store.looks == 0
     house.close()
