@@ -94,6 +94,12 @@ class PostgresqlSession:
         self.now()
         return cursor.fetchall()
 
+    def change(self, statement: Prepared, parameters: Row = ()) -> int:
+        """Run a statement and return how many rows it changed."""
+        cursor = self._send(statement, [parameters])
+        self._await_results()
+        return cursor.rowcount
+
     def post(self, statement: Prepared, *parameters: Row) -> None:
         """Send a statement for all tuples at once; an error is raised by whoever waits next."""
         self._send(statement, parameters)

@@ -85,6 +85,10 @@ class SqliteSession:
         """Run a statement and return its rows."""
         return self._connection.execute(statement.sqlite, parameters).fetchall()
 
+    def change(self, statement: Prepared, parameters: Row = ()) -> int:
+        """Run a statement and return how many rows it changed."""
+        return self._connection.execute(statement.sqlite, parameters).rowcount
+
     def post(self, statement: Prepared, *parameters: Row) -> None:
         """Run a statement once per tuple."""
         self._connection.executemany(statement.sqlite, parameters)

@@ -13,7 +13,7 @@ from controller.engine.counters import Counters
 from controller.engine.outbox import stop_messages
 from controller.engine.snapshots import Snapshots
 from shared.broker.port import Broker, Outgoing
-from shared.messages import REPORTS, AttemptRef, Nudge, Orders
+from shared.messages import AttemptRef, Orders
 from shared.sealing import Sealer
 from shared.volume import Volume
 from shared.volume.stops import StopSigns
@@ -34,6 +34,8 @@ class JobsParts:
     catalogue: Callable[[], Catalogue]
     #: What is wrong with a newer catalogue that was not taken; empty: nothing.
     catalogue_problems: Callable[[], Sequence[str]]
+    #: Tells this process's engine that there is something to claim; another's finds it at its next sweep.
+    nudge: Callable[[], None]
     #: Seconds that a lease lasts.
     lease: float
     #: Workers that a task may take down.
@@ -60,7 +62,3 @@ class JobsParts:
         refs = [AttemptRef(stop.task_id, stop.attempt) for one in orders for stop in one.stop]
         if refs and self.stop_signs is not None:
             self.stop_signs.leave(refs)
-
-    def nudge(self) -> None:
-        """Have the engine look at the store."""
-        self.broker.publish([Outgoing(REPORTS, Nudge())])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import pytest
 
 from controller.datastore.open import open_datastore
 from controller.datastore.port import Reader, Transaction
+from controller.engine.requests import Submission
 from shared.clock import Clock
+from shared.messages import REPORTS
 from tests.engine import house as houses
 from tests.engine.house import House, Puppet
 from tests.engine.jobs import CATALOGUE
@@ -23,12 +25,15 @@ class CountingStore:
         self._store = open_datastore(url, clock=clock)
         self.transactions = 0
         self.looks = 0
+        #: Called in the middle of every transaction.
+        self.meanwhile: Callable[[], None] = lambda: None
         self.job, self.check, self.close = self._store.job, self._store.check, self._store.close
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         self.transactions += 1
         with self._store.write() as tx:
+            self.meanwhile()
             yield tx
 
     @contextmanager
@@ -72,4 +77,46 @@ def test_a_job_that_was_accepted_here_is_run_without_a_look_at_what_it_is(
 
     assert puppet.run_all() == 1
     assert store.looks == 0
+    house.close()
+
+
+def test_a_job_is_granted_in_the_next_turn_without_a_message_from_the_controller_to_itself(tmp_path: Path) -> None:
+    house = House(tmp_path, CATALOGUE)
+    puppet = Puppet(house)
+    house.turn()
+    engine = house.controller.engine
+    assert engine.rest(1.0) > 0.0, "there is nothing to do"
+    reports = house.broker.subscribe([REPORTS], prefetch=1)
+
+    house.jobs.submit(Submission("one", {}))
+
+    assert reports.take(limit=1, timeout=0.0) == []
+    assert engine.rest(1.0) == 0.0
+    engine.turn(0.0)
+    puppet.listen()
+    assert len(puppet.granted) == 1
+    house.close()
+
+
+def test_who_knocks_in_the_middle_of_a_turn_is_heard_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(houses, "open_datastore", CountingStore)
+    house = House(tmp_path, CATALOGUE)
+    puppet = Puppet(house)
+    house.turn()
+    engine, store = house.controller.engine, house.store
+    assert isinstance(store, CountingStore)
+    house.jobs.submit(Submission("one", {}))
+
+    store.meanwhile = engine.nudge
+    engine.turn(0.0)
+    store.meanwhile = lambda: None
+
+    assert engine.rest(1.0) == 0.0
+    before = store.transactions
+    engine.turn(0.0)
+    assert store.transactions == before + 1
+    puppet.listen()
+    assert len(puppet.granted) == 1
     house.close()
