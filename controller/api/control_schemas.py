@@ -166,3 +166,7 @@ class WhySchema(marshmallow.Schema):
         allow_none=True,
         **_about("Since when (PAUSED); when it goes on (RETRY_AT).", format="date-time"),
     )
+    by = text_field("Who has paused it (PAUSED).", optional=True)
+    queue = text_field("Where it waits (NO_WORKER_FOR_QUEUE, ALL_SLOTS_BUSY).", optional=True)
+    running = number_field("How many run (MAX_PARALLEL, ALL_SLOTS_BUSY).", optional=True)
+    limit = number_field("How many may.", optional=True)

@@ -199,6 +199,10 @@ def reason(found: Reason) -> Json:
         "task_id": task.task_id if task else None,
         "index": task.index if task and task.index != SPAWN_INDEX else None,
         "at": moment(found.at),
+        "by": found.by,
+        "queue": found.queue,
+        "running": found.running,
+        "limit": found.limit,
     }
 
 

@@ -167,6 +167,12 @@ class Why(TypedDict):
     index: int | None
     #: Since when (PAUSED), or when it goes on (RETRY_AT).
     at: str | None
+    #: Who has paused it.
+    by: str | None
+    queue: str | None
+    #: How many run, and how many may (MAX_PARALLEL, ALL_SLOTS_BUSY).
+    running: int | None
+    limit: int | None
 
 
 class Event(TypedDict):

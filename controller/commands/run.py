@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,15 +109,14 @@ def _order(
     return _Order(job_type, parameters(written, _types(known, job_type)), sent, patience)
 
 
-def _refuse_to_wait(stages: Iterable[StageDefinition], catalogue: Path, job_type: str) -> None:
+def _refuse_to_wait(stages: Sequence[StageDefinition], catalogue: Path, job_type: str) -> None:
     """Refuse a job that would wait for a person who cannot reach it, and say where one may come to that."""
     instead = f"'echelon standalone --catalogue {safe(catalogue)}' and 'echelon submit {safe(job_type)}' let one"
+    held = next((stage.name for stage in stages if stage.paused), None)
+    if held is not None:
+        reason = f"stage {safe(held)!r} is paused from the start, and nobody can resume what 'echelon run' runs"
+        raise click.UsageError(f"{reason}; {instead}")
     for stage in stages:
-        if stage.paused:
-            raise click.UsageError(
-                f"stage {safe(stage.name)!r} is paused from the start, and nobody can resume what 'echelon run' runs; "
-                + instead
-            )
         if stage.block_on_error:
             words(f"a failure in stage {safe(stage.name)!r} waits for a person, and none can help here; {instead}")
 

@@ -248,6 +248,8 @@ def _run_again(stage: Stage, again: Again, effects: Effects, *, may_run: bool) -
     stage = replace(stage, tally=replace(tally, withdrawn=tally.withdrawn - again.withdrawn))
     if again.spawn:
         stage = replace(stage, spawn=target, spawn_hand=False, expected=None)
+    if cured(stage):
+        stage = replace(stage, error=None)
     if tasks or again.spawn:
         effects.append(ReopenTasks(stage.number, target, frozenset(again.counts), again.spawn, again.spans))
     if ended and stage.state is State.RUNNING:

@@ -48,6 +48,13 @@ class Reason:
     task: TaskView | None = None
     #: Since when (PAUSED) or until when (RETRY_AT), seconds since the epoch.
     at: float | None = None
+    #: Who has paused it.
+    by: str | None = None
+    #: The queue in which it waits.
+    queue: str | None = None
+    #: How many run (MAX_PARALLEL, ALL_SLOTS_BUSY), and how many may.
+    running: int | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ def why_job(facts: Facts) -> Reason:
     if job.state in ENDED:
         return Reason(Code.ENDED, f"The job is {job.state}{_because(job.error)}.")
     if job.by is not None:
-        return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at)
+        return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at, by=job.by)
     left = [stage for stage in job.stages if stage.state not in DONE]
     order = min((stage.order for stage in left), default=0)
     reasons = [why_stage(facts, stage.number) for stage in left if stage.order == order]
@@ -83,9 +90,10 @@ def why_stage(facts: Facts, number: int) -> Reason:
     if stage.state in ENDED:
         return Reason(Code.ENDED, f"Stage {_named(stage)} is {stage.state}{_because(stage.error)}.", number)
     if job.by is not None:
-        return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at)
+        return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at, by=job.by)
     if stage.by is not None:
-        return Reason(Code.PAUSED, f"Stage {_named(stage)} is paused by {stage.by}.", number, at=stage.paused_at)
+        sentence = f"Stage {_named(stage)} is paused by {stage.by}."
+        return Reason(Code.PAUSED, sentence, number, at=stage.paused_at, by=stage.by)
     if stage.state is State.PENDING or stage.blocked:
         return _waits_for_stage(job, stage)
     return _why_running(facts, stage)
@@ -100,7 +108,7 @@ def why_task(facts: Facts, task: TaskView) -> Reason:
         sentence = f"{about} runs on {task.worker or 'a worker'}, attempt {task.attempt}."
         return Reason(Code.RUNNING, sentence, task.stage, task)
     if task.by is not None:
-        return Reason(Code.PAUSED, f"{about} is paused by {task.by}.", task.stage, task, task.paused_at)
+        return Reason(Code.PAUSED, f"{about} is paused by {task.by}.", task.stage, task, task.paused_at, task.by)
     reason = why_stage(facts, task.stage)
     if reason.code in (Code.PAUSED, Code.WAITING_STAGE):
         return reason
@@ -142,18 +150,18 @@ def _why_queued(facts: Facts, stage: StageView) -> Reason | None:
     tally, number, queue = stage.tally, stage.number, stage.waits_in
     if stage.max_parallel is not None and tally.running >= stage.max_parallel:
         sentence = f"As many tasks of stage {_named(stage)} run as may: {tally.running}/{stage.max_parallel}."
-        return Reason(Code.MAX_PARALLEL, sentence, number)
+        return Reason(Code.MAX_PARALLEL, sentence, number, running=tally.running, limit=stage.max_parallel)
     if not facts.broker:
         sentence = "The message broker is away: no worker can be told to start anything."
         return Reason(Code.BROKER_DOWN, sentence, number)
     serving = [worker for worker in facts.workers if worker.state == "UP" and serves(worker.slots, queue)]
     if not serving:
-        return Reason(Code.NO_WORKER_FOR_QUEUE, f"{no_worker(claimable(stage), queue)}.", number)
+        return Reason(Code.NO_WORKER_FOR_QUEUE, f"{no_worker(claimable(stage), queue)}.", number, queue=queue)
     slots = sum(sum(worker.slots.values()) for worker in serving)
     running = sum(worker.running for worker in serving)
     if running >= slots:
         sentence = f"All slots of the workers for the queue {queue!r} are busy: {running}/{slots}."
-        return Reason(Code.ALL_SLOTS_BUSY, sentence, number)
+        return Reason(Code.ALL_SLOTS_BUSY, sentence, number, queue=queue, running=running, limit=slots)
     return None
 
 

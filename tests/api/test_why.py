@@ -29,7 +29,7 @@ def test_what_is_paused_says_so_and_by_whom_and_since_when(live: Stand, kind: st
     reason = why(live, path)
 
     assert reason["code"] == "PAUSED" and "by request r-1" in str(reason["sentence"])
-    assert reason["at"] == live.get(path)["paused_at"]
+    assert (reason["at"], reason["by"]) == (live.get(path)["paused_at"], "request r-1")
 
 
 def test_a_stage_that_waits_says_for_which_one(live: Stand) -> None:
@@ -52,8 +52,12 @@ def test_a_limit_and_a_queue_without_a_worker_are_named(live: Stand) -> None:
 
     nobody = why(live, f"/jobs/{apart}")
 
-    assert (nobody["code"], "'elsewhere'" in str(nobody["sentence"])) == ("NO_WORKER_FOR_QUEUE", True)
-    assert "1/1" in str(why(live, f"/jobs/{limited}")["sentence"])
+    full = why(live, f"/jobs/{limited}")
+
+    assert (nobody["code"], nobody["queue"]) == ("NO_WORKER_FOR_QUEUE", "elsewhere")
+    assert "'elsewhere'" in str(nobody["sentence"])
+    assert (full["code"], full["running"], full["limit"]) == ("MAX_PARALLEL", 1, 1)
+    assert "1/1" in str(full["sentence"])
 
 
 def test_a_stage_that_waits_for_a_person_names_the_task(live: Stand) -> None:

@@ -264,6 +264,16 @@ def test_run_refuses_a_job_that_nobody_could_let_go_on(alone: Caller, catalogue:
     assert "stage 'Right' is paused from the start" in done.err and "echelon standalone" in done.err
 
 
+def test_run_says_that_a_failure_that_blocks_waits_for_a_person_who_is_not_there(
+    alone: Caller, catalogue: Path
+) -> None:
+    done = alone("run", catalogue, "blocked", "--timeout", "2s")
+
+    assert done.code == ExitCode.TIMED_OUT
+    assert "a failure in stage 'Sort' waits for a person" in done.err
+    assert "waits for a person" in done.err.split("stage 0 Sort: RUNNING")[-1]
+
+
 # --- names
 
 

@@ -119,6 +119,21 @@ def test_a_blocked_stage_names_the_task_that_blocks_it(make: Make) -> None:
     assert why(house, job_id).sentence == "The job is COMPLETED."
 
 
+def test_a_stage_whose_failures_are_retried_tells_of_them_no_more(make: Make) -> None:
+    house = make(BLOCKED)
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "blocked", urls(3))
+    puppet.run_all(lambda _grant, task: Outcome.FAILED if task.index else Outcome.COMPLETED)
+
+    first, second = (why(house, job_id, 0, index).task for index in (1, 2))
+    assert first is not None and second is not None
+    house.jobs.control.task(Verb.RETRY, first.task_id)
+    assert house.view(job_id).stages[0].error == "task 1: it failed"
+    house.jobs.control.task(Verb.RETRY, second.task_id)
+
+    assert house.view(job_id).stages[0].error is None
+
+
 def test_stages_that_are_open_or_paused_by_their_definition(make: Make) -> None:
     house = make(BLOCKED)
     puppet = Puppet(house)
