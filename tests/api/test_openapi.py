@@ -17,7 +17,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from controller.api import control_schemas, definition_schemas, operations, schemas
-from tests.api.stand import API, Stand
+from tests.api.stand import API, CATALOGUE, Stand
 
 EXAMPLES = int(os.environ.get("ECHELON_FUZZ", "25"))
 schemathesis_settings = settings(
@@ -25,13 +25,23 @@ schemathesis_settings = settings(
 )
 
 
+#: A stage to which anything that is fit can be added.
+OPEN = """
+      growing:
+        stages:
+        - {name: First, task_class: list_apart}
+        - {name: More, task_class: say, tasks: open}
+"""
+
+
 class Played:
     """A stand with jobs in several states, whose ids the fuzzer finds."""
 
     def __init__(self, folder: Path) -> None:
-        self.stand = Stand(folder)
+        self.stand = Stand(folder, catalogue=CATALOGUE.rstrip() + OPEN, allow_inline_commands=True)
         self.done = self.stand.finished()["job_id"]
         self.open = self.stand.post("fan")["job_id"]
+        self.growing = self.stand.post("growing")["job_id"]
         self.task = self.stand.get(f"/jobs/{self.done}/tasks")["items"][0]["task_id"]
         self.stand.leave(self.done, "a.txt", b"content")
         self.stand.print(self.done, "stdout", b"printed \xff\n")
@@ -111,7 +121,7 @@ def fuzz(strategy: Any, known: dict[str, list[Any]]) -> None:
 
 def known_ids(played: Played) -> dict[str, list[Any]]:
     return {
-        "job_id": [played.done, played.open],
+        "job_id": [played.done, played.open, played.growing],
         "task_id": [played.task],
         "stage": [0, 1],
         "path": ["a.txt"],
