@@ -80,10 +80,11 @@ class Routes:
 
         def decorate(view: View) -> View:
             made = self._documented(view, method, answers, statuses)
+            # Schemas are made here, once: from their classes one would be made for each request.
             if body:
-                made = self._blueprint.arguments(body, required=body_required)(made)
+                made = self._blueprint.arguments(body(), required=body_required)(made)
             if query:
-                made = self._blueprint.arguments(query, location="query")(made)
+                made = self._blueprint.arguments(query(), location="query")(made)
             if headers:
                 made = self._blueprint.doc(parameters=[_header(*one) for one in headers.items()])(made)
             registered: View = self._blueprint.route(path, methods=[method])(made)
