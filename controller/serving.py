@@ -191,7 +191,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         answer costs, and two more turns to wait for while other threads compute. A thread that waits here keeps
         nobody from being served: there are enough for all connections.
         """
-        if not self.alive or self.nr_conns > self.cfg.threads or conn.parser.unreader.buf.getvalue():
+        if not self.alive or self.nr_conns > self.app.serving.threads or conn.parser.unreader.buf.getvalue():
             return False
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)

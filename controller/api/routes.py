@@ -81,10 +81,12 @@ class Routes:
 
         def decorate(view: View) -> View:
             made = self._documented(view, method, answers, statuses)
+            # Schemas are made here, once: from their classes one would be made for each request.
             if body:
-                made = self._blueprint.arguments(body, required=body_required)(made)
+                schema = body() if isinstance(body, type) else body
+                made = self._blueprint.arguments(schema, required=body_required)(made)
             if query:
-                made = self._blueprint.arguments(query, location="query")(made)
+                made = self._blueprint.arguments(query(), location="query")(made)
             if any_body:
                 content = {"application/json": {"schema": any_body}}
                 made = self._blueprint.doc(requestBody={"required": True, "content": content})(made)

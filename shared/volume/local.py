@@ -89,7 +89,11 @@ class Volume:
         prepared = f"{self.absolute(layout.job_name(job_id))}/prepared"
         if not os.path.exists(prepared):
             os.makedirs(workspace, FOLDER_MODE, exist_ok=True)
-            bundles.link_into(workspace, self._bundle(revision), way=f"../../../{_files(revision)}")
+            bundle = self._bundle(revision)
+            if not (bundle.folders or bundle.files):
+                # Nothing that a task could remove and somebody would put there again.
+                return workspace
+            bundles.link_into(workspace, bundle, way=f"../../../{_files(revision)}")
             os.close(os.open(prepared, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
         return workspace
 
