@@ -83,10 +83,9 @@ class Routes:
             made = self._documented(view, method, answers, statuses)
             # Schemas are made here, once: from their classes one would be made for each request.
             if body:
-                schema = body() if isinstance(body, type) else body
-                made = self._blueprint.arguments(schema, required=body_required)(made)
+                made = self._blueprint.arguments(_made(body), required=body_required)(made)
             if query:
-                made = self._blueprint.arguments(query(), location="query")(made)
+                made = self._blueprint.arguments(_made(query), location="query")(made)
             if any_body:
                 content = {"application/json": {"schema": any_body}}
                 made = self._blueprint.doc(requestBody={"required": True, "content": content})(made)
@@ -137,6 +136,10 @@ def _answering(blueprint: Any, answer: Answer) -> Callable[[Any], Any]:
         headers=headers or None,
     )
     return decorator
+
+
+def _made(schema: type[marshmallow.Schema] | marshmallow.Schema) -> marshmallow.Schema:
+    return schema() if isinstance(schema, type) else schema
 
 
 def _header(name: str, text: str) -> dict[str, object]:

@@ -66,7 +66,7 @@ def test_a_stage_that_begins_releases_what_is_not_paused(store: Datastore) -> No
     with store.write() as tx:
         tx.lock_jobs([job_id])
         tx.insert_tasks(job_id, 1, [NewTask(new_task_ids(1)[0], 1, P, "work", "default", paused_by="me")])
-        assert tx.release(job_id, 1, spawn=False) == 1
+        tx.release(job_id, 1, spawn=False)
 
     with store.read() as reader:
         found = reader.tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
