@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,23 +216,18 @@ def test_a_pause_is_told_with_its_beginning_until_it_ends(store: Datastore) -> N
     assert (view.by, view.paused_at, view.stages[0].by, view.stages[0].paused_at) == ("you", None, "you", None)
 
 
-def test_a_hundred_thousand_tasks_take_two_seconds_at_most(store: Datastore) -> None:
-    count = 100_000
+def test_ten_thousand_tasks_are_changed_by_one_statement_each_way(store: Datastore) -> None:
+    count = 10_000
     job_id = spawn_started(store, expected=count)
+    ids = new_task_ids(count)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        for start in range(0, count, 10_000):
-            ids = new_task_ids(10_000)
-            tx.insert_tasks(
-                job_id, 0, [NewTask(ids[place], start + place, Q, "work", "default") for place in range(10_000)]
-            )
+        tx.insert_tasks(job_id, 0, [NewTask(ids[place], place, Q, "work", "default") for place in range(count)])
     whole = ((0, count),)
-    taken = {}
+    found = []
     for name in ("pause", "resume", "cancel", "retry", "skip"):
-        begun = time.perf_counter()
         with store.write() as tx:
             tx.lock_jobs([job_id])
-            (counted,) = tx.census(job_id, 0, spans=whole)
             match name:
                 case "pause":
                     tx.hold(job_id, 0, spans=whole, by="me")
@@ -243,10 +237,10 @@ def test_a_hundred_thousand_tasks_take_two_seconds_at_most(store: Datastore) -> 
                     tx.reopen(job_id, 0, target=Q, sources={X}, spans=whole)
                 case _:
                     tx.leave(job_id, 0, X if name == "cancel" else S, by="me", spans=whole)
-        taken[name] = time.perf_counter() - begun
-        assert counted.count == count
+            (counted,) = tx.census(job_id, 0, spans=whole)
+            found.append((counted.state, counted.count))
 
-    assert max(taken.values()) < 2.0, taken
+    assert found == [(state, count) for state in (P, Q, X, Q, S)]
 
 
 def test_jobs_of_the_first_schema_go_on(tmp_path: Path) -> None:
