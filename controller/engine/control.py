@@ -30,7 +30,7 @@ from controller.datastore.records import SPAWN_ONLY, HeldTask
 from controller.engine.adding import Adding
 from controller.engine.board import Board
 from controller.engine.inputs import gather_inputs
-from controller.engine.parts import JobsParts
+from controller.engine.parts import JobsParts, committed, written
 from controller.engine.requests import SOMEBODY, WHOLE, Added, Changed, Choice, Given, Left, Who
 from controller.engine.settle import Settler
 from controller.engine.task_verbs import Aim, TaskVerbs, remember, sift
@@ -81,6 +81,8 @@ class Control:
             else:
                 changed = self._whole_job(board, verb, job, choice, who, given)
             board.save()
+            written(verb)
+        committed(verb)
         self._parts.announce(board)
         return changed
 

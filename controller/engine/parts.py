@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from controller.catalogue.definitions import Catalogue
+from controller.core.answers import Verb
 from controller.datastore.port import Datastore
 from controller.engine.board import Board
 from controller.engine.changes import Changes
@@ -13,6 +14,7 @@ from controller.engine.counters import Counters
 from controller.engine.outbox import stop_messages
 from controller.engine.snapshots import Snapshots
 from shared.broker.port import Broker, Outgoing
+from shared.failpoints import failpoint
 from shared.messages import AttemptRef, Orders
 from shared.sealing import Sealer
 from shared.volume import Volume
@@ -62,3 +64,19 @@ class JobsParts:
         refs = [AttemptRef(stop.task_id, stop.attempt) for one in orders for stop in one.stop]
         if refs and self.stop_signs is not None:
             self.stop_signs.leave(refs)
+
+
+def written(verb: Verb) -> None:
+    """Come past the step at which a job's verb has been written and its transaction is open."""
+    if verb is Verb.CANCEL:
+        failpoint("cancel.before_commit")
+    elif verb is Verb.RETRY:
+        failpoint("retry.before_commit")
+
+
+def committed(verb: Verb) -> None:
+    """Come past the step at which a job's verb is committed and nobody knows."""
+    if verb is Verb.CANCEL:
+        failpoint("cancel.after_commit")
+    elif verb is Verb.RETRY:
+        failpoint("retry.after_commit")

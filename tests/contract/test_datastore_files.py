@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import create_engine
 
 from controller.core.model import SpawnTaskMoved, TasksMoved
 from controller.core.states import State
 from controller.datastore import migrate as migrating
 from controller.datastore.open import migrate, open_datastore
+from controller.datastore.outstanding import Unpublished
 from controller.datastore.port import Datastore
-from controller.datastore.records import SPAWN_INDEX, Settlement, Unpublished
+from controller.datastore.records import SPAWN_INDEX, Settlement
 from shared.errors import StoreUnavailable
 from shared.ids import JobId
 from shared.messages import Outcome
@@ -135,19 +139,18 @@ def test_a_deleted_job_has_nothing_to_publish(store: Datastore) -> None:
     assert unpublished(store, job_id) == []
 
 
-def test_a_store_of_the_first_schema_is_brought_to_this_one_with_its_jobs(store_url: str) -> None:
-    migrate(store_url)
-    store = open_datastore(store_url)
-    job_id = fan_out(store, 2)
-    store.close()
+def test_a_store_of_the_first_schema_gets_a_place_for_the_marks(store_url: str) -> None:
     engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE unpublished")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrating.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
     engine.dispose()
 
     assert migrate(store_url) == migrating.HEAD
     store = open_datastore(store_url)
+    job_id = fan_out(store, 2)
     assert unpublished(store) == []
     with store.write() as tx:
         settle(tx, job_id, [task.task_id for task in claim(tx, job_id, 1)], private=True)

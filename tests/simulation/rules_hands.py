@@ -51,7 +51,8 @@ def stage_order(index: Index) -> Complaints:
     by_job: dict[object, list[object]] = defaultdict(list)
     for key, stage in index.stages.items():
         by_job[stage["job"]].append(key)
-    for entry in index.history.diary:
+    # A transaction writes its stages after its tasks; all of it happens at one moment.
+    for entry in sorted(index.history.diary, key=lambda entry: (entry.at, entry.kind != "stage", entry.seq)):
         if entry.kind == "stage":
             states[entry.key] = entry.after
         if entry.kind != "task" or (entry.before, entry.after) != ("QUEUED", "RUNNING"):
