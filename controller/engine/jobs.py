@@ -124,8 +124,6 @@ class Jobs:
                 raise Conflict(f"the job is {job.state} already; only an open job can be cancelled")
             board.apply(job_id, CancelRequested(Who(request_id).name))
             board.save()
-            failpoint("cancel.before_commit")
-        failpoint("cancel.after_commit")
         self._parts.announce(board)
 
     def retry(
@@ -149,8 +147,6 @@ class Jobs:
             tx.replace_input(job_id, inputs.values, self._sealed(inputs))
             board.apply(job_id, RetryRequested())
             board.save()
-            failpoint("retry.before_commit")
-        failpoint("retry.after_commit")
         self._parts.announce(board)
 
     def delete(self, job_id: JobId, *, etag: int | None = None) -> None:
