@@ -227,7 +227,7 @@ class Run:
     reopener: Reopener
 
 
-def strike(folder: Path, action: str, shape: Shape, *, only: str = "", longest: float = 120.0) -> dict[str, object]:
+def strike(folder: Path, action: str, shape: Shape, *, only: str = "", longest: float = 300.0) -> dict[str, object]:
     """Do one action at every failpoint; return a summary whose `violations` are what broke a promise."""
     begun, workload, diary = time.time(), Steps(folder), Diary([], [], [])
     with Cluster(folder, workload.catalogue(1), shape) as cluster:
