@@ -105,3 +105,28 @@ def test_children_count_together_with_their_parent_so_that_the_next_one_lives() 
     with reach("kill:2", REACH + again) as parent:
         assert parent.communicate()[0].split() == ["after", "-9", "0", "0"]
     until(lambda: parent.poll() is not None, "it has ended")
+
+
+def test_nobody_dies_between_the_count_of_a_failpoint_and_its_line_in_the_log() -> None:
+    # The line of the first one is slow; meanwhile another thread comes past the second.
+    code = """
+import logging, threading, time
+from shared import failpoints
+from shared.failpoints import arm, failpoint
+logging.basicConfig(format="%(message)s")
+begun = threading.Event()
+def slow(record):
+    if "submit.after_insert reached" in record.getMessage():
+        begun.set()
+        time.sleep(0.5)
+    return True
+failpoints.log.addFilter(slow)
+arm({failpoints.VARIABLE: "submit.after_insert:kill,claim.before_commit:kill"})
+threading.Thread(target=failpoint, args=["submit.after_insert"]).start()
+begun.wait()
+failpoint("claim.before_commit")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == -signal.SIGKILL
+    assert "submit.after_insert reached" in ended.stderr
