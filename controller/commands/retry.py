@@ -1,4 +1,4 @@
-"""`echelon retry`: run again what has failed, been cancelled or been skipped."""
+"""`echelon retry`: run again what has failed or was cancelled; what was skipped when it is named."""
 
 from __future__ import annotations
 

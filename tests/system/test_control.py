@@ -17,6 +17,7 @@ from controller.engine.requests import Composition
 from controller.settings import Settings
 from controller.standalone import Standalone
 from shared.ids import JobId
+from tests.system.process import until
 
 #: Seconds in which a running task hears of its end; the bar of the promise.
 BAR = 2.0
@@ -38,12 +39,10 @@ def house(tmp_path: Path) -> Iterator[Standalone]:
     standalone.stop()
 
 
-def until(what: Callable[[], object], patience: float = 20.0) -> float:
+def seconds_until(what: Callable[[], object]) -> float:
     """Wait for something; return how many seconds it took."""
     begun = time.monotonic()
-    while not what():
-        assert time.monotonic() - begun < patience, "it never came"
-        time.sleep(0.02)
+    until(lambda: bool(what()), "it comes")
     return time.monotonic() - begun
 
 
@@ -83,12 +82,12 @@ def test_what_runs_is_gone_within_two_seconds_with_all_that_it_has_started(
 ) -> None:
     stages = [{"tasks": [{"exec_command": "sh", "exec_args": ["-c", SCRIPT], "grace": "1s"}]}]
     job_id, _ = house.jobs.compose(Composition("mine", stages))
-    until(lambda: len(processes(house, job_id, 1)) == 2)
+    seconds_until(lambda: len(processes(house, job_id, 1)) == 2)
 
     house.jobs.control.task(verb, only_task(house, job_id).task_id)
-    took = until(lambda: all(gone(pid) for pid in processes(house, job_id, 1)))
+    took = seconds_until(lambda: all(gone(pid) for pid in processes(house, job_id, 1)))
 
     assert took < BAR
     if verb is Verb.RETRY:
-        until(lambda: len(processes(house, job_id, 2)) == 2)
+        seconds_until(lambda: len(processes(house, job_id, 2)) == 2)
     assert only_task(house, job_id).state is state
