@@ -21,6 +21,7 @@ from controller.engine.changes import Changes
 from controller.engine.counters import Counters
 from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
+from controller.engine.headstart import HeadStart
 from controller.engine.intake import Intake
 from controller.engine.jobs import Jobs
 from controller.engine.lighthouse import Lighthouse
@@ -79,6 +80,14 @@ class Controller:
                 catalogue=lambda: watcher.current,
                 catalogue_problems=lambda: [str(mistake) for mistake in watcher.mistakes],
                 nudge=lambda: self.engine.nudge(),
+                head_start=HeadStart(
+                    broker=outside.broker,
+                    dispatcher=_dispatcher(settings, snapshots),
+                    counters=counters,
+                    lease=settings.lease,
+                    idle=lambda: self.engine.idle,
+                    confirmed=lambda refused: self.engine.confirmed(refused),
+                ),
                 lease=settings.lease,
                 max_losses=settings.max_losses,
                 max_items=settings.max_items,
@@ -179,7 +188,7 @@ def _engine(
             changes=changes,
             outbox=Outbox(lease=settings.lease),
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
-            dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease, max_losses=settings.max_losses),
+            dispatcher=_dispatcher(settings, snapshots),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
             publisher=Publisher(store=outside.store, volume=outside.volume),
             lease=settings.lease,
@@ -192,3 +201,7 @@ def _engine(
             ),
         )
     )
+
+
+def _dispatcher(settings: Settings, snapshots: Snapshots) -> Dispatcher:
+    return Dispatcher(snapshots=snapshots, lease=settings.lease, max_losses=settings.max_losses)

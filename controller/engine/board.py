@@ -83,6 +83,10 @@ class Board:
         unsaved = [job for job_id, job in self._jobs.items() if job is not self._saved[job_id]]
         return self.tx.claimable(queues, limit=limit, unsaved=unsaved)
 
+    def claimable_in(self, job_id: JobId) -> bool:
+        """Tell whether a locked job has tasks that a worker may claim now."""
+        return any(stage.claimable for stage in self._jobs[job_id].stages)
+
     def save(self) -> None:
         """Write the jobs that changed since they were locked or last saved."""
         for job_id, job in self._jobs.items():

@@ -50,6 +50,14 @@ class Dispatcher:
             grantings += self._share_out(board, job_id, number, demands)
         return grantings
 
+    def claim_of(self, board: Board, demands: Demands, job_id: JobId) -> list[Granting]:
+        """Claim tasks of one job on the board, for the rooms that nobody else wants."""
+        job = board.job(job_id)
+        if job is None or not demands.open():
+            return []
+        ready = [stage.number for stage in job.stages if stage.claimable]
+        return [granting for number in ready for granting in self._share_out(board, job_id, number, demands)]
+
     def _share_out(self, board: Board, job_id: JobId, number: int, demands: Demands) -> list[Granting]:
         """Divide the tasks of one stage among the workers that can take them, as evenly as their rooms allow."""
         job = board.job(job_id)

@@ -96,6 +96,7 @@ class Jobs:
     ) -> tuple[JobId, bool]:
         new = self._plan(catalogue, submission, inputs, request_hash)
         # Before the commit, after which the engine may see the job at any moment.
+        self.snapshots.know(catalogue)
         self.snapshots.remember(new.job.job_id, Origin(new.type, new.revision))
         with self.store.write() as tx:
             again = tx.submitted_with(submission.idempotency_key) if submission.idempotency_key else None
@@ -107,12 +108,15 @@ class Jobs:
             board = Board(tx, request_id=submission.request_id)
             board.lock([new.job.job_id])
             board.apply(new.job.job_id, Submitted())
+            orders = self._parts.head_start.take(board, new.job.job_id)
             board.save()
             failpoint("submit.after_insert")
         failpoint("submit.after_commit")
+        self._parts.head_start.send(orders)
         self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
-        self._parts.nudge()
+        if board.claimable_in(new.job.job_id):
+            self._parts.nudge()
         return new.job.job_id, True
 
     def cancel(self, job_id: JobId, *, request_id: str | None = None) -> None:

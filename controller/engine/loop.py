@@ -85,6 +85,7 @@ class Engine:
         self._nudged = True
         #: The same, said by another thread and not heard yet.
         self._knocked = False
+        self._idle = False
 
     def run(self, stop: Event) -> None:
         """Turn until told to stop."""
@@ -117,6 +118,11 @@ class Engine:
         """Tell whether this controller hears workers and can write down what becomes of their attempts. Any thread."""
         return self._able_since is not None and self._parts.broker.connected
 
+    @property
+    def idle(self) -> bool:
+        """Tell whether the last look found nothing to do. Any thread."""
+        return self._idle and not self._knocked
+
     def wake(self) -> None:
         """Make a waiting turn return at once. Any thread may call it."""
         self._subscription.wake()
@@ -138,7 +144,10 @@ class Engine:
 
     def turn(self, timeout: float) -> None:
         """Take what has arrived, waiting up to `timeout` seconds for it, and do what is due."""
-        deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=self.rest(timeout))
+        rest = self.rest(timeout)
+        self._idle = rest > 0.0
+        deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=rest)
+        self._idle = self._idle and not deliveries
         try:
             self._work(deliveries)
         except (Unavailable, MemoryError):
@@ -270,7 +279,7 @@ class Engine:
         outgoing = parts.outbox.seal()
         if outgoing:
             failpoint("orders.before_publish")
-            parts.broker.publish(outgoing, confirmed=self._confirmed)
+            parts.broker.publish(outgoing, confirmed=self.confirmed)
             failpoint("orders.after_publish")
         self._expect(wait)
         self._expanding = self._expanding or board.expanding
@@ -311,7 +320,7 @@ class Engine:
             heapq.heappush(self._due, due)
             self._next_sweep = min(self._next_sweep, due)
 
-    def _confirmed(self, refused: Sequence[Outgoing]) -> None:
+    def confirmed(self, refused: Sequence[Outgoing]) -> None:
         """Hear, on a thread of the broker, which orders nobody took."""
         lost = [outgoing.message for outgoing in refused if isinstance(outgoing.message, Orders)]
         self._parts.counters.undelivered.inc(len(lost))

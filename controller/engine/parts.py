@@ -11,6 +11,7 @@ from controller.datastore.port import Datastore
 from controller.engine.board import Board
 from controller.engine.changes import Changes
 from controller.engine.counters import Counters
+from controller.engine.headstart import HeadStart
 from controller.engine.outbox import stop_messages
 from controller.engine.snapshots import Snapshots
 from shared.broker.port import Broker, Outgoing
@@ -38,6 +39,7 @@ class JobsParts:
     catalogue_problems: Callable[[], Sequence[str]]
     #: Tells this process's engine that there is something to claim; another's finds it at its next sweep.
     nudge: Callable[[], None]
+    head_start: HeadStart
     #: Seconds that a lease lasts.
     lease: float
     #: Workers that a task may take down.

@@ -84,13 +84,17 @@ class Snapshots:
         if document is None:
             raise NotFound(f"the store does not hold revision {revision} of the catalogue")
         catalogue = from_json(document)
+        self.know(catalogue)
+        return catalogue
+
+    def know(self, catalogue: Catalogue) -> None:
+        """Keep a revision of the catalogue: whoever has just accepted a job with it need not look it up."""
         with self._lock:
-            self._catalogues[revision] = catalogue
+            self._catalogues[catalogue.revision] = catalogue
             while len(self._catalogues) > _REVISIONS_KEPT:
                 gone, _ = self._catalogues.popitem(last=False)
                 self._recipes = {key: value for key, value in self._recipes.items() if key[0] != gone}
                 self._private = {key: value for key, value in self._private.items() if key[0] != gone}
-        return catalogue
 
     def definition(self, job_id: JobId) -> JobDefinition:
         """Return the definition that a job runs with."""

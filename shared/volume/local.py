@@ -86,9 +86,12 @@ class Volume:
     def prepare_workspace(self, job_id: JobId, revision: str) -> str:
         """Make a job's workspace, with the revision's files in it, and return its absolute path. Repeats do no harm."""
         workspace = self.absolute(layout.workspace_name(job_id))
-        prepared = f"{self.absolute(layout.job_name(job_id))}/prepared"
-        if not os.path.exists(prepared):
-            os.makedirs(workspace, FOLDER_MODE, exist_ok=True)
+        job = self.absolute(layout.job_name(job_id))
+        prepared = f"{job}/prepared"
+        if _make_folder(job) or not os.path.exists(prepared):
+            _make_folder(workspace)
+            # Nearly every attempt gets a folder in there: asked for later, that would be found out by failing.
+            _make_folder(self.absolute(layout.attempts_name(job_id)))
             bundle = self._bundle(revision)
             if not (bundle.folders or bundle.files):
                 # Nothing that a task could remove and somebody would put there again.
@@ -214,6 +217,19 @@ class Volume:
 
     def _read_bundle(self, revision: str) -> bundles.Bundle:
         return bundles.read_bundle(self.absolute(_files(revision)))
+
+
+def _make_folder(path: str) -> bool:
+    """Make a folder and tell whether it was not there; a step at a time, for a job's first task waits for it."""
+    try:
+        os.mkdir(path, FOLDER_MODE)
+    except FileNotFoundError:
+        os.makedirs(path, FOLDER_MODE, exist_ok=True)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        return False
+    return True
 
 
 def _files(revision: str) -> str:

@@ -1,0 +1,56 @@
+"""Claim a job's first tasks in the transaction that accepts it, while the engine has nothing else to do.
+
+Between a submit and its first process there is one commit instead of two then, and no thread to wake. A busy engine is
+left to it: there is no room then, or somebody older waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from controller.engine.board import Board
+from controller.engine.counters import Counters
+from controller.engine.demands import Demands
+from controller.engine.dispatcher import Dispatcher
+from controller.engine.outbox import Outbox
+from shared.broker.port import Broker, Confirmed, Outgoing
+from shared.ids import JobId
+from shared.messages import Orders
+
+
+@dataclass(frozen=True, slots=True)
+class HeadStart:
+    """Writes the orders of a job that is being accepted. Safe for any thread."""
+
+    broker: Broker
+    #: Of its own: the engine's keeps in mind what its last turn has seen.
+    dispatcher: Dispatcher
+    counters: Counters
+    #: Seconds that a lease lasts.
+    lease: float
+    #: Tells whether this process's engine waits for something to do.
+    idle: Callable[[], bool]
+    #: Hears which orders reached nobody.
+    confirmed: Confirmed
+
+    def take(self, board: Board, job_id: JobId) -> list[Outgoing]:
+        """Claim tasks of a job on the board and save both; return the orders, to be sent after the commit."""
+        if not (self.idle() and self.broker.connected):
+            return []
+        demands = Demands(board.tx, lease=self.lease)
+        grantings = self.dispatcher.claim_of(board, demands, job_id)
+        board.save()
+        demands.save()
+        outbox = Outbox(lease=self.lease)
+        for granting in grantings:
+            for grant in self.dispatcher.grants(board.tx, granting):
+                outbox.grant(granting.demand.worker, grant, number=granting.order, told=granting.demand.number)
+        return outbox.seal()
+
+    def send(self, orders: Sequence[Outgoing]) -> None:
+        """Tell the workers of what has been claimed and committed."""
+        if orders:
+            told = [one.message for one in orders if isinstance(one.message, Orders)]
+            self.counters.granted.inc(sum(len(grant.tasks) for one in told for grant in one.grants))
+            self.broker.publish(orders, confirmed=self.confirmed)
