@@ -78,8 +78,8 @@ class Stack:
         return str(self._command.execute(words).decode().strip())
 
     def ids(self, service: str) -> list[str]:
-        """Return the containers of a service."""
-        return self.compose(f"ps -q {service}").split()
+        """Return the containers of a service, those that do not run among them: only 1.29 lists them unasked."""
+        return self.compose(f"ps --all --quiet {service}").split()
 
     def ready(self) -> bool:
         """Tell whether the controller says that jobs can be taken and run."""
