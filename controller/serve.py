@@ -177,7 +177,7 @@ def _engine(
             clock=outside.clock,
             counters=counters,
             changes=changes,
-            outbox=Outbox(lease=settings.lease),
+            outbox=Outbox(lease=settings.lease, longest=outside.broker.longest),
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
             dispatcher=Dispatcher(snapshots=snapshots, lease=settings.lease, max_losses=settings.max_losses),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),

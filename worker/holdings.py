@@ -87,7 +87,7 @@ class Holdings:
     def take_in(self, number: int, granted: Sequence[Held]) -> None:
         """Hold what order `number` grants; it waits for a slot."""
         with self._lock:
-            # A mere courtesy has number 0.
+            # A mere courtesy has number 0, and so has a part of an order whose last part is still to come.
             self._state.seen = max(self._state.seen, number)
             for held in granted:
                 self._state.held[held.ref] = held

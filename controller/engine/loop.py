@@ -70,7 +70,8 @@ class Engine:
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
         self._subscription: Subscription = parts.broker.subscribe([REPORTS], prefetch=4 * _REPORTS_AT_ONCE)
-        self._undelivered: deque[Orders] = deque()
+        #: Attempts that came to nothing before their workers had them, as if those had said so.
+        self._returned: deque[Report] = deque()
         self._next_sweep = 0.0
         #: Since when broker and store have been there without a break, on the monotonic clock; None: one is away.
         self._able_since: float | None = None
@@ -170,12 +171,11 @@ class Engine:
         if self._knocked:
             # Who knocks from now on is heard in the next turn.
             self._knocked, self._nudged = False, True
-        if not (deliveries or self._nudged or self._undelivered):
+        if not (deliveries or self._nudged or self._returned):
             return
         reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
         nudged = self._nudged or any(isinstance(delivery.message, Nudge) for delivery in deliveries)
-        undelivered = list(self._undelivered)
-        returned = _returned(undelivered)
+        returned = list(self._returned)
         if not (reports or nudged or returned):
             return
         parts = self._parts
@@ -189,8 +189,8 @@ class Engine:
             wait = None if taken.due is None else taken.due - tx.now()
         if taken.settled:
             failpoint("settle.after_commit")
-        for _ in undelivered:
-            self._undelivered.popleft()
+        for _ in returned:
+            self._returned.popleft()
         self._nudged = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         if grantings:
@@ -206,7 +206,7 @@ class Engine:
         demands = Demands(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
         self._parts.intake.greet(board, reports)
         demands.note(reports)
-        demands.drop({report.worker for report in returned} | departed)
+        demands.drop({report.worker for report in returned if report.released} | departed)
         return taken, demands
 
     def _give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -220,7 +220,7 @@ class Engine:
         back are forgotten, the leases in them run out.
         """
         self._parts.outbox.clear()
-        self._undelivered.clear()
+        self._returned.clear()
         left = deque(deliveries)
         try:
             while left:
@@ -267,10 +267,12 @@ class Engine:
             parts.outbox.stop(worker, stop)
         for worker, number in taken.renewed.items():
             parts.outbox.renewed(worker, number)
-        outgoing = parts.outbox.seal()
-        if outgoing:
+        post = parts.outbox.seal()
+        self._returned.extend(post.refused)
+        self._nudged = self._nudged or bool(post.refused)
+        if post.outgoing:
             failpoint("orders.before_publish")
-            parts.broker.publish(outgoing, confirmed=self._confirmed)
+            parts.broker.publish(post.outgoing, confirmed=self._confirmed)
             failpoint("orders.after_publish")
         self._expect(wait)
         self._expanding = self._expanding or board.expanding
@@ -315,17 +317,13 @@ class Engine:
         """Hear, on a thread of the broker, which orders nobody took."""
         lost = [outgoing.message for outgoing in refused if isinstance(outgoing.message, Orders)]
         self._parts.counters.undelivered.inc(len(lost))
-        granting = [orders for orders in lost if orders.grants]
-        if granting:
-            self._undelivered.extend(granting)
+        handed_back = [report for orders in lost if (report := _handed_back(orders))]
+        if handed_back:
+            self._returned.extend(handed_back)
             self._subscription.wake()
 
 
-def _returned(undelivered: Sequence[Orders]) -> list[Report]:
+def _handed_back(orders: Orders) -> Report | None:
     """Return granted attempts that never reached their worker, as if it had handed them back."""
-    reports = []
-    for orders in undelivered:
-        refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
-        if refs:
-            reports.append(Report(worker=orders.worker, number=0, released=refs))
-    return reports
+    refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
+    return Report(worker=orders.worker, number=0, released=refs) if refs else None
