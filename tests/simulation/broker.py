@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from shared.broker.port import Confirmed, Delivery, Outgoing
-from shared.codec import MAX_BYTES, decode, encode
+from shared.codec import decode, encode
 from shared.messages import DEAD, REPORTS, Message, Orders, Report
 from tests.simulation.faults import Fault
 from tests.simulation.world import Actor, Killed, Process, World
@@ -86,7 +86,8 @@ class Line:
     """One process's connection: an adapter of the port."""
 
     volatile = False
-    longest = MAX_BYTES
+    #: Little, so that orders come in parts.
+    longest = 1700
 
     def __init__(self, hub: Hub, actor: Actor, wake: Callable[[], None]) -> None:
         self.hub = hub
