@@ -6,6 +6,7 @@ so a heartbeat goes out while the agent hangs in a slow disk.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ class Held:
     #: When the lease ends, as far as this worker knows; and its length.
     lease_end: float
     lease: float
+    #: When to look again whether anybody could take it away: it was not renewed in time, and nobody could. Its lease is
+    #: only believed then, until a renewal tells.
+    look_at: float = math.inf
     #: Name of the pool whose slot it runs in; None while it waits.
     pool: str | None = None
     started: float = 0.0

@@ -32,6 +32,7 @@ from shared.errors import Unavailable
 from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.messages import REPORTS, AttemptRef, Nudge, Orders, Report
+from shared.volume.beacons import WAY_BACK
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Engine:
         self._next_sweep = 0.0
         #: Since when broker and store have been there without a break, on the monotonic clock; None: one is away.
         self._able_since: float | None = None
+        #: When they were found to be there for the first time.
+        self._able_first: float | None = None
         #: Moments of the monotonic clock at which retries are due, as a heap.
         self._due: list[float] = []
         self._expanding = True
@@ -199,7 +202,7 @@ class Engine:
 
     def _take_in(self, board: Board, reports: Sequence[Report], returned: Sequence[Report]) -> tuple[Taken, Demands]:
         """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
-        taken = self._parts.intake.take(board, [*reports, *returned])
+        taken = self._parts.intake.take(board, [*reports, *returned], more=self._more_lease())
         if taken.settled:
             failpoint("settle.before_commit")
         departed = gone(reports)
@@ -266,7 +269,7 @@ class Engine:
         for worker, stop in [*board.stops, *taken.stops]:
             parts.outbox.stop(worker, stop)
         for worker, number in taken.renewed.items():
-            parts.outbox.renewed(worker, number)
+            parts.outbox.renewed(worker, number, lease=taken.lease)
         post = parts.outbox.seal()
         self._returned.extend(post.refused)
         self._nudged = self._nudged or bool(post.refused)
@@ -286,7 +289,8 @@ class Engine:
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
         may_expire = self._may_expire(now)
         chores = self._parts.watchdog.look()
-        ended, wait = self._parts.watchdog.turn(chores, expire=may_expire)
+        hearing = now - (now if self._able_since is None else self._able_since)
+        ended, wait = self._parts.watchdog.turn(chores, expire=may_expire, hearing=hearing)
         self._expect(wait)
         self._expanding = self._expanding or chores.expanding
         self._publishing = self._publishing or chores.unpublished
@@ -297,14 +301,29 @@ class Engine:
     def _may_expire(self, now: float) -> bool:
         """Tell whether a lease that ran out means a lost worker.
 
-        It does when workers could have renewed it: for one lease's length since the last time that broker or store
-        were away, or this controller, nobody is blamed for having been unheard.
+        It does when workers could have renewed it: for one lease's length since this controller began to hear nobody is
+        blamed for having been unheard, and while leases are longer after an outage, for as much longer.
         """
         if not self._parts.broker.connected:
             self._able_since = None
         elif self._able_since is None:
             self._able_since = now
-        return self._able_since is not None and now - self._able_since >= self._parts.lease
+            self._able_first = now if self._able_first is None else self._able_first
+        if self._able_since is None:
+            return False
+        more = 0.0 if self._able_since == self._able_first else WAY_BACK
+        return now - self._able_since >= self._parts.lease + more
+
+    def _more_lease(self) -> float:
+        """Return by how much leases are longer than usual: all are for as long as workers may be on their way back.
+
+        A broker that has just come back is slow, and so may be the answer to whom it has let in.
+        """
+        if self._able_since == self._able_first:
+            return 0.0
+        if self._able_since is None:
+            return WAY_BACK
+        return max(0.0, WAY_BACK - (self._parts.clock.monotonic() - self._able_since))
 
     def _expect(self, wait: float | None) -> None:
         """Sweep as soon as a retry is due."""

@@ -26,6 +26,8 @@ class _Letter:
     stops: list[Stop] = field(default_factory=list)
     #: Number of the report whose attempts were renewed.
     renewed: int | None = None
+    #: For how many seconds.
+    lease: float = 0.0
 
 
 @dataclass(slots=True)
@@ -56,9 +58,10 @@ class Outbox:
         """Tell a worker to end an attempt."""
         self._letters[worker].stops.append(stop)
 
-    def renewed(self, worker: WorkerId, report: int) -> None:
-        """Tell a worker that the attempts named in its report have new leases."""
-        self._letters[worker].renewed = report
+    def renewed(self, worker: WorkerId, report: int, *, lease: float) -> None:
+        """Tell a worker that the attempts named in its report have new leases of so many seconds."""
+        letter = self._letters[worker]
+        letter.renewed, letter.lease = report, lease
 
     def clear(self) -> None:
         """Forget what a transaction that failed would have said."""
@@ -77,7 +80,8 @@ class Outbox:
         packed = pack(letter.grants, longest=self._longest)
         if packed.unfit:
             post.refused.append(Report(worker=worker, number=0, finished=tuple(packed.unfit)))
-        apart = letter.renewed not in (None, letter.told) or not packed.small
+        lease = self._lease if letter.renewed is None else letter.lease
+        apart = letter.renewed not in (None, letter.told) or lease != self._lease or not packed.small
         if letter.grants and apart:
             yield from self._parts(worker, letter, packed.parts)
             if not letter.stops and letter.renewed is None:
@@ -86,7 +90,7 @@ class Outbox:
             worker=worker,
             number=0 if apart else letter.number,
             answers=letter.told if letter.renewed is None else letter.renewed,
-            lease=self._lease,
+            lease=lease,
             grants=() if apart else tuple(grant for part in packed.parts for grant in part),
             stop=tuple(letter.stops),
             renewed=letter.renewed is not None,
