@@ -29,13 +29,15 @@ _envelope_decoder = msgspec.json.Decoder(_Envelope)
 
 def encode(message: Message) -> bytes:
     """Return the message's bytes; InvalidMessage when it is longer than `MAX_BYTES` or not Unicode."""
-    try:
-        data = _encoder.encode(message)
-    except (UnicodeError, RecursionError, TypeError, ValueError) as error:
-        raise InvalidMessage(f"the message cannot be written: {error}") from error
+    data = _written(message)
     if len(data) > MAX_BYTES:
         raise InvalidMessage(f"the message has {len(data)} bytes, more than {MAX_BYTES}")
     return data
+
+
+def measure(part: msgspec.Struct) -> int:
+    """Return how many bytes a part of a message takes; InvalidMessage when it cannot be written."""
+    return len(_written(part))
 
 
 def decode(data: bytes) -> Message:
@@ -49,6 +51,13 @@ def decode(data: bytes) -> Message:
     if message.v != VERSION:
         raise InvalidMessage(_other_version(message.v))
     return message
+
+
+def _written(part: msgspec.Struct) -> bytes:
+    try:
+        return _encoder.encode(part)
+    except (UnicodeError, RecursionError, TypeError, ValueError) as error:
+        raise InvalidMessage(f"the message cannot be written: {error}") from error
 
 
 def _reason(data: bytes, error: Exception) -> str:

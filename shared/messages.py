@@ -210,7 +210,8 @@ class Orders(msgspec.Struct, frozen=True, tag="orders", tag_field="kind"):
     """What a controller tells one worker."""
 
     worker: WorkerId
-    #: Counts up per worker and controller.
+    #: Counts up per worker. 0: it counts for nothing, because it grants nothing or because it is a part of an order
+    #: whose last part has the number: who has seen that has got all of it, or never will.
     number: int
     #: Number of the worker's report that this answers: leases count from the moment that report was sent.
     answers: int

@@ -17,6 +17,7 @@ from shared.broker.port import Subscription
 from shared.clock import Clock
 from shared.failpoints import failpoint
 from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
+from shared.volume.beacons import FRESH, WAY_BACK
 from worker.heartbeat import Heartbeat
 from worker.holdings import Held, Holdings
 from worker.orders import OrderBook, fence
@@ -33,7 +34,7 @@ LONGEST_TURN = 1.0
 FIRST_SICKNESS, LONGEST_SICKNESS = 1.0, 30.0
 #: Seconds before the loop goes on after a mistake in it.
 AFTER_MISTAKE = 1.0
-#: Seconds by which a lease is stretched that nobody could renew and nobody could take away.
+#: Seconds between two looks whether anybody could take away what nobody renews.
 HOLD = 2.0
 #: Seconds between two looks at the leases of all held attempts.
 LOOK_AT_LEASES = 0.1
@@ -208,24 +209,44 @@ class Agent:
         self._timers.next_fence = None
         able: bool | None = None
         for held in self._holdings.all():
-            if now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval:
+            unrenewed = now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval
+            if unrenewed or held.look_at < math.inf:
                 self._heartbeat.hurry()
             end_by = fence(held, self._settings)
-            if now >= end_by:
+            if now >= min(end_by, held.look_at):
                 able = self._anyone_able() if able is None else able
-                if not able and not self._taken_away(held.ref):
-                    # Nobody is there to take it away, and whoever comes waits for a lease before it blames anybody.
-                    held.lease_end += now - end_by + HOLD
-                    end_by = now + HOLD
+                end_by = self._look(held, end_by, able=able)
             if now < end_by:
-                self._timers.next_fence = min(end_by, self._timers.next_fence or end_by)
-            elif held.pool is None:
-                self._holdings.end(held.ref)
-                self._reporter.released([held.ref])
+                due = min(end_by, held.look_at)
+                self._timers.next_fence = min(due, self._timers.next_fence or due)
             else:
-                self._stop(held, Outcome.STOPPED, "lease_lost", grace=self._settings.grace_of(held.lease))
+                self._give_up(held)
         if any(held.pool for held in self._holdings.all()):
             failpoint("exec.mid")
+
+    def _look(self, held: Held, end_by: float, *, able: bool) -> float:
+        """Return by when an attempt that nobody renews has to be told to end, as the signs of the controllers are.
+
+        While nobody is there to take it away it goes on. Whoever comes gives it a lease from then on, and time for the
+        way back; a sign may be as old as it may be.
+        """
+        now = self._clock.monotonic()
+        if self._taken_away(held.ref):
+            return min(end_by, now)
+        if not able:
+            held.lease_end = max(held.lease_end, now + held.lease + WAY_BACK - FRESH)
+        elif now >= end_by:
+            return end_by
+        held.look_at = now + HOLD
+        return fence(held, self._settings)
+
+    def _give_up(self, held: Held) -> None:
+        if held.pool is None:
+            self._holdings.end(held.ref)
+            self._reporter.released([held.ref])
+        elif not held.stopping:
+            log.warning("the lease of attempt %d of task %s ran out: it is ended", held.ref.attempt, held.ref.task_id)
+            self._stop(held, Outcome.STOPPED, "lease_lost", grace=self._settings.grace_of(held.lease))
 
     def _fall_sick(self, error: str | None) -> None:
         """Ask for nothing for a while, or a broken worker would eat the tasks of the sound ones."""

@@ -74,7 +74,7 @@ class Reads(click.ParamType[float]):
 
 #: What a worker takes from the config file: names of settings -> names of its own parameters.
 _FROM_FILE = {name: name for name in ("volume", "broker", "broker_file", "heartbeat", "drain_timeout", "max_output")}
-_FROM_FILE |= {"log_level": "log_level"}
+_FROM_FILE |= {"log_level": "log_level", "queue_type": "queue_type"}
 #: ... and what stands there under [worker] alone.
 _FROM_TABLE = _FROM_FILE | {"name": "name", "queue": "queues", "state_dir": "state_dir"}
 
@@ -113,6 +113,14 @@ def _read_file(ctx: click.Context, param: click.Parameter, value: Path | None) -
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="ECHELON_BROKER_FILE",
     help="File that holds the broker's URL, so that its password shows nowhere.",
+)
+@click.option(
+    "--queue-type",
+    type=click.Choice(["classic", "quorum"]),
+    default="classic",
+    show_default=True,
+    envvar="ECHELON_QUEUE_TYPE",
+    help="Kind of the broker's queues: the controllers' own, or they hear nothing of each other.",
 )
 @click.option(
     "--queue", "queues", type=QueueSlots(), multiple=True, help="Queue and slots; may be given several times."
@@ -190,6 +198,7 @@ def worker(
         drain_timeout=more["drain_timeout"],
         heartbeat=more["heartbeat"],
         log_cap=int(more["max_output"]),
+        queue_type=more["queue_type"],
         sole_parent=True,
     )
     try:
@@ -219,11 +228,11 @@ def broker_url(ctx: click.Context) -> str:
 def serve(settings: WorkerSettings, *, volume: Path, broker: str) -> None:
     """Run a worker until it has drained."""
     # Here, because `echelon --help` loads this module too.
-    from shared.broker.rabbitmq import RabbitBroker
+    from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
     from worker.serve import build_worker
 
     signals = _signals()
-    connection = RabbitBroker(broker)
+    connection = RabbitBroker(broker, RabbitOptions(queue_type=settings.queue_type))
     try:
         found = _await_volume(volume, signals)
         if found is not None:

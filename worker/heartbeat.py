@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 HURRIED, AT_MOST = 0.2, 1.0
 #: Seconds between two looks whether there is a connection again.
 LOOK = 0.05
+#: Signs of life that reached the broker and that nobody has answered, until that is worth a word.
+UNANSWERED = 6
 #: Signs of life in the length of a lease: one may get lost.
 IN_A_LEASE = 3
 
@@ -68,6 +70,7 @@ class Heartbeat:
         self._burial = burial
         self._burial_taken = False
         self._heard = heard
+        self._unanswered = 0
         #: The last report was refused because there was no connection.
         self._cut_off = False
         self._hurried = threading.Event()
@@ -78,6 +81,11 @@ class Heartbeat:
         if self._burial is not None and self._burial_taken:
             self._burial.done()
             self._burial = None
+        if self._unanswered == UNANSWERED:
+            log.warning(
+                "RabbitMQ is there, and no controller answers this worker: none runs, its database is away, "
+                "or it has another --queue-type"
+            )
         standing = self._holdings.tell()
         report = Report(
             worker=self._worker,
@@ -106,7 +114,8 @@ class Heartbeat:
                 log.exception("the heart goes on after a mistake")
 
     def keep_pace(self, lease: float) -> None:
-        """Beat often enough for leases of this length in seconds. Any thread may call it."""
+        """Note that a controller has spoken, and beat often enough for its leases (seconds). Any thread may call it."""
+        self._unanswered = 0
         before, self.interval = self.interval, min(self._longest, lease / IN_A_LEASE)
         if self.interval < before:
             self._hurried.set()
@@ -133,6 +142,7 @@ class Heartbeat:
 
     def _confirmed(self, refused: Sequence[Outgoing]) -> None:
         self._cut_off = bool(refused) and not self._broker.connected
+        self._unanswered += self._broker.connected
         if refused:
             self._holdings.untell()
             self._hurried.set()

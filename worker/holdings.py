@@ -6,6 +6,7 @@ so a heartbeat goes out while the agent hangs in a slow disk.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ class Held:
     #: When the lease ends, as far as this worker knows; and its length.
     lease_end: float
     lease: float
+    #: When to look again whether anybody could take it away: it was not renewed in time, and nobody could. Its lease is
+    #: only believed then, until a renewal tells.
+    look_at: float = math.inf
     #: Name of the pool whose slot it runs in; None while it waits.
     pool: str | None = None
     started: float = 0.0
@@ -87,7 +91,7 @@ class Holdings:
     def take_in(self, number: int, granted: Sequence[Held]) -> None:
         """Hold what order `number` grants; it waits for a slot."""
         with self._lock:
-            # A mere courtesy has number 0.
+            # A mere courtesy has number 0, and so has a part of an order whose last part is still to come.
             self._state.seen = max(self._state.seen, number)
             for held in granted:
                 self._state.held[held.ref] = held

@@ -5,6 +5,7 @@ An attempt is held at most once, whatever the broker doubles, delays or reorders
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -80,7 +81,14 @@ class OrderBook:
         for ref in running:
             held = self._holdings.get(ref)
             if held is not None and ref not in refused:
-                held.lease_end = max(held.lease_end, lease_end)
+                self._lengthen(held, lease_end)
+
+    def _lengthen(self, held: Held, lease_end: float) -> None:
+        if held.look_at == math.inf:
+            held.lease_end = max(held.lease_end, lease_end)
+        elif self._clock.monotonic() < lease_end - reserve(held, self._settings):
+            # From now on the lease is known again. An older answer, that was on its way all the time, tells nothing.
+            held.lease_end, held.look_at = lease_end, math.inf
 
     def _stopped(self, stops: Iterable[Stop], lease: float) -> list[tuple[Held, str]]:
         found: list[tuple[Held, str]] = []
@@ -106,5 +114,9 @@ def ref_of(named: GrantedTask | Stop) -> AttemptRef:
 
 def fence(held: Held, settings: WorkerSettings) -> float:
     """Return when an attempt has to be told to end, so that its process tree is gone well before its lease ends."""
-    grace = min(held.grant.recipe.grace, settings.grace_of(held.lease))
-    return held.lease_end - settings.margin_of(held.lease) - grace
+    return held.lease_end - reserve(held, settings)
+
+
+def reserve(held: Held, settings: WorkerSettings) -> float:
+    """Return how long before the end of its lease an attempt has to be told to end."""
+    return settings.margin_of(held.lease) + min(held.grant.recipe.grace, settings.grace_of(held.lease))

@@ -23,8 +23,10 @@ from worker.sent import SentReports
 
 #: A report holds so many ends of attempts at most ...
 BATCH = 64
-#: ... and about so many bytes of results and errors.
+#: ... and about so many characters of results and errors, each of which may take six bytes of a message ...
 BATCH_BYTES = 256 * 1024
+#: ... and so many attempts that are handed back.
+BATCH_RELEASED = 10_000
 #: While there is more to start, an end waits so many seconds for company.
 LINGER = 0.05
 #: Pause before what was not handed over is sent again, in seconds.
@@ -97,7 +99,7 @@ class Reporter:
         last = False
         while not last:
             batch = self._cut()
-            last = not self._unsent.finished
+            last = not (self._unsent.finished or self._unsent.released)
             self._send(batch, telling=telling and last)
         self._hear_answers()
 
@@ -140,14 +142,13 @@ class Reporter:
         return not more_to_start or waited >= LINGER or len(self._unsent.finished) >= BATCH
 
     def _cut(self) -> _Batch:
-        released = tuple(self._unsent.released)
-        self._unsent.released.clear()
+        released = [self._unsent.released.popleft() for _ in range(min(BATCH_RELEASED, len(self._unsent.released)))]
         finished: list[Finished] = []
         size = 0
         while self._unsent.finished and len(finished) < BATCH and size < BATCH_BYTES:
             finished.append(self._unsent.finished.popleft())
             size += _size(finished[-1])
-        return _Batch(tuple(finished), released)
+        return _Batch(tuple(finished), tuple(released))
 
     def _send(self, batch: _Batch, *, telling: bool) -> None:
         standing = self._holdings.tell() if telling else None

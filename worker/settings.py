@@ -8,6 +8,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from shared.messages import ANY_QUEUE
 
@@ -46,6 +47,8 @@ class WorkerSettings:
     #: a task whose lease runs out; parts of the lease where those are less.
     lease_margin: float = 2.0
     lease_grace: float = 3.0
+    #: Kind of the broker's queues; the controllers' own.
+    queue_type: Literal["classic", "quorum"] = "classic"
     #: How long running tasks may go on after the first request to shut down.
     drain_timeout: float = 60.0
     #: Seconds for which an earlier worker of the same name may still be ending.

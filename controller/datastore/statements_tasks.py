@@ -227,10 +227,11 @@ LOADS = Prepared(
 )
 
 _renewed = and_(is_in(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))
+_NAMED = (tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.lease_until)
 RENEWABLE = Prepared(
-    select(tasks.c.key, tasks.c.task_id, tasks.c.attempt).where(_renewed, Among(tasks.c.task_id, _p("task_ids"))),
+    select(*_NAMED).where(_renewed, Among(tasks.c.task_id, _p("task_ids"))),
     "at_worker task_ids",
-    postgresql=select(tasks.c.key, tasks.c.task_id, tasks.c.attempt)
+    postgresql=select(*_NAMED)
     .where(_renewed, Among(tasks.c.task_id, _p("task_ids")))
     .order_by(tasks.c.key)
     # Tasks are locked here without their jobs: whoever waited could wait for somebody who waits for us.

@@ -89,18 +89,19 @@ class ClaimWrites(WritesBase):
         return [(JobId(job_id), number) for _, job_id, number in rows[:limit]]
 
     def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
-        """Extend the leases of attempts that run on this worker; return those that were extended."""
+        """Extend the leases of attempts that run on this worker; return those that run on. No lease becomes shorter."""
         if not refs:
             return set()
         worker_key = self._worker_key(worker)
         asked = set(refs)
         rows = self._session.rows(sql.RENEWABLE, (worker_key, self._session.listed([ref.task_id for ref in refs])))
-        keys = {key: AttemptRef(TaskId(task_id), attempt) for key, task_id, attempt in rows}
-        keys = {key: ref for key, ref in keys.items() if ref in asked}
+        found = [(key, AttemptRef(TaskId(task_id), attempt), until) for key, task_id, attempt, until in rows]
+        found = [one for one in found if one[1] in asked]
+        wanted = self.now() + lease
+        keys = [key for key, _, until in found if until is None or until < wanted]
         if keys:
-            until = self.now() + lease
-            self._session.post(sql.RENEW, (until, self._session.listed(list(keys)), worker_key))
-        return set(keys.values())
+            self._session.post(sql.RENEW, (wanted, self._session.listed(keys), worker_key))
+        return {ref for _, ref, _ in found}
 
     def chores(self) -> Chores:
         """Tell what there is to do that nobody reports."""

@@ -6,15 +6,15 @@ left to it: there is no room then, or somebody older waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from controller.engine.board import Board
 from controller.engine.counters import Counters
 from controller.engine.demands import Demands
 from controller.engine.dispatcher import Dispatcher
-from controller.engine.outbox import Outbox
-from shared.broker.port import Broker, Confirmed, Outgoing
+from controller.engine.outbox import Outbox, Post
+from shared.broker.port import Broker
 from shared.ids import JobId
 from shared.messages import Orders
 
@@ -31,26 +31,25 @@ class HeadStart:
     lease: float
     #: Tells whether this process's engine waits for something to do.
     idle: Callable[[], bool]
-    #: Hears which orders reached nobody.
-    confirmed: Confirmed
+    #: Tells workers, through this process's engine, what has been committed.
+    tell: Callable[[Post], None]
 
-    def take(self, board: Board, job_id: JobId) -> list[Outgoing]:
-        """Claim tasks of a job on the board and save both; return the orders, to be sent after the commit."""
+    def take(self, board: Board, job_id: JobId) -> Post:
+        """Claim tasks of a job on the board and save both; return what is to be told after the commit."""
         if not (self.idle() and self.broker.connected):
-            return []
+            return Post()
         demands = Demands(board.tx, lease=self.lease)
         grantings = self.dispatcher.claim_of(board, demands, job_id)
         board.save()
         demands.save()
-        outbox = Outbox(lease=self.lease)
+        outbox = Outbox(lease=self.lease, longest=self.broker.longest)
         for granting in grantings:
             for grant in self.dispatcher.grants(board.tx, granting):
                 outbox.grant(granting.demand.worker, grant, number=granting.order, told=granting.demand.number)
         return outbox.seal()
 
-    def send(self, orders: Sequence[Outgoing]) -> None:
+    def send(self, post: Post) -> None:
         """Tell the workers of what has been claimed and committed."""
-        if orders:
-            told = [one.message for one in orders if isinstance(one.message, Orders)]
-            self.counters.granted.inc(sum(len(grant.tasks) for one in told for grant in one.grants))
-            self.broker.publish(orders, confirmed=self.confirmed)
+        told = [one.message for one in post.outgoing if isinstance(one.message, Orders)]
+        self.counters.granted.inc(sum(len(grant.tasks) for one in told for grant in one.grants))
+        self.tell(post)

@@ -25,6 +25,8 @@ class Taken:
     stops: list[tuple[WorkerId, Stop]] = field(default_factory=list)
     #: Workers whose leases were renewed, with the number of the report that asked.
     renewed: dict[WorkerId, int] = field(default_factory=dict)
+    #: For how many seconds.
+    lease: float = 0.0
     #: Attempts whose ends were written.
     settled: int = 0
     #: The store's time at which the next retry is due, if this turn made one.
@@ -39,8 +41,8 @@ class Intake:
         self._counters = counters
         self._lease = lease
 
-    def take(self, board: Board, reports: Sequence[Report]) -> Taken:
-        """Carry out reports, in their order."""
+    def take(self, board: Board, reports: Sequence[Report], *, more: float = 0.0) -> Taken:
+        """Carry out reports, in their order; leases are renewed for so many seconds more than usual."""
         taken = Taken()
         # Jobs are locked before tasks and tasks before workers, here and everywhere, and a renewal waits for nobody:
         # two controllers never wait for each other.
@@ -50,7 +52,7 @@ class Intake:
         taken.due = due if taken.due is None else taken.due
         for report in reports:
             if report.running is not None:
-                self._renew(board, report, taken)
+                self._renew(board, report, taken, lease=self._lease + more)
         return taken
 
     def greet(self, board: Board, reports: Sequence[Report]) -> None:
@@ -105,9 +107,9 @@ class Intake:
         wanted = {ref.task_id for ref in said} | {ref.task_id for _, ref in back} | set(orphans)
         return board.tx.held(wanted) if wanted else []
 
-    def _renew(self, board: Board, report: Report, taken: Taken) -> None:
+    def _renew(self, board: Board, report: Report, taken: Taken, *, lease: float) -> None:
         running = report.running or ()
-        kept = board.tx.renew(report.worker, running, lease=self._lease) if running else set()
+        kept = board.tx.renew(report.worker, running, lease=lease) if running else set()
         ended = {AttemptRef(finished.task_id, finished.attempt) for finished in report.finished}
         missing = [ref for ref in running if ref not in kept and ref not in ended]
         still = self._still_held(board, report.worker, missing) if missing else set()
@@ -116,6 +118,7 @@ class Intake:
                 taken.stops.append((report.worker, Stop(ref.task_id, ref.attempt, "claim_lost")))
         if not still:
             taken.renewed[report.worker] = report.number
+            taken.lease = lease
 
     def _still_held(self, board: Board, worker: WorkerId, refs: Iterable[AttemptRef]) -> set[AttemptRef]:
         """Return the attempts that could not be renewed only because another transaction is at work on them.

@@ -108,11 +108,11 @@ class Jobs:
             board = Board(tx, request_id=submission.request_id)
             board.lock([new.job.job_id])
             board.apply(new.job.job_id, Submitted())
-            orders = self._parts.head_start.take(board, new.job.job_id)
+            post = self._parts.head_start.take(board, new.job.job_id)
             board.save()
             failpoint("submit.after_insert")
         failpoint("submit.after_commit")
-        self._parts.head_start.send(orders)
+        self._parts.head_start.send(post)
         self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
         if board.claimable_in(new.job.job_id):

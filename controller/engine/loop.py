@@ -23,7 +23,7 @@ from controller.engine.demands import Demands
 from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
 from controller.engine.intake import Intake, Taken, gone
-from controller.engine.outbox import Outbox
+from controller.engine.outbox import Outbox, Post
 from controller.engine.publisher import Publisher
 from controller.engine.watchdog import Watchdog
 from shared.broker.port import Broker, Delivery, Outgoing, Subscription
@@ -32,6 +32,7 @@ from shared.errors import Unavailable
 from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.messages import REPORTS, AttemptRef, Nudge, Orders, Report
+from shared.volume.beacons import WAY_BACK
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +71,13 @@ class Engine:
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
         self._subscription: Subscription = parts.broker.subscribe([REPORTS], prefetch=4 * _REPORTS_AT_ONCE)
-        self._undelivered: deque[Orders] = deque()
+        #: Attempts that came to nothing before their workers had them, as if those had said so.
+        self._returned: deque[Report] = deque()
         self._next_sweep = 0.0
         #: Since when broker and store have been there without a break, on the monotonic clock; None: one is away.
         self._able_since: float | None = None
+        #: When they were found to be there for the first time.
+        self._able_first: float | None = None
         #: Moments of the monotonic clock at which retries are due, as a heap.
         self._due: list[float] = []
         self._expanding = True
@@ -179,12 +183,11 @@ class Engine:
         if self._knocked:
             # Who knocks from now on is heard in the next turn.
             self._knocked, self._nudged = False, True
-        if not (deliveries or self._nudged or self._undelivered):
+        if not (deliveries or self._nudged or self._returned):
             return
         reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
         nudged = self._nudged or any(isinstance(delivery.message, Nudge) for delivery in deliveries)
-        undelivered = list(self._undelivered)
-        returned = _returned(undelivered)
+        returned = list(self._returned)
         if not (reports or nudged or returned):
             return
         parts = self._parts
@@ -198,8 +201,8 @@ class Engine:
             wait = None if taken.due is None else taken.due - tx.now()
         if taken.settled:
             failpoint("settle.after_commit")
-        for _ in undelivered:
-            self._undelivered.popleft()
+        for _ in returned:
+            self._returned.popleft()
         self._nudged = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         if grantings:
@@ -208,14 +211,14 @@ class Engine:
 
     def _take_in(self, board: Board, reports: Sequence[Report], returned: Sequence[Report]) -> tuple[Taken, Demands]:
         """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
-        taken = self._parts.intake.take(board, [*reports, *returned])
+        taken = self._parts.intake.take(board, [*reports, *returned], more=self._more_lease())
         if taken.settled:
             failpoint("settle.before_commit")
         departed = gone(reports)
         demands = Demands(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
         self._parts.intake.greet(board, reports)
         demands.note(reports)
-        demands.drop({report.worker for report in returned} | departed)
+        demands.drop({report.worker for report in returned if report.released} | departed)
         return taken, demands
 
     def _give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -229,7 +232,7 @@ class Engine:
         back are forgotten, the leases in them run out.
         """
         self._parts.outbox.clear()
-        self._undelivered.clear()
+        self._returned.clear()
         left = deque(deliveries)
         try:
             while left:
@@ -275,16 +278,25 @@ class Engine:
         for worker, stop in [*board.stops, *taken.stops]:
             parts.outbox.stop(worker, stop)
         for worker, number in taken.renewed.items():
-            parts.outbox.renewed(worker, number)
-        outgoing = parts.outbox.seal()
-        if outgoing:
+            parts.outbox.renewed(worker, number, lease=taken.lease)
+        post = parts.outbox.seal()
+        if post.outgoing:
             failpoint("orders.before_publish")
-            parts.broker.publish(outgoing, confirmed=self.confirmed)
+        self.send(post)
+        if post.outgoing:
             failpoint("orders.after_publish")
         self._expect(wait)
         self._expanding = self._expanding or board.expanding
         self._publishing = self._publishing or bool(board.unpublished)
         self._ended |= board.ended
+
+    def send(self, post: Post) -> None:
+        """Tell workers what has been committed; what cannot be told comes back. Any thread."""
+        if post.refused:
+            self._returned.extend(post.refused)
+            self.nudge()
+        if post.outgoing:
+            self._parts.broker.publish(post.outgoing, confirmed=self._confirmed)
 
     def _sweep(self) -> None:
         now = self._parts.clock.monotonic()
@@ -293,7 +305,8 @@ class Engine:
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
         may_expire = self._may_expire(now)
         chores = self._parts.watchdog.look()
-        ended, wait = self._parts.watchdog.turn(chores, expire=may_expire)
+        hearing = now - (now if self._able_since is None else self._able_since)
+        ended, wait = self._parts.watchdog.turn(chores, expire=may_expire, hearing=hearing)
         self._expect(wait)
         self._expanding = self._expanding or chores.expanding
         self._publishing = self._publishing or chores.unpublished
@@ -304,14 +317,29 @@ class Engine:
     def _may_expire(self, now: float) -> bool:
         """Tell whether a lease that ran out means a lost worker.
 
-        It does when workers could have renewed it: for one lease's length since the last time that broker or store
-        were away, or this controller, nobody is blamed for having been unheard.
+        It does when workers could have renewed it: for one lease's length since this controller began to hear nobody is
+        blamed for having been unheard, and while leases are longer after an outage, for as much longer.
         """
         if not self._parts.broker.connected:
             self._able_since = None
         elif self._able_since is None:
             self._able_since = now
-        return self._able_since is not None and now - self._able_since >= self._parts.lease
+            self._able_first = now if self._able_first is None else self._able_first
+        if self._able_since is None:
+            return False
+        more = 0.0 if self._able_since == self._able_first else WAY_BACK
+        return now - self._able_since >= self._parts.lease + more
+
+    def _more_lease(self) -> float:
+        """Return by how much leases are longer than usual: all are for as long as workers may be on their way back.
+
+        A broker that has just come back is slow, and so may be the answer to whom it has let in.
+        """
+        if self._able_since == self._able_first:
+            return 0.0
+        if self._able_since is None:
+            return WAY_BACK
+        return max(0.0, WAY_BACK - (self._parts.clock.monotonic() - self._able_since))
 
     def _expect(self, wait: float | None) -> None:
         """Sweep as soon as a retry is due."""
@@ -320,21 +348,17 @@ class Engine:
             heapq.heappush(self._due, due)
             self._next_sweep = min(self._next_sweep, due)
 
-    def confirmed(self, refused: Sequence[Outgoing]) -> None:
+    def _confirmed(self, refused: Sequence[Outgoing]) -> None:
         """Hear, on a thread of the broker, which orders nobody took."""
         lost = [outgoing.message for outgoing in refused if isinstance(outgoing.message, Orders)]
         self._parts.counters.undelivered.inc(len(lost))
-        granting = [orders for orders in lost if orders.grants]
-        if granting:
-            self._undelivered.extend(granting)
+        handed_back = [report for orders in lost if (report := _handed_back(orders))]
+        if handed_back:
+            self._returned.extend(handed_back)
             self._subscription.wake()
 
 
-def _returned(undelivered: Sequence[Orders]) -> list[Report]:
+def _handed_back(orders: Orders) -> Report | None:
     """Return granted attempts that never reached their worker, as if it had handed them back."""
-    reports = []
-    for orders in undelivered:
-        refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
-        if refs:
-            reports.append(Report(worker=orders.worker, number=0, released=refs))
-    return reports
+    refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
+    return Report(worker=orders.worker, number=0, released=refs) if refs else None

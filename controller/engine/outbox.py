@@ -1,4 +1,8 @@
-"""The orders that one turn of the engine sends: one message per worker, however much it holds."""
+"""The orders that one turn of the engine sends: one message per worker, or as many as its bytes ask for.
+
+The parts of an order arrive in their turn, and the last of them carries its number. So a worker that has seen the
+number holds all that it will ever get of the order, and while it has not the whole order counts against its room.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from controller.engine.packing import pack
 from shared.broker.port import Outgoing
 from shared.ids import WorkerId
-from shared.messages import Grant, Orders, Stop, orders_queue
+from shared.messages import Grant, Orders, Report, Stop, orders_queue
 
 
 @dataclass(slots=True)
@@ -21,13 +26,26 @@ class _Letter:
     stops: list[Stop] = field(default_factory=list)
     #: Number of the report whose attempts were renewed.
     renewed: int | None = None
+    #: For how many seconds.
+    lease: float = 0.0
+
+
+@dataclass(slots=True)
+class Post:
+    """What is to be sent."""
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    #: Attempts that no message can hold, as if their workers had found that out.
+    refused: list[Report] = field(default_factory=list)
 
 
 class Outbox:
     """Gathers what is to be told until the transaction is committed. Used by the engine's thread alone."""
 
-    def __init__(self, *, lease: float) -> None:
+    def __init__(self, *, lease: float, longest: int | None = None) -> None:
+        """`longest`: bytes that a message may have; None: any number."""
         self._lease = lease
+        self._longest = longest
         self._letters: defaultdict[WorkerId, _Letter] = defaultdict(_Letter)
 
     def grant(self, worker: WorkerId, grant: Grant, *, number: int, told: int) -> None:
@@ -40,45 +58,53 @@ class Outbox:
         """Tell a worker to end an attempt."""
         self._letters[worker].stops.append(stop)
 
-    def renewed(self, worker: WorkerId, report: int) -> None:
-        """Tell a worker that the attempts named in its report have new leases."""
-        self._letters[worker].renewed = report
+    def renewed(self, worker: WorkerId, report: int, *, lease: float) -> None:
+        """Tell a worker that the attempts named in its report have new leases of so many seconds."""
+        letter = self._letters[worker]
+        letter.renewed, letter.lease = report, lease
 
     def clear(self) -> None:
         """Forget what a transaction that failed would have said."""
         self._letters.clear()
 
-    def seal(self) -> list[Outgoing]:
+    def seal(self) -> Post:
         """Return the messages and begin anew."""
-        outgoing = [
-            Outgoing(orders_queue(worker), orders)
-            for worker, letter in self._letters.items()
-            for orders in self._orders(worker, letter)
-        ]
+        post = Post()
+        for worker, letter in self._letters.items():
+            post.outgoing += [Outgoing(orders_queue(worker), orders) for orders in self._orders(worker, letter, post)]
         self._letters.clear()
-        return outgoing
+        return post
 
-    def _orders(self, worker: WorkerId, letter: _Letter) -> Iterator[Orders]:
-        """Yield one order, or two where leases begin with two different reports."""
-        together = letter.renewed == letter.told
-        if letter.grants:
+    def _orders(self, worker: WorkerId, letter: _Letter, post: Post) -> Iterator[Orders]:
+        """Yield one order where all is small and counts from one report; else the grants first, then the rest."""
+        packed = pack(letter.grants, longest=self._longest)
+        if packed.unfit:
+            post.refused.append(Report(worker=worker, number=0, finished=tuple(packed.unfit)))
+        lease = self._lease if letter.renewed is None else letter.lease
+        apart = letter.renewed not in (None, letter.told) or lease != self._lease or not packed.small
+        if letter.grants and apart:
+            yield from self._parts(worker, letter, packed.parts)
+            if not letter.stops and letter.renewed is None:
+                return
+        yield Orders(
+            worker=worker,
+            number=0 if apart else letter.number,
+            answers=letter.told if letter.renewed is None else letter.renewed,
+            lease=lease,
+            grants=() if apart else tuple(grant for part in packed.parts for grant in part),
+            stop=tuple(letter.stops),
+            renewed=letter.renewed is not None,
+        )
+
+    def _parts(self, worker: WorkerId, letter: _Letter, parts: list[list[Grant]]) -> Iterator[Orders]:
+        last = len(parts) - 1
+        for place, grants in enumerate(parts or [[]]):
             yield Orders(
                 worker=worker,
-                number=letter.number,
+                number=letter.number if place >= last else 0,
                 answers=letter.told,
                 lease=self._lease,
-                grants=tuple(letter.grants),
-                stop=tuple(letter.stops),
-                renewed=together,
-            )
-        if not letter.grants or (letter.renewed is not None and not together):
-            yield Orders(
-                worker=worker,
-                number=0,
-                answers=letter.renewed or 0,
-                lease=self._lease,
-                stop=tuple(letter.stops),
-                renewed=letter.renewed is not None,
+                grants=tuple(grants),
             )
 
 

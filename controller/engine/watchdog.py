@@ -17,6 +17,7 @@ from controller.engine.timekeeper import Timekeeper
 from shared.failpoints import failpoint
 from shared.ids import JobId
 from shared.messages import Finished, Outcome
+from shared.volume.beacons import WAY_BACK
 
 #: Tasks of one transaction.
 _BATCH = 1_000
@@ -58,18 +59,18 @@ class Watchdog:
             self._pruned_at = now
         return chores
 
-    def turn(self, chores: Chores, *, expire: bool) -> tuple[set[JobId], float | None]:
+    def turn(self, chores: Chores, *, expire: bool, hearing: float) -> tuple[set[JobId], float | None]:
         """Do what there is to do; return the jobs that ended, and seconds until a retry that this made is due.
 
-        Without `expire` leases are left alone.
+        Without `expire` leases are left alone. `hearing`: for so many seconds workers could be heard here.
         """
         expire = expire and chores.expired and self._timekeeper.trusted
-        ended, wait = self._expire() if expire else (set(), None)
+        ended, wait = self._expire(hearing) if expire else (set(), None)
         if chores.due:
             ended |= self._release_due()
         return ended, wait
 
-    def _expire(self) -> tuple[set[JobId], float | None]:
+    def _expire(self, hearing: float) -> tuple[set[JobId], float | None]:
         with self._store.write() as tx:
             found = tx.expired(limit=_BATCH)
             if not found:
@@ -79,6 +80,7 @@ class Watchdog:
             late = set(tx.expired(limit=_BATCH))
             held = tx.held([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
+            lost = self._without_unheard(tx, lost, hearing)
             due = self._settler.settle(board, self._endings(tx, lost)) if lost else None
             board.save()
             if lost:
@@ -88,6 +90,13 @@ class Watchdog:
             failpoint("expire.after_commit")
         self._counters.lost.inc(len(lost))
         return board.ended, wait
+
+    def _without_unheard(self, tx: Transaction, late: Sequence[HeldTask], hearing: float) -> list[HeldTask]:
+        """Return the tasks whose workers have been heard here: who has not may still be on its way back."""
+        if not late or hearing >= self._lease + WAY_BACK:
+            return list(late)
+        heard = tx.heard({task.worker for task in late if task.worker}, within=hearing)
+        return [task for task in late if task.worker in heard]
 
     def _endings(self, tx: Transaction, late: Sequence[HeldTask]) -> list[Ending]:
         """Judge attempts whose lease ran out: lost with their worker, or never there.

@@ -154,7 +154,11 @@ class Settings:
     )
     queue_type: str = field(
         default="classic",
-        metadata=_about("Kind of the broker's queues.", one_of("classic", "quorum"), flag="--queue-type"),
+        metadata=_about(
+            "Kind of the broker's queues; the same for controllers and workers.",
+            one_of("classic", "quorum"),
+            flag="--queue-type",
+        ),
     )
     listen: Address = field(
         default=Address("127.0.0.1", 8080),

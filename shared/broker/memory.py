@@ -135,6 +135,7 @@ class MemoryBroker:
     """Queues in this process's memory."""
 
     volatile = True
+    longest: int | None = None
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -62,6 +62,8 @@ class Broker(Protocol):
 
     #: True when messages do not survive the process.
     volatile: bool
+    #: Longest message in bytes; None: messages are not written as bytes, and any is taken.
+    longest: int | None
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
         """Hand messages over, in order, without waiting; `confirmed` hears what could not be."""

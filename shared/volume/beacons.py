@@ -19,8 +19,11 @@ _FOLDER: Final = f"{layout.ENGINE}/controllers"
 #: Seconds after which a sign counts no more: its controller is gone. It fades before a worker that nobody hears looks,
 #: or the sign of a controller that was killed would end tasks that nobody can take away.
 FRESH: Final = 5.0
-#: Seconds between two signs of a controller.
+#: Seconds between two signs of a controller that says the same as before.
 EVERY: Final = 2.0
+#: Seconds beyond a lease that a worker has, when controllers can hear again after nobody could: its own way back to the
+#: broker may be longer than theirs, and a broker that has just started is slow.
+WAY_BACK: Final = 10.0
 _ABLE, _UNABLE = b"1", b"0"
 
 

@@ -14,8 +14,9 @@ import pytest
 from shared.broker.memory import MemoryBroker
 from shared.broker.port import Broker, Delivery, Outgoing, Subscription
 from shared.broker.rabbitmq import RabbitBroker
-from shared.ids import WorkerId
-from shared.messages import Message, Nudge, Report
+from shared.codec import MAX_BYTES, encode
+from shared.ids import JobId, TaskId, WorkerId
+from shared.messages import Finished, Message, Nudge, Outcome, Report
 
 PATIENCE = 10.0
 
@@ -195,6 +196,28 @@ def test_a_limit_is_a_limit(broker: Broker, queue: str, subscribe: Callable[...,
     publish_when_made(broker, queue, *reports(5))
 
     assert len(subscription.take(limit=2, timeout=PATIENCE)) <= 2
+
+
+def test_a_message_as_long_as_the_broker_says_arrives_and_a_longer_one_comes_back(
+    broker: Broker, queue: str, subscribe: Callable[..., Subscription]
+) -> None:
+    subscription = subscribe(queue)
+    longest = broker.longest or MAX_BYTES
+    frame = len(encode(sized(0)))
+    fitting, longer = sized(longest - frame), sized(longest - frame + 1)
+    publish_when_made(broker, queue, fitting)
+
+    refused = publish(broker, queue, longer, Nudge())
+
+    assert [outgoing.message for outgoing in refused] == ([longer] if broker.longest else [])
+    arrived = [fitting, Nudge()] if broker.longest else [fitting, longer, Nudge()]
+    assert messages(take_all(subscription, len(arrived))) == arrived
+
+
+def sized(filling: int) -> Report:
+    error = "x" * filling
+    finished = Finished(JobId("j"), TaskId("t"), 1, Outcome.FAILED, error=error)
+    return Report(worker=WorkerId("w"), number=1, finished=(finished,))
 
 
 def test_a_requeued_message_comes_again(broker: Broker, queue: str, subscribe: Callable[..., Subscription]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from shared.broker.port import Outgoing
 from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
-from shared.broker.topology import Topology
+from shared.broker.topology import DELIVERIES, Topology
 from shared.codec import decode
 from shared.errors import InvalidInput
 from shared.ids import WorkerId, new_worker_id
@@ -253,6 +253,23 @@ def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> 
         RabbitBroker(url)
 
     assert "hush" not in str(refused.value)
+
+
+def test_a_quorum_queue_never_drops_what_is_given_back_again_and_again(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
+) -> None:
+    broker = connect(RabbitOptions(queue_type="quorum"))
+    subscription = broker.subscribe([queue], prefetch=1)
+    publish_when_made(broker, queue, Nudge())
+    for _ in range(30):
+        subscription.requeue(take_all(subscription, 1))
+
+    listed = node.control("-q", "list_queues", "name", "arguments")
+
+    assert messages(take_all(subscription, 1)) == [Nudge()]
+    (line,) = [line for line in listed.splitlines() if line.startswith(queue)]
+    # RabbitMQ 4 drops it after 20 times where nothing is said.
+    assert '"x-delivery-limit"' in line and str(DELIVERIES) in line
 
 
 def test_arguments_and_names_change_together() -> None:

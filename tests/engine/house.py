@@ -118,6 +118,7 @@ class Puppet:
     granted: list[tuple[Grant, GrantedTask]] = field(default_factory=list)
     stopped: list[Stop] = field(default_factory=list)
     renewed: list[int] = field(default_factory=list)
+    heard: list[Orders] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.orders: Subscription = self.house.broker.subscribe([orders_queue(self.worker)], prefetch=100)
@@ -137,6 +138,7 @@ class Puppet:
         for delivery in deliveries:
             orders = delivery.message
             assert isinstance(orders, Orders)
+            self.heard.append(orders)
             self.seen = max(self.seen, orders.number)
             self.granted += [(grant, task) for grant in orders.grants for task in grant.tasks]
             self.stopped += orders.stop

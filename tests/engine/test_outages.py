@@ -10,7 +10,8 @@ import pytest
 from controller.core.states import State
 from controller.engine.loop import Engine
 from shared.broker.memory import MemoryBroker
-from tests.engine.house import House, Puppet
+from shared.volume.beacons import WAY_BACK
+from tests.engine.house import House, Puppet, ref
 
 CATALOGUE = """
     tasks: {step: {exec_command: "true"}}
@@ -35,6 +36,9 @@ def house(tmp_path: Path) -> Iterator[House]:
     house.close()
 
 
+LEASE = 15.0
+
+
 def engine(house: House) -> Engine:
     return house.controller.engine
 
@@ -57,7 +61,7 @@ def test_no_lease_expires_while_the_broker_is_away_nor_before_workers_could_be_h
     silence(house, 600)
     assert not engine(house).able
     broker.away = False
-    silence(house, 14)
+    silence(house, LEASE + WAY_BACK - 1)
 
     assert house.tasks(job_id)[0].state is State.RUNNING
     puppet.finish(held)
@@ -65,7 +69,9 @@ def test_no_lease_expires_while_the_broker_is_away_nor_before_workers_could_be_h
     assert house.tasks(job_id)[0].attempt == 1
 
 
-def test_a_worker_that_stays_silent_after_an_outage_is_lost_one_lease_later(house: House) -> None:
+def test_a_worker_that_stays_silent_after_an_outage_is_lost_after_a_lease_and_the_time_to_come_back(
+    house: House,
+) -> None:
     broker = house.broker
     assert isinstance(broker, CutBroker)
     puppet = Puppet(house)
@@ -74,10 +80,31 @@ def test_a_worker_that_stays_silent_after_an_outage_is_lost_one_lease_later(hous
     broker.away = True
     silence(house, 60)
     broker.away = False
-    silence(house, 17)
+    silence(house, LEASE + WAY_BACK + 2)
 
     assert engine(house).able
     assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+def test_a_worker_that_a_new_controller_has_heard_and_that_falls_silent_is_lost_one_lease_later(
+    house: House, tmp_path: Path
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    house.controller.engine.close()
+    again = House(tmp_path, CATALOGUE, broker=house.broker)
+    again.clock.pass_(60.0)
+    again.turn()
+    puppet.house = again
+    puppet.heartbeat((ref(held),))
+    silence(again, LEASE - 1)
+    assert again.tasks(job_id)[0].state is State.RUNNING
+    silence(again, 2)
+
+    assert again.tasks(job_id)[0].state is State.QUEUED
+    again.controller.engine.close()
+    again.store.close()
 
 
 def test_a_controller_that_has_just_started_blames_nobody(house: House, tmp_path: Path) -> None:
@@ -89,9 +116,31 @@ def test_a_controller_that_has_just_started_blames_nobody(house: House, tmp_path
     try:
         again.clock.pass_(3600.0)
         again.turn()
-        silence(again, 13)
+        silence(again, LEASE + WAY_BACK - 2)
         assert again.tasks(job_id)[0].state is State.RUNNING
         silence(again, 4)
         assert again.tasks(job_id)[0].state is State.QUEUED
     finally:
         again.close()
+
+
+def test_who_is_heard_when_the_broker_is_back_has_a_longer_lease_that_no_other_renewal_shortens(house: House) -> None:
+    broker = house.broker
+    assert isinstance(broker, CutBroker)
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    silence(house, 2)
+    broker.away = True
+    silence(house, 60)
+    broker.away = False
+    silence(house, 2)
+    begun = house.clock.monotonic()
+    for _ in range(3):
+        puppet.heartbeat((ref(held),))
+        house.clock.pass_(5.0)
+    leases = [orders.lease for orders in puppet.heard[-3:]]
+    silence(house, begun + LEASE + WAY_BACK - 3.0 - house.clock.monotonic())
+
+    assert LEASE + WAY_BACK >= leases[0] > leases[1] > leases[2] == LEASE
+    assert house.tasks(job_id)[0].state is State.RUNNING

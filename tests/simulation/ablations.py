@@ -58,7 +58,9 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
         Cut("controller.engine.dispatcher:Dispatcher.__init__", "max_losses=max_losses)", "max_losses=10**9)"),
     ),
     "the burial of earlier lives": (Cut(f"{_INTAKE}:gone", "departed.update(report.buried)", "pass"),),
-    "the return of orders that nobody took": (Cut("controller.engine.loop:_returned", "if refs:", "if False:"),),
+    "the return of orders that nobody took": (
+        Cut("controller.engine.loop:_handed_back", "if refs else None", "if False else None"),
+    ),
     "the expander's look at what there is": (
         Cut("controller.engine.expander:Expander._expand", "!= expansion.created", "< 0"),
     ),

@@ -86,6 +86,8 @@ class Line:
     """One process's connection: an adapter of the port."""
 
     volatile = False
+    #: Little, so that orders come in parts.
+    longest = 1700
 
     def __init__(self, hub: Hub, actor: Actor, wake: Callable[[], None]) -> None:
         self.hub = hub

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from shared.volume.beacons import FRESH, WAY_BACK
 from tests.simulation.history import Row, Run
 from tests.simulation.index import Complaints, Index
 
 #: Seconds that clocks, wires and turns of a loop may cost.
 SLACK = 1.5
-#: A task that is kept for want of a controller ends within so many seconds of the last look, when one has come.
-KEPT = 6.0
+#: A task that is kept for want of a controller ends within so many seconds of the last look, when one has come: a
+#: lease and the time for the way back, less the age that a sign may have.
+KEPT = 15.0 + WAY_BACK - FRESH
 #: A worker is awake enough to end a task in time if it did not stand still for so long before.
 AWAKE = 7.0
 #: The task class whose tasks run in folders of their own, each leaving a file that is named as the task.
@@ -73,9 +75,19 @@ def _minded(index: Index, task: Row, run: Run, lease: tuple[float, float]) -> Co
     last = min(ended, life.died if life.died is not None else ended)
     excused = any(begun < last and over > until - AWAKE for begun, over in life.pauses)
     # When nobody can take tasks away, a worker goes on with them: that is no loss, and whoever comes waits for a lease.
-    until = max([until, *(at + KEPT for at in life.kept if at < last)])
+    stored, until = until, max([until, *(at + KEPT for at in life.kept if at < last)])
     if last > until + SLACK and not excused:
         yield f"{index.name(task)}, attempt {run.attempt}, ran until {last:.3f}; its lease ended at {until:.3f}"
+    elif last > stored + SLACK and not excused:
+        yield from _kept_alone(index, task, run, last)
+
+
+def _kept_alone(index: Index, task: Row, run: Run, last: float) -> Complaints:
+    """What a worker goes on with for want of a controller is not taken away by one that comes, before it has ended."""
+    lost = any(row["attempt"] == run.attempt and row["outcome"] == "lost" for row in index.attempts[task["key"]])
+    again = min((one.started for one in index.runs.get((run.task_id, run.attempt + 1), ())), default=last)
+    if lost and again < last - SLACK:
+        yield f"{index.name(task)}: attempt {run.attempt} was kept until {last:.3f}, the next began at {again:.3f}"
 
 
 def fan_out_exact(index: Index) -> Complaints:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ class Shape:
     heartbeat: float = HEARTBEAT
     max_losses: int = 50
     drain_timeout: float = 2.0
+    queue_type: str = "classic"
 
 
 @dataclass
@@ -63,7 +64,8 @@ class Program:
         self.log = folder / f"{name}.log"
         self.links: dict[str, Link] = {}
         self.lives: list[Life] = []
-        self._command, self._environ, self._folder = command, environ, folder
+        self.environ = dict(environ)
+        self._command, self._folder = command, folder
         self._process: subprocess.Popen[bytes] | None = None
         self._paused: float | None = None
 
@@ -72,7 +74,7 @@ class Program:
         command = [sys.executable, "-m", "shared.command", *self._command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**self._environ, **environ},
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**self.environ, **environ},
                 cwd=self._folder, start_new_session=True,
             )  # fmt: skip
         self.lives.append(Life(time.time()))
@@ -199,6 +201,7 @@ class Cluster:
             "ECHELON_BROKER": self._broker(broker), "ECHELON_DATASTORE": datastore,
             "ECHELON_LEASE": f"{self.shape.lease:g}",
             "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}", "ECHELON_MAX_LOSSES": str(self.shape.max_losses),
+            "ECHELON_QUEUE_TYPE": self.shape.queue_type,
         }  # fmt: skip
         arguments = [
             "controller",
@@ -217,7 +220,7 @@ class Cluster:
         broker = self._proxies.link(self.rabbit.port)
         environ = self._environ() | {
             "ECHELON_BROKER": self._broker(broker), "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}",
-            "ECHELON_DRAIN_TIMEOUT": f"{self.shape.drain_timeout:g}",
+            "ECHELON_DRAIN_TIMEOUT": f"{self.shape.drain_timeout:g}", "ECHELON_QUEUE_TYPE": self.shape.queue_type,
         }  # fmt: skip
         arguments = [
             "worker",
@@ -295,6 +298,13 @@ class Cluster:
                 last = path.read_text().split()[-1]
                 if worker.lives and all(life.worker_id != last for life in worker.lives):
                     worker.lives[-1].worker_id = last
+
+    def turn_to(self, queue_type: str, programs: Iterable[Program]) -> None:
+        """Start programs again, with another type of queues from now on."""
+        for program in programs:
+            program.kill()
+            program.environ["ECHELON_QUEUE_TYPE"] = queue_type
+            program.start()
 
     def heal(self) -> None:
         """Take every fault away that a link may have."""

@@ -74,6 +74,7 @@ def test_a_url_that_cannot_be_used_is_not_shown(volume: Volume, tmp_path: Path) 
         ('volume = "v"\nbroker = "amqp://h/"\n[worker]\nqueue = ["default"]', "is not NAME:SLOTS"),
         ('volume = "v"\nbroker = "amqp://h/"\nheartbeat = "soon"', "write a number of seconds"),
         ('volume = "v"\nbroker = "amqp://h/"\nheartbeat = 0', "write at least 0.1"),
+        ('volume = "v"\nbroker = "amqp://h/"\nqueue_type = "mirrored"', "is not one of 'classic', 'quorum'"),
         ('volume = "v"\nbroker_file = "none"', "cannot read"),
         ('listen = "127.0.0.1:80"\nvolume = "v"\nslots = 3', "a broker is needed"),
     ],

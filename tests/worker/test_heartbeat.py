@@ -11,7 +11,7 @@ from shared.clock import SystemClock
 from shared.ids import WorkerId
 from shared.messages import ANY_QUEUE, REPORTS, Report, WorkerCard
 from tests.worker.stand import WORKER, CutBroker, Stand
-from worker.heartbeat import Heartbeat
+from worker.heartbeat import UNANSWERED, Heartbeat
 from worker.holdings import Holdings
 from worker.sent import SentReports
 from worker.slots import Slots
@@ -58,6 +58,29 @@ def test_it_asks_for_no_work_while_the_agent_hangs(stand: Stand) -> None:
 
     stand.turn()
     assert stand.reports()[-1].room == {ANY_QUEUE: 2}
+
+
+def test_a_worker_that_no_controller_answers_says_so_once(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
+    said = []
+    for _ in range(3 * UNANSWERED):
+        stand.heartbeat.turn()
+        said.append(len(caplog.records))
+
+    assert said == [0] * UNANSWERED + [1] * (2 * UNANSWERED)
+    assert "--queue-type" in caplog.text
+
+
+def test_a_worker_that_is_answered_or_that_has_no_broker_has_nothing_to_say(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3 * UNANSWERED):
+        stand.renew(answers=stand.beat().number)
+        stand.turn()
+    stand.broker.cut = True
+    for _ in range(3 * UNANSWERED):
+        stand.heartbeat.turn()
+
+    assert caplog.records == []
 
 
 def test_a_heartbeat_that_was_not_handed_over_has_told_nobody(stand: Stand) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from shared.messages import ANY_QUEUE, Outcome
-from tests.worker.stand import Stand
+from tests.worker.stand import LEASE, Stand
+from worker.agent import HOLD
 
 
 @pytest.fixture
@@ -35,7 +36,10 @@ def test_they_are_ended_when_a_controller_could_while_this_worker_is_still_cut_o
     for _ in range(60):
         stand.turn(after=1.0)
     stand.anyone_able = True
-    for _ in range(3):
+    for _ in range(int(LEASE - HOLD)):
+        stand.turn(after=1.0)
+        assert stand.executor.stopped == []
+    for _ in range(int(HOLD) + 1):
         stand.turn(after=1.0)
 
     assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
@@ -52,8 +56,35 @@ def test_a_renewal_after_the_outage_counts_as_ever(stand: Stand) -> None:
         stand.turn(after=1.0)
 
     assert stand.executor.stopped == []
-    stand.turn(after=5.0)
+    stand.turn(after=1.5)
     assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+
+
+def test_an_answer_that_was_on_its_way_all_through_the_outage_ends_nothing(stand: Stand) -> None:
+    (ref,) = stand.run()
+    before = stand.beat().number
+    stand.anyone_able = False
+    for _ in range(60):
+        stand.turn(after=1.0)
+    stand.anyone_able = True
+    stand.renew(answers=before)
+    stand.turn(after=1.0)
+    stand.turn(after=5.0)
+
+    assert stand.executor.stopped == []
+    assert ref in stand.executor.running
+
+
+def test_a_second_outage_is_one_again(stand: Stand) -> None:
+    (ref,) = stand.run()
+    for _ in range(3):
+        stand.anyone_able = False
+        for _ in range(60):
+            stand.turn(after=1.0)
+        stand.anyone_able = True
+        stand.turn(after=5.0)
+
+    assert ref in stand.executor.running and stand.executor.stopped == []
 
 
 def test_what_a_person_has_ended_is_ended_here_too_when_no_message_could_say_so(stand: Stand) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from shared.codec import MAX_BYTES, encode
 from shared.messages import ANY_QUEUE, Orders, Outcome, Report
 from tests.worker.stand import WORKER, Stand
+from worker.attempt import ERROR_LIMIT
+from worker.leavings import RESULT_LIMIT
 
 Make = Callable[..., Stand]
 
@@ -276,3 +279,29 @@ def test_an_error_that_is_no_unicode_is_made_so(make: Make) -> None:
     stand.turn()
 
     assert stand.report().finished[0].error == "cannot run 'caf? \N{BLACK STAR}'"
+
+
+def test_the_largest_results_fit_into_messages(make: Make) -> None:
+    stand = make(slots=64)
+    refs = stand.run(64)
+    for ref in refs:
+        # Each of these takes six bytes of a message.
+        stand.executor.end(ref, Outcome.FAILED, result="\x01" * RESULT_LIMIT, error="\x01" * ERROR_LIMIT)
+
+    stand.turn()
+
+    reports = stand.reports()
+    assert [len(encode(report)) <= MAX_BYTES for report in reports] == [True] * len(reports)
+    assert sum(len(report.finished) for report in reports) == 64
+
+
+def test_however_many_attempts_are_handed_back_each_report_is_a_message(make: Make) -> None:
+    stand = make(slots=1)
+    refs = stand.tasks(100_000)
+    stand.reporter.released(refs)
+
+    stand.turn()
+
+    reports = stand.reports()
+    assert [len(encode(report)) <= MAX_BYTES for report in reports] == [True] * len(reports)
+    assert [ref for report in reports for ref in report.released] == refs

@@ -18,6 +18,7 @@ from shared.broker.rabbitmq.consumer import Consumer, Listening, RabbitSubscript
 from shared.broker.rabbitmq.link import Link
 from shared.broker.rabbitmq.publisher import Publisher
 from shared.broker.topology import QueueType, Topology
+from shared.codec import MAX_BYTES
 from shared.errors import InvalidInput
 from shared.messages import DEAD
 
@@ -39,6 +40,7 @@ class RabbitBroker:
     """Queues of a RabbitMQ server. It connects in the background, for ever."""
 
     volatile = False
+    longest: int | None = MAX_BYTES
 
     def __init__(self, url: str, options: RabbitOptions | None = None) -> None:
         options = options or RabbitOptions()
