@@ -144,7 +144,7 @@ class Transaction(Protocol):
     def census(
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None
     ) -> list[Counted]:
-        """Count tasks of a stage by state, by whether a person has a hand on them, and whether they wait for a time."""
+        """Count tasks of a stage that are alike for whoever wants to do something to them."""
 
     def running_among(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[HeldTask]:
         """Return the tasks of a stage that run."""
@@ -197,7 +197,7 @@ class Transaction(Protocol):
     ) -> tuple[int, bool]:
         """Put ended tasks of a stage to `target` with fresh budgets; with `spawn` the spawn task too.
 
-        Tasks that were refused when their item was read run all the same; the worker refuses them with the same words.
+        Those that were refused when their item was read stay as they are: there is nothing that they could run with.
         Return how many of them, and whether the spawn task, became PENDING instead of QUEUED: the processes of their
         last attempts may still be there.
         """

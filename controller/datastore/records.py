@@ -142,6 +142,8 @@ class Counted:
     #: They wait for a time.
     waits: bool
     count: int
+    #: Their items did not fit: they have never run, and never will.
+    misfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

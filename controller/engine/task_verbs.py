@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from controller.core.again import in_the_way
 from controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
-from controller.core.model import Again, RetryRequested, SpawnTaskHeld, SpawnTaskMoved, TasksMoved, TasksSkipped
+from controller.core.model import Again, Job, RetryRequested, SpawnTaskHeld, SpawnTaskMoved, TasksMoved, TasksSkipped
 from controller.core.states import ENDED, State
 from controller.datastore.records import SPAWN_ONLY, Counted
 from controller.engine.board import Board
 from controller.engine.requests import WHOLE, Changed, Choice, Left, Who
 from controller.engine.settle import Settler
+from shared.errors import Conflict
 from shared.ids import JobId
+
+#: What a person has waved through is not undone by whoever wants the failures beside it to run again.
+LEFT_SKIPPED = "it was skipped: name it, ask for the state SKIPPED, or for all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,12 @@ class Aim:
     def spawn(self) -> bool:
         """Tell whether the stage's spawn task is meant."""
         return self.choice.spans == SPAWN_ONLY
+
+    @property
+    def of_one(self) -> bool:
+        """Tell whether one task was named."""
+        spans = self.choice.spans
+        return self.named and spans is not None and len(spans) == 1 and spans[0][0] == spans[0][1]
 
 
 class TaskVerbs:
@@ -78,7 +89,9 @@ class TaskVerbs:
             if ended:
                 agains.append(_again(aim, ended))
         if agains:
-            board.apply(aims[0][0].job_id, RetryRequested(tuple(agains), whole=False))
+            job = board.require(aims[0][0].job_id)
+            refuse_in_vain(job, agains, "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks")
+            board.apply(job.job_id, RetryRequested(tuple(agains), whole=False))
 
     def _pause(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
         board.tx.hold(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state, by=who.name)
@@ -132,6 +145,14 @@ class TaskVerbs:
         return len(running)
 
 
+def refuse_in_vain(job: Job, agains: Sequence[Again], what: str) -> None:
+    """Raise Conflict when a job that opened again would end again before anything of a retry could run."""
+    stage = in_the_way(job, agains)
+    if stage is not None:
+        why = f"stage {stage.number} ({stage.name}) is {stage.state} and comes before it: retry or skip that first"
+        raise Conflict(f"{what} cannot be retried: {why}")
+
+
 def sift(verb: Verb, aim: Aim, found: Sequence[Counted]) -> tuple[list[Counted], Changed]:
     """Return which of these tasks a verb changes, and how many that are; and the others, with the reason of each."""
     meant, changed = [], Changed()
@@ -149,9 +170,9 @@ def _answer(verb: Verb, aim: Aim, one: Counted) -> Allowed | Unchanged | Refused
     choice = aim.choice
     asked = aim.named or not choice.only_failed or one.state in (choice.state, State.FAILED, State.CANCELLED)
     if verb is Verb.RETRY and not asked:
-        return Unchanged("it has not failed")
+        return Unchanged(LEFT_SKIPPED if one.state is State.SKIPPED else "it has not failed")
     paused = one.hand and one.state not in ENDED
-    return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed)
+    return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=one.misfit)
 
 
 def _again(aim: Aim, ended: Sequence[Counted]) -> Again:

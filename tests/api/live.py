@@ -15,7 +15,7 @@ CATALOGUE = """
       list:
         exec_command: list
       fetch:
-        input: {url: {source: parameter}}
+        input: {url: {source: parameter}, size: {source: parameter, type: integer, default: 1}}
         exec_command: fetch
         exec_args: ["{url}"]
       guard:
