@@ -283,6 +283,9 @@ class Transaction(Protocol):
 class Reader(Protocol):
     """Reads without locks; each method is one consistent look. Masked inputs only: no secret ever comes out here."""
 
+    def now(self) -> float:
+        """Return the store's own time, seconds since the epoch."""
+
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages."""
 
@@ -300,6 +303,9 @@ class Reader(Protocol):
 
     def next_due(self, job_id: JobId, stage: int) -> TaskView | None:
         """Return the task of a stage that waits for the time which comes first; what is paused waits for none."""
+
+    def first_paused(self, job_id: JobId, stage: int) -> TaskView | None:
+        """Return the first task of a stage that a person holds back, the spawn task before all others."""
 
     def attempts(self, task_id: TaskId) -> list[AttemptView]:
         """Return the ended attempts of a task, in order."""
