@@ -81,16 +81,16 @@ class TaskVerbs:
 
     def retry(self, board: Board, aims: Sequence[tuple[Aim, Sequence[Counted]]], who: Who) -> None:
         """Let tasks of several stages of one job run again, in one step of the machine."""
-        agains = []
-        for aim, meant in aims:
-            if any(one.state is State.RUNNING for one in meant):
-                self._kill(board, aim, who, again=True)
-            ended = [one for one in meant if one.state in ENDED]
-            if ended:
-                agains.append(_again(aim, ended))
+        if not aims:
+            return
+        job = board.require(aims[0][0].job_id)
+        agains = [again for aim, meant in aims if (again := _again(aim, meant, failing=job.stage(aim.stage).failing))]
+        running = [aim for aim, meant in aims if any(one.state is State.RUNNING for one in meant)]
+        what = "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks"
+        refuse_in_vain(job, [*agains, *(Again(aim.stage, {}) for aim in running)], what)
+        for aim in running:
+            self._kill(board, aim, who, again=True)
         if agains:
-            job = board.require(aims[0][0].job_id)
-            refuse_in_vain(job, agains, "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks")
             board.apply(job.job_id, RetryRequested(tuple(agains), whole=False))
 
     def _pause(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
@@ -146,11 +146,12 @@ class TaskVerbs:
 
 
 def refuse_in_vain(job: Job, agains: Sequence[Again], what: str) -> None:
-    """Raise Conflict when a job that opened again would end again before anything of a retry could run."""
+    """Raise Conflict when a job would end, or end again, before anything of a retry could run."""
     stage = in_the_way(job, agains)
     if stage is not None:
-        why = f"stage {stage.number} ({stage.name}) is {stage.state} and comes before it: retry or skip that first"
-        raise Conflict(f"{what} cannot be retried: {why}")
+        bad = f"is {stage.state} and comes before it" if job.state in ENDED else "has failed, and its job ends for it"
+        remedy = "retry or skip that first"
+        raise Conflict(f"{what} cannot be retried: stage {stage.number} ({stage.name}) {bad}: {remedy}")
 
 
 def sift(verb: Verb, aim: Aim, found: Sequence[Counted]) -> tuple[list[Counted], Changed]:
@@ -175,7 +176,11 @@ def _answer(verb: Verb, aim: Aim, one: Counted) -> Allowed | Unchanged | Refused
     return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=one.misfit)
 
 
-def _again(aim: Aim, ended: Sequence[Counted]) -> Again:
+def _again(aim: Aim, meant: Sequence[Counted], *, failing: bool) -> Again | None:
+    """Return what of these tasks opens again; `failing`: what is only killed would be withdrawn with the others."""
+    ended = [one for one in meant if one.state in ENDED]
+    if not ended:
+        return Again(aim.stage, {}, spans=aim.choice.spans) if failing else None
     if aim.spawn:
         return Again(aim.stage, {}, spawn=True, spans=())
     counts = {state: _number(ended, state) for state in sorted({one.state for one in ended})}

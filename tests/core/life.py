@@ -217,6 +217,8 @@ class Life:
         if in_the_way(self.job, stages) is None:
             self.feed(RetryRequested(stages, whole=whole))
             assert not stages or self.job.state not in ENDED or self._nothing_left(stages), f"it ended again: {stages}"
+            withdrawn = [again.stage for again in stages if self.job.stage(again.stage).tally.withdrawn]
+            assert not withdrawn, f"what is to run again was withdrawn at once: {stages}"
 
     def _nothing_left(self, stages: tuple[Again, ...]) -> bool:
         """Tell whether nothing of what was retried is a task."""

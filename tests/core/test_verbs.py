@@ -310,3 +310,15 @@ def test_a_later_stage_cannot_be_retried_while_one_before_it_would_end_the_job_a
     assert in_the_way(by_hand, (Again(1, {State.CANCELLED: 1}, withdrawn=1),)) == by_hand.stages[0]
     assert in_the_way(skipped, (Again(2, {State.CANCELLED: 1}, withdrawn=1),)) == skipped.stages[1]
     assert in_the_way(skipped, (Again(1, {State.FAILED: 1}),)) is None
+
+
+def test_a_stage_cannot_be_retried_while_the_failure_of_another_ends_the_job() -> None:
+    job = begin(fixed(0, order=1), fixed(1, order=1, tasks=2, on_error=OnError.IGNORE))
+    job = moved(run(job, 1, State.FAILED), 1, State.QUEUED, State.RUNNING)
+    failing = run(job, 0, State.FAILED)
+    beside, both = (Again(1, {State.FAILED: 1}),), (Again(0, {State.FAILED: 1}), Again(1, {State.FAILED: 1}))
+
+    assert (failing.state, states(failing)) == (State.RUNNING, [State.FAILED, State.RUNNING])
+    assert in_the_way(failing, beside) == failing.stages[0]
+    assert in_the_way(failing, both) is None
+    assert after(failing, RetryRequested(both, whole=False)).stages[1].claimable == 1

@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Changed, Choice, Left
+from controller.engine.requests import Changed, Choice, Composition, Left
 from shared.errors import Conflict
 from shared.ids import JobId
 from shared.messages import Outcome
@@ -141,6 +141,53 @@ def test_a_later_stage_is_retried_once_the_earlier_one_is_skipped_or_retried_wit
     puppet.heartbeat()
     puppet.run_all()
     assert [house.view(one).state for one in (job_id, other)] == [State.COMPLETED, State.COMPLETED]
+
+
+def failing_while_another_runs(house: House, puppet: Puppet) -> JobId:
+    """Return an open job whose first task has failed it while the second one still runs; the third is withdrawn."""
+    job_id = spawned(house, puppet, "many", urls(3))
+    puppet.room = {}
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    assert states(house, job_id) == [State.FAILED, State.RUNNING, State.RUNNING]
+    return job_id
+
+
+def test_a_task_that_runs_while_its_stage_fails_runs_again_and_is_not_withdrawn(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = failing_while_another_runs(house, puppet)
+    held = puppet.take()
+
+    changed = house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    puppet.room = {"*": 9}
+    puppet.finish(held, Outcome.STOPPED)
+    ran: list[tuple[int, int]] = []
+    puppet.run_all(lambda _grant, task: ran.append((task.index, task.attempt)) or Outcome.COMPLETED)  # type: ignore[func-returns-value]
+
+    assert (changed.tasks, sorted(ran)) == (1, [(1, 2), (2, 1)])
+    assert (house.view(job_id).state, states(house, job_id)[0]) == (State.FAILED, State.FAILED)
+
+
+def test_a_stage_beside_one_that_has_failed_its_job_is_refused_while_the_rest_is_waited_for(house: House) -> None:
+    puppet = Puppet(house)
+    stages = [
+        {"name": "Left", "order": 1, "tasks": [{"task_class": "step"}]},
+        {"name": "Right", "order": 1, "tasks": [{"task_class": "step"}]},
+    ]
+    job_id, _ = house.jobs.compose(Composition("pair", stages))
+    house.turn()
+    left, right = puppet.take(), puppet.take()
+    puppet.finish(left, Outcome.FAILED)
+    before = house.view(job_id), house.tasks(job_id)
+    said = r"stage 0 \(Left\) has failed, and its job ends for it: retry or skip that first"
+
+    with pytest.raises(Conflict, match=f"the task cannot be retried: {said}"):
+        house.jobs.control.task(Verb.RETRY, right[1].task_id)
+    listed = house.jobs.control.retry_tasks({right[1].task_id: None})
+
+    assert [one.changed for one in listed.tasks] == [False]
+    assert (house.view(job_id), house.tasks(job_id)) == before
+    both = house.jobs.control.retry_tasks({right[1].task_id: None, left[1].task_id: None})
+    assert [one.changed for one in both.tasks] == [True, True]
 
 
 # --- what was skipped
