@@ -93,8 +93,11 @@ _LEFT = "state ended_at by_whom first_key end_key only"
 LEAVE_WAITING = Prepared(
     update(tasks).where(_chosen, is_in(tasks.c.state, State.PENDING, State.QUEUED)).values(_left), _LEFT
 )
-LEAVE_ENDED = Prepared(
-    update(tasks).where(_chosen, is_in(tasks.c.state, State.FAILED, State.CANCELLED)).values(_left), _LEFT
+LEAVE_UNDONE = Prepared(
+    update(tasks)
+    .where(_chosen, is_in(tasks.c.state, State.PENDING, State.QUEUED, State.FAILED, State.CANCELLED))
+    .values(_left),
+    _LEFT,
 )
 #: Keeps the lease: until it is over, or the worker has told of the end, the attempt's processes may be there.
 LEAVE_RUNNING = Prepared(

@@ -158,9 +158,7 @@ class VerbWrites(WritesBase):
         now = self.now()
         parameters = (state.value, now, clean(by), *keys, only)
         stopped = self._session.rows(sql.LEAVE_RUNNING, parameters) if running else []
-        self._session.post(sql.LEAVE_WAITING, parameters)
-        if state is State.SKIPPED:
-            self._session.post(sql.LEAVE_ENDED, parameters)
+        self._session.post(sql.LEAVE_UNDONE if state is State.SKIPPED else sql.LEAVE_WAITING, parameters)
         if not stopped:
             return []
         stopped.sort()
