@@ -23,7 +23,7 @@ tasks:
   long_work:
     input: {n: {source: parameter, type: integer}}
     exec_command: sh
-    exec_args: [-c, 'test "$1" != 17 || test "$ECHELON_ATTEMPT" != 1', sh, "{n}"]
+    exec_args: [-c, 'echo "attempt $ECHELON_ATTEMPT of $1"; test "$1" != 17 || test "$ECHELON_ATTEMPT" != 1', sh, "{n}"]
   odd:
     input: {n: {source: parameter, type: integer}}
     exec_command: sh

@@ -26,6 +26,8 @@ def test_of_fifty_tasks_the_one_that_failed_runs_again_and_the_forty_nine_are_ke
     ]
     assert changed == [(17, 2, "COMPLETED")]
     assert Counter(one["state"] for one in after) == {"COMPLETED": 51}
+    logs = [echelon("logs", f"{job_id}.Work.17", "--attempt", str(attempt)).out for attempt in (1, 2)]
+    assert logs == ["attempt 1 of 17\n", "attempt 2 of 17\n"]
 
 
 def test_a_later_stage_is_refused_with_what_is_to_be_done_first(echelon: Caller) -> None:
