@@ -30,6 +30,7 @@ _DEFAULT = Options((), frozenset())
 @click.option("--sizes", type=Numbers(), default=_DEFAULT.sizes, help="N of the fan-out.")
 @click.option("--finished", type=Numbers(), default=_DEFAULT.finished, help="Finished tasks of the growth bench.")
 @click.option("--counted", type=Numbers(), default=_DEFAULT.counted, help="N of the memory bench's counted tasks.")
+@click.option("--handled", type=Numbers(), default=_DEFAULT.handled, help="Tasks of one call in the verbs bench.")
 @click.option("--clients", type=Numbers(), default=_DEFAULT.clients, help="Clients of the API bench.")
 @click.option(
     "--json",
@@ -50,6 +51,7 @@ def main(
     sizes: tuple[int, ...],
     finished: tuple[int, ...],
     counted: tuple[int, ...],
+    handled: tuple[int, ...],
     clients: tuple[int, ...],
     target: Path | None,
     folder: Path | None,
@@ -63,8 +65,9 @@ def main(
     else:
         taking_part = [CONTESTANTS[name] for name in CONTESTANTS if name in contestants]
         options = Options(
-            taking_part, frozenset(only), rounds, sizes, clients=clients, finished=finished, counted=counted
-        )
+            taking_part, frozenset(only), rounds, sizes,
+            clients=clients, finished=finished, counted=counted, handled=handled,
+        )  # fmt: skip
     measure(options, target=target or (None if short else Path("bench.json")), folder=folder)
 
 

@@ -11,10 +11,10 @@ from typing import Protocol
 from bench.ground import Ground
 
 FAN_OUT, CHAIN, LATENCY = "fan-out", "chain", "latency"
-API, GROWTH, MEMORY = "api", "growth", "memory"
+API, GROWTH, MEMORY, VERBS = "api", "growth", "memory", "verbs"
 #: Derived from the fan-out's own records.
 PARTS = "parts"
-BENCHES = (FAN_OUT, CHAIN, LATENCY, API, GROWTH, MEMORY, PARTS)
+BENCHES = (FAN_OUT, CHAIN, LATENCY, API, GROWTH, MEMORY, VERBS, PARTS)
 
 
 class Up(Protocol):

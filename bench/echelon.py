@@ -24,6 +24,8 @@ _PATIENCE = 30.0
 #: More tasks than the setting's default are asked for by one bench.
 _MAX_ITEMS = 1_000_000
 
+#: The job whose tasks are added, and held back.
+HELD = "held"
 #: Lengths of the chains that can be asked for.
 CHAINS = (20, 100)
 
@@ -41,6 +43,7 @@ def catalogue() -> dict[str, object]:
             "work": {"exec_command": TRUE[0]},
             "counted": {"exec_command": TRUE[0], "queue": COUNTED},
             "clock": {"exec_command": CLOCK[0], "exec_args": list(CLOCK[1:])},
+            "hold": {"exec_command": "sleep", "exec_args": ["100000"]},
             "list": {"input": items, "exec_command": "cp", "exec_args": ["{items}", "spawn.json"]},
         },
         "jobs": {
@@ -48,6 +51,12 @@ def catalogue() -> dict[str, object]:
             "clock": {"stages": [{"name": "Clock", "task_class": "clock"}]},
             "fan_out": fan_out("work"),
             "counted": fan_out("counted"),
+            HELD: {
+                "stages": [
+                    {"name": "Held", "task_class": "hold", "tasks": "open", "max_parallel": 1, "paused": True},
+                    _stage("Last"),
+                ]
+            },
             **{f"chain_{length}": {"stages": [_stage(str(n)) for n in range(length)]} for length in CHAINS},
         },
     }

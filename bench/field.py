@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from bench import echelon, peer
-from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, PARTS, Contestant, Up
+from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, PARTS, VERBS, Contestant, Up
 from bench.ground import Ground
 from bench.limit import limit, xargs
 
-_ALL = frozenset({FAN_OUT, CHAIN, LATENCY, API, GROWTH, MEMORY, PARTS})
+_ALL = frozenset({FAN_OUT, CHAIN, LATENCY, API, GROWTH, MEMORY, VERBS, PARTS})
 _WORK = frozenset({FAN_OUT, CHAIN, LATENCY, PARTS})
 #: The limit: every rate is told as a part of its.
 LIMIT = "limit"

@@ -6,12 +6,13 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY
+from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, VERBS
 from bench.echelon import POSTGRESQL, SHAPES, SQLITE, STANDALONE, Shape
 from bench.field import LIMIT
 from bench.records import Run
 from bench.summary import ratio, seen, to_limit
 from bench.tables import Table, title
+from bench.verbs import CALLS
 
 _USUAL, _LARGE, _HUGE = 10_000, 100_000, 1_000_000
 _FEW = 1_000
@@ -55,7 +56,7 @@ class Goal:
 def goals(run: Run) -> list[Goal]:
     """Return every goal of which the run has seen anything."""
     found: list[Goal] = []
-    for part in (_fan_out, _larger, _chain, _latency, _growth, _memory, _api):
+    for part in (_fan_out, _larger, _chain, _latency, _growth, _memory, _api, _verbs):
         found.extend(part(run))
     return found
 
@@ -135,3 +136,13 @@ def _api(run: Run) -> Iterator[Goal]:
             if found is not None:
                 what = f"`GET /jobs/{{id}}` p99, {clients} client{'s' if clients > 1 else ''}"
                 yield Goal(what, shape.name, found.median, 50.0, 20.0, "ms", large=False, digits=1)
+
+
+def _verbs(run: Run) -> Iterator[Goal]:
+    for shape in SHAPES:
+        records = run.of(VERBS, shape.name, _LARGE)
+        slowest = max(((found.median, call) for call in CALLS if (found := seen(records, call))), default=None)
+        if slowest is not None:
+            seconds, call = slowest
+            what = f"{_LARGE:,} tasks by one call, the slowest: {call.replace('_', ' ')}"
+            yield Goal(what, shape.name, seconds, 2.0, 1.0, "s", large=False)

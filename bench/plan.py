@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench import growth, memory, traffic, work
-from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, PARTS, Contestant
+from bench import growth, memory, traffic, verbs, work
+from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, PARTS, VERBS, Contestant
 from bench.echelon import SHAPES, Shape
 from bench.field import LIMIT
 from bench.growth import Stores
@@ -21,6 +21,8 @@ EVERYBODYS = 10_000
 _ONCE = 60.0
 #: Tasks a second of what only counts, and of the filling of a store.
 _COUNTED, _FILLED = 6_000, 20_000
+#: Tasks a second of all calls of the verbs bench together.
+_HANDLED = 5_000
 _API_SECONDS = 17.0
 _GROWTH_SECONDS = 10.0
 
@@ -38,6 +40,7 @@ class Options:
     clients: Sequence[int] = (1, 8, 32)
     finished: Sequence[int] = (0, 100_000, 1_000_000)
     counted: Sequence[int] = (1_000, 1_000_000)
+    handled: Sequence[int] = (1_000, 100_000)
     #: Seconds of rest before all else: ext4 is slow to make files for half a minute after many were removed.
     rest: float = 40.0
 
@@ -61,6 +64,7 @@ def steps(options: Options, filled: Stores) -> list[Step]:
         *_growth(options, filled),
         *_api(options),
         *_memory(options),
+        *_verbs(options),
     ]
 
 
@@ -123,6 +127,12 @@ def _memory(options: Options) -> Iterator[Step]:
     for _, size, shape in _turns(1, options.counted, shapes):
         take = partial(memory.visit, shape=shape, round_=1, size=size)
         yield Step(f"memory, {shape.name}, {size:,}", 8.0 + size / _COUNTED, take)
+
+
+def _verbs(options: Options) -> Iterator[Step]:
+    for round_, size, shape in _turns(options.rounds, options.handled, options.shapes(VERBS)):
+        take = partial(verbs.visit, shape=shape, round_=round_, size=size)
+        yield Step(f"round {round_}, verbs, {shape.name}, {size:,}", 10.0 + size / _HANDLED, take)
 
 
 def _turns(rounds: int, sizes: Sequence[int], shapes: Sequence[Shape]) -> Iterator[tuple[int, int, Shape]]:

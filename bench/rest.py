@@ -38,6 +38,12 @@ class Rest:
         """Return a job; with `wait` when it has ended, or after a minute."""
         return self._json("GET", f"/jobs/{job_id}", None, {"Prefer": f"wait={_WAIT}"} if wait else {})
 
+    def post(self, path: str, body: object = None) -> dict[str, Any]:
+        """Return the answer to a request that changes something."""
+        if body is None:
+            return self._json("POST", path, None, {})
+        return self._json("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+
     def completed(self, job_id: str) -> None:
         """Return when the stored state of a job is final; anything but COMPLETED is an error."""
         while (job := self.job(job_id, wait=True))["state"] not in _ENDED:

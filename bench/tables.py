@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY
+from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, VERBS
 from bench.echelon import SHAPES
 from bench.field import CONTESTANTS
 from bench.records import Record, Run, contestants, sizes
 from bench.summary import Seen, seen, to_limit
+from bench.verbs import CALLS
 
 _NOTHING = ""
 _PARTS = ("tasks", "controller", "engine", "worker", "broker", "database")
@@ -27,7 +28,7 @@ class Table:
 
 def tables(run: Run) -> list[Table]:
     """Return the tables of everything that was measured."""
-    made = [_fan_out(run), _chain(run), _latency(run), _api(run), _growth(run), _memory(run), _parts(run)]
+    made = [_fan_out(run), _chain(run), _latency(run), _api(run), _growth(run), _memory(run), _verbs(run), _parts(run)]
     return [table for table in made if table.rows]
 
 
@@ -112,6 +113,13 @@ def _memory(run: Run) -> Table:
         ["", "N", "tasks", "MiB"],
         rows,
     )
+
+
+def _verbs(run: Run) -> Table:
+    calls = ("add", *CALLS)
+    rows = _per_size(run, VERBS, lambda records: [spread(seen(records, call), 2) for call in calls])
+    head = ["", "tasks", *(call.replace("_", " ").replace("retry all", "retry of skipped") for call in calls)]
+    return Table("verbs", "One call for all tasks of a stage, seconds", head, list(rows))
 
 
 def _held(records: Sequence[Record], part: str) -> str:

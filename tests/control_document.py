@@ -8,6 +8,8 @@ from pathlib import Path
 from controller.core.answers import STATES, VERBS, Allowed, Kind, Unchanged, Verb, answer
 from controller.core.states import ENDED, State
 
+#: In which states there are tasks whose items did not fit.
+MISFITS = {(Kind.TASK, State.FAILED), (Kind.TASK, State.SKIPPED)}
 DOCUMENT = Path(__file__).parents[1] / "docs" / "control.md"
 
 
@@ -21,11 +23,14 @@ def table(kind: Kind) -> str:
                 continue
             name = f"{state}, paused" if paused else state.value
             lines.append(f"| {name} | " + " | ".join(_cell(kind, state, verb, paused) for verb in verbs) + " |")
+        if (kind, state) in MISFITS:
+            cells = (_cell(kind, state, verb, misfit=True) for verb in verbs)
+            lines.append(f"| {state}, its item did not fit | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(kind: Kind, state: State, verb: Verb, paused: bool) -> str:
-    said = answer(kind, state, verb, paused=paused)
+def _cell(kind: Kind, state: State, verb: Verb, paused: bool = False, *, misfit: bool = False) -> str:
+    said = answer(kind, state, verb, paused=paused, misfit=misfit)
     if isinstance(said, Allowed):
         return said.meaning
     return f"({said.reason})" if isinstance(said, Unchanged) else f"409: {said.reason}"

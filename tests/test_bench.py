@@ -12,14 +12,16 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import accounting, bare, chart, goals, report
-from bench.contestant import CHAIN, FAN_OUT, MEMORY
+from bench.contestant import CHAIN, FAN_OUT, MEMORY, VERBS
 from bench.field import CONTESTANTS
 from bench.ground import Ground
 from bench.growth import Stores
+from bench.measure import measure
 from bench.plan import Options, steps
 from bench.records import Record, Run, load, save
 from bench.summary import by_round, ratio, to_limit
 from bench.tables import tables
+from bench.verbs import CALLS
 from tests.system.process import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +56,16 @@ def test_the_short_bench_measures_and_prints_its_tables(
     assert took_part == set(run.options["contestants"].split())
     assert run.of(CHAIN, "standalone", 20)
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_the_verbs_bench_changes_all_that_each_call_is_meant_for(tmp_path: Path) -> None:
+    options = Options([CONTESTANTS["standalone"]], frozenset({VERBS}), rounds=1, handled=(200,), rest=0.0)
+
+    run = measure(options, target=None, folder=tmp_path)
+
+    assert run.failures == []
+    (record,) = run.of(VERBS, "standalone", 200)
+    assert set(record.figures) == {"add", *CALLS}
 
 
 # --- sums
@@ -188,7 +200,7 @@ def test_the_document_holds_what_was_measured_and_says_what_was_not() -> None:
 def test_the_document_has_a_place_for_every_table() -> None:
     text = report.DOCUMENT.read_text(encoding="utf-8")
     figures = {"rate": 1.0, "cpu.tasks": 1.0, "rss.controller": 1.0, "ms": 1.0, "median": 1.0, "p95": 1.0}
-    benches = ("fan-out", "chain", "latency", "api", "growth", "memory")
+    benches = ("fan-out", "chain", "latency", "api", "growth", "memory", "verbs")
     run = run_of(*(Record(bench, "sqlite", 1_000, 1, figures) for bench in benches))
 
     made = [table.key for table in tables(run)]

@@ -79,7 +79,7 @@ def _task_view(verb: Verb) -> Callable[..., Response]:
 def retry_tasks(body: list[dict[str, str | None]]) -> Response:
     """Run tasks of any jobs again, each only while it has the etag that stands beside it.
 
-    What cannot be is told and keeps no other from running. Erased secrets are given again as headers.
+    What cannot be is told, one by one, and keeps no other from running. Erased secrets are given again as headers.
     """
     wanted: dict[TaskId, int | None] = {}
     for place, one in enumerate(body):
@@ -88,8 +88,8 @@ def retry_tasks(body: list[dict[str, str | None]]) -> Response:
             raise invalid(f"#/{place}/task_id", "stands there twice")
         wanted[task_id] = None if etag is None else number_of(etag.strip('"'))
     with headers.malformed_if_repeated(request):
-        changed = control().retry_tasks(wanted, who=who(), given=Given(headers=headers.for_job(request)))
-    return render.answer(render.changed(changed))
+        retried = control().retry_tasks(wanted, who=who(), given=Given(headers=headers.for_job(request)))
+    return render.answer(render.retried(retried))
 
 
 # --- what they share
@@ -166,7 +166,7 @@ def _built() -> Routes:
     made.route(
         "POST",
         "/tasks/retry",
-        [Answer(schemas.ChangedSchema, description="What it came to.")],
+        [Answer(schemas.RetriedSchema, description="What it came to.")],
         body=schemas.TaskToRetrySchema(many=True),
     )(retry_tasks)
     return made

@@ -134,6 +134,21 @@ class ChangedSchema(marshmallow.Schema):
     unchanged = fields.List(fields.Nested(LeftSchema), required=True)
 
 
+class ToldSchema(marshmallow.Schema):
+    """What became of one task of the list."""
+
+    task_id = fields.String(required=True, **_about("Its id, as it was sent."))
+    changed = fields.Boolean(required=True, **_about("It runs again."))
+    reason = text_field("Why it does not.", optional=True)
+    state = text_field("The state that it was in; null: there is no such task.", optional=True)
+
+
+class RetriedSchema(ChangedSchema):
+    """What became of a list of tasks."""
+
+    tasks = fields.List(fields.Nested(ToldSchema), required=True, **_about("Each of them, in the order of the list."))
+
+
 class ChangedJobSchema(JobSchema, ChangedSchema):
     """A job as it is now, and what the verb came to."""
 

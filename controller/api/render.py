@@ -25,7 +25,7 @@ from controller.datastore.records import (
     TaskView,
     WorkerView,
 )
-from controller.engine.requests import Changed
+from controller.engine.requests import Changed, Retried
 from controller.engine.why import Reason
 from shared.volume import Artefact
 
@@ -187,6 +187,15 @@ def changed(found: Changed) -> Json:
         "changed": {"jobs": found.jobs, "stages": found.stages, "tasks": found.tasks},
         "unchanged": [{"reason": one.reason, "count": one.count, "state": one.state} for one in found.unchanged],
     }
+
+
+def retried(found: Retried) -> Json:
+    """Return what became of each task of a list, and all of it as counts."""
+    told = [
+        {"task_id": one.task_id, "changed": one.changed, "reason": one.reason, "state": one.state}
+        for one in found.tasks
+    ]
+    return {**changed(found.changed), "tasks": told}
 
 
 def reason(found: Reason) -> Json:

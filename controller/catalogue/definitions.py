@@ -130,6 +130,12 @@ class StageDefinition:
     #: Tasks with values of their own, of a job composed in a request; empty: one task with the job's inputs.
     tasks: tuple[TaskDefinition, ...] = ()
 
+    @property
+    def classes(self) -> frozenset[str]:
+        """Return the classes of all tasks that it can have, its spawn task's too."""
+        names = {self.task_class, *(task.task_class for task in self.tasks)}
+        return frozenset(names if self.spawn_task is None else {*names, self.spawn_task})
+
 
 @dataclass(frozen=True, slots=True)
 class TaskDefinition:

@@ -30,8 +30,9 @@ _STAGE = frozenset(
     }
 )  # fmt: skip
 MAX_STAGES = 1_000
-#: Stands for the class of a task about which enough is said already.
+#: Stands for the class of tasks about which enough is said already; a catalogue that has no such class has none of it.
 _WRONG = "?"
+_NO_CLASS = "there is no task class of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def compose(base: Catalogue, name: str, stages: object, *, commands: bool) -> Co
     mistakes = list(_several_queues(described, classes))
     if mistakes:
         return Composed(None, tuple(mistakes[:MAX_MISTAKES]))
-    used = {name for stage in described for name in _classes_of(stage)}
+    used = {name for stage in described for name in stage.classes}
     tasks = {name: classes[name] for name in sorted(used)}
     definitions = {name: replace(job, stages=described)}
     revision = revision_of(tasks, definitions, base.revision)
@@ -94,6 +95,9 @@ class _Composer:
             self._wrong(place, "must be an object")
             return {"task_class": ""}
         self._refuse_unknown(place, stage, _STAGE)
+        for key in ("task_class", "spawn_task"):
+            if stage.get(key) == _WRONG and _WRONG not in self.base.tasks:
+                self._wrong(f"{place}/{key}", _NO_CLASS)
         written = {key: value for key, value in stage.items() if key in _STAGE and key != "tasks"}
         tasks = stage.get("tasks")
         if tasks == "open":
@@ -137,7 +141,7 @@ class _Composer:
         if task_class is None:
             guess = suggestion(str(name)[:100], self.base.tasks)
             known = f"; did you mean {guess!r}?" if guess else ""
-            detail = "is missing; or give an exec_command" if name is None else f"there is no task class of it{known}"
+            detail = "is missing; or give an exec_command" if name is None else f"{_NO_CLASS}{known}"
             self._wrong(f"{place}/task_class", detail)
             return None
         given = task.get("input", {})
@@ -206,11 +210,6 @@ class _Pointed(Reading):
 
 def _said(mistake: Mistake) -> str:
     return mistake.message + (f" -> {mistake.remedy}" if mistake.remedy else "")
-
-
-def _classes_of(stage: StageDefinition) -> set[str]:
-    names = {stage.task_class, *(task.task_class for task in stage.tasks)}
-    return names | ({stage.spawn_task} if stage.spawn_task else set())
 
 
 def _several_queues(stages: tuple[StageDefinition, ...], classes: Mapping[str, TaskClass]) -> list[InputMistake]:

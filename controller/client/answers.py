@@ -134,6 +134,23 @@ class Changed(TypedDict):
     unchanged: list[Left]
 
 
+class Told(TypedDict):
+    """What became of one task of a list."""
+
+    task_id: str
+    changed: bool
+    #: Why it was not changed; None: it was.
+    reason: str | None
+    #: The state that it was in; None: there is no such task.
+    state: str | None
+
+
+class Retried(Changed):
+    """What became of a list of tasks, each in the order of the list."""
+
+    tasks: list[Told]
+
+
 class ChangedJob(Job, Changed):
     """A job as it is after a verb."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 from urllib.parse import quote
 
-from controller.client.answers import Added, Changed, ChangedJob, ChangedStage, ChangedTask, Job, Stage, Why
+from controller.client.answers import Added, ChangedJob, ChangedStage, ChangedTask, Job, Retried, Stage, Why
 from controller.client.transport import Transport
 from shared.messages import JsonValue
 
@@ -121,10 +121,13 @@ class LiveControl:
 
     def retry_tasks(
         self, tasks: Iterable[tuple[str, str | None]], *, headers: Mapping[str, str] | None = None
-    ) -> Changed:
-        """Run tasks of any jobs again, each only while it has the etag beside its id (None: any)."""
+    ) -> Retried:
+        """Run tasks of any jobs again, each only while it has the etag beside its id (None: any).
+
+        What cannot be is told with its reason, and keeps no other from running.
+        """
         wanted = [{"task_id": task_id} | ({} if etag is None else {"etag": etag}) for task_id, etag in tasks]
-        return cast(Changed, self._transport.post(f"{API}/tasks/retry", wanted, headers=headers))
+        return cast(Retried, self._transport.post(f"{API}/tasks/retry", wanted, headers=headers))
 
     def add_tasks(
         self,

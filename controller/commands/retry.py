@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.command()
 @verb_options
 @opening_options
-@click.option("--all", "everything", is_flag=True, help="What has completed too; what runs is killed first.")
+@click.option(
+    "--all", "everything", is_flag=True, help="What has completed or was skipped too; what runs is killed first."
+)
 @click.option("--watch", "then_watch", is_flag=True, help="Watch the job to its end; the exit code says how it ended.")
 def retry(
     client: EchelonClient,
@@ -33,8 +35,9 @@ def retry(
 ) -> None:
     """Run again what has failed or was cancelled.
 
-    No limit of attempts stops it, and an ended job opens again; what has completed stays. A running task that is named
-    is killed first. Secret inputs were erased when the job ended; they are given again with -p and -H.
+    No limit of attempts stops it, and an ended job opens again; what has completed stays. What was skipped runs again
+    when its task is named, or with --state skipped. A running task that is named is killed first. Secret inputs were
+    erased when the job ended; they are given again with -p and -H.
 
     \b
       echelon retry 3f2a                       all that has failed

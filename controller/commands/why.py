@@ -41,7 +41,7 @@ def why(client: EchelonClient, what: str, as_json: bool) -> None:
         print_json(found)
         return
     click.echo(_sentence(found))
-    if hint := _hint(client, place.job_id, found):
+    if hint := _hint(place, found):
         words(hint)
 
 
@@ -55,18 +55,17 @@ def _sentence(found: Why) -> str:
     return f"{said.removesuffix('.')}: {moment(found['at'])}."
 
 
-def _hint(client: EchelonClient, job_id: str, found: Why) -> str:
+def _hint(asked: Place, found: Why) -> str:
     """Return what a person can do about it."""
     index = None if found["task_id"] is None else "spawn" if found["index"] is None else str(found["index"])
-    place = Place(job_id, found["stage"], index)
+    place, stage = Place(asked.job_id, found["stage"], index), Place(asked.job_id, found["stage"])
     if found["code"] == "BLOCKED_BY_FAILURE":
-        stage = Place(job_id, found["stage"])
         return (
             f"'echelon logs {place}' shows what it wrote; 'echelon retry {stage}' runs again what has failed, "
             f"'echelon skip {stage} --state failed' goes on without it"
         )
     if found["code"] != "PAUSED":
         return ""
-    if place.index is None and place.stage is not None and not client.stage(job_id, place.stage)["paused"]:
-        return f"'echelon resume {place} --state pending' lets go on what is paused"
+    if place.index is not None and asked.index is None and not place.spawn:
+        return f"'echelon resume {stage} --state pending' lets go on what is paused"
     return f"'echelon resume {place}' lets it go on"

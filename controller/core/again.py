@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
+from controller.core.flow import comes_back
 from controller.core.model import Again, Job, Stage
 from controller.core.states import DONE, ENDED, State
 
@@ -9,7 +12,12 @@ from controller.core.states import DONE, ENDED, State
 UNDONE = frozenset({State.FAILED, State.CANCELLED})
 
 
-def of_job(job: Job, *, everything: bool = False) -> tuple[Again, ...]:
+#: Of some stages, how many tasks in each state can never run: their items did not fit.
+Misfits = Mapping[int, Mapping[State, int]]
+_NONE: Mapping[State, int] = {}
+
+
+def of_job(job: Job, *, everything: bool = False, misfits: Misfits | None = None) -> tuple[Again, ...]:
     """Return what of a job runs again: what has failed or was cancelled in stages that are not done.
 
     In a job that is done all the same, what failed in spite of it; in a skipped one, what was skipped too. With
@@ -17,21 +25,44 @@ def of_job(job: Job, *, everything: bool = False) -> tuple[Again, ...]:
     """
     stages = [stage for stage in job.stages if everything or job.state in DONE or stage.state not in DONE]
     skipped = job.state is State.SKIPPED
-    return tuple(
-        again
+    agains = (
+        of_stage(
+            stage,
+            everything=everything,
+            skipped=skipped and stage.state is State.SKIPPED,
+            misfits=(misfits or {}).get(stage.number, _NONE),
+        )
         for stage in stages
-        if (again := of_stage(stage, everything=everything, skipped=skipped and stage.state is State.SKIPPED))
     )
+    return tuple(again for again in agains if again)
 
 
-def of_stage(stage: Stage, *, everything: bool = False, skipped: bool | None = None) -> Again | None:
+def of_stage(
+    stage: Stage, *, everything: bool = False, skipped: bool | None = None, misfits: Mapping[State, int] = _NONE
+) -> Again | None:
     """Return what of a stage runs again; None: nothing. What was skipped does when the stage was, as a whole."""
     skipped = stage.state is State.SKIPPED if skipped is None else skipped
     sources = ENDED if everything else UNDONE | {State.SKIPPED} if skipped else UNDONE
-    counts = {state: count for state in sorted(sources) if (count := getattr(stage.tally, state.lower()))}
+    found = {state: getattr(stage.tally, state.lower()) - misfits.get(state, 0) for state in sorted(sources)}
+    counts = {state: count for state, count in found.items() if count}
     # A spawn task that has completed is not run twice: its items are tasks already.
     spawn = stage.spawn in sources and stage.spawn is not State.COMPLETED
     unfinished = stage.state in ENDED and stage.state is not State.COMPLETED and stage.state in sources
-    if not (counts or spawn or unfinished):
+    if not (counts or spawn or (unfinished and not misfits)):
         return None
     return Again(stage.number, counts, spawn, stage.tally.withdrawn if State.CANCELLED in counts else 0)
+
+
+def in_the_way(job: Job, agains: Collection[Again]) -> Stage | None:
+    """Return the stage for which a job would end, or end again, before anything of a retry could run; None: none.
+
+    It has failed an open job, or it comes before all that is to run again: a person has to retry or skip it first.
+    """
+    wanted = {again.stage for again in agains}
+    if not wanted:
+        return None
+    if job.state not in ENDED:
+        return next((stage for stage in job.living if stage.failing and stage.number not in wanted), None)
+    first = min(job.stage(number).order for number in wanted)
+    before = (stage for stage in job.stages if stage.order < first and stage.number not in wanted)
+    return next((stage for stage in before if stage.state in UNDONE and not comes_back(stage)), None)

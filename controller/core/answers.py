@@ -71,10 +71,16 @@ VERBS = {
 }
 
 
-def answer(kind: Kind, state: State, verb: Verb, *, paused: bool = False, everything: bool = False) -> Answer:
+#: Why a task that was refused when its item was read does not run: its values are those of no task.
+MISFIT = "its item did not fit the task, so there is nothing to run: it can only be skipped"
+
+
+def answer(
+    kind: Kind, state: State, verb: Verb, *, paused: bool = False, everything: bool = False, misfit: bool = False
+) -> Answer:
     """Return what a verb means for a job, a stage or a task in a state.
 
-    `everything`: a retry is meant for what has completed too.
+    `everything`: a retry is meant for what has completed too. `misfit`: the task's item did not fit.
     """
     if verb not in VERBS[kind] or state not in STATES[kind]:
         raise ValueError(f"{verb} means nothing for a {kind} that is {state}")
@@ -88,7 +94,7 @@ def answer(kind: Kind, state: State, verb: Verb, *, paused: bool = False, everyt
         case Verb.KILL:
             return _kill(kind, state)
         case Verb.RETRY:
-            return _retry(kind, state, everything)
+            return Refused(MISFIT) if misfit and kind is Kind.TASK else _retry(kind, state, everything)
         case Verb.SKIP:
             return _skip(kind, state)
         case Verb.ADD:

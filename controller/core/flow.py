@@ -188,7 +188,7 @@ def restore(job: Job, effects: Effects) -> Job:
     if any(stage.failing for stage in job.living):
         return job
     for stage in job.stages:
-        if stage.state is State.CANCELLED and stage.by is None:
+        if stage.by is None and (stage.state is State.CANCELLED or (stage.state is State.FAILED and comes_back(stage))):
             job = job.with_stage(restored(replace(stage, state=State.PENDING, error=None), effects))
         elif stage.state is State.RUNNING and _withdrawn(stage):
             job = job.with_stage(restored(stage, effects))
@@ -225,6 +225,14 @@ def cured(stage: Stage) -> bool:
     """Tell whether nothing of a stage stands in the way any more: no failure, nothing that a person has cancelled."""
     by_hand = stage.tally.cancelled > stage.tally.withdrawn or (stage.spawn is State.CANCELLED and stage.spawn_hand)
     return not stage.failures and not by_hand
+
+
+def comes_back(stage: Stage) -> bool:
+    """Tell whether a stage that has FAILED or is CANCELLED would not end its job again if that went on.
+
+    What a person has cancelled as a whole would; so would failures that nobody has skipped, where they count.
+    """
+    return stage.by is None and (stage.on_error is not OnError.FAIL_JOB or cured(stage))
 
 
 def counts_of(stage: Stage) -> dict[str, object]:

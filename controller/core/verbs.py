@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from controller.core.again import of_job
 from controller.core.effects import Remember, ReopenTasks, SkipTasks
-from controller.core.flow import Effects, counts_of, cured, restore, restored, settle_down, withdraw
+from controller.core.flow import Effects, comes_back, counts_of, cured, restore, restored, settle_down, withdraw
 from controller.core.model import (
     Again,
     CancelRequested,
@@ -168,8 +168,9 @@ def skip_tasks(job: Job, event: TasksSkipped, effects: Effects) -> Job:
     if job.state in ENDED:
         if not well or stage.state in DONE:
             return job
-        opened = job.with_stage(replace(stage, state=State.PENDING, by=None))
-        return _go_on(opened, effects) if _fit_again(before, opened) else job
+        # Its other tasks may have to wait for the failures of a stage beside it: nothing of its own is in the way now.
+        job = job.with_stage(replace(stage, by=None))
+        return _go_on(job, effects) if _fit_again(before, job) else job
     if well and stage.state in (State.FAILED, State.CANCELLED):
         job = job.with_stage(restored(replace(stage, state=State.PENDING, by=None), effects))
     return settle_down(restore(job, effects), effects)
@@ -193,20 +194,13 @@ def _fit_again(before: Job, job: Job) -> bool:
     """Tell whether a job that ended of itself has nothing left that would end it the same way again."""
     if before.state not in (State.FAILED, State.CANCELLED) or before.by is not None:
         return False
-    return not any(
-        stage.state is State.FAILED or (stage.state is State.CANCELLED and not (stage.by is None and cured(stage)))
-        for stage in job.stages
-    )
+    return all(comes_back(stage) for stage in job.stages if stage.state in (State.FAILED, State.CANCELLED))
 
 
 def _go_on(job: Job, effects: Effects, *remembered: Remember) -> Job:
     effects.append(Remember("job_reopened"))
     effects.extend(remembered)
-    job = _opened(job)
-    for stage in job.stages:
-        if stage.state is State.PENDING:
-            job = job.with_stage(restored(stage, effects))
-    return settle_down(restore(job, effects), effects)
+    return settle_down(restore(_opened(job), effects), effects)
 
 
 def _opened(job: Job) -> Job:

@@ -144,7 +144,7 @@ class Transaction(Protocol):
     def census(
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None
     ) -> list[Counted]:
-        """Count tasks of a stage by state, by whether a person has a hand on them, and whether they wait for a time."""
+        """Count tasks of a stage that are alike for whoever wants to do something to them."""
 
     def running_among(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[HeldTask]:
         """Return the tasks of a stage that run."""
@@ -197,7 +197,7 @@ class Transaction(Protocol):
     ) -> tuple[int, bool]:
         """Put ended tasks of a stage to `target` with fresh budgets; with `spawn` the spawn task too.
 
-        Tasks that were refused when their item was read run all the same; the worker refuses them with the same words.
+        Those that were refused when their item was read stay as they are: there is nothing that they could run with.
         Return how many of them, and whether the spawn task, became PENDING instead of QUEUED: the processes of their
         last attempts may still be there.
         """
@@ -283,6 +283,9 @@ class Transaction(Protocol):
 class Reader(Protocol):
     """Reads without locks; each method is one consistent look. Masked inputs only: no secret ever comes out here."""
 
+    def now(self) -> float:
+        """Return the store's own time, seconds since the epoch."""
+
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages."""
 
@@ -300,6 +303,9 @@ class Reader(Protocol):
 
     def next_due(self, job_id: JobId, stage: int) -> TaskView | None:
         """Return the task of a stage that waits for the time which comes first; what is paused waits for none."""
+
+    def first_paused(self, job_id: JobId, stage: int) -> TaskView | None:
+        """Return the first task of a stage that a person holds back, the spawn task before all others."""
 
     def attempts(self, task_id: TaskId) -> list[AttemptView]:
         """Return the ended attempts of a task, in order."""

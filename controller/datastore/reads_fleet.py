@@ -24,6 +24,10 @@ class SqlReader(TaskReads):
         super().__init__(connection)
         self._now = now
 
+    def now(self) -> float:
+        """Return the store's own time, seconds since the epoch."""
+        return self._now()
+
     def workers(self, *, lost_after: float) -> list[WorkerView]:
         """Return the workers; without a sign of life for `lost_after` seconds one is LOST."""
         query = (

@@ -22,7 +22,7 @@ _TASKS = (
         tasks.c.key, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.queue,
         tasks.c.state, tasks.c.attempt, tasks.c.input, _worker.label("worker"), tasks.c.exit_code, tasks.c.signal,
         tasks.c.error, tasks.c.result, tasks.c.etag, tasks.c.not_before, tasks.c.started_at, tasks.c.ended_at,
-        tasks.c.by_whom, tasks.c.paused_at,
+        tasks.c.by_whom, tasks.c.paused_at, tasks.c.lease_until,
     )
     .select_from(tasks)
     .join(stages, stages.c.key == tasks.c.stage)
@@ -48,6 +48,10 @@ _UNPUBLISHED = (
     .join(jobs, jobs.c.key == stages.c.job)
     .where(is_in(tasks.c.state, State.COMPLETED))
 )
+
+
+#: Tasks that wait for a time among which the first is looked for.
+_LOOKED_AT = 100
 
 
 class TaskReads(JobReads):
@@ -106,8 +110,26 @@ class TaskReads(JobReads):
             return None
         # All tasks that wait for a time are few beside a stage's: read them in the order of their index.
         waits = and_(is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_not(None), tasks.c.by_whom.is_(None))
-        query = _TASKS.where(waits, tasks.c.stage == job[0] + stage).order_by(tasks.c.not_before).limit(1)
-        row = self._connection.execute(query).first()
+        query = _TASKS.where(waits, tasks.c.stage == job[0] + stage).order_by(tasks.c.not_before).limit(_LOOKED_AT)
+        first: TaskView | None = None
+        for row in self._connection.execute(query):
+            task = _task_view(row)
+            # A lease of the attempt before can make it later than the order of the index says.
+            if first is not None and (task.not_before or 0.0) >= (first.due_at or 0.0):
+                break
+            if first is None or (task.due_at or 0.0) < (first.due_at or 0.0):
+                first = task
+        return first
+
+    def first_paused(self, job_id: JobId, stage: int) -> TaskView | None:
+        """Return the first task of a stage that a person holds back, the spawn task before all others."""
+        job = self._place(job_id)
+        if job is None:
+            return None
+        key = job[0] + stage
+        held = and_(is_in(tasks.c.state, State.PENDING), tasks.c.by_whom.is_not(None))
+        mine = and_(tasks.c.key >= task_key(key, -1), tasks.c.key < task_key(key + 1, -1))
+        row = self._connection.execute(_TASKS.where(mine, held).order_by(tasks.c.key).limit(1)).first()
         return _task_view(row) if row else None
 
     def attempts(self, task_id: TaskId) -> list[AttemptView]:
@@ -178,10 +200,11 @@ def _task_view(row: Found) -> TaskView:
     (
         _, task_id, job_id, stage, index, task_class, queue, state, attempt, values, worker, exit_code, signal, error,
         result, etag, not_before, started_at, ended_at, by, paused_at,
+        lease_until,
     ) = row  # fmt: skip
     return TaskView(
         TaskId(task_id), JobId(job_id), stage, index, task_class, queue, STATES[state], attempt, decode_object(values),
-        worker, exit_code, signal, error, result, etag, not_before, started_at, ended_at, by, paused_at,
+        worker, exit_code, signal, error, result, etag, not_before, started_at, ended_at, by, paused_at, lease_until,
     )  # fmt: skip
 
 

@@ -142,6 +142,8 @@ class Counted:
     #: They wait for a time.
     waits: bool
     count: int
+    #: Their items did not fit: they have never run, and never will.
+    misfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,14 @@ class TaskView:
     #: Who has paused (while it is open), cancelled or skipped it.
     by: str | None = None
     paused_at: float | None = None
+    #: Until when the attempt that runs may go on; of a task that does not run, until when its last one may be there.
+    lease_until: float | None = None
+
+    @property
+    def due_at(self) -> float | None:
+        """Return when a task that waits goes on at the latest: nothing of its last attempt is left then."""
+        times = [time for time in (self.not_before, self.lease_until) if time is not None]
+        return max(times, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ statement to one state; NULL does not.
 
 from __future__ import annotations
 
-from sqlalchemy import and_, case, func, null, or_, select, update
+from sqlalchemy import and_, case, func, not_, null, or_, select, update
 from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
@@ -22,12 +22,20 @@ _chosen = and_(
 )
 _next_etag = tasks.c.etag + ONE
 
+#: An item that did not fit: it has an error although it never ran.
+_misfit = and_(tasks.c.attempt == ZERO, tasks.c.error.is_not(None))
 _hand = case((tasks.c.by_whom.is_not(None), ONE), else_=ZERO)
 _waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until > _p("now_too")), ONE), else_=ZERO)
 CENSUS = Prepared(
-    select(tasks.c.state, _hand.label("hand"), _waits.label("waits"), func.count())
+    select(
+        tasks.c.state,
+        _hand.label("hand"),
+        _waits.label("waits"),
+        case((_misfit, ONE), else_=ZERO).label("misfit"),
+        func.count(),
+    )
     .where(_chosen)
-    .group_by(tasks.c.state, "hand", "waits"),
+    .group_by(tasks.c.state, "hand", "waits", "misfit"),
     "now now_too first_key end_key only",
 )
 RUNNING_AMONG = Prepared(
@@ -85,8 +93,11 @@ _LEFT = "state ended_at by_whom first_key end_key only"
 LEAVE_WAITING = Prepared(
     update(tasks).where(_chosen, is_in(tasks.c.state, State.PENDING, State.QUEUED)).values(_left), _LEFT
 )
-LEAVE_ENDED = Prepared(
-    update(tasks).where(_chosen, is_in(tasks.c.state, State.FAILED, State.CANCELLED)).values(_left), _LEFT
+LEAVE_UNDONE = Prepared(
+    update(tasks)
+    .where(_chosen, is_in(tasks.c.state, State.PENDING, State.QUEUED, State.FAILED, State.CANCELLED))
+    .values(_left),
+    _LEFT,
 )
 #: Keeps the lease: until it is over, or the worker has told of the end, the attempt's processes may be there.
 LEAVE_RUNNING = Prepared(
@@ -113,7 +124,8 @@ _again = {
 }
 _ranged = and_(tasks.c.key >= _p("first_key"), tasks.c.key < _p("end_key"))
 REOPEN = Prepared(
-    update(tasks).where(_ranged, tasks.c.state == _p("at_state")).values(_again), "state first_key end_key at_state"
+    update(tasks).where(_ranged, tasks.c.state == _p("at_state"), not_(_misfit)).values(_again),
+    "state first_key end_key at_state",
 )
 RESTORE = Prepared(
     update(tasks).where(_ranged, is_in(tasks.c.state, State.CANCELLED), tasks.c.by_whom.is_(None)).values(_again),

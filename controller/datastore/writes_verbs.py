@@ -25,13 +25,16 @@ class VerbWrites(WritesBase):
     def census(
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None
     ) -> list[Counted]:
-        """Count tasks of a stage by state, by whether a person has a hand on them, and whether they wait for a time."""
-        found: Counter[tuple[str, int, int]] = Counter()
+        """Count tasks of a stage that are alike for whoever wants to do something to them."""
+        found: Counter[tuple[str, int, int, int]] = Counter()
         now = self.now()
         for keys in self._keys(job_id, stage, spans):
-            for state, hand, waits, count in self._session.rows(sql.CENSUS, (now, now, *keys, only)):
-                found[state, hand, waits] += count
-        return [Counted(STATES[state], bool(hand), bool(waits), count) for (state, hand, waits), count in found.items()]
+            for *kind, count in self._session.rows(sql.CENSUS, (now, now, *keys, only)):
+                found[tuple(kind)] += count
+        return [
+            Counted(STATES[state], bool(hand), bool(waits), count, bool(misfit))
+            for (state, hand, waits, misfit), count in found.items()
+        ]
 
     def running_among(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[HeldTask]:
         """Return the tasks of a stage that run."""
@@ -95,6 +98,7 @@ class VerbWrites(WritesBase):
     ) -> tuple[int, bool]:
         """Put ended tasks of a stage to `target` with fresh budgets; with `spawn` the spawn task too.
 
+        Those whose items did not fit stay as they are.
         Return how many of them, and whether the spawn task, became PENDING instead of QUEUED: the processes of their
         last attempts may still be there.
         """
@@ -154,9 +158,7 @@ class VerbWrites(WritesBase):
         now = self.now()
         parameters = (state.value, now, clean(by), *keys, only)
         stopped = self._session.rows(sql.LEAVE_RUNNING, parameters) if running else []
-        self._session.post(sql.LEAVE_WAITING, parameters)
-        if state is State.SKIPPED:
-            self._session.post(sql.LEAVE_ENDED, parameters)
+        self._session.post(sql.LEAVE_UNDONE if state is State.SKIPPED else sql.LEAVE_WAITING, parameters)
         if not stopped:
             return []
         stopped.sort()

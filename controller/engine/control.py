@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from controller.core.again import of_job, of_stage
 from controller.core.answers import Allowed, Kind, Refused, Verb, answer
 from controller.core.model import (
     CancelRequested,
@@ -21,22 +20,20 @@ from controller.core.model import (
     Job,
     PauseRequested,
     ResumeRequested,
-    RetryRequested,
     SkipRequested,
     Stage,
 )
-from controller.core.states import ENDED, State
+from controller.core.states import State
 from controller.datastore.records import SPAWN_ONLY, HeldTask
 from controller.engine.adding import Adding
 from controller.engine.board import Board
-from controller.engine.inputs import gather_inputs
 from controller.engine.parts import JobsParts, committed, written
-from controller.engine.requests import SOMEBODY, WHOLE, Added, Changed, Choice, Given, Left, Who
+from controller.engine.requests import SOMEBODY, WHOLE, Added, Changed, Choice, Given, Left, Retried, Who
+from controller.engine.retrying import Retrying
 from controller.engine.settle import Settler
-from controller.engine.task_verbs import Aim, TaskVerbs, remember, sift
-from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from controller.engine.task_verbs import Aim, TaskVerbs
+from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.ids import JobId, TaskId
-from shared.messages import JsonValue
 
 _NOTHING = Given()
 
@@ -53,6 +50,7 @@ class Control:
                 max_losses=parts.max_losses,
             )
         )
+        self._again = Retrying(parts, self._tasks)
         self._adding = Adding(parts)
 
     # --- what the interface calls
@@ -128,42 +126,30 @@ class Control:
             if task is None:
                 raise NotFound(f"there is no task {task_id}")
             check_etag(etag, lambda: task.etag, f"task {task_id}")
-            said = answer(Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed)
+            misfit = verb is Verb.RETRY and self._again.misfit(board, task)
+            said = answer(Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed, misfit=misfit)
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
             before = board.require(task.job_id)
             aim = _aim(task, only_failed=only_failed)
-            changed = self._reopening(board, before, given, lambda: self._tasks.do(board, verb, aim, who))
+            changed = self._again.reopening(board, before, given, lambda: self._tasks.do(board, verb, aim, who))
             board.save()
         self._parts.announce(board)
         return changed
 
     def retry_tasks(
         self, wanted: Mapping[TaskId, int | None], *, who: Who = SOMEBODY, given: Given = _NOTHING
-    ) -> Changed:
+    ) -> Retried:
         """Let tasks of any jobs run again, each only while it still has the etag that stands beside it (None: any).
 
-        What cannot be is told, and does not keep the others from running.
+        What cannot be is told, one by one, and does not keep the others from running.
         """
-        changed = Changed()
         with self._parts.store.write() as tx:
             board = Board(tx, request_id=who.request_id)
-            tasks = _locked_tasks(board, list(wanted))
-            missing = len(wanted) - len(tasks)
-            if missing:
-                changed += Changed(unchanged=(Left("there is no such task", missing),))
-            by_job: dict[JobId, list[HeldTask]] = {}
-            for task in tasks.values():
-                expected = wanted[task.task_id]
-                if expected is not None and expected != task.etag:
-                    changed += Changed(unchanged=(Left(_STALE, 1, task.state),))
-                else:
-                    by_job.setdefault(task.job_id, []).append(task)
-            for job_id, mine in by_job.items():
-                changed += self._retry_named(board, job_id, mine, who, given)
+            retried = self._again.listed(board, wanted, _locked_tasks(board, list(wanted)), who, given)
             board.save()
         self._parts.announce(board)
-        return changed
+        return retried
 
     def add_tasks(
         self,
@@ -207,7 +193,7 @@ class Control:
         if verb is Verb.KILL:
             killed = sum(self._tasks.kill_all(board, job.job_id, stage.number, who) for stage in _running(job))
             return self._killed(board, job.job_id, None, killed)
-        return self._run_again(board, job, job.stages, everything, who, given, whole=True)
+        return self._again.whole(board, job, None, everything, who, given)
 
     def _whole_stage(
         self, board: Board, verb: Verb, job: Job, stage: Stage, choice: Choice, who: Who, given: Given
@@ -223,12 +209,12 @@ class Control:
             Verb.SKIP: SkipRequested(who.name, number),
         }
         if verb in events:
-            return self._reopening(
+            return self._again.reopening(
                 board, job, given, lambda: self._apply(board, job, events[verb], number) + Changed(stages=1)
             )
         if verb is Verb.KILL:
             return self._killed(board, job.job_id, number, self._tasks.kill_all(board, job.job_id, number, who))
-        return self._run_again(board, job, (stage,), everything, who, given, whole=False)
+        return self._again.whole(board, job, stage, everything, who, given)
 
     def _apply(self, board: Board, before: Job, event: Event, stage: int | None = None) -> Changed:
         """Let the machine carry out a verb; return how many tasks it has cancelled or skipped."""
@@ -245,34 +231,6 @@ class Control:
         board.remember(job_id, "job_killed" if stage is None else "stage_killed", stage, tasks=killed)
         return Changed(tasks=killed)
 
-    def _run_again(
-        self, board: Board, job: Job, stages: Sequence[Stage], everything: bool, who: Who, given: Given, *, whole: bool
-    ) -> Changed:
-        killed = 0
-        if everything:
-            for stage in stages:
-                killed += self._tasks.kill_all(board, job.job_id, stage.number, who, again=True)
-        present = board.require(job.job_id)
-        if whole:
-            agains = of_job(present, everything=everything)
-        else:
-            agains = tuple(
-                again for stage in stages if (again := of_stage(present.stage(stage.number), everything=everything))
-            )
-        tasks = killed + sum(sum(again.counts.values()) + again.spawn for again in agains)
-        if not agains and not killed:
-            return Changed(unchanged=(Left("nothing of it has failed or was cancelled", 1),))
-
-        def apply() -> None:
-            board.apply(job.job_id, RetryRequested(agains, whole=whole))
-            if not whole:
-                board.remember(job.job_id, "stage_retried", stages[0].number, tasks=tasks)
-            elif job.state not in ENDED:
-                board.remember(job.job_id, "tasks_retried", tasks=tasks)
-
-        self._reopening(board, job, given, apply)
-        return Changed(tasks=tasks, stages=len(agains), jobs=int(whole))
-
     # --- chosen tasks
 
     def _chosen(
@@ -286,59 +244,11 @@ class Control:
         def do() -> Changed:
             if verb is not Verb.RETRY:
                 return sum((self._tasks.do(board, verb, aim, who) for aim in aims), Changed())
-            return self._retry_aims(board, aims, who)
+            return self._again.chosen(board, aims, who)
 
-        return self._reopening(board, job, given, do)
-
-    def _retry_aims(self, board: Board, aims: Sequence[Aim], who: Who) -> Changed:
-        """Retry tasks of several stages of a job at once: an ended job opens again for all of them."""
-        changed, meant = Changed(), []
-        for aim in aims:
-            found, more = sift(Verb.RETRY, aim, self._tasks.census(board, aim))
-            changed += more
-            if found:
-                meant.append((aim, found, more))
-        self._tasks.retry(board, [(aim, found) for aim, found, _ in meant], who)
-        for aim, _, more in meant:
-            remember(board, Verb.RETRY, aim, more)
-        return changed
-
-    def _retry_named(self, board: Board, job_id: JobId, tasks: Sequence[HeldTask], who: Who, given: Given) -> Changed:
-        stages = sorted({(task.stage, task.spawn) for task in tasks})
-        aims = []
-        for number, spawn in stages:
-            indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
-            aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
-        job = board.require(job_id)
-        try:
-            if job.state in ENDED:
-                self._gather(board, job, given)
-        except InvalidInput as error:
-            return Changed(unchanged=(Left(str(error), len(tasks)),))
-        return self._reopening(board, job, given, lambda: self._retry_aims(board, aims, who))
-
-    # --- opening again
-
-    def _reopening(self, board: Board, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
-        """Do something; when an ended job is open afterwards, give it its values anew."""
-        changed = act()
-        after = board.require(before.job_id)
-        if before.state in ENDED and after.state not in ENDED:
-            values, sealed = self._gather(board, before, given)
-            board.tx.replace_input(before.job_id, values, sealed)
-        return changed or Changed()
-
-    def _gather(self, board: Board, job: Job, given: Given) -> tuple[Mapping[str, JsonValue], Mapping[str, str]]:
-        """Return the values of a job that opens again, the secret ones sealed; raise InvalidInputs."""
-        snapshots = self._parts.snapshots
-        origin = snapshots.origin(job.job_id)
-        definition = snapshots.definition(job.job_id)
-        kept = board.tx.inputs(job.job_id).values
-        inputs = gather_inputs(snapshots.catalogue(origin.revision), definition, given.input, given.headers, kept=kept)
-        return inputs.values, {name: self._parts.sealer.seal(value) for name, value in inputs.secrets.items()}
+        return self._again.reopening(board, job, given, do)
 
 
-_STALE = "it has changed since it was read"
 _PAST = {
     Verb.PAUSE: "paused", Verb.RESUME: "resumed", Verb.CANCEL: "cancelled", Verb.KILL: "killed", Verb.RETRY: "retried",
     Verb.SKIP: "skipped", Verb.ADD: "given tasks",
@@ -370,16 +280,6 @@ def _locked_tasks(board: Board, task_ids: Sequence[TaskId]) -> dict[TaskId, Held
 def _aim(task: HeldTask, *, only_failed: bool) -> Aim:
     choice = Choice(spans=((task.index, task.index),), only_failed=only_failed)
     return Aim(task.job_id, task.stage, choice, named=True)
-
-
-def _spans(indexes: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    spans: list[tuple[int, int]] = []
-    for index in indexes:
-        if spans and spans[-1][1] + 1 == index:
-            spans[-1] = (spans[-1][0], index)
-        else:
-            spans.append((index, index))
-    return tuple(spans)
 
 
 def _unchanged(kind: str, verb: Verb, said: object, state: State) -> Changed:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from controller.catalogue.definitions import Catalogue, to_json
 from controller.catalogue.inline import compose
-from controller.core.model import CancelRequested, Job, RetryRequested, Submitted
+from controller.core.model import CancelRequested, Job, Submitted
 from controller.core.planner import plan_stages
 from controller.core.states import ENDED, State
 from controller.datastore.port import Transaction
@@ -127,29 +127,6 @@ class Jobs:
             if job.state in ENDED and job.state is not State.CANCELLED:
                 raise Conflict(f"the job is {job.state} already; only an open job can be cancelled")
             board.apply(job_id, CancelRequested(Who(request_id).name))
-            board.save()
-        self._parts.announce(board)
-
-    def retry(
-        self,
-        job_id: JobId,
-        *,
-        input: Mapping[str, JsonValue],  # noqa: A002  (the word users see)
-        headers: Mapping[str, Sequence[str]],
-        request_id: str | None = None,
-    ) -> None:
-        """Open a FAILED or CANCELLED job again; secrets, erased at its end, must be given anew."""
-        facts = self.snapshots.facts(job_id)
-        catalogue = self.snapshots.catalogue(facts.revision)
-        definition = catalogue.jobs[facts.type]
-        inputs = gather_inputs(catalogue, definition, input, headers, kept=facts.input)
-        with self.store.write() as tx:
-            board = Board(tx, request_id=request_id)
-            job = board.require(job_id)
-            if job.state not in (State.FAILED, State.CANCELLED):
-                raise Conflict(f"the job is {job.state}; only a FAILED or CANCELLED job can be retried")
-            tx.replace_input(job_id, inputs.values, self._sealed(inputs))
-            board.apply(job_id, RetryRequested())
             board.save()
         self._parts.announce(board)
 

@@ -39,6 +39,8 @@ class Reasons:
                 broker=broker,
                 blocking=dict(_blocking(reader, job, chosen)),
                 waiting=dict(_waiting(reader, job, chosen)),
+                held=dict(_held(reader, job, chosen)),
+                now=reader.now(),
             )
         if task is not None:
             return why_task(facts, task)
@@ -61,5 +63,13 @@ def _waiting(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Itera
         waits = stage.tally.pending > stage.tally.held or stage.spawn is State.PENDING
         if stage.state is State.RUNNING and waits:
             task = reader.next_due(job.job_id, stage.number)
+            if task is not None:
+                yield stage.number, task
+
+
+def _held(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
+    for stage in stages:
+        if stage.state is State.RUNNING and (stage.tally.held or stage.spawn is State.PENDING):
+            task = reader.first_paused(job.job_id, stage.number)
             if task is not None:
                 yield stage.number, task

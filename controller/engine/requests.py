@@ -123,6 +123,38 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a verb came to for one task of a list."""
+
+    task_id: TaskId
+    #: Why it was not changed; None: it was.
+    reason: str | None = None
+    #: Its state before; None: there is no such task.
+    state: State | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether it was changed."""
+        return self.reason is None
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What became of a list of tasks that were to run again, in the order of the request."""
+
+    tasks: tuple[Told, ...]
+
+    @property
+    def changed(self) -> Changed:
+        """Return the same as counts."""
+        return sum((_counted(one) for one in self.tasks), Changed())
+
+
+def _counted(one: Told) -> Changed:
+    return Changed(tasks=1) if one.reason is None else Changed(unchanged=(Left(one.reason, 1, one.state),))
+
+
+@dataclass(frozen=True, slots=True)
 class Added:
     """Tasks that were added to a stage."""
 

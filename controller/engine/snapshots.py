@@ -118,8 +118,7 @@ class Snapshots:
         if known is None:
             catalogue = self.catalogue(origin.revision)
             stages = catalogue.jobs[origin.type].stages
-            classes = {name for stage in stages for name in (stage.task_class, stage.spawn_task) if name is not None}
-            known = any(catalogue.tasks[name].workdir == "task" for name in classes)
+            known = any(catalogue.tasks[name].workdir == "task" for stage in stages for name in stage.classes)
             with self._lock:
                 self._private[key] = known
         return known

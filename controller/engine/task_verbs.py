@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from controller.core.again import in_the_way
 from controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
-from controller.core.model import Again, RetryRequested, SpawnTaskHeld, SpawnTaskMoved, TasksMoved, TasksSkipped
+from controller.core.model import Again, Job, RetryRequested, SpawnTaskHeld, SpawnTaskMoved, TasksMoved, TasksSkipped
 from controller.core.states import ENDED, State
 from controller.datastore.records import SPAWN_ONLY, Counted
 from controller.engine.board import Board
 from controller.engine.requests import WHOLE, Changed, Choice, Left, Who
 from controller.engine.settle import Settler
+from shared.errors import Conflict
 from shared.ids import JobId
+
+#: What a person has waved through is not undone by whoever wants the failures beside it to run again.
+LEFT_SKIPPED = "it was skipped: name it, ask for the state SKIPPED, or for all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,12 @@ class Aim:
     def spawn(self) -> bool:
         """Tell whether the stage's spawn task is meant."""
         return self.choice.spans == SPAWN_ONLY
+
+    @property
+    def of_one(self) -> bool:
+        """Tell whether one task was named."""
+        spans = self.choice.spans
+        return self.named and spans is not None and len(spans) == 1 and spans[0][0] == spans[0][1]
 
 
 class TaskVerbs:
@@ -70,15 +81,17 @@ class TaskVerbs:
 
     def retry(self, board: Board, aims: Sequence[tuple[Aim, Sequence[Counted]]], who: Who) -> None:
         """Let tasks of several stages of one job run again, in one step of the machine."""
-        agains = []
-        for aim, meant in aims:
-            if any(one.state is State.RUNNING for one in meant):
-                self._kill(board, aim, who, again=True)
-            ended = [one for one in meant if one.state in ENDED]
-            if ended:
-                agains.append(_again(aim, ended))
+        if not aims:
+            return
+        job = board.require(aims[0][0].job_id)
+        agains = [again for aim, meant in aims if (again := _again(aim, meant, failing=job.stage(aim.stage).failing))]
+        running = [aim for aim, meant in aims if any(one.state is State.RUNNING for one in meant)]
+        what = "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks"
+        refuse_in_vain(job, [*agains, *(Again(aim.stage, {}) for aim in running)], what)
+        for aim in running:
+            self._kill(board, aim, who, again=True)
         if agains:
-            board.apply(aims[0][0].job_id, RetryRequested(tuple(agains), whole=False))
+            board.apply(job.job_id, RetryRequested(tuple(agains), whole=False))
 
     def _pause(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
         board.tx.hold(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state, by=who.name)
@@ -132,6 +145,15 @@ class TaskVerbs:
         return len(running)
 
 
+def refuse_in_vain(job: Job, agains: Sequence[Again], what: str) -> None:
+    """Raise Conflict when a job would end, or end again, before anything of a retry could run."""
+    stage = in_the_way(job, agains)
+    if stage is not None:
+        bad = f"is {stage.state} and comes before it" if job.state in ENDED else "has failed, and its job ends for it"
+        remedy = "retry or skip that first"
+        raise Conflict(f"{what} cannot be retried: stage {stage.number} ({stage.name}) {bad}: {remedy}")
+
+
 def sift(verb: Verb, aim: Aim, found: Sequence[Counted]) -> tuple[list[Counted], Changed]:
     """Return which of these tasks a verb changes, and how many that are; and the others, with the reason of each."""
     meant, changed = [], Changed()
@@ -149,12 +171,16 @@ def _answer(verb: Verb, aim: Aim, one: Counted) -> Allowed | Unchanged | Refused
     choice = aim.choice
     asked = aim.named or not choice.only_failed or one.state in (choice.state, State.FAILED, State.CANCELLED)
     if verb is Verb.RETRY and not asked:
-        return Unchanged("it has not failed")
+        return Unchanged(LEFT_SKIPPED if one.state is State.SKIPPED else "it has not failed")
     paused = one.hand and one.state not in ENDED
-    return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed)
+    return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=one.misfit)
 
 
-def _again(aim: Aim, ended: Sequence[Counted]) -> Again:
+def _again(aim: Aim, meant: Sequence[Counted], *, failing: bool) -> Again | None:
+    """Return what of these tasks opens again; `failing`: what is only killed would be withdrawn with the others."""
+    ended = [one for one in meant if one.state in ENDED]
+    if not ended:
+        return Again(aim.stage, {}, spans=aim.choice.spans) if failing else None
     if aim.spawn:
         return Again(aim.stage, {}, spawn=True, spans=())
     counts = {state: _number(ended, state) for state in sorted({one.state for one in ended})}

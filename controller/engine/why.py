@@ -68,6 +68,10 @@ class Facts:
     blocking: Mapping[int, TaskView]
     #: Of each stage, the task that waits for the time that comes first.
     waiting: Mapping[int, TaskView]
+    #: Of each stage, the first task that a person holds back.
+    held: Mapping[int, TaskView]
+    #: The store's time.
+    now: float
 
 
 def why_job(facts: Facts) -> Reason:
@@ -112,7 +116,7 @@ def why_task(facts: Facts, task: TaskView) -> Reason:
     reason = why_stage(facts, task.stage)
     if reason.code in (Code.PAUSED, Code.WAITING_STAGE):
         return reason
-    if task.not_before is not None:
+    if _waits(facts, task):
         return _retry(task)
     stage = facts.job.stages[task.stage]
     return _why_queued(facts, stage) or Reason(
@@ -132,11 +136,10 @@ def _why_running(facts: Facts, stage: StageView) -> Reason:
         return Reason(Code.RUNNING, f"{_tasks(count)} of stage {_named(stage)} {_run(count)}.", stage.number)
     if claimable(stage):
         return Reason(Code.READY, f"Stage {_named(stage)} is given to workers at the next turn.", stage.number)
-    if stage.number in facts.waiting:
+    if stage.number in facts.waiting and _waits(facts, facts.waiting[stage.number]):
         return _retry(facts.waiting[stage.number])
-    if tally.held or stage.spawn is State.PENDING:
-        sentence = f"{_tasks(tally.held or 1)} of stage {_named(stage)} {_are(tally.held or 1)} paused."
-        return Reason(Code.PAUSED, sentence, stage.number)
+    if stage.number in facts.held:
+        return _held(stage, facts.held[stage.number])
     if stage.on_error == OnError.BLOCK and stage.number in facts.blocking:
         task = facts.blocking[stage.number]
         about = "the spawn task" if task.index == SPAWN_INDEX else f"task {task.index}"
@@ -192,10 +195,28 @@ def _waits_for_stage(job: JobView, stage: StageView) -> Reason:
     return Reason(Code.WAITING_STAGE, sentence, stage.number)
 
 
+def _waits(facts: Facts, task: TaskView) -> bool:
+    """Tell whether the time of a task's next attempt is still to come."""
+    return task.state is State.PENDING and task.due_at is not None and task.due_at > facts.now
+
+
 def _retry(task: TaskView) -> Reason:
     about = "The spawn task" if task.index == SPAWN_INDEX else f"Task {task.index}"
     sentence = f"{about} waits for the time of its attempt {task.attempt + 1}."
-    return Reason(Code.RETRY_AT, sentence, task.stage, task, task.not_before)
+    if task.lease_until is not None and task.lease_until == task.due_at:
+        sentence = f"{about} waits until its worker tells that attempt {task.attempt} is gone, or its lease is over."
+    return Reason(Code.RETRY_AT, sentence, task.stage, task, task.due_at)
+
+
+def _held(stage: StageView, first: TaskView) -> Reason:
+    if first.index == SPAWN_INDEX:
+        sentence = f"The spawn task of stage {_named(stage)} is paused by {first.by}."
+    elif stage.tally.held == 1:
+        sentence = f"Task {first.index} of stage {_named(stage)} is paused by {first.by}."
+    else:
+        count = _tasks(stage.tally.held)
+        sentence = f"{count} of stage {_named(stage)} are paused, the first, task {first.index}, by {first.by}."
+    return Reason(Code.PAUSED, sentence, stage.number, first, first.paused_at, first.by)
 
 
 def _named(stage: StageView) -> str:
@@ -212,7 +233,3 @@ def _tasks(number: int) -> str:
 
 def _run(number: int) -> str:
     return "runs" if number == 1 else "run"
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"

@@ -15,7 +15,7 @@ CATALOGUE = """
       list:
         exec_command: list
       fetch:
-        input: {url: {source: parameter}}
+        input: {url: {source: parameter}, size: {source: parameter, type: integer, default: 1}}
         exec_command: fetch
         exec_args: ["{url}"]
       guard:
@@ -25,6 +25,9 @@ CATALOGUE = """
       elsewhere:
         exec_command: "true"
         queue: elsewhere
+      flaky:
+        exec_command: "false"
+        retry: {limit: 2, delay: 1h}
     jobs:
       many:
         stages:
@@ -47,6 +50,9 @@ CATALOGUE = """
         stages:
         - {name: Guard, task_class: guard}
         - {name: Report, task_class: step}
+      flaky:
+        stages:
+        - {name: Try, task_class: flaky}
       apart:
         stages:
         - {name: Elsewhere, task_class: elsewhere}

@@ -7,7 +7,7 @@ import uuid
 import marshmallow
 import pytest
 
-from controller.api.control_schemas import ChangedJobSchema, ChangedSchema, ChangedStageSchema, ChangedTaskSchema
+from controller.api.control_schemas import ChangedJobSchema, ChangedStageSchema, ChangedTaskSchema, RetriedSchema
 from shared.messages import Outcome
 from tests.api.live import counts, do, done, paths, spawned, states, task_of, work
 from tests.api.stand import API, Stand
@@ -229,8 +229,15 @@ def test_tasks_are_retried_in_bulk_each_with_its_etag(live: Stand) -> None:
 
     answer = done(live, "/tasks/retry", wanted)
 
-    assert ChangedSchema(unknown=marshmallow.RAISE).validate(answer) == {}
+    assert RetriedSchema(unknown=marshmallow.RAISE).validate(answer) == {}
     assert answer["changed"]["tasks"] == 2
+    assert [(one["task_id"], one["changed"], one["reason"], one["state"]) for one in answer["tasks"]] == [
+        (tasks[0]["task_id"], True, None, "CANCELLED"),
+        (tasks[1]["task_id"], True, None, "CANCELLED"),
+        (tasks[2]["task_id"], False, "it has changed since it was read", "CANCELLED"),
+        (tasks[3]["task_id"], False, "it has yet to run", "QUEUED"),
+        (wanted[4]["task_id"], False, "there is no such task", None),  # type: ignore[index]
+    ]
     assert {left["reason"]: left["count"] for left in answer["unchanged"]} == {
         "there is no such task": 1,
         "it has changed since it was read": 1,

@@ -14,6 +14,16 @@ tasks:
   list:
     exec_command: sh
     exec_args: [-c, 'echo "[{\\"n\\": 1}, {\\"n\\": 2}, {\\"n\\": 3}]" > spawn.json']
+  list_fifty:
+    exec_command: sh
+    exec_args: [-c, 'seq -s, 0 49 | sed "s/[0-9][0-9]*/{\\"n\\": &}/g; s/.*/[&]/" > spawn.json']
+  list_wrong:
+    exec_command: sh
+    exec_args: [-c, 'echo "[{\\"n\\": 1}, {\\"n\\": \\"many\\"}]" > spawn.json']
+  long_work:
+    input: {n: {source: parameter, type: integer}}
+    exec_command: sh
+    exec_args: [-c, 'echo "attempt $ECHELON_ATTEMPT of $1"; test "$1" != 17 || test "$ECHELON_ATTEMPT" != 1', sh, "{n}"]
   odd:
     input: {n: {source: parameter, type: integer}}
     exec_command: sh
@@ -45,6 +55,14 @@ jobs:
   fail: {stages: [{name: Fail, task_class: fail}]}
   fan:
     stages: [{name: Fan, spawn_task: list, task_class: odd, job_failed_on_error: false}]
+  crash: {stages: [{name: Fail, task_class: fail}, {name: Never, task_class: pass}]}
+  misfit:
+    stages:
+      - {name: Sort, spawn_task: list_wrong, task_class: long_work, on_error: block}
+  fifty:
+    stages:
+      - {name: Work, spawn_task: list_fifty, task_class: long_work, on_error: block}
+      - {name: Last, task_class: pass}
   hold: {stages: [{name: Hold, task_class: hold}, {name: Never, task_class: fail}]}
   blocked:
     stages:

@@ -191,7 +191,8 @@ def test_tasks_are_added_one_or_many_and_what_is_wrong_with_them_is_said(echelon
     assert echelon("add", short, "-p", "n=1").code == ExitCode.USAGE
     good(echelon("skip", f"{short}.0", "--state", "failed"))
     told = held(echelon, f"{short}.Extra", "PAUSED")
-    assert told["sentence"] == "1 task of stage 1 (Extra) is paused."
+    assert str(told["sentence"]).startswith("Task 3 of stage 1 (Extra) is paused by request ")
+    assert f"'echelon resume {short}.1 --state pending' lets go on what is paused" in echelon("why", short).err
     assert "1 held back" in echelon("show", short).out
     good(echelon("resume", f"{short}.1", "--state", "pending"))
     assert echelon("watch", job_id).code == ExitCode.GOOD

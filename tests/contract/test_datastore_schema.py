@@ -138,6 +138,7 @@ def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> No
     reader.job(job_id)
     reader.task_at(job_id, 0, 1)
     reader.next_due(job_id, 0)
+    reader.first_paused(job_id, 0)
     reader.attempts(page.items[0].task_id)
     reader.attempts_since(job_id, after=0, limit=2)
     reader.running(job_id, limit=2)

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
 
-from controller.core.model import CancelRequested, PauseRequested, TasksMoved
+from controller.core.model import CancelRequested, OnError, PauseRequested, TasksCreated, TasksMoved
 from controller.core.states import State
 from controller.datastore import migrate as migrations
 from controller.datastore.open import migrate, open_datastore
@@ -89,6 +89,49 @@ def test_a_paused_task_does_not_become_due_and_one_that_goes_on_after_its_time_i
 
     assert counted == Counted(P, hand=True, waits=False, count=1)
     assert states(store, job_id) == [Q, P]
+
+
+def test_an_item_that_did_not_fit_is_told_apart_and_never_opened_again(store: Datastore) -> None:
+    job_id = spawn_started(store, expected=2, on_error=OnError.IGNORE)
+    ids = new_task_ids(2)
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        fitting = NewTask(ids[0], 0, Q, "work", "default", {"n": 0})
+        tx.insert_tasks(job_id, 0, [fitting, NewTask(ids[1], 1, F, "work", "default", {}, error="it does not fit")])
+        stepped(tx, job_id, TasksCreated(0, queued=1, failed=1))
+        claim(tx, job_id, 1)
+        settle(tx, job_id, [ids[0]], F, error="exit code 1")
+
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        found = sorted(tx.census(job_id, 0), key=lambda one: one.misfit)
+        tx.leave(job_id, 0, S, by="me", spans=((1, 1),))
+        (skipped,) = tx.census(job_id, 0, spans=((1, 1),))
+        tx.reopen(job_id, 0, target=P, sources={F, S})
+
+    assert found == [Counted(F, False, False, 1), Counted(F, False, False, 1, misfit=True)]
+    assert skipped == Counted(S, True, False, 1, misfit=True)
+    assert [(task.state, task.error) for task in rows(store, job_id)] == [(P, None), (S, "it does not fit")]
+
+
+def test_who_waits_and_who_is_held_is_found_without_walking_through_a_stage(store: Datastore) -> None:
+    job_id = fan_out(store, 4)
+    with store.write() as tx:
+        now = tx.now()
+        killed, failed = claim(tx, job_id, 2)
+        # The first one's processes may be there until its lease is over, after the time of the second.
+        settle(tx, job_id, [killed.task_id], P, not_before=now, killed=True, outcome=Outcome.KILLED)
+        settle(tx, job_id, [failed.task_id], P, not_before=now + 5.0)
+        tx.hold(job_id, 0, spans=((2, 3),), by="me")
+
+    with store.read() as reader:
+        first, held = reader.next_due(job_id, 0), reader.first_paused(job_id, 0)
+        told = reader.now()
+
+    assert first is not None and held is not None
+    assert (first.task_id, first.due_at) == (failed.task_id, now + 5.0)
+    assert (held.index, held.by, held.paused_at) == (2, "me", now)
+    assert now <= told < now + 60.0
 
 
 def test_what_is_left_tells_by_whom_and_whom_to_tell(store: Datastore) -> None:

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from controller.core.again import of_job, of_stage
+from controller.core.again import UNDONE, in_the_way, of_job, of_stage
 from controller.core.answers import Allowed, Kind, Verb, answer
 from controller.core.effects import (
     ReleaseSpawnTask,
@@ -17,6 +17,7 @@ from controller.core.effects import (
     SkipTasks,
     WithdrawTasks,
 )
+from controller.core.flow import comes_back
 from controller.core.machine import step
 from controller.core.model import (
     Again,
@@ -213,7 +214,15 @@ class Life:
                 self._retry((again,) if again else (), whole=False)
 
     def _retry(self, stages: tuple[Again, ...], *, whole: bool) -> None:
-        self.feed(RetryRequested(stages, whole=whole))
+        if in_the_way(self.job, stages) is None:
+            self.feed(RetryRequested(stages, whole=whole))
+            assert not stages or self.job.state not in ENDED or self._nothing_left(stages), f"it ended again: {stages}"
+            withdrawn = [again.stage for again in stages if self.job.stage(again.stage).tally.withdrawn]
+            assert not withdrawn, f"what is to run again was withdrawn at once: {stages}"
+
+    def _nothing_left(self, stages: tuple[Again, ...]) -> bool:
+        """Tell whether nothing of what was retried is a task."""
+        return not any(sum(again.counts.values()) or again.spawn for again in stages)
 
     def _task_verb(self) -> None:
         if not self.rows:
@@ -358,6 +367,9 @@ class Life:
         if self.job.state in ENDED:
             assert all(stage.state in ENDED for stage in self.job.stages)
             assert all(row.state in ENDED for row in self.rows.values())
+            if self.job.state in UNDONE and self.job.by is None:
+                bad = [stage for stage in self.job.stages if stage.state in UNDONE]
+                assert not all(comes_back(stage) for stage in bad), "nothing of it is in the way, and it does not go on"
         else:
             self._check_open()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.again import of_job, of_stage
+from controller.core.again import in_the_way, of_job, of_stage
 from controller.core.answers import STATES, VERBS, Refused, answer
 from controller.core.effects import ReleaseTasks, Remember, ReopenTasks, RestoreTasks
 from controller.core.machine import step
@@ -246,3 +246,79 @@ def test_every_verb_has_an_answer_in_every_state(kind: object) -> None:
             assert found.reason if not hasattr(found, "meaning") else found.meaning
             if isinstance(found, Refused):
                 assert state.value in found.reason or "pause" in found.reason
+
+
+def side_by_side(**more: object) -> Job:
+    """Return a FAILED job of whose two stages of equal order one task has failed each, with one behind them."""
+    job = begin(fixed(0, order=1, tasks=2, **more), fixed(1, order=1, tasks=2), fixed(2, order=2))
+    job = moved(moved(job, 0, State.QUEUED, State.RUNNING), 1, State.QUEUED, State.RUNNING)
+    job = moved(moved(job, 0, State.RUNNING, State.FAILED), 1, State.RUNNING, State.FAILED)
+    assert job.state is State.FAILED
+    return job
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_job_goes_on_when_the_failures_of_two_stages_side_by_side_are_both_skipped(first: int) -> None:
+    failed = side_by_side()
+    one = after(failed, TasksSkipped(first, {State.FAILED: 1}))
+    both = after(one, TasksSkipped(1 - first, {State.FAILED: 1}))
+    stage = after(one, SkipRequested("me", 1 - first))
+
+    assert (one.state, states(one)) == (State.FAILED, [State.FAILED, State.FAILED, State.CANCELLED])
+    assert (both.state, states(both)) == (State.RUNNING, [State.RUNNING, State.RUNNING, State.PENDING])
+    assert [one.tally for one in both.stages[:2]] == [Tally(queued=1, skipped=1)] * 2
+    assert stage.state is State.RUNNING and stage.stages[1 - first].state is State.SKIPPED
+    done = run(run(both, 0, State.COMPLETED), 1, State.COMPLETED)
+    assert states(done) == [State.COMPLETED, State.COMPLETED, State.RUNNING]
+
+
+def test_a_retry_of_one_stage_goes_on_with_the_other_whose_failure_was_skipped() -> None:
+    job = after(side_by_side(), TasksSkipped(0, {State.FAILED: 1}))
+    job = after(job, RetryRequested((Again(1, {State.FAILED: 1}, spans=((0, 0),)),), whole=False))
+
+    assert states(job) == [State.RUNNING, State.RUNNING, State.PENDING]
+    assert run(run(job, 0, State.COMPLETED), 1, State.COMPLETED, 2).state is State.RUNNING
+
+
+def test_failures_that_are_ignored_or_wait_for_a_person_do_not_keep_a_job_from_going_on() -> None:
+    ignored = after(side_by_side(on_error=OnError.IGNORE), TasksSkipped(1, {State.FAILED: 1}))
+    blocked = after(side_by_side(on_error=OnError.BLOCK), TasksSkipped(1, {State.FAILED: 1}))
+
+    assert states(ignored) == states(blocked) == [State.RUNNING, State.RUNNING, State.PENDING]
+    assert ignored.stages[0].tally == Tally(queued=1, failed=1)
+
+
+def test_a_stage_that_a_person_has_cancelled_keeps_a_job_from_going_on() -> None:
+    job = begin(fixed(0, order=1), fixed(1, order=1), open_stage(2, order=1, by="me"))
+    job = run(after(job, CancelRequested("me", 2)), 0, State.FAILED)
+    job = after(job, TasksSkipped(0, {State.FAILED: 1}))
+
+    assert (job.state, states(job)) == (State.FAILED, [State.FAILED, State.CANCELLED, State.CANCELLED])
+    assert after(job, SkipRequested("me", 2)).state is State.RUNNING
+
+
+def test_a_later_stage_cannot_be_retried_while_one_before_it_would_end_the_job_again() -> None:
+    failed = run(begin(fixed(0), fixed(1), fixed(2)), 0, State.FAILED)
+    later = (Again(1, {State.CANCELLED: 1}, withdrawn=1),)
+    together = (Again(0, {State.FAILED: 1}), *later)
+    by_hand = after(begin(fixed(0), fixed(1)), CancelRequested("me", 0))
+    skipped = after(side_by_side(), TasksSkipped(0, {State.FAILED: 1}))
+
+    assert in_the_way(failed, later) == failed.stages[0]
+    assert in_the_way(failed, together) is None
+    assert in_the_way(failed, of_job(failed)) is None
+    assert in_the_way(by_hand, (Again(1, {State.CANCELLED: 1}, withdrawn=1),)) == by_hand.stages[0]
+    assert in_the_way(skipped, (Again(2, {State.CANCELLED: 1}, withdrawn=1),)) == skipped.stages[1]
+    assert in_the_way(skipped, (Again(1, {State.FAILED: 1}),)) is None
+
+
+def test_a_stage_cannot_be_retried_while_the_failure_of_another_ends_the_job() -> None:
+    job = begin(fixed(0, order=1), fixed(1, order=1, tasks=2, on_error=OnError.IGNORE))
+    job = moved(run(job, 1, State.FAILED), 1, State.QUEUED, State.RUNNING)
+    failing = run(job, 0, State.FAILED)
+    beside, both = (Again(1, {State.FAILED: 1}),), (Again(0, {State.FAILED: 1}), Again(1, {State.FAILED: 1}))
+
+    assert (failing.state, states(failing)) == (State.RUNNING, [State.FAILED, State.RUNNING])
+    assert in_the_way(failing, beside) == failing.stages[0]
+    assert in_the_way(failing, both) is None
+    assert after(failing, RetryRequested(both, whole=False)).stages[1].claimable == 1

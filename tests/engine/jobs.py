@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from controller.core.answers import Verb
+from controller.core.states import State
+from controller.engine.jobs import Jobs
+from controller.engine.requests import Given
+from shared.errors import Conflict
 from shared.ids import JobId
+from shared.messages import JsonValue
 from tests.engine.house import House, Puppet
 
 CATALOGUE = """
@@ -57,3 +65,13 @@ def spawned(house: House, puppet: Puppet, type_: str, items: list[object]) -> Jo
     job_id = house.submit(type_)
     puppet.finish(puppet.take(), items=items)
     return job_id
+
+
+def reopen(jobs: Jobs, job_id: JobId, headers: Mapping[str, Sequence[str]] | None = None, **values: JsonValue) -> None:
+    """Retry an ended job as it stands; whoever comes too late is refused."""
+    view = jobs.store.job(job_id)
+    if view is None or view.state not in (State.FAILED, State.CANCELLED):
+        raise Conflict(f"the job is {view.state if view else 'gone'}")
+    given = Given(values, headers or {})
+    if not jobs.control.job(Verb.RETRY, job_id, etag=view.etag, given=given).jobs:
+        raise Conflict("there is nothing to run again")

@@ -301,7 +301,7 @@ def test_a_list_of_tasks_is_retried_and_what_has_changed_since_is_told(house: Ho
     first, second = (failed_one_of_four(house, puppet) for _ in range(2))
     one, two = (house.tasks(job_id, 0) for job_id in (first, second))
     wanted = {one[3].task_id: one[3].etag, two[3].task_id: two[3].etag - 1, two[1].task_id: None}
-    changed = house.jobs.control.retry_tasks({**wanted, first: None}, who=ME)  # type: ignore[dict-item]
+    changed = house.jobs.control.retry_tasks({**wanted, first: None}, who=ME).changed  # type: ignore[dict-item]
 
     assert changed.tasks == 1
     assert {left.reason.split(";")[0] for left in changed.unchanged} == {

@@ -11,6 +11,7 @@ import pytest
 
 from controller.core.states import State
 from controller.datastore.port import Datastore, Transaction
+from controller.engine.requests import Composition
 from shared import failpoints
 from shared.broker.memory import MemoryBroker
 from shared.broker.port import Outgoing
@@ -126,6 +127,34 @@ def test_the_next_stage_is_granted_when_the_files_are_there(house: House) -> Non
 
     assert granted_with[0] == {"made": "1"}
     assert grant.stage == 0 and puppet.granted[0][0].stage == 1
+
+
+def test_a_composed_jobs_next_stage_waits_for_the_files_of_a_private_task_behind_a_plain_one(
+    house: House, begin: Begin
+) -> None:
+    puppet = Puppet(house)
+    stages = [
+        {"name": "Both", "tasks": [{"task_class": "step"}, {"task_class": "make"}]},
+        {"name": "Use", "tasks": [{"task_class": "step"}]},
+    ]
+    job_id, _ = house.jobs.compose(Composition("mine", stages))
+    house.turn()
+    puppet.listen()
+    plain, private = puppet.take(), puppet.take()
+    leave(house, private, made="1")
+    puppet.finish(plain)
+    dies_at("files.before_publish", puppet, private)
+    puppet.house = begin()
+
+    puppet.house.turn(1)
+    puppet.listen()
+    early = list(puppet.granted)
+    puppet.house.turn(2)
+    puppet.listen()
+
+    assert early == [], "it begins before the files are there"
+    assert [grant.stage for grant, _ in puppet.granted] == [1]
+    assert seen(house, job_id) == {"made": "1"}
 
 
 def test_a_stage_waits_for_the_files_of_its_own_spawn_task(house: House) -> None:

@@ -13,7 +13,7 @@ from shared import failpoints
 from shared.errors import Conflict, NotFound
 from shared.messages import Outcome
 from tests.engine.house import House, Make, Puppet
-from tests.engine.jobs import CATALOGUE, spawned, urls
+from tests.engine.jobs import CATALOGUE, reopen, spawned, urls
 
 
 def test_cancel_is_final_and_stops_what_runs(house: House) -> None:
@@ -35,7 +35,7 @@ def test_cancel_is_final_and_stops_what_runs(house: House) -> None:
 def test_an_ended_job_cannot_be_cancelled_and_an_open_one_neither_retried_nor_deleted(house: House) -> None:
     puppet = Puppet(house)
     job_id = house.submit("one")
-    for forbidden in (lambda: house.jobs.retry(job_id, input={}, headers={}), lambda: house.jobs.delete(job_id)):
+    for forbidden in (lambda: reopen(house.jobs, job_id), lambda: house.jobs.delete(job_id)):
         with pytest.raises(Conflict):
             forbidden()
     puppet.run_all()
@@ -48,7 +48,7 @@ def test_retry_runs_only_what_has_not_completed(house: House) -> None:
     job_id = spawned(house, puppet, "many", urls(4))
     puppet.run_all(lambda _grant, task: Outcome.FAILED if task.index == 2 else Outcome.COMPLETED)
     assert house.view(job_id).state is State.FAILED
-    house.jobs.retry(job_id, input={}, headers={})
+    reopen(house.jobs, job_id)
     house.turn()
     again = puppet.take()
 
@@ -64,7 +64,7 @@ def test_a_failed_spawn_task_runs_again_on_retry(house: House) -> None:
     job_id = house.submit("many")
     puppet.finish(puppet.take(), Outcome.SPAWN_INVALID, error="spawn_invalid: item 3: not an object")
     assert house.view(job_id).state is State.FAILED
-    house.jobs.retry(job_id, input={}, headers={})
+    reopen(house.jobs, job_id)
     house.turn()
     puppet.finish(puppet.take(), items=urls(1))
     puppet.run_all()
@@ -92,8 +92,8 @@ def test_retry_asks_for_an_erased_secret_again(house: House) -> None:
     job_id = house.submit("secret", {"Authorization": ["first"]}, url="u")
     puppet.finish(puppet.take(), Outcome.FAILED)
     with pytest.raises(InvalidInputs, match="Authorization"):
-        house.jobs.retry(job_id, input={}, headers={})
-    house.jobs.retry(job_id, input={}, headers={"Authorization": ["second"]})
+        reopen(house.jobs, job_id)
+    reopen(house.jobs, job_id, {"Authorization": ["second"]})
     house.turn()
     grant, _ = puppet.take()
 

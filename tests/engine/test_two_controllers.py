@@ -10,6 +10,7 @@ import pytest
 from shared.messages import Outcome
 from shared.sealing import Sealer
 from tests.engine.house import House, Puppet
+from tests.engine.jobs import reopen
 
 CATALOGUE = """
     tasks:
@@ -49,7 +50,7 @@ def test_a_retry_at_one_controller_reaches_the_tasks_that_the_other_grants(pair:
     worker.heartbeat()
     worker.finish(worker.take(), Outcome.FAILED)
 
-    here.jobs.retry(job_id, input={"url": "b"}, headers={"Authorization": ["new"]})
+    reopen(here.jobs, job_id, {"Authorization": ["new"]}, url="b")
     worker.heartbeat()
     grant, _ = worker.take()
 
@@ -67,7 +68,7 @@ def test_items_are_read_with_the_inputs_that_the_job_has_now(pair: tuple[House, 
     there.jobs.snapshots.forget(job_id)
     there.jobs.snapshots.definition(job_id)
 
-    here.jobs.retry(job_id, input={}, headers={"Authorization": ["new"]})
+    reopen(here.jobs, job_id, {"Authorization": ["new"]})
     worker.heartbeat()
     worker.finish(worker.take(), items=[{"url": "a"}])
     there.turn()

@@ -183,3 +183,19 @@ def test_what_happens_to_a_task_is_what_the_table_says(
     said = answer(Kind.TASK, task.state, verb, paused=paused, everything=everything)
 
     hold_to(house, job_id, said, lambda: control.task(verb, task.task_id, only_failed=not everything))
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.SKIPPED])
+@pytest.mark.parametrize("verb", VERBS[Kind.TASK])
+def test_what_happens_to_a_task_whose_item_did_not_fit_is_what_the_table_says(
+    house: House, state: State, verb: Verb
+) -> None:
+    job_id = spawned(house, Puppet(house, room={"*": 1}), "lenient", [*urls(1), {"url": "b", "size": "large"}])
+    misfit = house.tasks(job_id, 0)[2]
+    if state is State.SKIPPED:
+        house.jobs.control.task(Verb.SKIP, misfit.task_id)
+    assert house.tasks(job_id, 0)[2].state is state
+
+    said = answer(Kind.TASK, state, verb, misfit=True)
+
+    hold_to(house, job_id, said, lambda: house.jobs.control.task(verb, misfit.task_id))

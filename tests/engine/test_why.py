@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.core.answers import Verb
+from controller.engine.requests import Choice, Who
 from controller.engine.why import Code, Reason
 from shared.errors import NotFound
 from shared.ids import JobId
@@ -60,12 +61,63 @@ def test_a_pause_is_told_with_who_and_since_when(house: House) -> None:
     control.task(Verb.PAUSE, task_id)
     task = why(house, job_id, 0, 0)
     assert (task.code, task.sentence, task.at) == (Code.PAUSED, "Task 0 is paused by somebody.", house.clock.seconds)
-    assert why(house, job_id).sentence == "1 task of stage 0 (One) is paused."
+    assert why(house, job_id).sentence == "Task 0 of stage 0 (One) is paused by somebody."
+    assert (why(house, job_id).by, why(house, job_id, 0).at) == ("somebody", house.clock.seconds)
     control.stage(Verb.PAUSE, job_id, 0)
     assert why(house, job_id).sentence == "Stage 0 (One) is paused by somebody."
     control.job(Verb.PAUSE, job_id)
 
     assert why(house, job_id, 1).sentence == "The job is paused by somebody."
+
+
+def test_a_job_that_paused_tasks_hold_up_names_who_has_paused_the_first_of_them(house: House) -> None:
+    puppet = Puppet(house, room={"*": 1})
+    job_id = house.submit("many")
+    puppet.room = {}
+    puppet.finish(puppet.take(), items=urls(4))
+    house.jobs.control.stage(Verb.PAUSE, job_id, 0, choice=Choice(spans=((2, 3),)), who=Who("r-1", "ada"))
+    house.clock.pass_(7.0)
+    puppet.room = {"*": 9}
+    puppet.heartbeat()
+    puppet.run_all()
+
+    reason = why(house, job_id)
+
+    assert reason.sentence == "2 tasks of stage 0 (Fetch) are paused, the first, task 2, by ada."
+    assert reason.task is not None
+    assert (reason.code, reason.by, reason.at, reason.task.index) == (
+        Code.PAUSED,
+        "ada",
+        house.clock.seconds - 7.0,
+        2,
+    )
+    assert why(house, job_id, 0) == reason
+
+
+def test_a_job_whose_spawn_task_is_paused_names_who_has_paused_it(house: House) -> None:
+    job_id = house.submit("many")
+    house.jobs.control.task(Verb.PAUSE, house.tasks(job_id, 0)[0].task_id, who=Who(user="ada"))
+
+    reason = why(house, job_id)
+
+    assert (reason.sentence, reason.by) == ("The spawn task of stage 0 (Fetch) is paused by ada.", "ada")
+
+
+def test_a_killed_task_waits_for_the_end_of_its_last_attempt_and_tells_a_time_to_come(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("retried")
+    held = puppet.take()
+    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    house.clock.pass_(3.0)
+
+    reason = why(house, job_id)
+
+    assert (reason.code, reason.at) == (Code.RETRY_AT, house.clock.seconds - 3.0 + house.settings.lease)
+    assert reason.sentence == "Task 0 waits until its worker tells that attempt 1 is gone, or its lease is over."
+    assert why(house, job_id, 0) == why(house, job_id, 0, 0) == reason
+    house.clock.pass_(house.settings.lease)
+    assert why(house, job_id).code is Code.READY, "its time has come"
+    assert why(house, job_id, 0, 0).code is not Code.RETRY_AT
 
 
 def test_a_full_stage_and_full_workers_are_told(house: House) -> None:

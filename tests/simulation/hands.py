@@ -47,6 +47,10 @@ MECHANISMS = {
     "the wait for the end of what was killed": Cut(
         "controller.engine.settle:_settlement", "finished.outcome is Outcome.KILLED", "False"
     ),
+    "the refusal of a retry in vain": Cut("controller.engine.task_verbs:refuse_in_vain", "stage is not None", "False"),
+    "the refusal of items that did not fit": Cut(
+        "controller.engine.task_verbs:_answer", "misfit=one.misfit", "misfit=False"
+    ),
     "the count of what is paused": Cut(
         "controller.engine.settle:fold", "held[task.stage] += task.paused and row.state is State.PENDING", "pass"
     ),

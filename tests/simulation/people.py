@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from controller.core.states import ENDED, State
 from controller.engine.jobs import Jobs
 from controller.engine.requests import Submission
-from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
+from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
 from shared.ids import JobId
+from tests.engine.jobs import reopen
 from tests.simulation.catalogue import JOBS
 from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Asked
@@ -97,7 +98,7 @@ class Person:
     def _reopen(self, job_id: JobId) -> None:
         token = self._token()
         headers = {"X-Token": [token]} if self._type == "job1" else {}
-        asked, _ = self._ask("retry", lambda jobs: jobs.retry(job_id, input={}, headers=headers), token=token)
+        asked, _ = self._ask("retry", lambda jobs: reopen(jobs, job_id, headers), token=token)
         if asked.answer == "ok" and self._world.rng.random() < 0.5:
             self.done = True
         else:
@@ -121,7 +122,7 @@ class Person:
         try:
             answer = controller.call(request)
             asked.answer = "ok"
-        except (Conflict, NotFound, InvalidInput) as error:
+        except (Conflict, PreconditionFailed, NotFound, InvalidInput) as error:
             asked.answer = "refused"
             world.log("person", f"{what} {self._number} refused: {error}")
         except (Unavailable, Killed) as error:

@@ -28,7 +28,7 @@ def check(history: History, held: Sequence[Held], touched: Sequence[tuple[str, f
     """Return what breaks the promises, each with the name of its rule."""
     index = Index(history)
     found = [f"{name}: {complaint}" for name, rule in AS_THEY_ARE.items() for complaint in rule(index)]
-    for rule in (counted_once, stage_order, tables, alone, ends):
+    for rule in (counted_once, stage_order, tables, alone, ends, misfits, in_vain):
         found += [f"{rule.__name__}: {complaint}" for complaint in rule(index)]
     found += [f"paused: {complaint}" for complaint in paused(index, held, touched)]
     return found
@@ -118,6 +118,25 @@ def _stage_ends(index: Index, stage: Row, job: Row) -> Complaints:
         yield f"{index.stage_name(stage)} is {stage['state']}, its job has ended"
     if job["state"] in ENDED and (job["paused_at"] is not None or stage["paused_at"] is not None):
         yield f"{index.stage_name(stage)} is paused, its job has ended"
+
+
+def misfits(index: Index) -> Complaints:
+    """A task that was refused when its item was read never gets into line, whoever asks for it."""
+    refused = {entry.key for entry in index.history.diary if entry.kind == "task" and entry.before is None
+               and entry.after == "FAILED"}  # fmt: skip
+    for entry in index.history.diary:
+        if entry.kind == "task" and entry.key in refused and entry.after in ("PENDING", "QUEUED", "RUNNING"):
+            yield f"{index.name(index.tasks[entry.key])}, whose item did not fit, was {entry.after} at {entry.at:.3f}"
+
+
+def in_vain(index: Index) -> Complaints:
+    """No job is opened again only to end badly in the same moment."""
+    opened: dict[object, object] = {}
+    for event in sorted(index.history.events, key=lambda event: (event["job"], event["number"])):
+        if event["kind"] in ("job_reopened", "job_retried"):
+            opened[event["job"]] = event["at"]
+        elif event["kind"] in ("job_failed", "job_cancelled") and opened.get(event["job"]) == event["at"]:
+            yield f"job {index.jobs[event['job']]['job_id']} was opened and ended at {event['at']:.3f}"
 
 
 def paused(index: Index, held: Sequence[Held], touched: Sequence[tuple[str, float]]) -> Complaints:

@@ -1,0 +1,203 @@
+"""Retries: of a whole job or stage, of chosen tasks, of a list of tasks; and ended jobs that open again for it.
+
+On a board whose jobs are locked, as `control` has it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from controller.core.again import Misfits, of_job, of_stage
+from controller.core.answers import MISFIT, Allowed, Kind, Verb, answer
+from controller.core.model import Again, Job, RetryRequested, Source, Stage
+from controller.core.states import ENDED, State
+from controller.datastore.records import HeldTask
+from controller.engine.board import Board
+from controller.engine.inputs import gather_inputs
+from controller.engine.parts import JobsParts
+from controller.engine.requests import WHOLE, Changed, Choice, Given, Left, Retried, Told, Who
+from controller.engine.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain, remember, sift
+from shared.errors import Conflict, InvalidInput
+from shared.ids import JobId, TaskId
+from shared.messages import JsonValue
+
+STALE = "it has changed since it was read"
+
+
+class Retrying:
+    """Lets things run again. Safe for any thread."""
+
+    def __init__(self, parts: JobsParts, tasks: TaskVerbs) -> None:
+        self._parts = parts
+        self._tasks = tasks
+
+    # --- a job or a stage
+
+    def whole(self, board: Board, job: Job, stage: Stage | None, everything: bool, who: Who, given: Given) -> Changed:
+        """Retry a stage of a job, or (None) the job."""
+        stages = job.stages if stage is None else (stage,)
+        killed = 0
+        if everything:
+            for one in stages:
+                killed += self._tasks.kill_all(board, job.job_id, one.number, who, again=True)
+        present = board.require(job.job_id)
+        misfits = self._misfits(board, present, [one.number for one in stages])
+        agains = _agains(present, stage, everything, misfits)
+        tasks = killed + sum(sum(again.counts.values()) + again.spawn for again in agains)
+        if not agains and not killed:
+            return Changed(unchanged=(Left(_nothing(misfits), 1),))
+        refuse_in_vain(present, agains, "the job" if stage is None else "the stage")
+
+        def apply() -> None:
+            board.apply(job.job_id, RetryRequested(agains, whole=stage is None))
+            if stage is not None:
+                board.remember(job.job_id, "stage_retried", stage.number, tasks=tasks)
+            elif job.state not in ENDED:
+                board.remember(job.job_id, "tasks_retried", tasks=tasks)
+
+        self.reopening(board, job, given, apply)
+        left = _left(present, agains, misfits)
+        return Changed(tasks=tasks, stages=len(agains), jobs=int(stage is None), unchanged=left)
+
+    def _misfits(self, board: Board, job: Job, numbers: Sequence[int]) -> dict[int, Counter[State]]:
+        """Count the tasks that can never run, of those stages that may have some."""
+        found: dict[int, Counter[State]] = {}
+        for number in numbers:
+            stage = job.stage(number)
+            if stage.source is not Source.SPAWN or not (stage.tally.failed or stage.tally.skipped):
+                continue
+            counts: Counter[State] = Counter()
+            for one in self._tasks.census(board, Aim(job.job_id, number, WHOLE)):
+                if one.misfit:
+                    counts[one.state] += one.count
+            if counts:
+                found[number] = counts
+        return found
+
+    # --- chosen tasks
+
+    def chosen(self, board: Board, aims: Sequence[Aim], who: Who) -> Changed:
+        """Retry tasks of several stages of a job at once: an ended job opens again for all of them."""
+        changed, meant = Changed(), []
+        for aim in aims:
+            found, more = sift(Verb.RETRY, aim, self._tasks.census(board, aim))
+            changed += more
+            if found:
+                meant.append((aim, found, more))
+        self._tasks.retry(board, [(aim, found) for aim, found, _ in meant], who)
+        for aim, _, more in meant:
+            remember(board, Verb.RETRY, aim, more)
+        return changed
+
+    # --- a list of tasks
+
+    def listed(
+        self,
+        board: Board,
+        wanted: Mapping[TaskId, int | None],
+        found: Mapping[TaskId, HeldTask],
+        who: Who,
+        given: Given,
+    ) -> Retried:
+        """Retry tasks of any jobs, each only while it has the etag beside it; what cannot be keeps no other back."""
+        told = {task_id: Told(task_id, "there is no such task") for task_id in wanted if task_id not in found}
+        by_job: dict[JobId, list[HeldTask]] = {}
+        for task_id, task in found.items():
+            reason = self._why_not(board, task, wanted[task_id])
+            if reason is None:
+                by_job.setdefault(task.job_id, []).append(task)
+            else:
+                told[task_id] = Told(task_id, reason, task.state)
+        for job_id, tasks in by_job.items():
+            reason = self._retry_named(board, job_id, tasks, who, given)
+            told |= {task.task_id: Told(task.task_id, reason, task.state) for task in tasks}
+        return Retried(tuple(told[task_id] for task_id in wanted))
+
+    def _why_not(self, board: Board, task: HeldTask, etag: int | None) -> str | None:
+        if etag is not None and etag != task.etag:
+            return STALE
+        said = answer(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.misfit(board, task))
+        return None if isinstance(said, Allowed) else said.reason
+
+    def _retry_named(
+        self, board: Board, job_id: JobId, tasks: Sequence[HeldTask], who: Who, given: Given
+    ) -> str | None:
+        """Retry tasks of one job; return why they cannot be, None: they are."""
+        aims = []
+        for number, spawn in sorted({(task.stage, task.spawn) for task in tasks}):
+            indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
+            aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
+        job = board.require(job_id)
+        try:
+            if job.state in ENDED:
+                self._gather(board, job, given)
+            self.reopening(board, job, given, lambda: self.chosen(board, aims, who))
+        except (Conflict, InvalidInput) as error:
+            return str(error)
+        return None
+
+    def misfit(self, board: Board, task: HeldTask) -> bool:
+        """Tell whether a task can never run because its item did not fit."""
+        if task.attempt or task.state not in (State.FAILED, State.SKIPPED):
+            return False
+        choice = Choice(spans=((task.index, task.index),))
+        return any(one.misfit for one in self._tasks.census(board, Aim(task.job_id, task.stage, choice)))
+
+    # --- opening again
+
+    def reopening(self, board: Board, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
+        """Do something; when an ended job is open afterwards, give it its values anew."""
+        changed = act()
+        after = board.require(before.job_id)
+        if before.state in ENDED and after.state not in ENDED:
+            values, sealed = self._gather(board, before, given)
+            board.tx.replace_input(before.job_id, values, sealed)
+        return changed or Changed()
+
+    def _gather(self, board: Board, job: Job, given: Given) -> tuple[Mapping[str, JsonValue], Mapping[str, str]]:
+        """Return the values of a job that opens again, the secret ones sealed; raise InvalidInputs."""
+        snapshots = self._parts.snapshots
+        origin = snapshots.origin(job.job_id)
+        definition = snapshots.definition(job.job_id)
+        kept = board.tx.inputs(job.job_id).values
+        inputs = gather_inputs(snapshots.catalogue(origin.revision), definition, given.input, given.headers, kept=kept)
+        return inputs.values, {name: self._parts.sealer.seal(value) for name, value in inputs.secrets.items()}
+
+
+def _agains(job: Job, stage: Stage | None, everything: bool, misfits: Misfits) -> tuple[Again, ...]:
+    if stage is None:
+        return of_job(job, everything=everything, misfits=misfits)
+    again = of_stage(job.stage(stage.number), everything=everything, misfits=misfits.get(stage.number, {}))
+    return (again,) if again else ()
+
+
+def _nothing(misfits: Misfits) -> str:
+    failed = sum(counts.get(State.FAILED, 0) for counts in misfits.values())
+    if not failed:
+        return "nothing of it has failed or was cancelled"
+    items, them = ("the item of 1 task", "it") if failed == 1 else (f"the items of {failed} tasks", "them")
+    return f"nothing of it can run again: {items} did not fit; skip {them}"
+
+
+def _left(job: Job, agains: Sequence[Again], misfits: Misfits) -> tuple[Left, ...]:
+    """Tell what of the stages that run again stays as it is although somebody might want it back."""
+    left = Changed()
+    for again in agains:
+        mine = misfits.get(again.stage, {})
+        for state, count in sorted(mine.items()):
+            left += Changed(unchanged=(Left(MISFIT, count, state),))
+        skipped = job.stage(again.stage).tally.skipped - mine.get(State.SKIPPED, 0)
+        if skipped and State.SKIPPED not in again.counts:
+            left += Changed(unchanged=(Left(LEFT_SKIPPED, skipped, State.SKIPPED),))
+    return left.unchanged
+
+
+def _spans(indexes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    spans: list[tuple[int, int]] = []
+    for index in indexes:
+        if spans and spans[-1][1] + 1 == index:
+            spans[-1] = (spans[-1][0], index)
+        else:
+            spans.append((index, index))
+    return tuple(spans)

@@ -1,0 +1,68 @@
+"""`echelon retry`, when it matters what is kept, and when it cannot be."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from shared.command import ExitCode
+from tests.commands.calling import Caller
+from tests.commands.test_client_commands import facts, submitted
+from tests.commands.test_control import good, held
+
+
+def test_of_fifty_tasks_the_one_that_failed_runs_again_and_the_forty_nine_are_kept(echelon: Caller) -> None:
+    job_id = submitted(echelon, "fifty")
+    stuck = held(echelon, job_id, "BLOCKED_BY_FAILURE")
+    before = facts(echelon, "tasks", job_id, "--stage", "0")
+
+    told = good(echelon("retry", job_id))
+
+    assert stuck["index"] == 17
+    assert f"1 task of job {job_id[:8]} runs again" in told
+    assert echelon("watch", job_id).code == ExitCode.GOOD
+    after = facts(echelon, "tasks", job_id, "--stage", "0")
+    changed = [
+        (new["index"], new["attempt"], new["state"]) for old, new in zip(before, after, strict=True) if old != new
+    ]
+    assert changed == [(17, 2, "COMPLETED")]
+    assert Counter(one["state"] for one in after) == {"COMPLETED": 51}
+    logs = [echelon("logs", f"{job_id}.Work.17", "--attempt", str(attempt)).out for attempt in (1, 2)]
+    assert logs == ["attempt 1 of 17\n", "attempt 2 of 17\n"]
+
+
+def test_a_later_stage_is_refused_with_what_is_to_be_done_first(echelon: Caller) -> None:
+    job_id = submitted(echelon, "crash")
+    assert echelon("watch", job_id).code == ExitCode.JOB_FAILED
+
+    stage, task = echelon("retry", f"{job_id}.1"), echelon("retry", f"{job_id}.Never.0")
+
+    for done in (stage, task):
+        assert done.code == ExitCode.CONFLICT
+        assert "stage 0 (Fail) is FAILED and comes before it: retry or skip that first" in done.err
+    good(echelon("skip", f"{job_id}.0"))
+    assert echelon("watch", job_id).code == ExitCode.GOOD
+
+
+def test_an_item_that_did_not_fit_can_only_be_skipped(echelon: Caller) -> None:
+    job_id = submitted(echelon, "misfit")
+    held(echelon, job_id, "BLOCKED_BY_FAILURE")
+
+    single, whole = echelon("retry", f"{job_id}.0.1"), echelon("retry", job_id)
+
+    assert (single.code, whole.code) == (ExitCode.CONFLICT, ExitCode.CONFLICT)
+    assert "its item did not fit the task, so there is nothing to run: it can only be skipped" in single.err
+    assert "the item of 1 task did not fit; skip it" in whole.err
+    good(echelon("skip", f"{job_id}.0.1"))
+    assert echelon("watch", job_id).code == ExitCode.GOOD
+
+
+def test_what_was_skipped_is_left_and_said_to_be(echelon: Caller) -> None:
+    job_id = submitted(echelon, "misfit")
+    held(echelon, job_id, "BLOCKED_BY_FAILURE")
+    good(echelon("pause", job_id))
+    good(echelon("skip", f"{job_id}.0.1"))
+
+    ranged = good(echelon("retry", f"{job_id}.0.0-1"))
+
+    assert ranged.splitlines()[-1] == "  1 not: it was skipped: name it, ask for the state SKIPPED, or for all"
+    good(echelon("cancel", job_id))
