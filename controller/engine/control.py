@@ -29,14 +29,13 @@ from controller.core.states import ENDED, State
 from controller.datastore.records import SPAWN_ONLY, HeldTask
 from controller.engine.adding import Adding
 from controller.engine.board import Board
-from controller.engine.inputs import gather_inputs
+from controller.engine.opening import Opening
 from controller.engine.parts import JobsParts, committed, written
 from controller.engine.requests import SOMEBODY, WHOLE, Added, Changed, Choice, Given, Left, Who
 from controller.engine.settle import Settler
 from controller.engine.task_verbs import Aim, TaskVerbs, remember, sift
 from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from shared.ids import JobId, TaskId
-from shared.messages import JsonValue
 
 _NOTHING = Given()
 
@@ -54,6 +53,7 @@ class Control:
             )
         )
         self._adding = Adding(parts)
+        self._opening = Opening(parts)
 
     # --- what the interface calls
 
@@ -160,7 +160,10 @@ class Control:
                 else:
                     by_job.setdefault(task.job_id, []).append(task)
             for job_id, mine in by_job.items():
-                changed += self._retry_named(board, job_id, mine, who, given)
+                whole, lacking = self._without_lost(board, job_id, mine, given)
+                changed += lacking
+                if whole:
+                    changed += self._retry_named(board, job_id, whole, who, given.of({task.task_id for task in whole}))
             board.save()
         self._parts.announce(board)
         return changed
@@ -312,30 +315,26 @@ class Control:
         job = board.require(job_id)
         try:
             if job.state in ENDED:
-                self._gather(board, job, given)
+                self._opening.gather(board, job, given)
         except InvalidInput as error:
             return Changed(unchanged=(Left(str(error), len(tasks)),))
         return self._reopening(board, job, given, lambda: self._retry_aims(board, aims, who))
 
+    def _without_lost(
+        self, board: Board, job_id: JobId, tasks: Sequence[HeldTask], given: Given
+    ) -> tuple[list[HeldTask], Changed]:
+        """Return the tasks that have, or are given, all of their secrets; and what is said of the others."""
+        lacking = self._opening.lacking(board, job_id, [task.task_id for task in tasks], given)
+        unchanged = tuple(Left(lacking[task.task_id], 1, task.state) for task in tasks if task.task_id in lacking)
+        return [task for task in tasks if task.task_id not in lacking], Changed(unchanged=unchanged)
+
     # --- opening again
 
     def _reopening(self, board: Board, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
-        """Do something; when an ended job is open afterwards, give it its values anew."""
+        """Do something; what may run again afterwards and has lost its secrets is given them anew."""
         changed = act()
-        after = board.require(before.job_id)
-        if before.state in ENDED and after.state not in ENDED:
-            values, sealed = self._gather(board, before, given)
-            board.tx.replace_input(before.job_id, values, sealed)
+        self._opening.give(board, before, given)
         return changed or Changed()
-
-    def _gather(self, board: Board, job: Job, given: Given) -> tuple[Mapping[str, JsonValue], Mapping[str, str]]:
-        """Return the values of a job that opens again, the secret ones sealed; raise InvalidInputs."""
-        snapshots = self._parts.snapshots
-        origin = snapshots.origin(job.job_id)
-        definition = snapshots.definition(job.job_id)
-        kept = board.tx.inputs(job.job_id).values
-        inputs = gather_inputs(snapshots.catalogue(origin.revision), definition, given.input, given.headers, kept=kept)
-        return inputs.values, {name: self._parts.sealer.seal(value) for name, value in inputs.secrets.items()}
 
 
 _STALE = "it has changed since it was read"
