@@ -16,6 +16,7 @@ from controller.datastore import migrate as migrating
 from controller.datastore.open import migrate, open_datastore
 from controller.datastore.port import Datastore
 from controller.datastore.records import JobInputs, NewTask
+from controller.datastore.tables import metadata
 from shared.ids import JobId, new_task_ids
 from tests.contract.stores import plain_job, stepped, submitted
 
@@ -71,24 +72,7 @@ def test_only_tasks_that_are_to_run_and_were_sealed_before_have_lost_their_secre
 
 def test_what_an_earlier_release_has_left_of_secrets_is_erased(store_url: str) -> None:
     sealed = {name: Fernet(KEY).encrypt(b"S3CR3T").decode() for name in ("ended", "open")}
-    engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.begin() as connection:
-        for table in ("unpublished", "attempts", "events", "definitions", "workers", "tasks", "stages", "job_inputs",
-                      "jobs", "alembic_version"):  # fmt: skip
-            connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
-        if not store_url.startswith("sqlite"):
-            connection.execute(text("DROP SEQUENCE job_keys, history_numbers"))
-        _schema(connection, "0003")
-        for key, state in ((1, "FAILED"), (2, "RUNNING")):
-            _insert_job(connection, key, state, sealed["ended" if key == 1 else "open"])
-        document = {"revision": "old", "tasks": {}, "base": "b", "jobs": {"mine": {"stages": [
-            {"name": "One", "tasks": [{"task_class": "t", "input": {"token": "S3CR3T"}, "paused": False}]}]}}}  # fmt: skip
-        for name, words in (("old", json.dumps(document)), ("other", '{"jobs": {"x": {"stages": []}}}')):
-            connection.execute(
-                text("INSERT INTO definitions (revision, document, created_at) VALUES (:name, :words, 0)"),
-                {"name": name, "words": words},
-            )
-    engine.dispose()
+    _leave_old_store(store_url, sealed)
 
     assert migrate(store_url) == migrating.HEAD
 
@@ -115,6 +99,27 @@ def test_what_an_earlier_release_has_left_of_secrets_is_erased(store_url: str) -
     store.close()
 
 
+def _leave_old_store(url: str, sealed: dict[str, str]) -> None:
+    """Make a store of the release before, with an ended job, an open one, and the definition of a composed one."""
+    stage = {"name": "One", "tasks": [{"task_class": "t", "input": {"token": "S3CR3T"}, "paused": False}]}
+    document = {"revision": "old", "tasks": {}, "base": "b", "jobs": {"mine": {"stages": [stage]}}}
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        for table in (*metadata.tables, "alembic_version"):
+            connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
+        if not url.startswith("sqlite"):
+            connection.execute(text("DROP SEQUENCE job_keys, history_numbers"))
+        _schema(connection, "0003")
+        _insert_job(connection, 1, "FAILED", sealed["ended"])
+        _insert_job(connection, 2, "RUNNING", sealed["open"])
+        for name, words in (("old", json.dumps(document)), ("other", '{"jobs": {"x": {"stages": []}}}')):
+            connection.execute(
+                text("INSERT INTO definitions (revision, document, created_at) VALUES (:name, :words, 0)"),
+                {"name": name, "words": words},
+            )
+    engine.dispose()
+
+
 def _schema(connection: Connection, name: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrating.__file__).parent / "migrations"))
@@ -125,7 +130,7 @@ def _schema(connection: Connection, name: str) -> None:
 def _insert_job(connection: Connection, key: int, state: str, sealed: str) -> None:
     task = {"token": sealed, "url": "u"}
     rows = {
-        "jobs": {"job_id": f"job{key}", "type": "plain", "state": state, "stage_count": 1, "etag": 1, "created_at": 0.0},
+        "jobs": {"job_id": f"job{key}", "type": "plain", "state": state, "stage_count": 1, "etag": 1, "created_at": 0},
         "job_inputs": {"revision": "old", "input": "{}", "secret": "[]", "words": "", "request_hash": "digest"},
         "stages": {
             "job": key, "name": "n", "source": "fixed", "on_error": "fail_job", "task_class": "work",

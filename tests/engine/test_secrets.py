@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, text
 
 from controller.core.answers import Verb
 from controller.core.states import State
@@ -14,7 +11,8 @@ from controller.engine.requests import Choice, Composition, Given, InvalidInputs
 from shared.errors import Conflict
 from shared.ids import JobId, TaskId
 from shared.messages import Outcome
-from shared.sealing import CannotOpen, Sealer, wrap
+from shared.sealing import Sealer, wrap
+from tests.contract.canary import dump, opened
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import postgresql_template, postgresql_url, store_url
 from tests.engine.house import House, Make, Puppet
@@ -23,46 +21,12 @@ from tests.engine.jobs import CATALOGUE
 __all__ = ["postgresql_server", "postgresql_template", "postgresql_url", "store_url"]
 
 CANARY = "S3CR3T-canary"
-_SEALED = re.compile(r"gAAAA[\w-]+=*")
 
 
 @pytest.fixture
 def anywhere(make: Make, store_url: str) -> House:
     """Give a house on each product."""
     return make(CATALOGUE, datastore=store_url)
-
-
-def dump(house: House) -> str:
-    """Return all that stands in the store."""
-    engine = create_engine(house.settings.datastore_url.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.connect() as connection:
-        names = inspect(connection).get_table_names()
-        rows = [str(row) for name in names for row in connection.execute(text(f'SELECT * FROM "{name}"'))]
-    engine.dispose()
-    return "\n".join(rows)
-
-
-def opened(house: House, words: str) -> list[str]:
-    """Return all that can be read in the store by whoever has the volume's key: seals, and what they open."""
-    sealer, found = Sealer(house.volume), []
-    pieces = _SEALED.findall(words)
-    keys = [sealer.unsealed(None)]
-    for piece in pieces:
-        try:
-            found.append(sealer.open(piece))
-            keys.append(sealer.unsealed(piece))
-        except (CannotOpen, ValueError):
-            continue
-    for key in keys[1:]:
-        found += [text for piece in pieces for text in _tried(key.open, piece)]
-    return found
-
-
-def _tried(open_: object, piece: str) -> Iterator[str]:
-    try:
-        yield open_(piece)  # type: ignore[operator]
-    except CannotOpen:
-        return
 
 
 def composed(house: House) -> JobId:
@@ -109,7 +73,7 @@ def test_a_tasks_own_secret_opens_for_its_worker_and_for_nobody_when_the_job_has
     job_id = begun(house, puppet, way)
     (grant, task) = held = puppet.take()
     seal = Sealer(house.volume).unsealed(grant.seal)
-    while_open = dump(house)
+    while_open = dump(house.settings.datastore_url)
     told = str(task.input["token"])
     if end is State.CANCELLED:
         house.jobs.cancel(job_id)
@@ -118,10 +82,10 @@ def test_a_tasks_own_secret_opens_for_its_worker_and_for_nobody_when_the_job_has
         puppet.run_all()
 
     assert seal.open(told) == CANARY
-    assert CANARY in opened(house, while_open), "this test would find what can be opened"
+    assert CANARY in opened(house.volume, while_open), "this test would find what can be opened"
     assert house.view(job_id).state is end
-    after = dump(house)
-    assert (CANARY in while_open, CANARY in after, opened(house, after)) == (False, False, [])
+    after = dump(house.settings.datastore_url)
+    assert (CANARY in while_open, CANARY in after, opened(house.volume, after)) == (False, False, [])
 
 
 @WAYS
@@ -131,8 +95,8 @@ def test_a_deleted_job_leaves_nothing_that_can_be_opened(anywhere: House, way: s
     puppet.run_all()
     house.jobs.delete(job_id)
 
-    after = dump(house)
-    assert (CANARY in after, opened(house, after)) == (False, [])
+    after = dump(house.settings.datastore_url)
+    assert (CANARY in after, opened(house.volume, after)) == (False, [])
 
 
 def test_no_secret_stands_in_a_composed_jobs_definition_nor_shows_in_its_revision(house: House) -> None:
@@ -141,7 +105,7 @@ def test_no_secret_stands_in_a_composed_jobs_definition_nor_shows_in_its_revisio
         return house.view(house.jobs.compose(Composition("mine", stages))[0]).revision
 
     assert revision("one") == revision("two")
-    assert "'one'" not in dump(house) and '"one"' not in dump(house)
+    assert "'one'" not in dump(house.settings.datastore_url) and '"one"' not in dump(house.settings.datastore_url)
 
 
 def test_what_a_repeated_request_is_known_by_cannot_be_guessed_from_the_store(house: House, make: Make) -> None:
@@ -204,7 +168,7 @@ def test_a_retry_names_the_tasks_whose_secrets_are_gone_and_takes_them_again(any
     puppet.finish(again)
     puppet.run_all()
     assert house.view(job_id).state is State.COMPLETED
-    assert opened(house, dump(house)) == []
+    assert opened(house.volume, dump(house.settings.datastore_url)) == []
 
 
 @pytest.mark.parametrize("ask", ["task", "stage", "chosen", "named", "jobs"])
@@ -343,7 +307,7 @@ def test_an_item_that_does_not_fit_does_not_tell_its_secret(house: House) -> Non
 
     tasks = [task for task in house.tasks(job_id, 0) if task.index >= 0]
     assert {task.state for task in tasks} == {State.FAILED}
-    assert CANARY not in dump(house)
+    assert CANARY not in dump(house.settings.datastore_url)
     assert CANARY not in str(tasks)
 
 
@@ -353,7 +317,7 @@ def test_items_of_a_worker_of_the_release_before_are_sealed_on_their_way_into_th
     puppet.finish(puppet.take(), items=[{"url": "u", "token": CANARY}])
     (grant, task) = puppet.take()
 
-    assert CANARY not in dump(house)
+    assert CANARY not in dump(house.settings.datastore_url)
     assert Sealer(house.volume).unsealed(grant.seal).open(str(task.input["token"])) == CANARY
     assert house.view(job_id).state is State.RUNNING
 
@@ -392,7 +356,7 @@ def test_the_ends_of_a_hundred_thousand_secrets_are_one_small_change(house: Hous
     house.jobs.cancel(job_id)
 
     assert _column(house, "tasks", "input") == sealed, "no task's row is rewritten for it"
-    assert opened(house, dump(house)) == []
+    assert opened(house.volume, dump(house.settings.datastore_url)) == []
 
 
 def _column(house: House, table: str, column: str) -> list[object]:
