@@ -163,6 +163,8 @@ class Recipe(msgspec.Struct, frozen=True):
     spawns: bool = False
     #: At most so many items in it.
     max_items: int = 100_000
+    #: Names of what the items may hold that nobody may see.
+    item_secret: frozenset[str] = frozenset()
 
 
 JsonValue = str | int | float | bool | None | list[object] | dict[str, object]
@@ -195,6 +197,8 @@ class Grant(msgspec.Struct, frozen=True):
     #: The job's secret values, each sealed.
     sealed: dict[str, str]
     tasks: tuple[GrantedTask, ...]
+    #: The job's own key, sealed: opens the secrets of single tasks. None: those are sealed with the volume's key.
+    seal: str | None = None
 
 
 class Stop(msgspec.Struct, frozen=True):

@@ -40,12 +40,14 @@ def with_result(volume: Volume, attempt: Attempt, ending: Ending) -> Ending:
 
 def with_items(volume: Volume, attempt: Attempt, ending: Ending, limits: Limits) -> Ending:
     """Return the ending of a spawn task with the items that it left, or what is wrong with them."""
+    prepared = attempt.prepared
     try:
         spawned = spawnfile.take_in(
             volume,
             attempt_path=_name(volume, attempt.places.folder),
             working_path=_name(volume, attempt.places.working),
-            limits=replace(limits, items=attempt.prepared.recipe.max_items),
+            limits=replace(limits, items=prepared.recipe.max_items),
+            secrets=spawnfile.Secrets(prepared.recipe.item_secret, prepared.seal),
         )
     except SpawnInvalid as error:
         return Ending(Outcome.SPAWN_INVALID, ending.exit, str(error), ending.result)

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from shared.errors import InvalidInput
 from shared.expressions import Template, check_argument, compile_template, render_argument, to_text
 from shared.messages import AttemptRef, Grant, GrantedTask, JsonValue, Recipe
-from shared.sealing import CannotOpen, Sealer
+from shared.sealing import CannotOpen, Seal, Sealer
 from shared.volume import workspace_name
 from shared.volume.layout import attempts_name, stage_name
 from worker.environment import RESERVED, declared, floor
@@ -74,6 +74,8 @@ class Prepared:
     variable: dict[str, Template]
     secrets: tuple[str, ...]
     masker: Masker
+    #: Opens the secrets of single tasks, and seals those of items that they leave.
+    seal: Seal
     workspace: str
     #: Absolute paths of the folders of the job's attempts and of the stage's.
     attempts_folder: str
@@ -165,6 +167,7 @@ class Preparation:
             variable={name: template for name, template in compiled.env.items() if template.names},
             secrets=secrets,
             masker=Masker(secrets),
+            seal=self._seal(grant),
             workspace=workspace,
             attempts_folder=f"{self._root}/{attempts_name(grant.job_id)}",
             stage_folder=f"{self._root}/{stage_name(grant.job_id, grant.stage)}",
@@ -193,15 +196,33 @@ class Preparation:
         hidden = prepared.recipe.secret.intersection(task.input)
         if not hidden:
             return task.input, prepared.masker
-        opened = {name: self._open(name, to_text(task.input[name])) for name in hidden}
+        opened = {name: _own_secret(prepared, name, to_text(task.input[name])) for name in hidden}
         return {**task.input, **opened}, Masker([*prepared.secrets, *opened.values()])
 
     def _open(self, name: str, sealed: str) -> str:
         try:
             return self._sealer.open(sealed)
         except CannotOpen as error:
-            message = f"the secret input {name!r} cannot be opened: it was sealed with another volume's key"
-            raise CannotStart(message, worker_fault=True) from error
+            raise CannotStart(_ELSEWHERE.format(f"input {name!r}"), worker_fault=True) from error
+
+    def _seal(self, grant: Grant) -> Seal:
+        try:
+            return self._sealer.unsealed(grant.seal)
+        except (CannotOpen, ValueError) as error:
+            raise CannotStart(_ELSEWHERE.format("of its job"), worker_fault=True) from error
+
+
+_ELSEWHERE: Final = "the secret {} cannot be opened: it was sealed with another volume's key"
+
+
+def _own_secret(prepared: Prepared, name: str, sealed: str) -> str:
+    try:
+        return prepared.seal.open(sealed)
+    except CannotOpen as error:
+        if prepared.grant.seal is None:
+            raise CannotStart(_ELSEWHERE.format(f"input {name!r}"), worker_fault=True) from error
+        message = f"its own secret input {name!r} was erased when the job had ended: retry the task and give it again"
+        raise CannotStart(message) from error
 
 
 def _individual(task: GrantedTask, places: Places) -> list[bytes]:

@@ -21,6 +21,7 @@ import msgspec
 from shared.errors import EchelonError
 from shared.failpoints import failpoint
 from shared.messages import SpawnedItems
+from shared.sealing import Opener, wrap
 from shared.volume import OpenFile, Volume
 from shared.volume.beneath import NotRegular
 
@@ -54,19 +55,37 @@ class Limits:
     item_bytes: int = 1024 * 1024
 
 
-def take_in(volume: Volume, *, attempt_path: str, working_path: str, limits: Limits) -> SpawnedItems:
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What of the items nobody may see, and what it is sealed with."""
+
+    names: frozenset[str]
+    seal: Opener
+
+    def among(self, item: dict[str, Any]) -> bool:
+        """Tell whether an item holds a secret."""
+        return not self.names.isdisjoint(item)
+
+    def sealed(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Return an item with its secrets sealed."""
+        return {name: wrap(self.seal, value) if name in self.names else value for name, value in item.items()}
+
+
+def take_in(volume: Volume, *, attempt_path: str, working_path: str, limits: Limits, secrets: Secrets) -> SpawnedItems:
     """Check the file that a spawn task has left and keep its items; raise SpawnInvalid, or OSError from the volume.
 
     The file in the attempt's own folder stands over the one in the working directory. Both paths are relative to the
-    volume.
+    volume. What is kept has its secrets sealed; a file that held some is removed when it is taken in.
     """
-    found = _find(volume, attempt_path, working_path)
+    place, found = _find(volume, attempt_path, working_path)
     name = f"{attempt_path}/items.ndjson"
-    count = 0
+    count, hidden = 0, False
 
     def write(target: BinaryIO) -> None:
-        nonlocal count
+        nonlocal count, hidden
         for item in read_items(found.file, limits):
+            if secrets.names and secrets.among(item):
+                item, hidden = secrets.sealed(item), True
             target.write(msgspec.json.encode(item))
             target.write(b"\n")
             count += 1
@@ -77,20 +96,24 @@ def take_in(volume: Volume, *, attempt_path: str, working_path: str, limits: Lim
         failpoint("spawn.before_write")
         volume.atomic_write(name, write)
     failpoint("spawn.after_write")
+    if hidden:
+        # Should the worker die before it has reported, the spawn task runs again, and leaves another one.
+        remove_stale(volume.absolute(place))
     return SpawnedItems(name, count)
 
 
 def remove_stale(folder: str) -> None:
-    """Remove a spawn.json that an earlier task has left in the working directory."""
+    """Remove a spawn.json from a folder: what an earlier task has left, or what is taken in and nobody may see."""
     # A folder of that name stays; it is refused afterwards, with its name.
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(f"{folder}/{NAME}")
 
 
-def _find(volume: Volume, attempt_path: str, working_path: str) -> OpenFile:
+def _find(volume: Volume, attempt_path: str, working_path: str) -> tuple[str, OpenFile]:
+    """Return the folder that the file lies in, and the file, open."""
     for path in dict.fromkeys((attempt_path, working_path)):
         try:
-            return volume.open_regular(f"{path}/{NAME}", single_link=True)
+            return path, volume.open_regular(f"{path}/{NAME}", single_link=True)
         except FileNotFoundError:
             continue
         except NotRegular as error:
@@ -283,13 +306,14 @@ def _integer(text: str) -> int:
     # What fits into 64 bits: others would come out of a database as something else.
     if len(text) < 19 or (len(text) <= 20 and -(2**63) <= int(text) < 2**63):
         return int(text)
-    raise _Refused(f"the number {text[:30]}{'...' if len(text) > 30 else ''} is too large: write it as a string")
+    # Not told which: it may be a secret.
+    raise _Refused(f"a number of {len(text)} characters is too large: write it as a string")
 
 
 def _float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise _Refused(f"the number {text[:30]} is too large: write it as a string")
+        raise _Refused("a number beyond all limits is too large: write it as a string")
     return value
 
 

@@ -18,8 +18,10 @@ from controller.api.schemas import (
     text_field,
     values_field,
 )
+from controller.engine.opening import MOST_TASKS
 from controller.engine.why import Code
 
+_TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _SPAN = r"[0-9]{1,8}(-[0-9]{1,8})?"
 
 
@@ -93,6 +95,13 @@ class GivenSchema(marshmallow.Schema):
     """What is given anew to a job that this opens again."""
 
     input = values_field(load_default=dict, **_about("Secret values, erased when the job ended."))
+    tasks = fields.Dict(
+        keys=fields.String(validate=validate.Regexp(_TASK_ID, error="is not the whole id of a task")),
+        values=values_field(),
+        load_default=dict,
+        validate=validate.Length(max=MOST_TASKS, error=f"names more than {MOST_TASKS} tasks"),
+        **_about("Secret values of single tasks, erased likewise: by the id of the task."),
+    )
 
 
 class TaskToRetrySchema(marshmallow.Schema):
@@ -100,12 +109,11 @@ class TaskToRetrySchema(marshmallow.Schema):
 
     task_id = fields.String(
         required=True,
-        validate=validate.Regexp(
-            "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", error="is not the whole id of a task"
-        ),
+        validate=validate.Regexp(_TASK_ID, error="is not the whole id of a task"),
         **_about("Its id."),
     )
     etag = Text(100, load_default=None, allow_none=True, **_about("Only if the task still has this etag."))
+    input = values_field(load_default=dict, **_about("Its own secret values, if they were erased when the job ended."))
 
 
 # --- what goes out

@@ -94,7 +94,7 @@ def _values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
             return masked
         name = task.task_class
         if name not in secrets:
-            secrets[name] = dict.fromkeys(jobs().snapshots.task_class(job.job_id, name).secret, MASK)
+            secrets[name] = dict.fromkeys(jobs().snapshots.secret(job.job_id, name), MASK)
         own = {key: secrets[name].get(key, value) for key, value in task.input.items()}
         return {**masked, **own}
 

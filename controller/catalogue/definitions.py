@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -142,6 +142,7 @@ class TaskDefinition:
     """A task that is known when its job is submitted."""
 
     task_class: str
+    #: Not part of the JSON: some are secret, and all of them stand with the tasks.
     input: dict[str, JsonValue] = field(default_factory=dict)
     paused: bool = False
 
@@ -195,10 +196,23 @@ def _find(name: str, known: dict[str, Definition], what: str) -> Definition:
     raise NotFound(f"there is no {what} {shown!r}" + (f"; did you mean {guess!r}?" if guess else ""))
 
 
+def secret_inputs(catalogue: Catalogue, job: JobDefinition, task_class: str) -> frozenset[str]:
+    """Return the inputs of a class whose values nobody may see: the job may hide more than the class does."""
+    return catalogue.tasks[task_class].secret | job.secret
+
+
 def recipe(
-    task_class: TaskClass, *, spawns: bool, max_items: int = 100_000, job: JobDefinition | None = None
+    task_class: TaskClass,
+    *,
+    spawns: bool,
+    max_items: int = 100_000,
+    job: JobDefinition | None = None,
+    item_secret: frozenset[str] = frozenset(),
 ) -> Recipe:
-    """Return what a worker has to know to run tasks of a class; a job may allow and hide more of its inputs."""
+    """Return what a worker has to know to run tasks of a class; a job may allow and hide more of its inputs.
+
+    `item_secret`: the secret inputs of the tasks that are spawned.
+    """
     allowed = {name for name, one in task_class.input.items() if one.allow_leading_dash}
     secret = set(task_class.secret)
     if job is not None:
@@ -217,6 +231,7 @@ def recipe(
         workdir=task_class.workdir,
         spawns=spawns,
         max_items=max_items,
+        item_secret=item_secret,
     )
 
 
@@ -235,9 +250,20 @@ class _Document(msgspec.Struct, frozen=True):
 
 
 def to_json(catalogue: Catalogue) -> str:
-    """Return a catalogue as text for the store: equal catalogues give equal text."""
-    document = _Document(catalogue.revision, catalogue.tasks, catalogue.jobs, catalogue.base)
+    """Return a catalogue as text for the store: equal catalogues give equal text.
+
+    The values of single tasks are left out: some are secret, and a revision is a digest of this text.
+    """
+    jobs = {name: _without_values(job) for name, job in catalogue.jobs.items()}
+    document = _Document(catalogue.revision, catalogue.tasks, jobs, catalogue.base)
     return msgspec.json.encode(document, order="deterministic").decode()
+
+
+def _without_values(job: JobDefinition) -> JobDefinition:
+    if not any(stage.tasks for stage in job.stages):
+        return job
+    stages = (replace(stage, tasks=tuple(replace(task, input={}) for task in stage.tasks)) for stage in job.stages)
+    return replace(job, stages=tuple(stages))
 
 
 def from_json(text: str) -> Catalogue:

@@ -11,6 +11,7 @@ from controller.commands.verbs import Wish, carry_out, given, opening_options, v
 
 if TYPE_CHECKING:
     from controller.client import EchelonClient
+    from controller.client.control import TaskSecrets
 
 
 @click.command()
@@ -84,11 +85,12 @@ def skip(
     as_json: bool,
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
+    secrets: TaskSecrets,
 ) -> None:
     """Count a job, a stage or tasks as done.
 
     They are not run, and what runs is ended. The next stage may start, and a job that failed goes on; secrets that
-    were erased at its end are given again with -p and -H.
+    were erased at its end are given again with -p and -H, those of single tasks with --secrets.
 
     \b
       echelon skip 3f2a.1.17
@@ -97,4 +99,4 @@ def skip(
     """
     place = find_place(client, what)
     values, sent = given(client, place, written, header_lines)
-    carry_out(client, "skip", place, Wish(state, etag, values=values, headers=sent), as_json=as_json)
+    carry_out(client, "skip", place, Wish(state, etag, values=values, headers=sent, tasks=secrets), as_json=as_json)

@@ -13,6 +13,7 @@ from controller.commands.watch import watch_to_the_end
 
 if TYPE_CHECKING:
     from controller.client import EchelonClient
+    from controller.client.control import TaskSecrets
 
 
 @click.command()
@@ -30,6 +31,7 @@ def retry(
     as_json: bool,
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
+    secrets: TaskSecrets,
     everything: bool,
     then_watch: bool,
 ) -> None:
@@ -37,7 +39,7 @@ def retry(
 
     No limit of attempts stops it, and an ended job opens again; what has completed stays. What was skipped runs again
     when its task is named, or with --state skipped. A running task that is named is killed first. Secret inputs were
-    erased when the job ended; they are given again with -p and -H.
+    erased when the job ended; they are given again with -p and -H, those of single tasks with --secrets.
 
     \b
       echelon retry 3f2a                       all that has failed
@@ -46,7 +48,7 @@ def retry(
     """
     place = find_place(client, what)
     values, sent = given(client, place, written, header_lines)
-    wish = Wish(state, etag, not everything, values, sent)
+    wish = Wish(state, etag, not everything, values, sent, secrets)
     if then_watch:
         change(client, "retry", place, wish)
         watch_to_the_end(client, client.job(place.job_id), as_json=as_json)

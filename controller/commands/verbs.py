@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -26,7 +28,7 @@ from shared.messages import JsonValue
 if TYPE_CHECKING:
     from controller.client import EchelonClient
     from controller.client.answers import Changed
-    from controller.client.control import Verb
+    from controller.client.control import TaskSecrets, Verb
 
 #: What has become of one thing, and of several.
 _BECAME: Final = {
@@ -48,6 +50,30 @@ if_match_option = click.option(
     callback=lambda _context, _option, value: None if value is None else value.strip().strip('"'),
     help="Only if it is still as it was when this etag was read (the --json of 'show' and 'tasks' tells etags).",
 )
+
+
+def _task_secrets(_context: click.Context, _option: click.Parameter, value: Path | None) -> dict[str, Any]:
+    if value is None:
+        return {}
+    try:
+        found = json.loads(value.read_text())
+    except (OSError, ValueError) as error:
+        # Not the words of a JSON error: a part of a secret may stand in them.
+        why = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        raise click.UsageError(f"--secrets {safe(str(value))}: {why}") from error
+    if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+        raise click.UsageError(f'--secrets {safe(str(value))}: it has to hold {{"TASK_ID": {{"NAME": VALUE}}}}')
+    return found
+
+
+_secrets_option = click.option(
+    "--secrets",
+    "secrets",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    callback=_task_secrets,
+    help='JSON file with secrets of single tasks, erased when their job had ended: {"TASK_ID": {"NAME": VALUE}}.',
+)
 _place_argument = click.argument("what", metavar=METAVAR)
 _OPTIONS: Final = (_place_argument, state_option, if_match_option, json_option, with_client)
 
@@ -62,6 +88,7 @@ class Wish:
     #: Values for a job that opens again.
     values: Mapping[str, JsonValue] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    tasks: TaskSecrets = field(default_factory=dict)
 
 
 def verb_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -73,8 +100,8 @@ def verb_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def opening_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add what a verb takes that may open an ended job again: `written` and `header_lines`."""
-    return parameter_option(header_option(function))
+    """Add what a verb takes that may open an ended job again: `written`, `header_lines` and `secrets`."""
+    return parameter_option(header_option(_secrets_option(function)))
 
 
 def carry_out(client: EchelonClient, verb: Verb, place: Place, wish: Wish, *, as_json: bool) -> bool:
@@ -96,16 +123,22 @@ def change(client: EchelonClient, verb: Verb, place: Place, wish: Wish) -> Chang
                 raise click.UsageError("--state chooses among the tasks of a job, a stage or a range of indexes")
             task_id = task_at(client, place)["task_id"]
             return client.change_task(
-                verb, task_id, only_failed=wish.only_failed, etag=wish.etag, input=wish.values, headers=wish.headers
+                verb,
+                task_id,
+                only_failed=wish.only_failed,
+                etag=wish.etag,
+                input=wish.values,
+                headers=wish.headers,
+                tasks=wish.tasks,
             )
         if place.stage is None:
             return client.change_job(
                 verb, place.job_id, state=wish.state, only_failed=wish.only_failed, etag=wish.etag,
-                input=wish.values, headers=wish.headers,
+                input=wish.values, headers=wish.headers, tasks=wish.tasks,
             )  # fmt: skip
         return client.change_stage(
             verb, place.job_id, place.stage, index=place.index, state=wish.state, only_failed=wish.only_failed,
-            etag=wish.etag, input=wish.values, headers=wish.headers,
+            etag=wish.etag, input=wish.values, headers=wish.headers, tasks=wish.tasks,
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
+from typing import NamedTuple
 
 from controller.core.model import Job
 from controller.core.states import ENDED
@@ -26,13 +27,22 @@ class Entry:
     key: int
     etag: int
     job: Job
-    #: The job's values and its sealed secrets as their columns hold them, if that is known and not long.
-    input: tuple[str, str | None] | None = None
+    #: The job's input, if that is known and not long.
+    input: Kept | None = None
 
 
-def short(values: str, sealed: str | None) -> tuple[str, str | None] | None:
+class Kept(NamedTuple):
+    """A job's values, its sealed secrets, its seal and that one's number, as their columns hold them."""
+
+    values: str
+    sealed: str | None
+    seal: str | None
+    seal_number: int
+
+
+def short(kept: Kept) -> Kept | None:
     """Return a job's input as an entry keeps it; None when it is too long."""
-    return (values, sealed) if len(values) + len(sealed or "") <= INPUT_KEPT else None
+    return kept if len(kept.values) + len(kept.sealed or "") <= INPUT_KEPT else None
 
 
 class JobCache:

@@ -28,6 +28,7 @@ from controller.datastore.records import (
     JobFilter,
     JobInputs,
     JobView,
+    LostSecrets,
     NewJob,
     NewTask,
     Page,
@@ -66,14 +67,25 @@ class Transaction(Protocol):
     def save_job(self, before: Job, after: Job) -> None:
         """Write what differs: the job and the stages that changed, with new etags and the times of state changes.
 
-        A job that has ended loses its sealed secrets here.
+        A job that has ended loses its sealed secrets and its seal here.
         """
 
     def delete_job(self, job_id: JobId) -> None:
         """Remove a job and all that belongs to it."""
 
-    def replace_input(self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str]) -> None:
-        """Give a job that is opened again its secrets (and the masked form of its input) anew."""
+    def replace_input(
+        self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str], seal: str | None = None
+    ) -> None:
+        """Give a job that is opened again its secrets (and the masked form of its input) anew, and a new seal."""
+
+    def lost_secrets(self, job_id: JobId, *, limit: int, among: Collection[TaskId] | None = None) -> list[LostSecrets]:
+        """Return tasks of a locked job whose own secrets were erased with an earlier seal of it.
+
+        `among`: only of these, however they stand; else only those that are to run.
+        """
+
+    def give_secrets(self, job_id: JobId, given: Sequence[tuple[int, Mapping[str, JsonValue]]]) -> None:
+        """Give tasks (by their keys) of a locked job their values anew, secrets sealed with its present seal."""
 
     def inputs(self, job_id: JobId) -> JobInputs:
         """Return the values of a locked job."""

@@ -11,7 +11,7 @@ from sqlalchemy import Row as Named
 from controller.core.model import Tally
 from controller.datastore.cursors import cursor_after, place_of
 from controller.datastore.prepared import Prepared
-from controller.datastore.records import EventView, JobFacts, JobFilter, JobView, Page, StageView
+from controller.datastore.records import EventView, JobFacts, JobFilter, JobInputs, JobView, Page, StageView
 from controller.datastore.rows import STATES, decode_names, decode_object
 from controller.datastore.session import Row
 from controller.datastore.tables import definitions, events, job_inputs, jobs, stages
@@ -49,7 +49,14 @@ ONE_JOB = Prepared(
 )
 
 _FACTS = Prepared(
-    select(jobs.c.type, job_inputs.c.revision, job_inputs.c.input, job_inputs.c.sealed)
+    select(
+        jobs.c.type,
+        job_inputs.c.revision,
+        job_inputs.c.input,
+        job_inputs.c.sealed,
+        job_inputs.c.seal,
+        job_inputs.c.seal_number,
+    )
     .join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
     .where(jobs.c.job_id == bindparam("job_id")),
     "job_id",
@@ -107,7 +114,8 @@ class JobReads:
             return None
         row = rows[0]
         sealed = {name: str(value) for name, value in decode_object(row.sealed).items()}
-        return JobFacts(job_id, row.type, row.revision, decode_object(row.input), sealed)
+        inputs = JobInputs(decode_object(row.input), sealed, row.seal, row.seal_number)
+        return JobFacts(job_id, row.type, row.revision, inputs)
 
     def definition(self, revision: str) -> str | None:
         """Return a kept revision of the catalogue."""

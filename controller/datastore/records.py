@@ -35,6 +35,8 @@ class NewTask:
     queue: str
     #: Values that stand over the job's; None: the job's alone.
     input: dict[str, JsonValue] | None = None
+    #: Number of the job's seal that secrets among them are sealed with; None: there are none.
+    seal_number: int | None = None
     #: Only of a task that was refused from the start.
     error: str | None = None
     #: Who holds it back from the start; None: nobody.
@@ -56,6 +58,8 @@ class NewJob:
     classes: Sequence[tuple[str, str | None]]
     #: Tasks per stage that are known now.
     tasks: Sequence[Sequence[NewTask]]
+    #: What secrets of its tasks are sealed with (see `shared.sealing`); None: they have none.
+    seal: str | None = None
     idempotency_key: str | None = None
     #: Hash of the request, so that a key cannot be used for something else.
     request_hash: str | None = None
@@ -154,6 +158,24 @@ class JobInputs:
     values: Mapping[str, JsonValue]
     #: The secret ones, sealed; none when the job has ended.
     sealed: Mapping[str, str]
+    #: What secrets of single tasks are sealed with; None: the job has none, or has ended.
+    seal: str | None = None
+    #: Changes with every seal, and when one is erased.
+    seal_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LostSecrets:
+    """A task that cannot run as it is: secrets of its own were erased when its job had ended."""
+
+    key: int
+    task_id: TaskId
+    stage: int
+    index: int
+    task_class: str
+    state: State
+    #: Its own values; what stands in the place of the secret ones is of no use.
+    input: dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +185,7 @@ class JobFacts:
     job_id: JobId
     type: str
     revision: str
-    input: Mapping[str, JsonValue]
-    sealed: Mapping[str, str]
+    inputs: JobInputs
 
 
 @dataclass(frozen=True, slots=True)

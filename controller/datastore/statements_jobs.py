@@ -46,7 +46,9 @@ SAVE_JOB = Prepared(
     "state error started same ended by_whom paused since at_key at_etag",
 )
 ERASE_SECRETS = Prepared(
-    update(job_inputs).where(job_inputs.c.key == _p("at_key"), job_inputs.c.sealed.is_not(None)).values(sealed=null()),
+    update(job_inputs)
+    .where(job_inputs.c.key == _p("at_key"), or_(job_inputs.c.sealed.is_not(None), job_inputs.c.seal.is_not(None)))
+    .values(sealed=null(), seal=null(), seal_number=job_inputs.c.seal_number + ONE),
     "at_key",
 )
 READ_SECRET_NAMES = Prepared(
@@ -55,12 +57,24 @@ READ_SECRET_NAMES = Prepared(
     .where(job_inputs.c.key == _p("at_key")),
     "at_key",
 )
-READ_INPUT = Prepared(select(job_inputs.c.input, job_inputs.c.sealed).where(job_inputs.c.key == _p("at_key")), "at_key")
+READ_INPUT = Prepared(
+    select(job_inputs.c.input, job_inputs.c.sealed, job_inputs.c.seal, job_inputs.c.seal_number).where(
+        job_inputs.c.key == _p("at_key")
+    ),
+    "at_key",
+)
 REPLACE_INPUT = Prepared(
     update(job_inputs)
     .where(job_inputs.c.key == _p("at_key"))
-    .values(input=_p("input"), secret=_p("secret"), sealed=_p("sealed"), words=_p("words")),
-    "input secret sealed words at_key",
+    .values(
+        input=_p("input"),
+        secret=_p("secret"),
+        sealed=_p("sealed"),
+        seal=_p("seal"),
+        seal_number=job_inputs.c.seal_number + ONE,
+        words=_p("words"),
+    ),
+    "input secret sealed seal words at_key",
 )
 
 #: Takes what `rows.stage_counters` returns, then the times, then the key.

@@ -22,8 +22,8 @@ _chosen = and_(
 )
 _next_etag = tasks.c.etag + ONE
 
-#: An item that did not fit: it has an error although it never ran.
-_misfit = and_(tasks.c.attempt == ZERO, tasks.c.error.is_not(None))
+#: An item that did not fit: it has an error although it never ran, and it is not for want of an erased secret.
+_misfit = and_(tasks.c.attempt == ZERO, tasks.c.error.is_not(None), tasks.c.seal_number.is_(None))
 _hand = case((tasks.c.by_whom.is_not(None), ONE), else_=ZERO)
 _waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until > _p("now_too")), ONE), else_=ZERO)
 CENSUS = Prepared(

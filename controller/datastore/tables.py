@@ -87,6 +87,10 @@ job_inputs = Table(
     Column("secret", Text, nullable=False),
     #: JSON object of sealed values; NULL when erased.
     Column("sealed", Text),
+    #: The key that secrets of single tasks are sealed with, sealed itself; NULL: the job has none, or it is erased.
+    Column("seal", Text),
+    #: Changes with every seal, and when one is erased.
+    Column("seal_number", Integer, nullable=False),
     #: Id, type and input values, case folded, for the text search.
     Column("words", Text, nullable=False),
     Column("idempotency_key", Text, unique=True),
@@ -194,6 +198,8 @@ tasks = Table(
     #: As in `jobs`. What is paused is never QUEUED.
     Column("by_whom", Text),
     Column("paused_at", Double),
+    #: `seal_number` of its job when secrets in `input` were sealed; NULL: there are none.
+    Column("seal_number", Integer),
     _words("state"),
 )
 _QUEUED, _RUNNING = text("state = 'QUEUED'"), text("state = 'RUNNING'")

@@ -80,7 +80,7 @@ class WritesBase:
                 base + task.index, task.task_id, stage_key, task.index, task.state._value_, 0, 0, 0, None, None, None,
                 None, now if task.state is failed else None, None, None, 1, task.task_class, task.queue,
                 encode(task.input) if task.input else None, clean(task.error) if task.error else None, None,
-                clean(task.paused_by), now if task.paused_by is not None else None,
+                clean(task.paused_by), now if task.paused_by is not None else None, task.seal_number,
             )
             for task in tasks
         ]  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import replace
 from controller.core.model import Job, Stage
 from controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
 from controller.datastore import statements_jobs as sql
-from controller.datastore.cache import Entry, short
+from controller.datastore.cache import Entry, Kept, short
 from controller.datastore.errors import GuardFailed
 from controller.datastore.records import JobInputs, NewJob, Remembered
 from controller.datastore.rows import (
@@ -40,7 +40,7 @@ class JobWrites(WritesBase):
         self._session.post(sql.INSERT_JOB, rows.job)
         self._session.post(sql.INSERT_INPUT, rows.input)
         self._session.post(sql.INSERT_STAGE, *rows.stages)
-        self._hold(Entry(key, 1, new.job, short(rows.input[2], rows.input[4])))
+        self._hold(Entry(key, 1, new.job, short(Kept(rows.input[2], *rows.input[4:7]))))
         for number, tasks in enumerate(new.tasks):
             self._insert_tasks(key + number, tasks)
 
@@ -94,8 +94,10 @@ class JobWrites(WritesBase):
         del self._locked[job_id]
         self._deleted.add(job_id)
 
-    def replace_input(self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str]) -> None:
-        """Give a job that is opened again its secrets (and the masked form of its input) anew."""
+    def replace_input(
+        self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str], seal: str | None = None
+    ) -> None:
+        """Give a job that is opened again its secrets (and the masked form of its input) anew, and a new seal."""
         entry = self._entry(job_id)
         key = entry.key
         # A copy: what other transactions know of the job stays as it is until this one is committed.
@@ -103,17 +105,18 @@ class JobWrites(WritesBase):
         ((names, job_type),) = self._session.rows(sql.READ_SECRET_NAMES, (key,))
         secret = sorted({*decode_names(names), *sealed})
         words = words_of(job_id, job_type, values)
-        self._session.post(sql.REPLACE_INPUT, (encode(values), encode(secret), encode(sealed), words, key))
+        self._session.post(sql.REPLACE_INPUT, (encode(values), encode(secret), encode(sealed), seal, words, key))
 
     def inputs(self, job_id: JobId) -> JobInputs:
         """Return the values of a locked job."""
         entry = self._entry(job_id)
         known = entry.input
         if known is None:
-            ((values, sealed),) = self._session.rows(sql.READ_INPUT, (entry.key,))
-            known, entry.input = (values, sealed), short(values, sealed)
-        values, sealed = known
-        return JobInputs(decode_object(values), {name: str(value) for name, value in decode_object(sealed).items()})
+            (row,) = self._session.rows(sql.READ_INPUT, (entry.key,))
+            known = Kept(*row)
+            entry.input = short(known)
+        sealed = {name: str(value) for name, value in decode_object(known.sealed).items()}
+        return JobInputs(decode_object(known.values), sealed, known.seal, known.seal_number)
 
     def remember(
         self, job_id: JobId, kind: str, *, stage: int | None = None, detail: Mapping[str, object] | None = None

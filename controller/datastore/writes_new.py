@@ -45,6 +45,8 @@ def new_rows(new: NewJob, key: int, now: float) -> NewRows:
             encode(new.input),
             encode(sorted(new.sealed)),
             encode(new.sealed) if new.sealed and job.state not in ENDED else None,
+            new.seal if job.state not in ENDED else None,
+            int(new.seal is not None),
             words_of(job.job_id, new.type, new.input),
             new.idempotency_key,
             new.request_hash,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from controller.catalogue.inputs import item_inputs
 from controller.core.answers import Allowed, Kind, Verb, answer
 from controller.core.model import Stage, TasksAdded
-from controller.core.states import State
+from controller.core.states import ENDED, State
 from controller.datastore.records import NewTask
 from controller.engine.board import Board
-from controller.engine.items import seal_values
+from controller.engine.items import sealing
 from controller.engine.parts import JobsParts
 from controller.engine.requests import Added, InvalidInputs, Mistake
 from shared.errors import Conflict, NotFound
@@ -38,7 +38,8 @@ class Adding:
             raise InvalidInputs([Mistake("#/tasks", "is empty: name at least one task")])
         name = definition.stages[stage].task_class
         task_class = snapshots.task_class(job_id, name)
-        secret = snapshots.recipe(job_id, name, spawns=False).secret
+        secret = snapshots.secret(job_id, name)
+        sealed = sealing(self._parts.sealer, snapshots.facts(job_id).inputs)
         mistakes: list[Mistake] = []
         tasks = []
         for place, (item, task_id) in enumerate(zip(items, new_task_ids(len(items)), strict=True)):
@@ -46,7 +47,8 @@ class Adding:
             mistakes += [Mistake(one.pointer, one.detail) for one in wrong]
             if len(mistakes) >= _TOLD:
                 break
-            own = {key: value for key, value in values.items() if isinstance(item, dict) and key in item}
+            given = {key: value for key, value in values.items() if isinstance(item, dict) and key in item}
+            own, seal_number = sealed.values(given, secret)
             tasks.append(
                 NewTask(
                     task_id=task_id,
@@ -54,7 +56,8 @@ class Adding:
                     state=State.PENDING,
                     task_class=name,
                     queue=task_class.queue,
-                    input=seal_values(self._parts.sealer, own, secret),
+                    input=own,
+                    seal_number=seal_number,
                     paused_by=paused_by,
                 )
             )
@@ -68,6 +71,10 @@ class Adding:
         said = answer(Kind.STAGE, stage.state, Verb.ADD, paused=stage.paused or job.paused)
         if not isinstance(said, Allowed):
             raise Conflict(f"no tasks can be added to the stage: {said.reason}")
+        present = board.tx.inputs(job_id).seal_number
+        sealed = [task.seal_number for task in planned if task.seal_number is not None]
+        if sealed and (job.state in ENDED or any(number != present for number in sealed)):
+            raise Conflict("the job has ended, and keeps no secret: retry it before tasks with secrets are added")
         first = stage.tally.total
         if max(first, stage.expected or 0) + len(planned) > self._parts.max_items:
             raise InvalidInputs([Mistake("#/tasks", f"a stage has at most {self._parts.max_items} tasks")])

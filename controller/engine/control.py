@@ -27,6 +27,7 @@ from controller.core.states import State
 from controller.datastore.records import SPAWN_ONLY, HeldTask
 from controller.engine.adding import Adding
 from controller.engine.board import Board
+from controller.engine.opening import Opening
 from controller.engine.parts import JobsParts, committed, written
 from controller.engine.requests import SOMEBODY, WHOLE, Added, Changed, Choice, Given, Left, Retried, Who
 from controller.engine.retrying import Retrying
@@ -50,7 +51,7 @@ class Control:
                 max_losses=parts.max_losses,
             )
         )
-        self._again = Retrying(parts, self._tasks)
+        self._again = Retrying(self._tasks, Opening(parts))
         self._adding = Adding(parts)
 
     # --- what the interface calls

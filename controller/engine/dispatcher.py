@@ -16,7 +16,7 @@ from controller.engine.demands import Demands, room
 from controller.engine.isolation import Isolation
 from controller.engine.snapshots import Snapshots
 from shared.ids import JobId
-from shared.messages import ANY_QUEUE, Grant, GrantedTask
+from shared.messages import ANY_QUEUE, Grant, GrantedTask, Recipe
 
 #: Stages looked at in one turn. More than enough to fill every room; the next turn sees the rest.
 _STAGES = 64
@@ -100,7 +100,7 @@ class Dispatcher:
         return [self._grant(granting, name, tasks, inputs) for name, tasks in by_class.items()]
 
     def _grant(self, granting: Granting, task_class: str, tasks: Sequence[Claimed], inputs: JobInputs) -> Grant:
-        recipe = self._snapshots.recipe(granting.job_id, task_class, spawns=granting.spawn)
+        recipe = self._recipe(granting, task_class)
         described = self._snapshots.task_class(granting.job_id, task_class)
         return Grant(
             job_id=granting.job_id,
@@ -112,4 +112,11 @@ class Dispatcher:
             input=stage_input(described, inputs.values),
             sealed={name: value for name, value in inputs.sealed.items() if name in described.input},
             tasks=tuple(GrantedTask(task.task_id, task.attempt, task.index, task.input or {}) for task in tasks),
+            seal=inputs.seal if recipe.secret or recipe.item_secret else None,
         )
+
+    def _recipe(self, granting: Granting, task_class: str) -> Recipe:
+        spawned = None
+        if granting.spawn:
+            spawned = self._snapshots.definition(granting.job_id).stages[granting.stage.number].task_class
+        return self._snapshots.recipe(granting.job_id, task_class, spawns=spawned)

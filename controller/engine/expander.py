@@ -17,7 +17,7 @@ from controller.datastore.outstanding import Expansion
 from controller.datastore.port import Datastore
 from controller.datastore.records import NewTask
 from controller.engine.board import Board
-from controller.engine.items import seal_values
+from controller.engine.items import Sealing, erased, opened, sealing
 from controller.engine.snapshots import Snapshots
 from shared.errors import VolumeUnavailable
 from shared.failpoints import failpoint
@@ -47,8 +47,9 @@ class Expander:
         return bool(expansions)
 
     def _expand(self, expansion: Expansion) -> None:
+        inputs = self._snapshots.facts(expansion.job_id).inputs
         lines, offset = self._read(expansion)
-        tasks = self._plan(expansion, lines)
+        tasks = self._plan(expansion, lines, sealing(self._sealer, inputs))
         with self._store.write() as tx:
             board = Board(tx)
             board.lock([expansion.job_id])
@@ -59,6 +60,9 @@ class Expander:
             stage = job.stage(expansion.stage)
             # Tasks that were added by hand come before it; so does what another controller has made of this chunk.
             if stage.tally.total - stage.added != expansion.created:
+                return
+            # It has ended meanwhile and was opened again: what was sealed here nobody could open.
+            if board.tx.inputs(expansion.job_id).seal_number != inputs.seal_number:
                 return
             for place, task in enumerate(tasks):
                 task.index = stage.tally.total + place
@@ -89,18 +93,27 @@ class Expander:
         except OSError as error:
             raise VolumeUnavailable(f"cannot read the spawned items in {expansion.path}: {error}") from error
 
-    def _plan(self, expansion: Expansion, lines: Sequence[bytes]) -> list[NewTask]:
+    def _plan(self, expansion: Expansion, lines: Sequence[bytes], own: Sealing) -> list[NewTask]:
         definition = self._snapshots.definition(expansion.job_id)
         stage = definition.stages[expansion.stage]
         task_class = self._snapshots.task_class(expansion.job_id, stage.task_class)
         # The job was accepted with a value for each of its inputs.
-        given = definition.input.keys()
-        secret = self._snapshots.recipe(expansion.job_id, stage.task_class, spawns=False).secret
+        given = frozenset(definition.input)
+        secret = self._snapshots.secret(expansion.job_id, stage.task_class)
         wanted = min(CHUNK, expansion.expected - expansion.created)
         tasks = []
         for place, task_id in enumerate(new_task_ids(wanted)):
             item = msgspec.json.decode(lines[place]) if place < len(lines) else None
-            values, error = plan_item(task_class, item, given)
+            item, lost = opened(own.seal, item, secret)
+            values, error = plan_item(task_class, item, given | lost)
+            values, seal_number = own.values(values, secret)
+            if error:
+                # It never runs, so nobody is asked for what it has lost.
+                seal_number = None
+            elif lost:
+                # As if its job had ended after it was made: a retry asks for what is gone.
+                error, seal_number = erased(lost), own.number - 1
+                values |= dict.fromkeys(lost, "")
             tasks.append(
                 NewTask(
                     task_id=task_id,
@@ -108,7 +121,8 @@ class Expander:
                     state=State.FAILED if error else State.QUEUED,
                     task_class=stage.task_class,
                     queue=task_class.queue,
-                    input=seal_values(self._sealer, values, secret),
+                    input=values,
+                    seal_number=seal_number,
                     error=error,
                 )
             )

@@ -2,27 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Set
+from dataclasses import dataclass
 
-from controller.catalogue.definitions import Catalogue, StageDefinition, TaskDefinition
+from controller.catalogue.definitions import (
+    Catalogue,
+    JobDefinition,
+    StageDefinition,
+    TaskDefinition,
+    secret_inputs,
+)
 from controller.core.model import Source, Stage
 from controller.core.planner import DEFINED
 from controller.core.states import State
-from controller.datastore.records import SPAWN_INDEX, NewTask
+from controller.datastore.records import SPAWN_INDEX, JobInputs, NewTask
 from shared.expressions import to_text
 from shared.ids import new_task_ids
 from shared.messages import JsonValue
-from shared.sealing import Sealer
+from shared.sealing import CannotOpen, Seal, Sealer, unwrap
 
 
-def seal_values(sealer: Sealer, values: dict[str, JsonValue], secret: Collection[str]) -> dict[str, JsonValue]:
-    """Return values with the secret ones sealed."""
-    if not any(name in secret for name in values):
-        return values
-    return {name: sealer.seal(to_text(value)) if name in secret else value for name, value in values.items()}
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """The seal that a job has in its present life."""
+
+    seal: Seal
+    number: int
+
+    def values(self, values: dict[str, JsonValue], secret: Collection[str]) -> tuple[dict[str, JsonValue], int | None]:
+        """Return values with the secret ones sealed, and the number of the seal; None: there are none."""
+        if not any(name in secret for name in values):
+            return values, None
+        sealed = {name: self.seal.seal(to_text(value)) if name in secret else value for name, value in values.items()}
+        return sealed, self.number
 
 
-def plan_tasks(catalogue: Catalogue, stage: Stage, described: StageDefinition, sealer: Sealer) -> list[NewTask]:
+def sealing(sealer: Sealer, inputs: JobInputs) -> Sealing:
+    """Return what the secrets of a job's tasks are sealed with."""
+    return Sealing(sealer.unsealed(inputs.seal), inputs.seal_number)
+
+
+def new_seal(sealer: Sealer, catalogue: Catalogue, definition: JobDefinition) -> str | None:
+    """Return a seal for a job whose tasks may have secrets of their own; None: they have none."""
+    classes = {name for stage in definition.stages for name in stage.classes}
+    secret = any(secret_inputs(catalogue, definition, name) for name in classes)
+    return sealer.new_seal() if secret else None
+
+
+def opened(seal: Seal, item: object, secret: Set[str]) -> tuple[object, frozenset[str]]:
+    """Return a spawned item with what its worker has sealed in clear, and which of that cannot be opened any more."""
+    if not isinstance(item, dict):
+        return item, frozenset()
+    clear, lost = dict(item), set()
+    for name in secret & item.keys():
+        try:
+            clear[name] = unwrap(seal, item[name])
+        except CannotOpen:
+            del clear[name]
+            lost.add(name)
+    return clear, frozenset(lost)
+
+
+def erased(names: Iterable[str]) -> str:
+    """Return what is said of an item whose secrets were erased before it became a task."""
+    shown = ", ".join(repr(name) for name in sorted(names))
+    return f"its own {shown} was erased when the job had ended, before this item was made a task: retry asks for it"
+
+
+def plan_tasks(catalogue: Catalogue, stage: Stage, described: StageDefinition, sealing: Sealing) -> list[NewTask]:
     """Return the tasks of a stage that are known when its job is submitted."""
     if stage.source is Source.OPEN:
         return []
@@ -32,15 +79,19 @@ def plan_tasks(catalogue: Catalogue, stage: Stage, described: StageDefinition, s
         )
         return [NewTask(new_task_ids(1)[0], SPAWN_INDEX, State.PENDING, described.spawn_task, stage.spawn_queue)]
     known = described.tasks or (TaskDefinition(described.task_class),)
-    return [
-        NewTask(
-            task_id=task_id,
-            index=index,
-            state=State.PENDING,
-            task_class=task.task_class,
-            queue=stage.queue,
-            input=seal_values(sealer, task.input, catalogue.tasks[task.task_class].secret),
-            paused_by=DEFINED if task.paused else None,
+    tasks = []
+    for index, (task, task_id) in enumerate(zip(known, new_task_ids(len(known)), strict=True)):
+        values, number = sealing.values(task.input, catalogue.tasks[task.task_class].secret)
+        tasks.append(
+            NewTask(
+                task_id=task_id,
+                index=index,
+                state=State.PENDING,
+                task_class=task.task_class,
+                queue=stage.queue,
+                input=values,
+                seal_number=number,
+                paused_by=DEFINED if task.paused else None,
+            )
         )
-        for index, (task, task_id) in enumerate(zip(known, new_task_ids(len(known)), strict=True))
-    ]
+    return tasks

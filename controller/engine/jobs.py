@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 
@@ -12,12 +11,13 @@ from controller.core.model import CancelRequested, Job, Submitted
 from controller.core.planner import plan_stages
 from controller.core.states import ENDED, State
 from controller.datastore.port import Transaction
-from controller.datastore.records import JobView, NewJob, Remembered
+from controller.datastore.records import JobInputs, JobView, NewJob, Remembered
 from controller.engine.board import Board
 from controller.engine.control import Control, check_etag
 from controller.engine.health import Health, Part
 from controller.engine.inputs import Inputs, gather_inputs
-from controller.engine.items import plan_tasks
+from controller.engine.items import new_seal, plan_tasks, sealing
+from controller.engine.opening import Opening
 from controller.engine.parts import JobsParts
 from controller.engine.publisher import Publisher
 from controller.engine.reasons import Reasons
@@ -52,6 +52,7 @@ class Jobs:
         self.control = Control(parts)
         #: Why things do not move on.
         self.reasons = Reasons(parts)
+        self._opening = Opening(parts)
         self._publisher = Publisher(store=parts.store, volume=parts.volume)
         #: Revisions that the store is known to hold.
         self._kept: set[str] = set()
@@ -63,7 +64,7 @@ class Jobs:
     def submit(self, submission: Submission) -> tuple[JobId, bool]:
         """Accept a job; return its id and whether it is new (False: its Idempotency-Key was used for it before)."""
         catalogue = self.catalogue()
-        request_hash = _hash(submission)
+        request_hash = self._hash(submission)
         known = self._known(submission, request_hash)
         if known is not None:
             return known, False
@@ -82,7 +83,7 @@ class Jobs:
             request_id=composition.request_id,
             paused=composition.paused,
         )
-        request_hash = _hash(submission, composition.stages)
+        request_hash = self._hash(submission, composition.stages)
         known = self._known(submission, request_hash)
         if known is not None:
             return known, False
@@ -92,7 +93,7 @@ class Jobs:
         return self._accept(composed.catalogue, submission, Inputs({}, {}), request_hash)
 
     def _accept(
-        self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str
+        self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str | None
     ) -> tuple[JobId, bool]:
         new = self._plan(catalogue, submission, inputs, request_hash)
         # Before the commit, after which the engine may see the job at any moment.
@@ -189,7 +190,7 @@ class Jobs:
             "catalogue", False, f"{revision}; what lies there now is not valid: {'; '.join(problems)}", needed=False
         )
 
-    def _known(self, submission: Submission, request_hash: str) -> JobId | None:
+    def _known(self, submission: Submission, request_hash: str | None) -> JobId | None:
         """Return the job of an earlier request with the same key, even if the catalogue has changed since."""
         if submission.idempotency_key is None:
             return None
@@ -201,11 +202,13 @@ class Jobs:
         if catalogue.revision not in self._kept:
             tx.save_definition(catalogue.revision, to_json(catalogue))
 
-    def _plan(self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str) -> NewJob:
+    def _plan(self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str | None) -> NewJob:
         definition = catalogue.jobs[submission.type]
         stages = plan_stages(catalogue, definition)
+        seal = new_seal(self._parts.sealer, catalogue, definition)
+        own = sealing(self._parts.sealer, JobInputs({}, {}, seal, int(seal is not None)))
         tasks = [
-            plan_tasks(catalogue, stage, described, self._parts.sealer)
+            plan_tasks(catalogue, stage, described, own)
             for stage, described in zip(stages, definition.stages, strict=True)
         ]
         return NewJob(
@@ -216,10 +219,21 @@ class Jobs:
             sealed=self._sealed(inputs),
             classes=[(stage.task_class, stage.spawn_task) for stage in definition.stages],
             tasks=tasks,
+            seal=seal,
             idempotency_key=submission.idempotency_key,
             request_hash=request_hash,
             request_id=submission.request_id,
         )
+
+    def _hash(self, submission: Submission, *more: object) -> str | None:
+        """Return a digest of what is asked for; header values are left out, a token may differ between two tries.
+
+        None: the request has no key under which it could come again.
+        """
+        if submission.idempotency_key is None:
+            return None
+        asked = [submission.type, submission.input, submission.paused, *more]
+        return self._parts.sealer.digest(json.dumps(asked, sort_keys=True))
 
     def _sealed(self, inputs: Inputs) -> dict[str, str]:
         return {name: self._parts.sealer.seal(value) for name, value in inputs.secrets.items()}
@@ -229,18 +243,11 @@ def _paused_by(submission: Submission) -> str | None:
     return Who(submission.request_id).name if submission.paused else None
 
 
-def _same(known: Remembered, request_hash: str) -> JobId:
-    if known.request_hash != request_hash:
+def _same(known: Remembered, request_hash: str | None) -> JobId:
+    # Of what an earlier release has accepted nothing is known but the key: that alone makes no second job.
+    if known.request_hash and known.request_hash != request_hash:
         raise Conflict("this Idempotency-Key was used for another request; choose a new key")
     return known.job_id
-
-
-def _hash(submission: Submission, *more: object) -> str:
-    """Return a digest of what is asked for; header values are left out, a token may differ between two tries."""
-    # What was not there before is left out when it is not used: keys of earlier releases stay good.
-    asked = [submission.type, submission.input, *([True] if submission.paused else []), *more]
-    body = json.dumps(asked, sort_keys=True)
-    return hashlib.sha256(body.encode()).hexdigest()
 
 
 def _checked(name: str, check: Callable[[], None]) -> Part:

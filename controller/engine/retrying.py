@@ -14,13 +14,11 @@ from controller.core.model import Again, Job, RetryRequested, Source, Stage
 from controller.core.states import ENDED, State
 from controller.datastore.records import HeldTask
 from controller.engine.board import Board
-from controller.engine.inputs import gather_inputs
-from controller.engine.parts import JobsParts
+from controller.engine.opening import Opening
 from controller.engine.requests import WHOLE, Changed, Choice, Given, Left, Retried, Told, Who
 from controller.engine.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain, remember, sift
 from shared.errors import Conflict, InvalidInput
 from shared.ids import JobId, TaskId
-from shared.messages import JsonValue
 
 STALE = "it has changed since it was read"
 
@@ -28,9 +26,9 @@ STALE = "it has changed since it was read"
 class Retrying:
     """Lets things run again. Safe for any thread."""
 
-    def __init__(self, parts: JobsParts, tasks: TaskVerbs) -> None:
-        self._parts = parts
+    def __init__(self, tasks: TaskVerbs, opening: Opening) -> None:
         self._tasks = tasks
+        self._opening = opening
 
     # --- a job or a stage
 
@@ -110,8 +108,10 @@ class Retrying:
             else:
                 told[task_id] = Told(task_id, reason, task.state)
         for job_id, tasks in by_job.items():
-            reason = self._retry_named(board, job_id, tasks, who, given)
-            told |= {task.task_id: Told(task.task_id, reason, task.state) for task in tasks}
+            lacking = self._opening.lacking(board, job_id, [task.task_id for task in tasks], given)
+            whole = [task for task in tasks if task.task_id not in lacking]
+            reason = self._retry_named(board, job_id, whole, who, given) if whole else None
+            told |= {task.task_id: Told(task.task_id, lacking.get(task.task_id, reason), task.state) for task in tasks}
         return Retried(tuple(told[task_id] for task_id in wanted))
 
     def _why_not(self, board: Board, task: HeldTask, etag: int | None) -> str | None:
@@ -131,10 +131,11 @@ class Retrying:
         job = board.require(job_id)
         try:
             if job.state in ENDED:
-                self._gather(board, job, given)
-            self.reopening(board, job, given, lambda: self.chosen(board, aims, who))
+                self._opening.gather(board, job, given)
+            self.chosen(board, aims, who)
         except (Conflict, InvalidInput) as error:
             return str(error)
+        self._opening.give(board, job, given.of({task.task_id for task in tasks}))
         return None
 
     def misfit(self, board: Board, task: HeldTask) -> bool:
@@ -147,22 +148,10 @@ class Retrying:
     # --- opening again
 
     def reopening(self, board: Board, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
-        """Do something; when an ended job is open afterwards, give it its values anew."""
+        """Do something; what may run again afterwards and has lost its secrets is given them anew."""
         changed = act()
-        after = board.require(before.job_id)
-        if before.state in ENDED and after.state not in ENDED:
-            values, sealed = self._gather(board, before, given)
-            board.tx.replace_input(before.job_id, values, sealed)
+        self._opening.give(board, before, given)
         return changed or Changed()
-
-    def _gather(self, board: Board, job: Job, given: Given) -> tuple[Mapping[str, JsonValue], Mapping[str, str]]:
-        """Return the values of a job that opens again, the secret ones sealed; raise InvalidInputs."""
-        snapshots = self._parts.snapshots
-        origin = snapshots.origin(job.job_id)
-        definition = snapshots.definition(job.job_id)
-        kept = board.tx.inputs(job.job_id).values
-        inputs = gather_inputs(snapshots.catalogue(origin.revision), definition, given.input, given.headers, kept=kept)
-        return inputs.values, {name: self._parts.sealer.seal(value) for name, value in inputs.secrets.items()}
 
 
 def _agains(job: Job, stage: Stage | None, everything: bool, misfits: Misfits) -> tuple[Again, ...]:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-from controller.catalogue.definitions import Catalogue, JobDefinition, TaskClass, from_json, recipe
+from controller.catalogue.definitions import Catalogue, JobDefinition, TaskClass, from_json, recipe, secret_inputs
 from controller.datastore.port import Datastore
 from controller.datastore.records import JobFacts
 from shared.errors import NotFound
@@ -38,7 +38,7 @@ class Snapshots:
         self._lock = Lock()
         self._origins: OrderedDict[JobId, Origin] = OrderedDict()
         self._catalogues: OrderedDict[str, Catalogue] = OrderedDict()
-        self._recipes: dict[tuple[str, str, str, bool], Recipe] = {}
+        self._recipes: dict[tuple[str, str, str, str | None], Recipe] = {}
         self._private: dict[tuple[str, str], bool] = {}
 
     def facts(self, job_id: JobId) -> JobFacts:
@@ -123,15 +123,27 @@ class Snapshots:
                 self._private[key] = known
         return known
 
-    def recipe(self, job_id: JobId, task_class: str, *, spawns: bool) -> Recipe:
-        """Return how tasks of a class are run."""
+    def secret(self, job_id: JobId, task_class: str) -> frozenset[str]:
+        """Return the inputs of a class whose values nobody may see in a job."""
+        origin = self.origin(job_id)
+        catalogue = self.catalogue(origin.revision)
+        return secret_inputs(catalogue, catalogue.jobs[origin.type], task_class)
+
+    def recipe(self, job_id: JobId, task_class: str, *, spawns: str | None = None) -> Recipe:
+        """Return how tasks of a class are run; `spawns` is the class of the tasks whose items they leave."""
         origin = self.origin(job_id)
         key = (origin.revision, origin.type, task_class, spawns)
         known = self._recipes.get(key)
         if known is None:
             catalogue = self.catalogue(origin.revision)
             job = catalogue.jobs[origin.type]
-            known = recipe(catalogue.tasks[task_class], spawns=spawns, max_items=self._max_items, job=job)
+            known = recipe(
+                catalogue.tasks[task_class],
+                spawns=spawns is not None,
+                max_items=self._max_items,
+                job=job,
+                item_secret=secret_inputs(catalogue, job, spawns) if spawns is not None else frozenset(),
+            )
             with self._lock:
                 self._recipes[key] = known
         return known

@@ -38,7 +38,7 @@ def test_a_submitted_job_is_found_with_all_its_stages(store: Datastore) -> None:
         (number, f"stage {number}", State.PENDING) for number in range(3)
     ]
     assert [stage.tally for stage in view.stages] == [Tally(pending=1)] * 3
-    assert facts.sealed == {"token": "sealed"}
+    assert facts.inputs.sealed == {"token": "sealed"}
     assert view.started_at is None and view.created_at > 0
 
 
@@ -129,7 +129,7 @@ def test_a_job_that_has_ended_has_lost_its_secrets_but_not_their_names(store: Da
     with store.read() as reader:
         facts, view = reader.facts(job_id), reader.job(job_id)
     assert facts is not None and view is not None
-    assert facts.sealed == {}
+    assert facts.inputs.sealed == {}
     assert view.secret == ["key", "token"]
 
 
@@ -147,7 +147,7 @@ def test_secrets_are_given_anew_when_a_job_is_opened_again(store: Datastore) -> 
     with store.read() as reader:
         facts, view = reader.facts(job_id), reader.job(job_id)
     assert facts is not None and view is not None
-    assert (facts.sealed, view.input, view.secret) == ({"token": "new"}, {"url": "other"}, ["token"])
+    assert (facts.inputs.sealed, view.input, view.secret) == ({"token": "new"}, {"url": "other"}, ["token"])
     assert view.ended_at is None
 
 

@@ -14,7 +14,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event
 
 from controller.core.states import State
-from controller.datastore import sqlite, statements_files, statements_jobs, statements_tasks, statements_verbs
+from controller.datastore import (
+    sqlite,
+    statements_files,
+    statements_jobs,
+    statements_secrets,
+    statements_tasks,
+    statements_verbs,
+)
 from controller.datastore.errors import SchemaMismatch
 from controller.datastore.open import migrate, open_datastore
 from controller.datastore.prepared import Prepared
@@ -26,7 +33,7 @@ from tests.contract.stores import fan_out, plain_job, submitted
 
 STATEMENTS = {
     name: statement
-    for module in (statements_files, statements_jobs, statements_tasks, statements_verbs)
+    for module in (statements_files, statements_jobs, statements_secrets, statements_tasks, statements_verbs)
     for name, statement in vars(module).items()
     if isinstance(statement, Prepared)
 }

@@ -63,7 +63,7 @@ def test_what_another_controller_gives_a_job_anew_is_seen_here(store: Datastore,
     for _ in range(2):
         with store.write() as tx:
             tx.lock_jobs([job_id])
-            assert tx.inputs(job_id) == JobInputs({"url": "new"}, {"token": "new"})
+            assert tx.inputs(job_id) == JobInputs({"url": "new"}, {"token": "new"}, seal_number=2)
 
 
 def test_a_new_input_that_is_rolled_back_was_never_there(store: Datastore) -> None:

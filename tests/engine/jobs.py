@@ -52,6 +52,15 @@ CATALOGUE = """
           url: {source: parameter}
           token: {source: http-header, key: Authorization}
         stages: [{name: Fetch, task_class: fetch}]
+      guarded:
+        input:
+          url: {source: parameter, default: u}
+          token: {source: parameter, secret: true}
+        stages: [{name: Fetch, task_class: fetch}]
+      adding:
+        stages:
+        - {name: One, task_class: step}
+        - {name: Fetch, task_class: fetch, tasks: open}
 """
 
 

@@ -82,7 +82,7 @@ def test_a_secret_is_sealed_on_its_way_masked_for_everybody_and_gone_at_the_end(
 
     with house.store.read() as reader:
         facts = reader.facts(job_id)
-    assert facts is not None and facts.sealed == {}
+    assert facts is not None and facts.inputs.sealed == {}
     written = b"".join(file.read_bytes() for file in house.settings.volume.rglob("*") if file.is_file())
     assert b"S3CR3T-canary" not in written
 

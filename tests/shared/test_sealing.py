@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.sealing import CannotOpen, Sealer
+from shared.messages import JsonValue
+from shared.sealing import CannotOpen, Sealer, unwrap, wrap
 from shared.volume import Volume
 
 
@@ -41,6 +42,44 @@ def test_many_sealers_at_once_agree_on_one_key(volume: Volume) -> None:
         thread.join()
 
     assert {Sealer(volume).open(text) for text in sealed} == {"x"}
+
+
+def test_what_a_jobs_seal_has_sealed_opens_with_it_alone(volume: Volume) -> None:
+    sealer = Sealer(volume)
+    seal = sealer.new_seal()
+
+    text = sealer.unsealed(seal).seal("S3CR3T")
+
+    assert Sealer(Volume.open(volume.root)).unsealed(seal).open(text) == "S3CR3T"
+    for other in (sealer, sealer.unsealed(None), sealer.unsealed(sealer.new_seal())):
+        with pytest.raises(CannotOpen):
+            other.open(text)
+
+
+def test_a_seal_of_another_volume_does_not_open(volume: Volume, tmp_path: Path) -> None:
+    seal = Sealer(Volume.create(tmp_path / "other")).new_seal()
+
+    with pytest.raises(CannotOpen):
+        Sealer(volume).unsealed(seal)
+
+
+def test_a_digest_is_the_same_for_all_who_hold_the_key_and_for_nobody_else(volume: Volume, tmp_path: Path) -> None:
+    digest = Sealer(volume).digest("body")
+
+    assert Sealer(Volume.open(volume.root)).digest("body") == digest
+    assert Sealer(volume).digest("other") != digest
+    assert Sealer(Volume.create(tmp_path / "other")).digest("body") != digest
+
+
+@pytest.mark.parametrize("value", ["", "S3CR3T", "sealed:x", 1, 2.5, True, None, [1, "é"], {"a": {"b": None}}])
+def test_a_wrapped_value_comes_out_as_it_was_and_one_in_clear_stays(volume: Volume, value: JsonValue) -> None:
+    seal = Sealer(volume).unsealed(None)
+    wrapped = wrap(seal, value)
+
+    assert unwrap(seal, wrapped) == value
+    assert "S3CR3T" not in wrapped
+    if not isinstance(value, str) or not value.startswith("sealed:"):
+        assert unwrap(seal, value) == value
 
 
 @pytest.mark.parametrize("wrong", ["", "plain", "gAAAAA", "é"])

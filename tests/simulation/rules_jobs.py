@@ -162,7 +162,7 @@ def snapshot(index: Index) -> Complaints:
             yield f"job {run.job_id} ran a task of {run.revision} ({run.edition}), not of {job['revision']}"
         yield from _secret_of(index, run)
     for job in index.history.jobs:
-        if job["sealed"] is not None and job["state"] in ENDED:
+        if (job["sealed"] is not None or job["seal"] is not None) and job["state"] in ENDED:
             yield f"job {job['job_id']} has ended and its secrets are still there"
 
 

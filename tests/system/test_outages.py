@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pika
@@ -16,6 +14,7 @@ import requests
 
 from shared.command import ExitCode
 from shared.messages import DEAD, REPORTS
+from tests.contract.canary import files_with
 from tests.contract.servers import fresh_database
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import CATALOGUE, Job, Show, broker_back, database_back, pass_by, whole, within
@@ -198,20 +197,13 @@ def test_no_secret_stands_in_clear_in_the_files_of_broker_store_and_engine(clust
     cluster.rabbit.stop(signal.SIGKILL)
     assert cluster.postgresql is not None
     folders = [cluster.rabbit.home, cluster.postgresql.home, cluster.folder]
-    found = [path for folder in folders for path in _files_with(folder, canary.encode())]
+    found = [path for folder in folders for path in files_with(folder, canary.encode())]
     cluster.rabbit.start()
     assert found == []
     assert (job.folder / "length").read_text().strip() == str(len(canary))
     assert job.finish() == "COMPLETED"
     assert cluster.psql("SELECT count(*) FROM job_inputs WHERE sealed IS NOT NULL") == [(0,)]
     whole(cluster)
-
-
-def _files_with(folder: Path, words: bytes) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        for path in (Path(parent) / name for name in names):
-            if path.is_file() and not path.is_symlink() and words in path.read_bytes():
-                yield path
 
 
 def test_during_a_memory_alarm_the_api_takes_jobs_and_they_run_when_it_is_over(cluster: Cluster) -> None:

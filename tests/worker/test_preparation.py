@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from shared.messages import EnvironmentInput, JsonValue, Outcome
+from shared.sealing import Sealer
+from shared.volume import Volume
 from tests.worker.workbench import Workbench
 
 
@@ -168,6 +170,35 @@ def test_a_secret_that_cannot_be_used_is_not_told(bench: Workbench) -> None:
 
     assert finished.outcome is Outcome.NOT_STARTED
     assert "S3CR3T" not in (finished.error or "")
+
+
+def test_a_tasks_own_secret_is_opened_with_the_seal_of_its_job(bench: Workbench) -> None:
+    key = bench.sealer.new_seal()
+    own = bench.sealer.unsealed(key).seal("S3CR3T")
+
+    finished = bench.run(
+        "sh", "-c", 'test "$1" = S3CR3T', "sh", "{t}", task_input={"t": own}, seal=key, secret=frozenset({"t"})
+    )
+
+    assert finished.outcome is Outcome.COMPLETED, finished.error
+
+
+def test_a_tasks_own_secret_of_an_earlier_life_of_its_job_is_said_to_be_erased(bench: Workbench) -> None:
+    own = bench.sealer.unsealed(bench.sealer.new_seal()).seal("S3CR3T")
+
+    finished = bench.run("true", "{t}", task_input={"t": own}, seal=bench.sealer.new_seal(), secret=frozenset({"t"}))
+
+    assert finished.outcome is Outcome.NOT_STARTED
+    assert "'t' was erased" in str(finished.error) and "S3CR3T" not in str(finished.error)
+
+
+def test_a_seal_of_another_volume_is_the_workers_trouble(bench: Workbench, tmp_path: Path) -> None:
+    other = Sealer(Volume.create(tmp_path / "other"))
+
+    finished = bench.run("true", seal=other.new_seal())
+
+    assert finished.outcome is Outcome.WORKER_FAULT
+    assert "another volume" in str(finished.error)
 
 
 def test_a_secret_sealed_elsewhere_is_the_workers_trouble(bench: Workbench) -> None:

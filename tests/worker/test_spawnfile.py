@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.messages import Finished, Outcome, SpawnedItems
+from shared.sealing import unwrap
 from tests.worker.workbench import Workbench
 from worker.spawnfile import Limits, SpawnInvalid, read_items
 
@@ -63,9 +64,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "duplicate keys within": (b'[{"x":{"a":1,"a":1}}]', "item 0: the key 'a' stands there twice"),
     "NaN": (b'[{"a": NaN}]', "item 0: NaN is no JSON number"),
     "Infinity": (b'[{"a": -Infinity}]', "item 0: -Infinity is no JSON number"),
-    "a float beyond all": (b'[{"a": 1e999}]', "item 0: the number 1e999 is too large"),
-    "5000 digits": (b'[{"a": ' + b"9" * 5000 + b"}]", "item 0: the number 9999"),
-    "65 bits": (b'[{"a": 9223372036854775808}]', "item 0: the number 9223372036854775808 is too large"),
+    "a float beyond all": (b'[{"a": 1e999}]', "item 0: a number beyond all limits is too large"),
+    "5000 digits": (b'[{"a": ' + b"9" * 5000 + b"}]", "item 0: a number of 5000 characters is too large"),
+    "65 bits": (b'[{"a": 9223372036854775808}]', "item 0: a number of 19 characters is too large"),
     "deep lists": (b'[{"a":' + b"[" * 100_000, "item 0: nested deeper than 32 levels"),
     "33 levels": (b'[{"a":' + b"[" * 32 + b"]" * 32 + b"}]", "item 0: nested deeper than 32 levels"),
     "deep objects": (b'[{"a":' * 1 + b'{"a":' * 50 + b"1" + b"}" * 51 + b"]", "item 0: nested deeper than 32 levels"),
@@ -200,6 +201,40 @@ def test_items_are_laid_down_line_by_line_for_the_controller(bench: Workbench, w
     name = f"jobs/{bench.job_id}/attempts/0/spawn-1/items.ndjson"
     assert (finished.outcome, finished.spawned) == (Outcome.COMPLETED, SpawnedItems(name, 2))
     assert lines(bench, finished) == [{"n": 1}, {"n": "a\nb"}]
+
+
+@pytest.mark.parametrize("where", ["spawn.json", "$ECHELON_SPAWN_FILE"])
+def test_secrets_of_items_are_laid_down_sealed_and_the_file_that_held_them_is_gone(
+    bench: Workbench, where: str
+) -> None:
+    key = bench.sealer.new_seal()
+    items = json.dumps([{"n": 1, "token": "S3CR3T"}, {"n": 2, "token": {"a": [2.5, None]}}, {"n": 3}])
+
+    finished = spawn(bench, f"printf '%s' '{items}' > {where}", seal=key, item_secret=frozenset({"token", "other"}))
+
+    (first, second, third) = lines(bench, finished)
+    assert isinstance(first, dict) and isinstance(second, dict)
+    seal = bench.sealer.unsealed(key)
+    assert (first["n"], unwrap(seal, first["token"])) == (1, "S3CR3T")
+    assert unwrap(seal, second["token"]) == {"a": [2.5, None]}
+    assert third == {"n": 3}
+    assert [path for path in bench.folder.rglob("*") if path.is_file() and b"S3CR3T" in path.read_bytes()] == []
+    assert list(bench.folder.rglob("spawn.json")) == []
+
+
+def test_a_file_without_secrets_stays_where_it_is(bench: Workbench) -> None:
+    spawn(bench, f"printf '%s' {ITEMS} > spawn.json", item_secret=frozenset({"token"}))
+
+    assert (bench.work / "spawn.json").exists()
+
+
+@pytest.mark.parametrize("value", ["9223372036854775808", "1e999", '"S3CR3T', '"a\\u0000S3CR3T"'])
+def test_what_is_said_of_an_item_that_cannot_be_read_does_not_tell_what_it_holds(bench: Workbench, value: str) -> None:
+    finished = spawn(bench, f"printf '%s' '[{{\"token\": {value}}}]' > spawn.json", item_secret=frozenset({"token"}))
+
+    assert finished.outcome is Outcome.SPAWN_INVALID
+    assert "item 0" in str(finished.error)
+    assert not any(part in str(finished.error) for part in ("S3CR3T", "9223372036854775808", "1e999"))
 
 
 def test_the_file_in_the_tasks_own_folder_stands_over_the_other(bench: Workbench) -> None:

@@ -63,6 +63,7 @@ class Workbench:
         job_input: Mapping[str, JsonValue] | None = None,
         task_input: Mapping[str, JsonValue] | None = None,
         sealed: Mapping[str, str] | None = None,
+        seal: str | None = None,
         **recipe: Any,
     ) -> AttemptRef:
         """Start an attempt of a task of its own; `recipe` are fields of the recipe."""
@@ -70,7 +71,7 @@ class Workbench:
         task = GrantedTask(task_id, attempt, index, dict(task_input or {}))
         made = Recipe("class", command, tuple(arguments), **recipe)
         grant = Grant(
-            self.job_id, 0, "Stage", "r1", "default", made, dict(job_input or {}), dict(sealed or {}), (task,)
+            self.job_id, 0, "Stage", "r1", "default", made, dict(job_input or {}), dict(sealed or {}), (task,), seal
         )
         self.executor.start(grant, task)
         return AttemptRef(task_id, attempt)

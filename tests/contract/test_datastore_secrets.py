@@ -1,0 +1,155 @@
+"""Secrets of single tasks in the store: their job's seal goes with its end, and what an earlier release has left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from cryptography.fernet import Fernet
+from sqlalchemy import Connection, create_engine, text
+
+from controller.core.model import CancelRequested, RetryRequested
+from controller.core.states import State
+from controller.datastore import migrate as migrating
+from controller.datastore.open import migrate, open_datastore
+from controller.datastore.port import Datastore
+from controller.datastore.records import JobInputs, NewTask
+from controller.datastore.tables import metadata
+from shared.ids import JobId, new_task_ids
+from tests.contract.stores import plain_job, stepped, submitted
+
+KEY = Fernet.generate_key()
+
+
+def test_the_seal_of_a_job_goes_with_its_end_and_another_comes_with_its_return(store: Datastore) -> None:
+    new = plain_job()
+    new = type(new)(**{name: getattr(new, name) for name in new.__slots__} | {"seal": "first"})
+    job_id = submitted(store, new)
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        before = tx.inputs(job_id)
+        stepped(tx, job_id, CancelRequested())
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        ended = tx.inputs(job_id)
+        tx.replace_input(job_id, {}, {}, "second")
+        stepped(tx, job_id, RetryRequested())
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        again = tx.inputs(job_id)
+
+    assert (before, ended.seal, again.seal) == (JobInputs({}, {}, "first", 1), None, "second")
+    assert len({before.seal_number, ended.seal_number, again.seal_number}) == 3
+
+
+def test_only_tasks_that_are_to_run_and_were_sealed_before_have_lost_their_secrets(store: Datastore) -> None:
+    job_id = submitted(store, plain_job(stages=2))
+    made = [(State.PENDING, 0), (State.PENDING, None), (State.QUEUED, 7), (State.FAILED, 7), (State.QUEUED, 7)]
+    tasks = [
+        NewTask(task_id, index, state, "work", "default", {"token": "x", "url": "u"}, seal_number=number)
+        for (index, (state, number)), task_id in zip(enumerate(made, start=1), new_task_ids(len(made)), strict=True)
+    ]
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.insert_tasks(job_id, 1, tasks)
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        lost = tx.lost_secrets(job_id, limit=10)
+        first = tx.lost_secrets(job_id, limit=1)
+        named = tx.lost_secrets(job_id, limit=10, among=[tasks[3].task_id, tasks[0].task_id])
+        tx.give_secrets(job_id, [(lost[0].key, {"token": "new", "url": "u"})])
+        left = tx.lost_secrets(job_id, limit=10)
+    with store.read() as reader:
+        given = reader.task(tasks[2].task_id)
+
+    assert [(one.stage, one.index, one.state) for one in lost] == [(1, 3, State.QUEUED), (1, 5, State.QUEUED)]
+    assert (first, [one.index for one in named], [one.index for one in left]) == (lost[:1], [4], [5])
+    assert lost[0].input == {"token": "x", "url": "u"}
+    assert given is not None and (given.input, given.etag) == ({"token": "new", "url": "u"}, 2)
+
+
+def test_what_an_earlier_release_has_left_of_secrets_is_erased(store_url: str) -> None:
+    sealed = {name: Fernet(KEY).encrypt(b"S3CR3T").decode() for name in ("ended", "open")}
+    _leave_old_store(store_url, sealed)
+
+    assert migrate(store_url) == migrating.HEAD
+
+    engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        tasks = connection.execute(text("SELECT input, seal_number FROM tasks ORDER BY key")).all()
+        inputs = connection.execute(text("SELECT revision, request_hash, seal FROM job_inputs ORDER BY key")).all()
+        definitions = dict(connection.execute(text("SELECT revision, document FROM definitions")).all())
+    engine.dispose()
+    assert [(json.loads(words), number) for words, number in tasks] == [
+        ({"token": "", "url": "u"}, 0), ({"token": sealed["open"], "url": "u"}, 0),
+    ]  # fmt: skip
+    renamed = inputs[0].revision
+    assert renamed != "old" and renamed in definitions
+    assert [tuple(row) for row in inputs] == [(renamed, None, None)] * 2
+    assert "S3CR3T" not in str(definitions) and "other" in definitions
+    assert json.loads(definitions[renamed])["revision"] == renamed
+    store = open_datastore(store_url)
+    with store.write() as tx:
+        tx.lock_jobs([JobId("job1"), JobId("job2")])
+        assert [tx.lost_secrets(JobId(name), limit=9) for name in ("job1", "job2")] == [[], []]
+        tx.replace_input(JobId("job1"), {}, {}, "seal")
+        assert [one.state for one in tx.lost_secrets(JobId("job1"), limit=9)] == [State.QUEUED]
+    store.close()
+
+
+def _leave_old_store(url: str, sealed: dict[str, str]) -> None:
+    """Make a store of the release before, with an ended job, an open one, and the definition of a composed one."""
+    stage = {"name": "One", "tasks": [{"task_class": "t", "input": {"token": "S3CR3T"}, "paused": False}]}
+    document = {"revision": "old", "tasks": {}, "base": "b", "jobs": {"mine": {"stages": [stage]}}}
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        for table in (*metadata.tables, "alembic_version"):
+            connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
+        if not url.startswith("sqlite"):
+            connection.execute(text("DROP SEQUENCE job_keys, history_numbers"))
+        _schema(connection, "0003")
+        _insert_job(connection, 1, "FAILED", sealed["ended"])
+        _insert_job(connection, 2, "RUNNING", sealed["open"])
+        for name, words in (("old", json.dumps(document)), ("other", '{"jobs": {"x": {"stages": []}}}')):
+            connection.execute(
+                text("INSERT INTO definitions (revision, document, created_at) VALUES (:name, :words, 0)"),
+                {"name": name, "words": words},
+            )
+    engine.dispose()
+
+
+def _schema(connection: Connection, name: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrating.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, name)
+
+
+def _insert_job(connection: Connection, key: int, state: str, sealed: str) -> None:
+    task = {"token": sealed, "url": "u"}
+    rows = {
+        "jobs": {"job_id": f"job{key}", "type": "plain", "state": state, "stage_count": 1, "etag": 1, "created_at": 0},
+        "job_inputs": {"revision": "old", "input": "{}", "secret": "[]", "words": "", "request_hash": "digest"},
+        "stages": {
+            "job": key, "name": "n", "source": "fixed", "on_error": "fail_job", "task_class": "work",
+            "queue": "default", "state": state, "claim_queue": "default",
+            **dict.fromkeys(("queued", "expected", "etag"), 1), **dict.fromkeys(_COUNTERS, 0),
+        },
+        "tasks": {
+            "key": (key << 28) + 1, "task_id": f"job{key}", "stage": key, "idx": 0, "state": "QUEUED", "etag": 1,
+            "task_class": "work", "queue": "default", "input": json.dumps(task),
+            **dict.fromkeys(("attempt", "failures", "losses"), 0),
+        },
+    }  # fmt: skip
+    for table, row in rows.items():
+        values = {"key": key, **row}
+        names = ", ".join(values), ", ".join(f":{name}" for name in values)
+        connection.execute(text(f"INSERT INTO {table} ({names[0]}) VALUES ({names[1]})"), values)
+
+
+_COUNTERS = (
+    "number", "place", "fail_fast", "pending", "running", "completed", "failed", "cancelled", "skipped", "ready",
+    "unfilled", "items_created", "items_offset", "failing", "blocked", "spawn_hand", "added", "held", "withdrawn",
+)  # fmt: skip
