@@ -1,7 +1,7 @@
 """The broker's outage again and again on a machine that is kept busy: does anything that runs run again?
 
-`python -m tests.system.outage_stress --times 9 --busy 4` prints each round and, of one that went wrong, the attempts
-that did not count; it exits with the number of such rounds.
+`python -m tests.system.outage_stress --times 9 --busy 4` prints each round and, of one that went wrong, the
+attempts that did not count; it exits with the number of such rounds.
 """
 
 from __future__ import annotations
