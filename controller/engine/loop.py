@@ -41,6 +41,9 @@ _REPORTS_AT_ONCE = 256
 _BACK_OFF = 0.5
 #: Seconds that an idle engine sleeps at most; it bounds how late a missed nudge is noticed.
 _IDLE = 1.0
+#: A store that has not answered for this part of a lease hangs. Workers have to learn of it before they give up what
+#: they cannot renew: with the usual settings 5 s after their last sign of life that was answered at the earliest.
+_HANGS = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Engine:
         self._next_sweep = 0.0
         #: Since when broker and store have been there without a break, on the monotonic clock; None: one is away.
         self._able_since: float | None = None
+        #: Since when the store has been asked for something, on the monotonic clock; None: it is not.
+        self._asking_since: float | None = None
         #: Moments of the monotonic clock at which retries are due, as a heap.
         self._due: list[float] = []
         self._expanding = True
@@ -115,7 +120,7 @@ class Engine:
     @property
     def able(self) -> bool:
         """Tell whether this controller hears workers and can write down what becomes of their attempts. Any thread."""
-        return self._able_since is not None and self._parts.broker.connected
+        return self._able_since is not None and not self._store_hangs() and self._parts.broker.connected
 
     def wake(self) -> None:
         """Make a waiting turn return at once. Any thread may call it."""
@@ -139,6 +144,15 @@ class Engine:
     def turn(self, timeout: float) -> None:
         """Take what has arrived, waiting up to `timeout` seconds for it, and do what is due."""
         deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=self.rest(timeout))
+        self._asking_since = self._parts.clock.monotonic()
+        try:
+            self._settle(deliveries)
+            self._follow_up()
+        finally:
+            self._note_answer()
+            self._asking_since = None
+
+    def _settle(self, deliveries: Sequence[Delivery]) -> None:
         try:
             self._work(deliveries)
         except (Unavailable, MemoryError):
@@ -153,15 +167,21 @@ class Engine:
         self._subscription.ack(deliveries)
         if deliveries:
             failpoint("reports.after_ack")
+
+    def _follow_up(self) -> None:
+        """Do what is due beside the reports."""
+        self._note_answer()
         if self._publishing:
             self._publishing = self._parts.publisher.turn()
             self._nudged = self._nudged or self._publishing
+            self._note_answer()
         if self._ended:
             self._parts.changes.ring(self._ended)
             self._ended = set()
         if self._expanding:
             self._expanding = self._parts.expander.turn()
             self._nudged = True
+            self._note_answer()
         if self._parts.clock.monotonic() >= self._next_sweep:
             self._sweep()
 
@@ -282,9 +302,8 @@ class Engine:
         while self._due and self._due[0] <= now:
             heapq.heappop(self._due)
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
-        may_expire = self._may_expire(now)
         chores = self._parts.watchdog.look()
-        ended, wait = self._parts.watchdog.turn(chores, expire=may_expire)
+        ended, wait = self._parts.watchdog.turn(chores, may_expire=self._may_expire)
         self._expect(wait)
         self._expanding = self._expanding or chores.expanding
         self._publishing = self._publishing or chores.unpublished
@@ -292,12 +311,24 @@ class Engine:
         self._nudged = self._nudged or chores.ready or chores.expired or chores.due
         self._parts.changes.ring(ended)
 
-    def _may_expire(self, now: float) -> bool:
+    def _store_hangs(self) -> bool:
+        since = self._asking_since
+        return since is not None and self._parts.clock.monotonic() - since > _HANGS * self._parts.lease
+
+    def _note_answer(self) -> None:
+        """Note that the store has answered. After a long wait it counts as having been away."""
+        if self._store_hangs():
+            self._able_since = None
+        self._asking_since = self._parts.clock.monotonic()
+
+    def _may_expire(self) -> bool:
         """Tell whether a lease that ran out means a lost worker.
 
         It does when workers could have renewed it: for one lease's length since the last time that broker or store
         were away, or this controller, nobody is blamed for having been unheard.
         """
+        self._note_answer()
+        now = self._parts.clock.monotonic()
         if not self._parts.broker.connected:
             self._able_since = None
         elif self._able_since is None:

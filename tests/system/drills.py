@@ -41,6 +41,19 @@ tasks:
     exec_command: bash
     exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
       sleep 0.2; kill -KILL $PPID; sleep 100']
+  stubborn:
+    grace: 1s
+    exec_command: bash
+    exec_args: [-c, 'trap "" TERM; echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
+      while [ ! -e go ]; do sleep 0.05; done']
+  many:
+    input: {count: {source: parameter, type: integer}}
+    exec_command: python3
+    exec_args: [-c, 'import json, os, sys;
+      json.dump([{}] * int(sys.argv[1]), open(os.environ["ECHELON_SPAWN_FILE"], "w"))', "{count}"]
+  brief:
+    exec_command: bash
+    exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts; sleep 0.2']
   quick:
     exec_command: bash
     exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts']
@@ -55,6 +68,10 @@ jobs:
   wait: {stages: [{name: Wait, task_class: wait}]}
   patient: {stages: [{name: Patient, task_class: patient}]}
   poison: {stages: [{name: Poison, task_class: poison}]}
+  stubborn: {stages: [{name: Stubborn, task_class: stubborn}]}
+  many:
+    input: {count: {source: parameter, type: integer}}
+    stages: [{name: Many, spawn_task: many, task_class: brief}]
   quick: {stages: [{name: Quick, task_class: quick}]}
   whisper:
     input: {token: {source: http-header, key: X-Token, secret: true}}
@@ -65,9 +82,11 @@ jobs:
 class Job:
     """A submitted job whose tasks note their starts in its workspace."""
 
-    def __init__(self, cluster: Cluster, kind: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, kind: str, headers: dict[str, str] | None = None, **values: JsonValue
+    ) -> None:
         self._cluster = cluster
-        self.job_id = cluster.client().submit(kind, headers=headers)["job_id"]
+        self.job_id = cluster.client().submit(kind, input=values, headers=headers)["job_id"]
         self.folder = cluster.volume / "jobs" / self.job_id / "work"
 
     @property
@@ -222,6 +241,40 @@ def drained(cluster: Cluster) -> float:
     assert job.finish() == "COMPLETED"
     whole(cluster)
     return again
+
+
+def drain_ends(cluster: Cluster) -> float:
+    """Ask a worker to end whose task ignores TERM: seconds from the end of `drain_timeout` and grace until it is gone."""
+    job = Job(cluster, "stubborn")
+    job.started()
+    worker = job.worker
+    promised = time.time() + cluster.shape.drain_timeout + 1.0
+    worker.terminate()
+    assert worker.wait() == 0
+    late = time.time() - promised
+    worker.start()
+    assert job.finish() == "COMPLETED"
+    whole(cluster)
+    return late
+
+
+def many_cancelled(cluster: Cluster, count: int = 100_000) -> float:
+    """Cancel a job with many queued tasks: seconds until that is answered; nothing of it starts afterwards."""
+    job = Job(cluster, "many", count=count)
+    # Some run already, and all others are there.
+    until(lambda: len(cluster.client().job(job.job_id)["stages"]) == 1 and _queued(cluster, job) > 0.9 * count, "all are queued", 300.0)
+    job.started()
+    begun = time.time()
+    cluster.client().cancel(job.job_id)
+    answered = time.time()
+    until(lambda: not _open(cluster, job), "nothing of it is left")
+    gone = time.time() - answered
+    pass_by(2.0)
+    late = [at - answered for _, at, _ in job.starts if at > answered]
+    print(json.dumps({"started before": len(job.starts), "late": late, "nothing open after": round(gone, 2)}), flush=True)
+    assert not late, f"started after the answer, by so many seconds: {late}"
+    whole(cluster)
+    return answered - begun
 
 
 def controllers_away(cluster: Cluster) -> float:
