@@ -1,4 +1,4 @@
-"""What holds a cluster up without ending anything: a locked table, a link that flaps, a broker that takes no messages."""
+"""What holds a cluster up and ends nothing: a locked table, links that flap, a broker that takes no messages."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import requests
 
 from shared.messages import REPORTS
 from tests.system.cluster import Cluster, Program, Shape
-from tests.system.drills import CATALOGUE, Job, pass_by, whole
+from tests.system.drills import CATALOGUE, Job, Show, pass_by, whole
 from tests.system.hindrances import disk_alarm, flap, full_queues, locked
 from tests.system.process import until
 
@@ -30,11 +30,15 @@ LONGEST_WAIT = 25.0
 #: Seconds that a process may take to end while the broker takes no messages: a worker's farewell, a controller's flush,
 #: and what Python needs to go.
 FAREWELL = 12.0
+#: Orders of one task that queues without room may refuse: whoever is refused waits before it asks again.
+MOST_IN_VAIN = 10 if LONG else 3
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("hindrances"), CATALOGUE, Shape(workers=2, slots=2)) as one:
+    # As it is by default: what workers keep of a lease that nobody renews is enough for a controller to notice why.
+    shape = Shape(workers=2, slots=2, lease=15.0, heartbeat=5.0)
+    with Cluster(tmp_path_factory.mktemp("hindrances"), CATALOGUE, shape) as one:
         yield one
 
 
@@ -69,7 +73,9 @@ def ended(cluster: Cluster, job_id: str) -> str:
 
 
 @pytest.mark.parametrize("table", ["tasks", "jobs", "workers"] if LONG else ["tasks"])
-def test_while_a_table_is_locked_the_api_waits_or_says_503_and_what_runs_goes_on(cluster: Cluster, table: str) -> None:
+def test_while_a_table_is_locked_the_api_waits_or_says_503_and_what_runs_goes_on(
+    cluster: Cluster, table: str, record_property: Show
+) -> None:
     running = Job(cluster, "wait")
     running.started()
     url = cluster.urls[0]
@@ -81,7 +87,7 @@ def test_while_a_table_is_locked_the_api_waits_or_says_503_and_what_runs_goes_on
     askers = [Asker(ask) for ask in (*looks, lambda: submit(cluster.urls[0]), lambda: submit(cluster.urls[1]))]
     try:
         with locked(cluster, table):
-            # Longer than a statement waits for a lock, and than two leases.
+            # Longer than a statement waits for a lock, and than a worker waits for the renewal of a lease.
             pass_by(30.0 if LONG else 13.0)
     finally:
         for asker in askers:
@@ -90,7 +96,10 @@ def test_while_a_table_is_locked_the_api_waits_or_says_503_and_what_runs_goes_on
     answers = [one for asker in askers for one in asker.answers]
     assert {answer.status_code for answer, _ in answers} <= {200, 201, 503}, Counter(a.text[:99] for a, _ in answers)
     assert all(int(answer.headers["Retry-After"]) > 0 for answer, _ in answers if answer.status_code == 503)
-    assert max(taken for _, taken in answers) < LONGEST_WAIT
+    longest = max(taken for _, taken in answers)
+    counted = Counter(answer.status_code for answer, _ in answers)
+    record_property("shown", f"longest wait {longest:.1f} s; answers: {dict(counted)}")
+    assert longest < LONGEST_WAIT
     accepted = [answer.json()["job_id"] for answer, _ in answers if answer.status_code == 201]
     assert {ended(cluster, job_id) for job_id in accepted} <= {"COMPLETED"}
     assert Job(cluster, "quick").finish() == running.finish() == "COMPLETED"
@@ -99,7 +108,9 @@ def test_while_a_table_is_locked_the_api_waits_or_says_503_and_what_runs_goes_on
     whole(cluster)
 
 
-def test_links_that_flap_lose_nothing_and_nobody_storms_the_broker_or_gives_up(cluster: Cluster) -> None:
+def test_links_that_flap_lose_nothing_and_nobody_storms_the_broker_or_gives_up(
+    cluster: Cluster, record_property: Show
+) -> None:
     links = [program.links["broker"] for program in cluster.programs]
     before = [link.opened for link in links]
     asker = Asker(lambda: submit(cluster.urls[0]))
@@ -109,7 +120,8 @@ def test_links_that_flap_lose_nothing_and_nobody_storms_the_broker_or_gives_up(c
         asker.stop()
     opened = [link.opened - count for link, count in zip(links, before, strict=True)]
 
-    # One connection to publish and one to listen: each is opened once more for a cut, or twice if a cut met its opening.
+    record_property("shown", f"cut {times} times; connections opened: {opened}; jobs: {len(asker.answers)}")
+    # One connection to publish and one to listen: a cut costs each one more, or two where it met the opening.
     assert all(times <= count <= 4 * times for count in opened), (times, opened)
     answers = Counter(answer.status_code for answer, _ in asker.answers)
     assert set(answers) == {201}, answers
@@ -118,7 +130,9 @@ def test_links_that_flap_lose_nothing_and_nobody_storms_the_broker_or_gives_up(c
     whole(cluster)
 
 
-def test_during_a_disk_alarm_the_api_takes_jobs_and_whoever_is_asked_to_end_does_so_in_time(cluster: Cluster) -> None:
+def test_during_a_disk_alarm_the_api_takes_jobs_and_whoever_is_asked_to_end_does_so_in_time(
+    cluster: Cluster, record_property: Show
+) -> None:
     running = Job(cluster, "wait")
     running.started()
     leaving = running.worker
@@ -126,11 +140,12 @@ def test_during_a_disk_alarm_the_api_takes_jobs_and_whoever_is_asked_to_end_does
         job = Job(cluster, "quick")
         until(lambda: "takes no messages" in leaving.log.read_text(), "the worker hears of the alarm")
         pass_by(20.0 if LONG else 0.0)
-        taken = {program.name: seconds_to_end(program) for program in (leaving, cluster.controllers[1])}
+        taken = seconds_to_end(leaving, cluster.controllers[1])
         assert requests.get(f"{cluster.urls[0]}/api/v1/jobs/{job.job_id}", timeout=10.0).status_code == 200
         for program in (leaving, cluster.controllers[1]):
             program.start()
 
+    record_property("shown", f"asked to end during the alarm: {taken}")
     # A task of this catalogue has a second between TERM and KILL.
     assert taken[leaving.name] < cluster.shape.drain_timeout + 1.0 + FAREWELL, taken
     assert taken[cluster.controllers[1].name] < FAREWELL, taken
@@ -138,11 +153,19 @@ def test_during_a_disk_alarm_the_api_takes_jobs_and_whoever_is_asked_to_end_does
     whole(cluster)
 
 
-def seconds_to_end(program: Program) -> float:
-    begun = time.monotonic()
-    program.terminate()
-    assert program.wait() == 0, program.log.read_text()[-2000:]
-    return time.monotonic() - begun
+def seconds_to_end(*programs: Program) -> dict[str, float]:
+    begun, taken = time.monotonic(), {}
+    for program in programs:
+        program.terminate()
+
+    def all_ended() -> bool:
+        taken.update({one.name: time.monotonic() - begun for one in programs if not (one.running or one.name in taken)})
+        return len(taken) == len(programs)
+
+    until(all_ended, "they end")
+    for program in programs:
+        assert program.wait() == 0, program.log.read_text()[-2000:]
+    return taken
 
 
 def test_what_full_queues_refuse_is_sent_again_when_there_is_room(cluster: Cluster) -> None:
@@ -161,7 +184,8 @@ def test_what_full_queues_refuse_is_sent_again_when_there_is_room(cluster: Clust
     assert ending.finish() == "COMPLETED"
     if not LONG:
         assert len(ending.starts) == ending.attempts == 1, "a result that was refused was not told again"
-    assert all(len(job.starts) == job.attempts == 1 for job in jobs)
+    # An order that was refused is as good as handed back: the next one brings the next attempt, and few are enough.
+    assert all(len(job.starts) == 1 and job.attempts <= 1 + MOST_IN_VAIN for job in jobs), [j.attempts for j in jobs]
     whole(cluster)
 
 

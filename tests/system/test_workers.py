@@ -13,7 +13,9 @@ from tests.system.drills import (
     Job,
     Show,
     controllers_restarted,
+    drain_ends,
     drained,
+    many_cancelled,
     pass_by,
     whole,
     within,
@@ -53,6 +55,18 @@ def test_a_task_that_is_longer_than_leases_runs_once(cluster: Cluster) -> None:
 
 def test_a_worker_that_is_asked_to_end_hands_its_task_over(cluster: Cluster, record_property: Show) -> None:
     within(drained(cluster), 2.0, record_property, asserted=4.0)
+
+
+def test_a_worker_whose_task_ignores_its_end_is_gone_soon_after_drain_timeout_and_grace(
+    cluster: Cluster, record_property: Show
+) -> None:
+    within(drain_ends(cluster), 1.0, record_property, asserted=5.0)
+
+
+def test_a_cancel_of_thousands_is_answered_soon_and_none_of_them_starts_afterwards(
+    cluster: Cluster, record_property: Show
+) -> None:
+    within(many_cancelled(cluster, 5_000), 2.0, record_property)
 
 
 def test_controllers_that_are_killed_and_started_again_answer_and_go_on(
