@@ -54,6 +54,10 @@ tasks:
     exec_command: python3
     exec_args: [-c, 'import json, os, sys;
       json.dump([{}] * int(sys.argv[1]), open(os.environ["ECHELON_SPAWN_FILE"], "w"))', "{count}"]
+  flood:
+    input: {size: {source: parameter, type: integer}}
+    exec_command: bash
+    exec_args: [-c, 'yes | head -c "$0"; echo last; exit 7', "{size}"]
   brief:
     exec_command: bash
     exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts; sleep 0.2']
@@ -72,6 +76,9 @@ jobs:
   patient: {stages: [{name: Patient, task_class: patient}]}
   poison: {stages: [{name: Poison, task_class: poison}]}
   stubborn: {stages: [{name: Stubborn, task_class: stubborn}]}
+  flood:
+    input: {size: {source: parameter, type: integer}}
+    stages: [{name: Flood, task_class: flood}]
   many:
     input: {count: {source: parameter, type: integer}}
     stages: [{name: Many, spawn_task: many, task_class: brief}]
