@@ -88,7 +88,7 @@ def test_while_a_table_is_locked_the_api_waits_or_says_503_and_what_runs_goes_on
     try:
         with locked(cluster, table):
             # Longer than a statement waits for a lock, and than a worker waits for the renewal of a lease.
-            pass_by(30.0 if LONG else 13.0)
+            pass_by(30.0 if LONG else 12.0)
     finally:
         for asker in askers:
             asker.stop()
@@ -115,7 +115,7 @@ def test_links_that_flap_lose_nothing_and_nobody_storms_the_broker_or_gives_up(
     before = [link.opened for link in links]
     asker = Asker(lambda: submit(cluster.urls[0]))
     try:
-        times = flap(links, 60.0 if LONG else 8.0)
+        times = flap(links, 60.0 if LONG else 6.0)
     finally:
         asker.stop()
     opened = [link.opened - count for link, count in zip(links, before, strict=True)]
