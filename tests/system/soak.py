@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ _EVERY = 5.0
 _MIB = 1 << 20
 #: Bars: tasks per second at least; MiB per hour at most; files and threads more at the end than after the warm-up.
 RATE, SLOPE, SPREAD = 5.0, 1.0, 2
+#: A process that is seen no more often than so many times is none of ours; one that stays is seen in this part of looks.
+MOMENT, WHOLE = 2, 0.95
 #: Bytes by which the store may be larger in the last third of a run than in the first one after the warm-up.
 STORE_GROWTH = 8 * _MIB
 
@@ -91,8 +94,9 @@ class Watch:
         """Look once."""
         dead: set[int] = set()
         for program in self._cluster.programs:
-            for number, pid in enumerate(sorted(processes_of(program.pid))):
-                self.gauges[f"{program.name}.{number}"].append((at, gauge(pid)))
+            for pid in processes_of(program.pid):
+                with suppress(OSError):
+                    self.gauges[f"{program.name}, {pid}"].append((at, gauge(pid)))
                 dead |= zombies_of(pid)
         # One that is there for two looks is not about to be buried.
         self.zombies |= dead & self._seen
@@ -153,8 +157,13 @@ def summary(watch: Watch, done: Done, *, seconds: float, warm_up: float) -> dict
         missed.append(f"less than {RATE:g} tasks per second")
     if watch.zombies:
         missed.append("zombies stay")
+    stored = [size for at, size in watch.store if at >= warm_up]
     for name, looks in watch.gauges.items():
         late = [(at, one) for at, one in looks if at >= warm_up]
+        if len(late) < WHOLE * len(stored):
+            # The child that becomes a task looks like its worker for a moment.
+            missed += [f"{name}: it was not there all the time"] if len(looks) > MOMENT else []
+            continue
         memory = slope([(at, one.memory / _MIB) for at, one in late])
         files, threads = growth([one.files for _, one in late]), growth([one.threads for _, one in late])
         figures[name] = {
@@ -163,7 +172,6 @@ def summary(watch: Watch, done: Done, *, seconds: float, warm_up: float) -> dict
         }  # fmt: skip
         grown = {"MiB per hour": memory > SLOPE, "files": files > SPREAD, "threads": threads > SPREAD}
         missed += [f"{name}: {what}" for what, is_so in grown.items() if is_so]
-    stored = [size for at, size in watch.store if at >= warm_up]
     figures["MiB of the store"] = [round(size / _MIB, 1) for size in (stored[0], max(stored), stored[-1])]
     if growth([float(size) for size in stored]) > STORE_GROWTH:
         missed.append("the store grows")

@@ -31,7 +31,7 @@ def watched(*, memory: float = 0.0, files: float = 0.0, threads: float = 0.0, st
             20 + round(files * hours) + noise,
             8 + round(threads * hours),
         )
-        watch.gauges["worker1.0"].append((at, one))
+        watch.gauges["worker1, 7"].append((at, one))
         watch.store.append((at, int((5 + store * hours) * _MIB) + noise * 4096))
     return watch
 
@@ -45,10 +45,18 @@ def test_what_stays_as_it_is_misses_no_bar() -> None:
 
 
 def test_what_grows_is_told_with_its_process() -> None:
-    assert missed(watched(memory=2.0)) == ["worker1.0: MiB per hour"]
-    assert missed(watched(files=30.0)) == ["worker1.0: files"]
-    assert missed(watched(threads=30.0)) == ["worker1.0: threads"]
+    assert missed(watched(memory=2.0)) == ["worker1, 7: MiB per hour"]
+    assert missed(watched(files=30.0)) == ["worker1, 7: files"]
+    assert missed(watched(threads=30.0)) == ["worker1, 7: threads"]
     assert missed(watched(store=60.0)) == ["the store grows"]
+
+
+def test_a_process_that_ended_is_told_and_a_task_that_has_just_begun_is_not_taken_for_one() -> None:
+    watch = watched()
+    watch.gauges["worker1, 8"] = watch.gauges["worker1, 7"][:1]
+    watch.gauges["controller1, 9"] = watch.gauges["worker1, 7"][: LOOKS // 2]
+
+    assert missed(watch) == ["controller1, 9: it was not there all the time"]
 
 
 def test_a_run_that_did_too_little_shows_nothing() -> None:
