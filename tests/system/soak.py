@@ -30,7 +30,7 @@ _EVERY = 5.0
 _MIB = 1 << 20
 #: Bars: tasks per second at least; MiB per hour at most; files and threads more at the end than after the warm-up.
 RATE, SLOPE, SPREAD = 5.0, 1.0, 2
-#: A process that is seen no more often than so many times is none of ours; one that stays is seen in this part of looks.
+#: A process that is seen no more often than so often is none of ours; one that stays is seen in this part of looks.
 MOMENT, WHOLE = 2, 0.95
 #: Bytes by which the store may be larger in the last third of a run than in the first one after the warm-up.
 STORE_GROWTH = 8 * _MIB
