@@ -19,7 +19,7 @@ KINDS: dict[str, tuple[tuple[str, int], ...]] = {
         ("refused", 6), ("ambiguous", 8), ("kill_before", 3), ("kill_after", 5), ("pause_before", 1),
         ("pause_after", 3),
     ),
-    "store.begin": (("unavailable", 3), ("pause", 1), ("hang", 1), ("kill", 1)),
+    "store.begin": (("unavailable", 3), ("pause", 1), ("kill", 1)),
     "publish": (
         ("drop", 3), ("refuse", 4), ("refuse_delivered", 3), ("duplicate", 5), ("delay", 5), ("cut", 3), ("kill", 2),
         ("kill_after", 2), ("pause", 1), ("isolate", 2), ("lose_queue", 2), ("broker_restart", 1),
