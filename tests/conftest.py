@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,15 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
-# A seed of its own per example set would make a red build that nobody can repeat.
-settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("long", max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+#: Examples that every property is tried with: ECHELON_FUZZ=20000 tries so many, others each time, and minds the time
+#: that each takes. Without it there are few, always the same: who has a red build wants to see it again.
+FUZZ = int(os.environ.get("ECHELON_FUZZ", "0"))
+_SLOW = [HealthCheck.too_slow]
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile(
+    "fuzz", max_examples=FUZZ or 1, deadline=timedelta(seconds=1), suppress_health_check=_SLOW, print_blob=True
+)
+settings.load_profile("fuzz" if FUZZ else "ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ import binascii
 import mimetypes
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
 from urllib.parse import quote
 
 from flask import Response, request
@@ -17,7 +18,7 @@ from controller.api import render, schemas
 from controller.api.archive import zipped
 from controller.api.config import jobs
 from controller.api.jobs import view_of
-from controller.api.problems import invalid
+from controller.api.problems import Refusal, invalid
 from controller.api.queries import PageQuery
 from controller.api.routes import Answer, Routes
 from controller.datastore.records import JobView, Page
@@ -55,8 +56,11 @@ def list_artefacts(query: PageQuery, job_id: object) -> Response:
         Answer(None, content_type="*/*", description="The file.", headers=_FILE),
         Answer(None, 206, content_type="*/*", description="The part that was asked for."),
     ],
-    refuses=[404],
-    headers={"Range": "bytes=0-999: that part of the file."},
+    refuses=[404, 412],
+    headers={
+        "Range": "bytes=0-999: that part of the file.",
+        "If-Match": "The ETag of the file: if it has changed since, the answer is 412.",
+    },
 )
 def get_artefact(job_id: object, path: str) -> Response:
     """Return one file, always as a download."""
@@ -114,6 +118,9 @@ def _download(found: OpenFile, path: str) -> Response:
     except RequestedRangeNotSatisfiable:
         found.file.close()
         raise
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        found.file.close()
+        raise Refusal(response.status_code, "the file is not as If-Match says; read it again")
     response.headers["Accept-Ranges"] = "bytes"
     return response
 

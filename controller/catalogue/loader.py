@@ -14,7 +14,7 @@ from marshmallow import ValidationError
 
 from controller.catalogue import building, files
 from controller.catalogue.checks import Draft, check
-from controller.catalogue.composing import Composer, Event, Refused
+from controller.catalogue.composing import MAX_DEPTH, Composer, Event, Refused
 from controller.catalogue.definitions import Catalogue, revision_of
 from controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, in_order
 from controller.catalogue.reading import Reading
@@ -206,6 +206,9 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str | 
     """Return where, what and what to do, in the words of someone who writes a catalogue."""
     index = min(_index(error.problem_mark or error.context_mark), len(text))
     problem = error.problem or str(error)
+    if "nesting depth" in problem:
+        # libyaml has a limit of its own since 0.2.6, and looks ahead far enough to meet it before we meet ours.
+        return index, f"nested more than {MAX_DEPTH} deep", None
     line = text[text.rfind("\n", 0, index) + 1 :].split("\n", 1)[0]
     return index, f"is not YAML here: {problem}", _remedy(problem, line, text[index : index + 1])
 

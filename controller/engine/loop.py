@@ -42,6 +42,9 @@ _REPORTS_AT_ONCE = 256
 _BACK_OFF = 0.5
 #: Seconds that an idle engine sleeps at most; it bounds how late a missed nudge is noticed.
 _IDLE = 1.0
+#: A store that has not answered for this part of a lease hangs. Workers have to learn of it before they give up what
+#: they cannot renew: with the usual settings 5 s after their last sign of life that was answered at the earliest.
+_HANGS = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Engine:
         self._able_since: float | None = None
         #: When they were found to be there for the first time.
         self._able_first: float | None = None
+        #: Since when the store has been asked for something, on the monotonic clock; None: it is not.
+        self._asking_since: float | None = None
         #: Moments of the monotonic clock at which retries are due, as a heap.
         self._due: list[float] = []
         self._expanding = True
@@ -120,7 +125,7 @@ class Engine:
     @property
     def able(self) -> bool:
         """Tell whether this controller hears workers and can write down what becomes of their attempts. Any thread."""
-        return self._able_since is not None and self._parts.broker.connected
+        return self._able_since is not None and not self._store_hangs() and self._parts.broker.connected
 
     @property
     def idle(self) -> bool:
@@ -152,6 +157,15 @@ class Engine:
         self._idle = rest > 0.0
         deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=rest)
         self._idle = self._idle and not deliveries
+        self._asking_since = self._parts.clock.monotonic()
+        try:
+            self._settle(deliveries)
+            self._follow_up()
+        finally:
+            self._note_answer()
+            self._asking_since = None
+
+    def _settle(self, deliveries: Sequence[Delivery]) -> None:
         try:
             self._work(deliveries)
         except (Unavailable, MemoryError):
@@ -166,15 +180,21 @@ class Engine:
         self._subscription.ack(deliveries)
         if deliveries:
             failpoint("reports.after_ack")
+
+    def _follow_up(self) -> None:
+        """Do what is due beside the reports."""
+        self._note_answer()
         if self._publishing:
             self._publishing = self._parts.publisher.turn()
             self._nudged = self._nudged or self._publishing
+            self._note_answer()
         if self._ended:
             self._parts.changes.ring(self._ended)
             self._ended = set()
         if self._expanding:
             self._expanding = self._parts.expander.turn()
             self._nudged = True
+            self._note_answer()
         if self._parts.clock.monotonic() >= self._next_sweep:
             self._sweep()
 
@@ -303,10 +323,8 @@ class Engine:
         while self._due and self._due[0] <= now:
             heapq.heappop(self._due)
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
-        may_expire = self._may_expire(now)
         chores = self._parts.watchdog.look()
-        hearing = now - (now if self._able_since is None else self._able_since)
-        ended, wait = self._parts.watchdog.turn(chores, expire=may_expire, hearing=hearing)
+        ended, wait = self._parts.watchdog.turn(chores, hearing=self._hearing)
         self._expect(wait)
         self._expanding = self._expanding or chores.expanding
         self._publishing = self._publishing or chores.unpublished
@@ -314,21 +332,34 @@ class Engine:
         self._nudged = self._nudged or chores.ready or chores.expired or chores.due
         self._parts.changes.ring(ended)
 
-    def _may_expire(self, now: float) -> bool:
-        """Tell whether a lease that ran out means a lost worker.
+    def _store_hangs(self) -> bool:
+        since = self._asking_since
+        return since is not None and self._parts.clock.monotonic() - since > _HANGS * self._parts.lease
 
-        It does when workers could have renewed it: for one lease's length since this controller began to hear nobody is
+    def _note_answer(self) -> None:
+        """Note that the store has answered. After a long wait it counts as having been away."""
+        if self._store_hangs():
+            self._able_since = None
+        self._asking_since = self._parts.clock.monotonic()
+
+    def _hearing(self) -> float | None:
+        """Return for how many seconds workers have been heard, once a lease that ran out means a lost worker.
+
+        It does when they could have renewed it: for one lease's length since this controller began to hear nobody is
         blamed for having been unheard, and while leases are longer after an outage, for as much longer.
         """
+        self._note_answer()
+        now = self._parts.clock.monotonic()
         if not self._parts.broker.connected:
             self._able_since = None
         elif self._able_since is None:
             self._able_since = now
             self._able_first = now if self._able_first is None else self._able_first
         if self._able_since is None:
-            return False
+            return None
         more = 0.0 if self._able_since == self._able_first else WAY_BACK
-        return now - self._able_since >= self._parts.lease + more
+        hearing = now - self._able_since
+        return hearing if hearing >= self._parts.lease + more else None
 
     def _more_lease(self) -> float:
         """Return by how much leases are longer than usual: all are for as long as workers may be on their way back.

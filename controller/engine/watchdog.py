@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from controller.core.model import SpawnTaskMoved, TasksMoved
 from controller.core.states import State
@@ -59,28 +59,32 @@ class Watchdog:
             self._pruned_at = now
         return chores
 
-    def turn(self, chores: Chores, *, expire: bool, hearing: float) -> tuple[set[JobId], float | None]:
+    def turn(self, chores: Chores, *, hearing: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
         """Do what there is to do; return the jobs that ended, and seconds until a retry that this made is due.
 
-        Without `expire` leases are left alone. `hearing`: for so many seconds workers could be heard here.
+        `hearing` tells for how many seconds workers could be heard here; None: not for long enough that a lease which
+        has run out by this moment means that its worker is lost.
         """
-        expire = expire and chores.expired and self._timekeeper.trusted
+        # Asked in every sweep: it counts from when on workers could be heard.
+        expire = hearing() is not None and chores.expired and self._timekeeper.trusted
         ended, wait = self._expire(hearing) if expire else (set(), None)
         if chores.due:
             ended |= self._release_due()
         return ended, wait
 
-    def _expire(self, hearing: float) -> tuple[set[JobId], float | None]:
+    def _expire(self, hearing: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
         with self._store.write() as tx:
             found = tx.expired(limit=_BATCH)
             if not found:
                 return set(), None
             board = Board(tx)
             board.lock([job_id for job_id, _ in found])
-            late = set(tx.expired(limit=_BATCH))
+            # The wait for the locks may have been long, and nobody could renew meanwhile.
+            heard_for = hearing()
+            late = set(tx.expired(limit=_BATCH)) if heard_for is not None else set()
             held = tx.held([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
-            lost = self._without_unheard(tx, lost, hearing)
+            lost = self._without_unheard(tx, lost, heard_for or 0.0)
             due = self._settler.settle(board, self._endings(tx, lost)) if lost else None
             board.save()
             if lost:

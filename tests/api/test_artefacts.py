@@ -96,6 +96,16 @@ def test_parts_of_a_file_are_served_and_what_has_not_changed_is_not_sent_again(s
         assert (stale.status_code, stale.data) == (200, b"other")
 
 
+def test_a_file_that_has_changed_since_it_was_read_is_refused_as_everything_is(stand: Stand, job_id: str) -> None:
+    stand.leave(job_id, "a.txt", b"content")
+
+    answer = stand.client.get(f"{API}/jobs/{job_id}/artefacts/a.txt", headers={"If-Match": '"another"'})
+
+    assert answer.status_code == 412
+    assert answer.content_type == "application/problem+json"
+    assert answer.json is not None and answer.json["status"] == 412
+
+
 @pytest.mark.parametrize("asked", ["lines=1-2", "bytes=0-1,3-4", "bytes=x", "bytes", "bytes=-", "bytes=5-2"])
 def test_a_range_that_cannot_be_served_gets_the_whole_file(stand: Stand, job_id: str, asked: str) -> None:
     stand.leave(job_id, "a.txt", b"0123456789")

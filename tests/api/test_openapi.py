@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,24 +92,30 @@ TAKE_ANYTHING = {
 # schemathesis closes no answers, so the files behind downloads stay open until they are collected.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
-def test_nothing_that_is_sent_gets_an_undocumented_answer(played: Played, mode: schemathesis.GenerationMode) -> None:
-    nothing_to_send = set()
+def test_nothing_that_is_sent_gets_an_undocumented_answer(
+    played: Played, mode: schemathesis.GenerationMode, record_property: Callable[[str, object], None]
+) -> None:
+    nothing_to_send, sent = set(), 0
     for operation in operations_of(played):
         known = known_ids(played) if operation.method != "delete" else {}
         try:
-            fuzz(operation.as_strategy(generation_mode=mode), known)
+            sent += fuzz(operation.as_strategy(generation_mode=mode), known)
         except Unsatisfiable:
             nothing_to_send.add(operation.path)
+    record_property("shown", f"{sent} requests")
 
     assert nothing_to_send <= {path for path in TAKE_ANYTHING if mode is schemathesis.GenerationMode.NEGATIVE}
 
 
-def fuzz(strategy: Any, known: dict[str, list[Any]]) -> None:
-    """Send what a strategy yields; about half of the ids be ones that exist."""
+def fuzz(strategy: Any, known: dict[str, list[Any]]) -> int:
+    """Send what a strategy yields, about half of the ids be ones that exist; return how many requests that were."""
+    sent = 0
 
     @given(case=strategy, data=some.data())
     @schemathesis_settings
     def send(case: Any, data: some.DataObject) -> None:
+        nonlocal sent
+        sent += 1
         for name in (case.path_parameters or {}).keys() & known.keys():
             if data.draw(some.booleans()):
                 case.path_parameters[name] = data.draw(some.sampled_from(known[name]))
@@ -117,6 +123,7 @@ def fuzz(strategy: Any, known: dict[str, list[Any]]) -> None:
         case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
     send()
+    return sent
 
 
 def known_ids(played: Played) -> dict[str, list[Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from controller.core.states import State
+from controller.datastore.port import Transaction
 from controller.engine.loop import Engine
 from shared.broker.memory import MemoryBroker
 from shared.volume.beacons import WAY_BACK
@@ -144,3 +146,69 @@ def test_who_is_heard_when_the_broker_is_back_has_a_longer_lease_that_no_other_r
 
     assert LEASE + WAY_BACK >= leases[0] > leases[1] > leases[2] == LEASE
     assert house.tasks(job_id)[0].state is State.RUNNING
+
+
+def hang(house: House, monkeypatch: pytest.MonkeyPatch, wait: Callable[[], None], *, at: int = 1) -> None:
+    """Let the `at`-th transaction from now wait for a lock that somebody else has."""
+    write, begun = house.store.write, []
+
+    @contextmanager
+    def waiting() -> Iterator[Transaction]:
+        begun.append(1)
+        if len(begun) == at:
+            wait()
+        with write() as tx:
+            yield tx
+
+    monkeypatch.setattr(house.store, "write", waiting)
+
+
+def test_a_controller_says_that_it_is_not_able_while_the_store_lets_it_wait(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.turn()
+    seen = []
+
+    def wait() -> None:
+        for _ in range(4):
+            seen.append(engine(house).able)
+            house.clock.pass_(1.0)
+
+    hang(house, monkeypatch, wait)
+    engine(house).nudge()
+    house.turn(1)
+
+    assert seen == [True, True, True, False]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_after_a_wait_for_the_store_no_lease_expires_before_workers_could_be_heard_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    silence(house, 14)
+    hang(house, monkeypatch, lambda: house.clock.pass_(8.0), at=at)
+    if at == 1:
+        engine(house).nudge()
+    # The lease runs out meanwhile: in a claim, in the look for it, or when it is about to be written off.
+    silence(house, 12)
+
+    assert house.tasks(job_id)[0].state is State.RUNNING
+    puppet.finish(held)
+    assert house.tasks(job_id)[0].attempt == 1
+
+
+def test_a_worker_that_stays_silent_after_a_wait_for_the_store_is_lost_a_lease_and_a_way_back_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    puppet.take()
+    hang(house, monkeypatch, lambda: house.clock.pass_(8.0))
+    silence(house, 13 + WAY_BACK)
+    assert house.tasks(job_id)[0].state is State.RUNNING
+    silence(house, 5)
+
+    assert house.tasks(job_id)[0].state is State.QUEUED

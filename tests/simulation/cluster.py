@@ -29,6 +29,8 @@ LATEST = 1500.0
 CHUNK = 5
 #: Seconds between two looks at the counters.
 AUDIT = 5.0
+STATES = ("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
+TOLD = f"SELECT key, spawn, {', '.join(STATES)} FROM stages"
 COUNTED = "SELECT stage, idx = -1, state, COUNT(*) FROM tasks GROUP BY 1, 2, 3"
 
 
@@ -115,7 +117,7 @@ class Cluster:
         return not self._looks.execute("SELECT 1 FROM jobs WHERE state IN ('PENDING', 'RUNNING')").fetchone()
 
     def _audit(self) -> None:
-        for line in audit(self._rows("stages"), self._looks.execute(COUNTED).fetchall()):
+        for line in audit(self._looks.execute(TOLD).fetchall(), self._looks.execute(COUNTED).fetchall()):
             self.world.violate("auditor", line)
 
     def _judge_file(self, name: str) -> None:
@@ -181,14 +183,19 @@ def _entry(row: Row) -> Entry:
     return Entry(**fields)
 
 
-def audit(stages: list[Row], counted: list[sqlite3.Row]) -> Iterator[str]:
+def audit(stages: list[sqlite3.Row], counted: list[sqlite3.Row]) -> Iterator[str]:
     """Yield where a stage's counters differ from its rows."""
-    there = {(stage, state): count for stage, spawn, state, count in counted if not spawn}
-    spawns = {stage: state for stage, spawn, state, _ in counted if spawn}
-    for stage in stages:
-        for state in ("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"):
-            told, count = stage[state.lower()], there.get((stage["key"], state), 0)
-            if told != count:
-                yield f"stage {stage['key']} counts {told} {state}, it has {count}"
-        if stage["spawn"] != spawns.get(stage["key"]):
-            yield f"stage {stage['key']} holds its spawn task for {stage['spawn']}, it is {spawns.get(stage['key'])}"
+    there: dict[int, dict[str, int]] = {}
+    spawns: dict[int, str] = {}
+    for stage, spawn, state, count in counted:
+        if spawn:
+            spawns[stage] = state
+        else:
+            there.setdefault(stage, {})[state] = count
+    for key, spawn, *told in stages:
+        counts = there.get(key, {})
+        rows = [counts.get(state, 0) for state in STATES]
+        if told != rows:
+            yield f"stage {key} counts {dict(zip(STATES, told, strict=True))}, it has {counts}"
+        if spawn != spawns.get(key):
+            yield f"stage {key} holds its spawn task for {spawn}, it is {spawns.get(key)}"

@@ -86,7 +86,7 @@ class SimController:
         line = Line(self._cluster.hub, actor, self._wake)
         line.on_refused = self._note_refused
         clock = SimClock(self._world)
-        store = SimDatastore(self._cluster.file.path, clock, world=self._world, actor=actor)
+        store = SimDatastore(self._cluster.file, clock, world=self._world, actor=actor)
         volume = SimVolume(self._cluster.ground.files, world=self._world, actor=actor)
         outside = Outside(store, line, cast(Volume, volume), clock)
         settings = Settings(volume=Path("/"), lease=LEASE, max_losses=MAX_LOSSES)

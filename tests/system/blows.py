@@ -17,6 +17,7 @@ from shared import codec
 from shared.ids import TaskId, WorkerId
 from shared.messages import REPORTS, Finished, Outcome, Report, orders_queue
 from tests.system.cluster import Program
+from tests.system.hindrances import TABLES, disk_alarm, flap, full_queues, locked
 
 if TYPE_CHECKING:
     from tests.system.nemesis import Fault, Nemesis
@@ -85,6 +86,13 @@ def _link(act: str, server: str) -> Blow:
     return blow
 
 
+def _flap(server: str) -> Blow:
+    def blow(nemesis: Nemesis, fault: Fault) -> None:
+        flap([_program(nemesis, fault).links[server]], fault.seconds)
+
+    return blow
+
+
 # --- the broker
 
 
@@ -111,6 +119,16 @@ def _alarm(nemesis: Nemesis, fault: Fault) -> None:
     rabbit.control("set_vm_memory_high_watermark", "0.0000001")
     _wait(fault.seconds)
     rabbit.control("set_vm_memory_high_watermark", "0.4")
+
+
+def _disk_alarm(nemesis: Nemesis, fault: Fault) -> None:
+    with disk_alarm(nemesis.cluster.rabbit):
+        _wait(fault.seconds)
+
+
+def _full_queues(nemesis: Nemesis, fault: Fault) -> None:
+    with full_queues(nemesis.cluster.rabbit, room=fault.seed % 3):
+        _wait(fault.seconds)
 
 
 def _on_channel(nemesis: Nemesis, act: Callable[[pika.adapters.blocking_connection.BlockingChannel], object]) -> None:
@@ -198,6 +216,11 @@ def _terminate_backends(nemesis: Nemesis, fault: Fault) -> None:
         return
 
 
+def _lock_table(nemesis: Nemesis, fault: Fault) -> None:
+    with locked(nemesis.cluster, TABLES[fault.seed % len(TABLES)]):
+        _wait(fault.seconds)
+
+
 def _rewrite(nemesis: Nemesis, fault: Fault) -> None:
     nemesis.edition += 1
     nemesis.cluster.catalogue.write_text(nemesis.catalogue(nemesis.edition))
@@ -217,14 +240,19 @@ BLOWS: dict[str, Blow] = {
     **{f"worker-broker.{act}": _link(act, "broker") for act in ("cut", "swallow", "deafen", "mute", "slow")},
     **{f"controller-broker.{act}": _link(act, "broker") for act in ("cut", "swallow", "slow")},
     **{f"controller-datastore.{act}": _link(act, "datastore") for act in ("cut", "swallow", "slow")},
+    **{f"{role}-broker.flap": _flap("broker") for role in ("worker", "controller")},
+    "controller-datastore.flap": _flap("datastore"),
     "broker.kill": _kill_broker,
     "broker.stop_app": _stop_app,
     "broker.close_connections": _close_connections,
     "broker.delete_reports": _delete_reports,
     "broker.delete_orders": _delete_orders,
     "broker.alarm": _alarm,
+    "broker.disk_alarm": _disk_alarm,
+    "broker.full_queues": _full_queues,
     "database.restart": _restart_database,
     "database.terminate": _terminate_backends,
+    "database.lock": _lock_table,
     "messages.garbage": _garbage,
     "messages.stale": _stale,
     "catalogue.rewrite": _rewrite,

@@ -44,6 +44,8 @@ class Shape:
     max_losses: int = 50
     drain_timeout: float = 2.0
     queue_type: str = "classic"
+    #: The database writes down every change of a state; nothing ever removes that.
+    diary: bool = True
 
 
 @dataclass
@@ -170,7 +172,8 @@ class Cluster:
         self._proxies = self._stack.enter_context(Proxies())
         self.database = self._make_database(postgresql)
         migrate(self.database)
-        keep_diary(self.database)
+        if self.shape.diary:
+            keep_diary(self.database)
         self._stack.callback(self._end)
         for number in range(1, self.shape.controllers + 1):
             self.controllers.append(self._controller(f"controller{number}"))

@@ -18,9 +18,12 @@ import requests
 
 from controller.settings import Settings
 from shared.errors import EchelonError
+from shared.messages import JsonValue
 from tests.system.cluster import Cluster, Program, Shape
 from tests.system.process import until
 
+#: Seconds between TERM and KILL of a task that ignores TERM.
+STUBBORN_GRACE = 1.0
 #: pytest's `record_property`.
 Show = Callable[[str, object], None]
 
@@ -41,6 +44,23 @@ tasks:
     exec_command: bash
     exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
       sleep 0.2; kill -KILL $PPID; sleep 100']
+  stubborn:
+    grace: 1s
+    exec_command: bash
+    exec_args: [-c, 'trap "" TERM; echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts;
+      while [ ! -e go ]; do sleep 0.05; done']
+  many:
+    input: {count: {source: parameter, type: integer}}
+    exec_command: python3
+    exec_args: [-c, 'import json, os, sys;
+      json.dump([{}] * int(sys.argv[1]), open(os.environ["ECHELON_SPAWN_FILE"], "w"))', "{count}"]
+  flood:
+    input: {size: {source: parameter, type: integer}}
+    exec_command: bash
+    exec_args: [-c, 'yes | head -c "$0"; echo last; exit 7', "{size}"]
+  brief:
+    exec_command: bash
+    exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts; sleep 0.2']
   quick:
     exec_command: bash
     exec_args: [-c, 'echo "$ECHELON_ATTEMPT $EPOCHREALTIME ${TMPDIR##*/}" >> starts']
@@ -55,6 +75,13 @@ jobs:
   wait: {stages: [{name: Wait, task_class: wait}]}
   patient: {stages: [{name: Patient, task_class: patient}]}
   poison: {stages: [{name: Poison, task_class: poison}]}
+  stubborn: {stages: [{name: Stubborn, task_class: stubborn}]}
+  flood:
+    input: {size: {source: parameter, type: integer}}
+    stages: [{name: Flood, task_class: flood}]
+  many:
+    input: {count: {source: parameter, type: integer}}
+    stages: [{name: Many, spawn_task: many, task_class: brief}]
   quick: {stages: [{name: Quick, task_class: quick}]}
   whisper:
     input: {token: {source: http-header, key: X-Token, secret: true}}
@@ -65,9 +92,9 @@ jobs:
 class Job:
     """A submitted job whose tasks note their starts in its workspace."""
 
-    def __init__(self, cluster: Cluster, kind: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, cluster: Cluster, kind: str, headers: dict[str, str] | None = None, **values: JsonValue) -> None:
         self._cluster = cluster
-        self.job_id = cluster.client().submit(kind, headers=headers)["job_id"]
+        self.job_id = cluster.client().submit(kind, input=values, headers=headers)["job_id"]
         self.folder = cluster.volume / "jobs" / self.job_id / "work"
 
     @property
@@ -224,6 +251,47 @@ def drained(cluster: Cluster) -> float:
     return again
 
 
+def drain_ends(cluster: Cluster) -> float:
+    """Ask a worker to end whose task ignores TERM: seconds from `drain_timeout` and grace until it is gone."""
+    job = Job(cluster, "stubborn")
+    job.started()
+    worker = job.worker
+    promised = time.time() + cluster.shape.drain_timeout + STUBBORN_GRACE
+    worker.terminate()
+    assert worker.wait() == 0
+    late = time.time() - promised
+    worker.start()
+    assert job.finish() == "COMPLETED"
+    whole(cluster)
+    return late
+
+
+def many_cancelled(cluster: Cluster, count: int = 100_000) -> float:
+    """Cancel a job with many queued tasks: seconds until that is answered; nothing of it starts afterwards."""
+    job = Job(cluster, "many", count=count)
+    client = cluster.client()
+
+    def left(*states: str) -> int:
+        stage = client.job(job.job_id)["stages"][0]
+        return sum(stage["counts"][state] for state in states)
+
+    until(lambda: left("QUEUED", "RUNNING", "COMPLETED") >= count, "all are there", 300.0)
+    job.started()
+    queued = left("QUEUED")
+    begun = time.time()
+    client.cancel(job.job_id)
+    answered = time.time()
+    until(lambda: not left("PENDING", "QUEUED", "RUNNING"), "nothing of it is left", 60.0)
+    drained = time.time() - answered
+    # Longer than a worker would take to start whatever it may have been granted.
+    pass_by(2.0)
+    late = [round(at - answered, 3) for _, at, _ in job.starts if at > answered]
+    print(json.dumps({"queued": queued, "nothing left after": round(drained, 2)}), flush=True)
+    assert not late, f"started so many seconds after the answer: {late}"
+    whole(cluster)
+    return answered - begun
+
+
 def controllers_away(cluster: Cluster) -> float:
     """Kill all controllers, and start them again after most of a lease."""
     return controllers_restarted(cluster, away=0.8 * cluster.shape.lease)
@@ -256,6 +324,8 @@ DRILLS: dict[str, Callable[[Cluster], float]] = {
     "worker drained": drained,
     "broker killed and back": broker_back,
     "database restarted": database_back,
+    "drain ends": drain_ends,
+    "many cancelled": many_cancelled,
     "all controllers killed and started again": controllers_restarted,
     "all controllers killed, back after 0.8 leases": controllers_away,
 }
@@ -266,14 +336,16 @@ DRILLS: dict[str, Callable[[Cluster], float]] = {
 @click.option("--lease", default=15.0, show_default=True)
 @click.option("--heartbeat", default=5.0, show_default=True)
 @click.option("--only", default="", help="Drills whose name contains this.")
-def main(times: int, lease: float, heartbeat: float, only: str) -> None:
+@click.option("--datastore", type=click.Choice(["postgresql", "sqlite"]), default="postgresql", show_default=True)
+def main(times: int, lease: float, heartbeat: float, only: str, datastore: str) -> None:
     """Print how long each recovery takes: shortest, median and longest of several, in seconds."""
+    shape = Shape(lease=lease, heartbeat=heartbeat, datastore=datastore, controllers=1 if datastore == "sqlite" else 2)
     with (
         tempfile.TemporaryDirectory(prefix="echelon-drills-", ignore_cleanup_errors=True) as folder,
-        Cluster(Path(folder), CATALOGUE, Shape(lease=lease, heartbeat=heartbeat)) as cluster,
+        Cluster(Path(folder), CATALOGUE, shape) as cluster,
     ):
         for name, drill in DRILLS.items():
-            if only not in name:
+            if only not in name or (drill is database_back and datastore == "sqlite"):
                 continue
             figures = [drill(cluster) for _ in range(times)]
             shown = [round(one, 2) for one in (min(figures), statistics.median(figures), max(figures))]

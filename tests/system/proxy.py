@@ -60,6 +60,8 @@ class Link:
         self._up, self._down = asyncio.Event(), asyncio.Event()
         self._delay = 0.0
         self.port = 0
+        #: Connections that were ever opened.
+        self.opened = 0
 
     def cut(self) -> None:
         """Reset every connection; new ones are let through."""
@@ -117,6 +119,7 @@ class Link:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.opened += 1
         self._tasks.add(task)
         self._writers.add(writer)
         far: asyncio.StreamWriter | None = None

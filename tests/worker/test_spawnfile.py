@@ -111,7 +111,7 @@ def test_everything_else_is_refused_with_its_place(what: str) -> None:
     assert time.monotonic() - begun < 5
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings().max_examples // 2)
 @given(
     st.lists(
         st.dictionaries(
