@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import and_, func, select
 
 from controller.core.states import State
@@ -41,12 +43,11 @@ _ATTEMPTS = (
 )  # fmt: skip
 
 _UNPUBLISHED = (
-    select(unpublished.c.task, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.attempt)
+    select(unpublished.c.task, jobs.c.job_id, stages.c.number, tasks.c.idx, unpublished.c.attempt)
     .select_from(unpublished)
-    .join(tasks, and_(tasks.c.key == unpublished.c.task, tasks.c.attempt == unpublished.c.attempt))
+    .join(tasks, tasks.c.key == unpublished.c.task)
     .join(stages, stages.c.key == tasks.c.stage)
     .join(jobs, jobs.c.key == stages.c.job)
-    .where(is_in(tasks.c.state, State.COMPLETED))
 )
 
 
@@ -153,8 +154,12 @@ class TaskReads(JobReads):
                 return []
             key, count = job
             query = query.where(unpublished.c.task >= task_key(key, -1), unpublished.c.task < task_key(key + count, -1))
-        rows = self._connection.execute(query.order_by(unpublished.c.task).limit(limit))
-        return [Unpublished(key, JobId(job), stage, index, attempt) for key, job, stage, index, attempt in rows]
+        rows = self._connection.execute(query.order_by(unpublished.c.task).limit(limit)).all()
+        before = self._counted_before({key: attempt for key, _, _, _, attempt in rows if attempt > 1})
+        return [
+            Unpublished(key, JobId(job), stage, index, attempt, before.get(key, ()))
+            for key, job, stage, index, attempt in rows
+        ]
 
     def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
         """Return jobs and tasks whose id begins with `prefix`."""
@@ -167,6 +172,19 @@ class TaskReads(JobReads):
             [JobId(found) for found in self._connection.scalars(of_jobs.order_by(jobs.c.job_id).limit(limit))],
             [TaskId(found) for found in self._connection.scalars(of_tasks.order_by(tasks.c.task_id).limit(limit))],
         )
+
+    def _counted_before(self, marked: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
+        """Return, for each task, its attempts before this one that were counted until the task was repeated."""
+        if not marked:
+            return {}
+        query = select(attempts.c.task, attempts.c.attempt).where(
+            attempts.c.task.in_(marked), attempts.c.kept == 1, attempts.c.outcome == Outcome.COMPLETED.value
+        )
+        found: dict[int, tuple[int, ...]] = {}
+        for key, attempt in self._connection.execute(query.order_by(attempts.c.task, attempts.c.attempt)):
+            if attempt < marked[key]:
+                found[key] = (*found.get(key, ()), attempt)
+        return found
 
     def _place(self, job_id: JobId) -> tuple[int, int] | None:
         """Return a job's key and its number of stages."""

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam as _p
 from controller.core.states import State
 from controller.datastore.prepared import Prepared
 from controller.datastore.sql import ONE, ZERO, is_in, word
-from controller.datastore.statements_tasks import HELD_COLUMNS
+from controller.datastore.statements_tasks import HELD_COLUMNS, begun_too_late, waits_anew
 from controller.datastore.tables import attempts, stages, tasks
 
 _chosen = and_(
@@ -23,12 +23,13 @@ _chosen = and_(
 _next_etag = tasks.c.etag + ONE
 
 _hand = case((tasks.c.by_whom.is_not(None), ONE), else_=ZERO)
-_waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until > _p("now_too")), ONE), else_=ZERO)
+#: Whether a lease is over is judged when tasks become due, nowhere else: the clock may have been set just now.
+_waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until.is_not(None)), ONE), else_=ZERO)
 CENSUS = Prepared(
     select(tasks.c.state, _hand.label("hand"), _waits.label("waits"), func.count())
     .where(_chosen)
     .group_by(tasks.c.state, "hand", "waits"),
-    "now now_too first_key end_key only",
+    "now first_key end_key only",
 )
 RUNNING_AMONG = Prepared(
     select(*HELD_COLUMNS)
@@ -50,6 +51,7 @@ HOLD = Prepared(
     ),
     "by_whom paused_at first_key end_key only",
 )
+_goes_on = and_(is_in(tasks.c.state, State.PENDING), _p("begun") == ONE)
 LET_ON = Prepared(
     update(tasks)
     .where(_chosen, is_in(tasks.c.state, State.PENDING, State.RUNNING), tasks.c.by_whom.is_not(None))
@@ -57,20 +59,28 @@ LET_ON = Prepared(
         state=case(
             (
                 and_(
-                    is_in(tasks.c.state, State.PENDING),
-                    _p("begun") == ONE,
-                    or_(tasks.c.not_before.is_(None), tasks.c.not_before <= _p("now")),
-                    or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= _p("now_too")),
+                    _goes_on,
+                    or_(tasks.c.not_before.is_(None), tasks.c.not_before <= _p("at")),
+                    tasks.c.lease_until.is_(None),
                 ),
                 word(State.QUEUED),
             ),
             else_=tasks.c.state,
         ),
+        # What has to wait becomes due some time: in a stage that has begun nothing else makes it claimable.
+        not_before=case(
+            (begun_too_late("now"), waits_anew("since")),
+            (
+                and_(_p("begun_too") == ONE, tasks.c.not_before.is_(None), tasks.c.lease_until.is_not(None)),
+                _p("not_before"),
+            ),
+            else_=tasks.c.not_before,
+        ),
         by_whom=null(),
         paused_at=null(),
         etag=_next_etag,
     ),
-    "begun now now_too first_key end_key only",
+    "begun at now now_too since begun_too not_before first_key end_key only",
 )
 
 _left = {
@@ -132,11 +142,13 @@ KEEP_ATTEMPTS = Prepared(
     "job first_key end_key",
 )
 
-_leased = and_(is_in(tasks.c.state, State.QUEUED), tasks.c.lease_until > _p("now"))
-#: Reopened while the processes of the attempt before may still be there: to wait for their end.
+#: Claimable while the processes of the attempt before may still be there: to wait for their end.
 PUT_OFF = Prepared(
-    update(tasks).where(_ranged, _leased).values(state=word(State.PENDING), not_before=_p("not_before")),
-    "not_before first_key end_key now",
+    update(tasks)
+    .where(_ranged, is_in(tasks.c.state, State.QUEUED), tasks.c.lease_until.is_not(None))
+    .values(state=word(State.PENDING), not_before=_p("not_before"))
+    .returning(tasks.c.idx),
+    "not_before first_key end_key",
 )
 #: The worker has told the end of an attempt that had lost its claim.
 LET_GO = Prepared(

@@ -115,6 +115,7 @@ class Snapshots:
             catalogue = self.catalogue(origin.revision)
             stages = catalogue.jobs[origin.type].stages
             classes = {name for stage in stages for name in (stage.task_class, stage.spawn_task) if name is not None}
+            classes |= {task.task_class for stage in stages for task in stage.tasks}
             known = any(catalogue.tasks[name].workdir == "task" for name in classes)
             with self._lock:
                 self._private[key] = known

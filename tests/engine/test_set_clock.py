@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from controller.core.answers import Verb
 from controller.core.states import State
+from shared.messages import Outcome
 from tests.engine.house import House, Make, Puppet, ref
 
 CATALOGUE = """
-    tasks: {step: {exec_command: "true"}}
-    jobs: {one: {stages: [{name: One, task_class: step}]}}
+    tasks:
+      step: {exec_command: "true"}
+      flaky: {exec_command: "true", retry: {limit: 2, delay: 30s}}
+    jobs:
+      one: {stages: [{name: One, task_class: step}]}
+      flaky: {stages: [{name: One, task_class: flaky}]}
 """
 HOUR = 3600.0
 
@@ -58,3 +64,81 @@ def test_a_silent_worker_is_lost_one_lease_after_the_clock_was_set(house: House,
 
     assert kept is State.RUNNING
     assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_a_task_waits_a_lease_for_its_last_attempt_after_the_clock_was_set(house: House, step: float) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    puppet.room = {}
+    for _ in range(2):
+        silence(house, 10)
+        puppet.heartbeat(running=(ref(held),))
+    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    silence(house, 2)
+    house.clock.skew += step
+    silence(house, 12)
+    kept = house.tasks(job_id)[0].state
+    silence(house, 5)
+
+    assert kept is State.PENDING
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_task_whose_last_attempt_is_gone_does_not_wait_for_a_clock_that_was_set_back(
+    house: House, paused: bool
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    if paused:
+        house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    silence(house, 2)
+    house.clock.skew -= HOUR
+    silence(house, 2)
+    if paused:
+        house.jobs.control.task(Verb.RESUME, held[1].task_id)
+    puppet.room = {}
+    puppet.finish(held, Outcome.STOPPED)
+    silence(house, 2)
+
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_retry_waits_no_longer_than_its_delay_after_the_clock_was_set_back(house: House, paused: bool) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("flaky")
+    held = puppet.take()
+    puppet.room = {}
+    puppet.finish(held, Outcome.FAILED)
+    if paused:
+        house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    silence(house, 2)
+    house.clock.skew -= HOUR
+    silence(house, 26)
+    if paused:
+        house.jobs.control.task(Verb.RESUME, held[1].task_id)
+        silence(house, 1)
+    early = house.tasks(job_id)[0].state
+    silence(house, 32)
+
+    assert early is State.PENDING
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+def test_what_is_retried_just_after_the_clock_was_set_waits_for_its_last_attempt_all_the_same(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    house.jobs.control.job(Verb.CANCEL, job_id)
+    house.clock.skew += HOUR
+
+    house.jobs.control.job(Verb.RETRY, job_id)
+
+    assert house.tasks(job_id)[0].state is State.PENDING
+    puppet.finish(held, Outcome.STOPPED)
+    assert puppet.take()[1].attempt == 2
