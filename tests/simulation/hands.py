@@ -81,6 +81,8 @@ class Hands:
         cluster.editions = {edition: vary(one, self._rng) for edition, one in cluster.editions.items()}
         cluster.catalogue = cluster.editions[1]
         self._world.at(5.0, None, self._act)
+        if self._rng.random() < 0.5:
+            self._world.at(self._rng.uniform(20.0, CALM_FROM), None, self._set_clock)
         self._world.at(CALM_FROM + 4.0, None, self._tidy)
 
     def _act(self) -> None:
@@ -88,7 +90,19 @@ class Hands:
             self._world.at(self._rng.expovariate(0.6), None, self._act)
             jobs = self._rows("SELECT key, job_id, state FROM jobs ORDER BY key")
             if jobs:
-                self._interfere(*self._rng.choice(jobs))
+                self._interfere_often(*self._rng.choice(jobs))
+
+    def _interfere_often(self, key: int, job_id: str, state: str) -> None:
+        """Do something, and often something else at once, while what was ended before is still there."""
+        self._interfere(key, job_id, state)
+        if self._rng.random() < 0.5:
+            pause = self._rng.uniform(0.02, 2.0)
+            self._world.at(pause, None, lambda: self._interfere_often(key, job_id, state))
+
+    def _set_clock(self) -> None:
+        """Set the clock of the store, as somebody does who sees that it is wrong."""
+        self._world.store_skew += self._rng.choice((-3600.0, -40.0, 40.0, 3600.0))
+        self._world.log("hands", f"the store's clock is {self._world.store_skew:+.0f} s wrong")
 
     def _interfere(self, key: int, job_id: str, state: str) -> None:
         verb = self._rng.choice(_VERBS)
@@ -116,9 +130,10 @@ class Hands:
         query = "SELECT task_id, number FROM tasks JOIN stages ON stages.key = tasks.stage WHERE stages.job = "
         tasks = self._rows(f"{query}{int(key)} ORDER BY tasks.key")
         task_id, number = self._rng.choice(tasks) if tasks else ("", 0)
+        everything = self._rng.random() < 0.3
         if task_id:
             self._ask(verb, job_id, number, task_id, Choice(), lambda jobs: jobs.control.task(
-                verb, TaskId(task_id), given=given))  # fmt: skip
+                verb, TaskId(task_id), given=given, only_failed=not everything))  # fmt: skip
 
     def _tidy(self) -> None:
         """Let everything go on, and skip what waits for a person, until nothing is left that does."""
@@ -212,6 +227,10 @@ def _stages(job: JobDefinition, rng: random.Random) -> tuple[StageDefinition, ..
             stage = replace(stage, block_on_error=True, job_failed_on_error=True, fail_fast=False)
         elif kind < 0.3:
             stage = replace(stage, open=True, spawn_task=None)
+        if rng.random() < 0.3:
+            stage = replace(stage, task_class=rng.choice(("lingering", "private", "poison")))
+        if stage.job_failed_on_error and not stage.block_on_error and rng.random() < 0.5:
+            stage = replace(stage, fail_fast=True)
         stages.append(replace(stage, order=order, paused=rng.random() < 0.1))
     return tuple(stages)
 
