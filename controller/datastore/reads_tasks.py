@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, case, func, null, select
 
 from controller.core.states import State
 from controller.datastore.cursors import cursor_after, place_of
@@ -12,19 +12,25 @@ from controller.datastore.outstanding import Unpublished
 from controller.datastore.reads_jobs import Found, JobReads, page_size
 from controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
 from controller.datastore.rows import STATES, decode_object
-from controller.datastore.sql import is_in
+from controller.datastore.sql import AT_ONCE, is_in
 from controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, task_key, tasks, unpublished, workers
 from shared.errors import InvalidInput
 from shared.ids import JobId, TaskId
 from shared.messages import Outcome
 
+#: What waits for the end of its last attempt is tried again when the lease of that one is over, at the latest.
+_not_before = case(
+    (and_(is_in(tasks.c.state, State.PENDING), tasks.c.lease_until > tasks.c.not_before), tasks.c.lease_until),
+    (tasks.c.not_before == AT_ONCE, null()),
+    else_=tasks.c.not_before,
+)
 _worker = func.coalesce(workers.c.name, workers.c.worker_id)
 _TASKS = (
     select(
         tasks.c.key, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.queue,
         tasks.c.state, tasks.c.attempt, tasks.c.input, _worker.label("worker"), tasks.c.exit_code, tasks.c.signal,
-        tasks.c.error, tasks.c.result, tasks.c.etag, tasks.c.not_before, tasks.c.started_at, tasks.c.ended_at,
-        tasks.c.by_whom, tasks.c.paused_at,
+        tasks.c.error, tasks.c.result, tasks.c.etag, _not_before.label("not_before"), tasks.c.started_at,
+        tasks.c.ended_at, tasks.c.by_whom, tasks.c.paused_at,
     )
     .select_from(tasks)
     .join(stages, stages.c.key == tasks.c.stage)

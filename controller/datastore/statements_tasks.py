@@ -232,7 +232,7 @@ _ended_last = (
 
 def begun_too_late(now: str) -> ColumnElement[bool]:
     """Tell whether a task waits for a time since a moment that is still to come: the clock has been set back."""
-    return and_(tasks.c.not_before > _p(now), _ended_last > _p(f"{now}_too"), tasks.c.not_before >= _ended_last)
+    return and_(tasks.c.not_before > _p(now), _ended_last > _p(f"{now}_too"))
 
 
 def waits_anew(now: str) -> ColumnElement[float]:
@@ -240,16 +240,23 @@ def waits_anew(now: str) -> ColumnElement[float]:
     return _p(now) + tasks.c.not_before - _ended_last
 
 
+_waiting = and_(is_in(tasks.c.state, State.PENDING), tasks.c.by_whom.is_(None), tasks.c.not_before.is_not(None))
 SHORTEN_WAITS = Prepared(
     update(tasks)
-    .where(
-        is_in(tasks.c.state, State.PENDING),
-        tasks.c.by_whom.is_(None),
-        tasks.c.not_before.is_not(None),
-        begun_too_late("now"),
-    )
+    .where(_waiting, begun_too_late("now"))
     .values(not_before=waits_anew("since"), etag=tasks.c.etag + ONE),
     "since now now_too",
+)
+#: So that a wait which was begun anew is not shortened again, whoever else sees that the clock was set.
+END_IN_TIME = Prepared(
+    update(attempts)
+    .where(
+        attempts.c.kept == ONE,
+        attempts.c.ended_at > _p("now"),
+        attempts.c.task.in_(select(tasks.c.key).where(_waiting, tasks.c.not_before > _p("now_too"))),
+    )
+    .values(ended_at=_p("ended_at")),
+    "ended_at now now_too",
 )
 _here = union_all(
     select(tasks.c.worker, tasks.c.losses).where(is_in(tasks.c.state, State.RUNNING)),

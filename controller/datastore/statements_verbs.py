@@ -11,7 +11,7 @@ from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
 from controller.datastore.prepared import Prepared
-from controller.datastore.sql import ONE, ZERO, is_in, word
+from controller.datastore.sql import AT_ONCE, ONE, ZERO, is_in, word
 from controller.datastore.statements_tasks import HELD_COLUMNS, begun_too_late, waits_anew
 from controller.datastore.tables import attempts, stages, tasks
 
@@ -72,7 +72,7 @@ LET_ON = Prepared(
             (begun_too_late("now"), waits_anew("since")),
             (
                 and_(_p("begun_too") == ONE, tasks.c.not_before.is_(None), tasks.c.lease_until.is_not(None)),
-                _p("not_before"),
+                AT_ONCE,
             ),
             else_=tasks.c.not_before,
         ),
@@ -80,7 +80,7 @@ LET_ON = Prepared(
         paused_at=null(),
         etag=_next_etag,
     ),
-    "begun at now now_too since begun_too not_before first_key end_key only",
+    "begun at now now_too since begun_too first_key end_key only",
 )
 
 _left = {
@@ -146,9 +146,9 @@ KEEP_ATTEMPTS = Prepared(
 PUT_OFF = Prepared(
     update(tasks)
     .where(_ranged, is_in(tasks.c.state, State.QUEUED), tasks.c.lease_until.is_not(None))
-    .values(state=word(State.PENDING), not_before=_p("not_before"))
+    .values(state=word(State.PENDING), not_before=AT_ONCE)
     .returning(tasks.c.idx),
-    "not_before first_key end_key",
+    "first_key end_key",
 )
 #: The worker has told the end of an attempt that had lost its claim.
 LET_GO = Prepared(

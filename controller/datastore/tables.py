@@ -179,6 +179,7 @@ tasks = Table(
     Column("worker", Integer),
     #: Of a task that does not run any more: until then its last attempt's processes may still be there.
     Column("lease_until", Double),
+    #: 0: for no time, but for the end of its last attempt.
     Column("not_before", Double),
     Column("started_at", Double),
     Column("ended_at", Double),

@@ -125,7 +125,8 @@ class ClaimWrites(WritesBase):
         now = self.now()
         for statement in (sql.SHORTEN_LEASES, sql.SHORTEN_LAST_LEASES):
             self._session.post(statement, (now + longest, now + longest))
-        self._session.post(sql.SHORTEN_WAITS, (now, now, now))
+        for statement in (sql.SHORTEN_WAITS, sql.END_IN_TIME):
+            self._session.post(statement, (now, now, now))
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""
@@ -170,7 +171,8 @@ class ClaimWrites(WritesBase):
 
     def heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
         """Return which of these workers have given a sign of life in so many seconds, and are not gone."""
-        rows = self._session.rows(job_sql.HEARD, (self._session.listed(list(workers)), self.now() - within))
+        now = self.now()
+        rows = self._session.rows(job_sql.HEARD, (self._session.listed(list(workers)), now - within, now + within))
         return {WorkerId(worker) for (worker,) in rows}
 
     def farewell(self, workers: Collection[WorkerId]) -> None:

@@ -51,7 +51,7 @@ class VerbWrites(WritesBase):
     ) -> None:
         """End the pause of tasks of a stage; where the stage has begun, those that wait for no time become QUEUED."""
         now = self.now()
-        values = (int(begun), now, now, now, now, int(begun), now)
+        values = (int(begun), now, now, now, now, int(begun))
         self._session.post(sql.LET_ON, *[(*values, *keys, only) for keys in self._keys(job_id, stage, spans)])
 
     def leave(
@@ -114,7 +114,7 @@ class VerbWrites(WritesBase):
 
         Return how many that were, and whether the spawn task was one.
         """
-        found = [index for (index,) in self._session.rows(sql.PUT_OFF, (self.now(), *self._range(job_id, stage)))]
+        found = [index for (index,) in self._session.rows(sql.PUT_OFF, self._range(job_id, stage))]
         return len(found) - (SPAWN_INDEX in found), SPAWN_INDEX in found
 
     def let_go(self, ended: Sequence[HeldTask]) -> None:

@@ -147,7 +147,7 @@ def test_a_wait_for_a_retry_is_begun_anew_when_it_began_in_the_future(
         now = tx.now()
         for _ in range(2):
             tx.shorten_leases(longest=15.0)
-            tx.let_on(job_id, 0, spans=((1, 1),), begun=True)
+        tx.let_on(job_id, 0, spans=((1, 1),), begun=True)
 
     with store.read() as reader:
         found = [task.not_before for task in reader.tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items][1:]

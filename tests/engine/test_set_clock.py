@@ -142,3 +142,73 @@ def test_what_is_retried_just_after_the_clock_was_set_waits_for_its_last_attempt
     assert house.tasks(job_id)[0].state is State.PENDING
     puppet.finish(held, Outcome.STOPPED)
     assert puppet.take()[1].attempt == 2
+
+
+@pytest.mark.parametrize("steps", [(-HOUR, -HOUR), (HOUR, -HOUR)])
+def test_what_is_retried_between_two_changes_of_the_clock_waits_for_no_clock(
+    house: House, steps: tuple[float, float]
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    puppet.room = {}
+    puppet.heartbeat(running=(ref(held),))
+    house.jobs.control.job(Verb.CANCEL, job_id)
+    for step in steps:
+        house.clock.skew += step
+        silence(house, 2)
+        house.jobs.control.job(Verb.RETRY, job_id)
+    assert house.tasks(job_id)[0].state is State.PENDING
+
+    puppet.finish(held, Outcome.STOPPED)
+    silence(house, 1)
+
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+def test_a_retry_waits_no_longer_than_its_delay_however_often_the_clock_is_set_back(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("flaky")
+    puppet.room = {}
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    for step in (-HOUR, -60.0, HOUR, -2 * HOUR):
+        house.clock.skew += step
+        silence(house, 2)
+    early = house.tasks(job_id)[0].state
+    silence(house, 31)
+
+    assert (early, house.tasks(job_id)[0].state) == (State.QUEUED, State.QUEUED)
+
+
+def test_the_room_of_a_worker_that_is_gone_is_not_believed_because_the_clock_was_set_back(house: House) -> None:
+    Puppet(house)
+    house.clock.skew -= HOUR
+    silence(house, 20)
+
+    job_id = house.submit("one")
+
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+def test_an_order_that_was_lost_takes_up_no_room_for_as_long_as_the_clock_was_set_back(house: House) -> None:
+    puppet = Puppet(house, room={"default": 1})
+    house.submit("one")
+    puppet.orders.ack(puppet.orders.take(limit=100, timeout=0.0))
+    house.clock.skew -= HOUR
+    silence(house, 20)
+    puppet.heartbeat()
+
+    assert len(puppet.granted) == 1
+
+
+def test_a_worker_that_was_heard_before_the_clock_was_set_back_is_lost_all_the_same(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    silence(house, 10)
+    house.clock.skew -= HOUR
+    silence(house, 17)
+
+    with house.store.read() as reader:
+        assert [one.outcome for one in reader.attempts(held[1].task_id)] == [Outcome.LOST]
+    assert house.tasks(job_id)[0].attempt == 1

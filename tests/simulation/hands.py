@@ -47,6 +47,29 @@ MECHANISMS = {
     "the wait for the end of what was killed": Cut(
         "controller.engine.settle:_settlement", "finished.outcome is Outcome.KILLED", "False"
     ),
+    "the wait of what begins again": Cut(
+        "controller.engine.board:Board._carry_out", "in reawakened(effects)", "in ()"
+    ),
+    "the patience with leases that nobody could renew": Cut(
+        "controller.engine.watchdog:Watchdog._release_due", "expire=expire", "expire=True"
+    ),
+    "the shortening of last leases": Cut(
+        "controller.datastore.writes_claims:ClaimWrites.shorten_leases", ", sql.SHORTEN_LAST_LEASES)", ",)"
+    ),
+    "the shortening of waits": Cut(
+        "controller.datastore.writes_claims:ClaimWrites.shorten_leases",
+        "(sql.SHORTEN_WAITS, sql.END_IN_TIME)",
+        "()",
+    ),
+    "the load of what dies": Cut(
+        "controller.datastore.writes_claims:ClaimWrites.loads", "(self.now(), self", "(1e18, self"
+    ),
+    "the order of files of a repeated task": Cut(
+        "controller.engine.publisher:Publisher._move", "(*one.before, one.attempt)", "(one.attempt,)"
+    ),
+    "the wait of suspects for files": Cut(
+        "controller.engine.isolation:Isolation._next", "lacks_files(board, self._snapshots, job_id, number)", "False"
+    ),
     "the count of what is paused": Cut(
         "controller.engine.settle:fold", "held[task.stage] += task.paused and row.state is State.PENDING", "pass"
     ),
@@ -81,8 +104,6 @@ class Hands:
         cluster.editions = {edition: vary(one, self._rng) for edition, one in cluster.editions.items()}
         cluster.catalogue = cluster.editions[1]
         self._world.at(5.0, None, self._act)
-        if self._rng.random() < 0.5:
-            self._world.at(self._rng.uniform(20.0, CALM_FROM), None, self._set_clock)
         self._world.at(CALM_FROM + 4.0, None, self._tidy)
 
     def _act(self) -> None:
@@ -95,6 +116,8 @@ class Hands:
     def _interfere_often(self, key: int, job_id: str, state: str) -> None:
         """Do something, and often something else at once, while what was ended before is still there."""
         self._interfere(key, job_id, state)
+        if self._rng.random() < 0.02:
+            self._set_clock()
         if self._rng.random() < 0.5:
             pause = self._rng.uniform(0.02, 2.0)
             self._world.at(pause, None, lambda: self._interfere_often(key, job_id, state))
