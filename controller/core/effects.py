@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.core.model import Spans
@@ -14,6 +14,8 @@ class ReleaseTasks:
     """Make a stage's tasks claimable: PENDING -> QUEUED, but for those that are paused."""
 
     stage: int
+    #: It has run before, so that something of its tasks' last attempts may be there.
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class ReleaseSpawnTask:
     """Make a stage's spawn task claimable: PENDING -> QUEUED."""
 
     stage: int
+    #: As in `ReleaseTasks`.
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +80,17 @@ class Remember:
 
 
 Effect = ReleaseTasks | ReleaseSpawnTask | WithdrawTasks | SkipTasks | ReopenTasks | RestoreTasks | Remember
+
+
+def reawakened(effects: Iterable[Effect]) -> list[int]:
+    """Return the stages of which these effects, all carried out, have made tasks claimable that may have run before.
+
+    Only then is it known what became of them in the same step: some may be withdrawn again.
+    """
+    found = {
+        effect.stage
+        for effect in effects
+        if (isinstance(effect, ReopenTasks | RestoreTasks) and effect.target is State.QUEUED)
+        or (isinstance(effect, ReleaseTasks | ReleaseSpawnTask) and effect.again)
+    }
+    return sorted(found)

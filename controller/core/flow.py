@@ -172,13 +172,14 @@ def _withdraw_rest(job: Job, effects: Effects, reason: str) -> Job:
 
 def _start(stage: Stage, effects: Effects) -> Stage:
     effects.append(Remember("stage_started", stage.number, {"name": stage.name}))
-    stage = replace(stage, state=State.RUNNING, blocked=False)
+    again = stage.begun
+    stage = replace(stage, state=State.RUNNING, blocked=False, begun=True)
     if stage.spawn is State.PENDING and not stage.spawn_hand:
-        effects.append(ReleaseSpawnTask(stage.number))
+        effects.append(ReleaseSpawnTask(stage.number, again))
         stage = replace(stage, spawn=State.QUEUED)
     free = stage.tally.pending - stage.tally.held
     if free:
-        effects.append(ReleaseTasks(stage.number))
+        effects.append(ReleaseTasks(stage.number, again))
         stage = replace(stage, tally=stage.tally.moved(State.PENDING, State.QUEUED, free))
     return stage
 

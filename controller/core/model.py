@@ -110,6 +110,8 @@ class Stage:
     spawn_hand: bool = False
     #: How many of its tasks were added by hand.
     added: int = 0
+    #: It has run: attempts of its tasks may be there, also when it has ended and is opened again.
+    begun: bool = False
 
     @property
     def paused(self) -> bool:

@@ -232,8 +232,9 @@ def _run_again(stage: Stage, again: Again, effects: Effects, *, may_run: bool) -
     ended = stage.state in ENDED
     if ended:
         stage = replace(
-            stage, state=State.RUNNING if may_run else State.PENDING, by=None, blocked=False, failing=False, error=None
-        )
+            stage, state=State.RUNNING if may_run else State.PENDING, by=None, blocked=False, failing=False, error=None,
+            begun=stage.begun or may_run,
+        )  # fmt: skip
     stage = replace(stage, failing=False)
     target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
     tally, tasks = stage.tally, sum(again.counts.values())

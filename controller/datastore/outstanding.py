@@ -74,3 +74,5 @@ class Unpublished:
     stage: int
     index: int
     attempt: int
+    #: Earlier attempts that counted before the task was repeated: their files come first, or never.
+    before: tuple[int, ...] = ()

@@ -132,7 +132,10 @@ class Transaction(Protocol):
         """
 
     def loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
-        """Return what runs on each of these workers, those without anything left out."""
+        """Return what runs on each of these workers, those without anything left out.
+
+        What was taken from a worker that has not told of its end runs as well, until its lease is over.
+        """
 
     def exists(self, job_id: JobId) -> bool:
         """Tell whether there is a job, whoever holds its lock."""
@@ -146,10 +149,13 @@ class Transaction(Protocol):
         """
 
     def release(self, job_id: JobId, stage: int, *, spawn: bool) -> None:
-        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED."""
+        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED. What has run before: see `put_off`."""
 
-    def release_due(self, tasks: Collection[TaskId]) -> list[HeldTask]:
-        """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""
+    def release_due(self, tasks: Collection[TaskId], *, expire: bool = True) -> list[HeldTask]:
+        """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed.
+
+        Without `expire` no task that waits for the lease of its last attempt.
+        """
 
     # --- what people do to them: `spans` are ranges of indexes, None: all but the spawn task; `only`: in this state
 
@@ -206,16 +212,21 @@ class Transaction(Protocol):
         sources: Collection[State],
         spawn: bool = False,
         spans: Spans | None = None,
-    ) -> tuple[int, bool]:
+    ) -> None:
         """Put ended tasks of a stage to `target` with fresh budgets; with `spawn` the spawn task too.
 
         Those that were refused when their item was read stay as they are: there is nothing that they could run with.
-        Return how many of them, and whether the spawn task, became PENDING instead of QUEUED: the processes of their
-        last attempts may still be there.
         """
 
-    def restore(self, job_id: JobId, stage: int, *, target: State) -> tuple[int, bool]:
-        """Put tasks of a stage that no person has cancelled back in line; return what `reopen` returns."""
+    def restore(self, job_id: JobId, stage: int, *, target: State) -> None:
+        """Put tasks of a stage that no person has cancelled back in line."""
+
+    def put_off(self, job_id: JobId, stage: int) -> tuple[int, bool]:
+        """Let QUEUED tasks wait (PENDING) of whose last attempts something may be there; the worker tells, or a lease.
+
+        Called when tasks that have run before were made QUEUED: nothing that may be claimed has a lease. Return how
+        many that were, and whether the spawn task was one.
+        """
 
     def let_go(self, ended: Sequence[HeldTask]) -> None:
         """Note that nothing of these tasks' last attempts is there any more: their workers have told."""
@@ -238,11 +249,14 @@ class Transaction(Protocol):
     def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return RUNNING tasks whose lease has run out."""
 
-    def due(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
-        """Return PENDING tasks whose `not_before` has come."""
+    def due(self, *, limit: int, expire: bool = True) -> list[tuple[JobId, TaskId]]:
+        """Return PENDING tasks whose `not_before` has come; without `expire` none that waits for a lease to end."""
 
     def shorten_leases(self, *, longest: float) -> None:
-        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back."""
+        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back.
+
+        A wait for a retry is begun anew when it began at a moment that is still to come.
+        """
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""
@@ -262,11 +276,14 @@ class Transaction(Protocol):
 
     def lacks_files(self, job_id: JobId, stage: int) -> bool:
         """Tell whether files that a stage's tasks may want are still to be published: of the stages in front of it, or
-        of its own spawn task. Once False for a running stage, this stays so.
+        of its own spawn task. Once False, this stays so until a stage in front of it is opened again.
         """
 
     def published(self, attempts: Sequence[Unpublished]) -> list[Unpublished]:
-        """Note that the files of attempts are where they belong; return those of which nobody had noted it before."""
+        """Note that the files of attempts are where they belong; return those of which nobody had noted it before.
+
+        An attempt in whose place another one counts by now is left out: with that one its files come again.
+        """
 
     # --- workers
 
@@ -332,7 +349,10 @@ class Reader(Protocol):
         """Return a page of a job's history, in order."""
 
     def unpublished(self, job_id: JobId | None = None, *, after: int = -1, limit: int) -> list[Unpublished]:
-        """Return attempts of a job (None: of any) whose files are still to be published, with keys behind `after`."""
+        """Return attempts of a job (None: of any) whose files are still to be published, with keys behind `after`.
+
+        One for each task: the last that counted, with those that counted before it.
+        """
 
     def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
         """Return jobs and tasks whose id begins with `prefix`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, func, select
+from collections.abc import Mapping
+
+from sqlalchemy import and_, case, func, null, select
 
 from controller.core.states import State
 from controller.datastore.cursors import cursor_after, place_of
@@ -10,19 +12,25 @@ from controller.datastore.outstanding import Unpublished
 from controller.datastore.reads_jobs import Found, JobReads, page_size
 from controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
 from controller.datastore.rows import STATES, decode_object
-from controller.datastore.sql import is_in
+from controller.datastore.sql import AT_ONCE, is_in
 from controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, task_key, tasks, unpublished, workers
 from shared.errors import InvalidInput
 from shared.ids import JobId, TaskId
 from shared.messages import Outcome
 
+#: What waits for the end of its last attempt is tried again when the lease of that one is over, at the latest.
+_not_before = case(
+    (and_(is_in(tasks.c.state, State.PENDING), tasks.c.lease_until > tasks.c.not_before), tasks.c.lease_until),
+    (tasks.c.not_before == AT_ONCE, null()),
+    else_=tasks.c.not_before,
+)
 _worker = func.coalesce(workers.c.name, workers.c.worker_id)
 _TASKS = (
     select(
         tasks.c.key, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.queue,
         tasks.c.state, tasks.c.attempt, tasks.c.input, _worker.label("worker"), tasks.c.exit_code, tasks.c.signal,
-        tasks.c.error, tasks.c.result, tasks.c.etag, tasks.c.not_before, tasks.c.started_at, tasks.c.ended_at,
-        tasks.c.by_whom, tasks.c.paused_at, tasks.c.lease_until,
+        tasks.c.error, tasks.c.result, tasks.c.etag, _not_before.label("not_before"), tasks.c.started_at,
+        tasks.c.ended_at, tasks.c.by_whom, tasks.c.paused_at, tasks.c.lease_until,
     )
     .select_from(tasks)
     .join(stages, stages.c.key == tasks.c.stage)
@@ -41,12 +49,11 @@ _ATTEMPTS = (
 )  # fmt: skip
 
 _UNPUBLISHED = (
-    select(unpublished.c.task, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.attempt)
+    select(unpublished.c.task, jobs.c.job_id, stages.c.number, tasks.c.idx, unpublished.c.attempt)
     .select_from(unpublished)
-    .join(tasks, and_(tasks.c.key == unpublished.c.task, tasks.c.attempt == unpublished.c.attempt))
+    .join(tasks, tasks.c.key == unpublished.c.task)
     .join(stages, stages.c.key == tasks.c.stage)
     .join(jobs, jobs.c.key == stages.c.job)
-    .where(is_in(tasks.c.state, State.COMPLETED))
 )
 
 
@@ -175,8 +182,12 @@ class TaskReads(JobReads):
                 return []
             key, count = job
             query = query.where(unpublished.c.task >= task_key(key, -1), unpublished.c.task < task_key(key + count, -1))
-        rows = self._connection.execute(query.order_by(unpublished.c.task).limit(limit))
-        return [Unpublished(key, JobId(job), stage, index, attempt) for key, job, stage, index, attempt in rows]
+        rows = self._connection.execute(query.order_by(unpublished.c.task).limit(limit)).all()
+        before = self._counted_before({key: attempt for key, _, _, _, attempt in rows if attempt > 1})
+        return [
+            Unpublished(key, JobId(job), stage, index, attempt, before.get(key, ()))
+            for key, job, stage, index, attempt in rows
+        ]
 
     def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
         """Return jobs and tasks whose id begins with `prefix`."""
@@ -189,6 +200,19 @@ class TaskReads(JobReads):
             [JobId(found) for found in self._connection.scalars(of_jobs.order_by(jobs.c.job_id).limit(limit))],
             [TaskId(found) for found in self._connection.scalars(of_tasks.order_by(tasks.c.task_id).limit(limit))],
         )
+
+    def _counted_before(self, marked: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
+        """Return, for each task, its attempts before this one that were counted until the task was repeated."""
+        if not marked:
+            return {}
+        query = select(attempts.c.task, attempts.c.attempt).where(
+            attempts.c.task.in_(marked), attempts.c.kept == 1, attempts.c.outcome == Outcome.COMPLETED.value
+        )
+        found: dict[int, tuple[int, ...]] = {}
+        for key, attempt in self._connection.execute(query.order_by(attempts.c.task, attempts.c.attempt)):
+            if attempt < marked[key]:
+                found[key] = (*found.get(key, ()), attempt)
+        return found
 
     def _place(self, job_id: JobId) -> tuple[int, int] | None:
         """Return a job's key and its number of stages."""

@@ -40,7 +40,7 @@ STAGE_COLUMNS = (
     stages.c.spawn_queue, stages.c.max_parallel, stages.c.fail_fast, stages.c.state,
     stages.c.pending, stages.c.queued, stages.c.running, stages.c.completed, stages.c.failed, stages.c.cancelled,
     stages.c.skipped, stages.c.held, stages.c.withdrawn, stages.c.spawn, stages.c.expected, stages.c.error,
-    stages.c.by_whom, stages.c.failing, stages.c.blocked, stages.c.spawn_hand, stages.c.added,
+    stages.c.by_whom, stages.c.failing, stages.c.blocked, stages.c.spawn_hand, stages.c.added, stages.c.started_at,
 )  # fmt: skip
 
 
@@ -114,6 +114,7 @@ def stage_of(row: Row) -> Stage:
         blocked=bool(row[24]),
         spawn_hand=bool(row[25]),
         added=row[26],
+        begun=row[27] is not None,
     )
 
 

@@ -24,6 +24,8 @@ from controller.datastore.tables import attempts, events
 
 ONE: ColumnClause[int] = literal_column("1")
 ZERO: ColumnClause[int] = literal_column("0")
+#: In `tasks.not_before`: it waits for the end of its last attempt and for no time, whatever the clock shows.
+AT_ONCE: ColumnClause[float] = literal_column("0.0")
 
 
 def is_in(column: ColumnElement[Any], *states: State) -> ColumnElement[bool]:

@@ -202,9 +202,13 @@ SAVE_DEMAND = Prepared(
 )
 HEARD = Prepared(
     select(workers.c.worker_id).where(
-        Among(workers.c.worker_id, _p("worker_ids")), workers.c.gone == ZERO, workers.c.last_seen_at >= _p("since")
+        Among(workers.c.worker_id, _p("worker_ids")),
+        workers.c.gone == ZERO,
+        workers.c.last_seen_at >= _p("since"),
+        # One that was heard at a moment still to come was heard before the clock was set back.
+        workers.c.last_seen_at <= _p("until"),
     ),
-    "worker_ids since",
+    "worker_ids since until",
 )
 BID_FAREWELL = Prepared(
     update(workers).where(Among(workers.c.worker_id, _p("worker_ids"))).values(gone=FAREWELL), "worker_ids"

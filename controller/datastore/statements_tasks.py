@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, any_, case, exists, func, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, any_, case, exists, func, null, or_, select, union_all, update
 from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
@@ -101,14 +101,10 @@ CLAIM = Prepared(
     postgresql=_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
 )
 
-_open_again = {
-    "lease_until": null(),
-    "not_before": null(),
-    "ended_at": null(),
-    "etag": tasks.c.etag + ONE,
-}
+_open_again = {"not_before": null(), "ended_at": null(), "etag": tasks.c.etag + ONE}
 _in_range = and_(tasks.c.key >= _p("first_key"), tasks.c.key < _p("end_key"))
 
+#: Keeps the lease of what has run before: see `PUT_OFF`.
 RELEASE = Prepared(
     update(tasks)
     .where(_in_range, is_in(tasks.c.state, State.PENDING), tasks.c.by_whom.is_(None))
@@ -118,7 +114,10 @@ RELEASE = Prepared(
 
 
 def _waited_for(now: str, too: str) -> ColumnElement[bool]:
-    """Its time has come, no person holds it back, and nothing of the attempt before can be there any more."""
+    """Its time has come, no person holds it back, and nothing of the attempt before can be there any more.
+
+    `too` is the moment by which leases are judged: before all of them, nothing counts but the worker's word.
+    """
     return and_(
         is_in(tasks.c.state, State.PENDING),
         tasks.c.by_whom.is_(None),
@@ -138,7 +137,7 @@ DUE_NOW = Prepared(
 RELEASE_ONE = Prepared(
     update(tasks)
     .where(tasks.c.key == _p("at_key"), is_in(tasks.c.state, State.PENDING))
-    .values(state=word(State.QUEUED), **_open_again),
+    .values(state=word(State.QUEUED), lease_until=null(), **_open_again),
     "at_key",
 )
 
@@ -212,18 +211,63 @@ CHORES = Prepared(
     ),
     "now at at_too",
 )
+#: It runs no more for the store, but its processes may be there: as the index of such tasks has it.
+_dying = and_(tasks.c.state != word(State.RUNNING), tasks.c.lease_until.is_not(None))
 SHORTEN_LEASES = Prepared(
     update(tasks)
     .where(is_in(tasks.c.state, State.RUNNING), tasks.c.lease_until > _p("latest"))
     .values(lease_until=_p("lease_until")),
     "lease_until latest",
 )
+SHORTEN_LAST_LEASES = Prepared(
+    update(tasks).where(_dying, tasks.c.lease_until > _p("latest")).values(lease_until=_p("lease_until")),
+    "lease_until latest",
+)
+_ended_last = (
+    select(func.max(attempts.c.ended_at))
+    .where(attempts.c.task == tasks.c.key, attempts.c.attempt == tasks.c.attempt, attempts.c.kept == ONE)
+    .scalar_subquery()
+)
+
+
+def begun_too_late(now: str) -> ColumnElement[bool]:
+    """Tell whether a task waits for a time since a moment that is still to come: the clock has been set back."""
+    return and_(tasks.c.not_before > _p(now), _ended_last > _p(f"{now}_too"))
+
+
+def waits_anew(now: str) -> ColumnElement[float]:
+    """Return until when it waits if all of its wait begins now."""
+    return _p(now) + tasks.c.not_before - _ended_last
+
+
+_waiting = and_(is_in(tasks.c.state, State.PENDING), tasks.c.by_whom.is_(None), tasks.c.not_before.is_not(None))
+SHORTEN_WAITS = Prepared(
+    update(tasks)
+    .where(_waiting, begun_too_late("now"))
+    .values(not_before=waits_anew("since"), etag=tasks.c.etag + ONE),
+    "since now now_too",
+)
+#: So that a wait which was begun anew is not shortened again, whoever else sees that the clock was set.
+END_IN_TIME = Prepared(
+    update(attempts)
+    .where(
+        attempts.c.kept == ONE,
+        attempts.c.ended_at > _p("now"),
+        attempts.c.task.in_(select(tasks.c.key).where(_waiting, tasks.c.not_before > _p("now_too"))),
+    )
+    .values(ended_at=_p("ended_at")),
+    "ended_at now now_too",
+)
+_here = union_all(
+    select(tasks.c.worker, tasks.c.losses).where(is_in(tasks.c.state, State.RUNNING)),
+    select(tasks.c.worker, tasks.c.losses).where(_dying, tasks.c.lease_until > _p("now")),
+).subquery("here")
 LOADS = Prepared(
-    select(workers.c.worker_id, func.count(), func.max(tasks.c.losses))
-    .join_from(tasks, workers, workers.c.key == tasks.c.worker)
-    .where(is_in(tasks.c.state, State.RUNNING), Among(workers.c.worker_id, _p("worker_ids")))
+    select(workers.c.worker_id, func.count(), func.max(_here.c.losses))
+    .join_from(_here, workers, workers.c.key == _here.c.worker)
+    .where(Among(workers.c.worker_id, _p("worker_ids")))
     .group_by(workers.c.worker_id),
-    "worker_ids",
+    "now worker_ids",
 )
 
 _renewed = and_(is_in(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))

@@ -11,8 +11,8 @@ from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
 from controller.datastore.prepared import Prepared
-from controller.datastore.sql import ONE, ZERO, is_in, word
-from controller.datastore.statements_tasks import HELD_COLUMNS
+from controller.datastore.sql import AT_ONCE, ONE, ZERO, is_in, word
+from controller.datastore.statements_tasks import HELD_COLUMNS, begun_too_late, waits_anew
 from controller.datastore.tables import attempts, stages, tasks
 
 _chosen = and_(
@@ -25,7 +25,8 @@ _next_etag = tasks.c.etag + ONE
 #: An item that did not fit: it has an error although it never ran, and it is not for want of an erased secret.
 _misfit = and_(tasks.c.attempt == ZERO, tasks.c.error.is_not(None), tasks.c.seal_number.is_(None))
 _hand = case((tasks.c.by_whom.is_not(None), ONE), else_=ZERO)
-_waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until > _p("now_too")), ONE), else_=ZERO)
+#: Whether a lease is over is judged when tasks become due, nowhere else: the clock may have been set just now.
+_waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until.is_not(None)), ONE), else_=ZERO)
 CENSUS = Prepared(
     select(
         tasks.c.state,
@@ -36,7 +37,7 @@ CENSUS = Prepared(
     )
     .where(_chosen)
     .group_by(tasks.c.state, "hand", "waits", "misfit"),
-    "now now_too first_key end_key only",
+    "now first_key end_key only",
 )
 RUNNING_AMONG = Prepared(
     select(*HELD_COLUMNS)
@@ -58,6 +59,7 @@ HOLD = Prepared(
     ),
     "by_whom paused_at first_key end_key only",
 )
+_goes_on = and_(is_in(tasks.c.state, State.PENDING), _p("begun") == ONE)
 LET_ON = Prepared(
     update(tasks)
     .where(_chosen, is_in(tasks.c.state, State.PENDING, State.RUNNING), tasks.c.by_whom.is_not(None))
@@ -65,20 +67,28 @@ LET_ON = Prepared(
         state=case(
             (
                 and_(
-                    is_in(tasks.c.state, State.PENDING),
-                    _p("begun") == ONE,
-                    or_(tasks.c.not_before.is_(None), tasks.c.not_before <= _p("now")),
-                    or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= _p("now_too")),
+                    _goes_on,
+                    or_(tasks.c.not_before.is_(None), tasks.c.not_before <= _p("at")),
+                    tasks.c.lease_until.is_(None),
                 ),
                 word(State.QUEUED),
             ),
             else_=tasks.c.state,
         ),
+        # What has to wait becomes due some time: in a stage that has begun nothing else makes it claimable.
+        not_before=case(
+            (begun_too_late("now"), waits_anew("since")),
+            (
+                and_(_p("begun_too") == ONE, tasks.c.not_before.is_(None), tasks.c.lease_until.is_not(None)),
+                AT_ONCE,
+            ),
+            else_=tasks.c.not_before,
+        ),
         by_whom=null(),
         paused_at=null(),
         etag=_next_etag,
     ),
-    "begun now now_too first_key end_key only",
+    "begun at now now_too since begun_too first_key end_key only",
 )
 
 _left = {
@@ -144,11 +154,13 @@ KEEP_ATTEMPTS = Prepared(
     "job first_key end_key",
 )
 
-_leased = and_(is_in(tasks.c.state, State.QUEUED), tasks.c.lease_until > _p("now"))
-#: Reopened while the processes of the attempt before may still be there: to wait for their end.
+#: Claimable while the processes of the attempt before may still be there: to wait for their end.
 PUT_OFF = Prepared(
-    update(tasks).where(_ranged, _leased).values(state=word(State.PENDING), not_before=_p("not_before")),
-    "not_before first_key end_key now",
+    update(tasks)
+    .where(_ranged, is_in(tasks.c.state, State.QUEUED), tasks.c.lease_until.is_not(None))
+    .values(state=word(State.PENDING), not_before=AT_ONCE)
+    .returning(tasks.c.idx),
+    "first_key end_key",
 )
 #: The worker has told the end of an attempt that had lost its claim.
 LET_GO = Prepared(

@@ -183,6 +183,7 @@ tasks = Table(
     Column("worker", Integer),
     #: Of a task that does not run any more: until then its last attempt's processes may still be there.
     Column("lease_until", Double),
+    #: 0: for no time, but for the end of its last attempt.
     Column("not_before", Double),
     Column("started_at", Double),
     Column("ended_at", Double),
@@ -203,13 +204,16 @@ tasks = Table(
     _words("state"),
 )
 _QUEUED, _RUNNING = text("state = 'QUEUED'"), text("state = 'RUNNING'")
+#: Attempts that have lost their claim and whose workers have not told of their end: as few as those that run.
+_DYING = text("state <> 'RUNNING' AND lease_until IS NOT NULL")
 _WAITING = text("state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL")
 Index("tasks_queued", tasks.c.stage, tasks.c.idx, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
 Index("tasks_running", tasks.c.lease_until, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
+Index("tasks_dying", tasks.c.lease_until, sqlite_where=_DYING, postgresql_where=_DYING)
 Index("tasks_waiting", tasks.c.not_before, sqlite_where=_WAITING, postgresql_where=_WAITING)
 
-#: Attempts that count and whose files may not be in the workspace yet: those of task classes with `workdir: task`. Such
-#: a task never leaves COMPLETED, so a line is true until it is removed.
+#: Attempts that count and whose files may not be in the workspace yet: those of task classes with `workdir: task`. When
+#: a task is repeated its line stays, until the files are there or the next attempt that counts takes its place.
 unpublished = Table(
     "unpublished",
     metadata,

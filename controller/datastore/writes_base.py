@@ -16,6 +16,9 @@ from controller.datastore.statements_tasks import INSERT_TASK, JOB_IDS
 from controller.datastore.tables import INDEX_BITS, task_key
 from shared.ids import JobId, TaskId, WorkerId
 
+#: Before all leases: by this moment none is over.
+NEVER = 0.0
+
 
 class WritesBase:
     """One transaction's view of jobs and workers; nothing of it reaches other transactions before the commit."""

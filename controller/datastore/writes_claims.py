@@ -13,7 +13,7 @@ from controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed
 from controller.datastore.rows import decode_object, demand_of, encode, encode_demand
 from controller.datastore.session import Row
 from controller.datastore.tables import INDEX_BITS
-from controller.datastore.writes_base import WritesBase
+from controller.datastore.writes_base import NEVER, WritesBase
 from shared.ids import JobId, TaskId, WorkerId
 from shared.messages import AttemptRef, WorkerCard
 
@@ -58,7 +58,8 @@ class ClaimWrites(WritesBase):
 
     def loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
         """Return what runs on each of these workers, those without anything left out."""
-        return {WorkerId(worker): Load(count, losses) for worker, count, losses in self._rows_of(sql.LOADS, workers)}
+        rows = self._session.rows(sql.LOADS, (self.now(), self._session.listed(list(workers))))
+        return {WorkerId(worker): Load(count, losses) for worker, count, losses in rows}
 
     def exists(self, job_id: JobId) -> bool:
         """Tell whether there is a job, whoever holds its lock."""
@@ -112,15 +113,21 @@ class ClaimWrites(WritesBase):
         """Return RUNNING tasks whose lease has run out."""
         return _pairs(self._session.rows(sql.EXPIRED, (self.now(), limit)))
 
-    def due(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
-        """Return PENDING tasks whose `not_before` has come."""
+    def due(self, *, limit: int, expire: bool = True) -> list[tuple[JobId, TaskId]]:
+        """Return PENDING tasks whose `not_before` has come; without `expire` none that waits for a lease to end."""
         now = self.now()
-        return _pairs(self._session.rows(sql.DUE, (now, now, limit)))
+        return _pairs(self._session.rows(sql.DUE, (now, now if expire else NEVER, limit)))
 
     def shorten_leases(self, *, longest: float) -> None:
-        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back."""
-        latest = self.now() + longest
-        self._session.post(sql.SHORTEN_LEASES, (latest, latest))
+        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back.
+
+        A wait for a retry is begun anew when it began at a moment that is still to come.
+        """
+        now = self.now()
+        for statement in (sql.SHORTEN_LEASES, sql.SHORTEN_LAST_LEASES):
+            self._session.post(statement, (now + longest, now + longest))
+        for statement in (sql.SHORTEN_WAITS, sql.END_IN_TIME):
+            self._session.post(statement, (now, now, now))
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""
@@ -165,7 +172,8 @@ class ClaimWrites(WritesBase):
 
     def heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
         """Return which of these workers have given a sign of life in so many seconds, and are not gone."""
-        rows = self._session.rows(job_sql.HEARD, (self._session.listed(list(workers)), self.now() - within))
+        now = self.now()
+        rows = self._session.rows(job_sql.HEARD, (self._session.listed(list(workers)), now - within, now + within))
         return {WorkerId(worker) for (worker,) in rows}
 
     def farewell(self, workers: Collection[WorkerId]) -> None:

@@ -26,5 +26,8 @@ class FileWrites(WritesBase):
 
     def published(self, attempts: Sequence[Unpublished]) -> list[Unpublished]:
         """Note that the files of attempts are where they belong; return those of which nobody had noted it before."""
-        removed = {key for (key,) in self._rows_of(sql.DELETE_PUBLISHED, [attempt.key for attempt in attempts])}
-        return [attempt for attempt in attempts if attempt.key in removed]
+        removed: set[tuple[int, int]] = set()
+        for number in sorted({one.attempt for one in attempts}):
+            keys = self._session.listed([one.key for one in attempts if one.attempt == number])
+            removed |= {(key, number) for (key,) in self._session.rows(sql.DELETE_PUBLISHED, (keys, number))}
+        return [one for one in attempts if (one.key, one.attempt) in removed]

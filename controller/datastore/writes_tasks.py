@@ -9,9 +9,9 @@ from controller.datastore import statements_tasks as sql
 from controller.datastore.records import HeldTask, NewTask, Settlement
 from controller.datastore.rows import clean
 from controller.datastore.session import Row
-from controller.datastore.statements_files import INSERT_UNPUBLISHED
+from controller.datastore.statements_files import MARK_UNPUBLISHED
 from controller.datastore.statements_jobs import LAST_ATTEMPT
-from controller.datastore.writes_base import WritesBase
+from controller.datastore.writes_base import NEVER, WritesBase
 from shared.ids import JobId, TaskId
 from shared.messages import Outcome
 
@@ -46,20 +46,20 @@ class TaskWrites(WritesBase):
         self._session.post(sql.INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
         private = [(settlement.task.key, settlement.task.attempt) for settlement in settlements if settlement.private]
         if private:
-            self._session.post(INSERT_UNPUBLISHED, *private)
+            self._session.post(MARK_UNPUBLISHED, *private)
 
     def release(self, job_id: JobId, stage: int, *, spawn: bool) -> None:
-        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED."""
+        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED. What has run before: see `put_off`."""
         first, end = self._range(job_id, stage)
         keys = (first, first + 1) if spawn else (first + 1, end)
         self._session.post(sql.RELEASE, keys)
 
-    def release_due(self, tasks: Collection[TaskId]) -> list[HeldTask]:
+    def release_due(self, tasks: Collection[TaskId], *, expire: bool = True) -> list[HeldTask]:
         """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""
         if not tasks:
             return []
         now = self.now()
-        rows = self._session.rows(sql.DUE_NOW, (self._session.listed(tasks), now, now))
+        rows = self._session.rows(sql.DUE_NOW, (self._session.listed(tasks), now, now if expire else NEVER))
         rows.sort()
         complaint = "a waiting task was changed without the lock of its job (a bug of Echelon)"
         self._session.post_exactly(sql.RELEASE_ONE, [(row[0],) for row in rows], complaint)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from controller.core.model import Spans
 from controller.core.states import State
 from controller.datastore import statements_verbs as sql
-from controller.datastore.records import SPAWN_ONLY, Counted, HeldTask
+from controller.datastore.records import SPAWN_INDEX, SPAWN_ONLY, Counted, HeldTask
 from controller.datastore.rows import STATES, clean
 from controller.datastore.session import Row
 from controller.datastore.statements_jobs import LAST_ATTEMPT
@@ -29,7 +29,7 @@ class VerbWrites(WritesBase):
         found: Counter[tuple[str, int, int, int]] = Counter()
         now = self.now()
         for keys in self._keys(job_id, stage, spans):
-            for *kind, count in self._session.rows(sql.CENSUS, (now, now, *keys, only)):
+            for *kind, count in self._session.rows(sql.CENSUS, (now, *keys, only)):
                 found[tuple(kind)] += count
         return [
             Counted(STATES[state], bool(hand), bool(waits), count, bool(misfit))
@@ -54,8 +54,8 @@ class VerbWrites(WritesBase):
     ) -> None:
         """End the pause of tasks of a stage; where the stage has begun, those that wait for no time become QUEUED."""
         now = self.now()
-        rows = [(int(begun), now, now, *keys, only) for keys in self._keys(job_id, stage, spans)]
-        self._session.post(sql.LET_ON, *rows)
+        values = (int(begun), now, now, now, now, int(begun))
+        self._session.post(sql.LET_ON, *[(*values, *keys, only) for keys in self._keys(job_id, stage, spans)])
 
     def leave(
         self,
@@ -95,12 +95,10 @@ class VerbWrites(WritesBase):
         sources: Collection[State],
         spawn: bool = False,
         spans: Spans | None = None,
-    ) -> tuple[int, bool]:
+    ) -> None:
         """Put ended tasks of a stage to `target` with fresh budgets; with `spawn` the spawn task too.
 
         Those whose items did not fit stay as they are.
-        Return how many of them, and whether the spawn task, became PENDING instead of QUEUED: the processes of their
-        last attempts may still be there.
         """
         ranges = self._keys(job_id, stage, spans)
         if State.COMPLETED in sources:
@@ -112,12 +110,18 @@ class VerbWrites(WritesBase):
             (spawn_keys,) = self._keys(job_id, stage, SPAWN_ONLY)
             rows += [(target.value, *spawn_keys, source.value) for source in ended]
         self._session.post(sql.REOPEN, *rows)
-        return self._put_off(job_id, stage, target)
 
-    def restore(self, job_id: JobId, stage: int, *, target: State) -> tuple[int, bool]:
-        """Put tasks of a stage that no person has cancelled back in line; return what `reopen` returns."""
+    def restore(self, job_id: JobId, stage: int, *, target: State) -> None:
+        """Put tasks of a stage that no person has cancelled back in line."""
         self._session.post(sql.RESTORE, (target.value, *self._range(job_id, stage)))
-        return self._put_off(job_id, stage, target)
+
+    def put_off(self, job_id: JobId, stage: int) -> tuple[int, bool]:
+        """Let QUEUED tasks wait (PENDING) of whose last attempts something may be there; the worker tells, or a lease.
+
+        Return how many that were, and whether the spawn task was one.
+        """
+        found = [index for (index,) in self._session.rows(sql.PUT_OFF, self._range(job_id, stage))]
+        return len(found) - (SPAWN_INDEX in found), SPAWN_INDEX in found
 
     def let_go(self, ended: Sequence[HeldTask]) -> None:
         """Note that nothing of these tasks' last attempts is there any more: their workers have told."""
@@ -170,12 +174,3 @@ class VerbWrites(WritesBase):
         self._session.post(INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
         names = self._names_of_workers({row[3] for row in stopped})
         return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]
-
-    def _put_off(self, job_id: JobId, stage: int, target: State) -> tuple[int, bool]:
-        """Let what was reopened wait while something of its last attempt may be there."""
-        if target is not State.QUEUED:
-            return 0, False
-        first, end = self._range(job_id, stage)
-        now = self.now()
-        spawn = self._session.change(sql.PUT_OFF, (now, first, first + 1, now))
-        return self._session.change(sql.PUT_OFF, (now, first + 1, end, now)), bool(spawn)

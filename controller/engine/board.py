@@ -5,7 +5,7 @@ Every change of a job goes through a `Board`, so that the machine's counters and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from controller.core.effects import (
     Effect,
@@ -16,6 +16,7 @@ from controller.core.effects import (
     RestoreTasks,
     SkipTasks,
     WithdrawTasks,
+    reawakened,
 )
 from controller.core.machine import step
 from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
@@ -97,7 +98,7 @@ class Board:
                 if job.state in ENDED and before.state not in ENDED:
                     self.ended.add(job_id)
 
-    def _carry_out(self, job_id: JobId, effects: Iterable[Effect]) -> None:
+    def _carry_out(self, job_id: JobId, effects: Sequence[Effect]) -> None:
         for effect in effects:
             match effect:
                 case ReleaseTasks(stage):
@@ -109,20 +110,21 @@ class Board:
                 case SkipTasks(stage, by):
                     self.tell(self.tx.skip(job_id, stage, by=by), "skipped")
                 case ReopenTasks(stage, target, sources, spawn, spans):
-                    waits = self.tx.reopen(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
-                    self._wait(job_id, stage, waits)
+                    self.tx.reopen(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
                 case RestoreTasks(stage, target):
-                    self._wait(job_id, stage, self.tx.restore(job_id, stage, target=target))
+                    self.tx.restore(job_id, stage, target=target)
                 case Remember(kind, stage_number, detail):
                     self._remember(job_id, kind, stage_number, detail)
+        for stage_number in reawakened(effects):
+            self._put_off(job_id, stage_number)
 
     def tell(self, stopped: Iterable[tuple[WorkerId, AttemptRef]], reason: str) -> None:
         """Have workers told, after the commit, to end attempts that have lost their claim."""
         self.stops += [(worker, Stop(ref.task_id, ref.attempt, reason)) for worker, ref in stopped]
 
-    def _wait(self, job_id: JobId, stage: int, waits: tuple[int, bool]) -> None:
-        """Count what was reopened and has to wait for the end of its last attempt."""
-        tasks, spawn = waits
+    def _put_off(self, job_id: JobId, stage: int) -> None:
+        """Let wait, in the rows and in the counters, what may run again but has not ended for sure."""
+        tasks, spawn = self.tx.put_off(job_id, stage)
         if tasks:
             self.apply(job_id, TasksMoved(stage, {(State.QUEUED, State.PENDING): tasks}))
         if spawn:

@@ -10,6 +10,7 @@ from controller.datastore.outstanding import Demand
 from controller.datastore.records import Claimed
 from controller.engine.board import Board
 from controller.engine.demands import Demands
+from controller.engine.snapshots import Snapshots
 from shared.ids import JobId
 
 
@@ -69,3 +70,8 @@ def claims(*, lease: float, max_losses: int) -> Claims:
     """
     least = max(1, max_losses - 1)
     return Claims(lease, range(least), range(least, 2**31))
+
+
+def lacks_files(board: Board, snapshots: Snapshots, job_id: JobId, number: int) -> bool:
+    """Tell whether a stage has to wait for files of those in front of it, or of its own spawn task."""
+    return snapshots.private(job_id) and board.tx.lacks_files(job_id, number)

@@ -26,6 +26,8 @@ class Demands:
         #: A room told before this moment is not believed.
         self._since = self._now - BELIEVED * lease
         self._lost_before = self._now - lease
+        #: What was said after this moment was said before the clock was set back: nobody knows how long ago.
+        self._until = self._now + lease
         self._rows = {demand.worker: demand for demand in tx.demands(told_after=self._since, also=reporters)}
         self._changed: set[WorkerId] = set()
         self._orders: dict[WorkerId, int] = {}
@@ -39,7 +41,9 @@ class Demands:
             self._changed.add(report.worker)
             demand.number, demand.told_at = report.number, self._now
             # An order that is not seen for so long is lost: it must not take up room for ever.
-            demand.unseen = [sent for sent in demand.unseen if sent[0] > report.seen and sent[3] > self._lost_before]
+            demand.unseen = [
+                sent for sent in demand.unseen if sent[0] > report.seen and self._lost_before < sent[3] < self._until
+            ]
             if report.goodbye or (report.card is not None and report.card.draining):
                 demand.room, demand.alone = {}, None
             elif report.room is not None:
@@ -58,7 +62,7 @@ class Demands:
 
     def believed(self) -> list[Demand]:
         """Return the demands that are still believed, the longest-waiting first."""
-        told = (demand for demand in self._rows.values() if demand.told_at > self._since)
+        told = (demand for demand in self._rows.values() if self._since < demand.told_at < self._until)
         return sorted(told, key=lambda one: one.told_at)
 
     def reserve(self, demand: Demand, alone: tuple[JobId, int] | None) -> None:

@@ -11,7 +11,7 @@ from controller.core.planner import stage_input
 from controller.datastore.port import Transaction
 from controller.datastore.records import Claimed, JobInputs
 from controller.engine.board import Board
-from controller.engine.claiming import Granting, claims
+from controller.engine.claiming import Granting, claims, lacks_files
 from controller.engine.demands import Demands, room
 from controller.engine.isolation import Isolation
 from controller.engine.snapshots import Snapshots
@@ -30,7 +30,7 @@ class Dispatcher:
     def __init__(self, *, snapshots: Snapshots, lease: float, max_losses: int) -> None:
         self._snapshots = snapshots
         self._claims = claims(lease=lease, max_losses=max_losses)
-        self._isolation = Isolation(self._claims)
+        self._isolation = Isolation(self._claims, snapshots)
         #: Stages that had nothing but suspects at the last look; what stands behind them must be seen all the same.
         self._suspected = 0
 
@@ -63,7 +63,7 @@ class Dispatcher:
         job = board.job(job_id)
         if job is None:
             return []
-        if self._snapshots.private(job_id) and board.tx.lacks_files(job_id, number):
+        if lacks_files(board, self._snapshots, job_id, number):
             # Who has counted their attempts publishes them now; if that controller died, the next sweep finds it out.
             return []
         stage = job.stage(number)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from controller.datastore.outstanding import Demand, Load
 from controller.engine.board import Board
-from controller.engine.claiming import Claims, Granting
+from controller.engine.claiming import Claims, Granting, lacks_files
 from controller.engine.demands import Demands, serves, told_room
+from controller.engine.snapshots import Snapshots
 from shared.ids import JobId, WorkerId
 
 _Loads = dict[WorkerId, Load]
@@ -21,8 +22,9 @@ _Loads = dict[WorkerId, Load]
 class Isolation:
     """Keeps workers for suspects, and gives them these."""
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims, snapshots: Snapshots) -> None:
         self._claims = claims
+        self._snapshots = snapshots
 
     def tend(self, board: Board, demands: Demands) -> list[Granting]:
         """Give kept workers that hold nothing any more their next suspect; free those without a reason."""
@@ -73,6 +75,8 @@ class Isolation:
             demands.reserve(demand, None)
             return None
         if load is not None or not told_room(demand, stage.claim_queue):
+            return None
+        if lacks_files(board, self._snapshots, job_id, number):
             return None
         granting = self._claims.take(board, demands, demand, job_id, stage, count=1, losses=self._claims.suspected)
         if granting is None:

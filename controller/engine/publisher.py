@@ -2,6 +2,9 @@
 
 The commit leaves a line for each; whoever finds it moves the files, which may be done twice and by several at once, and
 then removes the line. No task of a later stage is granted before (see `Dispatcher`), and no artefact is looked for.
+
+Of a task that a person has repeated several attempts have counted. Their files are moved in the order of the attempts,
+and to the last file before those of the next: whoever comes late with an older one finds nothing more to move.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ class Publisher:
         while more:
             found = self._look(job_id, after=after)
             for one in found:
-                self._volume.publish(job_id, _place(one))
+                self._move(one)
             after, more = found[-1].key if found else after, len(found) == _BATCH
 
     def _look(self, job_id: JobId | None, *, after: int) -> list[Unpublished]:
@@ -65,9 +68,16 @@ class Publisher:
         left: dict[int, tuple[str, ...]] = {}
         for one in found:
             try:
-                left[one.key] = self._volume.publish(one.job_id, _place(one))
+                left[one.key] = self._move(one)
             except VolumeUnavailable as error:
-                log.warning("the files of %s are published later: %s", _place(one), error)
+                log.warning("the files of %s are published later: %s", _place(one, one.attempt), error)
+        return left
+
+    def _move(self, one: Unpublished) -> tuple[str, ...]:
+        """Move the files of an attempt, after those of the ones that counted before it; return what had to stay."""
+        left: tuple[str, ...] = ()
+        for attempt in (*one.before, one.attempt):
+            left += self._volume.publish(one.job_id, _place(one, attempt))
         return left
 
     def _note(self, published: Sequence[Unpublished], left: dict[int, tuple[str, ...]]) -> None:
@@ -80,5 +90,5 @@ class Publisher:
                     tx.remember(one.job_id, "file_not_published", stage=one.stage, detail=detail)
 
 
-def _place(one: Unpublished) -> str:
-    return attempt_name(one.job_id, one.stage, one.index, one.attempt)
+def _place(one: Unpublished, attempt: int) -> str:
+    return attempt_name(one.job_id, one.stage, one.index, attempt)

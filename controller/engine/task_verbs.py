@@ -172,6 +172,8 @@ def _answer(verb: Verb, aim: Aim, one: Counted) -> Allowed | Unchanged | Refused
     asked = aim.named or not choice.only_failed or one.state in (choice.state, State.FAILED, State.CANCELLED)
     if verb is Verb.RETRY and not asked:
         return Unchanged(LEFT_SKIPPED if one.state is State.SKIPPED else "it has not failed")
+    if verb is Verb.RETRY and aim.spawn and one.state is State.COMPLETED:
+        return Unchanged("a completed spawn task is not run again: its items are tasks already")
     paused = one.hand and one.state not in ENDED
     return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=one.misfit)
 

@@ -63,13 +63,14 @@ class Watchdog:
         """Do what there is to do; return the jobs that ended, and seconds until a retry that this made is due.
 
         `hearing` tells for how many seconds workers could be heard here; None: not for long enough that a lease which
-        has run out by this moment means that its worker is lost.
+        has run out by this moment means that its worker is lost. Then leases are left alone, those of attempts that
+        have lost their claim as well: a worker that nobody could reach has not heard of it.
         """
         # Asked in every sweep: it counts from when on workers could be heard.
-        expire = hearing() is not None and chores.expired and self._timekeeper.trusted
-        ended, wait = self._expire(hearing) if expire else (set(), None)
+        expire = hearing() is not None and self._timekeeper.trusted
+        ended, wait = self._expire(hearing) if expire and chores.expired else (set(), None)
         if chores.due:
-            ended |= self._release_due()
+            ended |= self._release_due(expire=expire)
         return ended, wait
 
     def _expire(self, hearing: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
@@ -111,14 +112,14 @@ class Watchdog:
         heard = tx.heard({task.worker for task in late if task.worker}, within=_LATELY * self._lease)
         return [Ending(task, _dropped(task) if task.worker in heard else _lost(task)) for task in late]
 
-    def _release_due(self) -> set[JobId]:
+    def _release_due(self, *, expire: bool) -> set[JobId]:
         with self._store.write() as tx:
-            found = tx.due(limit=_BATCH)
+            found = tx.due(limit=_BATCH, expire=expire)
             if not found:
                 return set()
             board = Board(tx)
             board.lock([job_id for job_id, _ in found])
-            released = tx.release_due([task_id for _, task_id in found])
+            released = tx.release_due([task_id for _, task_id in found], expire=expire)
             for task in released:
                 if task.spawn:
                     board.apply(task.job_id, SpawnTaskMoved(task.stage, State.QUEUED))

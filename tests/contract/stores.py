@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from controller.core.effects import (
+    Effect,
     ReleaseSpawnTask,
     ReleaseTasks,
     Remember,
@@ -17,6 +18,7 @@ from controller.core.effects import (
     RestoreTasks,
     SkipTasks,
     WithdrawTasks,
+    reawakened,
 )
 from controller.core.machine import step
 from controller.core.model import (
@@ -138,8 +140,19 @@ def stepped(tx: Transaction, job_id: JobId, event: Event, *, carry_out: bool = T
     """Lock a job, let the machine take a step, carry out what follows and save."""
     before = tx.lock_jobs([job_id])[job_id]
     after, effects = step(before, event)
-    waits: dict[int, int] = {}
-    for effect in effects if carry_out else ():
+    if carry_out:
+        _carry_out(tx, job_id, effects)
+        for stage in reawakened(effects):
+            waiting, spawn = tx.put_off(job_id, stage)
+            after, _ = step(after, TasksMoved(stage, {(State.QUEUED, State.PENDING): waiting}))
+            if spawn:
+                after, _ = step(after, SpawnTaskMoved(stage, State.PENDING))
+    tx.save_job(before, after)
+    return after
+
+
+def _carry_out(tx: Transaction, job_id: JobId, effects: Sequence[Effect]) -> None:
+    for effect in effects:
         match effect:
             case ReleaseTasks(stage):
                 tx.release(job_id, stage, spawn=False)
@@ -150,15 +163,11 @@ def stepped(tx: Transaction, job_id: JobId, event: Event, *, carry_out: bool = T
             case SkipTasks(stage, by):
                 tx.skip(job_id, stage, by=by)
             case ReopenTasks(stage, target, sources, spawn, spans):
-                waits[stage], _ = tx.reopen(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
+                tx.reopen(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
             case RestoreTasks(stage, target):
                 tx.restore(job_id, stage, target=target)
             case Remember(kind, stage_number, detail):
                 tx.remember(job_id, kind, stage=stage_number, detail=detail)
-    for stage, count in waits.items():
-        after, _ = step(after, TasksMoved(stage, {(State.QUEUED, State.PENDING): count}))
-    tx.save_job(before, after)
-    return after
 
 
 def submitted(store: Datastore, new: NewJob) -> JobId:

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
-from controller.core.model import SpawnTaskMoved, TasksMoved
+from controller.core.model import Again, RetryRequested, SpawnTaskMoved, TasksMoved
 from controller.core.states import State
 from controller.datastore import migrate as migrating
 from controller.datastore.open import migrate, open_datastore
@@ -90,6 +90,42 @@ def test_nothing_is_told_of_a_commit_that_failed_nor_of_tasks_in_the_workspace(s
         assert not tx.chores().unpublished
 
     assert unpublished(store) == []
+
+
+def again(store: Datastore, job_id: JobId, state: State, **facts: bool) -> None:
+    """Repeat the first task of a job."""
+    with store.write() as tx:
+        stepped(tx, job_id, RetryRequested((Again(0, {State.COMPLETED: 1}, spans=((0, 0),)),), whole=False))
+        settle(tx, job_id, [task.task_id for task in claim(tx, job_id, 1)], state, **facts)
+
+
+def test_of_a_task_that_is_repeated_one_attempt_is_told_with_those_that_counted_before_it(store: Datastore) -> None:
+    job_id = completed(store, 2, tasks=2)
+    first, second = unpublished(store, job_id)
+    again(store, job_id, State.FAILED)
+    assert unpublished(store, job_id) == [first, second]
+    with store.write() as tx:
+        stepped(tx, job_id, RetryRequested((Again(0, {State.FAILED: 1}, spans=((0, 0),)),), whole=False))
+        settle(tx, job_id, [task.task_id for task in claim(tx, job_id, 1)], private=True)
+
+    told = unpublished(store, job_id)
+
+    assert told == [replace(first, attempt=3, before=(1,)), second]
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        assert tx.published([first, second]) == [second]
+        assert tx.lacks_files(job_id, 1)
+        assert tx.published(told) == told[:1]
+        assert not tx.lacks_files(job_id, 1)
+
+
+def test_many_tasks_are_marked_again_at_once(store: Datastore) -> None:
+    job_id = completed(store, 3)
+    with store.write() as tx:
+        stepped(tx, job_id, RetryRequested((Again(0, {State.COMPLETED: 3}),), whole=False))
+        settle(tx, job_id, [task.task_id for task in claim(tx, job_id, 3)], private=True)
+
+    assert [(one.attempt, one.before) for one in unpublished(store, job_id)] == [(2, (1,))] * 3
 
 
 def test_a_stage_lacks_the_files_of_those_in_front_of_it_and_not_those_of_its_own(store: Datastore) -> None:

@@ -51,6 +51,8 @@ class Model:
     ended: int = 0
     #: A person has ended its last attempt, and its worker has not told of the end.
     there: bool = False
+    #: A person holds it back.
+    held: bool = False
 
 
 class Lives(RuleBasedStateMachine):
@@ -91,6 +93,7 @@ class Lives(RuleBasedStateMachine):
         chosen = [running[index] for index in picked if index < len(running)]
         state, outcome = ending
         failed = outcome is Outcome.FAILED
+        chosen = [task for task in chosen if not (task.held and state in (State.QUEUED, State.PENDING))]
 
         def act(tx: Transaction) -> None:
             held = tx.held([task.task_id for task in chosen])
@@ -100,8 +103,60 @@ class Lives(RuleBasedStateMachine):
 
         if chosen and self.done(act, undo=undo):
             for task in chosen:
+                task.held = False
                 task.state, task.failures, task.ended = state, task.failures + failed, task.ended + 1
             self.end_if_over()
+
+    @precondition(lambda self: self.has(State.RUNNING))
+    @rule(undo=rarely)
+    def kill(self, undo: bool) -> None:
+        task = next(task for task in self.tasks if task.state is State.RUNNING)
+
+        def act(tx: Transaction) -> None:
+            (held,) = tx.held([task.task_id])
+            due = tx.now() - 1.0
+            tx.settle([Settlement(held, State.PENDING, Outcome.KILLED, not_before=due, killed=True)])
+            stepped(tx, self.job_id, TasksMoved(0, {(State.RUNNING, State.PENDING): 1}, held=int(task.held)))
+
+        if self.done(act, undo=undo):
+            task.state, task.ended, task.there = State.PENDING, task.ended + 1, True
+
+    @precondition(lambda self: self.job is State.RUNNING)
+    @rule(picked=picks, undo=rarely)
+    def pause(self, picked: list[int], undo: bool) -> None:
+        chosen = [self.tasks[index] for index in picked]
+        chosen = [task for task in chosen if task.state not in ENDED and not task.held]
+
+        def act(tx: Transaction) -> None:
+            tx.hold(self.job_id, 0, spans=tuple((index, index) for index in picked), by="me")
+            queued = sum(task.state is State.QUEUED for task in chosen)
+            waiting = sum(task.state is State.PENDING for task in chosen)
+            moves = {(State.QUEUED, State.PENDING): queued} if queued else {}
+            stepped(tx, self.job_id, TasksMoved(0, moves, held=queued + waiting))
+
+        if self.done(act, undo=undo):
+            for task in chosen:
+                task.held = True
+                task.state = State.PENDING if task.state is State.QUEUED else task.state
+
+    @precondition(lambda self: any(task.held for task in self.tasks))
+    @rule(undo=rarely)
+    def resume(self, undo: bool) -> None:
+        waiting = [task for task in self.tasks if task.held and task.state is State.PENDING]
+        going = [task for task in waiting if not task.there]
+
+        def act(tx: Transaction) -> None:
+            counted = tx.census(self.job_id, 0, only=State.PENDING)
+            assert sum(one.count for one in counted if one.hand and not one.waits) == len(going)
+            tx.let_on(self.job_id, 0, begun=True)
+            moves = {(State.PENDING, State.QUEUED): len(going)} if going else {}
+            stepped(tx, self.job_id, TasksMoved(0, moves, held=-len(waiting)))
+
+        if self.done(act, undo=undo):
+            for task in self.tasks:
+                task.held = False
+            for task in going:
+                task.state = State.QUEUED
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data())
@@ -133,7 +188,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.has(State.PENDING))
     @rule()
     def release_what_is_due(self) -> None:
-        waiting = [task for task in self.tasks if task.state is State.PENDING and not task.there]
+        waiting = [task for task in self.tasks if task.state is State.PENDING and not (task.there or task.held)]
 
         def act(tx: Transaction) -> None:
             due = {task_id for job_id, task_id in tx.due(limit=10_000) if job_id == self.job_id}
@@ -168,6 +223,7 @@ class Lives(RuleBasedStateMachine):
             for task in self.tasks:
                 task.ended += task.state is State.RUNNING
                 task.there = task.there or task.state is State.RUNNING
+                task.held = False
                 if task.state not in ENDED:
                     task.state = State.CANCELLED
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from sqlalchemy import create_engine, text
+
 from controller.core.states import State
 from controller.datastore.outstanding import Load
 from controller.datastore.port import Datastore
+from controller.datastore.records import TaskFilter
 from shared.ids import JobId, new_worker_id
 from shared.messages import Outcome
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, settle
@@ -49,6 +53,22 @@ def test_the_load_of_a_worker_is_what_runs_on_it_and_the_most_losses_of_it(store
         assert tx.loads([OTHER]) == {}
 
 
+def test_what_was_taken_from_a_worker_is_on_it_until_it_tells_or_its_lease_is_over(store: Datastore) -> None:
+    job_id, over = fan_out(store, 2), fan_out(store, 1)
+    lose(store, job_id, 1, times=2)
+    with store.write() as tx:
+        suspect, _ = claim(tx, job_id, 2)
+        claim(tx, over, 1, lease=-1.0)
+        for one in (job_id, over):
+            tx.leave(one, 0, State.CANCELLED, by="me", spans=((0, 0),))
+
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        assert tx.loads([WORKER]) == {WORKER: Load(2, 2)}
+        tx.let_go(tx.held([suspect.task_id]))
+        assert tx.loads([WORKER]) == {WORKER: Load(1, 0)}
+
+
 def test_a_job_is_there_until_it_is_deleted(store: Datastore) -> None:
     job_id = fan_out(store, 1)
     with store.write() as tx:
@@ -91,3 +111,44 @@ def test_leases_that_reach_too_far_are_shortened_to_one_that_begins_now(store: D
         late = {task_id for _, task_id in tx.expired(limit=10)}
 
     assert late == {far.task_id, due.task_id}
+
+
+def test_so_are_those_of_attempts_that_have_lost_their_claim(store: Datastore) -> None:
+    job_id = fan_out(store, 1)
+    with store.write() as tx:
+        (task,) = claim(tx, job_id, 1, lease=3600.0)
+        tx.leave(job_id, 0, State.CANCELLED, by="me", spans=((0, 0),))
+        tx.reopen(job_id, 0, target=State.QUEUED, sources={State.CANCELLED})
+        tx.put_off(job_id, 0)
+
+    with store.write() as tx:
+        tx.shorten_leases(longest=-0.5)
+        assert tx.due(limit=10) == [(job_id, task.task_id)]
+
+
+@pytest.mark.parametrize("step", [0.0, 3600.0])
+def test_a_wait_for_a_retry_is_begun_anew_when_it_began_in_the_future(
+    store: Datastore, store_url: str, step: float
+) -> None:
+    job_id = fan_out(store, 2)
+    with store.write() as tx:
+        waiting, paused = claim(tx, job_id, 2)
+        settle(tx, job_id, [waiting.task_id, paused.task_id], State.PENDING, not_before=tx.now() + 60.0)
+        tx.hold(job_id, 0, spans=((1, 1),), by="me")
+    # So it looks when the clock has been set back.
+    engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE attempts SET ended_at = ended_at + :step"), {"step": step})
+        connection.execute(text("UPDATE tasks SET not_before = not_before + :step"), {"step": step})
+    engine.dispose()
+
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        now = tx.now()
+        for _ in range(2):
+            tx.shorten_leases(longest=15.0)
+        tx.let_on(job_id, 0, spans=((1, 1),), begun=True)
+
+    with store.read() as reader:
+        found = [task.not_before for task in reader.tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items][1:]
+    assert all(at is not None and now + 50.0 < at < now + 61.0 for at in found)

@@ -199,7 +199,9 @@ def test_a_task_that_was_refused_from_the_start_is_failed_with_its_reason(store:
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.insert_tasks(job_id, 0, [NewTask(task_id, 0, State.FAILED, "work", "default", {"n": 1}, "item 0: no url")])
+        tx.insert_tasks(
+            job_id, 0, [NewTask(task_id, 0, State.FAILED, "work", "default", {"n": 1}, error="item 0: no url")]
+        )
         stepped(tx, job_id, TasksCreated(0, queued=0, failed=1))
 
     with store.read() as reader:

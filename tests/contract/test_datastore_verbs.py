@@ -60,6 +60,61 @@ def test_what_is_paused_is_not_claimed_and_goes_on_where_it_stood(store: Datasto
     assert [task.by for task in rows(store, job_id)] == ["me", None, None, None, None, None]
 
 
+def test_a_stage_that_begins_again_lets_wait_what_may_still_be_there(store: Datastore) -> None:
+    job_id = fan_out(store, 3)
+    with store.write() as tx:
+        _, second = claim(tx, job_id, 2)
+        tx.withdraw(job_id, 0, running=True)
+        tx.let_go(tx.held([second.task_id]))
+        tx.restore(job_id, 0, target=P)
+        tx.release(job_id, 0, spawn=False)
+        assert tx.put_off(job_id, 0) == (1, False)
+        assert tx.put_off(job_id, 0) == (0, False)
+
+    assert states(store, job_id) == [P, Q, Q]
+
+
+def test_a_spawn_task_that_may_still_be_there_is_put_off_by_itself(store: Datastore) -> None:
+    job_id = spawn_started(store)
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.claim(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
+        tx.withdraw(job_id, 0, running=True)
+        tx.restore(job_id, 0, target=Q)
+        assert tx.put_off(job_id, 0) == (0, True)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_goes_on_while_its_last_attempt_may_be_there_becomes_due(store: Datastore, begun: bool) -> None:
+    job_id = fan_out(store, 1)
+    with store.write() as tx:
+        (task,) = claim(tx, job_id, 1)
+        tx.withdraw(job_id, 0, running=True)
+        tx.restore(job_id, 0, target=P)
+        tx.hold(job_id, 0, by="me")
+        (counted,) = tx.census(job_id, 0)
+        tx.let_on(job_id, 0, begun=begun)
+        assert tx.due(limit=10) == []
+        tx.let_go(tx.held([task.task_id]))
+
+        assert tx.due(limit=10) == ([(job_id, task.task_id)] if begun else [])
+    assert counted == Counted(P, hand=True, waits=True, count=1)
+    assert states(store, job_id) == [P]
+
+
+def test_a_lease_that_is_over_lets_nothing_go_on_but_what_is_due(store: Datastore) -> None:
+    job_id = fan_out(store, 1)
+    with store.write() as tx:
+        (task,) = claim(tx, job_id, 1, lease=-1.0)
+        tx.withdraw(job_id, 0, running=True)
+        tx.restore(job_id, 0, target=Q)
+        assert tx.put_off(job_id, 0) == (1, False)
+        assert tx.due(limit=10, expire=False) == tx.release_due([task.task_id], expire=False) == []
+        assert tx.due(limit=10) == [(job_id, task.task_id)]
+        assert [held.task_id for held in tx.release_due([task.task_id])] == [task.task_id]
+        assert tx.put_off(job_id, 0) == (0, False)
+
+
 def test_a_stage_that_begins_releases_what_is_not_paused(store: Datastore) -> None:
     job_id = submitted(store, plain_job(stages=2))
     with store.write() as tx:
@@ -151,7 +206,7 @@ def test_what_is_left_tells_by_whom_and_whom_to_tell(store: Datastore) -> None:
     assert attempt.outcome is Outcome.STOPPED
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.restore(job_id, 0, target=P) == (0, False)
+        tx.restore(job_id, 0, target=P)
     assert states(store, job_id) == [X, S, P, P, P]
 
 
@@ -191,7 +246,8 @@ def test_what_was_ended_while_it_ran_waits_for_its_worker_or_its_lease(store: Da
         tx.let_go([replace(held, attempt=held.attempt + 1), replace(held, worker=OTHER)])
         if told:
             tx.let_go([held])
-        waits = tx.reopen(job_id, 0, target=Q, sources={X}, spans=((0, 0),))
+        tx.reopen(job_id, 0, target=Q, sources={X}, spans=((0, 0),))
+        waits = tx.put_off(job_id, 0)
         due = tx.due(limit=10)
 
     assert waits == ((0, False) if told else (1, False))

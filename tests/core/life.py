@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from dataclasses import dataclass, field
 
-from controller.core.again import UNDONE, in_the_way, of_job, of_stage
+from controller.core.again import in_the_way, of_job, of_stage
 from controller.core.answers import Allowed, Kind, Verb, answer
 from controller.core.effects import (
+    Effect,
     ReleaseSpawnTask,
     ReleaseTasks,
     Remember,
@@ -16,8 +16,8 @@ from controller.core.effects import (
     RestoreTasks,
     SkipTasks,
     WithdrawTasks,
+    reawakened,
 )
-from controller.core.flow import comes_back
 from controller.core.machine import step
 from controller.core.model import (
     Again,
@@ -39,7 +39,8 @@ from controller.core.model import (
     TasksSkipped,
 )
 from controller.core.states import DONE, ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, State
-from tests.core.rows import SPAWN, Row, assert_path
+from tests.core.rows import SPAWN, Row, Rows, assert_path
+from tests.core.soundness import check_end, check_rows
 
 
 @dataclass
@@ -48,8 +49,10 @@ class Life:
 
     job: Job
     rng: random.Random
-    rows: dict[tuple[int, int], Row] = field(default_factory=dict)
+    rows: Rows = field(default_factory=dict)
     history: list[Remember] = field(default_factory=list)
+    #: Tasks whose last attempt was ended by hand and may still be there.
+    there: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for stage in self.job.stages:
@@ -63,6 +66,23 @@ class Life:
         """Let the machine take a step and carry out its effects on the rows; check the tables on the way."""
         before = self.job
         self.job, effects = step(before, event)
+        self._carry_out(effects)
+        self._check_transitions(before)
+        for stage in reawakened(effects):
+            self._put_off(stage)
+
+    def _put_off(self, stage: int) -> None:
+        """Let wait what may run again while its last attempt may be there."""
+        waiting = [key for key in self.there if key[0] == stage and self.rows[key].state is State.QUEUED]
+        for key in waiting:
+            self.rows[key] = Row(State.PENDING)
+        tasks = sum(index != SPAWN for _, index in waiting)
+        if tasks:
+            self.feed(TasksMoved(stage, {(State.QUEUED, State.PENDING): tasks}))
+        if tasks < len(waiting):
+            self.feed(SpawnTaskMoved(stage, State.PENDING))
+
+    def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case ReleaseTasks(stage):
@@ -82,7 +102,6 @@ class Life:
                     self._move(stage, {State.CANCELLED}, target, hand=False)
                 case Remember():
                     self.history.append(effect)
-        self._check_transitions(before)
 
     # --- what happens by itself
 
@@ -101,7 +120,7 @@ class Life:
 
     def act(self) -> None:
         """Do one thing at random that can happen now."""
-        choices = [self._claim, self._claim, self._claim, self._end, self._end, self._create, self._due]
+        choices = [self._claim, self._claim, self._claim, self._end, self._end, self._create, self._due, self._hear]
         if self.rng.random() < 0.15:
             choices = [self._job_verb, self._stage_verb, self._stage_verb, *[self._task_verb] * 4, self._add]
         elif self.job.state in ENDED:
@@ -124,6 +143,7 @@ class Life:
             self._claim()
             self._end(State.COMPLETED)
             self._create()
+            self._hear()
             self._due()
         raise AssertionError(f"the job never ends: {self.job}, {self.rows}")
 
@@ -132,6 +152,7 @@ class Life:
             if not stage.claimable:
                 continue
             self._check_turn(stage)
+            assert stage.begun
             if stage.spawning:
                 self._set(stage.number, SPAWN, State.RUNNING)
                 self.feed(SpawnTaskMoved(stage.number, State.RUNNING))
@@ -162,13 +183,19 @@ class Life:
 
     def _due(self) -> None:
         for (stage, index), row in self.rows.items():
-            if row == Row(State.PENDING) and self.job.stage(stage).state is State.RUNNING:
+            waits = row == Row(State.PENDING) and (stage, index) not in self.there
+            if waits and self.job.stage(stage).state is State.RUNNING:
                 self._set(stage, index, State.QUEUED)
                 if index == SPAWN:
                     self.feed(SpawnTaskMoved(stage, State.QUEUED))
                 else:
                     self.feed(TasksMoved(stage, {(State.PENDING, State.QUEUED): 1}))
                 return
+
+    def _hear(self) -> None:
+        """Hear that nothing of an attempt is there any more."""
+        if self.there:
+            self.there.remove(self.rng.choice(sorted(self.there)))
 
     def _late_news(self) -> None:
         before = self.job
@@ -256,6 +283,7 @@ class Life:
     def _resume_task(self, number: int, index: int) -> None:
         row = self.rows[number, index]
         goes = row.state is State.PENDING and self.job.stage(number).state is State.RUNNING
+        goes = goes and (number, index) not in self.there
         target = State.QUEUED if goes else row.state
         self.rows[number, index] = Row(target)
         if index == SPAWN:
@@ -281,6 +309,7 @@ class Life:
 
     def _retry_task(self, number: int, index: int, row: Row) -> None:
         if row.state is State.RUNNING:
+            self.there.add((number, index))
             self.settle(number, index, State.PENDING)
             return
         if index == SPAWN:
@@ -311,6 +340,9 @@ class Life:
 
     def _set(self, stage: int, index: int, target: State, *, hand: bool | None = None) -> None:
         row = self.rows[stage, index]
+        if row.state is State.RUNNING and target in (State.CANCELLED, State.SKIPPED):
+            self.there.add((stage, index))
+        assert target is not State.RUNNING or (stage, index) not in self.there, "two attempts at once"
         assert target in TASK_TRANSITIONS[row.state], f"task {stage}.{index}: {row.state} -> {target}"
         assert target is not State.QUEUED or not (row.hand and row.state is State.PENDING), "a paused task is queued"
         self.rows[stage, index] = Row(target, (row.hand and target is State.RUNNING) if hand is None else hand)
@@ -350,46 +382,5 @@ class Life:
 
     def check(self) -> None:
         """Check what must hold after every step."""
-        for stage in self.job.stages:
-            rows = [self.rows[stage.number, index] for index in self._rows(stage.number, *State)]
-            counted = {state: getattr(stage.tally, state.lower()) for state in State}
-            assert {state: count for state, count in counted.items() if count} == Counter(row.state for row in rows)
-            assert stage.tally.held == rows.count(Row(State.PENDING, hand=True))
-            assert stage.tally.withdrawn == rows.count(Row(State.CANCELLED))
-            if stage.spawn is not None:
-                row = self.rows[stage.number, SPAWN]
-                assert (row.state, row.hand) == (stage.spawn, stage.spawn_hand)
-            if stage.state in ENDED:
-                assert not stage.tally.open and not stage.spawning
-            if stage.state is State.PENDING:
-                assert not stage.tally.queued and not stage.tally.running
-        assert self.job.live == tuple(s.number for s in self.job.stages if s.state is State.RUNNING or s.failing)
-        if self.job.state in ENDED:
-            assert all(stage.state in ENDED for stage in self.job.stages)
-            assert all(row.state in ENDED for row in self.rows.values())
-            if self.job.state in UNDONE and self.job.by is None:
-                bad = [stage for stage in self.job.stages if stage.state in UNDONE]
-                assert not all(comes_back(stage) for stage in bad), "nothing of it is in the way, and it does not go on"
-        else:
-            self._check_open()
-
-    def _check_open(self) -> None:
-        """Whatever is open can move on: by itself, or when a person lets it go on, retries or skips."""
-        job = self.job
-        failing = any(stage.failing for stage in job.stages)
-        for stage in job.stages:
-            if not failing and stage.state is not State.FAILED:
-                assert not stage.tally.withdrawn, f"stage {stage.number} is still withdrawn"
-        if job.paused:
-            return
-        left = [stage for stage in job.stages if stage.state not in DONE]
-        order = min(stage.order for stage in left)
-        for stage in left:
-            if stage.order == order and stage.state is State.PENDING:
-                assert stage.paused or failing
-        waits = [
-            stage for stage in left
-            if stage.state is State.RUNNING
-            and (not stage.at_rest or stage.paused or (stage.on_error is OnError.BLOCK and stage.unfit))
-        ]  # fmt: skip
-        assert waits or any(stage.paused for stage in left)
+        check_rows(self.job, self.rows, self.there)
+        check_end(self.job, self.rows)

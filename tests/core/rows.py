@@ -48,6 +48,10 @@ class Row:
     hand: bool = False
 
 
+#: (stage, index) -> its task.
+Rows = dict[tuple[int, int], Row]
+
+
 def assert_path(table: dict[State, frozenset[State]], source: State, target: State) -> None:
     """Check that a state may follow another, in one or more allowed steps of one turn."""
     reached, edge = {source}, {source}

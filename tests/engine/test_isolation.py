@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from controller.core.answers import Verb
 from controller.core.states import State
 from controller.datastore.records import TaskView
+from controller.engine.requests import Choice
 from shared.broker.memory import MemoryBroker
+from shared.errors import VolumeUnavailable
 from shared.ids import JobId
-from shared.messages import ANY_QUEUE, Grant, GrantedTask
+from shared.messages import ANY_QUEUE, Grant, GrantedTask, Outcome
 from tests.engine.house import House, Make, Puppet, ended, ref
 
 CATALOGUE = """
@@ -27,6 +30,14 @@ CATALOGUE = """
       listed: {stages: [{name: Many, spawn_task: list, task_class: step}]}
       other: {stages: [{name: Other, task_class: other}]}
       side: {stages: [{name: Side, task_class: side}]}
+"""
+PRIVATE = """
+    tasks:
+      make: {exec_command: "true", workdir: task}
+      list: {exec_command: "true"}
+      step: {exec_command: "true"}
+    jobs:
+      made: {stages: [{name: Make, task_class: make}, {name: Steps, spawn_task: list, task_class: step}]}
 """
 MAX_LOSSES = 3
 
@@ -223,3 +234,54 @@ def test_a_worker_that_is_kept_does_not_keep_others_from_working(house: House, k
     other.listen()
 
     assert {held[0].job_id for held in other.granted} == job_ids
+
+
+def test_the_next_suspect_waits_until_one_that_was_killed_is_gone(house: House, kept: tuple[Puppet, JobId]) -> None:
+    worker, job_id = kept
+    worker.finish(worker.take())
+    killed = worker.take()
+    worker.room = {"side": 1, "default": 1}
+    house.jobs.control.task(Verb.KILL, killed[1].task_id)
+    worker.heartbeat()
+    assert worker.granted == []
+    side = house.submit("side")
+    worker.heartbeat()
+    assert worker.granted == [], "a suspect that dies is no neighbour for others either"
+
+    worker.finish(killed, Outcome.STOPPED)
+
+    assert [one[0].job_id for one in worker.granted] == [job_id]
+    worker.finish(worker.take())
+    assert [one[0].job_id for one in worker.granted] == [side]
+
+
+def test_suspects_wait_for_the_files_of_a_stage_that_was_repeated_in_front_of_them(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = make(PRIVATE)
+    host = Host(house, deadly=lambda held: held[0].recipe.task_class == "step")
+    job_id = house.submit("made")
+    host.worker.finish(host.worker.take())
+    host.worker.finish(host.worker.take(), items=[{}, {}])
+    for _ in range(2):
+        host.step()
+    (suspect,) = host.worker.granted
+    house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
+    other = Puppet(house, name="other", room={"default": 1})
+    other.room = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(type(house.volume), "publish", away)
+        other.finish(other.take())
+        host.worker.granted.clear()
+        host.worker.finish(suspect)
+        assert [stage.state for stage in house.view(job_id).stages] == [State.COMPLETED, State.RUNNING]
+        assert host.worker.granted == []
+
+    house.clock.pass_(2.0)
+    host.worker.heartbeat()
+
+    assert [held[0].stage for held in host.worker.granted] == [1]
+
+
+def away(*_: object) -> None:
+    raise VolumeUnavailable("away")

@@ -17,25 +17,9 @@ from shared.broker.memory import MemoryBroker
 from shared.broker.port import Outgoing
 from shared.errors import StoreUnavailable
 from shared.failpoints import VARIABLE, FailpointReached, arm
-from shared.ids import JobId
-from shared.messages import REPORTS, Finished, Grant, GrantedTask, Outcome, Report
-from shared.volume import attempt_name
+from shared.messages import REPORTS, Finished, Outcome, Report
 from tests.engine.house import House, Puppet
-
-CATALOGUE = """
-    tasks:
-      make: {exec_command: "true", workdir: task}
-      step: {exec_command: "true"}
-      list: {exec_command: "true", workdir: task}
-    jobs:
-      one: {stages: [{name: Make, task_class: make}]}
-      two: {stages: [{name: Make, task_class: make}, {name: Use, task_class: step}]}
-      many: {stages: [{name: Make, spawn_task: list, task_class: step}]}
-      plain: {stages: [{name: One, task_class: step}, {name: Two, task_class: step}]}
-"""
-
-Held = tuple[Grant, GrantedTask]
-
+from tests.engine.private_files import CATALOGUE, Held, began, leave, seen
 
 #: Begins a controller in the place of the one before, which has died.
 Begin = Callable[[], House]
@@ -75,34 +59,6 @@ class RefusedCommits:
         with self._store.write() as tx:
             yield tx
             raise StoreUnavailable("refused")
-
-
-def leave(house: House, held: Held, **files: str) -> None:
-    """Leave files in an attempt's folder, as its process would."""
-    grant, task = held
-    house.volume.prepare_workspace(grant.job_id, grant.revision)
-    folder = house.volume.prepare_attempt(
-        attempt_name(grant.job_id, grant.stage, task.index, task.attempt), grant.revision
-    )
-    for name, text in files.items():
-        Path(folder, name).write_text(text)
-
-
-def seen(house: House, job_id: JobId) -> dict[str, str]:
-    """Return the files in a job's workspace."""
-    found = {}
-    for artefact in house.volume.list_artefacts(job_id, limit=100):
-        with house.volume.open_artefact(job_id, artefact.path).file as file:
-            found[artefact.path] = file.read().decode()
-    return found
-
-
-def began(house: House, puppet: Puppet, type_: str, **files: str) -> tuple[JobId, Held]:
-    """Submit a job and let the first attempt leave files."""
-    job_id = house.submit(type_)
-    held = puppet.take()
-    leave(house, held, **files)
-    return job_id, held
 
 
 def dies_at(point: str, puppet: Puppet, held: Held) -> None:

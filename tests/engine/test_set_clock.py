@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from controller.core.answers import Verb
 from controller.core.states import State
+from shared.messages import Outcome
+from shared.volume.beacons import WAY_BACK
 from tests.engine.house import House, Make, Puppet, ref
 
 CATALOGUE = """
-    tasks: {step: {exec_command: "true"}}
-    jobs: {one: {stages: [{name: One, task_class: step}]}}
+    tasks:
+      step: {exec_command: "true"}
+      flaky: {exec_command: "true", retry: {limit: 2, delay: 30s}}
+    jobs:
+      one: {stages: [{name: One, task_class: step}]}
+      flaky: {stages: [{name: One, task_class: flaky}]}
 """
 HOUR = 3600.0
 
@@ -58,3 +65,151 @@ def test_a_silent_worker_is_lost_one_lease_after_the_clock_was_set(house: House,
 
     assert kept is State.RUNNING
     assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_a_task_waits_a_lease_for_its_last_attempt_after_the_clock_was_set(house: House, step: float) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    puppet.room = {}
+    for _ in range(2):
+        silence(house, 10)
+        puppet.heartbeat(running=(ref(held),))
+    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    silence(house, 2)
+    house.clock.skew += step
+    silence(house, 12)
+    kept = house.tasks(job_id)[0].state
+    silence(house, 5)
+
+    assert kept is State.PENDING
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_task_whose_last_attempt_is_gone_does_not_wait_for_a_clock_that_was_set_back(
+    house: House, paused: bool
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    if paused:
+        house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    silence(house, 2)
+    house.clock.skew -= HOUR
+    silence(house, 2)
+    if paused:
+        house.jobs.control.task(Verb.RESUME, held[1].task_id)
+    puppet.room = {}
+    puppet.finish(held, Outcome.STOPPED)
+    silence(house, 2)
+
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_retry_waits_no_longer_than_its_delay_after_the_clock_was_set_back(house: House, paused: bool) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("flaky")
+    held = puppet.take()
+    puppet.room = {}
+    puppet.finish(held, Outcome.FAILED)
+    if paused:
+        house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    silence(house, 2)
+    house.clock.skew -= HOUR
+    silence(house, 26)
+    if paused:
+        house.jobs.control.task(Verb.RESUME, held[1].task_id)
+        silence(house, 1)
+    early = house.tasks(job_id)[0].state
+    silence(house, 32)
+
+    assert early is State.PENDING
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+def test_what_is_retried_just_after_the_clock_was_set_waits_for_its_last_attempt_all_the_same(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    house.jobs.control.job(Verb.CANCEL, job_id)
+    house.clock.skew += HOUR
+
+    house.jobs.control.job(Verb.RETRY, job_id)
+
+    assert house.tasks(job_id)[0].state is State.PENDING
+    puppet.finish(held, Outcome.STOPPED)
+    assert puppet.take()[1].attempt == 2
+
+
+@pytest.mark.parametrize("steps", [(-HOUR, -HOUR), (HOUR, -HOUR)])
+def test_what_is_retried_between_two_changes_of_the_clock_waits_for_no_clock(
+    house: House, steps: tuple[float, float]
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    puppet.room = {}
+    puppet.heartbeat(running=(ref(held),))
+    house.jobs.control.job(Verb.CANCEL, job_id)
+    for step in steps:
+        house.clock.skew += step
+        silence(house, 2)
+        house.jobs.control.job(Verb.RETRY, job_id)
+    assert house.tasks(job_id)[0].state is State.PENDING
+
+    puppet.finish(held, Outcome.STOPPED)
+    silence(house, 1)
+
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+def test_a_retry_waits_no_longer_than_its_delay_however_often_the_clock_is_set_back(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("flaky")
+    puppet.room = {}
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    for step in (-HOUR, -60.0, HOUR, -2 * HOUR):
+        house.clock.skew += step
+        silence(house, 2)
+    early = house.tasks(job_id)[0].state
+    silence(house, 31)
+
+    assert (early, house.tasks(job_id)[0].state) == (State.QUEUED, State.QUEUED)
+
+
+def test_the_room_of_a_worker_that_is_gone_is_not_believed_because_the_clock_was_set_back(house: House) -> None:
+    Puppet(house)
+    house.clock.skew -= HOUR
+    silence(house, 20)
+
+    job_id = house.submit("one")
+
+    assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+def test_an_order_that_was_lost_takes_up_no_room_for_as_long_as_the_clock_was_set_back(house: House) -> None:
+    puppet = Puppet(house, room={"default": 1})
+    house.submit("one")
+    puppet.orders.ack(puppet.orders.take(limit=100, timeout=0.0))
+    house.clock.skew -= HOUR
+    silence(house, 20 + int(WAY_BACK))
+    puppet.heartbeat()
+
+    assert len(puppet.granted) == 1
+
+
+def test_a_worker_that_was_heard_before_the_clock_was_set_back_is_lost_all_the_same(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    silence(house, 10)
+    house.clock.skew -= HOUR
+    silence(house, 17)
+
+    with house.store.read() as reader:
+        assert [one.outcome for one in reader.attempts(held[1].task_id)] == [Outcome.LOST]
+    assert house.tasks(job_id)[0].attempt == 1

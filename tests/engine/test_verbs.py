@@ -199,3 +199,20 @@ def test_what_happens_to_a_task_whose_item_did_not_fit_is_what_the_table_says(
     said = answer(Kind.TASK, state, verb, misfit=True)
 
     hold_to(house, job_id, said, lambda: house.jobs.control.task(verb, misfit.task_id))
+
+
+@pytest.mark.parametrize("choice", [None, Choice(state=State.COMPLETED, only_failed=False)])
+def test_a_completed_spawn_task_is_not_run_again_even_when_it_is_named(house: House, choice: Choice | None) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "many", urls(1))
+    task = house.tasks(job_id, 0)[0]
+    if choice is None:
+        changed = house.jobs.control.task(Verb.RETRY, task.task_id, only_failed=False)
+    else:
+        changed = house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=choice)
+    house.turn()
+
+    assert (changed.tasks, [left.state for left in changed.unchanged]) == (0, [State.COMPLETED])
+    assert house.view(job_id).stages[0].spawn is State.COMPLETED
+    puppet.run_all()
+    assert house.view(job_id).state is State.COMPLETED

@@ -41,6 +41,7 @@ BEHAVIOURS = {
     "doomed": Behaviour(0.1, 4.0, fails=0.25),
     "stubborn": Behaviour(5.0, 20.0, ignores_term=True),
     "poison": Behaviour(0.5, 2.0, poison=True),
+    "lingering": Behaviour(0.3, 6.0, fails=0.2, ignores_term=True),
     "steady": Behaviour(3.0, 6.0),
     "list": Behaviour(0.1, 2.0, fails=0.1, spoils=0.05),
     "some": Behaviour(0.1, 0.5),

@@ -23,6 +23,13 @@ class SimClock:
         return self._offset + self._world.now
 
 
+class StoreClock(SimClock):
+    """The clock by which the store judges; somebody may set it."""
+
+    def wall(self) -> float:
+        return super().wall() + self._world.store_skew
+
+
 class SeededIds:
     """Stands in for the modules that `shared.ids` draws from."""
 

@@ -31,6 +31,7 @@ CHUNK = 5
 AUDIT = 5.0
 STATES = ("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 TOLD = f"SELECT key, spawn, {', '.join(STATES)} FROM stages"
+CLAIMABLE_TOO_EARLY = "SELECT task_id FROM tasks WHERE state = 'QUEUED' AND lease_until IS NOT NULL"
 COUNTED = "SELECT stage, idx = -1, state, COUNT(*) FROM tasks GROUP BY 1, 2, 3"
 
 
@@ -44,6 +45,8 @@ class Cluster:
         self.hub = Hub(world)
         self.ground = Ground(world, SimFiles())
         self.ground.files.on_publish = self._judge_file
+        #: The attempt whose file is shown under a name.
+        self._shown: dict[str, int] = {}
         self.signs = Signs(world)
         self.file = StoreFile()
         self._looks = self.file.connect()
@@ -119,14 +122,21 @@ class Cluster:
     def _audit(self) -> None:
         for line in audit(self._looks.execute(TOLD).fetchall(), self._looks.execute(COUNTED).fetchall()):
             self.world.violate("auditor", line)
+        for (task_id,) in self._looks.execute(CLAIMABLE_TOO_EARLY):
+            self.world.violate("auditor", f"task {task_id} is QUEUED while its last attempt may be there")
 
     def _judge_file(self, name: str) -> None:
-        """Compare a file that has just been published with what is committed at this moment."""
-        statement = "SELECT state, attempt FROM tasks WHERE task_id = ?"
-        for state, attempt in self._looks.execute(statement, (name.rsplit("/", 1)[-1],)):
-            content = self.ground.files.content[name].decode()
-            if state != "COMPLETED" or content != f"{attempt} done":
-                self.world.violate("I8 outputs", f"{name} shows {content!r}, its task is {state} in attempt {attempt}")
+        """Compare a file that has just been published with what is committed at this moment, and what it replaces."""
+        statement = "SELECT attempts.attempt FROM attempts JOIN tasks ON tasks.key = attempts.task WHERE task_id = ?"
+        query = f"{statement} AND outcome = 'completed'"
+        counted = {attempt for (attempt,) in self._looks.execute(query, (name.rsplit("/", 1)[-1],))}
+        content = self.ground.files.content[name].decode()
+        attempt, word = content.split()
+        if int(attempt) not in counted or word != "done":
+            self.world.violate("I8 outputs", f"{name} shows {content!r}, its attempts {counted} were counted")
+        if int(attempt) < self._shown.get(name, 0):
+            self.world.violate("I8 outputs", f"{name} shows {content!r} over attempt {self._shown[name]}")
+        self._shown[name] = int(attempt)
 
     @contextlib.contextmanager
     def _seeded(self) -> Iterator[None]:

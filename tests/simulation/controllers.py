@@ -19,7 +19,7 @@ from shared.messages import Orders
 from shared.volume import Volume
 from shared.volume.beacons import EVERY, Beacon
 from tests.simulation.broker import Line
-from tests.simulation.clocks import SimClock
+from tests.simulation.clocks import SimClock, StoreClock
 from tests.simulation.signs import OneTurn, SimBeacon
 from tests.simulation.store import SimDatastore
 from tests.simulation.volume import SimSealer, SimVolume
@@ -86,7 +86,7 @@ class SimController:
         line = Line(self._cluster.hub, actor, self._wake)
         line.on_refused = self._note_refused
         clock = SimClock(self._world)
-        store = SimDatastore(self._cluster.file, clock, world=self._world, actor=actor)
+        store = SimDatastore(self._cluster.file, StoreClock(self._world), world=self._world, actor=actor)
         volume = SimVolume(self._cluster.ground.files, world=self._world, actor=actor)
         outside = Outside(store, line, cast(Volume, volume), clock)
         settings = Settings(volume=Path("/"), lease=LEASE, max_losses=MAX_LOSSES)

@@ -51,6 +51,27 @@ MECHANISMS = {
     "the refusal of items that did not fit": Cut(
         "controller.engine.task_verbs:_answer", "misfit=one.misfit", "misfit=False"
     ),
+    "the wait of what begins again": Cut("controller.engine.board:Board._carry_out", "in reawakened(effects)", "in ()"),
+    "the patience with leases that nobody could renew": Cut(
+        "controller.engine.watchdog:Watchdog._release_due", "expire=expire", "expire=True"
+    ),
+    "the shortening of last leases": Cut(
+        "controller.datastore.writes_claims:ClaimWrites.shorten_leases", ", sql.SHORTEN_LAST_LEASES)", ",)"
+    ),
+    "the shortening of waits": Cut(
+        "controller.datastore.writes_claims:ClaimWrites.shorten_leases",
+        "(sql.SHORTEN_WAITS, sql.END_IN_TIME)",
+        "()",
+    ),
+    "the load of what dies": Cut(
+        "controller.datastore.writes_claims:ClaimWrites.loads", "(self.now(), self", "(1e18, self"
+    ),
+    "the order of files of a repeated task": Cut(
+        "controller.engine.publisher:Publisher._move", "(*one.before, one.attempt)", "(one.attempt,)"
+    ),
+    "the wait of suspects for files": Cut(
+        "controller.engine.isolation:Isolation._next", "lacks_files(board, self._snapshots, job_id, number)", "False"
+    ),
     "the count of what is paused": Cut(
         "controller.engine.settle:fold", "held[task.stage] += task.paused and row.state is State.PENDING", "pass"
     ),
@@ -92,7 +113,21 @@ class Hands:
             self._world.at(self._rng.expovariate(0.6), None, self._act)
             jobs = self._rows("SELECT key, job_id, state FROM jobs ORDER BY key")
             if jobs:
-                self._interfere(*self._rng.choice(jobs))
+                self._interfere_often(*self._rng.choice(jobs))
+
+    def _interfere_often(self, key: int, job_id: str, state: str) -> None:
+        """Do something, and often something else at once, while what was ended before is still there."""
+        self._interfere(key, job_id, state)
+        if self._rng.random() < 0.02:
+            self._set_clock()
+        if self._rng.random() < 0.5:
+            pause = self._rng.uniform(0.02, 2.0)
+            self._world.at(pause, None, lambda: self._interfere_often(key, job_id, state))
+
+    def _set_clock(self) -> None:
+        """Set the clock of the store, as somebody does who sees that it is wrong."""
+        self._world.store_skew += self._rng.choice((-3600.0, -40.0, 40.0, 3600.0))
+        self._world.log("hands", f"the store's clock is {self._world.store_skew:+.0f} s wrong")
 
     def _interfere(self, key: int, job_id: str, state: str) -> None:
         verb = self._rng.choice(_VERBS)
@@ -120,9 +155,10 @@ class Hands:
         query = "SELECT task_id, number FROM tasks JOIN stages ON stages.key = tasks.stage WHERE stages.job = "
         tasks = self._rows(f"{query}{int(key)} ORDER BY tasks.key")
         task_id, number = self._rng.choice(tasks) if tasks else ("", 0)
+        everything = self._rng.random() < 0.3
         if task_id:
             self._ask(verb, job_id, number, task_id, Choice(), lambda jobs: jobs.control.task(
-                verb, TaskId(task_id), given=given))  # fmt: skip
+                verb, TaskId(task_id), given=given, only_failed=not everything))  # fmt: skip
 
     def _tidy(self) -> None:
         """Let everything go on, and skip what waits for a person, until nothing is left that does."""
@@ -216,6 +252,10 @@ def _stages(job: JobDefinition, rng: random.Random) -> tuple[StageDefinition, ..
             stage = replace(stage, block_on_error=True, job_failed_on_error=True, fail_fast=False)
         elif kind < 0.3:
             stage = replace(stage, open=True, spawn_task=None)
+        if rng.random() < 0.3:
+            stage = replace(stage, task_class=rng.choice(("lingering", "private", "poison")))
+        if stage.job_failed_on_error and not stage.block_on_error and rng.random() < 0.5:
+            stage = replace(stage, fail_fast=True)
         stages.append(replace(stage, order=order, paused=rng.random() < 0.1))
     return tuple(stages)
 

@@ -31,8 +31,8 @@ class Run:
     whole: bool = False
     #: Items of the spawn.json that it left.
     spawned: int | None = None
-    #: Names of the files that it found in the workspace; None: nobody has looked.
-    found: frozenset[str] | None = None
+    #: Files that it found in the workspace: name -> content; None: nobody has looked.
+    found: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)

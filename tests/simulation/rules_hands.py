@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tests.simulation import rules_jobs, rules_tasks
-from tests.simulation.history import History, Row
+from tests.simulation.history import Entry, History, Row, Run
 from tests.simulation.index import ENDED, Complaints, Index
 
 if TYPE_CHECKING:
     from tests.simulation.hands import Held
 
+#: Outcomes of attempts that a person has ended, or a job that failed.
+BY_HAND = frozenset({"killed", "stopped"})
 DONE = frozenset({"COMPLETED", "SKIPPED"})
 AS_THEY_ARE: dict[str, Callable[[Index], Complaints]] = {
     "I1 accepted survives": rules_jobs.accepted_survives,
@@ -28,7 +30,18 @@ def check(history: History, held: Sequence[Held], touched: Sequence[tuple[str, f
     """Return what breaks the promises, each with the name of its rule."""
     index = Index(history)
     found = [f"{name}: {complaint}" for name, rule in AS_THEY_ARE.items() for complaint in rule(index)]
-    for rule in (counted_once, stage_order, tables, alone, ends, misfits, in_vain):
+    for rule in (
+        counted_once,
+        stage_order,
+        tables,
+        alone,
+        suspects_alone,
+        outputs,
+        files_in_time,
+        ends,
+        misfits,
+        in_vain,
+    ):
         found += [f"{rule.__name__}: {complaint}" for complaint in rule(index)]
     found += [f"paused: {complaint}" for complaint in paused(index, held, touched)]
     return found
@@ -77,18 +90,71 @@ def alone(index: Index) -> Complaints:
     ended_by_hand = {
         (index.tasks[row["task"]]["task_id"], row["attempt"])
         for row in index.history.attempts
-        if row["outcome"] in ("killed", "stopped")
+        if row["outcome"] in BY_HAND
     }
     begun = {key: min(run.started for run in runs) for key, runs in index.runs.items()}
     for run in index.history.ledger:
         life = index.history.lives[run.life]
         again = begun.get((run.task_id, run.attempt + 1))
-        if (run.task_id, run.attempt) not in ended_by_hand or again is None or life.pauses or life.kept:
+        if (run.task_id, run.attempt) not in ended_by_hand or again is None or life.pauses:
             continue
         ended = min(one for one in (run.ended, life.died, index.history.ended) if one is not None)
         if again < ended - rules_tasks.SLACK:
             task = index.task_by_id[run.task_id]
             yield f"{index.name(task)}: attempt {run.attempt} ended at {ended:.3f}, the next began at {again:.3f}"
+
+
+def suspects_alone(index: Index) -> Complaints:
+    """A task that may take its worker down for the last time begins when what a person has ended there is gone."""
+    yield from rules_tasks.suspects_alone(index)
+    by_hand = {(row["task"], row["attempt"]) for row in index.history.attempts if row["outcome"] in BY_HAND}
+    ended = [run for run in index.history.ledger if (index.task_by_id[run.task_id]["key"], run.attempt) in by_hand]
+    for entry in rules_tasks.claims_of_suspects(index):
+        life = index.history.lives[index.history.workers[entry.worker]]
+        for run in ended:
+            over = min(one for one in (run.ended, life.died, index.history.ended) if one is not None)
+            here = run.life == life.worker and not life.pauses and index.task_by_id[run.task_id]["key"] != entry.key
+            if here and run.started < entry.at < over - rules_tasks.SLACK:
+                task = index.tasks[entry.key]
+                yield f"{index.name(task)} was claimed at {entry.at:.3f} beside one that died until {over:.3f}"
+
+
+def outputs(index: Index) -> Complaints:
+    """Of a task that is repeated the file of the last attempt that counted is visible."""
+    shown = {path.rsplit("/", 1)[-1]: content for path, content in index.history.files.items()}
+    for task in index.history.tasks:
+        counted = [row["attempt"] for row in index.attempts[task["key"]] if row["outcome"] == "completed"]
+        wanted = f"{counted[-1]} done" if counted and task["task_class"] == rules_tasks.PRIVATE else None
+        if shown.get(task["task_id"]) != wanted:
+            yield f"{index.name(task)} shows {shown.get(task['task_id'])!r}, not {wanted!r}"
+
+
+def files_in_time(index: Index) -> Complaints:
+    """A task finds what the stages in front of it had left when it was claimed, or something newer."""
+    private = [task for task in index.history.tasks if task["task_class"] == rules_tasks.PRIVATE]
+    for run in index.history.ledger:
+        if run.found is None:
+            continue
+        task = index.task_by_id[run.task_id]
+        stage = index.stages[task["stage"]]
+        claim = next((one for one in index.diary[task["key"]] if _claims(one) and one.attempt == run.attempt), None)
+        for earlier in private if claim else ():
+            place = index.stages[earlier["stage"]]
+            if place["job"] != stage["job"] or place["place"] >= stage["place"]:
+                continue
+            before = [one for one in index.diary[earlier["key"]] if claim and one.seq < claim.seq]
+            if before and before[-1].after == "COMPLETED" and _attempt_of(run, earlier) < (before[-1].attempt or 0):
+                yield f"{index.name(task)}, attempt {run.attempt}, was started without files of {index.name(earlier)}"
+
+
+def _claims(entry: Entry) -> bool:
+    return (entry.before, entry.after) == ("QUEUED", "RUNNING")
+
+
+def _attempt_of(run: Run, earlier: Row) -> int:
+    """Return the attempt of an earlier task whose file a run has found; 0: of none."""
+    assert run.found is not None
+    return int(run.found.get(earlier["task_id"], "0 none").split()[0])
 
 
 def ends(index: Index) -> Complaints:

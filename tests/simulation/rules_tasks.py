@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from shared.volume.beacons import FRESH, WAY_BACK
-from tests.simulation.history import Row, Run
-from tests.simulation.index import Complaints, Index
+from tests.simulation.history import Entry, Row, Run
+from tests.simulation.index import ENDED, Complaints, Index
 
 #: Seconds that clocks, wires and turns of a loop may cost.
 SLACK = 1.5
@@ -166,8 +167,7 @@ def budgets(index: Index) -> Complaints:
 
 def suspects_alone(index: Index) -> Complaints:
     """An attempt that may be a task's last shares its worker with no other, so that no neighbour takes it down."""
-    losses: dict[object, int] = defaultdict(int)
-    lost = {(row["task"], row["attempt"]) for row in index.history.attempts if row["outcome"] == "lost"}
+    suspected = {entry.seq for entry in claims_of_suspects(index)}
     #: Worker -> task -> whether it is one loss from its end.
     running: dict[object, dict[int, bool]] = defaultdict(dict)
     for entry in index.history.diary:
@@ -175,15 +175,31 @@ def suspects_alone(index: Index) -> Complaints:
             continue
         if entry.before == "RUNNING" and entry.after != "RUNNING":
             running[entry.worker].pop(entry.key, None)
-            losses[entry.key] += (entry.key, entry.attempt) in lost
-        elif entry.before in ("FAILED", "CANCELLED"):
-            losses[entry.key] = 0
         elif entry.before != "RUNNING" and entry.after == "RUNNING":
             here = running[entry.worker]
-            here[entry.key] = losses[entry.key] >= index.history.max_losses - 1
+            here[entry.key] = entry.seq in suspected
             if len(here) > 1 and any(here.values()):
                 names = ", ".join(index.name(index.tasks[key]) for key in here)
                 yield f"{names} shared a worker at {entry.at:.3f}; for one of them it was the last"
+
+
+def claims_of_suspects(index: Index) -> Iterator[Entry]:
+    """Yield the claims of tasks that are one loss from their end."""
+    losses: dict[object, int] = defaultdict(int)
+    lost = {(row["task"], row["attempt"]) for row in index.history.attempts if row["outcome"] == "lost"}
+    for entry in index.history.diary:
+        if entry.kind != "task":
+            continue
+        if entry.before == "RUNNING" and entry.after != "RUNNING":
+            losses[entry.key] += (entry.key, entry.attempt) in lost
+        elif entry.before in ENDED and entry.after not in ENDED:
+            losses[entry.key] = 0
+        elif entry.before != "RUNNING" and entry.after == "RUNNING" and _suspect(index, losses[entry.key]):
+            yield entry
+
+
+def _suspect(index: Index, losses: int) -> bool:
+    return losses >= max(1, index.history.max_losses - 1)
 
 
 def max_parallel(index: Index) -> Complaints:

@@ -42,7 +42,7 @@ END;
 CREATE TRIGGER diary_tasks AFTER UPDATE OF state, attempt, lease_until ON tasks
 WHEN old.state <> new.state OR old.attempt <> new.attempt OR old.lease_until IS NOT new.lease_until BEGIN
     INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until)
-    VALUES (now(), 'task', new.key, old.state, new.state, new.attempt, new.worker, new.lease_until);
+    VALUES (now(), 'task', new.key, old.state, new.state, new.attempt, new.worker, new.lease_until - skew());
 END;
 CREATE TRIGGER diary_new_tasks AFTER INSERT ON tasks BEGIN
     INSERT INTO diary (at, kind, key, before, after) VALUES (now(), 'task', new.key, NULL, new.state);
@@ -178,4 +178,5 @@ class SimDatastore(SqliteDatastore):
         # Nobody can pull this machine's plug: what a real store must wait for is left out.
         connection.execute("PRAGMA synchronous=OFF")
         connection.create_function("now", 0, lambda: self._world.now)
+        connection.create_function("skew", 0, lambda: self._world.store_skew)
         return connection

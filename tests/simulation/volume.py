@@ -24,10 +24,10 @@ class SimFiles:
     def under(self, prefix: str) -> list[str]:
         return [name for name in self.content if name.startswith(prefix)]
 
-    def visible(self, job_id: JobId) -> frozenset[str]:
-        """Return the names of the files in a job's workspace."""
+    def visible(self, job_id: JobId) -> dict[str, str]:
+        """Return the files in a job's workspace: name -> content."""
         prefix = f"{workspace_name(job_id)}/"
-        return frozenset(name.removeprefix(prefix) for name in self.under(prefix))
+        return {name.removeprefix(prefix): self.content[name].decode() for name in self.under(prefix)}
 
 
 class SimVolume:

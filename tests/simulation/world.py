@@ -66,6 +66,8 @@ class World:
 
     def __init__(self, seed: str, *, trace: bool = False, only: frozenset[int] | None = None) -> None:
         self.now = 0.0
+        #: By how much the store's clock is wrong.
+        self.store_skew = 0.0
         self.rng = random.Random(f"{seed}/world")
         self.faults = Faults(seed, only)
         self.violations: list[str] = []

@@ -1,0 +1,69 @@
+"""What holds of a job and its task rows after every step, whatever has happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from controller.core.again import UNDONE
+from controller.core.flow import comes_back
+from controller.core.model import Job, OnError, Stage
+from controller.core.states import DONE, ENDED, State
+from tests.core.rows import SPAWN, Row, Rows
+
+
+def check_rows(job: Job, rows: Rows, there: set[tuple[int, int]]) -> None:
+    """Compare the counters with the rows; nothing may be claimed whose last attempt may still be there."""
+    assert not any(row.state is State.QUEUED and key in there for key, row in rows.items())
+    for stage in job.stages:
+        mine = [row for (number, index), row in rows.items() if number == stage.number and index != SPAWN]
+        counted = {state: getattr(stage.tally, state.lower()) for state in State}
+        assert {state: count for state, count in counted.items() if count} == Counter(row.state for row in mine)
+        assert stage.tally.held == mine.count(Row(State.PENDING, hand=True))
+        assert stage.tally.withdrawn == mine.count(Row(State.CANCELLED))
+        if stage.spawn is not None:
+            row = rows[stage.number, SPAWN]
+            assert (row.state, row.hand) == (stage.spawn, stage.spawn_hand)
+        _check_stage(stage)
+    assert job.live == tuple(stage.number for stage in job.stages if stage.state is State.RUNNING or stage.failing)
+
+
+def _check_stage(stage: Stage) -> None:
+    if stage.state in ENDED:
+        assert not stage.tally.open and not stage.spawning
+    if stage.state is State.PENDING:
+        assert not stage.tally.queued and not stage.tally.running
+    if stage.tally.queued or stage.tally.running:
+        assert stage.begun
+
+
+def check_end(job: Job, rows: Rows) -> None:
+    """Nothing of an ended job is open, and whatever is open can move on."""
+    if job.state in ENDED:
+        assert all(stage.state in ENDED for stage in job.stages)
+        assert all(row.state in ENDED for row in rows.values())
+        if job.state in UNDONE and job.by is None:
+            bad = [stage for stage in job.stages if stage.state in UNDONE]
+            assert not all(comes_back(stage) for stage in bad), "nothing of it is in the way, and it does not go on"
+    else:
+        _check_open(job)
+
+
+def _check_open(job: Job) -> None:
+    """Whatever is open can move on: by itself, or when a person lets it go on, retries or skips."""
+    failing = any(stage.failing for stage in job.stages)
+    for stage in job.stages:
+        if not failing and stage.state is not State.FAILED:
+            assert not stage.tally.withdrawn, f"stage {stage.number} is still withdrawn"
+    if job.paused:
+        return
+    left = [stage for stage in job.stages if stage.state not in DONE]
+    order = min(stage.order for stage in left)
+    for stage in left:
+        if stage.order == order and stage.state is State.PENDING:
+            assert stage.paused or failing
+    waits = [
+        stage for stage in left
+        if stage.state is State.RUNNING
+        and (not stage.at_rest or stage.paused or (stage.on_error is OnError.BLOCK and stage.unfit))
+    ]  # fmt: skip
+    assert waits or any(stage.paused for stage in left)
