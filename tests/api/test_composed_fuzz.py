@@ -32,57 +32,70 @@ ODD: Any = some.recursive(
 )
 
 
-def mostly(usual: Any) -> Any:
-    """Return what is usual, and now and then anything."""
-    return some.one_of(usual, usual, usual, usual, usual, ODD)
+def places(node: Any) -> list[tuple[Any, Any]]:
+    """Return every place within a tree that something else can be put into: its holder, and the key there."""
+    keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    return [place for key in keys for place in [(node, key), *places(node[key])]]
 
 
-def record(**fields: Any) -> Any:
-    """Return objects with some of these fields, and now and then one that nobody knows."""
-    return some.fixed_dictionaries({}, optional={**fields, "unknown": ODD}) | some.fixed_dictionaries(
-        {}, optional=fields
-    )
+@some.composite
+def spoilt(draw: some.DrawFn, good: some.SearchStrategy[Any]) -> Any:
+    """Return what is good, in up to three places of which something else stands, or nothing, or one key more."""
+    tree = {"body": draw(good)}
+    for _ in range(draw(some.integers(0, 3))):
+        holder, key = draw(some.sampled_from(places(tree)))
+        action = draw(some.sampled_from(["other", "other", "drop", "more"]))
+        if action == "other" or holder is tree:
+            holder[key] = draw(ODD)
+        elif action == "drop":
+            del holder[key]
+        elif isinstance(holder, dict):
+            holder[draw(NAMES)] = draw(ODD)
+        else:
+            holder.append(draw(ODD))
+    return tree["body"]
 
 
-INPUT = mostly(some.dictionaries(some.sampled_from(["url", "size", "token", "?", ""]), ODD, max_size=3))
-LENGTH = mostly(some.sampled_from(["1s", "0s", "10m", "1d", "-1s", "1", "", 5, 0]))
-EXECUTABLE = mostly(some.sampled_from(["true", "sh", "", "{url}", "{nobody}", "{", "\x00", "\ud800"]))
-ARGUMENT = mostly(some.sampled_from(["a", "{index}", "{{ 1 + 1 }}", "{{", "{x}", ""]))
-COMMAND = {
-    "exec_args": mostly(some.lists(ARGUMENT, max_size=3)),
-    "env": mostly(some.dictionaries(NAMES, ODD, max_size=2)),
-    "queue": mostly(NAMES),
-    "timeout": LENGTH,
-    "grace": LENGTH,
-    "retry": mostly(record(limit=mostly(NUMBERS), delay=LENGTH, factor=mostly(NUMBERS), max_delay=LENGTH)),
-    "workdir": mostly(some.sampled_from(["job", "task"])),
-    "paused": mostly(some.booleans()),
+LENGTH = some.sampled_from(["1s", "0.5s", "10m", 5])
+RETRY = some.fixed_dictionaries({"limit": some.integers(0, 3)}, optional={"delay": LENGTH, "factor": some.just(2)})
+COMMAND = some.fixed_dictionaries(
+    {"exec_command": some.sampled_from(["true", "sh"])},
+    optional={
+        "exec_args": some.lists(some.sampled_from(["a", "{index}", "{{ 1 + 1 }}", ""]), max_size=3),
+        "env": some.dictionaries(some.sampled_from(["A", "B"]), some.text(max_size=4), max_size=2),
+        "queue": some.just("default"),
+        "timeout": LENGTH,
+        "grace": LENGTH,
+        "retry": RETRY,
+        "workdir": some.sampled_from(["job", "task"]),
+        "paused": some.booleans(),
+    },
+)
+BY_CLASS = some.fixed_dictionaries({"task_class": some.sampled_from(["step", "flaky"])}, optional={
+    "input": some.just({}), "paused": some.booleans()})  # fmt: skip
+FETCH = some.fixed_dictionaries({"url": some.text("abc", max_size=5)}, optional={"size": some.integers(0, 9)})
+BY_INPUT = some.fixed_dictionaries({"task_class": some.just("fetch"), "input": FETCH})
+TASKS = some.lists(COMMAND | BY_CLASS | BY_INPUT, min_size=1, max_size=4)
+MORE = {
+    "name": some.sampled_from(["One", "Two", "é"]),
+    "order": some.integers(0, 3),
+    "job_failed_on_error": some.booleans(),
+    "max_parallel": some.integers(1, 9),
+    "paused": some.booleans(),
 }
-TASK = mostly(
+STAGE = (
+    some.fixed_dictionaries({"tasks": TASKS}, optional=MORE)
+    | some.fixed_dictionaries({"tasks": some.just("open"), "task_class": some.sampled_from(["step", "fetch"])})
+    | some.fixed_dictionaries({"task_class": some.just("fetch"), "spawn_task": some.just("list")}, optional=MORE)
+    | some.fixed_dictionaries({"task_class": some.just("step"), "on_error": some.just("block")})
+)
+BODY = spoilt(
     some.fixed_dictionaries(
-        {"task_class": mostly(NAMES)}, optional={"input": INPUT, "paused": mostly(some.booleans()), "unknown": ODD}
-    )
-    | some.fixed_dictionaries({"exec_command": EXECUTABLE}, optional=COMMAND)
-    | record(task_class=NAMES, input=INPUT, exec_command=EXECUTABLE, **COMMAND)
-)
-STAGE = mostly(
-    record(
-        name=mostly(NAMES),
-        order=mostly(NUMBERS),
-        tasks=mostly(some.lists(TASK, max_size=4) | some.just("open")),
-        task_class=mostly(NAMES),
-        spawn_task=mostly(NAMES),
-        on_error=mostly(some.sampled_from(["block", "fail", "ignore", "job_failed"])),
-        job_failed_on_error=mostly(some.booleans()),
-        fail_fast=mostly(some.booleans()),
-        max_parallel=mostly(NUMBERS),
-        paused=mostly(some.booleans()),
+        {"name": some.sampled_from(["mine", "a job"]), "stages": some.lists(STAGE, min_size=1, max_size=4)},
+        optional={"paused": some.booleans()},
     )
 )
-BODY = some.fixed_dictionaries(
-    {"name": mostly(NAMES), "stages": mostly(some.lists(STAGE, min_size=1, max_size=4))},
-    optional={"paused": mostly(some.booleans())},
-)
+ITEMS = spoilt(some.lists(FETCH, min_size=1, max_size=4) | FETCH)
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +103,6 @@ def free(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     made = Stand(Path(tmp_path_factory.mktemp("stand")), catalogue=CATALOGUE, allow_inline_commands=True)
     yield made
     made.close()
-
-
-def shown(strategy: Any) -> Any:
-    """Return a strategy as functions are shown: its own picture would have 80 kB."""
-    return some.deferred(lambda: strategy)
 
 
 def sent(stand: Stand, path: str, body: object) -> Any:
@@ -113,7 +121,7 @@ def assert_taken_or_refused(answer: Any, taken: int) -> None:
 
 
 @fuzzed
-@given(body=shown(BODY))
+@given(body=BODY)
 def test_a_composed_job_is_taken_or_refused_with_its_places(free: Stand, body: object) -> None:
     answer = sent(free, "/jobs", body)
 
@@ -128,7 +136,7 @@ def test_a_composed_job_is_taken_or_refused_with_its_places(free: Stand, body: o
 
 
 @fuzzed
-@given(items=shown(mostly(some.lists(INPUT, max_size=4)) | INPUT), stage=some.integers(0, 3), paused=some.booleans())
+@given(items=ITEMS, stage=some.integers(0, 3), paused=some.booleans())
 def test_added_tasks_are_taken_or_refused_with_their_places(
     free: Stand, items: object, stage: int, paused: bool
 ) -> None:
