@@ -80,7 +80,11 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
         Cut("controller.engine.watchdog:Watchdog._expire", "found = tx.expired(limit=_BATCH)", "found = []"),
     ),
     "the watchdog of retries": (
-        Cut("controller.engine.watchdog:Watchdog._release_due", "found = tx.due(limit=_BATCH)", "found = []"),
+        Cut(
+            "controller.engine.watchdog:Watchdog._release_due",
+            "found = tx.due(limit=_BATCH, expire=expire)",
+            "found = []",
+        ),
     ),
     "the publishing of files after the commit": (
         Cut(
@@ -90,7 +94,11 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
         ),
     ),
     "the wait for the files of the stages in front": (
-        Cut("controller.engine.dispatcher:Dispatcher._share_out", "board.tx.lacks_files(job_id, number)", "False"),
+        Cut(
+            "controller.engine.dispatcher:Dispatcher._share_out",
+            "lacks_files(board, self._snapshots, job_id, number)",
+            "False",
+        ),
     ),
     "the sweep for files that nobody has published": (
         Cut(f"{_LOOP}._sweep", "self._publishing or chores.unpublished", "self._publishing"),

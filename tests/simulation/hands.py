@@ -52,9 +52,6 @@ MECHANISMS = {
         "controller.engine.task_verbs:_answer", "misfit=one.misfit", "misfit=False"
     ),
     "the wait of what begins again": Cut("controller.engine.board:Board._carry_out", "in reawakened(effects)", "in ()"),
-    "the patience with leases that nobody could renew": Cut(
-        "controller.engine.watchdog:Watchdog._release_due", "expire=expire", "expire=True"
-    ),
     "the shortening of last leases": Cut(
         "controller.datastore.writes_claims:ClaimWrites.shorten_leases", ", sql.SHORTEN_LAST_LEASES)", ",)"
     ),
@@ -62,15 +59,6 @@ MECHANISMS = {
         "controller.datastore.writes_claims:ClaimWrites.shorten_leases",
         "(sql.SHORTEN_WAITS, sql.END_IN_TIME)",
         "()",
-    ),
-    "the load of what dies": Cut(
-        "controller.datastore.writes_claims:ClaimWrites.loads", "(self.now(), self", "(1e18, self"
-    ),
-    "the order of files of a repeated task": Cut(
-        "controller.engine.publisher:Publisher._move", "(*one.before, one.attempt)", "(one.attempt,)"
-    ),
-    "the wait of suspects for files": Cut(
-        "controller.engine.isolation:Isolation._next", "lacks_files(board, self._snapshots, job_id, number)", "False"
     ),
     "the count of what is paused": Cut(
         "controller.engine.settle:fold", "held[task.stage] += task.paused and row.state is State.PENDING", "pass"
