@@ -136,7 +136,7 @@ BEGIN_AT = {
     "the fence of a lease that runs out": 114,
     "the refusal of grants that are too old": 62,
     "the refusal of renewals": 80,
-    "the wait for the files of the stages in front": 240,
+    "the wait for the files of the stages in front": 770,
 }
 
 
