@@ -18,9 +18,9 @@ from tests.api.stand import Stand
 
 FEW, MANY = 10, 1_000
 #: How often a call changes tasks: what runs by itself, for its workers are told; all others at once. What opens again
-#: is put off where something of its last attempt may be there, the spawn task by itself.
+#: is put off where something of its last attempt may be there.
 CHANGES = {
-    "pause": 1, "resume": 1, "cancel": 2, "retry": 3, "skip": 2, "retry_all": 3, "cancel_job": 2, "retry_job": 3,
+    "pause": 1, "resume": 1, "cancel": 2, "retry": 2, "skip": 2, "retry_all": 2, "cancel_job": 2, "retry_job": 2,
     "skip_job": 2,
 }  # fmt: skip
 
