@@ -119,3 +119,19 @@ def test_a_lease_is_not_over_for_a_controller_that_nobody_could_reach_meanwhile(
     puppet.heartbeat()
 
     assert ref(puppet.take()) == AttemptRef(held[1].task_id, 2)
+
+
+def test_it_is_told_when_a_task_that_waits_for_its_last_attempt_runs_again_at_the_latest(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    claimed = house.clock.seconds
+    house.clock.pass_(5.0)
+    house.jobs.control.job(Verb.CANCEL, job_id)
+    house.jobs.control.job(Verb.RETRY, job_id)
+    (waiting,) = house.tasks(job_id)
+    house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    puppet.finish(held, Outcome.STOPPED)
+
+    assert (waiting.state, waiting.not_before) == (State.PENDING, claimed + house.settings.lease)
+    assert house.tasks(job_id)[0].not_before is None
