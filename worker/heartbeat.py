@@ -96,8 +96,10 @@ class Heartbeat:
             card=msgspec.structs.replace(self._card, draining=self._holdings.draining),
             buried=self._burial.lives if self._burial is not None else (),
         )
+        # While no controller takes them they would pile up, and what is said anew would be heard behind all of them.
+        lives = None if report.buried else IN_A_LEASE * self.interval
         failpoint("heartbeat.before_publish")
-        self._broker.publish([Outgoing(REPORTS, report)], confirmed=self._confirmed)
+        self._broker.publish([Outgoing(REPORTS, report, lives)], confirmed=self._confirmed)
         failpoint("heartbeat.after_publish")
 
     def run(self) -> None:

@@ -291,10 +291,10 @@ class Transaction(Protocol):
         """Note a worker's sign of life."""
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
-        """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone.
+        """Lock (in one order, behind jobs) and return demands told after a moment, and those of `also`; no gone ones."""
 
-        Workers are locked here, all in one order, before they are greeted, bid farewell or saved; jobs before them.
-        """
+    def free_demands(self, *, told_after: float) -> list[Demand]:
+        """Lock and return those of the demands told after a moment that nobody else has locked."""
 
     def save_demands(self, demands: Sequence[Demand]) -> None:
         """Write demands that were returned in this transaction."""

@@ -160,7 +160,13 @@ class ClaimWrites(WritesBase):
         # In one order, as everything that is locked: two that make the same rows wait for each other.
         for worker in sorted(also):
             self._worker_key(worker)
-        rows = self._session.rows(job_sql.DEMANDS, (told_after, self._session.listed(list(also))))
+        return self._demands(self._session.rows(job_sql.DEMANDS, (told_after, self._session.listed(list(also)))))
+
+    def free_demands(self, *, told_after: float) -> list[Demand]:
+        """Lock and return those of the demands told after a moment that nobody else has locked."""
+        return self._demands(self._session.rows(job_sql.FREE_DEMANDS, (told_after,)))
+
+    def _demands(self, rows: list[Row]) -> list[Demand]:
         for worker_id, key, _, _ in rows:
             self._know(worker_id, key)
         return [demand_of(worker_id, text, told_at) for worker_id, _, text, told_at in rows]

@@ -20,7 +20,10 @@ BELIEVED = 2 / 3
 class Demands:
     """The rooms of all workers within one transaction. Lock jobs before: this locks the workers."""
 
-    def __init__(self, tx: Transaction, reporters: Collection[WorkerId] = (), *, lease: float) -> None:
+    def __init__(
+        self, tx: Transaction, reporters: Collection[WorkerId] = (), *, lease: float, free: bool = False
+    ) -> None:
+        """Lock the workers that have told a room lately, and those who report; `free`: those that nobody has locked."""
         self._tx = tx
         self._now = tx.now()
         #: A room told before this moment is not believed.
@@ -28,7 +31,9 @@ class Demands:
         self._lost_before = self._now - lease
         #: What was said after this moment was said before the clock was set back: nobody knows how long ago.
         self._until = self._now + lease
-        self._rows = {demand.worker: demand for demand in tx.demands(told_after=self._since, also=reporters)}
+        since = self._since
+        rows = tx.free_demands(told_after=since) if free else tx.demands(told_after=since, also=reporters)
+        self._rows = {demand.worker: demand for demand in rows}
         self._changed: set[WorkerId] = set()
         self._orders: dict[WorkerId, int] = {}
 

@@ -38,7 +38,8 @@ class HeadStart:
         """Claim tasks of a job on the board and save both; return what is to be told after the commit."""
         if not (self.idle() and self.broker.connected):
             return Post()
-        demands = Demands(board.tx, lease=self.lease)
+        # Whoever holds a worker's row may have been stopped: a submit waits for nobody.
+        demands = Demands(board.tx, lease=self.lease, free=True)
         grantings = self.dispatcher.claim_of(board, demands, job_id)
         board.save()
         demands.save()

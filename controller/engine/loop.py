@@ -155,9 +155,13 @@ class Engine:
         """Take what has arrived, waiting up to `timeout` seconds for it, and do what is due."""
         rest = self.rest(timeout)
         self._idle = rest > 0.0
+        begun = self._parts.clock.monotonic()
         deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=rest)
         self._idle = self._idle and not deliveries
-        self._asking_since = self._parts.clock.monotonic()
+        self._asking_since = now = self._parts.clock.monotonic()
+        if now - begun > rest + _HANGS * self._parts.lease:
+            # This process was stopped, or its machine: nobody was heard meanwhile.
+            self._able_since = None
         try:
             self._settle(deliveries)
             self._follow_up()

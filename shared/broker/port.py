@@ -18,6 +18,8 @@ class Outgoing:
 
     queue: str
     message: Message
+    #: Seconds after which nobody wants it any more: a broker that keeps messages may forget it. None: never.
+    lives: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

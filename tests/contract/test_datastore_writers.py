@@ -21,7 +21,7 @@ from controller.datastore.records import JobInputs
 from controller.datastore.turns import Turns
 from shared.errors import EchelonError
 from shared.ids import JobId, TaskId, new_worker_id
-from tests.contract.stores import claim, fan_out, plain_job, settle, stepped, submitted
+from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, plain_job, settle, stepped, submitted
 
 PATIENCE = 30.0
 
@@ -64,6 +64,29 @@ def test_what_another_controller_gives_a_job_anew_is_seen_here(store: Datastore,
         with store.write() as tx:
             tx.lock_jobs([job_id])
             assert tx.inputs(job_id) == JobInputs({"url": "new"}, {"token": "new"}, seal_number=2)
+
+
+def test_whoever_may_not_wait_is_given_the_rooms_that_nobody_works_on(store: Datastore, store_url: str) -> None:
+    with store.write() as tx:
+        for worker in (WORKER, OTHER):
+            tx.greet(worker, card(worker), running=0)
+        told = tx.demands(told_after=0.0, also=[WORKER, OTHER])
+        tx.save_demands([replace(demand, told_at=tx.now()) for demand in told])
+    if not store_url.startswith("postgresql"):
+        with store.write() as tx:
+            assert {one.worker for one in tx.free_demands(told_after=0.0)} == {WORKER, OTHER}
+        return
+    other = open_datastore(store_url)
+
+    with store.write() as tx, other.write() as beside:
+        # Both are locked by whoever asks in earnest.
+        tx.demands(told_after=0.0, also=[])
+        found = beside.free_demands(told_after=0.0)
+    with other.write() as beside:
+        again = {one.worker for one in beside.free_demands(told_after=0.0)}
+    other.close()
+
+    assert (found, again) == ([], {WORKER, OTHER})
 
 
 def test_a_new_input_that_is_rolled_back_was_never_there(store: Datastore) -> None:

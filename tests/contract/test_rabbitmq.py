@@ -287,6 +287,23 @@ def test_no_thread_is_left_behind(connect: Callable[..., RabbitBroker]) -> None:
     until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("amqp-")])
 
 
+def test_what_nobody_wants_any_more_is_forgotten_while_nobody_listens_and_all_else_is_kept(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
+) -> None:
+    broker = connect()
+    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().arguments(queue)))
+    said = [Report(worker=WorkerId("w"), number=number) for number in range(4)]
+    confirmations = Confirmations()
+
+    broker.publish(
+        [Outgoing(queue, one, 0.3) for one in said[:3]] + [Outgoing(queue, said[3])], confirmed=confirmations
+    )
+    assert confirmations.heard.wait(PATIENCE) and confirmations.refused == [[]]
+    until(lambda: ready(node, queue) == 1)
+
+    assert messages(take_all(broker.subscribe([queue], prefetch=9), 1)) == [said[3]]
+
+
 def test_what_a_reader_rejects_goes_to_the_dead_queue_with_its_reason_and_does_not_come_again(
     node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
 ) -> None:

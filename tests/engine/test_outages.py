@@ -12,6 +12,7 @@ from controller.core.states import State
 from controller.datastore.port import Transaction
 from controller.engine.loop import Engine
 from shared.broker.memory import MemoryBroker
+from shared.broker.port import Delivery
 from shared.volume.beacons import WAY_BACK
 from tests.engine.house import House, Puppet, ref
 
@@ -146,6 +147,31 @@ def test_who_is_heard_when_the_broker_is_back_has_a_longer_lease_that_no_other_r
 
     assert LEASE + WAY_BACK >= leases[0] > leases[1] > leases[2] == LEASE
     assert house.tasks(job_id)[0].state is State.RUNNING
+
+
+def test_a_controller_that_was_stopped_while_it_waited_blames_no_worker_for_what_it_did_not_hear(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    held = puppet.take()
+    silence(house, 2)
+    subscription = engine(house)._subscription
+    take = subscription.take
+
+    def stopped(*, limit: int, timeout: float) -> list[Delivery]:
+        house.clock.pass_(LEASE + 5.0)
+        return take(limit=limit, timeout=timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subscription, "take", stopped)
+        house.turn(1)
+    silence(house, 5)
+
+    assert house.tasks(job_id)[0].state is State.RUNNING
+    puppet.heartbeat((ref(held),))
+    puppet.finish(held)
+    assert house.tasks(job_id)[0].attempt == 1
 
 
 def hang(house: House, monkeypatch: pytest.MonkeyPatch, wait: Callable[[], None], *, at: int = 1) -> None:

@@ -50,4 +50,4 @@ def keep_diary(url: str) -> None:
             connection.execute(_POSTGRESQL.encode())
         return
     with closing(sqlite3.connect(make_url(url).database or "")) as connection:
-        connection.executescript(SQLITE_DIARY.replace("now()", _SQLITE_NOW))
+        connection.executescript(SQLITE_DIARY.replace("now()", _SQLITE_NOW).replace("skew()", "0.0"))

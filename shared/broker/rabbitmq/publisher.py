@@ -33,9 +33,28 @@ PERSISTENT = 2
 REOPEN_AFTER = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class _Body:
+    queue: str
+    data: bytes
+    headers: Mapping[str, str] | None = None
+    #: Seconds; None: for good.
+    lives: float | None = None
+
+    def properties(self, number: int) -> BasicProperties:
+        """Return what stands beside it."""
+        return BasicProperties(
+            content_type=CONTENT_TYPE,
+            delivery_mode=PERSISTENT,
+            message_id=str(number),
+            headers=dict(self.headers) if self.headers else None,
+            expiration=None if self.lives is None else f"{self.lives * 1000:.0f}",
+        )
+
+
 @dataclass(slots=True, eq=False)
 class _Batch:
-    bodies: list[tuple[str, bytes, Mapping[str, str] | None]]
+    bodies: list[_Body]
     settled: Callable[[list[int]], None]
     left: int
     refused: list[int] = field(default_factory=list)
@@ -74,22 +93,23 @@ class Publisher:
             if confirmed is not None:
                 confirmed([messages[place] for place in sorted(refused)])
 
-        bodies: list[tuple[str, bytes, Mapping[str, str] | None]] = []
+        bodies: list[_Body] = []
         unwritable: list[int] = []
         for place, outgoing in enumerate(messages):
             try:
-                bodies.append((self._topology.physical(outgoing.queue), encode(outgoing.message), None))
+                queue, data = self._topology.physical(outgoing.queue), encode(outgoing.message)
+                bodies.append(_Body(queue, data, lives=outgoing.lives))
             except InvalidMessage as error:
                 log.error("a message for %s is dropped: %s", outgoing.queue, error)
                 unwritable.append(place)
-                bodies.append(("", b"", None))
+                bodies.append(_Body("", b""))
         batch = _Batch(bodies, settled, left=len(bodies) - len(unwritable), refused=unwritable)
         self._accept(batch)
 
     def publish_raw(self, queue: str, body: bytes, headers: Mapping[str, str], settled: Callable[[bool], None]) -> None:
         """Hand bytes over as they are; `settled` hears whether they were taken."""
-        batch = _Batch([(self._topology.physical(queue), body, headers)], lambda refused: settled(not refused), left=1)
-        self._accept(batch)
+        bodies = [_Body(self._topology.physical(queue), body, headers)]
+        self._accept(_Batch(bodies, lambda refused: settled(not refused), left=1))
 
     def drain(self, *, timeout: float) -> None:
         """Wait up to `timeout` seconds until everything is confirmed."""
@@ -157,14 +177,8 @@ class Publisher:
                         self._sequence += 1
                         self._unconfirmed[self._sequence] = (batch, place)
                         numbered.append((self._sequence, entry))
-            for number, (queue, body, headers) in numbered:
-                properties = BasicProperties(
-                    content_type=CONTENT_TYPE,
-                    delivery_mode=PERSISTENT,
-                    message_id=str(number),
-                    headers=dict(headers) if headers else None,
-                )
-                channel.basic_publish("", queue, body, properties, mandatory=True)
+            for number, body in numbered:
+                channel.basic_publish("", body.queue, body.data, body.properties(number), mandatory=True)
 
     def _on_return(self, channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes) -> None:
         """Note what has no queue; its confirm follows."""
