@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from controller.core.answers import Verb
@@ -188,6 +190,40 @@ def test_a_stage_beside_one_that_has_failed_its_job_is_refused_while_the_rest_is
     assert (house.view(job_id), house.tasks(job_id)) == before
     both = house.jobs.control.retry_tasks({right[1].task_id: None, left[1].task_id: None})
     assert [one.changed for one in both.tasks] == [True, True]
+
+
+# --- a spawn task and tasks of its stage
+
+
+def by_state(house: House, job_id: JobId) -> int:
+    return house.jobs.control.job(Verb.RETRY, job_id, choice=Choice(state=State.CANCELLED)).tasks
+
+
+def by_list(house: House, job_id: JobId) -> int:
+    listed = house.jobs.control.retry_tasks(dict.fromkeys(task.task_id for task in house.tasks(job_id)))
+    return sum(one.changed for one in listed.tasks)
+
+
+@pytest.mark.parametrize("retry", [by_state, by_list])
+def test_a_spawn_task_and_tasks_of_its_stage_that_are_retried_together_all_run(
+    house: House, retry: Callable[[House, JobId], int]
+) -> None:
+    job_id, puppet = house.submit("many"), Puppet(house)
+    house.jobs.control.stage(Verb.PAUSE, job_id, 0)
+    house.jobs.control.add_tasks(job_id, 0, urls(2))
+    house.jobs.control.job(Verb.CANCEL, job_id)
+    assert [task.state for task in house.tasks(job_id)] == [State.CANCELLED] * 4
+    puppet.finish(puppet.take(), Outcome.STOPPED)
+
+    changed = retry(house, job_id)
+    after = [task.state for task in house.tasks(job_id)]
+    house.turn()
+    puppet.heartbeat()
+    puppet.run_all()
+
+    assert (changed, State.CANCELLED in after) == (4, False)
+    assert house.view(job_id).state is State.COMPLETED
+    assert states(house, job_id) == [State.COMPLETED, State.COMPLETED]
 
 
 # --- what was skipped
