@@ -192,6 +192,32 @@ def test_a_stage_beside_one_that_has_failed_its_job_is_refused_while_the_rest_is
     assert [one.changed for one in both.tasks] == [True, True]
 
 
+def test_a_stage_whose_end_would_fail_its_job_again_is_refused_with_all_its_tasks_too_and_nothing_is_killed(
+    house: House,
+) -> None:
+    puppet = Puppet(house)
+    stages = [
+        {"name": "Left", "order": 1, "tasks": [{"task_class": "step"}, {"task_class": "step"}]},
+        {"name": "Right", "order": 1, "tasks": [{"task_class": "step"}]},
+    ]
+    job_id, _ = house.jobs.compose(Composition("pair", stages))
+    house.turn()
+    puppet.room = {}
+    left, sibling, _right = puppet.take(), puppet.take(), puppet.take()
+    puppet.finish(left, Outcome.FAILED)
+    puppet.finish(sibling)
+    before = house.view(job_id), house.tasks(job_id), house.kinds(job_id)
+    control, everything = house.jobs.control, Choice(only_failed=False)
+    said = r"the stage cannot be retried: stage 0 \(Left\) has failed, and its job ends for it"
+
+    with pytest.raises(Conflict, match=said):
+        control.stage(Verb.RETRY, job_id, 1, choice=everything)
+
+    assert (house.view(job_id), house.tasks(job_id), house.kinds(job_id)) == before
+    changed = control.job(Verb.RETRY, job_id, choice=everything)
+    assert (changed.tasks, changed.stages, house.view(job_id).state) == (3, 2, State.RUNNING)
+
+
 # --- a spawn task and tasks of its stage
 
 
