@@ -146,7 +146,7 @@ class TaskVerbs:
 
 
 def refuse_in_vain(job: Job, agains: Sequence[Again], what: str) -> None:
-    """Raise Conflict when a job would end, or end again, before anything of a retry could run."""
+    """Raise Conflict when a job would end, or end again, before all of a retry could run."""
     stage = in_the_way(job, agains)
     if stage is not None:
         bad = f"is {stage.state} and comes before it" if job.state in ENDED else "has failed, and its job ends for it"

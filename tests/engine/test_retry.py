@@ -218,6 +218,27 @@ def test_a_stage_whose_end_would_fail_its_job_again_is_refused_with_all_its_task
     assert (changed.tasks, changed.stages, house.view(job_id).state) == (3, 2, State.RUNNING)
 
 
+def test_a_list_with_a_task_behind_a_failed_stage_is_not_told_as_retried_for_one_before_it(house: House) -> None:
+    puppet = Puppet(house)
+    tasks = [{"task_class": "step"}]
+    job_id, _ = house.jobs.compose(Composition("three", [{"name": name, "tasks": tasks} for name in ("A", "B", "C")]))
+    first, failed, withdrawn = (task.task_id for task in house.tasks(job_id))
+    house.jobs.control.task(Verb.SKIP, first)
+    house.turn()
+    puppet.heartbeat()
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    assert [stage.state for stage in house.view(job_id).stages] == [State.COMPLETED, State.FAILED, State.CANCELLED]
+    before = house.view(job_id), house.tasks(job_id), house.kinds(job_id)
+
+    around = house.jobs.control.retry_tasks({first: None, withdrawn: None})
+
+    assert [one.changed for one in around.tasks] == [False, False]
+    assert "stage 1 (B) is FAILED and comes before it" in str(around.tasks[1].reason)
+    assert (house.view(job_id), house.tasks(job_id), house.kinds(job_id)) == before
+    every = house.jobs.control.retry_tasks(dict.fromkeys((first, failed, withdrawn)))
+    assert [one.changed for one in every.tasks] == [True, True, True]
+
+
 # --- a spawn task and tasks of its stage
 
 
