@@ -54,15 +54,15 @@ def of_stage(
 
 
 def in_the_way(job: Job, agains: Collection[Again]) -> Stage | None:
-    """Return the stage for which a job would end, or end again, before anything of a retry could run; None: none.
+    """Return the stage for which a job would end, or end again, before all of a retry could run; None: none.
 
-    It has failed an open job, or it comes before all that is to run again: a person has to retry or skip it first.
+    It has failed an open job, or it comes before something of the retry: a person has to retry or skip it first.
     """
     wanted = {again.stage for again in agains}
     if not wanted:
         return None
     if job.state not in ENDED:
         return next((stage for stage in job.living if stage.failing and stage.number not in wanted), None)
-    first = min(job.stage(number).order for number in wanted)
-    before = (stage for stage in job.stages if stage.order < first and stage.number not in wanted)
+    last = max(job.stage(number).order for number in wanted)
+    before = (stage for stage in job.stages if stage.order < last and stage.number not in wanted)
     return next((stage for stage in before if stage.state in UNDONE and not comes_back(stage)), None)

@@ -341,7 +341,7 @@ class Again:
 class RetryRequested:
     """A person lets tasks run again."""
 
-    #: None: what has failed or was cancelled.
+    #: At most one of each stage. None: what has failed or was cancelled.
     stages: tuple[Again, ...] | None = None
     #: The job as a whole is meant.
     whole: bool = True

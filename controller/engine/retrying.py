@@ -35,17 +35,18 @@ class Retrying:
     def whole(self, board: Board, job: Job, stage: Stage | None, everything: bool, who: Who, given: Given) -> Changed:
         """Retry a stage of a job, or (None) the job."""
         stages = job.stages if stage is None else (stage,)
-        killed = 0
-        if everything:
-            for one in stages:
-                killed += self._tasks.kill_all(board, job.job_id, one.number, who, again=True)
-        present = board.require(job.job_id)
-        misfits = self._misfits(board, present, [one.number for one in stages])
-        agains = _agains(present, stage, everything, misfits)
-        tasks = killed + sum(sum(again.counts.values()) + again.spawn for again in agains)
-        if not agains and not killed:
+        misfits = self._misfits(board, job, [one.number for one in stages])
+        running = [one for one in stages if everything and _runs(one)]
+        meant = [*_agains(job, stage, everything, misfits), *(Again(one.number, {}) for one in running)]
+        if not meant:
             return Changed(unchanged=(Left(_nothing(misfits), 1),))
-        refuse_in_vain(present, agains, "the job" if stage is None else "the stage")
+        # Before anything is killed: that may end the job, and what ends it would not be seen any more.
+        refuse_in_vain(job, meant, "the job" if stage is None else "the stage")
+        killed = sum(self._tasks.kill_all(board, job.job_id, one.number, who, again=True) for one in running)
+        present = board.require(job.job_id)
+        agains = _agains(present, stage, everything, misfits)
+        # Counted as they were: what is killed may be withdrawn with its job for a moment, and is one task all the same.
+        tasks = killed + sum(sum(again.counts.values()) + again.spawn for again in meant)
 
         def apply() -> None:
             board.apply(job.job_id, RetryRequested(agains, whole=stage is None))
@@ -152,6 +153,10 @@ class Retrying:
         changed = act()
         self._opening.give(board, before, given)
         return changed or Changed()
+
+
+def _runs(stage: Stage) -> bool:
+    return stage.tally.running > 0 or stage.spawn is State.RUNNING
 
 
 def _agains(job: Job, stage: Stage | None, everything: bool, misfits: Misfits) -> tuple[Again, ...]:

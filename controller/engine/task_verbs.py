@@ -7,7 +7,7 @@ of the job, and told to the machine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.core.again import in_the_way
 from controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
@@ -91,7 +91,7 @@ class TaskVerbs:
         for aim in running:
             self._kill(board, aim, who, again=True)
         if agains:
-            board.apply(job.job_id, RetryRequested(tuple(agains), whole=False))
+            board.apply(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
 
     def _pause(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
         board.tx.hold(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state, by=who.name)
@@ -146,7 +146,7 @@ class TaskVerbs:
 
 
 def refuse_in_vain(job: Job, agains: Sequence[Again], what: str) -> None:
-    """Raise Conflict when a job would end, or end again, before anything of a retry could run."""
+    """Raise Conflict when a job would end, or end again, before all of a retry could run."""
     stage = in_the_way(job, agains)
     if stage is not None:
         bad = f"is {stage.state} and comes before it" if job.state in ENDED else "has failed, and its job ends for it"
@@ -187,6 +187,16 @@ def _again(aim: Aim, meant: Sequence[Counted], *, failing: bool) -> Again | None
         return Again(aim.stage, {}, spawn=True, spans=())
     counts = {state: _number(ended, state) for state in sorted({one.state for one in ended})}
     return Again(aim.stage, counts, withdrawn=_withdrawn(ended), spans=aim.choice.spans)
+
+
+def _one_of_each_stage(agains: Sequence[Again]) -> tuple[Again, ...]:
+    """Put what is meant of a stage's tasks and its spawn task together."""
+    found: dict[int, Again] = {}
+    for again in agains:
+        other = found.get(again.stage, again)
+        tasks = other if other.counts else again
+        found[again.stage] = replace(tasks, spawn=again.spawn or other.spawn)
+    return tuple(found.values())
 
 
 def remember(board: Board, verb: Verb, aim: Aim, changed: Changed) -> None:

@@ -312,6 +312,20 @@ def test_a_later_stage_cannot_be_retried_while_one_before_it_would_end_the_job_a
     assert in_the_way(skipped, (Again(1, {State.FAILED: 1}),)) is None
 
 
+def test_a_failed_stage_between_two_that_are_to_run_again_is_in_the_way_of_the_later_one() -> None:
+    job = run(after(begin(fixed(0), fixed(1), fixed(2)), TasksSkipped(0, {State.QUEUED: 1})), 1, State.FAILED)
+    first, failed, last = (
+        Again(0, {State.SKIPPED: 1}),
+        Again(1, {State.FAILED: 1}),
+        Again(2, {State.CANCELLED: 1}, withdrawn=1),
+    )
+
+    assert states(job) == [State.COMPLETED, State.FAILED, State.CANCELLED]
+    assert in_the_way(job, (first, last)) == job.stages[1]
+    assert in_the_way(job, (first,)) is None
+    assert in_the_way(job, (first, failed, last)) is None
+
+
 def test_a_stage_cannot_be_retried_while_the_failure_of_another_ends_the_job() -> None:
     job = begin(fixed(0, order=1), fixed(1, order=1, tasks=2, on_error=OnError.IGNORE))
     job = moved(run(job, 1, State.FAILED), 1, State.QUEUED, State.RUNNING)

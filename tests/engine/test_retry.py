@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from controller.core.answers import Verb
@@ -188,6 +190,87 @@ def test_a_stage_beside_one_that_has_failed_its_job_is_refused_while_the_rest_is
     assert (house.view(job_id), house.tasks(job_id)) == before
     both = house.jobs.control.retry_tasks({right[1].task_id: None, left[1].task_id: None})
     assert [one.changed for one in both.tasks] == [True, True]
+
+
+def test_a_stage_whose_end_would_fail_its_job_again_is_refused_with_all_its_tasks_too_and_nothing_is_killed(
+    house: House,
+) -> None:
+    puppet = Puppet(house)
+    stages = [
+        {"name": "Left", "order": 1, "tasks": [{"task_class": "step"}, {"task_class": "step"}]},
+        {"name": "Right", "order": 1, "tasks": [{"task_class": "step"}]},
+    ]
+    job_id, _ = house.jobs.compose(Composition("pair", stages))
+    house.turn()
+    puppet.room = {}
+    left, sibling, _right = puppet.take(), puppet.take(), puppet.take()
+    puppet.finish(left, Outcome.FAILED)
+    puppet.finish(sibling)
+    before = house.view(job_id), house.tasks(job_id), house.kinds(job_id)
+    control, everything = house.jobs.control, Choice(only_failed=False)
+    said = r"the stage cannot be retried: stage 0 \(Left\) has failed, and its job ends for it"
+
+    with pytest.raises(Conflict, match=said):
+        control.stage(Verb.RETRY, job_id, 1, choice=everything)
+
+    assert (house.view(job_id), house.tasks(job_id), house.kinds(job_id)) == before
+    changed = control.job(Verb.RETRY, job_id, choice=everything)
+    assert (changed.tasks, changed.stages, house.view(job_id).state) == (3, 2, State.RUNNING)
+
+
+def test_a_list_with_a_task_behind_a_failed_stage_is_not_told_as_retried_for_one_before_it(house: House) -> None:
+    puppet = Puppet(house)
+    tasks = [{"task_class": "step"}]
+    job_id, _ = house.jobs.compose(Composition("three", [{"name": name, "tasks": tasks} for name in ("A", "B", "C")]))
+    first, failed, withdrawn = (task.task_id for task in house.tasks(job_id))
+    house.jobs.control.task(Verb.SKIP, first)
+    house.turn()
+    puppet.heartbeat()
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    assert [stage.state for stage in house.view(job_id).stages] == [State.COMPLETED, State.FAILED, State.CANCELLED]
+    before = house.view(job_id), house.tasks(job_id), house.kinds(job_id)
+
+    around = house.jobs.control.retry_tasks({first: None, withdrawn: None})
+
+    assert [one.changed for one in around.tasks] == [False, False]
+    assert "stage 1 (B) is FAILED and comes before it" in str(around.tasks[1].reason)
+    assert (house.view(job_id), house.tasks(job_id), house.kinds(job_id)) == before
+    every = house.jobs.control.retry_tasks(dict.fromkeys((first, failed, withdrawn)))
+    assert [one.changed for one in every.tasks] == [True, True, True]
+
+
+# --- a spawn task and tasks of its stage
+
+
+def by_state(house: House, job_id: JobId) -> int:
+    return house.jobs.control.job(Verb.RETRY, job_id, choice=Choice(state=State.CANCELLED)).tasks
+
+
+def by_list(house: House, job_id: JobId) -> int:
+    listed = house.jobs.control.retry_tasks(dict.fromkeys(task.task_id for task in house.tasks(job_id)))
+    return sum(one.changed for one in listed.tasks)
+
+
+@pytest.mark.parametrize("retry", [by_state, by_list])
+def test_a_spawn_task_and_tasks_of_its_stage_that_are_retried_together_all_run(
+    house: House, retry: Callable[[House, JobId], int]
+) -> None:
+    job_id, puppet = house.submit("many"), Puppet(house)
+    house.jobs.control.stage(Verb.PAUSE, job_id, 0)
+    house.jobs.control.add_tasks(job_id, 0, urls(2))
+    house.jobs.control.job(Verb.CANCEL, job_id)
+    assert [task.state for task in house.tasks(job_id)] == [State.CANCELLED] * 4
+    puppet.finish(puppet.take(), Outcome.STOPPED)
+
+    changed = retry(house, job_id)
+    after = [task.state for task in house.tasks(job_id)]
+    house.turn()
+    puppet.heartbeat()
+    puppet.run_all()
+
+    assert (changed, State.CANCELLED in after) == (4, False)
+    assert house.view(job_id).state is State.COMPLETED
+    assert states(house, job_id) == [State.COMPLETED, State.COMPLETED]
 
 
 # --- what was skipped
