@@ -349,10 +349,7 @@ class Reader(Protocol):
         """Return a page of a job's history, in order."""
 
     def unpublished(self, job_id: JobId | None = None, *, after: int = -1, limit: int) -> list[Unpublished]:
-        """Return attempts of a job (None: of any) whose files are still to be published, with keys behind `after`.
-
-        One for each task: the last that counted, with those that counted before it.
-        """
+        """Return the last attempts that counted and whose files are to be published, with keys behind `after`."""
 
     def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
         """Return jobs and tasks whose id begins with `prefix`."""
@@ -362,6 +359,9 @@ class Reader(Protocol):
 
     def at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:
         """Return the first `limit` attempts that each worker holds, by job, stage and index."""
+
+    def taken(self) -> dict[WorkerId, dict[str, int]]:
+        """Return how many attempts each worker holds per queue, with those that lost their claim and may be there."""
 
     def queues(self) -> list[QueueView]:
         """Return what waits and runs per queue."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, and_, case, func, select, union_all
 
 from controller.core.states import State
 from controller.datastore.reads_tasks import TaskReads
 from controller.datastore.records import QueueView, RunningAttempt, WorkerView
 from controller.datastore.rows import decode_object
-from controller.datastore.sql import ZERO, is_in
+from controller.datastore.sql import ZERO, is_in, word
 from controller.datastore.tables import jobs, stages, tasks, workers
 from shared.ids import JobId, TaskId, WorkerId
 
@@ -68,6 +68,23 @@ class SqlReader(TaskReads):
         found: dict[WorkerId, list[RunningAttempt]] = {}
         for worker, task_id, job_id, *more in self._connection.execute(query):
             found.setdefault(WorkerId(worker), []).append(RunningAttempt(TaskId(task_id), JobId(job_id), *more))
+        return found
+
+    def taken(self) -> dict[WorkerId, dict[str, int]]:
+        """Return how many attempts each worker holds per queue, with those that lost their claim and may be there."""
+        dying = and_(tasks.c.state != word(State.RUNNING), tasks.c.lease_until.is_not(None))
+        here = union_all(
+            select(tasks.c.worker, tasks.c.queue).where(is_in(tasks.c.state, State.RUNNING)),
+            select(tasks.c.worker, tasks.c.queue).where(dying, tasks.c.lease_until > self._now()),
+        ).subquery("here")
+        query = (
+            select(workers.c.worker_id, here.c.queue, func.count())
+            .join_from(here, workers, workers.c.key == here.c.worker)
+            .group_by(workers.c.worker_id, here.c.queue)
+        )
+        found: dict[WorkerId, dict[str, int]] = {}
+        for worker, queue, count in self._connection.execute(query):
+            found.setdefault(WorkerId(worker), {})[queue] = count
         return found
 
     def queues(self) -> list[QueueView]:

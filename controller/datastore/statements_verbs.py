@@ -172,7 +172,7 @@ LET_GO = Prepared(
         is_in(tasks.c.state, *(state for state in State if state is not State.RUNNING)),
         tasks.c.lease_until.is_not(None),
     )
-    .values(lease_until=null()),
+    .values(lease_until=null(), etag=_next_etag),
     "at_key at_attempt at_worker",
 )
 

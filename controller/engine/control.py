@@ -1,4 +1,5 @@
-"""Live control: what people do to jobs, stages and tasks while they run. Each method is one transaction.
+"""Live control: what people do to jobs, stages and tasks while they run. Each method is one transaction;
+of a list of tasks there is one for each job.
 
 Every change is a change in the store, under the lock of the job; workers are told after the commit, as a courtesy, and
 hear it again when they want to renew the lease of an attempt that has lost its claim.
@@ -10,7 +11,7 @@ lock the task. A task's changes with its own row alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from controller.core.answers import Allowed, Kind, Refused, Verb, answer
@@ -29,11 +30,23 @@ from controller.engine.adding import Adding
 from controller.engine.board import Board
 from controller.engine.opening import Opening
 from controller.engine.parts import JobsParts, committed, written
-from controller.engine.requests import SOMEBODY, WHOLE, Added, Changed, Choice, Given, Left, Retried, Who
+from controller.engine.requests import (
+    SOMEBODY,
+    WHOLE,
+    Added,
+    Changed,
+    Choice,
+    Given,
+    Left,
+    Retried,
+    Told,
+    Who,
+    in_short,
+)
 from controller.engine.retrying import Retrying
 from controller.engine.settle import Settler
 from controller.engine.task_verbs import Aim, TaskVerbs
-from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from shared.ids import JobId, TaskId
 
 _NOTHING = Given()
@@ -143,14 +156,42 @@ class Control:
     ) -> Retried:
         """Let tasks of any jobs run again, each only while it still has the etag that stands beside it (None: any).
 
-        What cannot be is told, one by one, and does not keep the others from running.
+        What cannot be is told, one by one, and does not keep the others from running. Each job has a transaction of its
+        own: one that cannot open again (it, or a task that would come back with it, lacks a secret) stays as it is.
         """
+        told: dict[TaskId, Told] = {}
+        for task_ids in self._by_job(wanted):
+            told |= self._retry_listed({task_id: wanted[task_id] for task_id in task_ids}, who, given)
+        return Retried(tuple(told[task_id] for task_id in wanted))
+
+    def _by_job(self, task_ids: Collection[TaskId]) -> list[list[TaskId]]:
+        """Part tasks by their jobs; those that do not exist are together."""
         with self._parts.store.write() as tx:
-            board = Board(tx, request_id=who.request_id)
-            retried = self._again.listed(board, wanted, _locked_tasks(board, list(wanted)), who, given)
-            board.save()
-        self._parts.announce(board)
-        return retried
+            jobs = {task.task_id: task.job_id for task in tx.held(list(task_ids))}
+        parted: dict[JobId | None, list[TaskId]] = {}
+        for task_id in task_ids:
+            parted.setdefault(jobs.get(task_id), []).append(task_id)
+        return list(parted.values())
+
+    def _retry_listed(self, wanted: Mapping[TaskId, int | None], who: Who, given: Given) -> dict[TaskId, Told]:
+        """Retry tasks of one job; tell what became of each."""
+        told: dict[TaskId, Told] = {}
+        fit: list[HeldTask] = []
+        reason = None
+        try:
+            with self._parts.store.write() as tx:
+                board = Board(tx, request_id=who.request_id)
+                found = _locked_tasks(board, list(wanted))
+                told = self._again.refused(board, wanted, found, given)
+                fit = [task for task_id, task in found.items() if task_id not in told]
+                if fit:
+                    self._again.named(board, fit[0].job_id, fit, who, given)
+                board.save()
+        except (Conflict, InvalidInput) as error:
+            reason = in_short(error)
+        else:
+            self._parts.announce(board)
+        return told | {task.task_id: Told(task.task_id, reason, task.state) for task in fit}
 
     def add_tasks(
         self,

@@ -33,7 +33,7 @@ class Opening:
     def __init__(self, parts: JobsParts) -> None:
         self._parts = parts
 
-    def gather(self, board: Board, job: Job, given: Given) -> Inputs:
+    def _gather(self, board: Board, job: Job, given: Given) -> Inputs:
         """Return the values of a job that opens again; raise InvalidInputs."""
         snapshots = self._parts.snapshots
         catalogue = snapshots.catalogue(snapshots.origin(job.job_id).revision)
@@ -61,7 +61,7 @@ class Opening:
         return {one.task_id: self._lacks(job_id, one) for one in lost}
 
     def _give_job(self, board: Board, job: Job, given: Given) -> None:
-        inputs = self.gather(board, job, given)
+        inputs = self._gather(board, job, given)
         sealer, snapshots = self._parts.sealer, self._parts.snapshots
         catalogue = snapshots.catalogue(snapshots.origin(job.job_id).revision)
         sealed = {name: sealer.seal(value) for name, value in inputs.secrets.items()}

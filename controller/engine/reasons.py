@@ -36,6 +36,7 @@ class Reasons:
             facts = Facts(
                 job=job,
                 workers=reader.workers(lost_after=self._parts.lease),
+                taken=reader.taken(),
                 broker=broker,
                 blocking=dict(_blocking(reader, job, chosen)),
                 waiting=dict(_waiting(reader, job, chosen)),

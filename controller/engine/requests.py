@@ -206,3 +206,10 @@ class InvalidInputs(InvalidInput):
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         super().__init__("; ".join(f"{mistake.pointer}: {mistake.detail}" for mistake in mistakes))
         self.mistakes = tuple(mistakes)
+
+
+def in_short(error: Exception) -> str:
+    """Return what is wrong, of many mistakes the first: as the reason of each of many tasks it must not be long."""
+    if not isinstance(error, InvalidInputs) or len(error.mistakes) < 2:
+        return str(error)
+    return f"{error.mistakes[0].pointer}: {error.mistakes[0].detail} (and {len(error.mistakes) - 1} more)"

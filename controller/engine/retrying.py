@@ -15,9 +15,8 @@ from controller.core.states import ENDED, State
 from controller.datastore.records import HeldTask
 from controller.engine.board import Board
 from controller.engine.opening import Opening
-from controller.engine.requests import WHOLE, Changed, Choice, Given, Left, Retried, Told, Who
+from controller.engine.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
 from controller.engine.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain, remember, sift
-from shared.errors import Conflict, InvalidInput
 from shared.ids import JobId, TaskId
 
 STALE = "it has changed since it was read"
@@ -91,29 +90,23 @@ class Retrying:
 
     # --- a list of tasks
 
-    def listed(
+    def refused(
         self,
         board: Board,
         wanted: Mapping[TaskId, int | None],
         found: Mapping[TaskId, HeldTask],
-        who: Who,
         given: Given,
-    ) -> Retried:
-        """Retry tasks of any jobs, each only while it has the etag beside it; what cannot be keeps no other back."""
+    ) -> dict[TaskId, Told]:
+        """Tell which of a list of tasks of one job cannot run again, each asked for with the etag beside it."""
         told = {task_id: Told(task_id, "there is no such task") for task_id in wanted if task_id not in found}
-        by_job: dict[JobId, list[HeldTask]] = {}
         for task_id, task in found.items():
             reason = self._why_not(board, task, wanted[task_id])
-            if reason is None:
-                by_job.setdefault(task.job_id, []).append(task)
-            else:
+            if reason is not None:
                 told[task_id] = Told(task_id, reason, task.state)
-        for job_id, tasks in by_job.items():
-            lacking = self._opening.lacking(board, job_id, [task.task_id for task in tasks], given)
-            whole = [task for task in tasks if task.task_id not in lacking]
-            reason = self._retry_named(board, job_id, whole, who, given) if whole else None
-            told |= {task.task_id: Told(task.task_id, lacking.get(task.task_id, reason), task.state) for task in tasks}
-        return Retried(tuple(told[task_id] for task_id in wanted))
+        for job_id in {task.job_id for task in found.values()}:
+            lacking = self._opening.lacking(board, job_id, found.keys() - told.keys(), given)
+            told |= {task_id: Told(task_id, reason, found[task_id].state) for task_id, reason in lacking.items()}
+        return told
 
     def _why_not(self, board: Board, task: HeldTask, etag: int | None) -> str | None:
         if etag is not None and etag != task.etag:
@@ -121,23 +114,18 @@ class Retrying:
         said = answer(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.misfit(board, task))
         return None if isinstance(said, Allowed) else said.reason
 
-    def _retry_named(
-        self, board: Board, job_id: JobId, tasks: Sequence[HeldTask], who: Who, given: Given
-    ) -> str | None:
-        """Retry tasks of one job; return why they cannot be, None: they are."""
+    def named(self, board: Board, job_id: JobId, tasks: Sequence[HeldTask], who: Who, given: Given) -> None:
+        """Retry tasks of one job.
+
+        Raises Conflict and InvalidInput, also when the job has been changed already: the transaction must not last.
+        """
         aims = []
         for number, spawn in sorted({(task.stage, task.spawn) for task in tasks}):
             indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
             aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
-        job = board.require(job_id)
-        try:
-            if job.state in ENDED:
-                self._opening.gather(board, job, given)
-            self.chosen(board, aims, who)
-        except (Conflict, InvalidInput) as error:
-            return str(error)
-        self._opening.give(board, job, given.of({task.task_id for task in tasks}))
-        return None
+        before = board.require(job_id)
+        self.chosen(board, aims, who)
+        self._opening.give(board, before, given.of({task.task_id for task in tasks}))
 
     def misfit(self, board: Board, task: HeldTask) -> bool:
         """Tell whether a task can never run because its item did not fit."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 from controller.core.model import OnError
 from controller.core.states import DONE, ENDED, State
 from controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskView, WorkerView
+from shared.ids import WorkerId
 from shared.messages import ANY_QUEUE
 
 
@@ -63,6 +64,8 @@ class Facts:
 
     job: JobView
     workers: Sequence[WorkerView]
+    #: How many attempts each worker holds, per queue.
+    taken: Mapping[WorkerId, Mapping[str, int]]
     broker: bool
     #: Of each stage that waits for a person, the first task that has failed or was cancelled.
     blocking: Mapping[int, TaskView]
@@ -160,8 +163,8 @@ def _why_queued(facts: Facts, stage: StageView) -> Reason | None:
     serving = [worker for worker in facts.workers if worker.state == "UP" and serves(worker.slots, queue)]
     if not serving:
         return Reason(Code.NO_WORKER_FOR_QUEUE, f"{no_worker(claimable(stage), queue)}.", number, queue=queue)
-    slots = sum(sum(worker.slots.values()) for worker in serving)
-    running = sum(worker.running for worker in serving)
+    slots = sum(worker.slots.get(queue, 0) + worker.slots.get(ANY_QUEUE, 0) for worker in serving)
+    running = sum(_busy(worker.slots, facts.taken.get(worker.worker_id, {}), queue) for worker in serving)
     if running >= slots:
         sentence = f"All slots of the workers for the queue {queue!r} are busy: {running}/{slots}."
         return Reason(Code.ALL_SLOTS_BUSY, sentence, number, queue=queue, running=running, limit=slots)
@@ -178,6 +181,16 @@ def claimable(stage: StageView) -> int:
 def serves(queues: Collection[str], queue: str) -> bool:
     """Tell whether whoever takes tasks from these queues takes those of this one."""
     return queue in queues or ANY_QUEUE in queues
+
+
+def _busy(slots: Mapping[str, int], taken: Mapping[str, int], queue: str) -> int:
+    """Return how many of the slots that take tasks of a queue are busy; those for any queue may be with others' tasks.
+
+    What runs is in the slots of its own queue first.
+    """
+    own = min(taken.get(queue, 0), slots.get(queue, 0))
+    elsewhere = sum(max(0, count - slots.get(name, 0)) for name, count in taken.items())
+    return own + min(elsewhere, slots.get(ANY_QUEUE, 0))
 
 
 def no_worker(number: int, queue: str) -> str:

@@ -96,3 +96,23 @@ def test_two_stages_side_by_side_that_failed_are_skipped_one_after_the_other(liv
     work(puppet, 1)
     puppet.run_all()
     assert live.get(f"/jobs/{job_id}")["state"] == "COMPLETED"
+
+
+def test_a_list_with_a_job_that_cannot_open_again_is_answered_and_the_others_run(live: Stand) -> None:
+    puppet = Puppet(live)
+    plain = str(live.post("open")["job_id"])
+    work(puppet, 1)
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    tasks = [{"task_class": "guard", "input": {"token": f"t{number}"}} for number in range(3)]
+    guarded = done(live, "/jobs", {"name": "guarded", "stages": [{"name": "Guard", "tasks": tasks}]})["job_id"]
+    live.turn()
+    work(puppet, 1)
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    stuck, other = task_of(live, guarded)["task_id"], task_of(live, plain)["task_id"]
+
+    answer = done(live, "/tasks/retry", [{"task_id": stuck, "input": {"token": "new"}}, {"task_id": other}])
+
+    assert [one["changed"] for one in answer["tasks"]] == [False, True]
+    reason = answer["tasks"][0]["reason"]
+    assert "task 1 of stage 0 has lost its own token" in reason and reason.endswith("(and 1 more)")
+    assert [live.get(f"/jobs/{one}")["state"] for one in (guarded, plain)] == ["FAILED", "RUNNING"]

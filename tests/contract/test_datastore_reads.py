@@ -180,6 +180,24 @@ def test_it_is_told_which_attempts_each_worker_holds_and_no_more_of_them_than_as
     assert all(one.started_at for one in held[WORKER])
 
 
+def test_it_is_told_how_many_attempts_each_worker_holds_per_queue_and_a_killed_one_until_its_lease_is_over(
+    store: Datastore,
+) -> None:
+    alive, dying, over = fan_out(store, 3), fan_out(store, 2), fan_out(store, 2)
+    with store.write() as tx:
+        tx.greet(WORKER, card("b"), running=0)
+        tx.greet(OTHER, card("a"), running=0)
+        claim(tx, alive, 2)
+        claim(tx, alive, 1, worker=OTHER)
+        claim(tx, dying, 1)
+        claim(tx, over, 1, lease=-1.0)
+        tx.withdraw(dying, 0, running=True)
+        tx.withdraw(over, 0, running=True)
+
+    with store.read() as reader:
+        assert reader.taken() == {WORKER: {"default": 3}, OTHER: {"default": 1}}
+
+
 def test_what_has_ended_is_held_by_nobody(store: Datastore) -> None:
     job_id = fan_out(store, 2)
     with store.write() as tx:

@@ -84,6 +84,23 @@ def test_a_spawn_task_that_may_still_be_there_is_put_off_by_itself(store: Datast
         assert tx.put_off(job_id, 0) == (0, True)
 
 
+def test_the_etag_of_a_task_changes_when_its_worker_tells_that_its_last_attempt_is_gone(store: Datastore) -> None:
+    job_id = fan_out(store, 1)
+    with store.write() as tx:
+        (task,) = claim(tx, job_id, 1)
+        tx.withdraw(job_id, 0, running=True)
+        tx.restore(job_id, 0, target=Q)
+        assert tx.put_off(job_id, 0) == (1, False)
+    (before,) = rows(store, job_id)
+
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.let_go(tx.held([task.task_id]))
+
+    (after,) = rows(store, job_id)
+    assert (before.due_at == after.due_at, before.etag == after.etag) == (False, False)
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_what_goes_on_while_its_last_attempt_may_be_there_becomes_due(store: Datastore, begun: bool) -> None:
     job_id = fan_out(store, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.core.answers import Verb
-from controller.engine.requests import Choice, Who
+from controller.engine.requests import Choice, Submission, Who
 from controller.engine.why import Code, Reason
 from shared.errors import NotFound
 from shared.ids import JobId
@@ -140,6 +140,65 @@ def test_busy_slots_are_told(house: House) -> None:
 
     assert reason.code is Code.ALL_SLOTS_BUSY
     assert reason.sentence == "All slots of the workers for the queue 'default' are busy: 1/1."
+
+
+def serving(house: House, slots: dict[str, int], *types: str) -> Puppet:
+    """Return a worker with these slots that runs a task of each of these types of jobs."""
+    puppet = Puppet(house, room=slots)
+    for type_ in types:
+        house.submit(type_)
+    puppet.listen()
+    assert len(puppet.granted) == len(types)
+    return puppet
+
+
+def test_a_full_queue_is_told_although_its_workers_have_room_in_other_queues(house: House) -> None:
+    serving(house, {"default": 4, "transcoding": 1}, "encoded")
+    job_id = house.submit("encoded")
+
+    reason = why(house, job_id)
+
+    assert (reason.code, reason.running, reason.limit) == (Code.ALL_SLOTS_BUSY, 1, 1)
+    assert reason.sentence == "All slots of the workers for the queue 'transcoding' are busy: 1/1."
+    assert why(house, job_id, 0) == why(house, job_id, 0, 0) == reason
+
+
+def test_a_slot_for_any_queue_is_busy_with_a_task_of_another_queue(house: House) -> None:
+    serving(house, {"*": 1, "transcoding": 1}, "one", "encoded")
+
+    both = [why(house, house.submit(type_)) for type_ in ("encoded", "one")]
+
+    assert [(one.code, one.running, one.limit) for one in both] == [
+        (Code.ALL_SLOTS_BUSY, 2, 2),
+        (Code.ALL_SLOTS_BUSY, 1, 1),
+    ]
+
+
+def test_slots_of_a_queue_that_others_have_filled_elsewhere_are_free(house: House) -> None:
+    puppet = serving(house, {"default": 2, "transcoding": 1, "*": 1}, "one", "one", "one")
+
+    job_id, _ = house.jobs.submit(Submission("encoded", {}))
+
+    assert why(house, house.submit("one")).code is Code.ALL_SLOTS_BUSY
+    assert why(house, job_id).code is Code.RUNNING
+    puppet.listen()
+    assert len(puppet.granted) == 4
+
+
+def test_an_attempt_that_was_killed_keeps_its_slot_busy_until_it_is_gone(house: House) -> None:
+    puppet = serving(house, {"default": 4, "transcoding": 1}, "encoded")
+    job_id = house.submit("encoded")
+    house.jobs.control.task(Verb.KILL, puppet.granted[0][1].task_id)
+
+    dying = why(house, job_id)
+    house.clock.pass_(house.settings.lease / 2)
+    puppet.heartbeat()
+    house.clock.pass_(house.settings.lease / 2 + 1)
+    puppet.heartbeat()
+    gone = why(house, job_id)
+
+    assert (dying.code, dying.running, dying.limit) == (Code.ALL_SLOTS_BUSY, 1, 1)
+    assert gone.code is not Code.ALL_SLOTS_BUSY
 
 
 def test_a_wait_for_the_next_attempt_is_told_with_its_time(house: House) -> None:

@@ -1,0 +1,75 @@
+"""Secrets of many tasks that are given anew at once, and what a list of tasks comes to where some are missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.core.states import State
+from controller.engine.requests import Composition, Given
+from shared.ids import JobId
+from shared.messages import Outcome
+from tests.contract.servers import postgresql_server
+from tests.contract.stores import postgresql_template, postgresql_url, store_url
+from tests.engine.house import House, Make, Puppet
+from tests.engine.jobs import CATALOGUE
+
+__all__ = ["postgresql_server", "postgresql_template", "postgresql_url", "store_url"]
+
+CANARY = "S3CR3T-canary"
+
+
+@pytest.fixture
+def anywhere(make: Make, store_url: str) -> House:
+    """Give a house on each product."""
+    return make(CATALOGUE, datastore=store_url)
+
+
+def half_done(house: House, puppet: Puppet) -> JobId:
+    """Return a failed job of two tasks with secrets of their own: the first has failed, the second was withdrawn."""
+    tasks = [{"task_class": "fetch", "input": {"url": url, "token": CANARY}} for url in "ab"]
+    job_id, _ = house.jobs.compose(Composition("half", [{"name": "Fetch", "max_parallel": 1, "tasks": tasks}]))
+    house.turn()
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    assert [task.state for task in house.tasks(job_id, 0)] == [State.FAILED, State.CANCELLED]
+    return job_id
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"token": "again"}, "task 1 of stage 0 has lost its own token"), ({"tokn": "x"}, "/tokn")]
+)
+def test_of_a_list_of_tasks_a_job_that_lacks_secrets_keeps_no_other_from_running(
+    anywhere: House, given: dict[str, object], said: str
+) -> None:
+    house, puppet = anywhere, Puppet(anywhere)
+    others = [house.submit("one") for _ in range(2)]
+    puppet.run_all(lambda _grant, _task: Outcome.FAILED)
+    lacking = half_done(house, puppet)
+    before = house.view(lacking), house.tasks(lacking), house.kinds(lacking)
+    first, stuck, last = (house.tasks(job_id)[0].task_id for job_id in (others[0], lacking, others[1]))
+
+    answer = house.jobs.control.retry_tasks(
+        dict.fromkeys((first, stuck, last)),
+        given=Given(tasks={stuck: given}),  # type: ignore[dict-item]
+    )
+
+    assert [(one.task_id, one.changed) for one in answer.tasks] == [(first, True), (stuck, False), (last, True)]
+    assert said in str(answer.tasks[1].reason)
+    assert (house.view(lacking), house.tasks(lacking), house.kinds(lacking)) == before, "nothing happened to it"
+    house.turn()
+    puppet.run_all()
+    assert [house.view(job_id).state for job_id in others] == [State.COMPLETED] * 2
+
+
+def test_a_list_that_brings_the_secrets_of_all_that_comes_back_opens_their_job(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = half_done(house, puppet)
+    both = [task.task_id for task in house.tasks(job_id, 0)]
+
+    answer = house.jobs.control.retry_tasks(
+        dict.fromkeys(both), given=Given(tasks={task_id: {"token": "again"} for task_id in both})
+    )
+
+    assert [one.changed for one in answer.tasks] == [True, True]
+    house.turn()
+    puppet.run_all()
+    assert house.view(job_id).state is State.COMPLETED
