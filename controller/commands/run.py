@@ -164,8 +164,9 @@ def _interruptible(local: LocalJob, standalone: Standalone, shown: Progress) -> 
             shown.tell("ending its processes now")
             standalone.kill()
         else:
-            shown.tell("cancelling the job; Ctrl-C again gives its processes no more time")
+            # First of all: the second signal may come before the words are written.
             local.unwanted.set()
+            shown.tell("cancelling the job; Ctrl-C again gives its processes no more time")
 
     before: dict[int, Callable[..., object] | int | None] = {}
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):

@@ -291,7 +291,7 @@ class Transaction(Protocol):
         """Note a worker's sign of life."""
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
-        """Lock (in order, behind jobs) and return demands told after a moment, and those of `also`; none of the gone."""
+        """Lock (in order, behind jobs) and return demands told after a moment and those of `also`; none of the gone."""
 
     def free_demands(self, *, told_after: float) -> list[Demand]:
         """Lock and return those of the demands told after a moment that nobody else has locked."""
