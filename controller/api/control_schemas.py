@@ -18,7 +18,6 @@ from controller.api.schemas import (
     text_field,
     values_field,
 )
-from controller.engine.opening import MOST_TASKS
 from controller.engine.why import Code
 
 _TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -99,7 +98,6 @@ class GivenSchema(marshmallow.Schema):
         keys=fields.String(validate=validate.Regexp(_TASK_ID, error="is not the whole id of a task")),
         values=values_field(),
         load_default=dict,
-        validate=validate.Length(max=MOST_TASKS, error=f"names more than {MOST_TASKS} tasks"),
         **_about("Secret values of single tasks, erased likewise: by the id of the task."),
     )
 

@@ -23,8 +23,8 @@ from shared.messages import JsonValue
 _TO_RUN = frozenset({State.PENDING, State.QUEUED})
 #: Tasks that one answer names.
 _TOLD = 100
-#: Tasks whose secrets one request gives anew.
-MOST_TASKS = 1_000
+#: Tasks whose secrets are looked for and sealed in one go.
+_BATCH = 1_000
 
 
 class Opening:
@@ -80,11 +80,25 @@ class Opening:
 
     def _take(self, board: Board, job: Job, given: Mapping[TaskId, Mapping[str, JsonValue]]) -> list[Mistake]:
         """Seal what tasks are given; return what is wrong with it."""
-        if len(given) > MOST_TASKS:
-            return [Mistake("#/tasks", f"names {len(given)} tasks, at most {MOST_TASKS} can be given secrets at once")]
+        # All that comes back needs its secrets at once: as many tasks as the job may have.
+        most = self._parts.max_items * len(job.stages)
+        if len(given) > most:
+            return [Mistake("#/tasks", f"names {len(given)} tasks, this job has at most {most}")]
+        own = sealing(self._parts.sealer, board.tx.inputs(job.job_id))
+        mistakes: list[Mistake] = []
+        task_ids = list(given)
+        for start in range(0, len(task_ids), _BATCH):
+            some = {task_id: given[task_id] for task_id in task_ids[start : start + _BATCH]}
+            mistakes += self._take_some(board, job, some, own)
+            if len(mistakes) >= _TOLD:
+                break
+        return mistakes
+
+    def _take_some(
+        self, board: Board, job: Job, given: Mapping[TaskId, Mapping[str, JsonValue]], own: Sealing
+    ) -> list[Mistake]:
         lost = board.tx.lost_secrets(job.job_id, limit=len(given), among=given.keys())
         found = {one.task_id: one for one in lost if one.state in _TO_RUN}
-        own = sealing(self._parts.sealer, board.tx.inputs(job.job_id))
         mistakes, rows = [], []
         for task_id, values in given.items():
             one = found.get(task_id)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Composition, Given
-from shared.ids import JobId
+from controller.engine.requests import Composition, Given, InvalidInputs, Submission
+from shared.ids import JobId, new_task_ids
 from shared.messages import Outcome
+from shared.sealing import Sealer
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import postgresql_template, postgresql_url, store_url
 from tests.engine.house import House, Make, Puppet
@@ -73,3 +75,39 @@ def test_a_list_that_brings_the_secrets_of_all_that_comes_back_opens_their_job(h
     house.turn()
     puppet.run_all()
     assert house.view(job_id).state is State.COMPLETED
+
+
+def test_a_job_with_thousands_of_withdrawn_secrets_is_retried_with_all_of_them(anywhere: House) -> None:
+    house, puppet = anywhere, Puppet(anywhere, room={"*": 1})
+    job_id, _ = house.jobs.submit(Submission("adding", {}))
+    added = house.jobs.control.add_tasks(job_id, 1, [{"url": "u", "token": CANARY}] * 2_001).task_ids
+    house.turn()
+    puppet.listen()
+    puppet.finish(puppet.take())
+    puppet.room = {}
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    assert house.view(job_id).stages[1].tally.cancelled == 2_000
+    tokens = {task_id: f"again {number}" for number, task_id in enumerate(added)}
+    given = Given(tasks={task_id: {"token": token} for task_id, token in tokens.items()})
+
+    house.jobs.control.job(Verb.RETRY, job_id, given=given)
+    puppet.room = {"*": 3_000}
+    puppet.heartbeat()
+    while len(puppet.granted) < len(added):
+        count = len(puppet.granted)
+        puppet.heartbeat()
+        assert len(puppet.granted) > count
+
+    seal = Sealer(house.volume).unsealed(puppet.granted[0][0].seal)
+    assert {task.task_id: seal.open(str(task.input["token"])) for _, task in puppet.granted} == tokens
+
+
+def test_no_more_tasks_are_given_secrets_than_a_job_may_have(make: Make) -> None:
+    house = make(CATALOGUE, max_items=2)
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    given = Given(tasks={task_id: {"token": "x"} for task_id in new_task_ids(3)})
+
+    with pytest.raises(InvalidInputs, match="names 3 tasks, this job has at most 2"):
+        house.jobs.control.job(Verb.RETRY, job_id, given=given)
