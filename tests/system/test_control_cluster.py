@@ -61,12 +61,13 @@ class Trees:
         return {file.name.removeprefix("pids.") for file in self._folder.glob("pids.*") if file.suffix != ".new"}
 
     def started(self, count: int, attempt: int = 1) -> list[int]:
-        """Wait until so many tasks run in this attempt; return all their processes."""
+        """Wait until so many tasks run, in this attempt or (a lost order costs one) later; return all their processes."""
         until(lambda: len(self._in(attempt)) >= count, f"{count} tasks of {self.job_id} run")
         return [int(pid) for file in self._in(attempt) for pid in file.read_text().split()]
 
     def _in(self, attempt: int) -> list[Path]:
-        return list(self._folder.glob(f"pids.*.{attempt}"))
+        found = self._folder.glob("pids.*.*")
+        return [file for file in found if file.suffix != ".new" and int(file.suffix[1:]) >= attempt]
 
     def task(self) -> str:
         return next(self.client.tasks(self.job_id))["task_id"]
@@ -157,7 +158,7 @@ def beside(short: Cluster) -> Iterator[Trees]:
     job = Trees(short, "tree")
     pids = job.started(1)
     yield job
-    assert not gone(pids) and job.began == {"0.1"}, "what nobody has ended goes on while the broker is away"
+    assert not gone(pids) and len(job.began) == 1, "what nobody has ended goes on while the broker is away"
     job.client.cancel(job.job_id)
     until(lambda: gone(pids), "its processes are gone")
 
@@ -189,9 +190,9 @@ def test_with_the_broker_away_a_killed_task_is_gone_within_a_lease_and_runs_agai
         job.client.change_task("kill", job.task())
         until(lambda: gone(pids), "its processes are gone")
         within(time.monotonic() - begun, LEASE, record_property, asserted=2 * LEASE)
-        assert job.began == {"0.1"}
+        assert len(job.began) == 1
 
     second = job.started(1, attempt=2)
     job.client.cancel(job.job_id)
     until(lambda: gone(second), "its processes are gone")
-    assert job.began == {"0.1", "0.2"}
+    assert len(job.began) == 2
