@@ -61,7 +61,7 @@ class Trees:
         return {file.name.removeprefix("pids.") for file in self._folder.glob("pids.*") if file.suffix != ".new"}
 
     def started(self, count: int, attempt: int = 1) -> list[int]:
-        """Wait until so many tasks run, in this attempt or (a lost order costs one) later; return all their processes."""
+        """Wait until so many tasks run, in this attempt or (a lost order costs one) later; return the processes."""
         until(lambda: len(self._in(attempt)) >= count, f"{count} tasks of {self.job_id} run")
         return [int(pid) for file in self._in(attempt) for pid in file.read_text().split()]
 
