@@ -27,7 +27,7 @@ _locked = select(
     jobs.c.job_id, jobs.c.key, jobs.c.etag, jobs.c.stage_count, jobs.c.state, jobs.c.error, jobs.c.by_whom
 ).where(Among(jobs.c.job_id, _p("job_ids")))
 LOCK_JOBS = Prepared(_locked, "job_ids", postgresql=_locked.order_by(jobs.c.key).with_for_update())
-LOCK_FREE_JOBS = Prepared(_locked, "job_ids", postgresql=_locked.order_by(jobs.c.key).with_for_update())
+LOCK_FREE_JOBS = Prepared(_locked, "job_ids", postgresql=_locked.order_by(jobs.c.key).with_for_update(skip_locked=True))
 _stages_of_job = and_(stages.c.key >= _p("first_key"), stages.c.key < _p("end_key"))
 LOAD_STAGES = Prepared(select(*STAGE_COLUMNS).where(_stages_of_job).order_by(stages.c.key), "first_key end_key")
 
@@ -219,7 +219,7 @@ BID_FAREWELL = Prepared(
     update(workers).where(Among(workers.c.worker_id, _p("worker_ids"))).values(gone=FAREWELL), "worker_ids"
 )
 _silent = and_(workers.c.gone == ZERO, workers.c.last_seen_at < _p("before"))
-_silent_and_free = select(workers.c.key).where(_silent).with_for_update()
+_silent_and_free = select(workers.c.key).where(_silent).with_for_update(skip_locked=True)
 PRUNE_WORKERS = Prepared(
     update(workers).where(_silent).values(gone=ONE),
     "before",
