@@ -71,6 +71,8 @@ class Heartbeat:
         self._burial_taken = False
         self._heard = heard
         self._unanswered = 0
+        #: That has been said.
+        self._wondered = False
         #: The last report was refused because there was no connection.
         self._cut_off = False
         self._hurried = threading.Event()
@@ -81,7 +83,8 @@ class Heartbeat:
         if self._burial is not None and self._burial_taken:
             self._burial.done()
             self._burial = None
-        if self._unanswered == UNANSWERED:
+        if self._unanswered >= UNANSWERED and not self._wondered:
+            self._wondered = True
             log.warning(
                 "RabbitMQ is there, and no controller answers this worker: none runs, its database is away, "
                 "or it has another --queue-type"
@@ -117,7 +120,7 @@ class Heartbeat:
 
     def keep_pace(self, lease: float) -> None:
         """Note that a controller has spoken, and beat often enough for its leases (seconds). Any thread may call it."""
-        self._unanswered = 0
+        self._unanswered, self._wondered = 0, False
         before, self.interval = self.interval, min(self._longest, lease / IN_A_LEASE)
         if self.interval < before:
             self._hurried.set()
@@ -137,6 +140,8 @@ class Heartbeat:
             for _ in range(math.ceil(self.interval / LOOK)):
                 if self._broker.connected or self._stopped.wait(LOOK):
                     break
+            # Said once: whether the broker has taken it is heard later, and the pace is as ever until then.
+            self._cut_off = False
             return
         quiet = min(AT_MOST, self.interval * HURRIED)
         if not self._stopped.wait(quiet):

@@ -166,6 +166,21 @@ def test_it_is_noted_when_the_broker_has_taken_a_sign_of_life() -> None:
     assert beating.noted.wait(10.0)
 
 
+def test_when_the_broker_is_back_it_beats_at_its_pace_although_nothing_is_confirmed_yet() -> None:
+    beating = Beating(interval=3600.0)
+    beating.broker.cut = True
+    beating.heartbeat.turn()
+    beating.broker.cut = False
+    # Taken, and confirmed much later.
+    beating.heartbeat._confirmed = lambda refused: None  # type: ignore[method-assign]
+
+    beating.thread.start()
+    beating.hear(1)
+
+    assert beating.controller.take(limit=1, timeout=0.2) == []
+    beating.end()
+
+
 def test_a_hurried_heartbeat_does_not_wait_for_its_interval() -> None:
     beating = Beating(interval=1.0)
     beating.heartbeat.hurry()
