@@ -13,7 +13,8 @@ import pytest
 
 from controller.client import EchelonClient, NotAllowed, Rejected, ServerFault, Unreachable
 from shared.errors import Conflict, NotFound
-from tests.system.process import PATIENCE, Standalone, free_port, until
+from tests.contract.servers import free_port
+from tests.system.process import PATIENCE, Standalone, until
 
 CATALOGUE = """
 tasks:

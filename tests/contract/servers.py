@@ -7,6 +7,7 @@ after the tests. Where there is neither, a test is skipped with a reason; where 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -34,11 +35,17 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
+#: Below those that Linux gives to whoever connects: a port that is free now is not taken before its server is up.
+_PORTS = range(10_000, 32_000)
+
+
 def free_port() -> int:
     """Return a TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 @pytest.fixture(scope="session")

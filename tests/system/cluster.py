@@ -20,9 +20,9 @@ from controller.client import EchelonClient
 from controller.datastore.open import migrate
 from shared.errors import EchelonError
 from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
-from tests.contract.servers import PrivatePostgresql, postgresql_binaries, unavailable
+from tests.contract.servers import PrivatePostgresql, free_port, postgresql_binaries, unavailable
 from tests.system.diary import keep_diary
-from tests.system.process import free_port, until
+from tests.system.process import until
 from tests.system.proxy import Link, Proxies
 
 ROOT = Path(__file__).parents[2]

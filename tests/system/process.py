@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Self
 
 from controller.client import EchelonClient
 from shared.errors import EchelonError
+from tests.contract.servers import free_port
 
 #: Seconds that a machine under load may take for what is usually done at once.
 PATIENCE = 60.0
@@ -26,13 +26,6 @@ def until(done: Callable[[], bool], what: str, patience: float = PATIENCE) -> No
         assert time.monotonic() < deadline, f"waited {patience:.0f} s in vain until {what}"
         # Between two looks at another process there is nothing to wait on.
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens to at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Standalone:

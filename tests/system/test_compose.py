@@ -18,7 +18,8 @@ from pytest_docker.plugin import DockerComposeExecutor, get_docker_services
 
 from controller.client import EchelonClient
 from shared.errors import EchelonError
-from tests.system.process import free_port, until
+from tests.contract.servers import free_port
+from tests.system.process import until
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"
