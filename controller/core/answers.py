@@ -94,7 +94,7 @@ def answer(
         case Verb.KILL:
             return _kill(kind, state)
         case Verb.RETRY:
-            return Refused(MISFIT) if misfit and kind is Kind.TASK else _retry(kind, state, everything)
+            return Refused(MISFIT) if misfit and kind is Kind.TASK else _retry(kind, state, everything, paused)
         case Verb.SKIP:
             return _skip(kind, state)
         case Verb.ADD:
@@ -132,7 +132,7 @@ def _kill(kind: Kind, state: State) -> Answer:
     return Unchanged("nothing of it runs")
 
 
-def _retry(kind: Kind, state: State, everything: bool) -> Answer:
+def _retry(kind: Kind, state: State, everything: bool, paused: bool) -> Answer:
     whole = kind is not Kind.TASK
     if state in (State.FAILED, State.CANCELLED, State.SKIPPED):
         return Allowed("what has not completed runs again" if whole else "it runs again, with all of its retries")
@@ -145,7 +145,8 @@ def _retry(kind: Kind, state: State, everything: bool) -> Answer:
     if state is State.RUNNING:
         if whole:
             return Allowed("what has failed or was cancelled runs again; with `all`, what runs is killed first")
-        return Allowed("it is killed, and runs again whatever its retries say")
+        when = " when it is resumed," if paused else ""
+        return Allowed(f"it is killed, and runs again{when} whatever its retries say")
     if kind is Kind.JOB:
         return Unchanged("it has not begun")
     return Unchanged("it has yet to run" if kind is Kind.TASK else "it has not begun")

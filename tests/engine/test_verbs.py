@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from controller.core.answers import STATES, VERBS, Allowed, Kind, Refused, Unchanged, Verb, answer
 from controller.core.states import ENDED, State
-from controller.datastore.records import JobView, TaskView
+from controller.datastore.records import JobView, StageView, TaskView
 from controller.engine.requests import Added, Changed, Choice, Submission
 from shared.errors import Conflict
-from shared.ids import JobId
+from shared.ids import JobId, TaskId
 from shared.messages import Outcome
 from tests.engine.house import House, Puppet
 from tests.engine.jobs import spawned, urls
@@ -104,13 +105,62 @@ def pairs(kind: Kind) -> list[tuple[State, Verb, bool, bool]]:
     ]
 
 
+#: What a verb is meant for.
+Thing = JobView | StageView | TaskView
+
+
+def shown(house: House, task_id: TaskId) -> TaskView:
+    with house.store.read() as reader:
+        view = reader.task(task_id)
+    assert view is not None
+    return view
+
+
 def looked(house: House, job_id: JobId) -> tuple[JobView, list[TaskView], list[str]]:
     return house.view(job_id), house.tasks(job_id), house.kinds(job_id)
 
 
-def hold_to(house: House, job_id: JobId, said: object, act: Callable[[], Changed | Added]) -> None:
-    """Do something and see that it came to what the table says."""
-    before = looked(house, job_id)
+def assert_became(verb: Verb, before: Thing, after: Thing) -> None:
+    """See that a thing is what a verb makes of it."""
+    match verb:
+        case Verb.PAUSE:
+            # What stands in line is taken out of it.
+            assert after.paused_at is not None
+            assert after.state is (State.PENDING if before.state is State.QUEUED else before.state)
+        case Verb.RESUME:
+            assert after.paused_at is None and after.state not in ENDED
+        case Verb.CANCEL:
+            assert after.state is State.CANCELLED
+        case Verb.SKIP:
+            assert after.state is State.SKIPPED
+        case Verb.RETRY:
+            assert after.state not in ENDED
+        case Verb.KILL:
+            assert running(after) == 0
+        case Verb.ADD:
+            assert isinstance(before, StageView) and isinstance(after, StageView)
+            assert after.tally.total == before.tally.total + 1
+            # What is paused is given a task that is not started.
+            assert after.state is before.state
+
+
+def running(thing: Thing) -> int:
+    if isinstance(thing, TaskView):
+        return int(thing.state is State.RUNNING)
+    return sum(stage.tally.running for stage in (thing.stages if isinstance(thing, JobView) else [thing]))
+
+
+def hold_to(
+    house: House,
+    job_id: JobId,
+    said: object,
+    act: Callable[[], Changed | Added],
+    *,
+    verb: Verb,
+    of: Callable[[], Thing],
+) -> None:
+    """Do something and see that it came to what the table says; `of` returns what it is done to."""
+    before, thing = looked(house, job_id), of()
     if isinstance(said, Refused):
         with pytest.raises(Conflict, match=said.reason.split(";")[0]):
             act()
@@ -128,6 +178,7 @@ def hold_to(house: House, job_id: JobId, said: object, act: Callable[[], Changed
     etags = [sum([view.etag, *(task.etag for task in tasks)]) for view, tasks, _ in (before, after)]
     assert after[:2] != before[:2] and etags[0] < etags[1]
     assert len(after[2]) > len(before[2]), "the history does not tell"
+    assert_became(verb, thing, of())
 
 
 @pytest.mark.parametrize(("state", "verb", "paused", "everything"), pairs(Kind.JOB))
@@ -144,7 +195,8 @@ def test_what_happens_to_a_job_is_what_the_table_says(
     said = answer(Kind.JOB, state, verb, paused=held, everything=everything)
 
     choice = Choice(only_failed=not everything)
-    hold_to(house, job_id, said, lambda: house.jobs.control.job(verb, job_id, choice=choice))
+    act = partial(house.jobs.control.job, verb, job_id, choice=choice)
+    hold_to(house, job_id, said, act, verb=verb, of=lambda: house.view(job_id))
 
 
 @pytest.mark.parametrize(("state", "verb", "paused", "everything"), pairs(Kind.STAGE))
@@ -161,10 +213,10 @@ def test_what_happens_to_a_stage_is_what_the_table_says(
     said = answer(Kind.STAGE, state, verb, paused=paused, everything=everything)
 
     choice = Choice(only_failed=not everything)
+    act: Callable[[], Changed | Added] = partial(control.stage, verb, job_id, number, choice=choice)
     if verb is Verb.ADD:
-        hold_to(house, job_id, said, lambda: control.add_tasks(job_id, number, [{} if number else {"url": "u"}]))
-    else:
-        hold_to(house, job_id, said, lambda: control.stage(verb, job_id, number, choice=choice))
+        act = partial(control.add_tasks, job_id, number, [{} if number else {"url": "u"}])
+    hold_to(house, job_id, said, act, verb=verb, of=lambda: house.view(job_id).stages[number])
 
 
 @pytest.mark.parametrize(("state", "verb", "paused", "everything"), pairs(Kind.TASK))
@@ -182,7 +234,8 @@ def test_what_happens_to_a_task_is_what_the_table_says(
 
     said = answer(Kind.TASK, task.state, verb, paused=paused, everything=everything)
 
-    hold_to(house, job_id, said, lambda: control.task(verb, task.task_id, only_failed=not everything))
+    act = partial(control.task, verb, task.task_id, only_failed=not everything)
+    hold_to(house, job_id, said, act, verb=verb, of=lambda: shown(house, task.task_id))
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.SKIPPED])
@@ -198,7 +251,8 @@ def test_what_happens_to_a_task_whose_item_did_not_fit_is_what_the_table_says(
 
     said = answer(Kind.TASK, state, verb, misfit=True)
 
-    hold_to(house, job_id, said, lambda: house.jobs.control.task(verb, misfit.task_id))
+    act = partial(house.jobs.control.task, verb, misfit.task_id)
+    hold_to(house, job_id, said, act, verb=verb, of=lambda: shown(house, misfit.task_id))
 
 
 @pytest.mark.parametrize("choice", [None, Choice(state=State.COMPLETED, only_failed=False)])
