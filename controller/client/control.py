@@ -135,13 +135,26 @@ class LiveControl:
         return cast(ChangedTask, self._do(f"{task_path(task_id)}/{verb}", query, etag, _Body(input, tasks), headers))
 
     def retry_tasks(
-        self, tasks: Iterable[tuple[str, str | None]], *, headers: Mapping[str, str] | None = None
+        self,
+        tasks: Iterable[tuple[str, str | None]],
+        *,
+        headers: Mapping[str, str] | None = None,
+        secrets: TaskSecrets | None = None,
     ) -> Retried:
         """Run tasks of any jobs again, each only while it has the etag beside its id (None: any).
 
-        What cannot be is told with its reason, and keeps no other from running.
+        What cannot be is told with its reason, and keeps no other from running. `secrets` are those that tasks had of
+        their own and have lost, by their ids.
         """
-        wanted = [{"task_id": task_id} | ({} if etag is None else {"etag": etag}) for task_id, etag in tasks]
+        given = secrets or {}
+        wanted: list[dict[str, object]] = []
+        for task_id, etag in tasks:
+            entry: dict[str, object] = {"task_id": task_id}
+            if etag is not None:
+                entry["etag"] = etag
+            if task_id in given:
+                entry["input"] = given[task_id]
+            wanted.append(entry)
         return cast(Retried, self._transport.post(f"{API}/tasks/retry", wanted, headers=headers))
 
     def add_tasks(

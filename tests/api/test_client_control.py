@@ -40,6 +40,11 @@ tasks:
   fail:
     exec_command: sh
     exec_args: [-c, '[ -e well ]']
+  whisper:
+    input: {{token: {{source: parameter, secret: true}}}}
+    env: {{TOKEN: "{{token}}"}}
+    exec_command: sh
+    exec_args: [-c, 'test "$TOKEN" = right']
 jobs:
   grow:
     input: {{url: {{source: parameter}}}}
@@ -120,6 +125,20 @@ def test_a_job_is_held_looked_at_and_let_go_on(client: EchelonClient) -> None:
     assert client.retry_tasks([(task["task_id"], task["etag"])])["unchanged"][0]["count"] == 1
     until(lambda: client.why(job_id)["code"] == "BLOCKED_BY_FAILURE", "it fails again")
     assert client.change_job("skip", job_id, state="failed")["changed"]["tasks"] == 1
+    assert client.job(job_id, wait=30)["state"] == "COMPLETED"
+
+
+def test_a_list_that_runs_again_is_given_the_secrets_that_its_tasks_have_lost(client: EchelonClient) -> None:
+    stages = [{"name": "Whisper", "tasks": [{"task_class": "whisper", "input": {"token": "wrong"}}]}]
+    job_id = client.compose("mine", stages)["job_id"]
+    assert client.job(job_id, wait=30)["state"] == "FAILED"
+    task_id = next(client.tasks(job_id))["task_id"]
+
+    without = client.retry_tasks([(task_id, None)])
+    given = client.retry_tasks([(task_id, None)], secrets={task_id: {"token": "right"}})
+
+    assert "token" in str(without["tasks"][0]["reason"])
+    assert given["changed"]["tasks"] == 1
     assert client.job(job_id, wait=30)["state"] == "COMPLETED"
 
 
