@@ -26,6 +26,8 @@ class Timekeeper:
         #: The last look: by the store's clock less by ours, in seconds.
         self._apart: float | None = None
         self._trusted_from = 0.0
+        #: The clock was set, and leases still reach as far as they did.
+        self._unsettled = False
 
     @property
     def trusted(self) -> bool:
@@ -33,12 +35,16 @@ class Timekeeper:
         return self._clock.monotonic() >= self._trusted_from
 
     def look(self, store_now: float) -> bool:
-        """Tell whether the store's clock was set since the last look; `store_now` is what it shows."""
+        """Tell whether the store's clock was set since that was last settled; `store_now` is what it shows."""
         now = self._clock.monotonic()
         before, self._apart = self._apart, store_now - now
         step = 0.0 if before is None else self._apart - before
-        if abs(step) <= _TOLERATED * self._lease:
-            return False
-        self._trusted_from = now + self._lease
-        log.warning("the datastore's clock was set by %+.1f s; no lease ends within the next %g s", step, self._lease)
-        return True
+        if abs(step) > _TOLERATED * self._lease:
+            self._unsettled, self._trusted_from = True, now + self._lease
+            words = "the datastore's clock was set by %+.1f s; no lease ends within the next %g s"
+            log.warning(words, step, self._lease)
+        return self._unsettled
+
+    def settle(self) -> None:
+        """Note that no lease reaches further than one that begins now, and that this is committed."""
+        self._unsettled = False

@@ -55,6 +55,7 @@ class Watchdog:
             prune = now - self._pruned_at >= _PRUNED_EVERY
             if prune:
                 tx.prune_workers(older_than=_FORGOTTEN_AFTER)
+        self._timekeeper.settle()
         if prune:
             self._pruned_at = now
         return chores

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
+from controller.datastore.port import Transaction
+from shared.errors import StoreUnavailable
 from shared.messages import Outcome
 from shared.volume.beacons import WAY_BACK
 from tests.engine.house import House, Make, Puppet, ref
@@ -179,6 +184,32 @@ def test_a_retry_waits_no_longer_than_its_delay_however_often_the_clock_is_set_b
     silence(house, 31)
 
     assert (early, house.tasks(job_id)[0].state) == (State.QUEUED, State.QUEUED)
+
+
+def test_a_clock_that_was_set_back_is_remembered_when_the_store_fails_just_then(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    puppet.take()
+    silence(house, 2)
+    write = house.store.write
+
+    @contextmanager
+    def failing() -> Iterator[Transaction]:
+        with write() as tx:
+            yield tx
+            raise StoreUnavailable("a test says so")
+
+    house.clock.skew -= HOUR
+    house.clock.pass_(1.0)
+    with monkeypatch.context() as patch, pytest.raises(StoreUnavailable):
+        patch.setattr(house.store, "write", failing)
+        house.turn(3)
+
+    # The worker is never heard again, and its task is missed when its lease is over, not an hour later.
+    silence(house, 40)
+    assert house.tasks(job_id)[0].state is State.QUEUED
 
 
 def test_the_room_of_a_worker_that_is_gone_is_not_believed_because_the_clock_was_set_back(house: House) -> None:
