@@ -45,11 +45,13 @@ class Opening:
 
         Raises InvalidInputs when something is missing or does not fit.
         """
-        opened = before.state in ENDED and board.require(before.job_id).state not in ENDED
-        if opened:
-            self._give_job(board, before, given)
-        # In its first life no task of a job has lost anything.
-        if given.tasks or opened or board.tx.inputs(before.job_id).seal_number > 1:
+        if before.state in ENDED and board.require(before.job_id).state not in ENDED:
+            lost = self._give_job(board, before, given)
+        else:
+            inputs = board.tx.inputs(before.job_id)
+            # In its first life no task of a job has lost anything.
+            lost = inputs.seal is not None and inputs.seal_number > 1
+        if given.tasks or lost:
             self._give_tasks(board, before, given)
 
     def lacking(self, board: Board, job_id: JobId, task_ids: Collection[TaskId], given: Given) -> dict[TaskId, str]:
@@ -60,13 +62,15 @@ class Opening:
         lost = board.tx.lost_secrets(job_id, limit=len(asked), among=asked)
         return {one.task_id: self._lacks(job_id, one) for one in lost}
 
-    def _give_job(self, board: Board, job: Job, given: Given) -> None:
+    def _give_job(self, board: Board, job: Job, given: Given) -> bool:
+        """Give a job its values anew; tell whether its tasks may have had secrets of their own."""
         inputs = self._gather(board, job, given)
         sealer, snapshots = self._parts.sealer, self._parts.snapshots
         catalogue = snapshots.catalogue(snapshots.origin(job.job_id).revision)
         sealed = {name: sealer.seal(value) for name, value in inputs.secrets.items()}
         seal = new_seal(sealer, catalogue, snapshots.definition(job.job_id))
         board.tx.replace_input(job.job_id, inputs.values, sealed, seal)
+        return seal is not None
 
     def _give_tasks(self, board: Board, job: Job, given: Given) -> None:
         mistakes: list[Mistake] = []

@@ -40,7 +40,7 @@ class Post:
 
 
 class Outbox:
-    """Gathers what is to be told until the transaction is committed. Used by the engine's thread alone."""
+    """Gathers what is to be told until the transaction is committed. Used by one thread."""
 
     def __init__(self, *, lease: float, longest: int | None = None) -> None:
         """`longest`: bytes that a message may have; None: any number."""

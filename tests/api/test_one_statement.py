@@ -82,6 +82,6 @@ def test_a_call_takes_the_same_statements_however_many_tasks_it_is_for(
             for call, seen in many.items()
         }
         assert changes == CHANGES
-        assert max(sum(seen.values()) for seen in many.values()) <= 14
+        assert max(sum(seen.values()) for seen in many.values()) <= 12
     finally:
         stand.close()
