@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
@@ -30,14 +30,14 @@ from controller.datastore.reads_jobs import ONE_JOB, job_of
 from controller.datastore.records import JobView
 from controller.datastore.rows import encode
 from controller.datastore.session import Row
-from controller.datastore.tables import stages
 from controller.datastore.transaction import SqlTransaction
 from controller.datastore.turns import Turns
 from shared.clock import Clock
 from shared.errors import EchelonError, StoreUnavailable
 from shared.ids import JobId
 
-_LAST_STAGE_KEY = Prepared(select(func.max(stages.c.key)))
+#: A key is never given twice: what somebody remembers of a deleted job is never taken for what came after it.
+_RESERVE_KEYS = "UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'job_keys' RETURNING seq - ?1 + 1"
 
 #: Seconds that another process may hold the write lock.
 BUSY_TIMEOUT = 5.0
@@ -107,7 +107,7 @@ class SqliteSession:
 
     def reserve_keys(self, count: int) -> int:
         """Return the first of `count` consecutive keys; the write lock keeps others away."""
-        return int(self._connection.execute(_LAST_STAGE_KEY.sqlite).fetchone()[0] or 0) + 1
+        return int(self._connection.execute(_RESERVE_KEYS, (count,)).fetchone()[0])
 
     def next_number(self, statement: Prepared, job: int) -> int | None:
         """Return the next number in a job's history by this statement."""

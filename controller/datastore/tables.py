@@ -49,7 +49,7 @@ def _words(column: str, *, optional: bool = False) -> CheckConstraint:
     return CheckConstraint(f"{column} IS NULL OR {rule}" if optional else rule)
 
 
-#: Keys of jobs and stages (PostgreSQL; SQLite has one writer and counts on).
+#: Keys of jobs and stages (PostgreSQL; SQLite counts in a row of this name in its own table of counters).
 job_keys = Sequence("job_keys", metadata=metadata, data_type=BigInteger)
 #: Numbers of events and ended attempts (PostgreSQL).
 history_numbers = Sequence("history_numbers", metadata=metadata, data_type=BigInteger)

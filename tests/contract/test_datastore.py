@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from controller.core.model import (
     CancelRequested,
@@ -19,7 +20,7 @@ from controller.datastore.records import (
     Remembered,
     TaskFilter,
 )
-from shared.ids import new_job_id
+from shared.ids import JobId, new_job_id
 from tests.contract.stores import claim, fan_out, plain_job, settle, stepped, submitted
 
 
@@ -184,6 +185,27 @@ def test_a_deleted_job_leaves_nothing_behind_and_its_neighbours_alone(store: Dat
     with store.write() as tx:
         assert tx.lock_jobs([gone]) == {}
     assert fan_out(store, 5) != gone
+
+
+def test_no_key_is_given_twice_even_when_the_newest_job_is_deleted(store: Datastore, store_url: str) -> None:
+    keys = []
+    for job_id in (submitted(store, plain_job()), submitted(store, plain_job())):
+        keys.append(key_of(store_url, job_id))
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.delete_job(job_id)
+
+    keys.append(key_of(store_url, submitted(store, plain_job())))
+
+    assert keys == sorted(set(keys))
+
+
+def key_of(store_url: str, job_id: JobId) -> int:
+    engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        key = connection.execute(text("SELECT key FROM jobs WHERE job_id = :job_id"), {"job_id": job_id}).scalar_one()
+    engine.dispose()
+    return int(key)
 
 
 def test_the_history_is_kept_in_order(store: Datastore) -> None:
