@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
-from shared.broker.port import Broker, Outgoing
+from shared.broker.port import Broker, Outgoing, Unconfirmed
 from shared.failpoints import failpoint
 from shared.ids import WorkerId
 from shared.messages import REPORTS, Report, WorkerCard
@@ -147,10 +147,10 @@ class Heartbeat:
         if not self._stopped.wait(quiet):
             self._hurried.wait(self.interval - quiet)
 
-    def _confirmed(self, refused: Sequence[Outgoing]) -> None:
-        self._cut_off = bool(refused) and not self._broker.connected
+    def _confirmed(self, unconfirmed: Unconfirmed) -> None:
+        self._cut_off = bool(unconfirmed) and not self._broker.connected
         self._unanswered += self._broker.connected
-        if refused:
+        if unconfirmed:
             self._holdings.untell()
             self._hurried.set()
         else:

@@ -1,6 +1,10 @@
 """Takes in what controllers order: new attempts, renewed leases, attempts to stop.
 
 An attempt is held at most once, whatever the broker doubles, delays or reorders. It decides; the agent acts.
+
+An order may come again when its attempts have long ended here: a controller sends it once more when it does not know
+whether it has arrived, the broker when it has not heard that it was taken in. Handed back, they would run a second time
+although their results are on their way; so they are remembered for as long as an order can live.
 """
 
 from __future__ import annotations
@@ -9,12 +13,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from shared.broker.topology import ORDERS_LIVE
 from shared.clock import Clock
 from shared.ids import WorkerId
 from shared.messages import AttemptRef, GrantedTask, Orders, Stop
 from worker.holdings import Held, Holdings
 from worker.sent import Sent, SentReports
 from worker.settings import WorkerSettings
+
+#: Seconds beyond an attempt's lease in which its order may come again: so long it may lie in the worker's queue.
+_COMES_AGAIN = ORDERS_LIVE / 1000
+#: Attempts that are remembered for so long at most, some 250 bytes each; of more only those whose lease goes on.
+_REMEMBERED = 20_000
 
 
 @dataclass(slots=True)
@@ -38,8 +48,7 @@ class OrderBook:
         self._sent = sent
         self._clock = clock
         self._settings = settings
-        #: When the lease of each attempt, that was granted here, ended at the earliest: until then its grant may come
-        #: again. After that the grant is refused for its age.
+        #: When the lease of each attempt, that was ever ordered here, ended at the earliest.
         self._granted: dict[AttemptRef, float] = {}
 
     def take_in(self, orders: Orders) -> Taken:
@@ -64,8 +73,9 @@ class OrderBook:
                 held = Held(ref_of(task), grant, task, arrived=now, lease_end=lease_end, lease=orders.lease)
                 if held.ref in self._granted or held.ref in self._holdings:
                     continue
+                # What is handed back as well: it is somebody else's when its order comes a second time.
+                self._granted[held.ref] = lease_end
                 if self._wanted(held, now):
-                    self._granted[held.ref] = lease_end
                     fresh.append(held)
                 else:
                     taken.refused.append(held.ref)
@@ -103,8 +113,12 @@ class OrderBook:
 
     def _forget_ended(self) -> None:
         now = self._clock.monotonic()
-        while self._granted and (oldest := next(iter(self._granted.items())))[1] < now:
-            del self._granted[oldest[0]]
+        while self._granted:
+            ref, lease_end = next(iter(self._granted.items()))
+            long_ago = now - (_COMES_AGAIN if len(self._granted) <= _REMEMBERED else 0.0)
+            if lease_end >= long_ago:
+                return
+            del self._granted[ref]
 
 
 def ref_of(named: GrantedTask | Stop) -> AttemptRef:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from shared.broker.port import Broker, Outgoing
+from shared.broker.port import Broker, Outgoing, Unconfirmed
 from shared.clock import Clock
 from shared.failpoints import failpoint
 from shared.ids import WorkerId
@@ -169,9 +169,10 @@ class Reporter:
             failpoint("result.after_publish")
 
     def _publish(self, report: Report) -> None:
-        def confirmed(refused: Sequence[Outgoing]) -> None:
-            self._answers.append((report.number, not refused))
-            if refused or self._leaving:
+        def confirmed(unconfirmed: Unconfirmed) -> None:
+            # Told again in any case: a result that comes twice counts once.
+            self._answers.append((report.number, not unconfirmed))
+            if unconfirmed or self._leaving:
                 self._wake()
 
         try:

@@ -25,13 +25,14 @@ from controller.engine.expander import Expander
 from controller.engine.intake import Intake, Taken, gone
 from controller.engine.outbox import Outbox, Post
 from controller.engine.publisher import Publisher
+from controller.engine.sending import Sender
 from controller.engine.watchdog import Watchdog
-from shared.broker.port import Broker, Delivery, Outgoing, Subscription
+from shared.broker.port import Broker, Delivery, Subscription
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.failpoints import failpoint
 from shared.ids import JobId
-from shared.messages import REPORTS, AttemptRef, Nudge, Orders, Report
+from shared.messages import REPORTS, Nudge, Report
 from shared.volume.beacons import WAY_BACK
 
 log = logging.getLogger(__name__)
@@ -74,8 +75,14 @@ class Engine:
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
         self._subscription: Subscription = parts.broker.subscribe([REPORTS], prefetch=4 * _REPORTS_AT_ONCE)
-        #: Attempts that came to nothing before their workers had them, as if those had said so.
-        self._returned: deque[Report] = deque()
+        self._sender = Sender(
+            broker=parts.broker,
+            store=parts.store,
+            clock=parts.clock,
+            counters=parts.counters,
+            lease=parts.lease,
+            wake=self.wake,
+        )
         self._next_sweep = 0.0
         #: Since when broker and store have been there without a break, on the monotonic clock; None: one is away.
         self._able_since: float | None = None
@@ -207,11 +214,11 @@ class Engine:
         if self._knocked:
             # Who knocks from now on is heard in the next turn.
             self._knocked, self._nudged = False, True
-        if not (deliveries or self._nudged or self._returned):
+        if not (deliveries or self._nudged or self._sender.returned):
             return
         reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
         nudged = self._nudged or any(isinstance(delivery.message, Nudge) for delivery in deliveries)
-        returned = list(self._returned)
+        returned = list(self._sender.returned)
         if not (reports or nudged or returned):
             return
         parts = self._parts
@@ -226,7 +233,7 @@ class Engine:
         if taken.settled:
             failpoint("settle.after_commit")
         for _ in returned:
-            self._returned.popleft()
+            self._sender.returned.popleft()
         self._nudged = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         if grantings:
@@ -256,7 +263,7 @@ class Engine:
         back are forgotten, the leases in them run out.
         """
         self._parts.outbox.clear()
-        self._returned.clear()
+        self._sender.returned.clear()
         left = deque(deliveries)
         try:
             while left:
@@ -316,17 +323,14 @@ class Engine:
 
     def send(self, post: Post) -> None:
         """Tell workers what has been committed; what cannot be told comes back. Any thread."""
-        if post.refused:
-            self._returned.extend(post.refused)
-            self.nudge()
-        if post.outgoing:
-            self._parts.broker.publish(post.outgoing, confirmed=self._confirmed)
+        self._sender.send(post)
 
     def _sweep(self) -> None:
         now = self._parts.clock.monotonic()
         while self._due and self._due[0] <= now:
             heapq.heappop(self._due)
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
+        self._sender.again()
         chores = self._parts.watchdog.look()
         ended, wait = self._parts.watchdog.turn(chores, hearing=self._hearing)
         self._expect(wait)
@@ -382,18 +386,3 @@ class Engine:
             due = self._parts.clock.monotonic() + max(0.0, wait)
             heapq.heappush(self._due, due)
             self._next_sweep = min(self._next_sweep, due)
-
-    def _confirmed(self, refused: Sequence[Outgoing]) -> None:
-        """Hear, on a thread of the broker, which orders nobody took."""
-        lost = [outgoing.message for outgoing in refused if isinstance(outgoing.message, Orders)]
-        self._parts.counters.undelivered.inc(len(lost))
-        handed_back = [report for orders in lost if (report := _handed_back(orders))]
-        if handed_back:
-            self._returned.extend(handed_back)
-            self._subscription.wake()
-
-
-def _handed_back(orders: Orders) -> Report | None:
-    """Return granted attempts that never reached their worker, as if it had handed them back."""
-    refs = tuple(AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks)
-    return Report(worker=orders.worker, number=0, released=refs) if refs else None

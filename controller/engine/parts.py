@@ -14,7 +14,7 @@ from controller.engine.counters import Counters
 from controller.engine.headstart import HeadStart
 from controller.engine.outbox import stop_messages
 from controller.engine.snapshots import Snapshots
-from shared.broker.port import Broker, Outgoing
+from shared.broker.port import Broker, Outgoing, Unconfirmed
 from shared.failpoints import failpoint
 from shared.messages import AttemptRef, Orders
 from shared.sealing import Sealer
@@ -56,9 +56,12 @@ class JobsParts:
         told = stop_messages(board.stops, lease=self.lease)
         if not self.broker.connected:
             self._leave_signs(told)
-        self.broker.publish(told, confirmed=self._leave_signs)
+        self.broker.publish(told, confirmed=self._not_told)
         self.changes.ring(board.ended)
         self.nudge()
+
+    def _not_told(self, unconfirmed: Unconfirmed) -> None:
+        self._leave_signs(unconfirmed.messages)
 
     def _leave_signs(self, untold: Sequence[Outgoing]) -> None:
         """Let workers that no message has reached find out when their leases end."""

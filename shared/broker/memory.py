@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from shared.broker.port import Confirmed, Delivery, Outgoing
+from shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
 from shared.messages import Message
 
 _Entry = tuple[int, Message]
@@ -145,7 +145,7 @@ class MemoryBroker:
         self._closed = False
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
-        """Hand messages over, in order; those for a queue that nobody has made come back through `confirmed`."""
+        """Hand messages over, in order; those for a queue that nobody has made are refused. Nothing is ever unknown."""
         refused: list[Outgoing] = []
         listeners: dict[MemorySubscription, None] = {}
         with self._lock:
@@ -160,7 +160,7 @@ class MemoryBroker:
                     listeners[listener] = None
         _ring(listeners)
         if confirmed is not None:
-            confirmed(refused)
+            confirmed(Unconfirmed(refused))
 
     def subscribe(
         self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None

@@ -32,9 +32,27 @@ class Delivery:
     message: Message
 
 
-#: Called once per published batch, from a thread of the adapter: with the messages that could not be handed over
-#: (nobody listens, refused, connection lost), empty when all were confirmed. Must not block.
-Confirmed = Callable[[Sequence[Outgoing]], None]
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """What of a published batch the broker has not taken for sure; false when it has taken all of it."""
+
+    #: Nobody has got them, and nobody will: nobody listens, the broker does not want them, they were never sent.
+    refused: Sequence[Outgoing] = ()
+    #: Sent, and the connection went before the broker said what became of them: they may arrive, or have arrived.
+    unknown: Sequence[Outgoing] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.refused or self.unknown)
+
+    @property
+    def messages(self) -> list[Outgoing]:
+        """Return both, for those to whom a message that arrives twice is the same as one that arrives once."""
+        return [*self.refused, *self.unknown]
+
+
+#: Called once per published batch, from a thread of the adapter, when the fate of each message is known or never will
+#: be. Must not block.
+Confirmed = Callable[[Unconfirmed], None]
 
 
 class Subscription(Protocol):
@@ -68,7 +86,7 @@ class Broker(Protocol):
     longest: int | None
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
-        """Hand messages over, in order, without waiting; `confirmed` hears what could not be."""
+        """Hand messages over, in order, without waiting; `confirmed` hears what was not taken for sure."""
 
     def subscribe(
         self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from shared.broker.memory import MemoryBroker
-from shared.broker.port import Broker, Delivery, Outgoing, Subscription
+from shared.broker.port import Broker, Delivery, Outgoing, Subscription, Unconfirmed
 from shared.broker.rabbitmq import RabbitBroker
 from shared.codec import MAX_BYTES, encode
 from shared.ids import JobId, TaskId, WorkerId
@@ -23,13 +23,13 @@ PATIENCE = 10.0
 
 @dataclass
 class Confirmations:
-    """Hears what a publish could not hand over."""
+    """Hears what a broker has not taken for sure."""
 
-    refused: list[Sequence[Outgoing]] = field(default_factory=list)
+    told: list[Unconfirmed] = field(default_factory=list)
     heard: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, refused: Sequence[Outgoing]) -> None:
-        self.refused.append(refused)
+    def __call__(self, unconfirmed: Unconfirmed) -> None:
+        self.told.append(unconfirmed)
         self.heard.set()
 
 
@@ -52,8 +52,8 @@ def publish(broker: Broker, queue: str, *messages: Message) -> Sequence[Outgoing
     confirmations = Confirmations()
     broker.publish([Outgoing(queue, message) for message in messages], confirmed=confirmations)
     assert confirmations.heard.wait(PATIENCE)
-    assert len(confirmations.refused) == 1
-    return confirmations.refused[0]
+    assert len(confirmations.told) == 1
+    return confirmations.told[0].messages
 
 
 def publish_when_made(broker: Broker, queue: str, *messages: Message) -> None:
@@ -147,7 +147,8 @@ def test_only_what_could_not_be_handed_over_comes_back(
     broker.publish([Outgoing(queue, Nudge()), stray, Outgoing(queue, Nudge())], confirmed=confirmations)
 
     assert confirmations.heard.wait(PATIENCE)
-    assert confirmations.refused == [[stray]]
+    (told,) = confirmations.told
+    assert (list(told.refused), list(told.unknown)) == ([stray], [])
     assert len(take_all(subscription, 3)) == 3
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pika
 import pytest
 
-from shared.broker.port import Outgoing
+from shared.broker.port import Outgoing, Unconfirmed
 from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from shared.broker.topology import DELIVERIES, Topology
 from shared.codec import decode
@@ -22,6 +22,7 @@ from shared.messages import DEAD, Nudge, Report, orders_queue
 from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
 from tests.contract.servers import unavailable
 from tests.contract.test_broker import PATIENCE, Confirmations, messages, publish, publish_when_made, take_all, until
+from tests.system.proxy import Link, Proxies
 
 pytestmark = pytest.mark.server
 
@@ -147,6 +148,56 @@ def test_what_nobody_can_read_goes_to_the_dead_queue_with_a_reason(
     assert kept == body
     assert properties.headers["queue"] == queue
     assert properties.headers["reason"]
+
+
+@pytest.fixture
+def far(node: PrivateRabbitmq) -> Iterator[tuple[Link, RabbitBroker]]:
+    """Give a broker behind a link that can be cut."""
+    with Proxies() as proxies:
+        link = proxies.link(node.port)
+        broker = RabbitBroker(node.url.replace(f":{node.port}/", f":{link.port}/"))
+        until(lambda: broker.connected)
+        yield link, broker
+        broker.close(timeout=3.0)
+
+
+def test_of_what_was_delivered_and_not_confirmed_when_the_connection_went_nobody_says_that_it_was_refused(
+    node: PrivateRabbitmq, far: tuple[Link, RabbitBroker], queue: str
+) -> None:
+    link, broker = far
+    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().arguments(queue)))
+    sent, told = Outgoing(queue, Nudge()), Confirmations()
+
+    link.swallow(up=False, down=True)
+    broker.publish([sent], confirmed=told)
+    until(lambda: ready(node, queue) == 1)
+    link.cut()
+    link.heal()
+
+    assert told.heard.wait(PATIENCE)
+    assert told.told == [Unconfirmed(refused=[], unknown=[sent])]
+
+
+def test_what_was_lost_with_the_connection_is_unknown_too_and_what_was_never_sent_is_refused(
+    node: PrivateRabbitmq, far: tuple[Link, RabbitBroker], queue: str
+) -> None:
+    link, broker = far
+    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().arguments(queue)))
+    sent, late = Outgoing(queue, Nudge()), Outgoing(queue, Report(worker=WorkerId("w"), number=1))
+    first, second = Confirmations(), Confirmations()
+
+    link.swallow()
+    broker.publish([sent], confirmed=first)
+    link.cut()
+    assert first.heard.wait(PATIENCE)
+    broker.publish([late], confirmed=second)
+    link.heal()
+
+    assert second.heard.wait(PATIENCE)
+    assert first.told == [Unconfirmed(refused=[], unknown=[sent])]
+    assert second.told == [Unconfirmed(refused=[late], unknown=[])]
+    until(lambda: broker.connected)
+    assert publish(broker, queue, Nudge()) == []
 
 
 def test_an_alarm_refuses_messages_and_loses_none(
@@ -298,7 +349,7 @@ def test_what_nobody_wants_any_more_is_forgotten_while_nobody_listens_and_all_el
     broker.publish(
         [Outgoing(queue, one, 0.3) for one in said[:3]] + [Outgoing(queue, said[3])], confirmed=confirmations
     )
-    assert confirmations.heard.wait(PATIENCE) and confirmations.refused == [[]]
+    assert confirmations.heard.wait(PATIENCE) and not confirmations.told[0]
     until(lambda: ready(node, queue) == 1)
 
     assert messages(take_all(broker.subscribe([queue], prefetch=9), 1)) == [said[3]]

@@ -9,7 +9,7 @@ import pytest
 
 from controller.core.states import State
 from shared.broker.memory import MemoryBroker
-from shared.broker.port import Confirmed, Outgoing
+from shared.broker.port import Confirmed, Outgoing, Unconfirmed
 from shared.codec import MAX_BYTES, decode, encode
 from shared.errors import InvalidMessage
 from shared.messages import Orders
@@ -58,7 +58,12 @@ class EncodingBroker(MemoryBroker):
                 if len(self.sent) - 1 in self.lose:
                     continue
             kept.append(replace(outgoing, message=decode(body)))
-        super().publish(kept, confirmed=lambda back: confirmed([*back, *refused]) if confirmed else None)
+
+        def told(unconfirmed: Unconfirmed) -> None:
+            if confirmed is not None:
+                confirmed(Unconfirmed([*unconfirmed.refused, *refused]))
+
+        super().publish(kept, confirmed=told)
 
     @property
     def granting(self) -> list[Orders]:

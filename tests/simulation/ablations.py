@@ -59,7 +59,10 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the burial of earlier lives": (Cut(f"{_INTAKE}:gone", "departed.update(report.buried)", "pass"),),
     "the return of orders that nobody took": (
-        Cut("controller.engine.loop:_handed_back", "if refs else None", "if False else None"),
+        Cut("controller.engine.sending:_handed_back", "if refs else None", "if False else None"),
+    ),
+    "the doubt about orders that were not confirmed": (
+        Cut("controller.engine.sending:Sender._hear", "_orders(unconfirmed.refused)", "_orders(unconfirmed.messages)"),
     ),
     "the expander's look at what there is": (
         Cut("controller.engine.expander:Expander._expand", "!= expansion.created", "< 0"),
@@ -132,11 +135,11 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
 #: Where the search for a seed that notices begins, for those that few seeds notice. Only a matter of speed: when the
 #: product changes, another seed of the three hundred after it will do.
 BEGIN_AT = {
-    "the expander's look at what there is": 108,
-    "the fence of a lease that runs out": 114,
+    "the expander's look at what there is": 140,
+    "the fence of a lease that runs out": 195,
     "the refusal of grants that are too old": 62,
-    "the refusal of renewals": 80,
-    "the wait for the files of the stages in front": 770,
+    "the refusal of renewals": 95,
+    "the wait for the files of the stages in front": 790,
 }
 
 

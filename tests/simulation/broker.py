@@ -1,7 +1,8 @@
-"""A broker that loses, doubles, delays and reorders, and refuses what was taken all the same.
+"""A broker that loses, doubles, delays and reorders, and goes away without a word about what it was sent.
 
 The `Hub` holds the queues; each process has a `Line` to it. Messages are encoded and decoded on their way, so nothing
-is shared. A queue of orders goes away some time after its only listener has died.
+is shared. What is sent and not confirmed when a line is cut may arrive or not, and its sender is told just that. A
+queue of orders goes away some time after its only listener has died.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from shared.broker.port import Confirmed, Delivery, Outgoing
+from shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
 from shared.codec import decode, encode
 from shared.messages import DEAD, REPORTS, Message, Orders, Report
 from tests.simulation.faults import Fault
@@ -95,8 +96,11 @@ class Line:
         self.wake = wake
         self.down_until = 0.0
         self.subscriptions: list[Subscription] = []
-        #: Hears every batch with the messages that were refused; for those who watch.
-        self.on_refused: Callable[[Sequence[Outgoing]], None] = lambda refused: None
+        #: Messages that were sent and of which nothing is known yet.
+        self._open: dict[int, tuple[_Batch, Outgoing]] = {}
+        self._sent = itertools.count()
+        #: Hears of every batch what was not taken for sure; for those who watch.
+        self.on_unconfirmed: Callable[[Unconfirmed], None] = lambda unconfirmed: None
         hub.lines.append(self)
         actor.process.at_death.append(self.die)
 
@@ -119,7 +123,7 @@ class Line:
             else:
                 self._send_badly(batch, outgoing, fault)
         if not messages and confirmed is not None:
-            world.at(0.0, self.actor, lambda: confirmed([]))
+            world.at(0.0, self.actor, lambda: confirmed(Unconfirmed()))
 
     def subscribe(
         self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None
@@ -135,8 +139,11 @@ class Line:
         self.die()
 
     def cut(self, seconds: float) -> None:
-        """Lose the connection for a while; what was not acked goes back."""
+        """Lose the connection for a while; what was not acked goes back, what was not confirmed may have arrived."""
         self.down_until = max(self.down_until, self.hub.world.now + seconds)
+        unknown, self._open = self._open, {}
+        for batch, outgoing in unknown.values():
+            batch.answer(outgoing, None)
         for subscription in self.subscriptions:
             subscription.lose()
         self.hub.world.at(seconds, self.actor, self._back)
@@ -159,20 +166,26 @@ class Line:
                 subscription.listen()
             self.wake()
 
-    def _send(self, batch: _Batch, outgoing: Outgoing, delay: float, *, answer: bool | None = None) -> None:
-        """Let a message arrive; `answer` is what the sender is told instead of the truth."""
+    def _send(self, batch: _Batch, outgoing: Outgoing, delay: float, *, lost: bool = False) -> None:
+        """Let a message arrive, or get lost on its way; tell the sender if the line is still there by then."""
         hub = self.hub
         if not self.connected:
             hub.world.at(0.1, None, lambda: batch.answer(outgoing, False))
             return
-        data = encode(outgoing.message)
+        data, number = encode(outgoing.message), next(self._sent)
+        self._open[number] = batch, outgoing
 
         def arrive() -> None:
             there = hub.arrive(outgoing.queue, data)
-            taken = there if answer is None else answer
-            hub.world.at(hub.latency(), None, lambda: batch.answer(outgoing, taken))
+            hub.world.at(hub.latency(), None, lambda: self._confirm(number, there))
 
-        hub.world.at(delay, None, arrive)
+        if not lost:
+            hub.world.at(delay, None, arrive)
+
+    def _confirm(self, number: int, taken: bool) -> None:
+        batch, outgoing = self._open.pop(number, (None, None))
+        if batch is not None and outgoing is not None:
+            batch.answer(outgoing, taken)
 
     def _send_badly(self, batch: _Batch, outgoing: Outgoing, fault: Fault) -> None:
         world, kind = self.hub.world, fault.kind
@@ -183,8 +196,8 @@ class Line:
         elif kind == "drop":
             # Confirmed, and lost with its queue afterwards.
             world.at(0.05, None, lambda: batch.answer(outgoing, True))
-        elif kind == "refuse_delivered":
-            self._send(batch, outgoing, self.hub.latency(), answer=False)
+        elif kind == "cut":
+            self._send(batch, outgoing, 0.0, lost=True)
         else:
             self._send(batch, outgoing, fault.seconds if kind == "delay" else self.hub.latency())
         if kind == "duplicate":
@@ -201,6 +214,9 @@ class Line:
         kind = fault.kind
         if kind == "cut":
             self.cut(fault.seconds / 4)
+        elif kind == "confirm_lost":
+            # The message is on its way, and arrives.
+            self.cut(self.hub.world.rng.uniform(*BACK_AFTER))
         elif kind == "isolate":
             self.hub.isolate(self.actor.process, max(20.0, fault.seconds))
         elif kind == "lose_queue":
@@ -314,19 +330,22 @@ class _Batch:
         self._open = count
         self._confirmed = confirmed
         self._refused: list[Outgoing] = []
+        self._unknown: list[Outgoing] = []
 
-    def answer(self, outgoing: Outgoing, taken: bool) -> None:
+    def answer(self, outgoing: Outgoing, taken: bool | None) -> None:
+        """Hear whether a message was taken; None: nobody knows."""
         if not taken:
-            self._refused.append(outgoing)
+            (self._unknown if taken is None else self._refused).append(outgoing)
         self._open -= 1
         if self._open == 0:
             self._line.hub.world.at(0.0, self._line.actor, self._tell)
 
     def _tell(self) -> None:
-        if self._refused:
-            self._line.on_refused(self._refused)
+        unconfirmed = Unconfirmed(self._refused, self._unknown)
+        if unconfirmed:
+            self._line.on_unconfirmed(unconfirmed)
         if self._confirmed is not None:
-            self._confirmed(self._refused)
+            self._confirmed(unconfirmed)
 
 
 def ring(queue: Queue) -> None:

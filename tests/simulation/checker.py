@@ -20,6 +20,7 @@ RULES: dict[str, Callable[[Index], Complaints]] = {
     "I4 terminal is final": rules_jobs.terminal_is_final,
     "I5 cancel is final": rules_jobs.cancel_is_final,
     "I6 single owner": rules_tasks.single_owner,
+    "I6 never beside": rules_tasks.never_beside,
     "I7 fan-out exact": rules_tasks.fan_out_exact,
     "I8 outputs": rules_tasks.outputs,
     "files in time": rules_tasks.files_in_time,

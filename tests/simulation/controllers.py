@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,8 +14,8 @@ from controller.engine.jobs import Jobs
 from controller.engine.lighthouse import Lighthouse
 from controller.serve import Controller, Outside
 from controller.settings import Settings
-from shared.broker.port import Outgoing
-from shared.messages import Orders
+from shared.broker.port import Unconfirmed
+from shared.messages import Message, Orders
 from shared.volume import Volume
 from shared.volume.beacons import EVERY, Beacon
 from tests.simulation.broker import Line
@@ -84,7 +84,8 @@ class SimController:
         self._due, self._asleep_until = float("inf"), 0.0
         self._world.log(process.name, "begins")
         line = Line(self._cluster.hub, actor, self._wake)
-        line.on_refused = self._note_refused
+        doubtful: set[tuple[str, int]] = set()
+        line.on_unconfirmed = lambda unconfirmed: self._note_refused(unconfirmed, doubtful)
         clock = SimClock(self._world)
         store = SimDatastore(self._cluster.file, StoreClock(self._world), world=self._world, actor=actor)
         volume = SimVolume(self._cluster.ground.files, world=self._world, actor=actor)
@@ -143,13 +144,17 @@ class SimController:
         self._lighthouse.turn()
         self._world.at(EVERY, self._light, self._show)
 
-    def _note_refused(self, refused: Sequence[Outgoing]) -> None:
-        """Remember attempts whose orders came back, for the checker."""
-        for outgoing in refused:
-            if isinstance(outgoing.message, Orders):
-                for grant in outgoing.message.grants:
-                    for task in grant.tasks:
-                        self._cluster.refused.append((self._world.now, task.task_id, task.attempt))
+    def _note_refused(self, unconfirmed: Unconfirmed, doubtful: set[tuple[str, int]]) -> None:
+        """Remember attempts whose orders came back, for the checker: those that no worker can have got before."""
+        doubtful.update(ref for one in unconfirmed.unknown for ref in _granted(one.message))
+        for ref in (ref for one in unconfirmed.refused for ref in _granted(one.message)):
+            if ref not in doubtful:
+                self._cluster.refused.append((self._world.now, *ref))
 
     def _died(self) -> None:
         self._world.at(self._world.rng.choice(RESTART), None, self.start)
+
+
+def _granted(message: Message) -> list[tuple[str, int]]:
+    grants = message.grants if isinstance(message, Orders) else ()
+    return [(task.task_id, task.attempt) for grant in grants for task in grant.tasks]

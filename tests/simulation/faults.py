@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[tuple[str, int], ...]] = {
     ),
     "store.begin": (("unavailable", 3), ("pause", 1), ("kill", 1)),
     "publish": (
-        ("drop", 3), ("refuse", 4), ("refuse_delivered", 3), ("duplicate", 5), ("delay", 5), ("cut", 3), ("kill", 2),
+        ("drop", 3), ("refuse", 4), ("confirm_lost", 3), ("duplicate", 5), ("delay", 5), ("cut", 3), ("kill", 2),
         ("kill_after", 2), ("pause", 1), ("isolate", 2), ("lose_queue", 2), ("broker_restart", 1),
     ),
     "take": (("kill", 2), ("pause", 1), ("cut", 2), ("redeliver", 2)),

@@ -91,6 +91,25 @@ def _kept_alone(index: Index, task: Row, run: Run, last: float) -> Complaints:
         yield f"{index.name(task)}: attempt {run.attempt} was kept until {last:.3f}, the next began at {again:.3f}"
 
 
+def never_beside(index: Index) -> Complaints:
+    """I6: what came back from a worker has no process any more when the next attempt begins."""
+    for task in index.history.tasks:
+        for row in index.attempts[task["key"]]:
+            if row["outcome"] == "interrupted":
+                yield from _beside(index, task, row["attempt"])
+
+
+def _beside(index: Index, task: Row, attempt: int) -> Complaints:
+    later = [run.started for run in index.runs.get((task["task_id"], attempt + 1), ())]
+    for run in index.runs.get((task["task_id"], attempt), ()):
+        ended = index.history.ended if run.ended is None else run.ended
+        if later and min(later) < ended:
+            yield (
+                f"{index.name(task)}: attempt {attempt} was handed back and ran until {ended:.3f}, the next began at"
+                f" {min(later):.3f}"
+            )
+
+
 def fan_out_exact(index: Index) -> Complaints:
     """I7: the tasks of a stage are the items of the counted spawn.json, each once."""
     by_stage: dict[object, dict[int, Row]] = defaultdict(dict)

@@ -84,6 +84,24 @@ def test_while_the_broker_is_away_longer_than_a_lease_tasks_go_on_and_run_once_a
     within(broker_back(cluster, away=2.0 * cluster.shape.lease), 5.0, record_property, asserted=10.0)
 
 
+def test_an_order_that_was_delivered_before_its_confirm_got_lost_with_the_connection_runs_once(
+    cluster: Cluster,
+) -> None:
+    controller = cluster.controllers[0]
+    link = controller.links["broker"]
+    link.swallow(up=False, down=True)
+    job = Job(cluster, "wait")
+    job.started()
+
+    link.cut()
+    link.heal()
+    until(lambda: "not confirmed; they are sent again" in controller.log.read_text(), "the controller is in doubt")
+    whole(cluster)
+
+    assert job.finish() == "COMPLETED"
+    assert len(job.starts) == job.attempts == 1
+
+
 def test_while_the_database_is_away_the_api_says_503_and_when_to_come_again(
     cluster: Cluster, record_property: Show
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.broker.memory import MemoryBroker
-from shared.broker.port import Confirmed, Outgoing
+from shared.broker.port import Confirmed, Outgoing, Unconfirmed
 from shared.ids import JobId, TaskId, WorkerId
 from shared.messages import (
     REPORTS,
@@ -66,7 +66,7 @@ class CutBroker(MemoryBroker):
         if not self.cut:
             super().publish(messages, confirmed=confirmed)
         elif confirmed is not None:
-            confirmed(messages)
+            confirmed(Unconfirmed(messages))
 
 
 @dataclass

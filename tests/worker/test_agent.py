@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from shared.broker.topology import ORDERS_LIVE
 from shared.ids import WorkerId
 from shared.messages import ANY_QUEUE, Finished, Outcome, Stop
 from tests.worker.stand import JOB, Stand, finished, released
@@ -104,6 +105,56 @@ def test_a_doubled_grant_starts_once(make: Make) -> None:
 
     assert stand.executor.started == [ref]
     assert released(stand.reports()) == []
+
+
+def test_an_order_that_comes_again_when_its_attempt_has_long_ended_hands_nothing_back(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.tasks()
+    orders = stand.grant([ref], answers=stand.beat().number)
+    stand.turn()
+    stand.executor.end(ref)
+    stand.turn()
+
+    # It lay in the worker's queue while there was no connection.
+    stand.clock.now += ORDERS_LIVE / 1000
+    stand.send(orders)
+    stand.turn()
+
+    assert stand.executor.started == [ref]
+    assert released(stand.reports()) == []
+
+
+def test_what_was_handed_back_for_want_of_health_does_not_start_when_its_order_comes_again(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.tasks()
+    stand.holdings.set_sick(True)
+    orders = stand.grant([ref], answers=stand.beat().number)
+    stand.turn()
+    assert released(stand.reports()) == [ref]
+
+    stand.holdings.set_sick(False)
+    stand.send(orders)
+    stand.turn()
+
+    assert stand.executor.started == []
+
+
+def test_of_very_many_attempts_only_those_whose_lease_goes_on_are_remembered(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    answers = stand.beat().number
+    stand.grant(stand.tasks(15_000), answers=answers)
+    stand.turn()
+    stand.turn(after=14.0)
+    stand.grant(stand.tasks(15_000), answers=stand.beat().number)
+    stand.turn()
+    book = stand.agent._orders
+    assert len(book._granted) == 30_000, "no lease has ended yet"
+
+    stand.turn(after=2.0)
+    stand.renew(answers=stand.beat().number)
+    stand.turn()
+
+    assert len(book._granted) == 20_000
 
 
 def test_a_grant_that_comes_after_its_lease_is_handed_back(make: Make) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pika
 
-from shared.broker.port import Confirmed, Outgoing
+from shared.broker.port import Confirmed, Outgoing, Unconfirmed
 from shared.broker.rabbitmq.consumer import Consumer, Listening, RabbitSubscription
 from shared.broker.rabbitmq.link import Link
 from shared.broker.rabbitmq.publisher import Publisher
@@ -54,12 +54,12 @@ class RabbitBroker:
         self._consuming = Link(parameters, self._consumer, "consuming")
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
-        """Hand messages over, in order, without waiting; `confirmed` hears what could not be."""
+        """Hand messages over, in order, without waiting; `confirmed` hears what was not taken for sure."""
         if self._consumer.ready:
             self._publisher.publish(messages, confirmed)
         elif confirmed is not None:
             # Whoever says something wants to hear the answer: its own queues come first, or the answer has no place.
-            confirmed(list(messages))
+            confirmed(Unconfirmed(list(messages)))
 
     def subscribe(
         self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None

@@ -1,7 +1,8 @@
 """Publishes with confirms, many at a time, and never blocks whoever asks.
 
-While there is no connection, or the broker blocks it (memory or disk alarm), messages come back at once through
-`confirmed`: keeping them is the business of those who know what they are worth.
+While there is no connection, or the broker blocks it (memory or disk alarm), messages are refused at once: keeping them
+is the business of those who know what they are worth. What was given to a channel that went before its confirm came is
+another matter: nobody knows what became of it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pika import BasicProperties
@@ -19,7 +20,7 @@ from pika.channel import Channel
 from pika.frame import Method
 from pika.spec import Basic
 
-from shared.broker.port import Confirmed, Outgoing
+from shared.broker.port import Confirmed, Outgoing, Unconfirmed
 from shared.broker.rabbitmq.link import Link
 from shared.broker.topology import Topology
 from shared.codec import CONTENT_TYPE, encode
@@ -55,9 +56,10 @@ class _Body:
 @dataclass(slots=True, eq=False)
 class _Batch:
     bodies: list[_Body]
-    settled: Callable[[list[int]], None]
+    #: Hears once the places of those that were refused, and of those whose fate is unknown.
+    settled: Callable[[Collection[int], Collection[int]], None]
     left: int
-    refused: list[int] = field(default_factory=list)
+    refused: set[int] = field(default_factory=set)
 
 
 class Publisher:
@@ -87,21 +89,26 @@ class Publisher:
         return self._ready and not self._blocked
 
     def publish(self, messages: Sequence[Outgoing], confirmed: Confirmed | None) -> None:
-        """Hand messages over; `confirmed` hears once which of them could not be."""
+        """Hand messages over; `confirmed` hears once which of them were not taken for sure."""
 
-        def settled(refused: list[int]) -> None:
+        def settled(refused: Collection[int], unknown: Collection[int]) -> None:
             if confirmed is not None:
-                confirmed([messages[place] for place in sorted(refused)])
+                confirmed(
+                    Unconfirmed(
+                        refused=[messages[place] for place in sorted(refused)],
+                        unknown=[messages[place] for place in sorted(unknown)],
+                    )
+                )
 
         bodies: list[_Body] = []
-        unwritable: list[int] = []
+        unwritable: set[int] = set()
         for place, outgoing in enumerate(messages):
             try:
                 queue, data = self._topology.physical(outgoing.queue), encode(outgoing.message)
                 bodies.append(_Body(queue, data, lives=outgoing.lives))
             except InvalidMessage as error:
                 log.error("a message for %s is dropped: %s", outgoing.queue, error)
-                unwritable.append(place)
+                unwritable.add(place)
                 bodies.append(_Body("", b""))
         batch = _Batch(bodies, settled, left=len(bodies) - len(unwritable), refused=unwritable)
         self._accept(batch)
@@ -109,7 +116,7 @@ class Publisher:
     def publish_raw(self, queue: str, body: bytes, headers: Mapping[str, str], settled: Callable[[bool], None]) -> None:
         """Hand bytes over as they are; `settled` hears whether they were taken."""
         bodies = [_Body(self._topology.physical(queue), body, headers)]
-        self._accept(_Batch(bodies, lambda refused: settled(not refused), left=1))
+        self._accept(_Batch(bodies, lambda refused, unknown: settled(not (refused or unknown)), left=1))
 
     def drain(self, *, timeout: float) -> None:
         """Wait up to `timeout` seconds until everything is confirmed."""
@@ -124,7 +131,7 @@ class Publisher:
 
     def lost(self) -> None:
         self._connection = self._channel = None
-        self._refuse_all()
+        self._settle_all()
 
     def blocked(self, blocked: bool) -> None:
         log.warning("the broker %s messages", "takes no" if blocked else "takes")
@@ -138,7 +145,7 @@ class Publisher:
         if taken and self._link is not None:
             self._link.call(self._pump)
         else:
-            batch.settled(list(range(len(batch.bodies))))
+            batch.settled(range(len(batch.bodies)), ())
 
     def _open_channel(self) -> None:
         if self._connection is not None and self._connection.is_open:
@@ -158,7 +165,7 @@ class Publisher:
 
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
         self._channel = None
-        self._refuse_all()
+        self._settle_all()
         if self._connection is not None and self._connection.is_open:
             log.warning("the broker closed the publishing channel: %s", reason)
             self._connection.ioloop.call_later(REOPEN_AFTER, self._open_channel)
@@ -170,10 +177,9 @@ class Publisher:
                 if not self._waiting or channel is None or not channel.is_open:
                     return
                 batch = self._waiting.popleft()
-                skipped = set(batch.refused)
                 numbered = []
                 for place, entry in enumerate(batch.bodies):
-                    if place not in skipped:
+                    if place not in batch.refused:
                         self._sequence += 1
                         self._unconfirmed[self._sequence] = (batch, place)
                         numbered.append((self._sequence, entry))
@@ -186,7 +192,7 @@ class Publisher:
             found = self._unconfirmed.get(int(properties.message_id or 0))
         if found is not None:
             batch, place = found
-            batch.refused.append(place)
+            batch.refused.add(place)
 
     def _on_confirm(self, frame: Method) -> None:
         method = frame.method
@@ -196,13 +202,13 @@ class Publisher:
             for number in self._confirmed_numbers(method.delivery_tag, multiple=method.multiple):
                 batch, place = self._unconfirmed.pop(number)
                 if not taken:
-                    batch.refused.append(place)
+                    batch.refused.add(place)
                 batch.left -= 1
                 if not batch.left:
                     settled.append(batch)
             self._idle.notify_all()
         for batch in settled:
-            batch.settled(batch.refused)
+            batch.settled(batch.refused, ())
 
     def _confirmed_numbers(self, tag: int, *, multiple: bool) -> list[int]:
         if not multiple:
@@ -214,15 +220,19 @@ class Publisher:
             numbers.append(number)
         return numbers
 
-    def _refuse_all(self) -> None:
-        """Give back what may not have arrived: it may come twice then, which harms nobody."""
+    def _settle_all(self) -> None:
+        """Say of everything what is known of it now: what waits was never sent, and what was sent may have arrived."""
         with self._lock:
             self._ready = False
-            batches: dict[_Batch, list[int]] = {batch: list(range(len(batch.bodies))) for batch in self._waiting}
+            unsent = list(self._waiting)
+            sent: dict[_Batch, set[int]] = {}
             for batch, place in self._unconfirmed.values():
-                batches.setdefault(batch, list(batch.refused)).append(place)
+                sent.setdefault(batch, set()).add(place)
             self._waiting.clear()
             self._unconfirmed.clear()
             self._idle.notify_all()
-        for batch, refused in batches.items():
-            batch.settled(list(set(refused)))
+        for batch in unsent:
+            batch.settled(range(len(batch.bodies)), ())
+        for batch, places in sent.items():
+            # What came back for want of a queue is in nobody's hands, though its confirm was still to come.
+            batch.settled(batch.refused, places - batch.refused)

@@ -1,0 +1,154 @@
+"""Sends orders after the commit, and deals with those that the broker has not taken for sure.
+
+An order that nobody has got, and nobody will get, is as good as handed back: its attempts run elsewhere at once.
+
+One that was sent and never confirmed, because the connection went, is another matter: its worker may have got it and
+run its attempts, and another worker must not begin the next ones beside. Such an order is in doubt. It is sent once
+more when the broker is back, as often as that takes: a worker takes in an attempt once. While it is in doubt a refusal
+tells nothing, for the first sending may have arrived: a broker that has come back without its queues refuses orders for
+workers that are on their way to make theirs anew. One that is older than a lease is forgotten: its leases have run out
+or were renewed by a worker that has it, and the watchdog judges by them.
+
+What is in doubt cannot pile up while the broker is away: it is what was under way on one channel when that went, which
+is no more than workers had told to have room for, and without a channel every further order is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import msgspec
+
+from controller.core.states import State
+from controller.datastore.port import Datastore
+from controller.engine.counters import Counters
+from controller.engine.outbox import Post
+from shared.broker.port import Broker, Outgoing, Unconfirmed
+from shared.clock import Clock
+from shared.ids import WorkerId
+from shared.messages import AttemptRef, Grant, Orders, Report
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubtful:
+    """An order that may have arrived or not."""
+
+    outgoing: Outgoing
+    #: Its message.
+    orders: Orders
+    #: When it was sent for the first time, on the monotonic clock: its leases are no younger than that.
+    since: float
+
+
+class Sender:
+    """Tells workers what has been committed. `again` belongs to the engine's thread, the rest to any."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        store: Datastore,
+        clock: Clock,
+        counters: Counters,
+        lease: float,
+        wake: Callable[[], None],
+    ) -> None:
+        """`wake` is called, from any thread, when something has come back; `lease` is the length of one in seconds."""
+        self._broker = broker
+        self._store = store
+        self._clock = clock
+        self._counters = counters
+        self._lease = lease
+        self._wake = wake
+        #: Attempts that came to nothing before their workers had them, as if those had said so. The engine's to empty.
+        self.returned: deque[Report] = deque()
+        self._doubtful: deque[_Doubtful] = deque()
+
+    def send(self, post: Post) -> None:
+        """Tell workers what has been committed; what cannot be told comes back."""
+        self._give_back(post.refused)
+        if post.outgoing:
+            self._broker.publish(post.outgoing, confirmed=partial(self._hear, self._clock.monotonic()))
+
+    def again(self) -> None:
+        """Send once more what is in doubt, when there is a connection; raises Unavailable, and forgets nothing then."""
+        if not self._doubtful or not self._broker.connected:
+            return
+        waiting = list(self._doubtful)
+        ended = self._clock.monotonic() - self._lease
+        granted = self._still_granted([one for one in waiting if one.since > ended])
+        # What another thread has added meanwhile stands behind them.
+        for _ in waiting:
+            self._doubtful.popleft()
+        for one in granted:
+            self._broker.publish([one.outgoing], confirmed=partial(self._hear_again, one))
+
+    def _still_granted(self, doubtful: Sequence[_Doubtful]) -> list[_Doubtful]:
+        """Return the orders without the attempts that have ended or lost their claim meanwhile."""
+        task_ids = {ref.task_id for one in doubtful for ref in _refs(one.orders)}
+        if not task_ids:
+            return []
+        with self._store.write() as tx:
+            held = tx.held(task_ids)
+        running = {
+            (task.worker, AttemptRef(task.task_id, task.attempt)) for task in held if task.state is State.RUNNING
+        }
+        return [kept for one in doubtful if (kept := _without_others(one, running))]
+
+    def _hear(self, since: float, unconfirmed: Unconfirmed) -> None:
+        """Hear, on a thread of the broker, which orders were not taken for sure."""
+        refused = _orders(unconfirmed.refused)
+        self._counters.undelivered.inc(len(refused))
+        self._give_back([report for _, orders in refused if (report := _handed_back(orders))])
+        # What one without grants says of renewals and stops is brought up again by the next report.
+        unknown = [_Doubtful(one, orders, since) for one, orders in _orders(unconfirmed.unknown) if orders.grants]
+        if unknown:
+            log.warning("the connection went with %d orders that were not confirmed; they are sent again", len(unknown))
+            self._doubtful.extend(unknown)
+
+    def _hear_again(self, one: _Doubtful, unconfirmed: Unconfirmed) -> None:
+        if unconfirmed:
+            self._doubtful.append(one)
+
+    def _give_back(self, reports: Sequence[Report]) -> None:
+        if reports:
+            self.returned.extend(reports)
+            self._wake()
+
+
+def _orders(messages: Iterable[Outgoing]) -> list[tuple[Outgoing, Orders]]:
+    return [(one, one.message) for one in messages if isinstance(one.message, Orders)]
+
+
+def _refs(orders: Orders) -> list[AttemptRef]:
+    return [AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks]
+
+
+def _handed_back(orders: Orders) -> Report | None:
+    """Return granted attempts that never reached their worker, as if it had handed them back."""
+    refs = tuple(_refs(orders))
+    return Report(worker=orders.worker, number=0, released=refs) if refs else None
+
+
+def _without_others(one: _Doubtful, running: Collection[tuple[WorkerId | None, AttemptRef]]) -> _Doubtful | None:
+    """Return an order with the attempts that run, the very same if all of them do; None when none does."""
+    refs = _refs(one.orders)
+    kept = {ref for ref in refs if (one.orders.worker, ref) in running}
+    if len(kept) == len(refs):
+        return one
+    if not kept:
+        return None
+    grants = tuple(grant for grant in (_only(grant, kept) for grant in one.orders.grants) if grant.tasks)
+    orders = msgspec.structs.replace(one.orders, grants=grants)
+    return _Doubtful(replace(one.outgoing, message=orders), orders, one.since)
+
+
+def _only(grant: Grant, refs: Collection[AttemptRef]) -> Grant:
+    tasks = tuple(task for task in grant.tasks if AttemptRef(task.task_id, task.attempt) in refs)
+    return msgspec.structs.replace(grant, tasks=tasks)

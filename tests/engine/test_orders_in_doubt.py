@@ -1,0 +1,211 @@
+"""Orders whose confirm got lost with the connection: their workers may have them, so others get none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from controller.core.answers import Verb
+from controller.core.states import State
+from shared.broker.memory import MemoryBroker
+from shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from shared.errors import StoreUnavailable
+from shared.ids import JobId
+from shared.messages import Orders
+from tests.engine.house import House, Puppet, ref
+
+CATALOGUE = """
+    tasks:
+      step: {exec_command: "true"}
+      list: {exec_command: "true"}
+    jobs:
+      one: {stages: [{name: One, task_class: step}]}
+      many: {stages: [{name: Many, spawn_task: list, task_class: step}]}
+"""
+LEASE = 15.0
+
+
+class DoubtfulBroker(MemoryBroker):
+    """Queues in memory whose connection goes before it has confirmed an order that grants something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: So many of the next orders; and whether they arrive all the same.
+        self.doubt, self.deliver = 0, True
+        #: So many of the next orders are refused.
+        self.refuse = 0
+        self.away = False
+        self.sent: list[Orders] = []
+
+    @property
+    def connected(self) -> bool:
+        return not self.away
+
+    def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
+        kept, refused, unknown = [], [], []
+        for one in messages:
+            granting = isinstance(one.message, Orders) and one.message.grants
+            if granting and isinstance(one.message, Orders):
+                self.sent.append(one.message)
+            if self.away or (granting and self.refuse):
+                self.refuse -= not self.away
+                refused.append(one)
+                continue
+            if granting and self.doubt:
+                self.doubt -= 1
+                unknown.append(one)
+                if not self.deliver:
+                    continue
+            kept.append(one)
+
+        def told(unconfirmed: Unconfirmed) -> None:
+            if confirmed is not None:
+                confirmed(Unconfirmed([*refused, *unconfirmed.refused], unknown))
+
+        super().publish(kept, confirmed=told)
+
+
+@pytest.fixture
+def broker() -> DoubtfulBroker:
+    return DoubtfulBroker()
+
+
+@pytest.fixture
+def house(tmp_path: Path, broker: DoubtfulBroker) -> Iterator[House]:
+    house = House(tmp_path, CATALOGUE, broker=broker)
+    yield house
+    house.close()
+
+
+def later(house: House, seconds: float = 1.0) -> None:
+    house.clock.pass_(seconds)
+    house.turn()
+
+
+def attempts(house: House, job_id: JobId) -> list[tuple[State, int]]:
+    return [(task.state, task.attempt) for task in house.tasks(job_id)]
+
+
+def test_an_order_that_arrived_before_the_connection_went_is_sent_again_and_its_attempt_runs_once(
+    house: House, broker: DoubtfulBroker
+) -> None:
+    puppet, other = Puppet(house, room={"*": 1}), Puppet(house, name="other", room={"*": 1})
+    broker.doubt = 1
+    job_id = house.submit("one")
+    later(house)
+    puppet.listen(), other.listen()  # type: ignore[func-returns-value]
+
+    holder = puppet if puppet.granted else other
+    assert attempts(house, job_id) == [(State.RUNNING, 1)]
+    assert broker.sent[0] == broker.sent[1]
+    assert [ref(held) for held in [*puppet.granted, *other.granted]] == [ref(holder.granted[0])] * 2
+    holder.finish(holder.granted[0])
+    later(house)
+    assert attempts(house, job_id) == [(State.COMPLETED, 1)]
+    assert len(broker.sent) == 2
+
+
+def test_an_order_that_was_lost_with_the_connection_arrives_when_there_is_another(
+    house: House, broker: DoubtfulBroker
+) -> None:
+    puppet = Puppet(house)
+    broker.doubt, broker.deliver = 1, False
+    job_id = house.submit("one")
+    broker.away = True
+    later(house, 2.0)
+    puppet.listen()
+    assert puppet.granted == []
+
+    broker.away = False
+    later(house)
+
+    puppet.finish(puppet.take())
+    assert attempts(house, job_id) == [(State.COMPLETED, 1)]
+
+
+def test_an_order_in_doubt_that_is_refused_is_not_handed_back_for_it_may_have_arrived_the_first_time(
+    house: House, broker: DoubtfulBroker
+) -> None:
+    puppet = Puppet(house)
+    broker.doubt = 1
+    job_id = house.submit("one")
+    broker.refuse = 2
+    later(house)
+    later(house)
+    assert attempts(house, job_id) == [(State.RUNNING, 1)]
+
+    later(house)
+    puppet.finish(puppet.take())
+
+    assert [len(broker.sent), attempts(house, job_id)] == [4, [(State.COMPLETED, 1)]]
+
+
+def test_an_order_that_is_refused_at_once_is_handed_back_at_once(house: House, broker: DoubtfulBroker) -> None:
+    puppet = Puppet(house)
+    broker.refuse = 1
+    job_id = house.submit("one")
+    puppet.heartbeat()
+
+    assert attempts(house, job_id) == [(State.RUNNING, 2)]
+
+
+def test_an_order_in_doubt_is_forgotten_when_it_is_as_old_as_a_lease_and_the_watchdog_judges(
+    house: House, broker: DoubtfulBroker
+) -> None:
+    puppet = Puppet(house)
+    broker.doubt, broker.deliver = 1, False
+    job_id = house.submit("one")
+    broker.away = True
+    later(house, LEASE + 0.1)
+    broker.away = False
+    later(house)
+    assert (len(broker.sent), attempts(house, job_id)) == (1, [(State.RUNNING, 1)])
+    for _ in range(30):
+        puppet.heartbeat()
+        later(house)
+
+    assert attempts(house, job_id) == [(State.RUNNING, 2)]
+    with house.store.read() as reader:
+        (first,) = reader.attempts(house.tasks(job_id)[0].task_id)
+    assert first.error is not None and "does not know of this attempt" in first.error
+
+
+def test_attempts_that_were_cancelled_meanwhile_are_not_sent_again(house: House, broker: DoubtfulBroker) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("many")
+    spawning = puppet.take()
+    broker.doubt, broker.deliver = 1, False
+    puppet.finish(spawning, items=[{}, {}, {}])
+    first, second, third = house.tasks(job_id, 0)[1:]
+    house.jobs.control.task(Verb.CANCEL, second.task_id)
+    later(house)
+    puppet.listen()
+
+    granted = [held[1].task_id for held in puppet.granted]
+    assert granted == [first.task_id, third.task_id]
+    house.jobs.cancel(job_id)
+    sent = len(broker.sent)
+    later(house)
+    assert len(broker.sent) == sent
+
+
+def test_an_order_in_doubt_is_not_forgotten_when_the_store_does_not_answer(
+    house: House, broker: DoubtfulBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet = Puppet(house)
+    broker.doubt, broker.deliver = 1, False
+    house.submit("one")
+
+    def away() -> None:
+        raise StoreUnavailable
+
+    house.clock.pass_(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "write", away)
+        with pytest.raises(StoreUnavailable):
+            house.turn(1)
+    later(house)
+
+    assert puppet.take()[1].attempt == 1
