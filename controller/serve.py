@@ -26,6 +26,7 @@ from controller.engine.intake import Intake
 from controller.engine.jobs import Jobs
 from controller.engine.lighthouse import Lighthouse
 from controller.engine.loop import Engine, EngineParts
+from controller.engine.open_jobs import OpenJobs
 from controller.engine.outbox import Outbox
 from controller.engine.parts import JobsParts
 from controller.engine.publisher import Publisher
@@ -68,6 +69,7 @@ class Controller:
         sealer = Sealer(outside.volume)
         snapshots = Snapshots(outside.store, max_items=settings.max_items)
         changes = Changes(outside.clock)
+        open_jobs = OpenJobs(outside.store, outside.clock, most=settings.max_open_jobs)
         self.jobs = Jobs(
             JobsParts(
                 store=outside.store,
@@ -80,14 +82,8 @@ class Controller:
                 catalogue=lambda: watcher.current,
                 catalogue_problems=lambda: [str(mistake) for mistake in watcher.mistakes],
                 nudge=lambda: self.engine.nudge(),
-                head_start=HeadStart(
-                    broker=outside.broker,
-                    dispatcher=_dispatcher(settings, snapshots),
-                    counters=counters,
-                    lease=settings.lease,
-                    idle=lambda: self.engine.idle,
-                    tell=lambda post: self.engine.send(post),
-                ),
+                head_start=self._head_start(settings, snapshots, counters),
+                open_jobs=open_jobs,
                 lease=settings.lease,
                 max_losses=settings.max_losses,
                 max_items=settings.max_items,
@@ -95,7 +91,7 @@ class Controller:
                 stop_signs=StopSigns(outside.volume),
             )
         )
-        self.engine = _engine(settings, outside, snapshots, sealer, changes, counters)
+        self.engine = _engine(settings, outside, snapshots, sealer, changes, counters, open_jobs)
         lighthouse = Lighthouse(Beacon(outside.volume, str(uuid.uuid4())), lambda: self.engine.able)
         self._threads: list[threading.Thread] = [
             threading.Thread(target=loop.run, args=(self._stop,), name=name, daemon=True)
@@ -115,6 +111,16 @@ class Controller:
             if thread.ident is not None:
                 thread.join(_PATIENCE)
         self.engine.close()
+
+    def _head_start(self, settings: Settings, snapshots: Snapshots, counters: Counters) -> HeadStart:
+        return HeadStart(
+            broker=self._outside.broker,
+            dispatcher=_dispatcher(settings, snapshots),
+            counters=counters,
+            lease=settings.lease,
+            idle=lambda: self.engine.idle,
+            tell=lambda post: self.engine.send(post),
+        )
 
 
 class RemoteController:
@@ -177,6 +183,7 @@ def _engine(
     sealer: Sealer,
     changes: Changes,
     counters: Counters,
+    open_jobs: OpenJobs,
 ) -> Engine:
     settler = Settler(snapshots=snapshots, counters=counters, max_losses=settings.max_losses)
     return Engine(
@@ -192,6 +199,7 @@ def _engine(
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
             publisher=Publisher(store=outside.store, volume=outside.volume),
             lease=settings.lease,
+            open_jobs=open_jobs,
             watchdog=Watchdog(
                 store=outside.store,
                 settler=settler,

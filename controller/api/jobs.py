@@ -50,7 +50,7 @@ Body = dict[str, object]
         ),
     ],
     body=SubmissionSchema,
-    refuses=[409],
+    refuses=[409, 429],
     headers={**_KEY, **_WAITS},
 )
 def submit_job(body: Body) -> Response:

@@ -15,7 +15,8 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 from werkzeug.http import dump_header
 
-from controller.engine.requests import InvalidInputs, Mistake
+from controller.engine.open_jobs import COUNTED_EVERY
+from controller.engine.requests import InvalidInputs, Mistake, TooManyJobs
 from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 CONTENT_TYPE = "application/problem+json"
@@ -105,6 +106,8 @@ def _ours(error: EchelonError) -> Response:
             return problem(409, str(error))
         case PreconditionFailed():
             return problem(412, str(error))
+        case TooManyJobs():
+            return problem(429, str(error), headers={"Retry-After": f"{COUNTED_EVERY:.0f}"})
         case Unavailable():
             # repr: the text may hold a path that a task has chosen.
             _log.warning("request %s is answered with 503: %r", g.get("request_id"), str(error))

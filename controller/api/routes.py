@@ -159,6 +159,7 @@ def _refusal(status: int) -> str:
         416: "The range lies outside of the content.",
         421: "The Host header does not name this machine.",
         422: "A value cannot be used; `errors` points at each.",
+        429: "As many jobs are open as may be; try again after Retry-After seconds.",
         500: "Echelon failed; its log tells more.",
         503: "Something that Echelon leans on is away; try again after Retry-After seconds.",
     }[status]

@@ -68,7 +68,8 @@ class EchelonClient(LiveControl):
         A `paused` one is accepted and begins when it is resumed.
 
         Without a key of the caller's own the request is made safe to repeat and is repeated once when its answer is
-        lost. Raises Rejected (with its mistakes; an unknown type is one) and Conflict for a key used otherwise.
+        lost. Raises Rejected (with its mistakes; an unknown type is one), Conflict for a key used otherwise, and
+        `shared.errors.Unavailable` when the controller takes no more jobs for now.
         """
         body: dict[str, object] = {"type": job_type, "input": dict(input or {})} | ({"paused": True} if paused else {})
         return cast(Job, self._transport.submit(f"{API}/jobs", body, headers or {}, idempotency_key, wait))

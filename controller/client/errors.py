@@ -1,7 +1,7 @@
 """How a controller refuses, as exceptions: made from its problem documents (RFC 9457).
 
-404 becomes `shared.errors.NotFound`, 409 `Conflict`, 412 `PreconditionFailed`, 503 `Unavailable`; what those have no
-word for stands here.
+404 becomes `shared.errors.NotFound`, 409 `Conflict`, 412 `PreconditionFailed`, 429 and 503 `Unavailable`; what those
+have no word for stands here.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @with_settings(
     "catalogue", "volume", "broker", "datastore", "listen", "token", "insecure", "queue_type", "lease",
-    "allow_inline_commands",
+    "max_open_jobs", "allow_inline_commands",
 )  # fmt: skip
 def controller(resolved: Resolved) -> None:
     """Take jobs and hand their tasks to workers, over RabbitMQ.

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@with_settings("catalogue", "volume", "listen", "slots", "datastore", "token", "insecure", "allow_inline_commands")
+@with_settings(
+    "catalogue", "volume", "listen", "slots", "datastore", "token", "insecure", "max_open_jobs",
+    "allow_inline_commands",
+)  # fmt: skip
 def standalone(resolved: Resolved) -> None:
     """Run everything on this machine.
 

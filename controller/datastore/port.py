@@ -224,8 +224,7 @@ class Transaction(Protocol):
     def put_off(self, job_id: JobId, stage: int) -> tuple[int, bool]:
         """Let QUEUED tasks wait (PENDING) of whose last attempts something may be there; the worker tells, or a lease.
 
-        Called when tasks that have run before were made QUEUED: nothing that may be claimed has a lease. Return how
-        many that were, and whether the spawn task was one.
+        What may be claimed has no lease. Return how many that were, and whether the spawn task was one.
         """
 
     def let_go(self, ended: Sequence[HeldTask]) -> None:
@@ -365,6 +364,9 @@ class Reader(Protocol):
 
     def queues(self) -> list[QueueView]:
         """Return what waits and runs per queue."""
+
+    def open_jobs(self, *, limit: int) -> int:
+        """Return how many jobs have not ended, `limit` at most."""
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return {"jobs": {state: n}} of all jobs and {"tasks": {state: n}} of the open ones, for the metrics."""

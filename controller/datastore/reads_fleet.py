@@ -106,6 +106,11 @@ class SqlReader(TaskReads):
                     found.setdefault(queue, [0, 0])[place] = int(count)
         return [QueueView(queue, *counts) for queue, counts in sorted(found.items())]
 
+    def open_jobs(self, *, limit: int) -> int:
+        """Return how many jobs have not ended, `limit` at most."""
+        some = select(jobs.c.key).where(is_in(jobs.c.state, State.PENDING, State.RUNNING)).limit(limit)
+        return self._connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Return {"jobs": {state: n}} of all jobs and {"tasks": {state: n}} of the open ones, for the metrics."""
         by_state = select(jobs.c.state, func.count()).group_by(jobs.c.state)

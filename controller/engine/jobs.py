@@ -62,7 +62,10 @@ class Jobs:
         return self._parts.catalogue()
 
     def submit(self, submission: Submission) -> tuple[JobId, bool]:
-        """Accept a job; return its id and whether it is new (False: its Idempotency-Key was used for it before)."""
+        """Accept a job; return its id and whether it is new (False: its Idempotency-Key was used for it before).
+
+        Raises TooManyJobs; what was accepted before is found all the same.
+        """
         catalogue = self.catalogue()
         request_hash = self._hash(submission)
         known = self._known(submission, request_hash)
@@ -75,7 +78,7 @@ class Jobs:
         return self._accept(catalogue, submission, inputs, request_hash)
 
     def compose(self, composition: Composition) -> tuple[JobId, bool]:
-        """Accept a job that stands in the request; return what `submit` returns. Raises InvalidInputs."""
+        """Accept a job that stands in the request; return and raise what `submit` does, and InvalidInputs."""
         submission = Submission(
             type=composition.name,
             input={},
@@ -95,6 +98,7 @@ class Jobs:
     def _accept(
         self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str | None
     ) -> tuple[JobId, bool]:
+        self._parts.open_jobs.refuse_more()
         new = self._plan(catalogue, submission, inputs, request_hash)
         # Before the commit, after which the engine may see the job at any moment.
         self.snapshots.know(catalogue)
@@ -116,6 +120,7 @@ class Jobs:
         self._parts.head_start.send(post)
         self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
+        self._parts.open_jobs.accepted()
         if board.claimable_in(new.job.job_id):
             self._parts.nudge()
         return new.job.job_id, True

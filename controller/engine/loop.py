@@ -23,6 +23,7 @@ from controller.engine.demands import Demands
 from controller.engine.dispatcher import Dispatcher
 from controller.engine.expander import Expander
 from controller.engine.intake import Intake, Taken, gone
+from controller.engine.open_jobs import OpenJobs
 from controller.engine.outbox import Outbox, Post
 from controller.engine.publisher import Publisher
 from controller.engine.sending import Sender
@@ -63,6 +64,7 @@ class EngineParts:
     expander: Expander
     publisher: Publisher
     watchdog: Watchdog
+    open_jobs: OpenJobs
     #: Seconds that a lease lasts.
     lease: float
     #: Seconds between sweeps of the watchdog.
@@ -331,6 +333,7 @@ class Engine:
             heapq.heappop(self._due)
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
         self._sender.again()
+        self._parts.open_jobs.look()
         chores = self._parts.watchdog.look()
         ended, wait = self._parts.watchdog.turn(chores, hearing=self._hearing)
         self._expect(wait)

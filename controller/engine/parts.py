@@ -12,6 +12,7 @@ from controller.engine.board import Board
 from controller.engine.changes import Changes
 from controller.engine.counters import Counters
 from controller.engine.headstart import HeadStart
+from controller.engine.open_jobs import OpenJobs
 from controller.engine.outbox import stop_messages
 from controller.engine.snapshots import Snapshots
 from shared.broker.port import Broker, Outgoing, Unconfirmed
@@ -40,6 +41,7 @@ class JobsParts:
     #: Tells this process's engine that there is something to claim; another's finds it at its next sweep.
     nudge: Callable[[], None]
     head_start: HeadStart
+    open_jobs: OpenJobs
     #: Seconds that a lease lasts.
     lease: float
     #: Workers that a task may take down.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from controller.core.model import Spans
 from controller.core.states import State
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, Unavailable
 from shared.ids import TaskId
 from shared.messages import JsonValue
 
@@ -198,6 +198,10 @@ def index_spans(text: str) -> Spans:
         else:
             merged.append((first, last))
     return tuple(merged)
+
+
+class TooManyJobs(Unavailable):
+    """As many jobs are open as may be; try again when some have ended."""
 
 
 class InvalidInputs(InvalidInput):

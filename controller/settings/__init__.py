@@ -18,6 +18,7 @@ from controller.settings.writing import (
     MASK,
     Address,
     address,
+    count,
     http_url,
     lease,
     mask_password,
@@ -105,6 +106,7 @@ def _about(
         http_url: "URL",
         address: "HOST:PORT",
         positive: "N",
+        count: "N",
         seconds: "TIME",
         lease: "TIME",
         size: "BYTES",
@@ -191,6 +193,14 @@ class Settings:
         default=3, metadata=_about("Workers that a task may take down before it counts as failed.", positive)
     )
     max_items: int = field(default=100_000, metadata=_about("Tasks that one spawn.json may ask for.", positive))
+    max_open_jobs: int = field(
+        default=100_000,
+        metadata=_about(
+            "Jobs that may be open at once: more are not taken until some have ended; 0: any number.",
+            count,
+            flag="--max-open-jobs",
+        ),
+    )
     allow_inline_commands: bool = field(
         default=False,
         metadata=_about(

@@ -64,6 +64,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """Read a whole number from 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("write a whole number from 0")
+    return int(text)
+
+
 def switch(text: str) -> bool:
     """Read yes or no."""
     lowered = text.strip().lower()

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from controller.core.model import CancelRequested
 from controller.core.states import State
 from controller.datastore.open import open_datastore
 from controller.datastore.outstanding import Chores
 from controller.datastore.port import Datastore
 from shared.messages import AttemptRef
-from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, settle, spawn_started
+from tests.contract.stores import (
+    OTHER,
+    WORKER,
+    card,
+    claim,
+    fan_out,
+    plain_job,
+    settle,
+    spawn_started,
+    stepped,
+    submitted,
+)
 
 
 def look(store: Datastore) -> Chores:
@@ -38,6 +50,15 @@ def test_each_chore_is_told(store: Datastore) -> None:
     assert look(store) == Chores(expired=True, due=True, expanding=False, ready=False)
     spawn_started(store, expected=2)
     assert look(store).expanding
+
+
+def test_open_jobs_are_counted_up_to_a_limit(store: Datastore) -> None:
+    job_ids = [submitted(store, plain_job()) for _ in range(4)]
+    with store.write() as tx:
+        stepped(tx, job_ids[0], CancelRequested())
+
+    with store.read() as reader:
+        assert [reader.open_jobs(limit=limit) for limit in (2, 3, 9)] == [2, 3, 3]
 
 
 def test_one_that_was_silent_for_long_is_believed_again_when_it_speaks_and_one_that_is_gone_is_not(

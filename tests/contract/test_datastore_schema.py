@@ -152,6 +152,7 @@ def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> No
     reader.events(job_id, limit=2, cursor=None)
     reader.matching("a", limit=2)
     reader.queues()
+    reader.open_jobs(limit=2)
     reader.counts()
     event.remove(filled, "before_cursor_execute", note)
 

@@ -1,0 +1,62 @@
+"""How many jobs are open, and when that is enough.
+
+They are counted from time to time and not for each submit, which would then cost the more the more there are. Between
+two counts this controller adds what it has accepted itself; what others accept, and what ends, it learns with the next.
+So the limit is exact to a few seconds of what all controllers together accept, which is all that it has to be: it keeps
+a datastore from being filled by somebody who submits and submits while nothing is run.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from controller.datastore.port import Datastore
+from controller.engine.requests import TooManyJobs
+from shared.clock import Clock
+
+#: Seconds between two counts. One reads as many entries of an index as jobs are open, the limit at most: some
+#: milliseconds for 100,000.
+COUNTED_EVERY = 5.0
+
+
+class OpenJobs:
+    """What this controller knows of the number of open jobs. `look` belongs to the engine's thread, the rest to any."""
+
+    def __init__(self, store: Datastore, clock: Clock, *, most: int) -> None:
+        """`most`: so many may be open; 0: any number, and nothing is ever counted."""
+        self._store = store
+        self._clock = clock
+        self._most = most
+        self._lock = threading.Lock()
+        self._counted = 0
+        #: Accepted by this process since then.
+        self._accepted = 0
+        self._look_at = clock.monotonic()
+
+    def look(self) -> None:
+        """Count if it is time to."""
+        now = self._clock.monotonic()
+        if not self._most or now < self._look_at:
+            return
+        before = self._accepted
+        with self._store.read() as reader:
+            counted = reader.open_jobs(limit=self._most)
+        with self._lock:
+            self._counted = counted
+            # What was accepted while it was counted may have been seen or not.
+            self._accepted -= before
+        self._look_at = now + COUNTED_EVERY
+
+    def accepted(self) -> None:
+        """Note that this process has accepted a job."""
+        with self._lock:
+            self._accepted += 1
+
+    def refuse_more(self) -> None:
+        """Raise TooManyJobs when as many jobs are open as may be."""
+        known = self._counted + self._accepted
+        if self._most and known >= self._most:
+            raise TooManyJobs(
+                f"no more jobs are taken: about {known} are open, and at most {self._most} may be; try again when some"
+                " have ended, or let controllers take more (max_open_jobs)"
+            )

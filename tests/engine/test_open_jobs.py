@@ -1,0 +1,80 @@
+"""As many jobs are open as may be: then no more are taken, until some have ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.engine.open_jobs import COUNTED_EVERY
+from controller.engine.requests import Composition, Submission, TooManyJobs
+from tests.engine.house import House, Make, Puppet
+
+
+def counted(house: House) -> None:
+    """Let the engine count, as it does from time to time."""
+    house.clock.pass_(COUNTED_EVERY)
+    house.turn()
+
+
+def test_the_limit_is_held_by_what_this_controller_has_accepted_since_the_last_count(make: Make) -> None:
+    house = make(max_open_jobs=2)
+    house.submit("one")
+    house.submit("one")
+
+    with pytest.raises(TooManyJobs, match="about 2 are open, and at most 2 may be"):
+        house.submit("one")
+    with pytest.raises(TooManyJobs):
+        house.jobs.compose(Composition("mine", [{"name": "One", "task_class": "step"}]))
+
+
+def test_jobs_are_taken_again_when_some_have_ended_and_that_was_counted(make: Make) -> None:
+    house = make(max_open_jobs=2)
+    house.submit("one")
+    house.jobs.cancel(house.submit("one"))
+    counted(house)
+    house.submit("one")
+
+    with pytest.raises(TooManyJobs):
+        house.submit("one")
+    Puppet(house).run_all()
+    counted(house)
+    house.submit("one")
+
+
+def test_what_another_controller_has_accepted_counts_too(make: Make) -> None:
+    house = make(max_open_jobs=1)
+    other = make(max_open_jobs=0, datastore=house.settings.datastore_url)
+    other.submit("one")
+    counted(house)
+
+    with pytest.raises(TooManyJobs):
+        house.submit("one")
+    for _ in range(3):
+        other.submit("one")
+
+
+def test_a_submit_that_comes_again_finds_its_job_however_many_are_open(make: Make) -> None:
+    house = make(max_open_jobs=1)
+    job_id, _ = house.jobs.submit(Submission("one", {}, idempotency_key="k"))
+
+    assert house.jobs.submit(Submission("one", {}, idempotency_key="k")) == (job_id, False)
+    with pytest.raises(TooManyJobs):
+        house.jobs.submit(Submission("one", {}, idempotency_key="another"))
+
+
+def test_a_count_forgets_nothing_that_was_accepted_while_it_was_made(make: Make) -> None:
+    house = make(max_open_jobs=3)
+    read = house.store.read
+
+    def reading():  # type: ignore[no-untyped-def]
+        # Somebody submits behind the count's back.
+        house.controller.jobs._parts.open_jobs.accepted()
+        return read()
+
+    house.store.read = reading  # type: ignore[method-assign]
+    counted(house)
+    house.store.read = read  # type: ignore[method-assign]
+    house.submit("one")
+    house.submit("one")
+
+    with pytest.raises(TooManyJobs):
+        house.submit("one")
