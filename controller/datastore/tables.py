@@ -206,11 +206,14 @@ tasks = Table(
 _QUEUED, _RUNNING = text("state = 'QUEUED'"), text("state = 'RUNNING'")
 #: Attempts that have lost their claim and whose workers have not told of their end: as few as those that run.
 _DYING = text("state <> 'RUNNING' AND lease_until IS NOT NULL")
+#: Those with secrets of their own that are to run.
+_SEALED = text("state IN ('PENDING', 'QUEUED') AND seal_number IS NOT NULL")
 _WAITING = text("state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL")
 Index("tasks_queued", tasks.c.stage, tasks.c.idx, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
 Index("tasks_running", tasks.c.lease_until, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
 Index("tasks_dying", tasks.c.lease_until, sqlite_where=_DYING, postgresql_where=_DYING)
 Index("tasks_waiting", tasks.c.not_before, sqlite_where=_WAITING, postgresql_where=_WAITING)
+Index("tasks_sealed", tasks.c.stage, tasks.c.seal_number, tasks.c.idx, sqlite_where=_SEALED, postgresql_where=_SEALED)
 
 #: Attempts that count and whose files may not be in the workspace yet: those of task classes with `workdir: task`. When
 #: a task is repeated its line stays, until the files are there or the next attempt that counts takes its place.

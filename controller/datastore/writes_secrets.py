@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from controller.datastore import statements_secrets as sql
 from controller.datastore.records import LostSecrets
 from controller.datastore.rows import STATES, decode_object, encode
-from controller.datastore.tables import task_key
 from controller.datastore.writes_jobs import JobWrites
 from shared.ids import JobId, TaskId
 from shared.messages import JsonValue
@@ -22,15 +21,14 @@ class SecretWrites(JobWrites):
         `among`: only of these, however they stand; else only those that are to run.
         """
         entry = self._entry(job_id)
-        keys = task_key(entry.key, -1), task_key(entry.key + len(entry.job.stages), -1)
-        parameters = (*keys, self.inputs(job_id).seal_number, limit)
+        parameters = (entry.key, entry.key + len(entry.job.stages), self.inputs(job_id).seal_number, limit)
         if among is None:
             rows = self._session.rows(sql.LOST_SECRETS, parameters)
         else:
             rows = self._session.rows(sql.LOST_AMONG, (self._session.listed(list(among)), *parameters))
         return [
             LostSecrets(key, task_id, stage, index, task_class, STATES[state], decode_object(values))
-            for key, task_id, stage, index, task_class, state, values in rows
+            for key, task_id, stage, index, task_class, state, values in sorted(rows)[:limit]
         ]
 
     def give_secrets(self, job_id: JobId, given: Sequence[tuple[int, Mapping[str, JsonValue]]]) -> None:

@@ -129,6 +129,13 @@ def test_claims_are_read_from_the_index_of_queued_tasks(filled: Connection) -> N
     assert "TEMP B-TREE" not in plan
 
 
+def test_lost_secrets_are_read_from_the_index_of_sealed_tasks(filled: Connection) -> None:
+    plan = explained(filled, statements_secrets.LOST_SECRETS.sqlite, (None,) * 4)
+
+    assert "USING INDEX tasks_sealed (stage=? AND seal_number<?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
 def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> None:
     seen: list[tuple[str, Any]] = []
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
+import pytest
 from alembic import command
 from alembic.config import Config
 from cryptography.fernet import Fernet
@@ -16,6 +18,7 @@ from controller.datastore import migrate as migrating
 from controller.datastore.open import migrate, open_datastore
 from controller.datastore.port import Datastore
 from controller.datastore.records import JobInputs, NewTask
+from controller.datastore.statements_secrets import LOST_SECRETS
 from controller.datastore.tables import metadata
 from shared.ids import JobId, new_task_ids
 from tests.contract.stores import plain_job, stepped, submitted
@@ -46,13 +49,14 @@ def test_the_seal_of_a_job_goes_with_its_end_and_another_comes_with_its_return(s
 
 def test_only_tasks_that_are_to_run_and_were_sealed_before_have_lost_their_secrets(store: Datastore) -> None:
     job_id = submitted(store, plain_job(stages=2))
-    made = [(State.PENDING, 0), (State.PENDING, None), (State.QUEUED, 7), (State.FAILED, 7), (State.QUEUED, 7)]
+    made = [(State.PENDING, 1), (State.PENDING, None), (State.QUEUED, 0), (State.FAILED, 0), (State.QUEUED, 0)]
     tasks = [
         NewTask(task_id, index, state, "work", "default", {"token": "x", "url": "u"}, seal_number=number)
         for (index, (state, number)), task_id in zip(enumerate(made, start=1), new_task_ids(len(made)), strict=True)
     ]
     with store.write() as tx:
         tx.lock_jobs([job_id])
+        tx.replace_input(job_id, {}, {}, "seal")
         tx.insert_tasks(job_id, 1, tasks)
     with store.write() as tx:
         tx.lock_jobs([job_id])
@@ -68,6 +72,35 @@ def test_only_tasks_that_are_to_run_and_were_sealed_before_have_lost_their_secre
     assert (first, [one.index for one in named], [one.index for one in left]) == (lost[:1], [4], [5])
     assert lost[0].input == {"token": "x", "url": "u"}
     assert given is not None and (given.input, given.etag) == ({"token": "new", "url": "u"}, 2)
+
+
+@pytest.mark.server
+def test_of_very_many_tasks_those_that_have_lost_nothing_are_not_looked_at(postgresql_url: str) -> None:
+    store = open_datastore(postgresql_url)
+    job_id = submitted(store, plain_job(stages=2))
+    made = [(index, State.COMPLETED, 0) for index in range(1, 3_000)]
+    made += [(index, State.QUEUED, 1) for index in range(3_000, 6_000)] + [(6_000, State.QUEUED, 0)]
+    tasks = [
+        NewTask(task_id, index, state, "work", "default", {"token": "x"}, seal_number=number)
+        for (index, state, number), task_id in zip(made, new_task_ids(len(made)), strict=True)
+    ]
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        tx.replace_input(job_id, {}, {}, "seal")
+        tx.insert_tasks(job_id, 1, tasks)
+    with store.write() as tx:
+        tx.lock_jobs([job_id])
+        assert [one.index for one in tx.lost_secrets(job_id, limit=100)] == [6_000]
+    store.close()
+
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute("ANALYZE")
+        ((key,),) = connection.execute("SELECT key FROM jobs").fetchall()
+        explained = b"EXPLAIN (ANALYZE) " + LOST_SECRETS.postgresql.encode()
+        plan = "\n".join(str(line) for (line,) in connection.execute(explained, (key, key + 2, 1, 100)).fetchall())
+
+    assert "tasks_sealed" in plan, plan
+    assert "Rows Removed by Filter" not in plan, plan
 
 
 def test_what_an_earlier_release_has_left_of_secrets_is_erased(store_url: str) -> None:
