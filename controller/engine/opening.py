@@ -48,9 +48,9 @@ class Opening:
         if before.state in ENDED and board.require(before.job_id).state not in ENDED:
             lost = self._give_job(board, before, given)
         else:
-            inputs = board.tx.inputs(before.job_id)
-            # In its first life no task of a job has lost anything.
-            lost = inputs.seal is not None and inputs.seal_number > 1
+            # Tasks of a job that is still in its first life have lost nothing, but the number of its seal does not tell
+            # that: one that an earlier release has accepted, and that was opened again, has got its first seal there.
+            lost = board.tx.inputs(before.job_id).seal is not None
         if given.tasks or lost:
             self._give_tasks(board, before, given)
 

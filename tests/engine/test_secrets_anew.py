@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from controller.core.answers import Verb
 from controller.core.states import State
@@ -100,6 +101,41 @@ def test_a_job_with_thousands_of_withdrawn_secrets_is_retried_with_all_of_them(a
 
     seal = Sealer(house.volume).unsealed(puppet.granted[0][0].seal)
     assert {task.task_id: seal.open(str(task.input["token"])) for _, task in puppet.granted} == tokens
+
+
+def test_a_job_of_an_earlier_release_that_was_opened_again_asks_for_the_secrets_that_were_erased_before(
+    anywhere: House,
+) -> None:
+    house, puppet = anywhere, Puppet(anywhere)
+    both = [{"task_class": "fetch", "input": {"url": url, "token": CANARY}} for url in "ab"]
+    job_id, _ = house.jobs.compose(Composition("mine", [{"name": "Fetch", "tasks": both}]))
+    house.turn()
+    puppet.run_all(lambda _grant, _task: Outcome.FAILED)
+    first, second = (task.task_id for task in house.tasks(job_id, 0))
+    as_an_earlier_release_left_it(house)
+    house.jobs.control.task(Verb.RETRY, first, given=Given(tasks={first: {"token": "again"}}))
+    house.turn()
+
+    with pytest.raises(InvalidInputs, match=f"{second}: task 1 of stage 0 has lost its own token"):
+        house.jobs.control.task(Verb.RETRY, second)
+    assert house.tasks(job_id, 0)[1].state is State.FAILED
+    house.jobs.control.task(Verb.RETRY, second, given=Given(tasks={second: {"token": "too"}}))
+    house.turn()
+
+    puppet.listen()
+    seal = Sealer(house.volume).unsealed(puppet.granted[0][0].seal)
+    assert [seal.open(str(task.input["token"])) for _, task in puppet.granted] == ["again", "too"]
+
+
+def as_an_earlier_release_left_it(house: House) -> None:
+    """Let the jobs of a store be as the migration makes ended ones that are older than seals."""
+    engine = create_engine(house.settings.datastore_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE job_inputs SET seal = NULL, seal_number = 0"))
+        connection.execute(text("UPDATE tasks SET seal_number = 0"))
+        # What is known of a job is known of its etag.
+        connection.execute(text("UPDATE jobs SET etag = etag + 1"))
+    engine.dispose()
 
 
 def test_no_more_tasks_are_given_secrets_than_a_job_may_have(make: Make) -> None:
