@@ -1,7 +1,9 @@
 """What workers have room for: told in their reports, kept in the store, so that every controller knows the same.
 
 A room is believed only for a while: a grant must reach a worker that can still trust the lease, and that counts from
-the moment its report was sent. Orders that were on their way when a room was told are taken off it.
+the moment its report was sent. Nor is one that was told after the transaction's own time, as happens when that has
+waited for its locks: the lease that is written counts from this time, and the worker would trust it for longer than it
+lasts. Orders that were on their way when a room was told are taken off it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from shared.messages import ANY_QUEUE, Report
 
 #: A room is believed for this part of a lease: the rest leaves a worker time to start and to renew.
 BELIEVED = 2 / 3
+#: A room told so many seconds, at most this part of a lease, after the transaction's time is believed all the same: two
+#: controllers that come at once do not wait for each other. Workers keep more in reserve at the end of a lease.
+LATER, LATER_PART = 0.5, 1 / 20
 
 
 class Demands:
@@ -28,6 +33,8 @@ class Demands:
         self._now = tx.now()
         #: A room told before this moment is not believed.
         self._since = self._now - BELIEVED * lease
+        #: ... nor one told after this one.
+        self._before = self._now + min(LATER, LATER_PART * lease)
         self._lost_before = self._now - lease
         #: What was said after this moment was said before the clock was set back: nobody knows how long ago.
         self._until = self._now + lease
@@ -67,7 +74,7 @@ class Demands:
 
     def believed(self) -> list[Demand]:
         """Return the demands that are still believed, the longest-waiting first."""
-        told = (demand for demand in self._rows.values() if self._since < demand.told_at < self._until)
+        told = (demand for demand in self._rows.values() if self._since < demand.told_at < self._before)
         return sorted(told, key=lambda one: one.told_at)
 
     def reserve(self, demand: Demand, alone: tuple[JobId, int] | None) -> None:
