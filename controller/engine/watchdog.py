@@ -50,8 +50,9 @@ class Watchdog:
         with self._store.write() as tx:
             chores = tx.chores()
             now = tx.now()
-            if self._timekeeper.look(now):
-                tx.shorten_leases(longest=self._lease)
+            longest = self._timekeeper.look(now)
+            if longest is not None:
+                tx.shorten_leases(longest=longest)
             prune = now - self._pruned_at >= _PRUNED_EVERY
             if prune:
                 tx.prune_workers(older_than=_FORGOTTEN_AFTER)

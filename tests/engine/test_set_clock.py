@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -210,6 +211,29 @@ def test_a_clock_that_was_set_back_is_remembered_when_the_store_fails_just_then(
     # The worker is never heard again, and its task is missed when its lease is over, not an hour later.
     silence(house, 40)
     assert house.tasks(job_id)[0].state is State.QUEUED
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_clock_that_was_set_back_while_no_controller_was_there_holds_nothing_back_for_so_long(
+    tmp_path: Path, waits: bool
+) -> None:
+    before = House(tmp_path, CATALOGUE)
+    puppet = Puppet(before)
+    job_id = before.submit("one")
+    held = puppet.take()
+    if waits:
+        before.jobs.control.task(Verb.RETRY, held[1].task_id)
+    before.close()
+
+    after = House(tmp_path, CATALOGUE)
+    after.clock.skew -= HOUR
+    silence(after, 14)
+    kept = after.tasks(job_id)[0].state
+    silence(after, 4 + int(WAY_BACK))
+
+    assert kept is (State.PENDING if waits else State.RUNNING)
+    assert after.tasks(job_id)[0].state is State.QUEUED
+    after.close()
 
 
 def test_the_room_of_a_worker_that_is_gone_is_not_believed_because_the_clock_was_set_back(house: House) -> None:
