@@ -78,9 +78,11 @@ class Observer:
                 key = words[3], int(words[6]), int(words[7])
                 (self._open.add if words[0] == "start" else self._open.discard)(key)
         for key in list(self._open):
+            # Before it is looked at: by the time that an answer is there the process may be gone.
+            now = time.time()
             ref = proc.attempt_in(proc.environment_of(key[2]))
             if ref is not None and (ref.task_id, ref.attempt) == key[:2]:
-                self.seen.alive[key] = time.time()
+                self.seen.alive[key] = now
             else:
                 self._open.discard(key)
 
