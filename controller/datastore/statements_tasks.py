@@ -220,7 +220,10 @@ SHORTEN_LEASES = Prepared(
     "lease_until latest",
 )
 SHORTEN_LAST_LEASES = Prepared(
-    update(tasks).where(_dying, tasks.c.lease_until > _p("latest")).values(lease_until=_p("lease_until")),
+    # Shown as the time of the next attempt.
+    update(tasks)
+    .where(_dying, tasks.c.lease_until > _p("latest"))
+    .values(lease_until=_p("lease_until"), etag=tasks.c.etag + ONE),
     "lease_until latest",
 )
 _ended_last = (
