@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def why(client: EchelonClient, what: str, as_json: bool) -> None:
     """Say why something does not move on.
 
-    In one sentence, about a job, a stage or a task. With --json the code too: WAITING_STAGE, PAUSED, MAX_PARALLEL,
-    NO_WORKER_FOR_QUEUE, ALL_SLOTS_BUSY, RETRY_AT, BLOCKED_BY_FAILURE, BROKER_DOWN; READY, RUNNING or ENDED when nothing
-    holds it back.
+    In one sentence, about a job, a stage or a task. With --json the code too: WAITING_STAGE, WAITING_FILES, PAUSED,
+    MAX_PARALLEL, NO_WORKER_FOR_QUEUE, ALL_SLOTS_BUSY, RETRY_AT, BLOCKED_BY_FAILURE, BROKER_DOWN; READY, RUNNING or
+    ENDED when nothing holds it back.
 
     \b
       echelon why 3f2a

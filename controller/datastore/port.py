@@ -374,8 +374,8 @@ class Reader(Protocol):
     def facts(self, job_id: JobId) -> JobFacts | None:
         """Return what never changes about a job, and its values with the secrets sealed."""
 
-    def definition(self, revision: str) -> str | None:
-        """Return a kept revision of the catalogue."""
+    def definition(self, revision: str, *, of: JobId | None = None) -> str | None:
+        """Return a revision of the catalogue; of a composed job the small one that it has brought along."""
 
 
 class Datastore(Protocol):

@@ -14,7 +14,7 @@ from controller.datastore.prepared import Prepared
 from controller.datastore.records import EventView, JobFacts, JobFilter, JobInputs, JobView, Page, StageView
 from controller.datastore.rows import STATES, decode_names, decode_object
 from controller.datastore.session import Row
-from controller.datastore.tables import definitions, events, job_inputs, jobs, stages
+from controller.datastore.tables import compositions, definitions, events, job_inputs, jobs, stages
 from shared.errors import InvalidInput
 from shared.ids import JobId
 
@@ -117,8 +117,12 @@ class JobReads:
         inputs = JobInputs(decode_object(row.input), sealed, row.seal, row.seal_number)
         return JobFacts(job_id, row.type, row.revision, inputs)
 
-    def definition(self, revision: str) -> str | None:
-        """Return a kept revision of the catalogue."""
+    def definition(self, revision: str, *, of: JobId | None = None) -> str | None:
+        """Return a revision of the catalogue; of a composed job the small one that it has brought along."""
+        own = select(compositions.c.document).where(compositions.c.key == self._key(of)) if of is not None else None
+        brought: str | None = None if own is None else self._connection.execute(own).scalar()
+        if brought is not None:
+            return brought
         query = select(definitions.c.document).where(definitions.c.revision == revision)
         return self._connection.execute(query).scalar()
 

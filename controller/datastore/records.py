@@ -58,6 +58,8 @@ class NewJob:
     classes: Sequence[tuple[str, str | None]]
     #: Tasks per stage that are known now.
     tasks: Sequence[Sequence[NewTask]]
+    #: The catalogue that a composed job brings along; None: `revision` is kept for all.
+    composition: str | None = None
     #: What secrets of its tasks are sealed with (see `shared.sealing`); None: they have none.
     seal: str | None = None
     idempotency_key: str | None = None

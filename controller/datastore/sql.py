@@ -34,6 +34,15 @@ def is_in(column: ColumnElement[Any], *states: State) -> ColumnElement[bool]:
     return column == words[0] if len(words) == 1 else column.in_(words)
 
 
+def still(column: ColumnElement[Any], state: State) -> ColumnElement[bool]:
+    """Return `column = state` for a statement that knows its rows by their keys, in words that answer to no index.
+
+    Otherwise PostgreSQL may look for the few rows in the index of that state, and read all of it: measured, 6 ms
+    instead of 1 for 60 tasks beside 20,000 in line, and more the longer the line is.
+    """
+    return column.concat(literal_column("''")) == word(state)
+
+
 def word(state: State) -> ColumnElement[str]:
     """Return a state as a literal of SQL."""
     return literal_column(f"'{state}'")

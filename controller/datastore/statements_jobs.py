@@ -10,11 +10,22 @@ from controller.core.states import State
 from controller.datastore.prepared import Among, Prepared
 from controller.datastore.rows import STAGE_COLUMNS
 from controller.datastore.sql import ONE, ZERO, insertion, is_in
-from controller.datastore.tables import attempts, definitions, events, job_inputs, jobs, stages, tasks, workers
+from controller.datastore.tables import (
+    attempts,
+    compositions,
+    definitions,
+    events,
+    job_inputs,
+    jobs,
+    stages,
+    tasks,
+    workers,
+)
 
 INSERT_JOB = insertion(jobs)
 INSERT_INPUT = insertion(job_inputs)
 INSERT_STAGE = insertion(stages)
+INSERT_COMPOSITION = insertion(compositions)
 
 SUBMITTED_WITH = Prepared(
     select(jobs.c.job_id, job_inputs.c.request_hash)
@@ -123,6 +134,7 @@ DELETE_ATTEMPTS = Prepared(delete(attempts).where(attempts.c.job == _p("job")), 
 DELETE_EVENTS = Prepared(delete(events).where(events.c.job == _p("job")), "job")
 DELETE_STAGES = Prepared(delete(stages).where(_stages_of_job), "first_key end_key")
 DELETE_INPUT = Prepared(delete(job_inputs).where(job_inputs.c.key == _p("at_key")), "at_key")
+DELETE_COMPOSITION = Prepared(delete(compositions).where(compositions.c.key == _p("at_key")), "at_key")
 DELETE_JOB = Prepared(delete(jobs).where(jobs.c.key == _p("at_key")), "at_key")
 
 SAVE_DEFINITION = Prepared(

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam as _p
 
 from controller.core.states import State
 from controller.datastore.prepared import Among, Prepared
-from controller.datastore.sql import ONE, ZERO, insertion, is_in, word
+from controller.datastore.sql import ONE, ZERO, insertion, is_in, still, word
 from controller.datastore.tables import attempts, jobs, stages, tasks, unpublished, workers
 
 INSERT_TASK = insertion(tasks)
@@ -75,7 +75,7 @@ _next = (
 def _claim(chosen: ColumnElement[bool]) -> Any:
     return (
         update(tasks)
-        .where(chosen, is_in(tasks.c.state, State.QUEUED))
+        .where(chosen, still(tasks.c.state, State.QUEUED))
         .values(
             state=word(State.RUNNING),
             attempt=tasks.c.attempt + ONE,
@@ -220,7 +220,10 @@ SHORTEN_LEASES = Prepared(
     "lease_until latest",
 )
 SHORTEN_LAST_LEASES = Prepared(
-    update(tasks).where(_dying, tasks.c.lease_until > _p("latest")).values(lease_until=_p("lease_until")),
+    # Shown as the time of the next attempt.
+    update(tasks)
+    .where(_dying, tasks.c.lease_until > _p("latest"))
+    .values(lease_until=_p("lease_until"), etag=tasks.c.etag + ONE),
     "lease_until latest",
 )
 _ended_last = (
@@ -270,7 +273,7 @@ LOADS = Prepared(
     "now worker_ids",
 )
 
-_renewed = and_(is_in(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))
+_renewed = and_(still(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))
 _NAMED = (tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.lease_until)
 RENEWABLE = Prepared(
     select(*_NAMED).where(_renewed, Among(tasks.c.task_id, _p("task_ids"))),

@@ -158,7 +158,7 @@ KEEP_ATTEMPTS = Prepared(
 PUT_OFF = Prepared(
     update(tasks)
     .where(_ranged, is_in(tasks.c.state, State.QUEUED), tasks.c.lease_until.is_not(None))
-    .values(state=word(State.PENDING), not_before=AT_ONCE)
+    .values(state=word(State.PENDING), not_before=AT_ONCE, etag=_next_etag)
     .returning(tasks.c.idx),
     "first_key end_key",
 )

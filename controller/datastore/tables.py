@@ -267,6 +267,14 @@ definitions = Table(
     Column("created_at", Double, nullable=False),
 )
 
+#: What a job runs with that was composed in a request: a catalogue of its own, which is gone when the job is.
+compositions = Table(
+    "compositions",
+    metadata,
+    Column("key", _KEY, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -40,6 +40,8 @@ class JobWrites(WritesBase):
         self._session.post(sql.INSERT_JOB, rows.job)
         self._session.post(sql.INSERT_INPUT, rows.input)
         self._session.post(sql.INSERT_STAGE, *rows.stages)
+        if new.composition is not None:
+            self._session.post(sql.INSERT_COMPOSITION, (key, new.composition))
         self._hold(Entry(key, 1, new.job, short(Kept(rows.input[2], *rows.input[4:7]))))
         for number, tasks in enumerate(new.tasks):
             self._insert_tasks(key + number, tasks)
@@ -89,7 +91,8 @@ class JobWrites(WritesBase):
         for of_tasks in (DELETE_UNPUBLISHED, sql.DELETE_TASKS):
             self._session.post(of_tasks, (task_key(key, -1), task_key(end, -1)))
         self._session.post(sql.DELETE_STAGES, (key, end))
-        for statement in (sql.DELETE_ATTEMPTS, sql.DELETE_EVENTS, sql.DELETE_INPUT, sql.DELETE_JOB):
+        of_job = (sql.DELETE_ATTEMPTS, sql.DELETE_EVENTS, sql.DELETE_COMPOSITION, sql.DELETE_INPUT, sql.DELETE_JOB)
+        for statement in of_job:
             self._session.post(statement, (key,))
         del self._locked[job_id]
         self._deleted.add(job_id)

@@ -118,7 +118,8 @@ class Jobs:
             failpoint("submit.after_insert")
         failpoint("submit.after_commit")
         self._parts.head_start.send(post)
-        self._kept.add(catalogue.revision)
+        if catalogue.base is None:
+            self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
         self._parts.open_jobs.accepted()
         if board.claimable_in(new.job.job_id):
@@ -204,7 +205,7 @@ class Jobs:
         return _same(known, request_hash) if known else None
 
     def _keep(self, tx: Transaction, catalogue: Catalogue) -> None:
-        if catalogue.revision not in self._kept:
+        if catalogue.base is None and catalogue.revision not in self._kept:
             tx.save_definition(catalogue.revision, to_json(catalogue))
 
     def _plan(self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str | None) -> NewJob:
@@ -224,6 +225,7 @@ class Jobs:
             sealed=self._sealed(inputs),
             classes=[(stage.task_class, stage.spawn_task) for stage in definition.stages],
             tasks=tasks,
+            composition=None if catalogue.base is None else to_json(catalogue),
             seal=seal,
             idempotency_key=submission.idempotency_key,
             request_hash=request_hash,

@@ -36,7 +36,7 @@ class Opening:
     def _gather(self, board: Board, job: Job, given: Given) -> Inputs:
         """Return the values of a job that opens again; raise InvalidInputs."""
         snapshots = self._parts.snapshots
-        catalogue = snapshots.catalogue(snapshots.origin(job.job_id).revision)
+        catalogue = snapshots.catalogue(job.job_id)
         kept = board.tx.inputs(job.job_id).values
         return gather_inputs(catalogue, snapshots.definition(job.job_id), given.input, given.headers, kept=kept)
 
@@ -66,7 +66,7 @@ class Opening:
         """Give a job its values anew; tell whether its tasks may have had secrets of their own."""
         inputs = self._gather(board, job, given)
         sealer, snapshots = self._parts.sealer, self._parts.snapshots
-        catalogue = snapshots.catalogue(snapshots.origin(job.job_id).revision)
+        catalogue = snapshots.catalogue(job.job_id)
         sealed = {name: sealer.seal(value) for name, value in inputs.secrets.items()}
         seal = new_seal(sealer, catalogue, snapshots.definition(job.job_id))
         board.tx.replace_input(job.job_id, inputs.values, sealed, seal)

@@ -41,6 +41,7 @@ class Reasons:
                 blocking=dict(_blocking(reader, job, chosen)),
                 waiting=dict(_waiting(reader, job, chosen)),
                 held=dict(_held(reader, job, chosen)),
+                unpublished=next(iter(reader.unpublished(job_id, limit=1)), None),
                 now=reader.now(),
             )
         if task is not None:

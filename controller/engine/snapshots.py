@@ -73,14 +73,15 @@ class Snapshots:
         with self._lock:
             self._origins.pop(job_id, None)
 
-    def catalogue(self, revision: str) -> Catalogue:
-        """Return a revision of the catalogue."""
+    def catalogue(self, job_id: JobId) -> Catalogue:
+        """Return the revision of the catalogue that a job was accepted with, or the one that it has brought along."""
+        revision = self.origin(job_id).revision
         with self._lock:
             known = self._catalogues.get(revision)
         if known is not None:
             return known
         with self._store.read() as reader:
-            document = reader.definition(revision)
+            document = reader.definition(revision, of=job_id)
         if document is None:
             raise NotFound(f"the store does not hold revision {revision} of the catalogue")
         catalogue = from_json(document)
@@ -98,17 +99,16 @@ class Snapshots:
 
     def definition(self, job_id: JobId) -> JobDefinition:
         """Return the definition that a job runs with."""
-        origin = self.origin(job_id)
-        return self.catalogue(origin.revision).jobs[origin.type]
+        return self.catalogue(job_id).jobs[self.origin(job_id).type]
 
     def files_revision(self, job_id: JobId) -> str:
         """Return the revision whose files a job's tasks find."""
-        revision = self.origin(job_id).revision
-        return self.catalogue(revision).base or revision
+        catalogue = self.catalogue(job_id)
+        return catalogue.base or catalogue.revision
 
     def task_class(self, job_id: JobId, name: str) -> TaskClass:
         """Return a task class as a job knows it."""
-        return self.catalogue(self.origin(job_id).revision).tasks[name]
+        return self.catalogue(job_id).tasks[name]
 
     def private(self, job_id: JobId) -> bool:
         """Tell whether some tasks of a job run in folders of their own."""
@@ -116,7 +116,7 @@ class Snapshots:
         key = origin.revision, origin.type
         known = self._private.get(key)
         if known is None:
-            catalogue = self.catalogue(origin.revision)
+            catalogue = self.catalogue(job_id)
             stages = catalogue.jobs[origin.type].stages
             known = any(catalogue.tasks[name].workdir == "task" for stage in stages for name in stage.classes)
             with self._lock:
@@ -126,7 +126,7 @@ class Snapshots:
     def secret(self, job_id: JobId, task_class: str) -> frozenset[str]:
         """Return the inputs of a class whose values nobody may see in a job."""
         origin = self.origin(job_id)
-        catalogue = self.catalogue(origin.revision)
+        catalogue = self.catalogue(job_id)
         return secret_inputs(catalogue, catalogue.jobs[origin.type], task_class)
 
     def recipe(self, job_id: JobId, task_class: str, *, spawns: str | None = None) -> Recipe:
@@ -135,7 +135,7 @@ class Snapshots:
         key = (origin.revision, origin.type, task_class, spawns)
         known = self._recipes.get(key)
         if known is None:
-            catalogue = self.catalogue(origin.revision)
+            catalogue = self.catalogue(job_id)
             job = catalogue.jobs[origin.type]
             known = recipe(
                 catalogue.tasks[task_class],

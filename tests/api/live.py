@@ -28,6 +28,9 @@ CATALOGUE = """
       flaky:
         exec_command: "false"
         retry: {limit: 2, delay: 1h}
+      make:
+        exec_command: "true"
+        workdir: task
     jobs:
       many:
         stages:
@@ -56,6 +59,10 @@ CATALOGUE = """
       apart:
         stages:
         - {name: Elsewhere, task_class: elsewhere}
+      made:
+        stages:
+        - {name: Make, task_class: make}
+        - {name: Use, task_class: step}
 """
 
 Json = dict[str, Any]

@@ -17,6 +17,8 @@ from werkzeug.serving import make_server
 from controller.api.control_schemas import WhySchema
 from controller.commands.why import why as command
 from controller.engine.why import Code
+from shared import failpoints
+from shared.failpoints import VARIABLE, FailpointReached, arm
 from shared.messages import Outcome, WorkerCard
 from tests.api.live import done, spawned, task_of, work
 from tests.api.stand import Stand
@@ -42,6 +44,17 @@ def waiting_stage(stand: Stand) -> Held:
     return Held(
         job_id, ((2, None), (2, 0)), "Stage 2 (Last) waits for stage 0 (First), which is RUNNING.", {"stage": 2}
     )
+
+
+def waiting_files(stand: Stand) -> Held:
+    puppet = Puppet(stand)
+    job_id = str(stand.post("made")["job_id"])
+    puppet.heartbeat()
+    arm({VARIABLE: "files.before_publish:raise"})
+    with pytest.raises(FailpointReached):
+        puppet.finish(puppet.take())
+    sentence = "Stage 1 (Use) waits for files: those of task 0 of stage 0 are on their way to the job's workspace."
+    return Held(job_id, ((None, None), (1, None), (1, 0)), sentence, {"stage": 1})
 
 
 def paused_job(stand: Stand) -> Held:
@@ -122,6 +135,7 @@ def broker_down(stand: Stand) -> Held:
 
 SITUATIONS: dict[Callable[[Stand], Held], Code] = {
     waiting_stage: Code.WAITING_STAGE,
+    waiting_files: Code.WAITING_FILES,
     paused_job: Code.PAUSED,
     paused_stage: Code.PAUSED,
     paused_task: Code.PAUSED,
@@ -133,6 +147,12 @@ SITUATIONS: dict[Callable[[Stand], Held], Code] = {
     blocked_by_failure: Code.BLOCKED_BY_FAILURE,
     broker_down: Code.BROKER_DOWN,
 }
+
+
+@pytest.fixture(autouse=True)
+def _disarmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a situation arms end with its test."""
+    monkeypatch.setattr(failpoints, "_armed", None)
 
 
 @pytest.fixture

@@ -84,6 +84,26 @@ def test_a_spawn_task_that_may_still_be_there_is_put_off_by_itself(store: Datast
         assert tx.put_off(job_id, 0) == (0, True)
 
 
+def test_the_etag_of_a_task_changes_when_it_is_put_off_and_when_its_time_does(
+    store: Datastore,
+) -> None:
+    job_id = fan_out(store, 1)
+    etags = []
+    with store.write() as tx:
+        claim(tx, job_id, 1, lease=3600.0)
+        tx.leave(job_id, 0, State.CANCELLED, by="me", spans=((0, 0),))
+        tx.reopen(job_id, 0, target=Q, sources={State.CANCELLED})
+    for change in (lambda tx: tx.put_off(job_id, 0), lambda tx: tx.shorten_leases(longest=15.0)):
+        etags.append(rows(store, job_id)[0].etag)
+        with store.write() as tx:
+            tx.lock_jobs([job_id])
+            change(tx)
+
+    etags.append(rows(store, job_id)[0].etag)
+
+    assert etags == sorted(set(etags))
+
+
 def test_the_etag_of_a_task_changes_when_its_worker_tells_that_its_last_attempt_is_gone(store: Datastore) -> None:
     job_id = fan_out(store, 1)
     with store.write() as tx:

@@ -10,6 +10,7 @@ from controller.core.answers import Verb
 from controller.core.states import State
 from controller.engine.requests import Composition, InvalidInputs
 from shared.errors import Conflict
+from shared.ids import JobId
 from shared.messages import Grant, GrantedTask, Outcome
 from tests.engine.house import House, Make, Puppet
 from tests.engine.jobs import CATALOGUE
@@ -81,6 +82,32 @@ def test_own_commands_run_when_they_are_allowed_and_equal_ones_are_one_class(fre
         assert reopened.jobs.snapshots.definition(job_id).stages[0].name == "Stage 0"
     finally:
         reopened.close()
+
+
+def test_what_a_composed_job_has_brought_along_goes_with_it(free: House) -> None:
+    puppet = Puppet(free)
+    stages = [{"tasks": [{"exec_command": "echo", "exec_args": ["canary"]}]}]
+    (gone, _), (kept, _) = (free.jobs.compose(Composition("mine", stages)) for _ in range(2))
+    free.turn()
+    puppet.listen()
+    puppet.run_all()
+
+    free.jobs.delete(gone)
+
+    assert free.jobs.snapshots.definition(kept).stages[0].name == "Stage 0"
+    assert stored(free, kept) is not None, "one like it has what it runs with"
+    free.jobs.delete(kept)
+    assert stored(free, kept) is None
+    free.close()
+    assert not [
+        path for path in free.settings.volume.parent.rglob("*") if path.is_file() and b"canary" in path.read_bytes()
+    ]
+
+
+def stored(house: House, job_id: JobId) -> str | None:
+    """Return what the store holds of the catalogue of a composed job."""
+    with house.store.read() as reader:
+        return reader.definition("none", of=job_id)
 
 
 def test_own_commands_are_refused_unless_they_are_allowed(house: House) -> None:

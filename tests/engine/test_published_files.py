@@ -12,12 +12,14 @@ import pytest
 from controller.core.states import State
 from controller.datastore.port import Datastore, Transaction
 from controller.engine.requests import Composition
+from controller.engine.why import Code
 from shared import failpoints
 from shared.broker.memory import MemoryBroker
 from shared.broker.port import Outgoing
-from shared.errors import StoreUnavailable
+from shared.errors import StoreUnavailable, VolumeUnavailable
 from shared.failpoints import VARIABLE, FailpointReached, arm
 from shared.messages import REPORTS, Finished, Outcome, Report
+from shared.volume import Volume
 from tests.engine.house import House, Puppet
 from tests.engine.private_files import CATALOGUE, Held, began, leave, seen
 
@@ -83,6 +85,41 @@ def test_the_next_stage_is_granted_when_the_files_are_there(house: House) -> Non
 
     assert granted_with[0] == {"made": "1"}
     assert grant.stage == 0 and puppet.granted[0][0].stage == 1
+
+
+def test_why_tells_of_the_files_that_a_stage_waits_for(house: House, begin: Begin) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "two", made="1")
+    dies_at("files.before_publish", puppet, held)
+
+    reasons = begin().jobs.reasons
+
+    reason = reasons.why(job_id)
+    assert (reason.code, reason.stage) == (Code.WAITING_FILES, 1)
+    assert reason.sentence == (
+        "Stage 1 (Use) waits for files: those of task 0 of stage 0 are on their way to the job's workspace."
+    )
+    assert reasons.why(job_id, 1) == reasons.why(job_id, 1, 0) == reason
+
+
+def test_why_tells_of_the_files_that_the_items_of_a_spawn_task_may_want(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> tuple[str, ...]:
+        raise VolumeUnavailable("the volume is away")
+
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, "many", made="1")
+    monkeypatch.setattr(Volume, "publish", away)
+    puppet.finish(held, items=[{}])
+
+    reason = house.jobs.reasons.why(job_id, 0, 0)
+
+    assert reason.code is Code.WAITING_FILES and "the spawn task of stage 0" in reason.sentence
+    monkeypatch.undo()
+    house.clock.pass_(60.0)
+    house.turn()
+    assert house.jobs.reasons.why(job_id, 0, 0).code is not Code.WAITING_FILES
 
 
 def test_a_composed_jobs_next_stage_waits_for_the_files_of_a_private_task_behind_a_plain_one(
