@@ -84,43 +84,6 @@ def test_a_spawn_task_that_may_still_be_there_is_put_off_by_itself(store: Datast
         assert tx.put_off(job_id, 0) == (0, True)
 
 
-def test_the_etag_of_a_task_changes_when_it_is_put_off_and_when_its_time_does(
-    store: Datastore,
-) -> None:
-    job_id = fan_out(store, 1)
-    etags = []
-    with store.write() as tx:
-        claim(tx, job_id, 1, lease=3600.0)
-        tx.leave(job_id, 0, State.CANCELLED, by="me", spans=((0, 0),))
-        tx.reopen(job_id, 0, target=Q, sources={State.CANCELLED})
-    for change in (lambda tx: tx.put_off(job_id, 0), lambda tx: tx.shorten_leases(longest=15.0)):
-        etags.append(rows(store, job_id)[0].etag)
-        with store.write() as tx:
-            tx.lock_jobs([job_id])
-            change(tx)
-
-    etags.append(rows(store, job_id)[0].etag)
-
-    assert etags == sorted(set(etags))
-
-
-def test_the_etag_of_a_task_changes_when_its_worker_tells_that_its_last_attempt_is_gone(store: Datastore) -> None:
-    job_id = fan_out(store, 1)
-    with store.write() as tx:
-        (task,) = claim(tx, job_id, 1)
-        tx.withdraw(job_id, 0, running=True)
-        tx.restore(job_id, 0, target=Q)
-        assert tx.put_off(job_id, 0) == (1, False)
-    (before,) = rows(store, job_id)
-
-    with store.write() as tx:
-        tx.lock_jobs([job_id])
-        tx.let_go(tx.held([task.task_id]))
-
-    (after,) = rows(store, job_id)
-    assert (before.due_at == after.due_at, before.etag == after.etag) == (False, False)
-
-
 @pytest.mark.parametrize("begun", [False, True])
 def test_what_goes_on_while_its_last_attempt_may_be_there_becomes_due(store: Datastore, begun: bool) -> None:
     job_id = fan_out(store, 1)
@@ -301,34 +264,6 @@ def test_a_killed_attempt_keeps_its_lease_until_its_end_is_told(store: Datastore
         assert tx.due(limit=10) == []
         tx.let_go([held])
         assert tx.due(limit=10) == [(job_id, task.task_id)]
-
-
-def test_etags_change_with_every_change(store: Datastore) -> None:
-    job_id = fan_out(store, 2)
-    seen: list[tuple[int, int, int]] = []
-
-    def look() -> None:
-        with store.write() as tx:
-            tx.lock_jobs([job_id])
-            seen.append((tx.job_etag(job_id), tx.stage_etag(job_id, 0), rows(store, job_id)[0].etag))
-        with store.read() as reader:
-            view = reader.job(job_id)
-        assert view is not None and seen[-1][:2] == (view.etag, view.stages[0].etag)
-
-    look()
-    with store.write() as tx:
-        claim(tx, job_id, 1)
-    look()
-    with store.write() as tx:
-        stepped(tx, job_id, PauseRequested("me", 0))
-        tx.hold(job_id, 0, spans=((0, 0),), by="me")
-    look()
-    with store.write() as tx:
-        stepped(tx, job_id, CancelRequested("me"))
-    look()
-
-    for one in zip(*seen, strict=True):
-        assert list(one) == sorted(set(one))
 
 
 def test_a_pause_is_told_with_its_beginning_until_it_ends(store: Datastore) -> None:
