@@ -78,7 +78,7 @@ def _fan_out(run: Run) -> Iterator[Goal]:
         for other, times in others.items():
             found = ratio(run.of(FAN_OUT, shape.name, _USUAL), run.of(FAN_OUT, other, _USUAL), "rate")
             if found is not None:
-                yield Goal(f"{what}, beside {other.capitalize()}", shape.name, found, times, None, "x", digits=1)
+                yield Goal(f"{what}, beside {other.capitalize()}", shape.name, found, times, None, "x")
 
 
 def _larger(run: Run) -> Iterator[Goal]:
