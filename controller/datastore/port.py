@@ -347,7 +347,9 @@ class Reader(Protocol):
     def events(self, job_id: JobId, *, limit: int, cursor: str | None) -> Page[EventView]:
         """Return a page of a job's history, in order."""
 
-    def unpublished(self, job_id: JobId | None = None, *, after: int = -1, limit: int) -> list[Unpublished]:
+    def unpublished(
+        self, job_id: JobId | None = None, *, stage: int | None = None, after: int = -1, limit: int
+    ) -> list[Unpublished]:
         """Return the last attempts that counted and whose files are to be published, with keys behind `after`."""
 
     def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:

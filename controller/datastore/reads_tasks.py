@@ -173,14 +173,16 @@ class TaskReads(JobReads):
         rows = self._connection.execute(query.order_by(tasks.c.lease_until).limit(page_size(limit)))
         return [_task_view(row) for row in sorted(rows, key=lambda row: int(row.key))]
 
-    def unpublished(self, job_id: JobId | None = None, *, after: int = -1, limit: int) -> list[Unpublished]:
-        """Return attempts of a job (None: of any) whose files are still to be published, with keys behind `after`."""
+    def unpublished(
+        self, job_id: JobId | None = None, *, stage: int | None = None, after: int = -1, limit: int
+    ) -> list[Unpublished]:
+        """Return attempts whose files are still to be published: of any job, of one, or of one of its stages."""
         query = _UNPUBLISHED.where(unpublished.c.task > after)
         if job_id is not None:
             job = self._place(job_id)
             if job is None:
                 return []
-            key, count = job
+            key, count = job if stage is None else (job[0] + stage, 1)
             query = query.where(unpublished.c.task >= task_key(key, -1), unpublished.c.task < task_key(key + count, -1))
         rows = self._connection.execute(query.order_by(unpublished.c.task).limit(limit)).all()
         before = self._counted_before({key: attempt for key, _, _, _, attempt in rows if attempt > 1})

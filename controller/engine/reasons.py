@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from controller.core.model import OnError
 from controller.core.states import State
+from controller.datastore.outstanding import Unpublished
 from controller.datastore.port import Reader
-from controller.datastore.records import JobView, StageView, TaskFilter, TaskView
+from controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskFilter, TaskView
 from controller.engine.parts import JobsParts
-from controller.engine.why import Facts, Reason, why_job, why_stage, why_task
+from controller.engine.why import Facts, Reason, claimable, why_job, why_stage, why_task
 from shared.errors import NotFound
 from shared.ids import JobId
 
@@ -41,7 +42,7 @@ class Reasons:
                 blocking=dict(_blocking(reader, job, chosen)),
                 waiting=dict(_waiting(reader, job, chosen)),
                 held=dict(_held(reader, job, chosen)),
-                unpublished=next(iter(reader.unpublished(job_id, limit=1)), None),
+                unpublished=dict(_unpublished(reader, job, chosen)),
                 now=reader.now(),
             )
         if task is not None:
@@ -67,6 +68,19 @@ def _waiting(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Itera
             task = reader.next_due(job.job_id, stage.number)
             if task is not None:
                 yield stage.number, task
+
+
+def _unpublished(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, Unpublished]]:
+    first = next(iter(reader.unpublished(job.job_id, limit=1)), None)
+    if first is None:
+        return
+    for stage in stages:
+        if job.stages[first.stage].order < stage.order:
+            yield stage.number, first
+        elif claimable(stage):
+            own = reader.unpublished(job.job_id, stage=stage.number, limit=1)
+            if own and own[0].index == SPAWN_INDEX:
+                yield stage.number, own[0]
 
 
 def _held(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:

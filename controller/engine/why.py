@@ -76,8 +76,8 @@ class Facts:
     waiting: Mapping[int, TaskView]
     #: Of each stage, the first task that a person holds back.
     held: Mapping[int, TaskView]
-    #: The first task, by its place in the job, whose attempt counts and whose files are still to be published.
-    unpublished: Unpublished | None
+    #: Of each stage, the first attempt whose files its tasks may want and that are still to be published.
+    unpublished: Mapping[int, Unpublished]
     #: The store's time.
     now: float
 
@@ -159,8 +159,8 @@ def _why_running(facts: Facts, stage: StageView) -> Reason:
 def _why_queued(facts: Facts, stage: StageView) -> Reason | None:
     """Return why what is queued does not start; None: nothing keeps it from starting."""
     tally, number, queue = stage.tally, stage.number, stage.waits_in
-    if facts.unpublished is not None and _wanted_by(stage, facts.unpublished, facts.job):
-        return _files(stage, facts.unpublished)
+    if number in facts.unpublished:
+        return _files(facts.job, stage, facts.unpublished[number])
     if stage.max_parallel is not None and tally.running >= stage.max_parallel:
         sentence = f"As many tasks of stage {_named(stage)} run as may: {tally.running}/{stage.max_parallel}."
         return Reason(Code.MAX_PARALLEL, sentence, number, running=tally.running, limit=stage.max_parallel)
@@ -215,18 +215,11 @@ def _waits_for_stage(job: JobView, stage: StageView) -> Reason:
     return Reason(Code.WAITING_STAGE, sentence, stage.number)
 
 
-def _wanted_by(stage: StageView, unpublished: Unpublished, job: JobView) -> bool:
-    """Tell whether a stage's tasks may want what an attempt in front of them has left."""
-    if unpublished.stage == stage.number:
-        return unpublished.index == SPAWN_INDEX
-    return job.stages[unpublished.stage].order < stage.order
-
-
-def _files(stage: StageView, unpublished: Unpublished) -> Reason:
+def _files(job: JobView, stage: StageView, unpublished: Unpublished) -> Reason:
     about = "the spawn task" if unpublished.index == SPAWN_INDEX else f"task {unpublished.index}"
     sentence = (
-        f"Stage {_named(stage)} waits for files: those of {about} of stage {unpublished.stage} are on their way to the"
-        " job's workspace."
+        f"Stage {_named(stage)} waits for files: those of {about} of stage {_named(job.stages[unpublished.stage])} are"
+        " on their way to the job's workspace."
     )
     return Reason(Code.WAITING_FILES, sentence, stage.number)
 

@@ -53,7 +53,9 @@ def waiting_files(stand: Stand) -> Held:
     arm({VARIABLE: "files.before_publish:raise"})
     with pytest.raises(FailpointReached):
         puppet.finish(puppet.take())
-    sentence = "Stage 1 (Use) waits for files: those of task 0 of stage 0 are on their way to the job's workspace."
+    sentence = (
+        "Stage 1 (Use) waits for files: those of task 0 of stage 0 (Make) are on their way to the job's workspace."
+    )
     return Held(job_id, ((None, None), (1, None), (1, 0)), sentence, {"stage": 1})
 
 

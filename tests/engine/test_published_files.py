@@ -97,7 +97,7 @@ def test_why_tells_of_the_files_that_a_stage_waits_for(house: House, begin: Begi
     reason = reasons.why(job_id)
     assert (reason.code, reason.stage) == (Code.WAITING_FILES, 1)
     assert reason.sentence == (
-        "Stage 1 (Use) waits for files: those of task 0 of stage 0 are on their way to the job's workspace."
+        "Stage 1 (Use) waits for files: those of task 0 of stage 0 (Make) are on their way to the job's workspace."
     )
     assert reasons.why(job_id, 1) == reasons.why(job_id, 1, 0) == reason
 
@@ -115,7 +115,7 @@ def test_why_tells_of_the_files_that_the_items_of_a_spawn_task_may_want(
 
     reason = house.jobs.reasons.why(job_id, 0, 0)
 
-    assert reason.code is Code.WAITING_FILES and "the spawn task of stage 0" in reason.sentence
+    assert reason.code is Code.WAITING_FILES and "the spawn task of stage 0 (Make)" in reason.sentence
     monkeypatch.undo()
     house.clock.pass_(60.0)
     house.turn()
