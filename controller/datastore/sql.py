@@ -23,6 +23,7 @@ from controller.datastore.prepared import Prepared
 from controller.datastore.tables import attempts, events
 
 ONE: ColumnClause[int] = literal_column("1")
+TWO: ColumnClause[int] = literal_column("2")
 ZERO: ColumnClause[int] = literal_column("0")
 #: In `tasks.not_before`: it waits for the end of its last attempt and for no time, whatever the clock shows.
 AT_ONCE: ColumnClause[float] = literal_column("0.0")

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from controller.core.states import State
 from controller.datastore.prepared import Among, Prepared
 from controller.datastore.rows import STAGE_COLUMNS
-from controller.datastore.sql import ONE, ZERO, insertion, is_in
+from controller.datastore.sql import ONE, TWO, ZERO, insertion, is_in
 from controller.datastore.tables import attempts, definitions, events, job_inputs, jobs, stages, tasks, workers
 
 INSERT_JOB = insertion(jobs)
@@ -63,6 +63,9 @@ READ_INPUT = Prepared(
     ),
     "at_key",
 )
+#: Tasks of a job in its first life (number 1) have lost nothing. One that an earlier release has accepted had no
+#: number in its own, and when it comes back it is no such job.
+_next_life = case((job_inputs.c.seal_number == ZERO, TWO), else_=job_inputs.c.seal_number + ONE)
 REPLACE_INPUT = Prepared(
     update(job_inputs)
     .where(job_inputs.c.key == _p("at_key"))
@@ -71,7 +74,7 @@ REPLACE_INPUT = Prepared(
         secret=_p("secret"),
         sealed=_p("sealed"),
         seal=_p("seal"),
-        seal_number=job_inputs.c.seal_number + ONE,
+        seal_number=_next_life,
         words=_p("words"),
     ),
     "input secret sealed seal words at_key",
