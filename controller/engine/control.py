@@ -146,7 +146,7 @@ class Control:
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
             before = board.require(task.job_id)
             aim = _aim(task, only_failed=only_failed)
-            changed = self._again.reopening(board, before, given, lambda: self._tasks.do(board, verb, aim, who))
+            changed = self._again.reopening(board, before, given, lambda: self._tasks.do(board, verb, (aim,), who))
             board.save()
         self._parts.announce(board)
         return changed
@@ -283,12 +283,7 @@ class Control:
             spawn = replace(choice, spans=SPAWN_ONLY)
             aims += [Aim(job.job_id, stage.number, spawn) for stage in stages if stage.spawn is not None]
 
-        def do() -> Changed:
-            if verb is not Verb.RETRY:
-                return sum((self._tasks.do(board, verb, aim, who) for aim in aims), Changed())
-            return self._again.chosen(board, aims, who)
-
-        return self._again.reopening(board, job, given, do)
+        return self._again.reopening(board, job, given, lambda: self._tasks.do(board, verb, aims, who))
 
 
 _PAST = {

@@ -16,7 +16,7 @@ from controller.datastore.records import HeldTask
 from controller.engine.board import Board
 from controller.engine.opening import Opening
 from controller.engine.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
-from controller.engine.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain, remember, sift
+from controller.engine.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
 from shared.ids import JobId, TaskId
 
 STALE = "it has changed since it was read"
@@ -73,21 +73,6 @@ class Retrying:
                 found[number] = counts
         return found
 
-    # --- chosen tasks
-
-    def chosen(self, board: Board, aims: Sequence[Aim], who: Who) -> Changed:
-        """Retry tasks of several stages of a job at once: an ended job opens again for all of them."""
-        changed, meant = Changed(), []
-        for aim in aims:
-            found, more = sift(Verb.RETRY, aim, self._tasks.census(board, aim))
-            changed += more
-            if found:
-                meant.append((aim, found, more))
-        self._tasks.retry(board, [(aim, found) for aim, found, _ in meant], who)
-        for aim, _, more in meant:
-            remember(board, Verb.RETRY, aim, more)
-        return changed
-
     # --- a list of tasks
 
     def refused(
@@ -124,7 +109,7 @@ class Retrying:
             indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
             aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
         before = board.require(job_id)
-        self.chosen(board, aims, who)
+        self._tasks.do(board, Verb.RETRY, aims, who)
         self._opening.give(board, before, given.of({task.task_id for task in tasks}))
 
     def misfit(self, board: Board, task: HeldTask) -> bool:

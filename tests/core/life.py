@@ -37,6 +37,7 @@ from controller.core.model import (
     TasksCreated,
     TasksMoved,
     TasksSkipped,
+    Together,
 )
 from controller.core.states import DONE, ENDED, TASK_TRANSITIONS, State
 from tests.core.chosen import choose
@@ -106,8 +107,11 @@ class Life:
 
     # --- what happens by itself
 
-    def settle(self, stage: int, index: int, target: State) -> None:
-        """End an attempt: first the row, then the event, as the engine does it."""
+    def settle(self, *ends: tuple[int, int, State]) -> None:
+        """End attempts: first the rows, then all that it means at once, as the engine does it."""
+        self.feed(Together(tuple(self._settled(*end) for end in ends)))
+
+    def _settled(self, stage: int, index: int, target: State) -> TasksMoved | SpawnTaskMoved:
         hand = self.rows[stage, index].hand
         if hand and target is State.QUEUED:
             target = State.PENDING
@@ -115,9 +119,8 @@ class Life:
         expected = self.rng.randint(0, 4) if index == SPAWN and target is State.COMPLETED else None
         self._set(stage, index, target, hand=stays)
         if index == SPAWN:
-            self.feed(SpawnTaskMoved(stage, target, expected))
-        else:
-            self.feed(TasksMoved(stage, {(State.RUNNING, target): 1}, held=int(stays)))
+            return SpawnTaskMoved(stage, target, expected)
+        return TasksMoved(stage, {(State.RUNNING, target): 1}, held=int(stays))
 
     def act(self) -> None:
         """Do one thing at random that can happen now."""
@@ -169,7 +172,8 @@ class Life:
         running = [key for key, row in self.rows.items() if row.state is State.RUNNING]
         if running:
             outcomes = [State.COMPLETED, State.COMPLETED, State.FAILED, State.PENDING, State.QUEUED]
-            self.settle(*self.rng.choice(running), target or self.rng.choice(outcomes))
+            some = self.rng.sample(running, min(len(running), self.rng.choice([1, 1, 2, 4])))
+            self.settle(*((*key, target or self.rng.choice(outcomes)) for key in some))
 
     def _create(self) -> None:
         for stage in self.job.stages:
@@ -315,7 +319,7 @@ class Life:
     def _retry_task(self, number: int, index: int, row: Row) -> None:
         if row.state is State.RUNNING:
             self.there.add((number, index))
-            self.settle(number, index, State.PENDING)
+            self.settle((number, index, State.PENDING))
             return
         if index == SPAWN:
             self._retry((Again(number, {}, spawn=True),), whole=False)
@@ -328,9 +332,9 @@ class Life:
         chosen, before = choose(self.job, self.rows, self.rng), dict(self.rows)
         if not chosen.tasks or in_the_way(self.job, chosen.stages) is not None:
             return
-        for number, index in chosen.running:
-            self.there.add((number, index))
-            self.settle(number, index, State.PENDING)
+        self.there.update(chosen.running)
+        if chosen.running:
+            self.settle(*((*key, State.PENDING) for key in chosen.running))
         if chosen.agains:
             self._repeat(chosen.agains, whole=False)
         check_chosen(before, self.rows, chosen.tasks)
