@@ -42,6 +42,7 @@ class Watchdog:
         self._lease = lease
         self._settler = settler
         self._counters = counters
+        self._looked = False
         #: The store's time of the last look for workers that are long gone.
         self._pruned_at = 0.0
 
@@ -52,10 +53,14 @@ class Watchdog:
             now = tx.now()
             if self._timekeeper.look(now):
                 tx.shorten_leases(longest=self._lease)
+            elif not self._looked:
+                # It may have been set while no controller was there to see it: no lease is longer than this.
+                tx.shorten_leases(longest=self._lease + WAY_BACK)
             prune = now - self._pruned_at >= _PRUNED_EVERY
             if prune:
                 tx.prune_workers(older_than=_FORGOTTEN_AFTER)
         self._timekeeper.settle()
+        self._looked = True
         if prune:
             self._pruned_at = now
         return chores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -244,3 +245,27 @@ def test_a_worker_that_was_heard_before_the_clock_was_set_back_is_lost_all_the_s
     with house.store.read() as reader:
         assert [one.outcome for one in reader.attempts(held[1].task_id)] == [Outcome.LOST]
     assert house.tasks(job_id)[0].attempt == 1
+
+
+def test_nothing_waits_an_hour_longer_because_the_clock_was_set_back_while_no_controller_was_there(
+    house: House, tmp_path: Path
+) -> None:
+    puppet = Puppet(house)
+    silent, killed, flaky = house.submit("one"), house.submit("one"), house.submit("flaky")
+    puppet.listen()
+    held = {grant.job_id: (grant, task) for grant, task in puppet.granted}
+    puppet.room = {}
+    house.jobs.control.task(Verb.RETRY, held[killed][1].task_id)
+    puppet.finish(held[flaky], Outcome.FAILED)
+    house.controller.engine.close()
+    again = House(tmp_path / "0", CATALOGUE, broker=house.broker)
+    again.clock.seconds, again.clock.skew = house.clock.seconds + 2.0, -HOUR
+    silence(again, 13)
+    before = [again.tasks(job_id)[0].state for job_id in (silent, killed, flaky)]
+    silence(again, 20)
+    after = [again.tasks(job_id)[0].state for job_id in (silent, killed, flaky)]
+    again.controller.engine.close()
+    again.store.close()
+
+    assert before == [State.RUNNING, State.PENDING, State.PENDING]
+    assert after == [State.QUEUED] * 3
