@@ -41,7 +41,7 @@ class Retrying:
             return Changed(unchanged=(Left(_nothing(misfits), 1),))
         # Before anything is killed: that may end the job, and what ends it would not be seen any more.
         refuse_in_vain(job, meant, "the job" if stage is None else "the stage")
-        killed = sum(self._tasks.kill_all(board, job.job_id, one.number, who, again=True) for one in running)
+        killed = self._tasks.kill_all(board, job.job_id, running, who, again=True)
         present = board.require(job.job_id)
         agains = _agains(present, stage, everything, misfits)
         # Counted as they were: what is killed may be withdrawn with its job for a moment, and is one task all the same.

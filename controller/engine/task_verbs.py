@@ -17,6 +17,7 @@ from controller.core.model import (
     RetryRequested,
     SpawnTaskHeld,
     SpawnTaskMoved,
+    Stage,
     TasksMoved,
     TasksSkipped,
     Together,
@@ -159,9 +160,14 @@ class TaskVerbs:
         running = [task for tasks in chosen for task in tasks]
         self._settler.kill(board, running, who.name, again=again)
 
-    def kill_all(self, board: Board, job_id: JobId, stage: int, who: Who, *, again: bool = False) -> int:
-        """End whatever runs of a stage, the spawn task included; return how many tasks that were."""
-        running = board.tx.running_among(job_id, stage) + board.tx.running_among(job_id, stage, spans=SPAWN_ONLY)
+    def kill_all(self, board: Board, job_id: JobId, stages: Sequence[Stage], who: Who, *, again: bool = False) -> int:
+        """End whatever runs of some stages, spawn tasks included; return how many tasks that were."""
+        running = [
+            task
+            for stage in stages
+            for spans in (None, SPAWN_ONLY)
+            for task in board.tx.running_among(job_id, stage.number, spans=spans)
+        ]
         self._settler.kill(board, running, who.name, again=again)
         return len(running)
 

@@ -96,15 +96,16 @@ def test_tasks_of_two_failed_stages_that_are_skipped_in_one_call_let_their_job_g
     assert states(house, job_id) == [State.SKIPPED, State.SKIPPED, State.QUEUED]
 
 
+@pytest.mark.parametrize("choice", [Choice(), Choice(state=State.RUNNING)])
 def test_what_is_killed_of_two_stages_in_one_call_is_told_in_full_although_the_first_fails_their_job(
-    house: House,
+    house: House, choice: Choice
 ) -> None:
     puppet = Puppet(house)
     hasty: dict[str, object] = {"order": 1, "fail_fast": True}
     job_id = composed(house, hasty, hasty)
     puppet.listen()
 
-    changed = house.jobs.control.job(Verb.KILL, job_id, choice=Choice(state=State.RUNNING))
+    changed = house.jobs.control.job(Verb.KILL, job_id, choice=choice)
 
     assert changed == Changed(tasks=2)
     assert (house.view(job_id).state, states(house, job_id)) == (State.FAILED, [State.FAILED, State.FAILED])
