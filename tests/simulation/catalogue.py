@@ -123,7 +123,7 @@ def _varied(job: JobDefinition, rng: random.Random) -> tuple[StageDefinition, ..
         elif kind < 0.3:
             stage = replace(stage, open=True, spawn_task=None)
         if rng.random() < 0.3:
-            stage = replace(stage, task_class=rng.choice(("lingering", "private", "poison")))
+            stage = replace(stage, task_class=rng.choice(("lingering", "private", "poison", "long")))
         if stage.job_failed_on_error and not stage.block_on_error and rng.random() < 0.5:
             stage = replace(stage, fail_fast=True)
         stages.append(replace(stage, order=order, paused=rng.random() < 0.1))

@@ -31,10 +31,11 @@ from tests.simulation.mechanisms import MECHANISMS
 from tests.simulation.rules_hands import check
 from tests.simulation.wishes import Wishes, carry_out, lacking
 from tests.simulation.witness import Wish, Witness
-from tests.simulation.world import Killed, World
+from tests.simulation.world import Killed, Process, World
 
-#: What is counted beside the verbs: lists, choices and secrets that were taken, etags that were too old, composed jobs.
-SPECIAL = ("listed", "chosen", "given", "stale", "composed")
+#: What is counted beside the verbs: lists, choices and secrets that were taken, etags that were too old, composed jobs,
+#: outages of the broker.
+SPECIAL = ("listed", "chosen", "given", "stale", "composed", "outages")
 #: Somebody who is asked for secrets gives them, and may be asked for more, so many times.
 _PATIENCE = 4
 
@@ -53,6 +54,8 @@ class Hands:
         self._answers: list[tuple[Wish, object]] = []
         self._composed: dict[str, dict[tuple[int, int], str]] = {}
         self.deeds = Deeds(self._held, self._touched, self._witness.seen, self._answers, self._composed)
+        #: Until then nobody sets the clock.
+        self._clock_left_until = 0.0
         #: How often what was done.
         self.done: dict[str, int] = {}
         cluster.ground.secret_items = True
@@ -61,6 +64,28 @@ class Hands:
         cluster.catalogue = cluster.editions[1]
         self._world.at(5.0, None, self._act)
         self._world.at(CALM_FROM + 4.0, None, self._tidy)
+        if self._rng.random() < 0.7:
+            self._world.at(self._rng.uniform(10.0, 100.0), None, self._wait_for_long_task)
+
+    def _wait_for_long_task(self) -> None:
+        """Take the broker away as soon as a task has begun that outlasts that, if one does."""
+        long = {row[0] for row in self._rows("SELECT task_id FROM tasks WHERE task_class = 'long'")}
+        begun = [run for run in self._cluster.ground.ledger if run.ended is None and run.task_id in long]
+        lives = {run.life for run in begun if run.started > self._world.now - 3.0}
+        busy = [worker.body for worker in self._cluster.workers if worker.body and worker.body.id in lives]
+        if busy:
+            self._take_broker_away(self._rng.choice(busy).process)
+        elif self._world.now < CALM_FROM - 70.0:
+            self._world.at(1.0, None, self._wait_for_long_task)
+
+    def _take_broker_away(self, last: Process) -> None:
+        """Take the broker away until leases have ended; one worker finds its way back last of all."""
+        away = self._rng.uniform(7.0, 12.0)
+        self._world.log("hands", f"the broker is away for {away:.1f} s")
+        self._cluster.hub.restart(away)
+        self._cluster.hub.isolate(last, away + self._rng.uniform(17.0, 30.0))
+        self._clock_left_until = self._world.now + away + 40.0
+        self._count("outages")
 
     def _act(self) -> None:
         if self._world.now < CALM_FROM - 10.0:
@@ -86,7 +111,9 @@ class Hands:
             self._world.at(pause, None, lambda: self._interfere_often(key, job_id))
 
     def _set_clock(self) -> None:
-        """Set the clock of the store, as somebody does who sees that it is wrong."""
+        """Set the clock of the store, as somebody does who sees that it is wrong; not while all look at the broker."""
+        if self._world.now < self._clock_left_until:
+            return
         self._world.store_skew += self._rng.choice((-3600.0, -40.0, 40.0, 3600.0))
         self._world.log("hands", f"the store's clock is {self._world.store_skew:+.0f} s wrong")
 

@@ -33,7 +33,6 @@ MECHANISMS: dict[str, tuple[Cut, ...]] = {
     "the patience with leases that nobody could renew": (
         Cut("controller.engine.watchdog:Watchdog.turn", "_release_due(expire=expire)", "_release_due(expire=True)"),
     ),
-    "the room that the dying take": (Cut(f"{_CLAIMS}.loads", "(self.now(),", "(1e18,"),),
     "the refusal of a retry in vain": (Cut(f"{_TASKS}:refuse_in_vain", "stage is not None", "False"),),
     "the refusal of items that did not fit": (Cut(f"{_TASKS}:_answer", "misfit=one.misfit", "misfit=False"),),
     "the wait of what begins again": (

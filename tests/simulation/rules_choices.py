@@ -148,9 +148,12 @@ def _follows(before: TaskRow, after: TaskRow) -> bool:
         return before.attempt == after.attempt
     if after.by is not None or before.state in ("COMPLETED", "FAILED", "SKIPPED"):
         return False
+    if before.by is not None and after.state in AGAIN:
+        # Nothing is paused that has ended, and this has ended with its job and come back with it: two changes.
+        return before.state in OPEN and after.etag >= before.etag + 2
     withdrawn = before.state in OPEN and after.state == "CANCELLED"
-    restored = before.state == "CANCELLED" and before.by is None and after.state in AGAIN
-    released = before.state in AGAIN and before.by is None and after.state in AGAIN
+    restored = before.state == "CANCELLED" and after.state in AGAIN
+    released = before.state in AGAIN and after.state in AGAIN
     return withdrawn or restored or released
 
 

@@ -23,6 +23,8 @@ AGAIN = ROW._replace(state="QUEUED", etag=4, failures=0, error=None)
 RETRY = Wish(1, Verb.RETRY, ("job",), named={"a": 3, "b": 7}, listed=True)
 B = ROW._replace(task_id="b", index=1, etag=9)
 RUNS = ROW._replace(state="RUNNING")
+PAUSED = ROW._replace(state="PENDING", by="me")
+HELD = ROW._replace(state="CANCELLED", by="me")
 
 
 def seen(wish: Wish, before: Sequence[TaskRow], after: Sequence[TaskRow], *, etag: int = 1, seal: int = 2) -> Seen:
@@ -53,6 +55,8 @@ def test_a_list_of_which_exactly_what_was_named_with_its_present_etag_runs_again
         (replace(RETRY, named={}, choice=Choice(state=State.CANCELLED)), ROW, AGAIN, "was not meant"),
         (replace(RETRY, named={}, stage=1, choice=Choice(state=State.FAILED)), ROW, AGAIN, "was not meant"),
         (replace(RETRY, named={}, choice=Choice(state=State.FAILED)), ROW, ROW, "was chosen"),
+        (replace(RETRY, named={"b": None}), PAUSED, PAUSED._replace(by=None, etag=4), "was not meant"),
+        (replace(RETRY, named={"b": None}), HELD, HELD._replace(state="PENDING", by=None, etag=5), "was not meant"),
         (replace(RETRY, verb=Verb.SKIP), ROW, AGAIN, "was chosen"),
         (replace(RETRY, verb=Verb.PAUSE), ROW, ROW._replace(by="me"), "was not meant"),
         (replace(RETRY, verb=Verb.CANCEL), RUNS, RUNS._replace(state="CANCELLED"), "was chosen"),
@@ -72,6 +76,8 @@ def test_what_was_not_chosen_and_changes_and_what_was_and_does_not_is_found(
         (ROW._replace(state="QUEUED"), ROW._replace(state="CANCELLED")),
         (ROW._replace(state="CANCELLED"), ROW._replace(state="PENDING", failures=0)),
         (ROW._replace(state="PENDING"), ROW._replace(state="QUEUED")),
+        # It is no more paused when it comes back in the same moment.
+        (PAUSED, PAUSED._replace(by=None, etag=5)),
     ],
 )
 def test_what_follows_for_others_from_the_end_or_the_return_of_their_job_is_no_choice(
