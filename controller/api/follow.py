@@ -18,7 +18,7 @@ from controller.api import texts
 from controller.api.transcripts import STREAMS, Page, Place, Stream, chosen
 from controller.api.waiting import has_left
 from controller.core.states import ENDED
-from controller.datastore.port import Reader
+from controller.datastore.reader import Reader
 from controller.datastore.records import AttemptView, JobView, TaskView
 from controller.engine.jobs import Jobs
 from shared.errors import Unavailable

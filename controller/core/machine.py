@@ -8,7 +8,7 @@ transaction that saves the job. Late news of an ended job changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from controller.core.model import (
     TasksCreated,
     TasksMoved,
     TasksSkipped,
+    Together,
 )
 from controller.core.states import ENDED, State
 
@@ -43,9 +44,23 @@ def step(job: Job, event: Event) -> tuple[Job, list[Effect]]:
     return rule(job, event, effects), effects
 
 
-def _move_tasks(job: Job, event: TasksMoved, effects: Effects) -> Job:
+def _take_together(job: Job, event: Together, effects: Effects) -> Job:
+    skipped = [one for one in event.events if isinstance(one, TasksSkipped)]
+    if skipped:
+        return verbs.skip_tasks(job, skipped, effects)
+    return _take(job, [one for one in event.events if not isinstance(one, TasksSkipped)], effects)
+
+
+def _take(job: Job, events: Sequence[TasksMoved | SpawnTaskMoved], effects: Effects) -> Job:
     if job.state in ENDED:
         return job
+    for event in events:
+        moved = _tasks_moved(job, event) if isinstance(event, TasksMoved) else _spawn_task_moved(job, event, effects)
+        job = _counted(job, moved, effects)
+    return settle_down(job, effects, rearranged=False)
+
+
+def _tasks_moved(job: Job, event: TasksMoved) -> Stage:
     stage = job.stage(event.stage)
     tally = stage.tally
     failed = 0
@@ -54,12 +69,10 @@ def _move_tasks(job: Job, event: TasksMoved, effects: Effects) -> Job:
         failed += count if target is State.FAILED else 0
     if event.held:
         tally = replace(tally, held=tally.held + event.held)
-    return _news(job, _troubled(replace(stage, tally=tally), failed, event.error), effects)
+    return _troubled(replace(stage, tally=tally), failed, event.error)
 
 
-def _move_spawn_task(job: Job, event: SpawnTaskMoved, effects: Effects) -> Job:
-    if job.state in ENDED:
-        return job
+def _spawn_task_moved(job: Job, event: SpawnTaskMoved, effects: Effects) -> Stage:
     stage = replace(job.stage(event.stage), spawn=event.state)
     if event.state is State.COMPLETED:
         expected = (event.expected or 0) + stage.added
@@ -67,7 +80,7 @@ def _move_spawn_task(job: Job, event: SpawnTaskMoved, effects: Effects) -> Job:
         stage = replace(stage, expected=expected, spawn_hand=False)
     elif event.state in ENDED:
         stage = replace(stage, expected=stage.tally.total, spawn_hand=event.state is State.CANCELLED)
-    return _news(job, _troubled(stage, event.state is State.FAILED, event.error), effects)
+    return _troubled(stage, event.state is State.FAILED, event.error)
 
 
 def _create_tasks(job: Job, event: TasksCreated, effects: Effects) -> Job:
@@ -75,7 +88,8 @@ def _create_tasks(job: Job, event: TasksCreated, effects: Effects) -> Job:
         return job
     stage = job.stage(event.stage)
     tally = stage.tally.added(State.QUEUED, event.queued).added(State.FAILED, event.failed)
-    return _news(job, _troubled(replace(stage, tally=tally), event.failed, event.error), effects)
+    job = _counted(job, _troubled(replace(stage, tally=tally), event.failed, event.error), effects)
+    return settle_down(job, effects, rearranged=False)
 
 
 def _troubled(stage: Stage, failed: int, error: str | None) -> Stage:
@@ -87,17 +101,18 @@ def _troubled(stage: Stage, failed: int, error: str | None) -> Stage:
     return stage
 
 
-def _news(job: Job, stage: Stage, effects: Effects) -> Job:
+def _counted(job: Job, stage: Stage, effects: Effects) -> Job:
     before = job.stage(stage.number)
     if stage.on_error is OnError.BLOCK and stage.unfit and stage.at_rest and not before.at_rest:
         effects.append(Remember("stage_blocked", stage.number, counts_of(stage)))
-    return settle_down(job.with_stage(stage), effects, rearranged=False)
+    return job.with_stage(stage)
 
 
 _RULES: Mapping[type[Event], Callable[[Job, Any, Effects], Job]] = {
     Submitted: verbs.submit,
-    TasksMoved: _move_tasks,
-    SpawnTaskMoved: _move_spawn_task,
+    TasksMoved: lambda job, event, effects: _take(job, [event], effects),
+    SpawnTaskMoved: lambda job, event, effects: _take(job, [event], effects),
+    Together: _take_together,
     TasksCreated: _create_tasks,
     SpawnTaskHeld: verbs.hold_spawn_task,
     TasksAdded: verbs.add_tasks,
@@ -105,6 +120,6 @@ _RULES: Mapping[type[Event], Callable[[Job, Any, Effects], Job]] = {
     ResumeRequested: verbs.resume,
     CancelRequested: verbs.cancel,
     SkipRequested: verbs.skip,
-    TasksSkipped: verbs.skip_tasks,
+    TasksSkipped: lambda job, event, effects: verbs.skip_tasks(job, [event], effects),
     RetryRequested: verbs.retry,
 }

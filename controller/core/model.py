@@ -318,6 +318,16 @@ class TasksSkipped:
     spawn: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Several things of one kind that happened at once: the job moves on when all of them are counted.
+
+    One after the other, what the first has for its consequence would be done to tasks that the others are about.
+    """
+
+    events: tuple[TasksMoved | SpawnTaskMoved, ...] | tuple[TasksSkipped, ...]
+
+
 #: Indexes of tasks: from the first to the last, both included.
 Spans = tuple[tuple[int, int], ...]
 
@@ -359,5 +369,6 @@ Event = (
     | CancelRequested
     | SkipRequested
     | TasksSkipped
+    | Together
     | RetryRequested
 )

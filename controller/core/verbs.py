@@ -7,6 +7,7 @@ the end of an attempt (`machine`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from controller.core.again import of_job
@@ -156,24 +157,32 @@ def _skipped(stage: Stage, by: str, effects: Effects) -> Stage:
     )  # fmt: skip
 
 
-def skip_tasks(job: Job, event: TasksSkipped, effects: Effects) -> Job:
-    """Take in that tasks of a stage count as done; when nothing else stands in its way, the stage goes on."""
+def skip_tasks(job: Job, events: Sequence[TasksSkipped], effects: Effects) -> Job:
+    """Take in that tasks count as done; where nothing else stands in its way, a stage goes on."""
     before = job
-    stage = job.stage(event.stage)
-    stage = _spawn_skipped(stage) if event.spawn else _tasks_skipped(stage, event)
-    well = cured(stage)
-    if well:
-        stage = replace(stage, failing=False, error=None)
-    job = job.with_stage(stage)
+    for event in events:
+        stage = job.stage(event.stage)
+        job = job.with_stage(_spawn_skipped(stage) if event.spawn else _tasks_skipped(stage, event))
+    well = [stage for stage in job.stages if stage.number in {event.stage for event in events} and cured(stage)]
+    for stage in well:
+        job = job.with_stage(replace(stage, failing=False, error=None))
     if job.state in ENDED:
-        if not well or stage.state in DONE:
-            return job
-        # Its other tasks may have to wait for the failures of a stage beside it: nothing of its own is in the way now.
-        job = job.with_stage(replace(stage, by=None))
-        return _go_on(job, effects) if _fit_again(before, job) else job
-    if well and stage.state in (State.FAILED, State.CANCELLED):
-        job = job.with_stage(restored(replace(stage, state=State.PENDING, by=None), effects))
+        return _go_on_without(before, job, [stage.number for stage in well if stage.state not in DONE], effects)
+    for stage in well:
+        if stage.state in (State.FAILED, State.CANCELLED):
+            opened = replace(job.stage(stage.number), state=State.PENDING, by=None)
+            job = job.with_stage(restored(opened, effects))
     return settle_down(restore(job, effects), effects)
+
+
+def _go_on_without(before: Job, job: Job, well: Sequence[int], effects: Effects) -> Job:
+    """Let an ended job go on when these stages of it are well now and nothing else would end it again."""
+    if not well:
+        return job
+    for number in well:
+        # Its other tasks may have to wait for the failures of a stage beside it: nothing of its own is in the way now.
+        job = job.with_stage(replace(job.stage(number), by=None))
+    return _go_on(job, effects) if _fit_again(before, job) else job
 
 
 def _spawn_skipped(stage: Stage) -> Stage:

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from controller.datastore.port import Datastore, Reader, Transaction
+from controller.datastore.port import Datastore, Transaction
+from controller.datastore.reader import Reader
 from controller.datastore.records import JobView
 from shared.errors import EchelonError, StoreUnavailable
 from shared.ids import JobId

@@ -23,8 +23,9 @@ from controller.datastore.cache import JobCache, WorkerKeys
 from controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused
 from controller.datastore.forks import ForkGuard
 from controller.datastore.migrate import require_schema, upgrade
-from controller.datastore.port import Reader, Transaction
+from controller.datastore.port import Transaction
 from controller.datastore.prepared import Prepared
+from controller.datastore.reader import Reader
 from controller.datastore.reads_fleet import SqlReader
 from controller.datastore.reads_jobs import ONE_JOB, job_of
 from controller.datastore.records import JobView

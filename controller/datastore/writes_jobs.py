@@ -151,13 +151,16 @@ def _times(state: State, now: float) -> Row:
 
 
 def _may_follow(table: Mapping[State, frozenset[State]], before: State, after: State) -> bool:
-    """Tell whether the table allows a change, or two of them in one step of the machine by way of RUNNING.
+    """Tell whether the table allows a change, or two of them in one transaction.
 
-    (An empty stage starts and completes in one step; so does a job that a person opens again and nothing of it runs.)
+    By way of RUNNING: an empty stage starts and completes at once; so does a job that a person opens again and nothing
+    of it runs. By way of an end: what runs of a stage is killed for a retry, it ends with its failing job, and comes
+    back in line with it.
     """
     if after is before or after in table[before]:
         return True
-    return State.RUNNING in table[before] and after in table[State.RUNNING]
+    between = ENDED if before is State.RUNNING else {State.RUNNING}
+    return any(way in table[before] and after in table[way] for way in between)
 
 
 def _check_states(before: Job, after: Job, changed: list[Stage]) -> None:

@@ -146,7 +146,7 @@ class Control:
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
             before = board.require(task.job_id)
             aim = _aim(task, only_failed=only_failed)
-            changed = self._again.reopening(board, before, given, lambda: self._tasks.do(board, verb, aim, who))
+            changed = self._again.reopening(board, before, given, lambda: self._tasks.do(board, verb, (aim,), who))
             board.save()
         self._parts.announce(board)
         return changed
@@ -233,8 +233,7 @@ class Control:
         if verb in events:
             return self._apply(board, job, events[verb]) + Changed(jobs=1)
         if verb is Verb.KILL:
-            killed = sum(self._tasks.kill_all(board, job.job_id, stage.number, who) for stage in _running(job))
-            return self._killed(board, job.job_id, None, killed)
+            return self._killed(board, job.job_id, None, self._tasks.kill_all(board, job.job_id, _running(job), who))
         return self._again.whole(board, job, None, everything, who, given)
 
     def _whole_stage(
@@ -255,7 +254,7 @@ class Control:
                 board, job, given, lambda: self._apply(board, job, events[verb], number) + Changed(stages=1)
             )
         if verb is Verb.KILL:
-            return self._killed(board, job.job_id, number, self._tasks.kill_all(board, job.job_id, number, who))
+            return self._killed(board, job.job_id, number, self._tasks.kill_all(board, job.job_id, (stage,), who))
         return self._again.whole(board, job, stage, everything, who, given)
 
     def _apply(self, board: Board, before: Job, event: Event, stage: int | None = None) -> Changed:
@@ -283,12 +282,7 @@ class Control:
             spawn = replace(choice, spans=SPAWN_ONLY)
             aims += [Aim(job.job_id, stage.number, spawn) for stage in stages if stage.spawn is not None]
 
-        def do() -> Changed:
-            if verb is not Verb.RETRY:
-                return sum((self._tasks.do(board, verb, aim, who) for aim in aims), Changed())
-            return self._again.chosen(board, aims, who)
-
-        return self._again.reopening(board, job, given, do)
+        return self._again.reopening(board, job, given, lambda: self._tasks.do(board, verb, aims, who))
 
 
 _PAST = {

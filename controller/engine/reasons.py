@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from controller.core.model import OnError
 from controller.core.states import State
 from controller.datastore.outstanding import Unpublished
-from controller.datastore.port import Reader
+from controller.datastore.reader import Reader
 from controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskFilter, TaskView
 from controller.engine.parts import JobsParts
 from controller.engine.why import Facts, Reason, claimable, why_job, why_stage, why_task

@@ -16,7 +16,7 @@ from controller.datastore.records import HeldTask
 from controller.engine.board import Board
 from controller.engine.opening import Opening
 from controller.engine.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
-from controller.engine.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain, remember, sift
+from controller.engine.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
 from shared.ids import JobId, TaskId
 
 STALE = "it has changed since it was read"
@@ -41,7 +41,7 @@ class Retrying:
             return Changed(unchanged=(Left(_nothing(misfits), 1),))
         # Before anything is killed: that may end the job, and what ends it would not be seen any more.
         refuse_in_vain(job, meant, "the job" if stage is None else "the stage")
-        killed = sum(self._tasks.kill_all(board, job.job_id, one.number, who, again=True) for one in running)
+        killed = self._tasks.kill_all(board, job.job_id, running, who, again=True)
         present = board.require(job.job_id)
         agains = _agains(present, stage, everything, misfits)
         # Counted as they were: what is killed may be withdrawn with its job for a moment, and is one task all the same.
@@ -72,21 +72,6 @@ class Retrying:
             if counts:
                 found[number] = counts
         return found
-
-    # --- chosen tasks
-
-    def chosen(self, board: Board, aims: Sequence[Aim], who: Who) -> Changed:
-        """Retry tasks of several stages of a job at once: an ended job opens again for all of them."""
-        changed, meant = Changed(), []
-        for aim in aims:
-            found, more = sift(Verb.RETRY, aim, self._tasks.census(board, aim))
-            changed += more
-            if found:
-                meant.append((aim, found, more))
-        self._tasks.retry(board, [(aim, found) for aim, found, _ in meant], who)
-        for aim, _, more in meant:
-            remember(board, Verb.RETRY, aim, more)
-        return changed
 
     # --- a list of tasks
 
@@ -124,7 +109,7 @@ class Retrying:
             indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
             aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
         before = board.require(job_id)
-        self.chosen(board, aims, who)
+        self._tasks.do(board, Verb.RETRY, aims, who)
         self._opening.give(board, before, given.of({task.task_id for task in tasks}))
 
     def misfit(self, board: Board, task: HeldTask) -> bool:

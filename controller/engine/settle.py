@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
+from controller.core.model import Job, SpawnTaskMoved, TasksMoved, Together
 from controller.core.policy import Budget, Verdict, judge
 from controller.core.states import State
 from controller.datastore.outstanding import Unpublished
@@ -64,8 +64,7 @@ class Settler:
         board.tx.settle([settlement for rows in by_job.values() for settlement in rows])
         for job_id, rows in by_job.items():
             self._remember_failures(board, job_id, rows)
-            for event in fold(rows, spawned):
-                board.apply(job_id, event)
+            board.apply(job_id, Together(tuple(fold(rows, spawned))))
         due = [row.not_before for rows in by_job.values() for row in rows if row.not_before is not None]
         return min(due, default=None)
 
@@ -127,12 +126,12 @@ class Settler:
             board.tx.remember(job_id, "more_attempts_failed", detail={"attempts": len(failed) - _REMEMBERED})
 
 
-def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> list[Event]:
+def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> list[TasksMoved | SpawnTaskMoved]:
     """Return what the settlements of one job mean for its stages: one event per stage, and one per spawn task."""
     moves: dict[int, Counter[tuple[State, State]]] = {}
     held: Counter[int] = Counter()
     errors: dict[int, str] = {}
-    events: list[Event] = []
+    events: list[TasksMoved | SpawnTaskMoved] = []
     for row in rows:
         task = row.task
         error = f"{_named(task)}: {row.error}" if row.state is State.FAILED and row.error else None

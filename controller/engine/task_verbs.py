@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 
 from controller.core.again import in_the_way
 from controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
-from controller.core.model import Again, Job, RetryRequested, SpawnTaskHeld, SpawnTaskMoved, TasksMoved, TasksSkipped
+from controller.core.model import (
+    Again,
+    Job,
+    RetryRequested,
+    SpawnTaskHeld,
+    SpawnTaskMoved,
+    Stage,
+    TasksMoved,
+    TasksSkipped,
+    Together,
+)
 from controller.core.states import ENDED, State
 from controller.datastore.records import SPAWN_ONLY, Counted
 from controller.engine.board import Board
@@ -52,28 +62,40 @@ class TaskVerbs:
     def __init__(self, settler: Settler) -> None:
         self._settler = settler
 
-    def do(self, board: Board, verb: Verb, aim: Aim, who: Who) -> Changed:
-        """Do it, and tell what it came to."""
-        meant, changed = sift(verb, aim, self.census(board, aim))
-        if not meant:
-            return changed
+    def do(self, board: Board, verb: Verb, aims: Sequence[Aim], who: Who) -> Changed:
+        """Do it to tasks of one job, and tell what it came to.
+
+        They are chosen as they stand before anything is done: what it means for one stage is nothing that was asked of
+        another.
+        """
+        found = [(aim, *sift(verb, aim, self.census(board, aim))) for aim in aims]
+        meant = [(aim, some) for aim, some, _ in found if some]
+        if meant:
+            self._carry_out(board, verb, meant, who)
+        for aim, some, changed in found:
+            if some:
+                remember(board, verb, aim, changed)
+        return sum((changed for _, _, changed in found), Changed())
+
+    def _carry_out(self, board: Board, verb: Verb, meant: Sequence[tuple[Aim, Sequence[Counted]]], who: Who) -> None:
+        job_id = meant[0][0].job_id
         match verb:
             case Verb.PAUSE:
-                self._pause(board, aim, meant, who)
+                for aim, some in meant:
+                    self._pause(board, aim, some, who)
             case Verb.RESUME:
-                self._resume(board, aim, meant)
+                for aim, some in meant:
+                    self._resume(board, aim, some)
             case Verb.CANCEL:
-                self._cancel(board, aim, meant, who)
+                board.apply(job_id, Together(tuple(self._cancel(board, aim, some, who) for aim, some in meant)))
             case Verb.KILL:
-                self._kill(board, aim, who, again=False)
+                self._kill(board, [aim for aim, _ in meant], who, again=False)
             case Verb.SKIP:
-                self._skip(board, aim, meant, who)
+                board.apply(job_id, Together(tuple(self._skip(board, aim, some, who) for aim, some in meant)))
             case Verb.RETRY:
-                self.retry(board, [(aim, meant)], who)
+                self.retry(board, meant, who)
             case _:
                 raise ValueError(f"{verb} is not for tasks")
-        remember(board, verb, aim, changed)
-        return changed
 
     def census(self, board: Board, aim: Aim) -> list[Counted]:
         """Count the tasks that are meant."""
@@ -88,8 +110,8 @@ class TaskVerbs:
         running = [aim for aim, meant in aims if any(one.state is State.RUNNING for one in meant)]
         what = "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks"
         refuse_in_vain(job, [*agains, *(Again(aim.stage, {}) for aim in running)], what)
-        for aim in running:
-            self._kill(board, aim, who, again=True)
+        if running:
+            self._kill(board, running, who, again=True)
         if agains:
             board.apply(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
 
@@ -115,32 +137,37 @@ class TaskVerbs:
         moves = {(State.PENDING, State.QUEUED): going} if going else {}
         board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=-_number(meant, State.PENDING)))
 
-    def _cancel(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
+    def _cancel(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> TasksMoved | SpawnTaskMoved:
         self._leave(board, aim, State.CANCELLED, who)
         if aim.spawn:
-            board.apply(aim.job_id, SpawnTaskMoved(aim.stage, State.CANCELLED))
-            return
+            return SpawnTaskMoved(aim.stage, State.CANCELLED)
         moves = {(state, State.CANCELLED): _number(meant, state) for state in {one.state for one in meant}}
-        board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=-_held(meant)))
+        return TasksMoved(aim.stage, moves, held=-_held(meant))
 
-    def _skip(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
+    def _skip(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> TasksSkipped:
         self._leave(board, aim, State.SKIPPED, who)
         counts = {} if aim.spawn else {state: _number(meant, state) for state in {one.state for one in meant}}
         withdrawn = 0 if aim.spawn else _withdrawn(meant)
         held = 0 if aim.spawn else _held(meant)
-        board.apply(aim.job_id, TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn))
+        return TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn)
 
     def _leave(self, board: Board, aim: Aim, state: State, who: Who) -> None:
         told = board.tx.leave(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.choice.state)
         board.tell(told, state.lower())
 
-    def _kill(self, board: Board, aim: Aim, who: Who, *, again: bool) -> None:
-        running = board.tx.running_among(aim.job_id, aim.stage, spans=aim.choice.spans)
+    def _kill(self, board: Board, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
+        chosen = (board.tx.running_among(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
+        running = [task for tasks in chosen for task in tasks]
         self._settler.kill(board, running, who.name, again=again)
 
-    def kill_all(self, board: Board, job_id: JobId, stage: int, who: Who, *, again: bool = False) -> int:
-        """End whatever runs of a stage, the spawn task included; return how many tasks that were."""
-        running = board.tx.running_among(job_id, stage) + board.tx.running_among(job_id, stage, spans=SPAWN_ONLY)
+    def kill_all(self, board: Board, job_id: JobId, stages: Sequence[Stage], who: Who, *, again: bool = False) -> int:
+        """End whatever runs of some stages, spawn tasks included; return how many tasks that were."""
+        running = [
+            task
+            for stage in stages
+            for spans in (None, SPAWN_ONLY)
+            for task in board.tx.running_among(job_id, stage.number, spans=spans)
+        ]
         self._settler.kill(board, running, who.name, again=again)
         return len(running)
 

@@ -29,6 +29,7 @@ from controller.datastore.reads_fleet import SqlReader
 from controller.datastore.records import JobFilter, TaskFilter
 from controller.datastore.tables import metadata
 from shared.errors import InvalidInput, StoreUnavailable
+from tests.contract.older import leave_first_store
 from tests.contract.stores import fan_out, plain_job, submitted
 
 STATEMENTS = {
@@ -41,7 +42,10 @@ STATEMENTS = {
 WALK = re.compile(r"SCAN (tasks|stages|jobs|job_inputs|attempts|events|workers)\b(?! USING)")
 
 
-def test_the_migrations_make_the_tables_that_the_code_uses(store_url: str) -> None:
+@pytest.mark.parametrize("older", [False, True])
+def test_the_migrations_make_the_tables_that_the_code_uses(store_url: str, older: bool) -> None:
+    if older:
+        leave_first_store(store_url, token="sealed")
     migrate(store_url)
     engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
 

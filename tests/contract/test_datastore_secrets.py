@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, create_engine, text
 
@@ -19,8 +16,8 @@ from controller.datastore.open import migrate, open_datastore
 from controller.datastore.port import Datastore
 from controller.datastore.records import JobInputs, NewTask
 from controller.datastore.statements_secrets import LOST_SECRETS
-from controller.datastore.tables import metadata
 from shared.ids import JobId, new_task_ids
+from tests.contract.older import insert, schema
 from tests.contract.stores import plain_job, stepped, submitted
 
 KEY = Fernet.generate_key()
@@ -136,28 +133,11 @@ def _leave_old_store(url: str, sealed: dict[str, str]) -> None:
     """Make a store of the release before, with an ended job, an open one, and the definition of a composed one."""
     stage = {"name": "One", "tasks": [{"task_class": "t", "input": {"token": "S3CR3T"}, "paused": False}]}
     document = {"revision": "old", "tasks": {}, "base": "b", "jobs": {"mine": {"stages": [stage]}}}
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.begin() as connection:
-        for table in (*metadata.tables, "alembic_version"):
-            connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
-        if not url.startswith("sqlite"):
-            connection.execute(text("DROP SEQUENCE job_keys, history_numbers"))
-        _schema(connection, "0003")
+    with schema(url, "0003") as connection:
         _insert_job(connection, 1, "FAILED", sealed["ended"])
         _insert_job(connection, 2, "RUNNING", sealed["open"])
         for name, words in (("old", json.dumps(document)), ("other", '{"jobs": {"x": {"stages": []}}}')):
-            connection.execute(
-                text("INSERT INTO definitions (revision, document, created_at) VALUES (:name, :words, 0)"),
-                {"name": name, "words": words},
-            )
-    engine.dispose()
-
-
-def _schema(connection: Connection, name: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrating.__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, name)
+            insert(connection, "definitions", {"revision": name, "document": words, "created_at": 0})
 
 
 def _insert_job(connection: Connection, key: int, state: str, sealed: str) -> None:
@@ -177,9 +157,7 @@ def _insert_job(connection: Connection, key: int, state: str, sealed: str) -> No
         },
     }  # fmt: skip
     for table, row in rows.items():
-        values = {"key": key, **row}
-        names = ", ".join(values), ", ".join(f":{name}" for name in values)
-        connection.execute(text(f"INSERT INTO {table} ({names[0]}) VALUES ({names[1]})"), values)
+        insert(connection, table, {"key": key, **row})
 
 
 _COUNTERS = (

@@ -37,10 +37,12 @@ from controller.core.model import (
     TasksCreated,
     TasksMoved,
     TasksSkipped,
+    Together,
 )
-from controller.core.states import DONE, ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, State
-from tests.core.rows import SPAWN, Row, Rows, assert_path
-from tests.core.soundness import check_end, check_rows
+from controller.core.states import DONE, ENDED, TASK_TRANSITIONS, State
+from tests.core.chosen import choose
+from tests.core.rows import SPAWN, Row, Rows
+from tests.core.soundness import check_chosen, check_end, check_paths, check_rows
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Life:
         before = self.job
         self.job, effects = step(before, event)
         self._carry_out(effects)
-        self._check_transitions(before)
+        check_paths(before, self.job)
         for stage in reawakened(effects):
             self._put_off(stage)
 
@@ -105,8 +107,11 @@ class Life:
 
     # --- what happens by itself
 
-    def settle(self, stage: int, index: int, target: State) -> None:
-        """End an attempt: first the row, then the event, as the engine does it."""
+    def settle(self, *ends: tuple[int, int, State]) -> None:
+        """End attempts: first the rows, then all that it means at once, as the engine does it."""
+        self.feed(Together(tuple(self._settled(*end) for end in ends)))
+
+    def _settled(self, stage: int, index: int, target: State) -> TasksMoved | SpawnTaskMoved:
         hand = self.rows[stage, index].hand
         if hand and target is State.QUEUED:
             target = State.PENDING
@@ -114,17 +119,17 @@ class Life:
         expected = self.rng.randint(0, 4) if index == SPAWN and target is State.COMPLETED else None
         self._set(stage, index, target, hand=stays)
         if index == SPAWN:
-            self.feed(SpawnTaskMoved(stage, target, expected))
-        else:
-            self.feed(TasksMoved(stage, {(State.RUNNING, target): 1}, held=int(stays)))
+            return SpawnTaskMoved(stage, target, expected)
+        return TasksMoved(stage, {(State.RUNNING, target): 1}, held=int(stays))
 
     def act(self) -> None:
         """Do one thing at random that can happen now."""
         choices = [self._claim, self._claim, self._claim, self._end, self._end, self._create, self._due, self._hear]
         if self.rng.random() < 0.15:
-            choices = [self._job_verb, self._stage_verb, self._stage_verb, *[self._task_verb] * 4, self._add]
+            verbs = [self._job_verb, self._stage_verb, self._stage_verb, *[self._task_verb] * 4]
+            choices = [*verbs, self._retry_chosen, self._retry_chosen, self._add]
         elif self.job.state in ENDED:
-            choices = [self._job_verb, self._stage_verb, self._task_verb, self._late_news]
+            choices = [self._job_verb, self._stage_verb, self._task_verb, self._retry_chosen, self._late_news]
         self.rng.choice(choices)()
 
     def finish(self) -> None:
@@ -167,7 +172,8 @@ class Life:
         running = [key for key, row in self.rows.items() if row.state is State.RUNNING]
         if running:
             outcomes = [State.COMPLETED, State.COMPLETED, State.FAILED, State.PENDING, State.QUEUED]
-            self.settle(*self.rng.choice(running), target or self.rng.choice(outcomes))
+            some = self.rng.sample(running, min(len(running), self.rng.choice([1, 1, 2, 4])))
+            self.settle(*((*key, target or self.rng.choice(outcomes)) for key in some))
 
     def _create(self) -> None:
         for stage in self.job.stages:
@@ -242,10 +248,13 @@ class Life:
 
     def _retry(self, stages: tuple[Again, ...], *, whole: bool) -> None:
         if in_the_way(self.job, stages) is None:
-            self.feed(RetryRequested(stages, whole=whole))
-            assert not stages or self.job.state not in ENDED or self._nothing_left(stages), f"it ended again: {stages}"
-            withdrawn = [again.stage for again in stages if self.job.stage(again.stage).tally.withdrawn]
-            assert not withdrawn, f"what is to run again was withdrawn at once: {stages}"
+            self._repeat(stages, whole=whole)
+
+    def _repeat(self, stages: tuple[Again, ...], *, whole: bool) -> None:
+        self.feed(RetryRequested(stages, whole=whole))
+        assert not stages or self.job.state not in ENDED or self._nothing_left(stages), f"it ended again: {stages}"
+        withdrawn = [again.stage for again in stages if self.job.stage(again.stage).tally.withdrawn]
+        assert not withdrawn, f"what is to run again was withdrawn at once: {stages}"
 
     def _nothing_left(self, stages: tuple[Again, ...]) -> bool:
         """Tell whether nothing of what was retried is a task."""
@@ -310,13 +319,25 @@ class Life:
     def _retry_task(self, number: int, index: int, row: Row) -> None:
         if row.state is State.RUNNING:
             self.there.add((number, index))
-            self.settle(number, index, State.PENDING)
+            self.settle((number, index, State.PENDING))
             return
         if index == SPAWN:
             self._retry((Again(number, {}, spawn=True),), whole=False)
             return
         withdrawn = int(row == Row(State.CANCELLED))
         self._retry((Again(number, {row.state: 1}, False, withdrawn, ((index, index),)),), whole=False)
+
+    def _retry_chosen(self) -> None:
+        """Retry tasks of several stages at once: what runs of them is killed first."""
+        chosen, before = choose(self.job, self.rows, self.rng), dict(self.rows)
+        if not chosen.tasks or in_the_way(self.job, chosen.stages) is not None:
+            return
+        self.there.update(chosen.running)
+        if chosen.running:
+            self.settle(*((*key, State.PENDING) for key in chosen.running))
+        if chosen.agains:
+            self._repeat(chosen.agains, whole=False)
+        check_chosen(before, self.rows, chosen.tasks)
 
     def _add(self) -> None:
         stage = self.rng.choice(self.job.stages)
@@ -366,13 +387,6 @@ class Life:
                 self._set(number, index, target, hand=becomes)
 
     # --- what must hold
-
-    def _check_transitions(self, before: Job) -> None:
-        if self.job.state is not before.state:
-            assert_path(JOB_TRANSITIONS, before.state, self.job.state)
-        for old, new in zip(before.stages, self.job.stages, strict=True):
-            if new.state is not old.state:
-                assert_path(STAGE_TRANSITIONS, old.state, new.state)
 
     def _check_turn(self, stage: Stage) -> None:
         """Nothing is started before those in front of it are done, nor in anything that is paused."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from controller.core.again import UNDONE
 from controller.core.flow import comes_back
 from controller.core.model import Job, OnError, Stage
-from controller.core.states import DONE, ENDED, State
-from tests.core.rows import SPAWN, Row, Rows
+from controller.core.states import DONE, ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
+from tests.core.rows import SPAWN, Row, Rows, assert_path
+
+
+def check_paths(before: Job, after: Job) -> None:
+    """Every change of a state follows the tables."""
+    if after.state is not before.state:
+        assert_path(JOB_TRANSITIONS, before.state, after.state)
+    for old, new in zip(before.stages, after.stages, strict=True):
+        if new.state is not old.state:
+            assert_path(STAGE_TRANSITIONS, old.state, new.state)
 
 
 def check_rows(job: Job, rows: Rows, there: set[tuple[int, int]]) -> None:
@@ -67,3 +77,15 @@ def _check_open(job: Job) -> None:
         and (not stage.at_rest or stage.paused or (stage.on_error is OnError.BLOCK and stage.unfit))
     ]  # fmt: skip
     assert waits or any(stage.paused for stage in left)
+
+
+def check_chosen(before: Rows, after: Rows, chosen: Collection[tuple[int, int]]) -> None:
+    """What was chosen for a retry is to run, and nothing else that has ended is but what a failure had withdrawn."""
+    for key, row in after.items():
+        was = before[key]
+        if key in chosen:
+            assert row.state in (State.PENDING, State.QUEUED), f"task {key} was chosen, and is {row.state}"
+        elif was.state in ENDED and was != Row(State.CANCELLED):
+            assert row == was, f"task {key} was not chosen, and went from {was} to {row}"
+        else:
+            assert row.state not in ENDED or row == Row(State.CANCELLED), f"task {key} was {was} and is {row}"

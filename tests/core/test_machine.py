@@ -20,6 +20,7 @@ from controller.core.model import (
     Tally,
     TasksCreated,
     TasksMoved,
+    Together,
 )
 from controller.core.states import ENDED, State
 from shared.ids import JobId
@@ -143,6 +144,20 @@ def test_cancel_ends_every_open_stage_at_once_and_late_news_changes_nothing() ->
     assert WithdrawTasks(0, running=True, reason="cancelled", by="") in effects
     assert moved(cancelled, 0, State.RUNNING, State.COMPLETED) == cancelled
     assert step(cancelled, CancelRequested()) == (cancelled, [])
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_a_failure_and_a_success_beside_each_other_are_both_counted_before_anything_is_withdrawn(failed: int) -> None:
+    job = begin(fixed(0, order=1, fail_fast=True), fixed(1, order=1, fail_fast=True), fixed(2))
+    job = moved(moved(job, 0, State.QUEUED, State.RUNNING), 1, State.QUEUED, State.RUNNING)
+    ends = [State.FAILED if number == failed else State.COMPLETED for number in (0, 1)]
+
+    after, effects = step(
+        job, Together(tuple(TasksMoved(number, {(State.RUNNING, end): 1}) for number, end in enumerate(ends)))
+    )
+
+    assert (after.state, states(after)) == (State.FAILED, [*ends, State.CANCELLED])
+    assert [effect.stage for effect in effects if isinstance(effect, WithdrawTasks)] == [2]
 
 
 def test_retry_opens_the_job_at_the_stage_that_failed_and_keeps_what_completed() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from controller.datastore.open import open_datastore
-from controller.datastore.port import Reader, Transaction
+from controller.datastore.port import Transaction
+from controller.datastore.reader import Reader
 from controller.engine.requests import Submission
 from shared.clock import Clock
 from shared.messages import REPORTS

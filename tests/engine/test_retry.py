@@ -218,6 +218,31 @@ def test_a_stage_whose_end_would_fail_its_job_again_is_refused_with_all_its_task
     assert (changed.tasks, changed.stages, house.view(job_id).state) == (3, 2, State.RUNNING)
 
 
+@pytest.mark.parametrize("choice", [Choice(only_failed=False), Choice(spans=((0, 9),), only_failed=False)])
+def test_all_of_a_job_runs_again_whose_earlier_stage_fails_anew_while_a_later_one_runs(
+    house: House, choice: Choice
+) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "many", urls(2))
+    while len(puppet.granted) != 1 or puppet.granted[0][0].stage != 1:
+        puppet.finish(puppet.take())
+    later = puppet.take()
+    house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
+    puppet.heartbeat()
+    failed, sibling = puppet.take(), puppet.take()
+    puppet.finish(failed, Outcome.FAILED)
+    assert [stage.state for stage in house.view(job_id).stages] == [State.RUNNING, State.RUNNING]
+
+    changed = house.jobs.control.job(Verb.RETRY, job_id, choice=choice)
+
+    assert (changed.tasks, [stage.state for stage in house.view(job_id).stages]) == (3, [State.RUNNING, State.PENDING])
+    for held in (sibling, later):
+        puppet.finish(held, Outcome.STOPPED)
+    puppet.run_all()
+    assert house.view(job_id).state is State.COMPLETED
+    assert [task.attempt for task in house.tasks(job_id)] == [1, 3, 3, 2]
+
+
 def test_a_list_with_a_task_behind_a_failed_stage_is_not_told_as_retried_for_one_before_it(house: House) -> None:
     puppet = Puppet(house)
     tasks = [{"task_class": "step"}]

@@ -213,29 +213,6 @@ def test_a_clock_that_was_set_back_is_remembered_when_the_store_fails_just_then(
     assert house.tasks(job_id)[0].state is State.QUEUED
 
 
-@pytest.mark.parametrize("waits", [False, True])
-def test_a_clock_that_was_set_back_while_no_controller_was_there_holds_nothing_back_for_so_long(
-    tmp_path: Path, waits: bool
-) -> None:
-    before = House(tmp_path, CATALOGUE)
-    puppet = Puppet(before)
-    job_id = before.submit("one")
-    held = puppet.take()
-    if waits:
-        before.jobs.control.task(Verb.RETRY, held[1].task_id)
-    before.close()
-
-    after = House(tmp_path, CATALOGUE)
-    after.clock.skew -= HOUR
-    silence(after, 14)
-    kept = after.tasks(job_id)[0].state
-    silence(after, 4 + int(WAY_BACK))
-
-    assert kept is (State.PENDING if waits else State.RUNNING)
-    assert after.tasks(job_id)[0].state is State.QUEUED
-    after.close()
-
-
 def test_the_room_of_a_worker_that_is_gone_is_not_believed_because_the_clock_was_set_back(house: House) -> None:
     Puppet(house)
     house.clock.skew -= HOUR
@@ -268,3 +245,27 @@ def test_a_worker_that_was_heard_before_the_clock_was_set_back_is_lost_all_the_s
     with house.store.read() as reader:
         assert [one.outcome for one in reader.attempts(held[1].task_id)] == [Outcome.LOST]
     assert house.tasks(job_id)[0].attempt == 1
+
+
+def test_nothing_waits_an_hour_longer_because_the_clock_was_set_back_while_no_controller_was_there(
+    house: House, tmp_path: Path
+) -> None:
+    puppet = Puppet(house)
+    silent, killed, flaky = house.submit("one"), house.submit("one"), house.submit("flaky")
+    puppet.listen()
+    held = {grant.job_id: (grant, task) for grant, task in puppet.granted}
+    puppet.room = {}
+    house.jobs.control.task(Verb.RETRY, held[killed][1].task_id)
+    puppet.finish(held[flaky], Outcome.FAILED)
+    house.controller.engine.close()
+    again = House(tmp_path / "0", CATALOGUE, broker=house.broker)
+    again.clock.seconds, again.clock.skew = house.clock.seconds + 2.0, -HOUR
+    silence(again, 13)
+    before = [again.tasks(job_id)[0].state for job_id in (silent, killed, flaky)]
+    silence(again, 20)
+    after = [again.tasks(job_id)[0].state for job_id in (silent, killed, flaky)]
+    again.controller.engine.close()
+    again.store.close()
+
+    assert before == [State.RUNNING, State.PENDING, State.PENDING]
+    assert after == [State.QUEUED] * 3

@@ -133,7 +133,7 @@ def _ablate(names: Sequence[str], first: int | None, count: int, *, processes: i
     def look(name: str) -> tuple[str, bool]:
         began = time.perf_counter()
         start = BEGIN_AT.get(name, 0) if first is None else first
-        with without(name):
+        with without(ABLATIONS[name]):
             results = (run_seed(seed) for seed in range(start, start + count))
             noticed = next((result for result in results if result.violations), None)
         what = f"seed {noticed.seed}: {noticed.violations[0].splitlines()[-1][:150]}" if noticed else "NOT NOTICED"

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from unittest import mock
 
@@ -144,15 +144,15 @@ BEGIN_AT = {
 
 
 @contextlib.contextmanager
-def without(name: str) -> Iterator[None]:
+def without(cuts: Sequence[Cut]) -> Iterator[None]:
     """Take one mechanism away."""
     with contextlib.ExitStack() as stack:
-        for cut in ABLATIONS[name]:
-            stack.enter_context(taken_away(cut))
+        for cut in cuts:
+            stack.enter_context(_taken_away(cut))
         yield
 
 
-def taken_away(cut: Cut) -> contextlib.AbstractContextManager[object]:
+def _taken_away(cut: Cut) -> contextlib.AbstractContextManager[object]:
     """Put another text in the place of a piece of a function, for a while."""
     module_name, path = cut.where.split(":")
     module = importlib.import_module(module_name)

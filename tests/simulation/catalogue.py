@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.catalogue.definitions import (
     Catalogue,
@@ -102,3 +102,29 @@ def _stage(rng: random.Random, number: int) -> StageDefinition:
         fail_fast=failing and rng.random() < 0.3,
         max_parallel=rng.choice((None, None, 1, 3)),
     )
+
+
+def vary(catalogue: Catalogue, rng: random.Random) -> Catalogue:
+    """Return a catalogue with stages of equal order, open ones, ones that wait for a person and paused ones."""
+    jobs = {
+        name: job if name == "calm" else replace(job, stages=_varied(job, rng)) for name, job in catalogue.jobs.items()
+    }
+    return Catalogue(revision_of(catalogue.tasks, jobs, None), catalogue.tasks, jobs)
+
+
+def _varied(job: JobDefinition, rng: random.Random) -> tuple[StageDefinition, ...]:
+    order = 0
+    stages = []
+    for stage in job.stages:
+        order += rng.choice((0, 1, 1))
+        kind = rng.random()
+        if kind < 0.2:
+            stage = replace(stage, block_on_error=True, job_failed_on_error=True, fail_fast=False)
+        elif kind < 0.3:
+            stage = replace(stage, open=True, spawn_task=None)
+        if rng.random() < 0.3:
+            stage = replace(stage, task_class=rng.choice(("lingering", "private", "poison", "long")))
+        if stage.job_failed_on_error and not stage.block_on_error and rng.random() < 0.5:
+            stage = replace(stage, fail_fast=True)
+        stages.append(replace(stage, order=order, paused=rng.random() < 0.1))
+    return tuple(stages)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from unittest import mock
 
 from controller.engine import expander
@@ -20,6 +22,7 @@ from tests.simulation.signs import Signs
 from tests.simulation.store import StoreFile
 from tests.simulation.tasks import Ground
 from tests.simulation.volume import SimFiles
+from tests.simulation.witness import Wish
 from tests.simulation.workers import SimWorker
 from tests.simulation.world import EPOCH, World
 
@@ -31,7 +34,19 @@ CHUNK = 5
 AUDIT = 5.0
 STATES = ("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 TOLD = f"SELECT key, spawn, {', '.join(STATES)} FROM stages"
-CLAIMABLE_TOO_EARLY = "SELECT task_id FROM tasks WHERE state = 'QUEUED' AND lease_until IS NOT NULL"
+#: What nobody may ever find -> what it means.
+NEVER = {
+    "SELECT task_id FROM tasks WHERE state = 'QUEUED' AND lease_until IS NOT NULL": (
+        "task {} is QUEUED while its last attempt may be there"
+    ),
+    "SELECT job_id FROM job_inputs JOIN jobs USING (key) WHERE (sealed IS NOT NULL OR seal IS NOT NULL)"
+    " AND state NOT IN ('PENDING', 'RUNNING')": "job {} has ended, and its secrets can still be opened",
+    "SELECT task_id FROM jobs JOIN job_inputs USING (key) JOIN stages ON stages.job = jobs.key"
+    " JOIN tasks ON tasks.stage = stages.key WHERE jobs.state IN ('PENDING', 'RUNNING')"
+    " AND tasks.state IN ('PENDING', 'QUEUED', 'RUNNING') AND tasks.seal_number <> job_inputs.seal_number": (
+        "task {} is to run without its secret, which was erased"
+    ),
+}
 COUNTED = "SELECT stage, idx = -1, state, COUNT(*) FROM tasks GROUP BY 1, 2, 3"
 
 
@@ -55,6 +70,10 @@ class Cluster:
         self.asked: list[Asked] = []
         self.refused: list[tuple[float, str, int]] = []
         self.buried: list[tuple[float, str]] = []
+        #: Numbers of the seals of jobs.
+        self.seals = itertools.count(1)
+        #: Makes what is entered for each commit of a request, for those who look on.
+        self.around: Callable[[Wish | None], Callable[[], AbstractContextManager[None]]] = _unwatched
         self.editions = {edition: make_catalogue(rng, edition) for edition in (1, 2)}
         self.catalogue = self.editions[1]
         self.controllers = [SimController(self, f"controller{number}") for number in (1, 2)]
@@ -122,8 +141,9 @@ class Cluster:
     def _audit(self) -> None:
         for line in audit(self._looks.execute(TOLD).fetchall(), self._looks.execute(COUNTED).fetchall()):
             self.world.violate("auditor", line)
-        for (task_id,) in self._looks.execute(CLAIMABLE_TOO_EARLY):
-            self.world.violate("auditor", f"task {task_id} is QUEUED while its last attempt may be there")
+        for query, complaint in NEVER.items():
+            for (name,) in self._looks.execute(query):
+                self.world.violate("auditor", complaint.format(name))
 
     def _judge_file(self, name: str) -> None:
         """Compare a file that has just been published with what is committed at this moment, and what it replaces."""
@@ -184,6 +204,10 @@ class Cluster:
             max_losses=MAX_LOSSES,
             retry_limits={name: retry.limit for name, retry in RETRIES.items()},
         )
+
+
+def _unwatched(wish: Wish | None) -> Callable[[], AbstractContextManager[None]]:
+    return contextlib.nullcontext
 
 
 def _entry(row: Row) -> Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -68,6 +69,7 @@ class SimController:
         self._asleep_until = 0.0
         self.actor: Actor | None = None
         self._controller: Controller | None = None
+        self._store: SimDatastore | None = None
         self._lighthouse: Lighthouse | None = None
 
     @property
@@ -88,13 +90,17 @@ class SimController:
         line.on_unconfirmed = lambda unconfirmed: self._note_refused(unconfirmed, doubtful)
         clock = SimClock(self._world)
         store = SimDatastore(self._cluster.file, StoreClock(self._world), world=self._world, actor=actor)
+        self._store = store
         volume = SimVolume(self._cluster.ground.files, world=self._world, actor=actor)
         outside = Outside(store, line, cast(Volume, volume), clock)
         settings = Settings(volume=Path("/"), lease=LEASE, max_losses=MAX_LOSSES)
         stops = self._cluster.signs
-        with mock.patch.multiple(
-            serve, Sealer=lambda volume: SimSealer(), Beacon=lambda volume, name: None, StopSigns=lambda volume: stops
-        ):
+        stand_ins = {
+            "Sealer": lambda volume: SimSealer(self._cluster.seals),
+            "Beacon": lambda volume, name: None,
+            "StopSigns": lambda volume: stops,
+        }
+        with mock.patch.multiple(serve, **stand_ins):
             self._controller = controller = Controller(
                 settings, outside, cast(CatalogueWatcher, Watcher(self._cluster))
             )
@@ -107,10 +113,13 @@ class SimController:
         self._world.at(0.0, self._light, self._show)
         self._schedule(0.0)
 
-    def call(self, request: Callable[[Jobs], object]) -> object:
-        """Carry out a request in this process."""
-        assert self._controller is not None
-        return request(self._controller.jobs)
+    def call(
+        self, request: Callable[[Jobs], object], *, around: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> object:
+        """Carry out a request in this process; `around` is entered for each of its commits."""
+        assert self._controller is not None and self._store is not None
+        with self._store.watched(around):
+            return request(self._controller.jobs)
 
     def _wake(self) -> None:
         self._schedule(BUSY)

@@ -1,8 +1,9 @@
 """People who interfere: every verb, on jobs, stages and tasks at random, while faults strike.
 
 `python -m tests.simulation.hands --seeds 100` runs seeds with them; `--seed 17 --trace` one of them. The catalogue of
-such a run also has stages of equal order, open ones and ones that wait for a person. In the calm whoever holds
-something back lets it go on, and what waits for a person is skipped: then every job has to end.
+such a run also has stages of equal order, open ones and ones that wait for a person; some tasks have secrets of their
+own. In the calm whoever holds something back lets it go on, and what waits for a person is skipped: then every job has
+to end.
 """
 
 from __future__ import annotations
@@ -12,72 +13,31 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import nullcontext
 
-from controller.catalogue.definitions import Catalogue, JobDefinition, StageDefinition, revision_of
 from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.jobs import Jobs
-from controller.engine.requests import Changed, Choice, Given
-from shared.errors import Conflict, InvalidInput, NotFound, Unavailable
-from shared.ids import JobId, TaskId
+from controller.engine.requests import Changed, Composition
+from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
 from tests.simulation.__main__ import HASH_SEED
-from tests.simulation.ablations import Cut, taken_away
+from tests.simulation.ablations import without
+from tests.simulation.catalogue import vary
 from tests.simulation.cluster import Cluster
+from tests.simulation.deeds import Deeds, Held
 from tests.simulation.faults import CALM_FROM
-from tests.simulation.history import History
+from tests.simulation.history import Asked, History
 from tests.simulation.index import ENDED
+from tests.simulation.mechanisms import MECHANISMS
 from tests.simulation.rules_hands import check
-from tests.simulation.world import Killed, World
+from tests.simulation.wishes import Wishes, carry_out, lacking
+from tests.simulation.witness import Wish, Witness
+from tests.simulation.world import Killed, Process, World
 
-_VERBS = [Verb.PAUSE, Verb.PAUSE, Verb.RESUME, Verb.RESUME, Verb.KILL, Verb.RETRY, Verb.RETRY, Verb.SKIP, Verb.CANCEL]
-_CHOICES = [
-    Choice(state=State.FAILED),
-    Choice(spans=((0, 2),)),
-    Choice(state=State.PENDING),
-    Choice(state=State.RUNNING),
-]
-
-
-#: A mechanism of live control -> how it is taken away, to see that the rules notice.
-MECHANISMS = {
-    "the pause of a stage": Cut("controller.core.model:Stage.claimable", " or self.by is not None", ""),
-    "the wait of later stages": Cut("controller.core.flow:_block", "stage.order > order", "False"),
-    "the wait for the end of what was killed": Cut(
-        "controller.engine.settle:_settlement", "finished.outcome is Outcome.KILLED", "False"
-    ),
-    "the refusal of a retry in vain": Cut("controller.engine.task_verbs:refuse_in_vain", "stage is not None", "False"),
-    "the refusal of items that did not fit": Cut(
-        "controller.engine.task_verbs:_answer", "misfit=one.misfit", "misfit=False"
-    ),
-    "the wait of what begins again": Cut("controller.engine.board:Board._carry_out", "in reawakened(effects)", "in ()"),
-    "the shortening of last leases": Cut(
-        "controller.datastore.writes_claims:ClaimWrites.shorten_leases", ", sql.SHORTEN_LAST_LEASES)", ",)"
-    ),
-    "the shortening of waits": Cut(
-        "controller.datastore.writes_claims:ClaimWrites.shorten_leases",
-        "(sql.SHORTEN_WAITS, sql.END_IN_TIME)",
-        "()",
-    ),
-    "the count of what is paused": Cut(
-        "controller.engine.settle:fold", "held[task.stage] += task.paused and row.state is State.PENDING", "pass"
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A pause that was answered: nothing of what it is about starts from then until somebody touches the job again."""
-
-    job_id: str
-    #: None: the whole job.
-    stage: int | None
-    #: None: the whole stage.
-    task_id: str | None
-    #: When it was asked for, and when it was answered.
-    begun: float
-    since: float
+#: What is counted beside the verbs: lists, choices and secrets that were taken, etags that were too old, composed jobs,
+#: outages of the broker.
+SPECIAL = ("listed", "chosen", "given", "stale", "composed", "outages")
+#: Somebody who is asked for secrets gives them, and may be asked for more, so many times.
+_PATIENCE = 4
 
 
 class Hands:
@@ -87,73 +47,101 @@ class Hands:
         self._cluster = cluster
         self._world = cluster.world
         self._rng = random.Random(f"{seed}/hands")
-        self.held: list[Held] = []
-        #: (job, when the request was sent): from then on a pause of that job is not relied on.
-        self.touched: list[tuple[str, float]] = []
-        self.done: dict[Verb, int] = {}
+        self._wishes = Wishes(cluster.look, self._rng)
+        self._witness = Witness(cluster.look)
+        self._held: list[Held] = []
+        self._touched: list[tuple[str, float]] = []
+        self._answers: list[tuple[Wish, object]] = []
+        self._composed: dict[str, dict[tuple[int, int], str]] = {}
+        self.deeds = Deeds(self._held, self._touched, self._witness.seen, self._answers, self._composed)
+        #: Until then nobody sets the clock.
+        self._clock_left_until = 0.0
+        #: How often what was done.
+        self.done: dict[str, int] = {}
+        cluster.ground.secret_items = True
+        cluster.around = lambda wish: nullcontext if wish is None else lambda: self._witness.around(wish)
         cluster.editions = {edition: vary(one, self._rng) for edition, one in cluster.editions.items()}
         cluster.catalogue = cluster.editions[1]
         self._world.at(5.0, None, self._act)
         self._world.at(CALM_FROM + 4.0, None, self._tidy)
+        if self._rng.random() < 0.7:
+            self._world.at(self._rng.uniform(10.0, 100.0), None, self._wait_for_long_task)
+
+    def _wait_for_long_task(self) -> None:
+        """Take the broker away as soon as a task has begun that outlasts that, if one does."""
+        long = {row[0] for row in self._rows("SELECT task_id FROM tasks WHERE task_class = 'long'")}
+        begun = [run for run in self._cluster.ground.ledger if run.ended is None and run.task_id in long]
+        lives = {run.life for run in begun if run.started > self._world.now - 3.0}
+        busy = [worker.body for worker in self._cluster.workers if worker.body and worker.body.id in lives]
+        if busy:
+            self._take_broker_away(self._rng.choice(busy).process)
+        elif self._world.now < CALM_FROM - 70.0:
+            self._world.at(1.0, None, self._wait_for_long_task)
+
+    def _take_broker_away(self, last: Process) -> None:
+        """Take the broker away until leases have ended; one worker finds its way back last of all."""
+        away = self._rng.uniform(7.0, 12.0)
+        self._world.log("hands", f"the broker is away for {away:.1f} s")
+        self._cluster.hub.restart(away)
+        self._cluster.hub.isolate(last, away + self._rng.uniform(17.0, 30.0))
+        self._clock_left_until = self._world.now + away + 40.0
+        self._count("outages")
 
     def _act(self) -> None:
         if self._world.now < CALM_FROM - 10.0:
             self._world.at(self._rng.expovariate(0.6), None, self._act)
-            jobs = self._rows("SELECT key, job_id, state FROM jobs ORDER BY key")
-            if jobs:
+            jobs = self._rows("SELECT key, job_id FROM jobs ORDER BY key")
+            if self._rng.random() < 0.015:
+                self._compose()
+            elif jobs:
                 self._interfere_often(*self._rng.choice(jobs))
 
-    def _interfere_often(self, key: int, job_id: str, state: str) -> None:
+    def _interfere_often(self, key: int, job_id: str) -> None:
         """Do something, and often something else at once, while what was ended before is still there."""
-        self._interfere(key, job_id, state)
+        wish = self._wishes.draw(key, job_id)
+        if wish is not None and self._rng.random() < 0.25:
+            # What was read is some seconds old when it is sent.
+            self._world.at(self._rng.uniform(0.02, 4.0), None, lambda: self._ask(wish))
+        elif wish is not None:
+            self._ask(wish)
         if self._rng.random() < 0.02:
             self._set_clock()
         if self._rng.random() < 0.5:
             pause = self._rng.uniform(0.02, 2.0)
-            self._world.at(pause, None, lambda: self._interfere_often(key, job_id, state))
+            self._world.at(pause, None, lambda: self._interfere_often(key, job_id))
 
     def _set_clock(self) -> None:
-        """Set the clock of the store, as somebody does who sees that it is wrong."""
+        """Set the clock of the store, as somebody does who sees that it is wrong; not while all look at the broker."""
+        if self._world.now < self._clock_left_until:
+            return
         self._world.store_skew += self._rng.choice((-3600.0, -40.0, 40.0, 3600.0))
         self._world.log("hands", f"the store's clock is {self._world.store_skew:+.0f} s wrong")
 
-    def _interfere(self, key: int, job_id: str, state: str) -> None:
-        verb = self._rng.choice(_VERBS)
-        if verb is Verb.CANCEL and self._rng.random() < 0.7:
+    def _compose(self) -> None:
+        """Submit a job of somebody's own, whose tasks have secrets of their own."""
+        name = f"composed{len(self._composed)}"
+        stages, self._composed[name] = self._wishes.composition()
+        asked = Asked("submit", "info", self._world.now, self._world.now)
+        self._cluster.asked.append(asked)
+        controllers = [one for one in self._cluster.controllers if one.answers]
+        if not controllers:
             return
-        stages = self._rows(f"SELECT number, name FROM stages WHERE job = {int(key)} ORDER BY key")
-        number = self._rng.choice(stages)[0]
-        place = self._rng.random()
-        given = Given(headers={"X-Token": [f"hand-{self._rng.randrange(10**6)}"]})
-        if place < 0.15:
-            choice = self._rng.choice([Choice(), Choice(only_failed=False), *_CHOICES])
-            self._ask(verb, job_id, None, None, choice, lambda jobs: jobs.control.job(
-                verb, JobId(job_id), choice=choice, given=given))  # fmt: skip
-        elif place < 0.3:
-            self._ask(Verb.ADD, job_id, number, None, Choice(), lambda jobs: jobs.control.add_tasks(
-                JobId(job_id), number, [{"item": "added"}] * 2))  # fmt: skip
-        elif place < 0.5:
-            choice = self._rng.choice([Choice(), Choice(), Choice(only_failed=False), *_CHOICES])
-            self._ask(verb, job_id, number, None, choice, lambda jobs: jobs.control.stage(
-                verb, JobId(job_id), number, choice=choice, given=given))  # fmt: skip
-        else:
-            self._interfere_with_task(verb, key, job_id, given)
-
-    def _interfere_with_task(self, verb: Verb, key: int, job_id: str, given: Given) -> None:
-        query = "SELECT task_id, number FROM tasks JOIN stages ON stages.key = tasks.stage WHERE stages.job = "
-        tasks = self._rows(f"{query}{int(key)} ORDER BY tasks.key")
-        task_id, number = self._rng.choice(tasks) if tasks else ("", 0)
-        everything = self._rng.random() < 0.3
-        if task_id:
-            self._ask(verb, job_id, number, task_id, Choice(), lambda jobs: jobs.control.task(
-                verb, TaskId(task_id), given=given, only_failed=not everything))  # fmt: skip
+        try:
+            found = self._rng.choice(controllers).call(lambda jobs: jobs.compose(Composition(name, stages)))
+        except (Unavailable, Killed) as error:
+            self._world.log("hands", f"{name} got no answer: {error}")
+            return
+        assert isinstance(found, tuple)
+        asked.answer, asked.job_id, asked.ended = "ok", found[0], self._world.now
+        self._count("composed")
+        self._world.log("hands", f"{name} is {found[0]}: {stages}")
 
     def _tidy(self) -> None:
         """Let everything go on, and skip what waits for a person, until nothing is left that does."""
         open_jobs = self._rows("SELECT key, job_id, by_whom FROM jobs WHERE state IN ('PENDING', 'RUNNING')")
         for key, job_id, by in open_jobs:
             if by is not None:
-                self._ask(Verb.RESUME, job_id, None, None, Choice(), _resume_job(job_id))
+                self._ask(self._wishes.of_job(Verb.RESUME, job_id))
             stages = self._rows(
                 "SELECT number, state, by_whom, on_error, pending + queued + running, failed + cancelled, spawn"
                 f" FROM stages WHERE job = {int(key)}"
@@ -162,93 +150,78 @@ class Hands:
                 if state in ENDED:
                     continue
                 if hand is not None:
-                    self._ask(Verb.RESUME, job_id, number, None, Choice(), _of_stage(Verb.RESUME, job_id, number))
+                    self._ask(self._wishes.of_job(Verb.RESUME, job_id, stage=number))
                 stuck = not left and (bad or spawn in ("FAILED", "CANCELLED"))
                 if on_error == "block" and state == "RUNNING" and stuck:
-                    self._ask(Verb.SKIP, job_id, number, None, Choice(), _of_stage(Verb.SKIP, job_id, number))
+                    self._ask(self._wishes.of_job(Verb.SKIP, job_id, stage=number))
         paused = self._rows(
             "SELECT task_id, number, jobs.job_id FROM tasks JOIN stages ON stages.key = tasks.stage"
             " JOIN jobs ON jobs.key = stages.job"
             " WHERE tasks.by_whom IS NOT NULL AND tasks.state IN ('PENDING', 'QUEUED', 'RUNNING') ORDER BY tasks.key"
         )
         for task_id, number, job_id in paused:
-            self._ask(Verb.RESUME, job_id, number, task_id, Choice(), _resume_task(task_id))
+            self._ask(self._wishes.of_job(Verb.RESUME, job_id, stage=number, named={task_id: None}))
         self._world.at(3.0, None, self._tidy)
 
-    def _ask(
-        self,
-        verb: Verb,
-        job_id: str,
-        stage: int | None,
-        task_id: str | None,
-        choice: Choice,
-        request: Callable[[Jobs], object],
-    ) -> None:
+    def _ask(self, wish: Wish) -> None:
+        """Ask, and give the secrets that are asked for in return; not always all of them."""
+        for _ in range(_PATIENCE):
+            missing = lacking(wish, self._ask_once(wish))
+            if self._world.now < CALM_FROM:
+                missing = [task_id for task_id in missing if self._rng.random() < 0.9]
+            if not missing:
+                return
+            wish = self._wishes.again(wish, missing)
+
+    def _ask_once(self, wish: Wish) -> object:
         """Send one request to a controller that answers, and note what is to be relied on from then on."""
-        world = self._world
-        begun = world.now
-        self.touched.append((job_id, begun))
+        world, begun = self._world, self._world.now
+        self._touched += [(job_id, begun) for job_id in wish.jobs]
         controllers = [one for one in self._cluster.controllers if one.answers]
         if not controllers:
-            return
+            return None
+        around = self._cluster.around(wish)
         try:
-            answer = self._rng.choice(controllers).call(request)
-        except (Conflict, NotFound, InvalidInput) as error:
-            world.log("hands", f"{verb} {job_id} {stage} {task_id or ''} refused: {error}")
-            return
+            answer = self._rng.choice(controllers).call(lambda jobs: carry_out(wish, jobs), around=around)
+        except (Conflict, NotFound, InvalidInput, PreconditionFailed) as error:
+            world.log("hands", f"{wish} refused: {error}")
+            if isinstance(error, PreconditionFailed):
+                self._count("stale")
+            return error
         except (Unavailable, Killed) as error:
-            world.log("hands", f"{verb} {job_id} {stage} {task_id or ''} got no answer: {error}")
-            self.touched.append((job_id, world.now))
-            return
-        world.log("hands", f"{verb} {job_id} {stage} {task_id or ''} {choice}: {answer}")
-        self.done[verb] = self.done.get(verb, 0) + 1
+            world.log("hands", f"{wish} got no answer: {error}")
+            self._touched += [(job_id, world.now) for job_id in wish.jobs]
+            return None
+        world.log("hands", f"{wish}: {answer}")
+        self._note(wish, answer, begun)
+        return answer
+
+    def _note(self, wish: Wish, answer: object, begun: float) -> None:
+        self._answers.append((wish, answer))
+        self._count(wish.verb)
+        for what, there in (("listed", wish.listed), ("chosen", wish.chooses), ("given", wish.secrets)):
+            if there:
+                self._count(what)
         changed = isinstance(answer, Changed) and (answer.tasks or answer.stages or answer.jobs)
-        if verb is Verb.PAUSE and changed and not choice.of_tasks:
-            self.held.append(Held(job_id, stage, task_id, begun, world.now))
+        if wish.verb in (Verb.CANCEL, Verb.SKIP) and changed and self._world.now < CALM_FROM - 10.0:
+            self._repent(wish)
+        if wish.verb is Verb.PAUSE and changed and not wish.choice.of_tasks:
+            self._held.append(Held(wish.jobs[0], wish.stage, wish.task_id, begun, self._world.now))
+
+    def _repent(self, wish: Wish) -> None:
+        """Often want back at once what has just been ended, while its processes are still there."""
+        if self._rng.random() < 0.5:
+            again = self._wishes.back(wish)
+            self._world.at(self._rng.uniform(0.02, 2.0), None, lambda: self._ask(again))
+
+    def _count(self, what: str) -> None:
+        self.done[what] = self.done.get(what, 0) + 1
 
     def _rows(self, query: str) -> list[tuple[object, ...]]:  # type: ignore[type-arg]
         return [tuple(row) for row in self._cluster.look(query)]
 
 
-def _resume_job(job_id: str) -> Callable[[Jobs], object]:
-    return lambda jobs: jobs.control.job(Verb.RESUME, JobId(job_id))
-
-
-def _of_stage(verb: Verb, job_id: str, number: int) -> Callable[[Jobs], object]:
-    return lambda jobs: jobs.control.stage(verb, JobId(job_id), number)
-
-
-def _resume_task(task_id: str) -> Callable[[Jobs], object]:
-    return lambda jobs: jobs.control.task(Verb.RESUME, TaskId(task_id))
-
-
-def vary(catalogue: Catalogue, rng: random.Random) -> Catalogue:
-    """Return a catalogue with stages of equal order, open ones, ones that wait for a person and paused ones."""
-    jobs = {
-        name: job if name == "calm" else replace(job, stages=_stages(job, rng)) for name, job in catalogue.jobs.items()
-    }
-    return Catalogue(revision_of(catalogue.tasks, jobs, None), catalogue.tasks, jobs)
-
-
-def _stages(job: JobDefinition, rng: random.Random) -> tuple[StageDefinition, ...]:
-    order = 0
-    stages = []
-    for stage in job.stages:
-        order += rng.choice((0, 1, 1))
-        kind = rng.random()
-        if kind < 0.2:
-            stage = replace(stage, block_on_error=True, job_failed_on_error=True, fail_fast=False)
-        elif kind < 0.3:
-            stage = replace(stage, open=True, spawn_task=None)
-        if rng.random() < 0.3:
-            stage = replace(stage, task_class=rng.choice(("lingering", "private", "poison")))
-        if stage.job_failed_on_error and not stage.block_on_error and rng.random() < 0.5:
-            stage = replace(stage, fail_fast=True)
-        stages.append(replace(stage, order=order, paused=rng.random() < 0.1))
-    return tuple(stages)
-
-
-def run_seed(seed: int, *, trace: bool = False) -> tuple[list[str], list[str], dict[Verb, int]]:
+def run_seed(seed: int, *, trace: bool = False) -> tuple[list[str], list[str], dict[str, int]]:
     """Let one seed run with somebody who interferes; return what broke, the trace, and what was done how often."""
     world = World(str(seed), trace=trace)
     cluster = Cluster(world)
@@ -258,7 +231,7 @@ def run_seed(seed: int, *, trace: bool = False) -> tuple[list[str], list[str], d
         history: History = cluster.history()
     finally:
         cluster.close()
-    return world.violations or check(history, hands.held, hands.touched), world.lines, hands.done
+    return world.violations or check(history, hands.deeds), world.lines, hands.done
 
 
 def main() -> int:
@@ -274,22 +247,22 @@ def main() -> int:
     seeds = [given.seed] if given.seed is not None else list(range(given.first, given.first + given.seeds))
     if given.without is None:
         return _many(seeds, trace=given.trace)
-    with taken_away(MECHANISMS[given.without]):
-        noticed = next((found[0] for seed in seeds if (found := run_seed(seed)[0])), None)
+    with without(MECHANISMS[given.without]):
+        noticed = next((f"seed {seed}: {found[0]}" for seed in seeds if (found := run_seed(seed)[0])), None)
     print(f"without {given.without}: {noticed or 'NOT NOTICED'}")
     return 0 if noticed else 1
 
 
 def _many(seeds: Sequence[int], *, trace: bool) -> int:
-    failed, done = 0, dict.fromkeys(Verb, 0)
+    failed, done = 0, dict.fromkeys((*map(str, Verb), *SPECIAL), 0)
     for seed in seeds:
         violations, lines, counts = run_seed(seed, trace=trace)
-        for verb, count in counts.items():
-            done[verb] += count
+        for what, count in counts.items():
+            done[what] += count
         for line in [*lines, *(f"seed {seed}: {violation}" for violation in violations[:5])]:
             print(line)
         failed += bool(violations)
-    print(f"{len(seeds)} seeds, {failed} failed; {', '.join(f'{verb} {count}' for verb, count in done.items())}")
+    print(f"{len(seeds)} seeds, {failed} failed; {', '.join(f'{what} {count}' for what, count in done.items())}")
     return 1 if failed else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from controller.core.answers import Verb
 from controller.core.states import ENDED, State
 from controller.engine.jobs import Jobs
 from controller.engine.requests import Submission
@@ -14,6 +15,7 @@ from tests.engine.jobs import reopen
 from tests.simulation.catalogue import JOBS
 from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Asked
+from tests.simulation.witness import Wish
 from tests.simulation.world import Killed
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 #: The last jobs are submitted so many seconds before the calm.
 BUSY_UNTIL = CALM_FROM - 40.0
 Request = Callable[[Jobs], object]
+
+
+def first_token(number: object) -> str:
+    """Return the secret with which somebody submits a job; `number` is whose."""
+    return f"token-{number}-1"
 
 
 class Person:
@@ -98,7 +105,8 @@ class Person:
     def _reopen(self, job_id: JobId) -> None:
         token = self._token()
         headers = {"X-Token": [token]} if self._type == "job1" else {}
-        asked, _ = self._ask("retry", lambda jobs: reopen(jobs, job_id, headers), token=token)
+        wish = Wish(0, Verb.RETRY, (job_id,), token=token)
+        asked, _ = self._ask("retry", lambda jobs: reopen(jobs, job_id, headers), token=token, wish=wish)
         if asked.answer == "ok" and self._world.rng.random() < 0.5:
             self.done = True
         else:
@@ -107,7 +115,13 @@ class Person:
     # --- asking
 
     def _ask(
-        self, what: str, request: Request, *, key: str | None = None, token: str | None = None
+        self,
+        what: str,
+        request: Request,
+        *,
+        key: str | None = None,
+        token: str | None = None,
+        wish: Wish | None = None,
     ) -> tuple[Asked, object]:
         """Send one request to a controller that answers; return what was noted, and the answer."""
         world = self._world
@@ -120,7 +134,7 @@ class Person:
             return asked, None
         controller = world.rng.choice(controllers)
         try:
-            answer = controller.call(request)
+            answer = controller.call(request, around=self._cluster.around(wish))
             asked.answer = "ok"
         except (Conflict, PreconditionFailed, NotFound, InvalidInput) as error:
             asked.answer = "refused"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from tests.simulation import rules_jobs, rules_tasks
+from tests.simulation import rules_choices, rules_jobs, rules_tasks
+from tests.simulation.deeds import Deeds, Held
 from tests.simulation.history import Entry, History, Row, Run
 from tests.simulation.index import ENDED, Complaints, Index
-
-if TYPE_CHECKING:
-    from tests.simulation.hands import Held
 
 #: Outcomes of attempts that a person has ended, or a job that failed.
 BY_HAND = frozenset({"killed", "stopped"})
@@ -26,7 +23,7 @@ AS_THEY_ARE: dict[str, Callable[[Index], Complaints]] = {
 }
 
 
-def check(history: History, held: Sequence[Held], touched: Sequence[tuple[str, float]]) -> list[str]:
+def check(history: History, deeds: Deeds) -> list[str]:
     """Return what breaks the promises, each with the name of its rule."""
     index = Index(history)
     found = [f"{name}: {complaint}" for name, rule in AS_THEY_ARE.items() for complaint in rule(index)]
@@ -43,7 +40,11 @@ def check(history: History, held: Sequence[Held], touched: Sequence[tuple[str, f
         in_vain,
     ):
         found += [f"{rule.__name__}: {complaint}" for complaint in rule(index)]
-    found += [f"paused: {complaint}" for complaint in paused(index, held, touched)]
+    found += [f"paused: {complaint}" for complaint in paused(index, deeds.held, deeds.touched)]
+    found += [f"etags: {complaint}" for complaint in rules_choices.etags(deeds.seen)]
+    found += [f"chosen: {complaint}" for complaint in rules_choices.chosen(deeds.seen)]
+    found += [f"told: {complaint}" for complaint in rules_choices.told(deeds)]
+    found += [f"secrets: {complaint}" for complaint in rules_choices.secrets(index, deeds)]
     return found
 
 
@@ -188,8 +189,9 @@ def _stage_ends(index: Index, stage: Row, job: Row) -> Complaints:
 
 def misfits(index: Index) -> Complaints:
     """A task that was refused when its item was read never gets into line, whoever asks for it."""
+    # One whose secret was erased before it was made is refused as well, and runs when it is given another.
     refused = {entry.key for entry in index.history.diary if entry.kind == "task" and entry.before is None
-               and entry.after == "FAILED"}  # fmt: skip
+               and entry.after == "FAILED" and index.tasks[entry.key]["seal_number"] is None}  # fmt: skip
     for entry in index.history.diary:
         if entry.kind == "task" and entry.key in refused and entry.after in ("PENDING", "QUEUED", "RUNNING"):
             yield f"{index.name(index.tasks[entry.key])}, whose item did not fit, was {entry.after} at {entry.at:.3f}"

@@ -18,7 +18,8 @@ JOB_STEPS = {
 }
 STAGE_STEPS = {
     "PENDING": {"RUNNING", "COMPLETED", "CANCELLED", "SKIPPED"},
-    "RUNNING": {"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"},
+    # It has ended with its job, and come back with it, for the retry of what ran of it.
+    "RUNNING": {"COMPLETED", "FAILED", "CANCELLED", "SKIPPED", "PENDING"},
     "COMPLETED": {"PENDING", "RUNNING", "FAILED", "CANCELLED"},
     "FAILED": {"PENDING", "RUNNING", "COMPLETED", "CANCELLED", "SKIPPED"},
     "CANCELLED": {"PENDING", "RUNNING", "COMPLETED", "FAILED", "SKIPPED"},

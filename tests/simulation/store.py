@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from controller.datastore import sqlite
@@ -115,6 +115,8 @@ class SimDatastore(SqliteDatastore):
         self._actor = actor
         self._changes = 0
         self._busy = False
+        #: Entered for every commit that changes something, by those who look on.
+        self._around: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         #: Called with the moment of every commit that a process is in, for those who watch.
         self.on_commit: Callable[[], None] = lambda: None
         actor.process.at_death.append(self.die)
@@ -125,6 +127,15 @@ class SimDatastore(SqliteDatastore):
         if writer is not None:
             self._file.give_back(writer)
         self._readers.dispose()
+
+    @contextlib.contextmanager
+    def watched(self, around: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+        """Let somebody look on at every commit for a while."""
+        self._around = around
+        try:
+            yield
+        finally:
+            self._around = contextlib.nullcontext
 
     def _begin(self) -> sqlite3.Connection:
         if self._actor.process.dead:
@@ -155,7 +166,8 @@ class SimDatastore(SqliteDatastore):
                 self._world.pause(self._actor, fault.seconds)
             if self._actor.process.dead:
                 raise Killed
-        super()._commit(connection)
+        with self._around() if self._busy else contextlib.nullcontext():
+            super()._commit(connection)
         if self._busy:
             self.on_commit()
         if kind == "ambiguous":

@@ -11,16 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome, SpawnedItems
+from shared.sealing import CannotOpen, wrap
 from shared.volume.layout import attempt_name
 from tests.simulation.catalogue import BEHAVIOURS
 from tests.simulation.history import Run
-from tests.simulation.volume import SimFiles
+from tests.simulation.volume import SimFiles, SimSealer
 from tests.simulation.world import Actor, Killed, World
 from worker.settings import WorkerSettings
 
 #: How often a list of a spawn task is empty, short or long, and how long then.
 SIZES = ((0, 0, 1), (1, 8, 6), (9, 30, 2))
 CALM_SIZE = 16
+#: One of so many items holds a secret, where any do.
+SECRET_EVERY = 5
 
 
 @dataclass(eq=False)
@@ -45,6 +48,31 @@ class Ground:
     world: World
     files: SimFiles
     ledger: list[Run] = field(default_factory=list)
+    #: Some items of spawn tasks hold a secret.
+    secret_items: bool = False
+
+
+def token_of(grant: Grant, task: GrantedTask) -> str:
+    """Return the secret that a worker finds for a task: its own, else that of its job."""
+    sealer = SimSealer()
+    if "token" not in task.input:
+        return sealer.open(grant.sealed["token"]) if "token" in grant.sealed else ""
+    try:
+        return sealer.unsealed(grant.seal).open(str(task.input["token"]))
+    except CannotOpen:
+        return f"{task.input['token']}, which cannot be opened with {grant.seal}"
+
+
+def secret_of_item(item: str) -> str | None:
+    """Return the secret of a spawned task by the item of its own ("attempt.number"); None: it has none."""
+    attempt, _, number = item.partition(".")
+    return f"spawned-{attempt}.{number}" if number and int(number) % SECRET_EVERY == SECRET_EVERY - 1 else None
+
+
+def _with_secret(item: dict[str, object], grant: Grant) -> dict[str, object]:
+    """Return an item as a worker lays it down: what is secret sealed with the seal of its job."""
+    token = secret_of_item(str(item["item"]))
+    return item if token is None else {**item, "token": wrap(SimSealer().unsealed(grant.seal), token)}
 
 
 class SimExecutor:
@@ -102,7 +130,6 @@ class SimExecutor:
 
     def _begin(self, grant: Grant, task: GrantedTask) -> None:
         world, behaviour = self._world, BEHAVIOURS[grant.recipe.task_class]
-        token = grant.sealed.get("token", "")
         run = Run(
             job_id=grant.job_id,
             task_id=task.task_id,
@@ -112,7 +139,7 @@ class SimExecutor:
             life=self._life,
             revision=grant.revision,
             edition=grant.recipe.exec_args[0],
-            token=token.removeprefix("sealed:"),
+            token=token_of(grant, task),
             started=world.now,
             found=self._ground.files.visible(grant.job_id) if grant.stage else None,
         )
@@ -171,7 +198,9 @@ class SimExecutor:
         rng = self._world.rng
         low, high, _ = rng.choices(SIZES, [weight for _, _, weight in SIZES])[0]
         count = rng.randint(low, high) if task.grant.recipe.task_class == "list" else CALM_SIZE
-        items: list[object] = [{"item": f"{task.task.attempt}.{number}"} for number in range(count)]
+        items: list[dict[str, object]] = [{"item": f"{task.task.attempt}.{number}"} for number in range(count)]
+        if self._ground.secret_items:
+            items = [_with_secret(item, task.grant) for item in items]
         if count and rng.random() < 0.1:
             items[rng.randrange(count)] = {"unheard_of": 1}
         path = f"{self._folder(task)}/items.ndjson"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from shared.errors import VolumeUnavailable
 from shared.ids import JobId
+from shared.sealing import CannotOpen
 from shared.volume.layout import job_name, workspace_name
 from tests.simulation.world import Actor, World
 
@@ -73,19 +74,27 @@ class SimVolume:
 
 
 class SimSealer:
-    """Seals nothing; a sealed text can be told from one in clear."""
+    """Writes before a text what it is sealed with: it can be told from one in clear, and opened with nothing else."""
+
+    def __init__(self, numbers: Iterator[int] | None = None, name: str = "") -> None:
+        #: Numbers of new seals.
+        self._numbers = numbers
+        self._prefix = f"sealed{name}:"
 
     def seal(self, text: str) -> str:
-        return f"sealed:{text}"
+        return f"{self._prefix}{text}"
 
     def open(self, text: str) -> str:
-        return text.removeprefix("sealed:")
+        if not text.startswith(self._prefix):
+            raise CannotOpen
+        return text.removeprefix(self._prefix)
 
     def new_seal(self) -> str:
-        return "a seal"
+        assert self._numbers is not None, "only a controller makes seals"
+        return self.seal(f"-{next(self._numbers)}")
 
     def unsealed(self, seal: str | None) -> SimSealer:
-        return self
+        return self if seal is None else SimSealer(name=self.open(seal))
 
     def digest(self, text: str) -> str:
         return hashlib.sha256(text.encode()).hexdigest()

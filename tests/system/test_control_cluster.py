@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from controller.client.control import Verb
+from shared.volume.beacons import WAY_BACK
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import Show, whole, within
 from tests.system.process import until
@@ -20,6 +23,8 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 #: Seconds in which a running task hears of its end.
 PROMISED = 2.0
 LEASE = 6.0
+#: Seconds within which a controller finds out that it can hear again.
+SWEEP = 1.0
 #: Each attempt notes itself and a process that it has started, and both would go on for long.
 CATALOGUE = """
 tasks:
@@ -115,8 +120,8 @@ def test_what_runs_on_a_worker_is_gone_soon_with_all_that_it_has_started(
     until(lambda: gone(pids), "its processes are gone")
     taken = time.monotonic() - begun
 
-    # No renewal is due before that: whatever the machine does meanwhile, a message has told.
-    within(taken, PROMISED, record_property, asserted=patient.shape.heartbeat / 2)
+    # Long before a renewal is due: a message has told.
+    within(taken, PROMISED, record_property)
     until(lambda: trees.state() == state, f"its job is {state}")
 
 
@@ -130,14 +135,34 @@ def test_a_running_task_that_is_retried_is_killed_first_and_runs_again(patient: 
     taken = time.monotonic() - begun
 
     assert gone(first) and not gone(second), "one attempt at a time"
-    within(taken, PROMISED, record_property, asserted=patient.shape.heartbeat / 2)
+    within(taken, PROMISED, record_property)
     trees.client.cancel(trees.job_id)
     until(lambda: gone(second), "its processes are gone")
 
 
+@dataclass
+class Outages:
+    """Remembers the last one."""
+
+    #: When workers could be heard again, on the monotonic clock.
+    over_at: float = -math.inf
+
+    @property
+    def forgotten(self) -> bool:
+        """Tell whether leases are as long as usual: they are longer for as long as workers may be on their way back."""
+        return time.monotonic() > self.over_at + WAY_BACK + SWEEP
+
+
+@pytest.fixture(scope="module")
+def outages() -> Outages:
+    """Give what is remembered of outages of the short cluster."""
+    return Outages()
+
+
 @contextmanager
-def broker_away(cluster: Cluster) -> Iterator[Trees]:
+def broker_away(cluster: Cluster, outages: Outages) -> Iterator[Trees]:
     """Take the broker away; give a job that waits for it, and that has run when it is back."""
+    until(lambda: outages.forgotten, "leases are as long as usual")
     cluster.rabbit.stop(signal.SIGKILL)
     try:
         waiting = Trees(cluster, "quick")
@@ -147,6 +172,7 @@ def broker_away(cluster: Cluster) -> Iterator[Trees]:
         cluster.rabbit.start()
     until(lambda: waiting.state() == "COMPLETED", "what waited for the broker has run")
     whole(cluster)
+    outages.over_at = time.monotonic()
 
 
 @pytest.fixture
@@ -162,32 +188,32 @@ def beside(short: Cluster) -> Iterator[Trees]:
 
 
 def test_with_the_broker_away_a_cancelled_job_is_gone_within_a_lease_and_nothing_of_it_starts_when_it_is_back(
-    short: Cluster, beside: Trees, record_property: Show
+    short: Cluster, outages: Outages, beside: Trees, record_property: Show
 ) -> None:
     job = Trees(short, "four")
     pids = job.started(3)
     assert len(job.began) == 3, "the fourth waits for a slot"
-    with broker_away(short):
+    with broker_away(short, outages):
         begun = time.monotonic()
         job.client.cancel(job.job_id)
         assert job.state() == "CANCELLED"
         until(lambda: gone(pids), "its processes are gone")
-        within(time.monotonic() - begun, LEASE, record_property, asserted=2 * LEASE)
+        within(time.monotonic() - begun, LEASE, record_property)
 
     assert len(job.began) == 3
     assert job.state() == "CANCELLED"
 
 
 def test_with_the_broker_away_a_killed_task_is_gone_within_a_lease_and_runs_again_when_it_is_back(
-    short: Cluster, beside: Trees, record_property: Show
+    short: Cluster, outages: Outages, beside: Trees, record_property: Show
 ) -> None:
     job = Trees(short, "again")
     pids = job.started(1)
-    with broker_away(short):
+    with broker_away(short, outages):
         begun = time.monotonic()
         job.client.change_task("kill", job.task())
         until(lambda: gone(pids), "its processes are gone")
-        within(time.monotonic() - begun, LEASE, record_property, asserted=2 * LEASE)
+        within(time.monotonic() - begun, LEASE, record_property)
         assert len(job.began) == 1
 
     second = job.started(1, attempt=2)

@@ -1,0 +1,133 @@
+"""A store that the first release has left in the middle of its work: migrated, and every job of it taken to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.core.answers import Verb
+from controller.core.states import State
+from controller.datastore.migrate import HEAD
+from controller.datastore.open import migrate
+from controller.engine.requests import Given, InvalidInputs
+from shared.messages import AttemptRef
+from shared.sealing import Sealer
+from shared.volume import Volume
+from shared.volume.beacons import WAY_BACK
+from tests.contract.older import (
+    BEGUN,
+    CANCELLED,
+    FAILED,
+    HALFWAY,
+    ITEMS,
+    ITEMS_PATH,
+    leave_first_store,
+    task_of,
+)
+from tests.contract.servers import postgresql_server
+from tests.contract.stores import postgresql_template, postgresql_url, store_url
+from tests.engine.house import House, Puppet, ref
+from tests.engine.jobs import CATALOGUE
+
+__all__ = ["postgresql_server", "postgresql_template", "postgresql_url", "store_url"]
+
+SECRET = "S3CR3T-canary"
+
+
+@pytest.fixture
+def older(tmp_path: Path, store_url: str) -> Iterator[House]:
+    """Give a house on a store and a volume of the first release."""
+    volume = tmp_path / "volume"
+    leave_first_store(store_url, token=Sealer(Volume.create(volume)).seal(SECRET))
+    items = volume / ITEMS_PATH
+    items.parent.mkdir(parents=True)
+    items.write_text("".join(ITEMS))
+    assert migrate(store_url) == HEAD
+    house = House(tmp_path, CATALOGUE, datastore=store_url)
+    yield house
+    house.close()
+
+
+def silence(house: House, seconds: float) -> None:
+    """Let time pass in which the engine turns and the worker of that time is not heard."""
+    for _ in range(int(seconds)):
+        house.clock.pass_(1.0)
+        house.turn(1)
+
+
+def test_what_was_open_runs_to_its_end_and_nothing_that_was_done_runs_again(older: House) -> None:
+    house = older
+    silence(house, house.settings.lease + WAY_BACK + 2.0)
+    puppet = Puppet(house)
+    begun = [ref(held) for held in puppet.granted]
+    own = [held for held in puppet.granted if "key" in held[1].input]
+    opened = {Sealer(house.volume).unsealed(grant.seal).open(str(task.input["key"])) for grant, task in own}
+    puppet.run_all()
+
+    assert [house.view(job_id).state for job_id in (BEGUN, HALFWAY)] == [State.COMPLETED] * 2
+    assert set(begun) == {
+        AttemptRef(task_of(BEGUN, 0, 0), 1), AttemptRef(task_of(HALFWAY, 0, 1), 2),
+        AttemptRef(task_of(HALFWAY, 0, 2), 2), AttemptRef(task_of(HALFWAY, 0, 3), 1),
+        *(AttemptRef(task.task_id, 1) for task in house.tasks(HALFWAY, 0) if task.index > 3),
+    }  # fmt: skip
+    assert opened == {SECRET}
+    fetched = [task for task in house.tasks(HALFWAY, 0) if task.index >= 0]
+    assert [(task.state, task.attempt) for task in fetched] == [
+        (State.COMPLETED, attempt) for attempt in (1, 2, 2, 1, 1, 1)
+    ]
+    assert [task.input for task in fetched[4:]] == [{"url": "u4"}, {"url": "u5"}]
+
+
+def test_what_had_failed_is_given_its_secrets_again_and_completes(older: House) -> None:
+    house, puppet = older, Puppet(older)
+    headers = {"Authorization": ["again"]}
+    tasks = {task_of(FAILED, 0, index): {"key": f"key {index}"} for index in (1, 2, 3)}
+    with pytest.raises(InvalidInputs) as refused:
+        house.jobs.control.job(Verb.RETRY, FAILED, given=Given(headers=headers))
+
+    house.jobs.control.job(Verb.RETRY, FAILED, given=Given(headers=headers, tasks=tasks))
+    puppet.granted.clear()
+    puppet.heartbeat()
+    mine = [held for held in puppet.granted if held[0].job_id == FAILED]
+    seal = Sealer(house.volume).unsealed(mine[0][0].seal)
+    given = {task.task_id: {"key": seal.open(str(task.input["key"]))} for _, task in mine}
+    puppet.run_all()
+
+    assert {mistake.pointer for mistake in refused.value.mistakes} == {f"#/tasks/{task_id}" for task_id in tasks}
+    assert given == tasks
+    assert house.view(FAILED).state is State.COMPLETED
+    done = [(task.state, task.attempt) for task in house.tasks(FAILED)]
+    assert done == [(State.COMPLETED, attempt) for attempt in (1, 1, 2, 1, 2, 1)]
+    assert house.kinds(FAILED)[:2] == ["job_submitted", "job_retried"]
+
+
+def test_a_task_that_is_retried_once_its_job_is_open_again_is_asked_for_its_erased_secret(older: House) -> None:
+    house, puppet = older, Puppet(older)
+    given = Given(headers={"Authorization": ["again"]}, tasks={task_of(FAILED, 0, 1): {"key": "1"}})
+    later = task_of(FAILED, 0, 3)
+    with pytest.raises(InvalidInputs, match=task_of(FAILED, 0, 2)):
+        house.jobs.control.task(Verb.RETRY, task_of(FAILED, 0, 1), given=given)
+    house.jobs.control.task(Verb.SKIP, task_of(FAILED, 0, 2))
+    house.jobs.control.task(Verb.RETRY, task_of(FAILED, 0, 1), given=given)
+
+    with pytest.raises(InvalidInputs, match=f"{later}: task 3 of stage 0 has lost its own key"):
+        house.jobs.control.task(Verb.RETRY, later)
+    house.jobs.control.task(Verb.RETRY, later, given=Given(tasks={later: {"key": "3"}}))
+    puppet.heartbeat()
+    puppet.run_all()
+
+    assert house.view(FAILED).state is State.COMPLETED
+
+
+def test_what_a_person_had_cancelled_runs_again_and_a_new_job_takes_no_place_of_an_old_one(older: House) -> None:
+    house, puppet = older, Puppet(older)
+    house.jobs.control.job(Verb.RETRY, CANCELLED)
+    new = house.submit("one")
+    puppet.heartbeat()
+    puppet.run_all()
+
+    assert [house.view(job_id).state for job_id in (CANCELLED, new)] == [State.COMPLETED] * 2
+    assert [task.attempt for task in house.tasks(CANCELLED)] == [2]
+    assert [len(house.tasks(job_id)) for job_id in (BEGUN, HALFWAY, FAILED, CANCELLED, new)] == [2, 8, 6, 1, 1]
