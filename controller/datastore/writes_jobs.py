@@ -151,16 +151,23 @@ def _times(state: State, now: float) -> Row:
 
 
 def _may_follow(table: Mapping[State, frozenset[State]], before: State, after: State) -> bool:
-    """Tell whether the table allows a change, or two of them in one transaction.
+    """Tell whether the table allows a change, or two of them in one step of the machine by way of RUNNING.
 
-    By way of RUNNING: an empty stage starts and completes at once; so does a job that a person opens again and nothing
-    of it runs. By way of an end: what runs of a stage is killed for a retry, it ends with its failing job, and comes
-    back in line with it.
+    (An empty stage starts and completes in one step; so does a job that a person opens again and nothing of it runs.)
     """
     if after is before or after in table[before]:
         return True
-    between = ENDED if before is State.RUNNING else {State.RUNNING}
-    return any(way in table[before] and after in table[way] for way in between)
+    return State.RUNNING in table[before] and after in table[State.RUNNING]
+
+
+def _came_back(job: Job, stage: Stage, before: State) -> bool:
+    """Tell whether a stage that ran may wait again: it has ended with its failing job and come back in line with it.
+
+    So it is when what runs of it is killed for a retry, and a stage in front of it runs again.
+    """
+    if (before, stage.state) != (State.RUNNING, State.PENDING):
+        return False
+    return any(each.order < stage.order and each.state is State.RUNNING for each in job.stages)
 
 
 def _check_states(before: Job, after: Job, changed: list[Stage]) -> None:
@@ -168,7 +175,7 @@ def _check_states(before: Job, after: Job, changed: list[Stage]) -> None:
         raise GuardFailed(f"job {after.job_id} cannot go from {before.state} to {after.state} (a bug of Echelon)")
     for stage in changed:
         was = before.stages[stage.number].state
-        if not _may_follow(STAGE_TRANSITIONS, was, stage.state):
+        if not _may_follow(STAGE_TRANSITIONS, was, stage.state) and not _came_back(after, stage, was):
             raise GuardFailed(
                 f"stage {stage.number} of job {after.job_id} cannot go from {was} to {stage.state} (a bug of Echelon)"
             )
