@@ -89,7 +89,10 @@ def _locked(path: Path, name: str, patience: float) -> int:
     while not _lock(file):
         if time.monotonic() >= deadline:
             os.close(file)
-            raise Conflict(f"a worker named {name!r} runs on this host already; give this one another --name")
+            raise Conflict(
+                f"a worker named {name!r} runs on this host already, on the same volume: end it, or give this one"
+                " another --name (a standalone engine another --volume)"
+            )
         time.sleep(_TRY_AGAIN)
     return file
 

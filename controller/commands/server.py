@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from controller.catalogue.watcher import Look
     from controller.engine.jobs import Jobs
 
+#: Seconds in which whoever has listened at an address may let go of it: one that was killed just now needs a moment.
+_LETS_GO = 5.0
+_TRY_AGAIN = 0.1
 #: Seconds beyond the tasks' own time in which everything else has ended.
 _PATIENCE = 30.0
 
@@ -50,6 +56,7 @@ def run_server(settings: Settings, build: Callable[[Look], Inner], *, about: str
     # Modules and a catalogue are no garbage.
     gc.disable()
     first, catalogue = _checked_catalogue(settings)
+    _refuse_taken_address(settings.listen)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for chatty in ("alembic", "pika"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL if chatty == "pika" else logging.WARNING)
@@ -95,6 +102,31 @@ def _refuse_open_door(settings: Settings) -> None:
             f"{settings.listen} can be reached from other machines, and whoever reaches it may run jobs: set a token "
             "(--token-file, ECHELON_TOKEN or ECHELON_TOKEN_FILE), or say --insecure"
         )
+
+
+def _refuse_taken_address(listen: Address) -> None:
+    """Another program may listen there, most likely an engine that was forgotten."""
+    deadline = time.monotonic() + _LETS_GO
+    while not _free(listen):
+        if time.monotonic() >= deadline:
+            words(
+                f"{listen} is taken by another program, perhaps by an engine that still runs: end that one, or give"
+                " this one another address (--listen HOST:PORT)"
+            )
+            raise click.exceptions.Exit(ExitCode.ENGINE)
+        time.sleep(_TRY_AGAIN)
+
+
+def _free(listen: Address) -> bool:
+    """Tell whether one could listen there. What else is wrong with the address is told by whoever tries for good."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
 
 
 def _greet(address: Address, settings: Settings, catalogue: Catalogue, about: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_an_address_that_others_reach_is_refused_without_a_token(echelon: Caller
 
     assert called.code == ExitCode.USAGE
     assert "set a token" in called.err
+
+
+def test_an_address_that_is_taken_is_told_with_the_remedy(echelon: Caller, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        called = echelon("standalone", "--catalogue", HELLO, "--volume", tmp_path / "volume", "--listen", taken)
+
+    assert called.code == ExitCode.ENGINE
+    assert f"{taken} is taken by another program" in called.err and "--listen" in called.err
+    assert len(called.err.splitlines()) == 1
 
 
 def test_a_catalogue_that_is_not_valid_is_not_served(echelon: Caller, tmp_path: Path) -> None:
