@@ -144,5 +144,5 @@ def _verbs(run: Run) -> Iterator[Goal]:
         slowest = max(((found.median, call) for call in CALLS if (found := seen(records, call))), default=None)
         if slowest is not None:
             seconds, call = slowest
-            what = f"{_LARGE:,} tasks by one call, the slowest: {call.replace('_', ' ')}"
+            what = f"pause, resume, cancel, retry and skip of {_LARGE:,} tasks, the slowest: {call.replace('_', ' ')}"
             yield Goal(what, shape.name, seconds, 2.0, 1.0, "s", large=False)

@@ -38,7 +38,11 @@ from shared.errors import EchelonError, StoreUnavailable
 from shared.ids import JobId
 
 #: A key is never given twice: what somebody remembers of a deleted job is never taken for what came after it.
-_RESERVE_KEYS = "UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'job_keys' RETURNING seq - ?1 + 1"
+#: An earlier release that still runs beside does not count in that row, so what it has inserted is looked at too.
+_RESERVE_KEYS = (
+    "UPDATE sqlite_sequence SET seq = max(seq, (SELECT coalesce(max(key), 0) FROM stages)) + ?1"
+    " WHERE name = 'job_keys' RETURNING seq - ?1 + 1"
+)
 
 #: Seconds that another process may hold the write lock.
 BUSY_TIMEOUT = 5.0

@@ -163,11 +163,11 @@ def _may_follow(table: Mapping[State, frozenset[State]], before: State, after: S
 def _came_back(job: Job, stage: Stage, before: State) -> bool:
     """Tell whether a stage that ran may wait again: it has ended with its failing job and come back in line with it.
 
-    So it is when what runs of it is killed for a retry, and a stage in front of it runs again.
+    So it is when what runs of it is killed for a retry, and a stage in front of it is to run again.
     """
     if (before, stage.state) != (State.RUNNING, State.PENDING):
         return False
-    return any(each.order < stage.order and each.state is State.RUNNING for each in job.stages)
+    return any(each.order < stage.order and each.state not in ENDED for each in job.stages)
 
 
 def _check_states(before: Job, after: Job, changed: list[Stage]) -> None:

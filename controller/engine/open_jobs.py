@@ -2,6 +2,7 @@
 
 They are counted from time to time and not for each submit, which would then cost the more the more there are. Between
 two counts this controller adds what it has accepted itself; what others accept, and what ends, it learns with the next.
+When that makes too many, they are counted anew before a job is refused, once a second at most.
 So the limit is exact to a few seconds of what all controllers together accept, which is all that it has to be: it keeps
 a datastore from being filled by somebody who submits and submits while nothing is run.
 """
@@ -17,10 +18,12 @@ from shared.clock import Clock
 #: Seconds between two counts. One reads as many entries of an index as jobs are open, the limit at most: some
 #: milliseconds for 100,000.
 COUNTED_EVERY = 5.0
+#: Seconds between two counts when there seem to be too many: jobs may have ended since.
+_COUNTED_ANEW = 1.0
 
 
 class OpenJobs:
-    """What this controller knows of the number of open jobs. `look` belongs to the engine's thread, the rest to any."""
+    """What this controller knows of the number of open jobs. Safe for any thread."""
 
     def __init__(self, store: Datastore, clock: Clock, *, most: int) -> None:
         """`most`: so many may be open; 0: any number, and nothing is ever counted."""
@@ -28,6 +31,8 @@ class OpenJobs:
         self._clock = clock
         self._most = most
         self._lock = threading.Lock()
+        #: Held by whoever counts.
+        self._counting = threading.Lock()
         self._counted = 0
         #: Accepted by this process since then.
         self._accepted = 0
@@ -35,8 +40,13 @@ class OpenJobs:
 
     def look(self) -> None:
         """Count if it is time to."""
+        if self._most:
+            with self._counting:
+                self._count(earliest=self._look_at)
+
+    def _count(self, *, earliest: float) -> None:
         now = self._clock.monotonic()
-        if not self._most or now < self._look_at:
+        if now < earliest:
             return
         before = self._accepted
         with self._store.read() as reader:
@@ -54,8 +64,12 @@ class OpenJobs:
 
     def refuse_more(self) -> None:
         """Raise TooManyJobs when as many jobs are open as may be."""
+        if not self._most or self._counted + self._accepted < self._most:
+            return
+        with self._counting:
+            self._count(earliest=self._look_at - COUNTED_EVERY + _COUNTED_ANEW)
         known = self._counted + self._accepted
-        if self._most and known >= self._most:
+        if known >= self._most:
             raise TooManyJobs(
                 f"no more jobs are taken: about {known} are open, and at most {self._most} may be; try again when some"
                 " have ended, or let controllers take more (max_open_jobs)"

@@ -78,6 +78,8 @@ class Snapshots:
         revision = self.origin(job_id).revision
         with self._lock:
             known = self._catalogues.get(revision)
+            if known is not None:
+                self._catalogues.move_to_end(revision)
         if known is not None:
             return known
         with self._store.read() as reader:

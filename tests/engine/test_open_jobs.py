@@ -40,6 +40,19 @@ def test_jobs_are_taken_again_when_some_have_ended_and_that_was_counted(make: Ma
     house.submit("one")
 
 
+def test_what_has_ended_since_the_last_count_is_seen_before_a_job_is_refused(make: Make) -> None:
+    house = make(max_open_jobs=2)
+    counted(house)
+    for _ in range(4):
+        house.jobs.cancel(house.submit("one"))
+        house.clock.pass_(1.0)
+
+    house.submit("one")
+    house.submit("one")
+    with pytest.raises(TooManyJobs):
+        house.submit("one")
+
+
 def test_what_another_controller_has_accepted_counts_too(make: Make) -> None:
     house = make(max_open_jobs=1)
     other = make(max_open_jobs=0, datastore=house.settings.datastore_url)

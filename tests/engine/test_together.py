@@ -55,6 +55,42 @@ def test_a_failure_that_is_told_together_with_a_success_of_another_stage_withdra
     assert house.view(job_id).state is State.COMPLETED
 
 
+@pytest.mark.parametrize("paused", ["nothing", "job", "stage in front"])
+def test_what_runs_is_repeated_behind_a_stage_that_is_to_run_again_whoever_holds_that_back(
+    house: House, paused: str
+) -> None:
+    puppet = Puppet(house)
+    lenient: dict[str, object] = {"order": 0, "tasks": [STEP] * 2, "job_failed_on_error": False}
+    job_id = composed(house, lenient, {"order": 1, "tasks": [STEP] * 2}, {"order": 1, "tasks": [STEP] * 3})
+    control = house.jobs.control
+
+    def end(stage: int, index: int, outcome: Outcome = Outcome.COMPLETED) -> None:
+        puppet.heartbeat()
+        held = next(one for one in puppet.granted if (one[0].stage, one[1].index) == (stage, index))
+        puppet.granted.remove(held)
+        puppet.finish(held, outcome)
+
+    end(0, 0, Outcome.FAILED)
+    end(0, 1)
+    end(2, 0)
+    if paused == "stage in front":
+        control.job(Verb.PAUSE, job_id)
+        control.task(Verb.RETRY, house.tasks(job_id)[0].task_id)
+        control.stage(Verb.PAUSE, job_id, 0)
+        control.job(Verb.RESUME, job_id)
+    end(1, 0, Outcome.FAILED)
+    if paused == "job":
+        control.job(Verb.PAUSE, job_id)
+
+    if paused == "stage in front":
+        changed = control.stage(Verb.RETRY, job_id, 1, choice=Choice(only_failed=False))
+    else:
+        changed = control.job(Verb.RETRY, job_id, choice=Choice(spans=((0, 1),), only_failed=False))
+
+    assert changed.tasks >= 2
+    assert house.view(job_id).stages[1].state is State.PENDING
+
+
 @pytest.mark.parametrize(("verb", "state"), [(Verb.SKIP, State.SKIPPED), (Verb.CANCEL, State.CANCELLED)])
 def test_the_tasks_of_a_job_that_are_queued_are_chosen_once_and_not_those_that_get_into_line_for_it(
     house: House, verb: Verb, state: State

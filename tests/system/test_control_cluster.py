@@ -159,14 +159,25 @@ def outages() -> Outages:
     return Outages()
 
 
+def one_that_waits(cluster: Cluster) -> Trees:
+    """Give a job that waits for the broker. One that is accepted just before the loss is noticed may be on its way."""
+    accepted: list[Trees] = []
+
+    def waits() -> bool:
+        accepted.append(Trees(cluster, "quick"))
+        return accepted[-1].client.why(accepted[-1].job_id)["code"] == "BROKER_DOWN"
+
+    until(waits, "the controller misses its broker")
+    return accepted[-1]
+
+
 @contextmanager
 def broker_away(cluster: Cluster, outages: Outages) -> Iterator[Trees]:
     """Take the broker away; give a job that waits for it, and that has run when it is back."""
     until(lambda: outages.forgotten, "leases are as long as usual")
     cluster.rabbit.stop(signal.SIGKILL)
     try:
-        waiting = Trees(cluster, "quick")
-        until(lambda: waiting.client.why(waiting.job_id)["code"] == "BROKER_DOWN", "the controller misses its broker")
+        waiting = one_that_waits(cluster)
         yield waiting
     finally:
         cluster.rabbit.start()
