@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from shared.broker.topology import ORDERS_LIVE
+from shared.broker.topology import ORDERS_LIVE, RESENT_FOR
 from shared.clock import Clock
 from shared.ids import WorkerId
 from shared.messages import AttemptRef, GrantedTask, Orders, Stop
@@ -21,8 +21,8 @@ from worker.holdings import Held, Holdings
 from worker.sent import Sent, SentReports
 from worker.settings import WorkerSettings
 
-#: Seconds beyond an attempt's lease in which its order may come again: so long it may lie in the worker's queue.
-_COMES_AGAIN = ORDERS_LIVE / 1000
+#: Seconds beyond an attempt's lease in which its order may come again: sent again, it may lie in the worker's queue.
+_COMES_AGAIN = RESENT_FOR + ORDERS_LIVE / 1000
 #: Attempts that are remembered for so long at most, some 250 bytes each; of more only those whose lease goes on.
 _REMEMBERED = 20_000
 

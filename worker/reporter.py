@@ -1,8 +1,8 @@
 """Gathers how attempts ended and tells the controllers, together with the room that has become free.
 
 Nothing is forgotten before the broker has confirmed it: what could not be handed over is sent again, after a pause that
-grows. A result may therefore arrive twice; the store counts it once. One thread uses it, the agent's; only the broker's
-confirmation comes from elsewhere and is put down in a queue.
+grows and that a connection which has come back cuts short. A result may therefore arrive twice; the store counts it
+once. One thread uses it, the agent's; only the broker's confirmation comes from elsewhere and is put down in a queue.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ class Reporter:
         self._answers: deque[tuple[int, bool]] = deque()
         self._pause = 0.0
         self._not_before = 0.0
+        #: The pause is because there was no connection.
+        self._cut_off = False
         self._leaving = False
         self._goodbye = 0
         self._goodbye_taken = False
@@ -91,7 +93,7 @@ class Reporter:
     def flush(self, *, more_to_start: bool) -> None:
         """Send what is due: at once when nothing is left to start, else when a batch is full or old enough."""
         self._hear_answers()
-        if self._clock.monotonic() < self._not_before:
+        if self._resting():
             return
         telling = self._holdings.worth_telling()
         if not (telling or self._due(more_to_start)):
@@ -105,7 +107,7 @@ class Reporter:
 
     def next_due(self) -> float | None:
         """Return when `flush` has something to do by itself, in seconds on the monotonic clock."""
-        if self._not_before > self._clock.monotonic():
+        if self._resting():
             return self._not_before
         return self._unsent.since + LINGER if self._unsent.finished else None
 
@@ -132,6 +134,11 @@ class Reporter:
         """Pause no more and be woken by every confirmation from now on: somebody waits for `settled`."""
         self._leaving = True
         self._not_before = 0.0
+
+    def _resting(self) -> bool:
+        if self._cut_off and self._broker.connected:
+            self._cut_off, self._pause, self._not_before = False, 0.0, 0.0
+        return self._clock.monotonic() < self._not_before
 
     def _due(self, more_to_start: bool) -> bool:
         if self._unsent.released:
@@ -206,6 +213,7 @@ class Reporter:
         if batch.told:
             self._holdings.untell()
         now = self._clock.monotonic()
+        self._cut_off = not self._broker.connected
         if now >= self._not_before:
             self._pause = min(LONGEST_PAUSE, 2 * self._pause) or FIRST_PAUSE
             self._not_before = now + self._pause

@@ -6,8 +6,9 @@ One that was sent and never confirmed, because the connection went, is another m
 run its attempts, and another worker must not begin the next ones beside. Such an order is in doubt. It is sent once
 more when the broker is back, as often as that takes: a worker takes in an attempt once. While it is in doubt a refusal
 tells nothing, for the first sending may have arrived: a broker that has come back without its queues refuses orders for
-workers that are on their way to make theirs anew. One that is older than a lease is forgotten: its leases have run out
-or were renewed by a worker that has it, and the watchdog judges by them.
+workers that are on their way to make theirs anew. One that arrives when its leases have run out is still worth sending:
+a worker that never had it hands its attempts back, and they run elsewhere at once instead of when the watchdog has
+heard workers for a lease. One that is older than workers remember is forgotten, and the watchdog judges.
 
 What is in doubt cannot pile up while the broker is away: it is what was under way on one channel when that went, which
 is no more than workers had told to have room for, and without a channel every further order is refused.
@@ -28,6 +29,7 @@ from controller.datastore.port import Datastore
 from controller.engine.counters import Counters
 from controller.engine.outbox import Post
 from shared.broker.port import Broker, Outgoing, Unconfirmed
+from shared.broker.topology import RESENT_FOR
 from shared.clock import Clock
 from shared.ids import WorkerId
 from shared.messages import AttemptRef, Grant, Orders, Report
@@ -42,7 +44,7 @@ class _Doubtful:
     outgoing: Outgoing
     #: Its message.
     orders: Orders
-    #: When it was sent for the first time, on the monotonic clock: its leases are no younger than that.
+    #: When it was sent for the first time, on the monotonic clock: workers remember it for a while from then on.
     since: float
 
 
@@ -64,7 +66,7 @@ class Sender:
         self._store = store
         self._clock = clock
         self._counters = counters
-        self._lease = lease
+        self._resent_for = max(RESENT_FOR, lease)
         self._wake = wake
         #: Attempts that came to nothing before their workers had them, as if those had said so. The engine's to empty.
         self.returned: deque[Report] = deque()
@@ -81,8 +83,8 @@ class Sender:
         if not self._doubtful or not self._broker.connected:
             return
         waiting = list(self._doubtful)
-        ended = self._clock.monotonic() - self._lease
-        granted = self._still_granted([one for one in waiting if one.since > ended])
+        forgotten = self._clock.monotonic() - self._resent_for
+        granted = self._still_granted([one for one in waiting if one.since > forgotten])
         # What another thread has added meanwhile stands behind them.
         for _ in waiting:
             self._doubtful.popleft()

@@ -17,6 +17,9 @@ QueueType = Literal["classic", "quorum"]
 ABANDONED = 10 * 60 * 1000
 #: Orders older than this, in milliseconds, are worth nothing: every lease in them has ended.
 ORDERS_LIVE = 2 * 60 * 1000
+#: An order that may have arrived or not is sent again for so many seconds after the first time; or for a lease's length
+#: where that is longer.
+RESENT_FOR = 120.0
 #: What nobody can read is kept for people to look at, but not without end.
 DEAD_MESSAGES, DEAD_BYTES = 10_000, 64 * 1024 * 1024
 #: Stands in the name of a quorum queue; changes whenever its arguments do.

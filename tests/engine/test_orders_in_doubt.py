@@ -11,6 +11,7 @@ from controller.core.answers import Verb
 from controller.core.states import State
 from shared.broker.memory import MemoryBroker
 from shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from shared.broker.topology import RESENT_FOR
 from shared.errors import StoreUnavailable
 from shared.ids import JobId
 from shared.messages import Orders
@@ -151,14 +152,33 @@ def test_an_order_that_is_refused_at_once_is_handed_back_at_once(house: House, b
     assert attempts(house, job_id) == [(State.RUNNING, 2)]
 
 
-def test_an_order_in_doubt_is_forgotten_when_it_is_as_old_as_a_lease_and_the_watchdog_judges(
+def test_an_order_in_doubt_is_sent_when_its_lease_has_run_out_for_its_worker_hands_it_back_at_once(
     house: House, broker: DoubtfulBroker
 ) -> None:
     puppet = Puppet(house)
     broker.doubt, broker.deliver = 1, False
     job_id = house.submit("one")
     broker.away = True
-    later(house, LEASE + 0.1)
+    later(house, 3.0 * LEASE)
+    broker.away = False
+    later(house)
+
+    late = puppet.take()
+    puppet.report(room=puppet.room, released=(ref(late),))
+
+    assert attempts(house, job_id) == [(State.RUNNING, 2)]
+    puppet.finish(puppet.take())
+    assert attempts(house, job_id) == [(State.COMPLETED, 2)]
+
+
+def test_an_order_in_doubt_is_forgotten_when_it_is_older_than_workers_remember_and_the_watchdog_judges(
+    house: House, broker: DoubtfulBroker
+) -> None:
+    puppet = Puppet(house)
+    broker.doubt, broker.deliver = 1, False
+    job_id = house.submit("one")
+    broker.away = True
+    later(house, RESENT_FOR + 0.1)
     broker.away = False
     later(house)
     assert (len(broker.sent), attempts(house, job_id)) == (1, [(State.RUNNING, 1)])

@@ -52,18 +52,18 @@ class HeldClock:
 
 
 class CutBroker(MemoryBroker):
-    """A broker whose line can be cut."""
+    """A broker whose line can be cut, and that can refuse all that is sent."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.cut = False
+        self.cut = self.refusing = False
 
     @property
     def connected(self) -> bool:
         return not self.cut and super().connected
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
-        if not self.cut:
+        if not (self.cut or self.refusing):
             super().publish(messages, confirmed=confirmed)
         elif confirmed is not None:
             confirmed(Unconfirmed(messages))

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.broker.topology import ORDERS_LIVE
+from shared.broker.topology import ORDERS_LIVE, RESENT_FOR
 from shared.ids import WorkerId
 from shared.messages import ANY_QUEUE, Finished, Outcome, Stop
 from tests.worker.stand import JOB, Stand, finished, released
@@ -115,8 +115,8 @@ def test_an_order_that_comes_again_when_its_attempt_has_long_ended_hands_nothing
     stand.executor.end(ref)
     stand.turn()
 
-    # It lay in the worker's queue while there was no connection.
-    stand.clock.now += ORDERS_LIVE / 1000
+    # It was in doubt, was sent again, and lay in the worker's queue while there was no connection.
+    stand.clock.now += RESENT_FOR + ORDERS_LIVE / 1000
     stand.send(orders)
     stand.turn()
 

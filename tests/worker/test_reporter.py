@@ -210,13 +210,13 @@ def test_an_order_that_grants_nothing_or_is_overtaken_does_not_set_back_what_was
 def test_what_could_not_be_handed_over_is_sent_again_after_a_pause(make: Make) -> None:
     stand = make(slots=2)
     first, second = stand.run(2)
-    stand.broker.cut = True
+    stand.broker.refusing = True
     stand.clock.now += 1.0
     ends = [stand.executor.end(first)]
     stand.turn()
     ends.append(stand.executor.end(second))
     stand.turn()
-    stand.broker.cut = False
+    stand.broker.refusing = False
 
     stand.turn(after=0.05)
     assert stand.reports() == []
@@ -225,6 +225,21 @@ def test_what_could_not_be_handed_over_is_sent_again_after_a_pause(make: Make) -
     report = stand.report()
     assert report.finished == tuple(ends)
     assert report.room == {ANY_QUEUE: 2}
+
+
+def test_what_found_no_connection_is_sent_again_as_soon_as_there_is_one(make: Make) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.broker.cut = True
+    end = stand.executor.end(ref)
+    for _ in range(400):
+        stand.turn(after=0.05)
+    assert stand.reports() == []
+    stand.broker.cut = False
+
+    stand.turn()
+
+    assert stand.report().finished == (end,)
 
 
 def test_the_pause_grows_to_five_seconds_and_no_further(make: Make) -> None:
