@@ -6,8 +6,10 @@ the locked row.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
@@ -18,6 +20,8 @@ from shared.ids import JobId
 
 #: Characters of a job's input that are kept: thousands of jobs may lie here.
 INPUT_KEPT = 1024
+#: Seconds after which a job that nobody has asked for is dropped: another controller may have brought it to its end.
+UNUSED_FOR = 600.0
 
 
 @dataclass(slots=True)
@@ -29,6 +33,8 @@ class Entry:
     job: Job
     #: The job's input, if that is known and not long.
     input: Kept | None = None
+    #: When it was asked for last, on the cache's clock.
+    used_at: float = 0.0
 
 
 class Kept(NamedTuple):
@@ -46,10 +52,11 @@ def short(kept: Kept) -> Kept | None:
 
 
 class JobCache:
-    """Holds as many jobs as have `capacity` stages together; safe for any thread."""
+    """Holds as many jobs as have `capacity` stages together, the most recently used ones; safe for any thread."""
 
-    def __init__(self, capacity: int = 20_000) -> None:
+    def __init__(self, capacity: int = 20_000, *, now: Callable[[], float] = time.monotonic) -> None:
         self._capacity = capacity
+        self._now = now
         self._stages = 0
         self._entries: OrderedDict[JobId, Entry] = OrderedDict()
         self._lock = Lock()
@@ -61,20 +68,26 @@ class JobCache:
             if entry is None or entry.etag != etag:
                 return None
             self._entries.move_to_end(job_id)
+            entry.used_at = self._now()
             return entry
 
     def publish(self, entries: Iterable[Entry], dropped: Iterable[JobId]) -> None:
         """Take in what a transaction has committed."""
+        now = self._now()
         with self._lock:
             for job_id in dropped:
                 self._drop(job_id)
             for entry in entries:
                 self._drop(entry.job.job_id)
                 if entry.job.state not in ENDED:
+                    entry.used_at = now
                     self._entries[entry.job.job_id] = entry
                     self._stages += len(entry.job.stages)
-            while self._stages > self._capacity:
-                self._stages -= len(self._entries.popitem(last=False)[1].job.stages)
+            while self._stages > self._capacity or self._oldest_used_at() < now - UNUSED_FOR:
+                self._drop(next(iter(self._entries)))
+
+    def _oldest_used_at(self) -> float:
+        return next((entry.used_at for entry in self._entries.values()), math.inf)
 
     def _drop(self, job_id: JobId) -> None:
         entry = self._entries.pop(job_id, None)
