@@ -166,8 +166,14 @@ class Line:
                 subscription.listen()
             self.wake()
 
-    def _send(self, batch: _Batch, outgoing: Outgoing, delay: float, *, lost: bool = False) -> None:
-        """Let a message arrive, or get lost on its way; tell the sender if the line is still there by then."""
+    def _send(
+        self, batch: _Batch, outgoing: Outgoing, delay: float, *, lost: bool = False, again: float | None = None
+    ) -> None:
+        """Let a message arrive, or get lost on its way; tell the sender if the line is still there by then.
+
+        `again` seconds later it arrives a second time, if it has arrived at all: a broker may double what it has, but
+        what it has refused for want of a queue it does not have.
+        """
         hub = self.hub
         if not self.connected:
             hub.world.at(0.1, None, lambda: batch.answer(outgoing, False))
@@ -178,6 +184,8 @@ class Line:
         def arrive() -> None:
             there = hub.arrive(outgoing.queue, data)
             hub.world.at(hub.latency(), None, lambda: self._confirm(number, there))
+            if there and again is not None:
+                hub.world.at(again, None, lambda: hub.arrive(outgoing.queue, data))
 
         if not lost:
             hub.world.at(delay, None, arrive)
@@ -199,11 +207,9 @@ class Line:
         elif kind == "cut":
             self._send(batch, outgoing, 0.0, lost=True)
         else:
-            self._send(batch, outgoing, fault.seconds if kind == "delay" else self.hub.latency())
-        if kind == "duplicate":
-            again = _Batch(self, 1, None)
-            self._send(again, outgoing, fault.seconds / 10)
-        elif kind == "kill_after":
+            again = fault.seconds / 10 if kind == "duplicate" else None
+            self._send(batch, outgoing, fault.seconds if kind == "delay" else self.hub.latency(), again=again)
+        if kind == "kill_after":
             world.kill(self.actor.process)
             raise Killed
         else:
