@@ -31,10 +31,13 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
 from controller.settings import Address
+from controller.turns import Turns
 from shared.errors import EchelonError
 
 #: A private header in which repeated headers are noted, with all their values: WSGI would join them.
 REPEATED = "X-ECHELON-REPEATED"
+#: What a view calls before it waits for something that may take long: others compute meanwhile.
+WAITS = "echelon.waits"
 
 #: Seconds without a byte after which a client that sends (or takes) is let go.
 _SILENCE = 10.0
@@ -45,6 +48,10 @@ _NEXT_REQUEST = 0.05
 _LINGER = 5.0
 #: Seconds without a sign of life of the second process after which the first one starts another.
 _HUNG = 120
+#: Reading requests that are parsed and answered at once, while others stand in line; and how many seconds at most.
+_AT_ONCE, _PATIENCE = 2, 0.25
+#: Such requests, and how many bytes of one are looked at to find its end.
+_READS, _PEEK = (b"GET ", b"HEAD"), 8192
 _BACKLOG = 1024
 _CONNECTIONS = 2000
 
@@ -168,6 +175,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **more)
         #: Thread -> connection that it reads a request from, and until when.
         self._reading: dict[int, tuple[socket.socket, float]] = {}
+        self._turns = Turns(_AT_ONCE, patience=_PATIENCE)
         self.wsgi: Any = None
 
     def begin(self, serving: Serving) -> None:
@@ -199,9 +207,12 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _handle_one(self, conn: Any) -> object:
         self._reading[threading.get_ident()] = (conn.sock, time.monotonic() + self.app.serving.request_time)
+        if _asks(conn.sock):
+            self._turns.take()
         try:
             return super().handle(conn)
         finally:
+            self._turns.give()
             self._reading.pop(threading.get_ident(), None)
 
     def murder_pending(self) -> None:
@@ -252,7 +263,10 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
             environ.pop("HTTP_TRANSFER_ENCODING", None)
         self._reading.pop(threading.get_ident(), None)
+        environ[WAITS] = self._turns.give
         answer: Iterable[bytes] = self._inner(environ, start_response)
+        # The client takes it in its own time.
+        self._turns.give()
         return answer
 
 
@@ -264,6 +278,18 @@ def note_repeats(worker: object, req: Any) -> None:
         twice = {name.lower(): [v for n, v in headers if n == name] for name, count in counts.items() if count > 1}
         headers.append((REPEATED, json.dumps(twice)))
     req.headers = headers
+
+
+def _asks(connection: socket.socket) -> bool:
+    """Tell whether a whole request that only reads has arrived: it can be answered without waiting for its client.
+
+    Those are the requests that come again and again. One that writes waits for the disk, and so for its turn there.
+    """
+    try:
+        head = connection.recv(_PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    return head.startswith(_READS) and b"\r\n\r\n" in head
 
 
 def _limit_silence(arbiter: Any) -> None:

@@ -11,12 +11,15 @@ from flask import request
 from controller.api.config import context
 from shared.ids import JobId
 
+#: Put into a request by the process that serves: called before a wait, for others to compute meanwhile.
+WAITS = "echelon.waits"
 _STEP = 1.0
 
 
 def until_ended(job_id: JobId, seconds: float) -> None:
     """Return when a job has ended, the seconds are over, the process stops or the client has left."""
     here, connection = context(), client_socket()
+    request.environ.get(WAITS, lambda: None)()
     deadline = time.monotonic() + seconds
     while not here.settings.stopping.is_set() and not has_left(connection):
         left = deadline - time.monotonic()

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from controller.serving import Serving, WsgiApp, serve
+from controller.serving import WAITS, Serving, WsgiApp, serve
 from controller.settings import Address
 
 
@@ -40,6 +40,10 @@ class Echo:
         say("stopped")
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"].startswith("/hold"):
+            if environ["PATH_INFO"] == "/hold-politely":
+                environ[WAITS]()
+            self._stopping.wait()
         if environ["PATH_INFO"] == "/until-the-end":
             start_response("200 OK", [])
             return self._last_words()

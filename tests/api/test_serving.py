@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -210,6 +211,34 @@ def test_two_hundred_slow_clients_keep_nobody_waiting_and_are_let_go(own_server:
     assert not any(map(drip, slow + slower))
     for connection in slow + slower:
         connection.close()
+
+
+@pytest.mark.parametrize("path", [b"/hold", b"/hold-politely"])
+def test_requests_that_wait_for_something_keep_no_others_from_being_answered(own_server: Server, path: bytes) -> None:
+    waiting = [own_server.connect() for _ in range(8)]
+    for connection in waiting:
+        connection.sendall(KEPT.replace(b" / ", b" " + path + b" "))
+
+    with own_server.connect() as connection:
+        for _ in range(3):
+            connection.sendall(KEPT)
+            assert read_answer(connection).startswith(b"HTTP/1.1 200")
+
+    os.kill(own_server.process.pid, signal.SIGTERM)
+    for connection in waiting:
+        assert read_answer(connection).startswith(b"HTTP/1.1 200")
+        connection.close()
+
+
+def test_a_request_that_comes_in_pieces_is_answered(server: Server) -> None:
+    with server.connect() as connection:
+        last = KEPT.replace(b"Host", b"Connection: close\r\nHost")
+        for piece in (KEPT[:3], KEPT[3:20], KEPT[20:] + last[:10], last[10:]):
+            connection.sendall(piece)
+            select.select([connection], [], [], 0.05)
+        answers = read_all(connection)
+
+    assert answers.count(b"HTTP/1.1 200") == 2
 
 
 def drip(connection: socket.socket) -> bool:
