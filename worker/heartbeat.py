@@ -96,6 +96,7 @@ class Heartbeat:
             room=standing.room,
             seen=standing.seen,
             running=standing.running,
+            as_of=standing.as_of,
             card=msgspec.structs.replace(self._card, draining=self._holdings.draining),
             buried=self._burial.lives if self._burial is not None else (),
         )

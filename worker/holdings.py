@@ -48,6 +48,7 @@ class Standing:
     running: tuple[AttemptRef, ...]
     room: dict[str, int]
     seen: int
+    as_of: float
 
 
 @dataclass(slots=True)
@@ -56,6 +57,8 @@ class _State:
     backlog: dict[str, deque[Held]] = field(default_factory=dict)
     seen: int = 0
     seen_when_told: int = 0
+    #: The greatest store's time that an order has told.
+    as_of: float = 0.0
     sick: bool = False
     draining: bool = False
     turned: float = 0.0
@@ -88,9 +91,11 @@ class Holdings:
         """Tell whether tasks of this queue may run here."""
         return self._slots.serves(queue)
 
-    def take_in(self, number: int, granted: Sequence[Held]) -> None:
-        """Hold what order `number` grants; it waits for a slot."""
+    def take_in(self, number: int, granted: Sequence[Held], *, at: float) -> None:
+        """Hold what order `number`, made at the store's time `at`, grants; it waits for a slot."""
         with self._lock:
+            # Told together with what is granted, never before it: who is as far as this order names its attempts.
+            self._state.as_of = max(self._state.as_of, at)
             # A mere courtesy has number 0, and so has a part of an order whose last part is still to come.
             self._state.seen = max(self._state.seen, number)
             for held in granted:
@@ -186,7 +191,7 @@ class Holdings:
             room = self._room()
             self._slots.tell(room)
             self._state.seen_when_told = self._state.seen
-            return Standing(tuple(self._state.held), room, self._state.seen)
+            return Standing(tuple(self._state.held), room, self._state.seen, self._state.as_of)
 
     def untell(self) -> None:
         """Note that the room last told did not reach anybody."""

@@ -58,7 +58,7 @@ class OrderBook:
             return taken
         sent = self._sent.find(orders.answers)
         self._forget_ended()
-        self._holdings.take_in(orders.number, self._fresh(orders, sent, taken))
+        self._holdings.take_in(orders.number, self._fresh(orders, sent, taken), at=orders.at)
         if orders.renewed and sent is not None and sent.running is not None:
             self._renew(sent.running, orders, sent.at + orders.lease)
         taken.stopped = self._stopped(orders.stop, orders.lease)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from controller.datastore.errors import SchemaMismatch
 
 #: The schema that this release works with: the last script in migrations/versions.
-HEAD = "0008"
+HEAD = "0009"
 
 
 def revision(connection: Connection) -> str | None:

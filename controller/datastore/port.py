@@ -277,8 +277,8 @@ class Transaction(Protocol):
 
     # --- workers
 
-    def greet(self, worker: WorkerId, card: WorkerCard, *, running: int) -> None:
-        """Note a worker's sign of life."""
+    def greet(self, worker: WorkerId, card: WorkerCard, *, running: int, as_of: float = 0.0) -> None:
+        """Note a worker's sign of life, and the greatest moment after which such a one was sent for sure."""
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
         """Lock (in order, behind jobs) and return demands told after a moment and those of `also`; none of the gone."""
@@ -289,8 +289,11 @@ class Transaction(Protocol):
     def save_demands(self, demands: Sequence[Demand]) -> None:
         """Write demands that were returned in this transaction."""
 
-    def heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
-        """Return which of these workers have given a sign of life in so many seconds, and are not gone."""
+    def heard(self, workers: Collection[WorkerId], *, within: float) -> dict[WorkerId, float]:
+        """Return which of these workers have given a sign of life in so many seconds, and are not gone.
+
+        With each comes the moment after which it has given one for sure, however late that was read; 0.0: not known.
+        """
 
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""

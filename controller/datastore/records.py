@@ -112,6 +112,7 @@ class HeldTask:
     losses: int
     worker: WorkerId | None
     started_at: float | None
+    lease_until: float | None = None
     etag: int = 0
     #: Who has paused, cancelled or skipped it.
     by: str | None = None

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnClause, and_, any_, case, delete, func, literal_column, null, or_, select, union, update
+from collections.abc import Callable
+
+from sqlalchemy import (
+    ColumnClause,
+    ColumnElement,
+    Update,
+    and_,
+    any_,
+    case,
+    delete,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    union,
+    update,
+)
 from sqlalchemy import bindparam as _p
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -183,20 +200,30 @@ INSERT_WORKER = Prepared(
     .values(worker_id=_p("worker_id"), gone=ZERO)
     .on_conflict_do_nothing(),
 )
+
+
+def _greet(greatest: Callable[..., ColumnElement[float]]) -> Update:
+    return (
+        update(workers)
+        .where(workers.c.key == _p("at_key"))
+        .values(
+            name=_p("name"),
+            host=_p("host"),
+            version=_p("version"),
+            slots=_p("slots"),
+            draining=_p("draining"),
+            running=_p("running"),
+            last_seen_at=_p("last_seen_at"),
+            as_of=greatest(func.coalesce(workers.c.as_of, ZERO), _p("as_of")),
+            gone=case((workers.c.gone == FAREWELL, FAREWELL), else_=ZERO),
+        )
+    )
+
+
 GREET = Prepared(
-    update(workers)
-    .where(workers.c.key == _p("at_key"))
-    .values(
-        name=_p("name"),
-        host=_p("host"),
-        version=_p("version"),
-        slots=_p("slots"),
-        draining=_p("draining"),
-        running=_p("running"),
-        last_seen_at=_p("last_seen_at"),
-        gone=case((workers.c.gone == FAREWELL, FAREWELL), else_=ZERO),
-    ),
-    "name host version slots draining running last_seen_at at_key",
+    _greet(func.max),
+    "name host version slots draining running last_seen_at as_of at_key",
+    postgresql=_greet(func.greatest),
 )
 _demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
 _told = and_(workers.c.gone == ZERO, workers.c.told_at > _p("told_after"))
@@ -218,7 +245,7 @@ SAVE_DEMAND = Prepared(
     "demand told_at at_key",
 )
 HEARD = Prepared(
-    select(workers.c.worker_id).where(
+    select(workers.c.worker_id, workers.c.as_of).where(
         Among(workers.c.worker_id, _p("worker_ids")),
         workers.c.gone == ZERO,
         workers.c.last_seen_at >= _p("since"),

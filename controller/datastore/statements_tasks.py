@@ -21,8 +21,8 @@ INSERT_ATTEMPT = insertion(attempts)
 #: What makes a `HeldTask`, in the order of `writes_tasks`.
 HELD_COLUMNS = (
     tasks.c.key, tasks.c.task_id, stages.c.job, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state,
-    tasks.c.attempt, tasks.c.failures, tasks.c.losses, tasks.c.worker, tasks.c.started_at, tasks.c.etag,
-    tasks.c.by_whom,
+    tasks.c.attempt, tasks.c.failures, tasks.c.losses, tasks.c.worker, tasks.c.started_at, tasks.c.lease_until,
+    tasks.c.etag, tasks.c.by_whom,
 )  # fmt: skip
 HELD = Prepared(
     select(*HELD_COLUMNS)

@@ -290,6 +290,8 @@ workers = Table(
     Column("draining", Integer),
     Column("running", Integer),
     Column("last_seen_at", Double),
+    #: After this moment it has given a sign of life for sure: the last of them may have been read late.
+    Column("as_of", Double),
     #: What it has room for, as JSON: (number of the report, room, number of the last order, unseen grants).
     Column("demand", Text),
     Column("told_at", Double),

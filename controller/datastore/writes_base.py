@@ -102,11 +102,11 @@ class WritesBase:
         return [
             HeldTask(
                 key, TaskId(task_id), job_ids[job], number, index, task_class, STATES[state], attempt, failures,
-                losses, names[worker] if worker is not None else None, started_at, etag, by,
+                losses, names[worker] if worker is not None else None, started_at, until, etag, by,
             )
             for (
                 key, task_id, job, number, index, task_class, state, attempt, failures, losses, worker, started_at,
-                etag, by,
+                until, etag, by,
             ) in rows
         ]  # fmt: skip
 

@@ -150,10 +150,10 @@ class ClaimWrites(WritesBase):
 
     # --- workers
 
-    def greet(self, worker: WorkerId, card: WorkerCard, *, running: int) -> None:
-        """Note a worker's sign of life."""
+    def greet(self, worker: WorkerId, card: WorkerCard, *, running: int, as_of: float = 0.0) -> None:
+        """Note a worker's sign of life, and the greatest moment after which such a one was sent for sure."""
         seen = (card.name, card.host, card.version, encode(card.slots), int(card.draining), running, self.now())
-        self._session.post(job_sql.GREET, (*seen, self._worker_key(worker)))
+        self._session.post(job_sql.GREET, (*seen, as_of, self._worker_key(worker)))
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
         """Lock and return the demands told after a moment, and those of the workers in `also`; none of the gone."""
@@ -176,11 +176,12 @@ class ClaimWrites(WritesBase):
         rows = [(encode_demand(one), one.told_at, self._worker_key(one.worker)) for one in demands]
         self._session.post(job_sql.SAVE_DEMAND, *sorted(rows, key=lambda row: row[2]))
 
-    def heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
+    def heard(self, workers: Collection[WorkerId], *, within: float) -> dict[WorkerId, float]:
         """Return which of these workers have given a sign of life in so many seconds, and are not gone."""
         now = self.now()
         rows = self._session.rows(job_sql.HEARD, (self._session.listed(list(workers)), now - within, now + within))
-        return {WorkerId(worker) for (worker,) in rows}
+        # A moment still to come was told before the clock was set back: it lies before nothing.
+        return {WorkerId(worker): as_of if as_of is not None and as_of <= now else 0.0 for worker, as_of in rows}
 
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""

@@ -47,7 +47,7 @@ class HeadStart:
         for granting in grantings:
             for grant in self.dispatcher.grants(board.tx, granting):
                 outbox.grant(granting.demand.worker, grant, number=granting.order, told=granting.demand.number)
-        return outbox.seal()
+        return outbox.seal(at=board.tx.now())
 
     def send(self, post: Post) -> None:
         """Tell the workers of what has been claimed and committed."""

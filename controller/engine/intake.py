@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller.core.states import State
@@ -31,6 +31,8 @@ class Taken:
     settled: int = 0
     #: The store's time at which the next retry is due, if this turn made one.
     due: float | None = None
+    #: The store's time in this turn's transaction.
+    at: float = 0.0
 
 
 class Intake:
@@ -55,11 +57,16 @@ class Intake:
                 self._renew(board, report, taken, lease=self._lease + more)
         return taken
 
-    def greet(self, board: Board, reports: Sequence[Report]) -> None:
-        """Note the workers' signs of life and ends. Their rows have been locked, all of them in one order."""
+    def greet(self, board: Board, reports: Sequence[Report], renewed: Mapping[WorkerId, int]) -> None:
+        """Note the workers' signs of life and ends. Their rows have been locked, all of them in one order.
+
+        `renewed` are the reports that have renewed all that their workers hold. Only such a one tells of attempts that
+        it does not name; another one may have named an attempt in vain.
+        """
         for report in sorted(reports, key=lambda report: report.worker):
             if report.card is not None:
-                board.tx.greet(report.worker, report.card, running=len(report.running or ()))
+                as_of = report.as_of if renewed.get(report.worker) == report.number else 0.0
+                board.tx.greet(report.worker, report.card, running=len(report.running or ()), as_of=as_of)
         departed = gone(reports)
         if departed:
             board.tx.farewell(departed)

@@ -249,9 +249,10 @@ class Engine:
             failpoint("settle.before_commit")
         departed = gone(reports)
         demands = Demands(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
-        self._parts.intake.greet(board, reports)
+        self._parts.intake.greet(board, reports, taken.renewed)
         demands.note(reports)
         demands.drop({report.worker for report in returned if report.released} | departed)
+        taken.at = board.tx.now()
         return taken, demands
 
     def _give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -312,7 +313,7 @@ class Engine:
             parts.outbox.stop(worker, stop)
         for worker, number in taken.renewed.items():
             parts.outbox.renewed(worker, number, lease=taken.lease)
-        post = parts.outbox.seal()
+        post = parts.outbox.seal(at=taken.at)
         if post.outgoing:
             failpoint("orders.before_publish")
         self.send(post)

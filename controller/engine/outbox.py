@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from controller.engine.packing import pack
 from shared.broker.port import Outgoing
 from shared.ids import WorkerId
@@ -67,11 +69,13 @@ class Outbox:
         """Forget what a transaction that failed would have said."""
         self._letters.clear()
 
-    def seal(self) -> Post:
-        """Return the messages and begin anew."""
+    def seal(self, *, at: float) -> Post:
+        """Return the messages and begin anew; `at` is the store's time in the transaction that they tell of."""
         post = Post()
         for worker, letter in self._letters.items():
-            post.outgoing += [Outgoing(orders_queue(worker), orders) for orders in self._orders(worker, letter, post)]
+            for orders in self._orders(worker, letter, post):
+                dated = msgspec.structs.replace(orders, at=at)
+                post.outgoing.append(Outgoing(orders_queue(worker), dated))
         self._letters.clear()
         return post
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from controller.core.model import SpawnTaskMoved, TasksMoved
 from controller.core.states import State
@@ -15,7 +15,7 @@ from controller.engine.counters import Counters
 from controller.engine.settle import Ending, Settler
 from controller.engine.timekeeper import Timekeeper
 from shared.failpoints import failpoint
-from shared.ids import JobId
+from shared.ids import JobId, WorkerId
 from shared.messages import Finished, Outcome
 from shared.volume.beacons import WAY_BACK
 
@@ -29,6 +29,10 @@ _PRUNED_EVERY = 60.0
 #: A worker was heard lately when that is no longer ago than this part of a lease. One that was stopped for so long that
 #: a lease ran out was not: its last sign of life is as old as the lease.
 _LATELY = 0.5
+#: Part of a lease in which an order arrives, or never does: who has taken in one that was made so much later holds all
+#: that it will ever hold of the first. Less than the third of a lease that lies between two signs of life: the last one
+#: before the lease ends tells of the answer to the one before it, so more would often not be known by then.
+_ARRIVED = 0.3
 
 
 class Watchdog:
@@ -109,10 +113,20 @@ class Watchdog:
         """Judge attempts whose lease ran out: lost with their worker, or never there.
 
         A sign of life names every attempt that a worker holds. One that was heard lately and did not name an attempt
-        has never got its order, or has dropped it: the task has done nobody any harm.
+        has never got its order, or has dropped it: the task has done nobody any harm. But a sign of life may be read
+        long after it was given, by a controller that was stopped with it in its hands; so there has to be one that was
+        given when the attempt's order had had its time to arrive, and after the last one that named the attempt.
         """
         heard = tx.heard({task.worker for task in late if task.worker}, within=_LATELY * self._lease)
-        return [Ending(task, _dropped(task) if task.worker in heard else _lost(task)) for task in late]
+        return [Ending(task, _dropped(task) if self._spoke_without(task, heard) else _lost(task)) for task in late]
+
+    def _spoke_without(self, task: HeldTask, heard: Mapping[WorkerId, float]) -> bool:
+        """Tell whether the attempt's worker has given a sign of life that would name it if it had its order."""
+        if task.worker is None or task.worker not in heard or task.lease_until is None:
+            return False
+        # Claimed then, or named for the last time.
+        leased_at = task.lease_until - self._lease
+        return heard[task.worker] >= leased_at + _ARRIVED * self._lease
 
     def _release_due(self, *, expire: bool) -> set[JobId]:
         with self._store.write() as tx:

@@ -115,6 +115,7 @@ class Puppet:
     worker: WorkerId = field(default_factory=new_worker_id)
     number: int = 0
     seen: int = 0
+    as_of: float = 0.0
     granted: list[tuple[Grant, GrantedTask]] = field(default_factory=list)
     stopped: list[Stop] = field(default_factory=list)
     renewed: list[int] = field(default_factory=list)
@@ -140,6 +141,7 @@ class Puppet:
             assert isinstance(orders, Orders)
             self.heard.append(orders)
             self.seen = max(self.seen, orders.number)
+            self.as_of = max(self.as_of, orders.at)
             self.granted += [(grant, task) for grant in orders.grants for task in grant.tasks]
             self.stopped += orders.stop
             self.renewed += [orders.answers] if orders.renewed else []
@@ -148,7 +150,7 @@ class Puppet:
     def heartbeat(self, running: tuple[AttemptRef, ...] = (), **parts: object) -> None:
         """Say that it lives, what it runs, and how much room it has."""
         card = WorkerCard(self.name, "host", 1, "test", self.room)
-        self.report(running=running, room=self.room, card=card, **parts)
+        self.report(running=running, room=self.room, card=card, as_of=self.as_of, **parts)
 
     def take(self) -> tuple[Grant, GrantedTask]:
         """Return the oldest granted attempt."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from controller.core.states import State
 from shared.broker.port import Outgoing
 from shared.ids import JobId, new_worker_id
-from shared.messages import REPORTS, Outcome, Report
+from shared.messages import REPORTS, Orders, Outcome, Report, WorkerCard
 from tests.engine.house import House, Puppet, ref
 from tests.engine.jobs import urls
 
@@ -100,8 +102,19 @@ def test_a_worker_that_believes_to_hold_what_it_does_not_is_told_to_stop(house: 
     assert [stop.task_id for stop in puppet.stopped] == [held[1].task_id]
 
 
+class Unlucky(Puppet):
+    """A worker whose orders get lost on their way when they grant anything."""
+
+    def listen(self) -> None:
+        deliveries = self.orders.take(limit=100, timeout=0.0)
+        for orders in (one.message for one in deliveries):
+            if isinstance(orders, Orders) and not orders.grants:
+                self.as_of = max(self.as_of, orders.at)
+        self.orders.ack(deliveries)
+
+
 class Deaf(Puppet):
-    """A worker whose orders get lost on their way."""
+    """A worker that hears nothing."""
 
     def listen(self) -> None:
         self.orders.ack(self.orders.take(limit=100, timeout=0.0))
@@ -113,16 +126,76 @@ def outcomes(house: House, job_id: JobId) -> list[Outcome]:
 
 
 def test_an_order_that_is_lost_on_its_way_costs_the_task_nothing(house: House) -> None:
-    deaf = Deaf(house, room={"*": 1})
+    unlucky = Unlucky(house, room={"*": 1})
     job_id = house.submit("one")
     for _ in range(4 * MAX_LOSSES):
         house.clock.pass_(4.0)
-        deaf.heartbeat()
-    deaf.report(goodbye=True, room={})
+        unlucky.heartbeat()
+    unlucky.report(goodbye=True, room={})
     Puppet(house, name="other").run_all()
 
     assert house.view(job_id).state is State.COMPLETED
     assert outcomes(house, job_id) == [Outcome.INTERRUPTED] * (MAX_LOSSES + 1) + [Outcome.COMPLETED]
+
+
+@pytest.mark.parametrize("after", [0.01, 2.5, 4.99])
+def test_signs_of_life_at_the_usual_pace_tell_of_a_lost_order_before_its_lease_ends(house: House, after: float) -> None:
+    unlucky = Unlucky(house, room={"*": 1})
+    job_id = house.submit("one")
+    for pause in (after, 5.0, 5.0):
+        house.clock.pass_(pause)
+        unlucky.heartbeat()
+    house.clock.pass_(6.1 - after)
+    house.turn()
+
+    assert outcomes(house, job_id) == [Outcome.INTERRUPTED]
+
+
+def test_what_a_worker_that_hears_nothing_holds_is_lost_for_nobody_can_know(house: House) -> None:
+    deaf = Deaf(house, room={"*": 1})
+    job_id = house.submit("one")
+    for _ in range(4):
+        house.clock.pass_(4.0)
+        deaf.heartbeat()
+
+    assert outcomes(house, job_id) == [Outcome.LOST]
+
+
+@pytest.mark.parametrize("beats", [0, 1, 4])
+def test_a_sign_of_life_of_before_the_claim_that_is_read_late_does_not_tell_that_its_worker_lives(
+    house: House, beats: int
+) -> None:
+    job_id = house.submit("one")
+    for life in range(MAX_LOSSES):
+        dead = Puppet(house, name=f"life {life}")
+        held = dead.take()
+        dead.room = {}
+        dead.heartbeat((ref(held),))
+        for _ in range(beats):
+            house.clock.pass_(5.0)
+            dead.heartbeat((ref(held),))
+        house.clock.pass_(14.0)
+        card = WorkerCard(dead.name, "host", 1, "test", {"*": 1})
+        house.broker.publish([Outgoing(REPORTS, Report(dead.worker, 1, running=(), card=card))])
+        house.turn()
+        house.clock.pass_(1.1)
+        house.turn()
+
+    assert outcomes(house, job_id) == [Outcome.LOST] * MAX_LOSSES
+    assert "worker_lost" in (house.view(job_id).error or "")
+
+
+def test_only_a_report_that_names_all_that_its_worker_holds_tells_of_what_it_does_not_name(house: House) -> None:
+    puppet = Puppet(house)
+    now = puppet.as_of
+    told = []
+    for running in (None, ()):
+        puppet.report(running=running, card=WorkerCard("puppet", "host", 1, "test", {}), as_of=now)
+        with house.store.write() as tx:
+            told.append(tx.heard([puppet.worker], within=1.0))
+
+    assert now > 0.0
+    assert told == [{puppet.worker: 0.0}, {puppet.worker: now}]
 
 
 def test_a_worker_that_stood_still_for_longer_than_its_lease_has_lost_what_it_held(house: House) -> None:

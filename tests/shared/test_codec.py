@@ -166,6 +166,14 @@ def test_another_version_is_named_as_the_reason(data: bytes) -> None:
         decode(data)
 
 
+def test_messages_of_a_release_that_told_no_times_are_read() -> None:
+    report = decode(b'{"kind":"report","v":1,"worker":"w","number":1,"running":[]}')
+    orders = decode(b'{"kind":"orders","v":1,"worker":"w","number":1,"answers":1,"lease":15.0}')
+
+    assert isinstance(report, Report) and report.as_of == 0.0
+    assert isinstance(orders, Orders) and orders.at == 0.0
+
+
 def test_fields_of_a_later_release_are_passed_over() -> None:
     data = json.dumps({"kind": "nudge", "v": VERSION, "later": {"a": [1]}}).encode()
 

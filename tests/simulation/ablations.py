@@ -82,6 +82,9 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     "the watchdog of leases": (
         Cut("controller.engine.watchdog:Watchdog._expire", "found = tx.expired(limit=_BATCH)", "found = []"),
     ),
+    "the moment as of which a worker has spoken": (
+        Cut("controller.engine.watchdog:Watchdog._spoke_without", "return heard[task.worker] >=", "return True or"),
+    ),
     "the watchdog of retries": (
         Cut(
             "controller.engine.watchdog:Watchdog._release_due",
@@ -137,6 +140,7 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
 BEGIN_AT = {
     "the expander's look at what there is": 140,
     "the fence of a lease that runs out": 195,
+    "the moment as of which a worker has spoken": 774,
     "the refusal of grants that are too old": 62,
     "the refusal of renewals": 95,
     "the wait for the files of the stages in front": 790,
