@@ -48,8 +48,8 @@ _NEXT_REQUEST = 0.05
 _LINGER = 5.0
 #: Seconds without a sign of life of the second process after which the first one starts another.
 _HUNG = 120
-#: Reading requests that are parsed and answered at once, while others stand in line; and how many seconds at most.
-_AT_ONCE, _PATIENCE = 2, 0.25
+#: Seconds that a reading request stands in line for its turn at most.
+_PATIENCE = 0.25
 #: Such requests, and how many bytes of one are looked at to find its end.
 _READS, _PEEK = (b"GET ", b"HEAD"), 8192
 _BACKLOG = 1024
@@ -90,6 +90,8 @@ class Serving:
     patience: float = 30.0
     #: Requests at once; a client that follows a log holds one of them.
     threads: int = 256
+    #: Requests that only read and are answered at once, while others stand in line.
+    readers: int = 2
     #: Seconds in which a whole request, head and body, has to arrive.
     request_time: float = 30.0
     #: Bytes of a body that are read before the application is asked; it judges what is longer.
@@ -175,7 +177,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **more)
         #: Thread -> connection that it reads a request from, and until when.
         self._reading: dict[int, tuple[socket.socket, float]] = {}
-        self._turns = Turns(_AT_ONCE, patience=_PATIENCE)
+        self._turns = Turns(self.app.serving.readers, patience=_PATIENCE)
         self.wsgi: Any = None
 
     def begin(self, serving: Serving) -> None:
