@@ -143,7 +143,6 @@ BEGIN_AT = {
     "the moment as of which a worker has spoken": 774,
     "the refusal of grants that are too old": 62,
     "the refusal of renewals": 95,
-    "the wait for the files of the stages in front": 790,
 }
 
 
