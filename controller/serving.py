@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -52,6 +53,7 @@ _HUNG = 120
 _PATIENCE = 0.25
 #: Such requests, and how many bytes of one are looked at to find its end.
 _READS, _PEEK = (b"GET ", b"HEAD"), 8192
+_BODY = re.compile(rb"\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 _BACKLOG = 1024
 _CONNECTIONS = 2000
 
@@ -291,7 +293,8 @@ def _asks(connection: socket.socket) -> bool:
         head = connection.recv(_PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
         return False
-    return head.startswith(_READS) and b"\r\n\r\n" in head
+    # One with a body may still have to send it.
+    return head.startswith(_READS) and b"\r\n\r\n" in head and not _BODY.search(head)
 
 
 def _limit_silence(arbiter: Any) -> None:

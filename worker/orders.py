@@ -48,7 +48,7 @@ class OrderBook:
         self._sent = sent
         self._clock = clock
         self._settings = settings
-        #: When the lease of each attempt, that was ever ordered here, ended at the earliest.
+        #: When the lease of each attempt, that was ever ordered here, ended at the earliest; later if it is a long one.
         self._granted: dict[AttemptRef, float] = {}
 
     def take_in(self, orders: Orders) -> Taken:
@@ -74,7 +74,8 @@ class OrderBook:
                 if held.ref in self._granted or held.ref in self._holdings:
                     continue
                 # What is handed back as well: it is somebody else's when its order comes a second time.
-                self._granted[held.ref] = lease_end
+                # It is sent again for as long as a long lease lasts.
+                self._granted[held.ref] = lease_end + max(0.0, orders.lease - RESENT_FOR)
                 if self._wanted(held, now):
                     fresh.append(held)
                 else:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from controller import serving
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
 
@@ -228,6 +230,27 @@ def test_requests_that_wait_for_something_keep_no_others_from_being_answered(own
     for connection in waiting:
         assert read_answer(connection).startswith(b"HTTP/1.1 200")
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "asks"),
+    [
+        (KEPT, True),
+        (KEPT.replace(b"GET", b"HEAD"), True),
+        (KEPT[:-1], False),
+        (b"", False),
+        (KEPT.replace(b"GET", b"POST"), False),
+        (KEPT.replace(b"Host", b"Content-Length: 5\r\nHost"), False),
+        (KEPT.replace(b"Host", b"TRANSFER-ENCODING: chunked\r\nHost"), False),
+    ],
+)
+def test_only_a_whole_request_that_reads_waits_for_a_turn(sent: bytes, asks: bool) -> None:
+    client, server = socket.socketpair()
+    with client, server:
+        client.sendall(sent)
+
+        assert serving._asks(server) is asks
+        assert server.recv(1000, socket.MSG_DONTWAIT) == sent if sent else True
 
 
 def test_a_request_that_comes_in_pieces_is_answered(server: Server) -> None:

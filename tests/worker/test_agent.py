@@ -107,16 +107,22 @@ def test_a_doubled_grant_starts_once(make: Make) -> None:
     assert released(stand.reports()) == []
 
 
-def test_an_order_that_comes_again_when_its_attempt_has_long_ended_hands_nothing_back(make: Make) -> None:
+@pytest.mark.parametrize(("lease", "room_believed"), [(15.0, 0.0), (10 * RESENT_FOR, 6 * RESENT_FOR)])
+def test_an_order_that_comes_again_when_its_attempt_has_long_ended_hands_nothing_back(
+    make: Make, lease: float, room_believed: float
+) -> None:
     stand = make()
+    stand.lease = lease
     (ref,) = stand.tasks()
-    orders = stand.grant([ref], answers=stand.beat().number)
+    number = stand.beat().number
+    stand.clock.now += room_believed
+    orders = stand.grant([ref], answers=number)
     stand.turn()
     stand.executor.end(ref)
     stand.turn()
 
     # It was in doubt, was sent again, and lay in the worker's queue while there was no connection.
-    stand.clock.now += RESENT_FOR + ORDERS_LIVE / 1000
+    stand.clock.now += max(RESENT_FOR, lease) + ORDERS_LIVE / 1000
     stand.send(orders)
     stand.turn()
 
