@@ -17,23 +17,23 @@ from controller.catalogue.watcher import CatalogueWatcher, Look
 from controller.datastore.late import LateDatastore
 from controller.datastore.open import open_datastore
 from controller.datastore.port import Datastore
-from controller.engine.changes import Changes
-from controller.engine.counters import Counters
-from controller.engine.dispatcher import Dispatcher
-from controller.engine.expander import Expander
-from controller.engine.headstart import HeadStart
-from controller.engine.intake import Intake
+from controller.engine.base.changes import Changes
+from controller.engine.base.counters import Counters
+from controller.engine.base.outbox import Outbox
+from controller.engine.base.settle import Settler
+from controller.engine.base.snapshots import Snapshots
+from controller.engine.dependencies import JobsParts
 from controller.engine.jobs import Jobs
-from controller.engine.lighthouse import Lighthouse
-from controller.engine.loop import Engine, EngineParts
-from controller.engine.open_jobs import OpenJobs
-from controller.engine.outbox import Outbox
-from controller.engine.parts import JobsParts
-from controller.engine.publisher import Publisher
-from controller.engine.settle import Settler
-from controller.engine.snapshots import Snapshots
-from controller.engine.timekeeper import Timekeeper
-from controller.engine.watchdog import Watchdog
+from controller.engine.turn.dispatcher import Dispatcher
+from controller.engine.turn.headstart import HeadStart
+from controller.engine.turn.intake import Intake
+from controller.engine.turn.loop import Engine, EngineParts
+from controller.engine.upkeep.expander import Expander
+from controller.engine.upkeep.lighthouse import Lighthouse
+from controller.engine.upkeep.open_jobs import OpenJobs
+from controller.engine.upkeep.publisher import Publisher
+from controller.engine.upkeep.timekeeper import Timekeeper
+from controller.engine.upkeep.watchdog import Watchdog
 from controller.settings import Settings
 from shared.broker.port import Broker
 from shared.broker.rabbitmq import RabbitBroker, RabbitOptions

@@ -20,7 +20,7 @@ from webargs.core import missing
 from webargs.flaskparser import FlaskParser
 
 from controller.api.problems import Refusal
-from controller.engine.requests import Mistake
+from controller.engine.base.requests import Mistake
 
 #: Mistakes that are told at once; nobody reads more.
 MOST_MISTAKES = 50

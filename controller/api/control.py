@@ -20,8 +20,8 @@ from controller.api.queries import ChoiceQuery
 from controller.api.routes import Answer, Routes
 from controller.core.answers import Kind, Verb
 from controller.core.states import State
-from controller.engine.control import Control
-from controller.engine.requests import Changed, Choice, Given, Who, index_spans
+from controller.engine.base.requests import Changed, Choice, Given, Who, index_spans
+from controller.engine.control.control import Control
 from shared.errors import Conflict
 from shared.ids import JobId, TaskId
 from shared.messages import JsonValue

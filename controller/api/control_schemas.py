@@ -18,7 +18,7 @@ from controller.api.schemas import (
     text_field,
     values_field,
 )
-from controller.engine.why import Code
+from controller.engine.why.why import Code
 
 _TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _SPAN = r"[0-9]{1,8}(-[0-9]{1,8})?"

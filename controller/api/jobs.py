@@ -17,8 +17,8 @@ from controller.api.unserved import Waiting
 from controller.api.waiting import until_ended
 from controller.core.states import State
 from controller.datastore.records import JobFilter, JobView
+from controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission
 from controller.engine.jobs import UnknownType
-from controller.engine.requests import Composition, InvalidInputs, Mistake, Submission
 from shared.errors import NotFound
 from shared.ids import JobId
 from shared.messages import JsonValue

@@ -15,8 +15,8 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 from werkzeug.http import dump_header
 
-from controller.engine.open_jobs import COUNTED_EVERY
-from controller.engine.requests import InvalidInputs, Mistake, TooManyJobs
+from controller.engine.base.requests import InvalidInputs, Mistake, TooManyJobs
+from controller.engine.upkeep.open_jobs import COUNTED_EVERY
 from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 CONTENT_TYPE = "application/problem+json"

@@ -25,8 +25,8 @@ from controller.datastore.records import (
     TaskView,
     WorkerView,
 )
-from controller.engine.requests import Changed, Retried
-from controller.engine.why import Reason
+from controller.engine.base.requests import Changed, Retried
+from controller.engine.why.why import Reason
 from shared.volume import Artefact
 
 Item = TypeVar("Item")

@@ -13,7 +13,7 @@ from controller.api.problems import invalid
 from controller.api.queries import AddQuery
 from controller.api.routes import Answer, Routes
 from controller.datastore.records import JobView, StageView
-from controller.engine.requests import InvalidInputs, Mistake, Who
+from controller.engine.base.requests import InvalidInputs, Mistake, Who
 from shared.errors import NotFound
 from shared.ids import JobId
 

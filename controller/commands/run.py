@@ -135,7 +135,7 @@ def _types(catalogue: Catalogue, job_type: str) -> dict[str, str]:
 def _run(settings: Settings, order: _Order) -> tuple[Job, bool, list[Artefact]]:
     """Return the job as it ended, whether it was too late, and what it left."""
     from controller.commands.local import LocalJob
-    from controller.engine.requests import Submission
+    from controller.engine.base.requests import Submission
     from controller.standalone import Standalone
 
     standalone = Standalone(settings)

@@ -12,17 +12,17 @@ from controller.core.planner import plan_stages
 from controller.core.states import ENDED, State
 from controller.datastore.port import Transaction
 from controller.datastore.records import JobInputs, JobView, NewJob, Remembered
-from controller.engine.board import Board
-from controller.engine.control import Control, check_etag
-from controller.engine.health import Health, Part
-from controller.engine.inputs import Inputs, gather_inputs
-from controller.engine.items import new_seal, plan_tasks, sealing
-from controller.engine.opening import Opening
-from controller.engine.parts import JobsParts
-from controller.engine.publisher import Publisher
-from controller.engine.reasons import Reasons
-from controller.engine.requests import Composition, InvalidInputs, Mistake, Submission, Who
-from controller.engine.snapshots import Origin
+from controller.engine.base.board import Board
+from controller.engine.base.health import Health, Part
+from controller.engine.base.inputs import Inputs, gather_inputs
+from controller.engine.base.items import new_seal, plan_tasks, sealing
+from controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission, Who
+from controller.engine.base.snapshots import Origin
+from controller.engine.control.control import Control, check_etag
+from controller.engine.control.opening import Opening
+from controller.engine.dependencies import JobsParts
+from controller.engine.upkeep.publisher import Publisher
+from controller.engine.why.reasons import Reasons
 from shared.errors import Conflict, EchelonError, NotFound
 from shared.failpoints import failpoint
 from shared.ids import JobId, new_job_id

@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 
 from controller.api.control_schemas import WhySchema
 from controller.commands.why import why as command
-from controller.engine.why import Code
+from controller.engine.why.why import Code
 from shared import failpoints
 from shared.failpoints import VARIABLE, FailpointReached, arm
 from shared.messages import Outcome, WorkerCard

@@ -10,7 +10,7 @@ from pathlib import Path
 from controller.core.states import ENDED
 from controller.datastore.open import open_datastore
 from controller.datastore.records import JobView, TaskFilter, TaskView
-from controller.engine.requests import Submission
+from controller.engine.base.requests import Submission
 from controller.serve import Controller, Outside, watch_catalogue
 from controller.settings import Settings
 from shared.broker.memory import MemoryBroker

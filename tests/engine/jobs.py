@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from controller.core.answers import Verb
 from controller.core.states import State
+from controller.engine.base.requests import Given
 from controller.engine.jobs import Jobs
-from controller.engine.requests import Given
 from shared.errors import Conflict
 from shared.ids import JobId
 from shared.messages import JsonValue

@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Choice, Given, InvalidInputs, Submission, Who
+from controller.engine.base.requests import Choice, Given, InvalidInputs, Submission, Who
 from shared.errors import Conflict, NotFound
 from shared.ids import JobId
 from shared.messages import Outcome

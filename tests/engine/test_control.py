@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Changed, Choice, Left, Who, index_spans
+from controller.engine.base.requests import Changed, Choice, Left, Who, index_spans
 from shared.errors import InvalidInput, PreconditionFailed
 from shared.ids import JobId
 from shared.messages import AttemptRef, Outcome

@@ -6,7 +6,7 @@ import pytest
 
 from controller.datastore.open import open_datastore
 from controller.datastore.outstanding import Demand
-from controller.engine.demands import BELIEVED, Demands
+from controller.engine.turn.demands import BELIEVED, Demands
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import WORKER, postgresql_template, postgresql_url, store_url
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.core.states import State
-from controller.engine.requests import Submission
+from controller.engine.base.requests import Submission
 from shared.broker.port import Outgoing
 from shared.ids import JobId, new_worker_id
 from shared.messages import REPORTS, Report, WorkerCard

@@ -11,7 +11,7 @@ import pytest
 from controller.datastore.open import open_datastore
 from controller.datastore.port import Transaction
 from controller.datastore.reader import Reader
-from controller.engine.requests import Submission
+from controller.engine.base.requests import Submission
 from shared.clock import Clock
 from shared.messages import REPORTS
 from tests.engine import house as houses

@@ -8,7 +8,7 @@ import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Composition, InvalidInputs
+from controller.engine.base.requests import Composition, InvalidInputs
 from shared.errors import Conflict
 from shared.ids import JobId
 from shared.messages import Grant, GrantedTask, Outcome

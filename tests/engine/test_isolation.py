@@ -12,7 +12,7 @@ import pytest
 from controller.core.answers import Verb
 from controller.core.states import State
 from controller.datastore.records import TaskView
-from controller.engine.requests import Choice
+from controller.engine.base.requests import Choice
 from shared.broker.memory import MemoryBroker
 from shared.errors import VolumeUnavailable
 from shared.ids import JobId

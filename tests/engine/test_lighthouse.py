@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from controller.engine.lighthouse import LOOK, Lighthouse
+from controller.engine.upkeep.lighthouse import LOOK, Lighthouse
 from shared.volume import Volume
 from shared.volume.beacons import EVERY, Beacon, Lookout
 

@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Choice
+from controller.engine.base.requests import Choice
 from shared.ids import JobId
 from shared.messages import AttemptRef, Grant, GrantedTask, Outcome
 from shared.volume.beacons import WAY_BACK

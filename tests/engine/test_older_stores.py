@@ -11,7 +11,7 @@ from controller.core.answers import Verb
 from controller.core.states import State
 from controller.datastore.migrate import HEAD
 from controller.datastore.open import migrate
-from controller.engine.requests import Given, InvalidInputs
+from controller.engine.base.requests import Given, InvalidInputs
 from shared.messages import AttemptRef
 from shared.sealing import Sealer
 from shared.volume import Volume

@@ -10,7 +10,7 @@ import pytest
 
 from controller.core.states import State
 from controller.datastore.port import Transaction
-from controller.engine.loop import Engine
+from controller.engine.turn.loop import Engine
 from shared.broker.memory import MemoryBroker
 from shared.broker.port import Delivery
 from shared.volume.beacons import WAY_BACK

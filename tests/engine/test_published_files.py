@@ -11,8 +11,8 @@ import pytest
 
 from controller.core.states import State
 from controller.datastore.port import Datastore, Transaction
-from controller.engine.requests import Composition
-from controller.engine.why import Code
+from controller.engine.base.requests import Composition
+from controller.engine.why.why import Code
 from shared import failpoints
 from shared.broker.memory import MemoryBroker
 from shared.broker.port import Outgoing

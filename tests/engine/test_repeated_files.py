@@ -9,7 +9,7 @@ import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Choice, Composition
+from controller.engine.base.requests import Choice, Composition
 from shared.errors import VolumeUnavailable
 from shared.ids import JobId
 from shared.messages import Outcome

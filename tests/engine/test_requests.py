@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.core.states import State
-from controller.engine.requests import InvalidInputs, Submission
+from controller.engine.base.requests import InvalidInputs, Submission
 from shared import failpoints
 from shared.errors import Conflict, NotFound
 from shared.messages import Outcome

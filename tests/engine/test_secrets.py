@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, text
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Choice, Composition, Given, InvalidInputs, Submission
+from controller.engine.base.requests import Choice, Composition, Given, InvalidInputs, Submission
 from shared.errors import Conflict
 from shared.ids import JobId, TaskId
 from shared.messages import Outcome

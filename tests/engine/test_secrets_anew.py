@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, text
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Composition, Given, InvalidInputs, Submission
+from controller.engine.base.requests import Composition, Given, InvalidInputs, Submission
 from shared.ids import JobId, new_task_ids
 from shared.messages import Outcome
 from shared.sealing import Sealer

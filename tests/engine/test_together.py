@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Changed, Choice, Composition, Left
+from controller.engine.base.requests import Changed, Choice, Composition, Left
 from shared.ids import JobId
 from shared.messages import Finished, Grant, GrantedTask, Outcome
 from tests.engine.house import House, Puppet

@@ -10,7 +10,7 @@ import pytest
 from controller.core.answers import STATES, VERBS, Allowed, Kind, Refused, Unchanged, Verb, answer
 from controller.core.states import ENDED, State
 from controller.datastore.records import JobView, StageView, TaskView
-from controller.engine.requests import Added, Changed, Choice, Submission
+from controller.engine.base.requests import Added, Changed, Choice, Submission
 from shared.errors import Conflict
 from shared.ids import JobId, TaskId
 from shared.messages import Outcome

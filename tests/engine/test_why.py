@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from controller.core.answers import Verb
-from controller.engine.requests import Choice, Submission, Who
-from controller.engine.why import Code, Reason
+from controller.engine.base.requests import Choice, Submission, Who
+from controller.engine.why.why import Code, Reason
 from shared.errors import NotFound
 from shared.ids import JobId
 from shared.messages import Outcome, WorkerCard

@@ -27,8 +27,8 @@ class Cut:
 
 
 _JOBS = "controller.engine.jobs:Jobs"
-_LOOP = "controller.engine.loop:Engine"
-_INTAKE = "controller.engine.intake"
+_LOOP = "controller.engine.turn.loop:Engine"
+_INTAKE = "controller.engine.turn.intake"
 _ORDERS = "worker.orders:OrderBook"
 
 ABLATIONS: dict[str, tuple[Cut, ...]] = {
@@ -52,20 +52,24 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the refusal of renewals": (Cut(f"{_INTAKE}:Intake._renew", "ref not in kept and ref not in ended", "False"),),
     "the limit of lost workers": (
-        Cut("controller.engine.settle:Settler._judge", "max_losses=self._max_losses", "max_losses=10**9"),
+        Cut("controller.engine.base.settle:Settler._judge", "max_losses=self._max_losses", "max_losses=10**9"),
     ),
     "the isolation of suspects": (
-        Cut("controller.engine.dispatcher:Dispatcher.__init__", "max_losses=max_losses)", "max_losses=10**9)"),
+        Cut("controller.engine.turn.dispatcher:Dispatcher.__init__", "max_losses=max_losses)", "max_losses=10**9)"),
     ),
     "the burial of earlier lives": (Cut(f"{_INTAKE}:gone", "departed.update(report.buried)", "pass"),),
     "the return of orders that nobody took": (
-        Cut("controller.engine.sending:_handed_back", "if refs else None", "if False else None"),
+        Cut("controller.engine.turn.sending:_handed_back", "if refs else None", "if False else None"),
     ),
     "the doubt about orders that were not confirmed": (
-        Cut("controller.engine.sending:Sender._hear", "_orders(unconfirmed.refused)", "_orders(unconfirmed.messages)"),
+        Cut(
+            "controller.engine.turn.sending:Sender._hear",
+            "_orders(unconfirmed.refused)",
+            "_orders(unconfirmed.messages)",
+        ),
     ),
     "the expander's look at what there is": (
-        Cut("controller.engine.expander:Expander._expand", "!= expansion.created", "< 0"),
+        Cut("controller.engine.upkeep.expander:Expander._expand", "!= expansion.created", "< 0"),
     ),
     "the idempotency key": (
         Cut(f"{_JOBS}._known", "if submission.idempotency_key is None:", "if True:"),
@@ -74,20 +78,24 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the withdrawal of tasks": (
         Cut(
-            "controller.engine.board:Board._carry_out",
+            "controller.engine.base.board:Board._carry_out",
             "self.tx.withdraw(job_id, stage, running=running, by=by)",
             "()",
         ),
     ),
     "the watchdog of leases": (
-        Cut("controller.engine.watchdog:Watchdog._expire", "found = tx.expired(limit=_BATCH)", "found = []"),
+        Cut("controller.engine.upkeep.watchdog:Watchdog._expire", "found = tx.expired(limit=_BATCH)", "found = []"),
     ),
     "the moment as of which a worker has spoken": (
-        Cut("controller.engine.watchdog:Watchdog._spoke_without", "return heard[task.worker] >=", "return True or"),
+        Cut(
+            "controller.engine.upkeep.watchdog:Watchdog._spoke_without",
+            "return heard[task.worker] >=",
+            "return True or",
+        ),
     ),
     "the watchdog of retries": (
         Cut(
-            "controller.engine.watchdog:Watchdog._release_due",
+            "controller.engine.upkeep.watchdog:Watchdog._release_due",
             "found = tx.due(limit=_BATCH, expire=expire)",
             "found = []",
         ),
@@ -101,7 +109,7 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the wait for the files of the stages in front": (
         Cut(
-            "controller.engine.dispatcher:Dispatcher._share_out",
+            "controller.engine.turn.dispatcher:Dispatcher._share_out",
             "lacks_files(board, self._snapshots, job_id, number)",
             "False",
         ),

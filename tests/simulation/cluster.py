@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from unittest import mock
 
-from controller.engine import expander
+from controller.engine.upkeep import expander
 from shared import ids
 from tests.simulation.broker import Hub
 from tests.simulation.catalogue import RETRIES, make_catalogue

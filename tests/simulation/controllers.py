@@ -12,7 +12,7 @@ from unittest import mock
 from controller import serve
 from controller.catalogue.watcher import CatalogueWatcher
 from controller.engine.jobs import Jobs
-from controller.engine.lighthouse import Lighthouse
+from controller.engine.upkeep.lighthouse import Lighthouse
 from controller.serve import Controller, Outside
 from controller.settings import Settings
 from shared.broker.port import Unconfirmed

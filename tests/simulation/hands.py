@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from controller.core.answers import Verb
-from controller.engine.requests import Changed, Composition
+from controller.engine.base.requests import Changed, Composition
 from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
 from tests.simulation.__main__ import HASH_SEED
 from tests.simulation.ablations import without

@@ -5,16 +5,16 @@ from __future__ import annotations
 from tests.simulation.ablations import Cut
 
 _CLAIMS = "controller.datastore.writes_claims:ClaimWrites"
-_OPENING = "controller.engine.opening:Opening"
-_RETRYING = "controller.engine.retrying"
-_TASKS = "controller.engine.task_verbs"
+_OPENING = "controller.engine.control.opening:Opening"
+_RETRYING = "controller.engine.control.retrying"
+_TASKS = "controller.engine.control.task_verbs"
 _VERBS = "controller.datastore.writes_verbs:VerbWrites"
 
 MECHANISMS: dict[str, tuple[Cut, ...]] = {
     "the pause of a stage": (Cut("controller.core.model:Stage.claimable", " or self.by is not None", ""),),
     "the wait of later stages": (Cut("controller.core.flow:_block", "stage.order > order", "False"),),
     "the wait for the end of what was killed": (
-        Cut("controller.engine.settle:_settlement", "finished.outcome is Outcome.KILLED", "False"),
+        Cut("controller.engine.base.settle:_settlement", "finished.outcome is Outcome.KILLED", "False"),
     ),
     "the lease of what was cancelled": (
         Cut(
@@ -31,23 +31,35 @@ MECHANISMS: dict[str, tuple[Cut, ...]] = {
         Cut("controller.datastore.writes_tasks:TaskWrites.release_due", "now if expire else NEVER", "1e18"),
     ),
     "the patience with leases that nobody could renew": (
-        Cut("controller.engine.watchdog:Watchdog.turn", "_release_due(expire=expire)", "_release_due(expire=True)"),
+        Cut(
+            "controller.engine.upkeep.watchdog:Watchdog.turn",
+            "_release_due(expire=expire)",
+            "_release_due(expire=True)",
+        ),
     ),
     "the refusal of a retry in vain": (Cut(f"{_TASKS}:refuse_in_vain", "stage is not None", "False"),),
     "the refusal of items that did not fit": (Cut(f"{_TASKS}:_answer", "misfit=one.misfit", "misfit=False"),),
     "the wait of what begins again": (
-        Cut("controller.engine.board:Board._carry_out", "in reawakened(effects)", "in ()"),
+        Cut("controller.engine.base.board:Board._carry_out", "in reawakened(effects)", "in ()"),
     ),
     "the shortening of last leases": (Cut(f"{_CLAIMS}.shorten_leases", ", sql.SHORTEN_LAST_LEASES)", ",)"),),
     "the shortening of waits": (Cut(f"{_CLAIMS}.shorten_leases", "(sql.SHORTEN_WAITS, sql.END_IN_TIME)", "()"),),
     "the count of what is paused": (
-        Cut("controller.engine.settle:fold", "held[task.stage] += task.paused and row.state is State.PENDING", "pass"),
+        Cut(
+            "controller.engine.base.settle:fold",
+            "held[task.stage] += task.paused and row.state is State.PENDING",
+            "pass",
+        ),
     ),
     "the etag of a listed task": (
         Cut(f"{_RETRYING}:Retrying._why_not", "etag is not None and etag != task.etag", "False"),
     ),
     "the etags of jobs, stages and single tasks": (
-        Cut("controller.engine.control:check_etag", "expected is not None and expected != (found := etag())", "False"),
+        Cut(
+            "controller.engine.control.control:check_etag",
+            "expected is not None and expected != (found := etag())",
+            "False",
+        ),
     ),
     "the gaps between listed tasks": (Cut(f"{_RETRYING}:_spans", "spans[-1][1] + 1 == index", "True"),),
     "the states that a choice names": (

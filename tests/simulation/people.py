@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from controller.core.answers import Verb
 from controller.core.states import ENDED, State
+from controller.engine.base.requests import Submission
 from controller.engine.jobs import Jobs
-from controller.engine.requests import Submission
 from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
 from shared.ids import JobId
 from tests.engine.jobs import reopen

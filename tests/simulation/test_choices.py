@@ -9,7 +9,7 @@ import pytest
 
 from controller.core.answers import Verb
 from controller.core.states import State
-from controller.engine.requests import Changed, Choice, Retried, Told
+from controller.engine.base.requests import Changed, Choice, Retried, Told
 from shared.ids import TaskId
 from tests.simulation import rules_choices as rules
 from tests.simulation.deeds import Deeds

@@ -14,8 +14,8 @@ from dataclasses import replace
 from controller.core.answers import Verb
 from controller.core.states import State
 from controller.datastore.tables import task_key
+from controller.engine.base.requests import Choice, Given, InvalidInputs, Retried, index_spans
 from controller.engine.jobs import Jobs
-from controller.engine.requests import Choice, Given, InvalidInputs, Retried, index_spans
 from shared.ids import JobId, TaskId
 from tests.simulation.witness import LookUp, Wish
 

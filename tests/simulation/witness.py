@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from controller.core.answers import Verb
 from controller.datastore.tables import INDEX_BITS, task_key
-from controller.engine.requests import WHOLE, Choice
+from controller.engine.base.requests import WHOLE, Choice
 
 #: Returns what a query finds in the store.
 LookUp = Callable[[str], list[sqlite3.Row]]

@@ -13,7 +13,7 @@ import pytest
 from controller.core.answers import Verb
 from controller.core.states import State
 from controller.datastore.records import TaskFilter, TaskView
-from controller.engine.requests import Composition
+from controller.engine.base.requests import Composition
 from controller.settings import Settings
 from controller.standalone import Standalone
 from shared.ids import JobId

@@ -9,8 +9,8 @@ from controller.core.states import State
 from controller.datastore.outstanding import Unpublished
 from controller.datastore.reader import Reader
 from controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskFilter, TaskView
-from controller.engine.parts import JobsParts
-from controller.engine.why import Facts, Reason, claimable, why_job, why_stage, why_task
+from controller.engine.dependencies import JobsParts
+from controller.engine.why.why import Facts, Reason, claimable, why_job, why_stage, why_task
 from shared.errors import NotFound
 from shared.ids import JobId
 

@@ -13,10 +13,10 @@ from controller.core.answers import MISFIT, Allowed, Kind, Verb, answer
 from controller.core.model import Again, Job, RetryRequested, Source, Stage
 from controller.core.states import ENDED, State
 from controller.datastore.records import HeldTask
-from controller.engine.board import Board
-from controller.engine.opening import Opening
-from controller.engine.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
-from controller.engine.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
+from controller.engine.base.board import Board
+from controller.engine.base.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
+from controller.engine.control.opening import Opening
+from controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
 from shared.ids import JobId, TaskId
 
 STALE = "it has changed since it was read"

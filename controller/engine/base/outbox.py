@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from controller.engine.packing import pack
+from controller.engine.base.packing import pack
 from shared.broker.port import Outgoing
 from shared.ids import WorkerId
 from shared.messages import Grant, Orders, Report, Stop, orders_queue

@@ -26,8 +26,8 @@ import msgspec
 
 from controller.core.states import State
 from controller.datastore.port import Datastore
-from controller.engine.counters import Counters
-from controller.engine.outbox import Post
+from controller.engine.base.counters import Counters
+from controller.engine.base.outbox import Post
 from shared.broker.port import Broker, Outgoing, Unconfirmed
 from shared.broker.topology import RESENT_FOR
 from shared.clock import Clock

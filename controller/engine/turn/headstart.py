@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from controller.engine.board import Board
-from controller.engine.counters import Counters
-from controller.engine.demands import Demands
-from controller.engine.dispatcher import Dispatcher
-from controller.engine.outbox import Outbox, Post
+from controller.engine.base.board import Board
+from controller.engine.base.counters import Counters
+from controller.engine.base.outbox import Outbox, Post
+from controller.engine.turn.demands import Demands
+from controller.engine.turn.dispatcher import Dispatcher
 from shared.broker.port import Broker
 from shared.ids import JobId
 from shared.messages import Orders

@@ -8,9 +8,9 @@ from controller.core.model import SpawnTaskMoved, Stage, TasksMoved
 from controller.core.states import State
 from controller.datastore.outstanding import Demand
 from controller.datastore.records import Claimed
-from controller.engine.board import Board
-from controller.engine.demands import Demands
-from controller.engine.snapshots import Snapshots
+from controller.engine.base.board import Board
+from controller.engine.base.snapshots import Snapshots
+from controller.engine.turn.demands import Demands
 from shared.ids import JobId
 
 

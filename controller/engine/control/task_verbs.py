@@ -24,9 +24,9 @@ from controller.core.model import (
 )
 from controller.core.states import ENDED, State
 from controller.datastore.records import SPAWN_ONLY, Counted
-from controller.engine.board import Board
-from controller.engine.requests import WHOLE, Changed, Choice, Left, Who
-from controller.engine.settle import Settler
+from controller.engine.base.board import Board
+from controller.engine.base.requests import WHOLE, Changed, Choice, Left, Who
+from controller.engine.base.settle import Settler
 from shared.errors import Conflict
 from shared.ids import JobId
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 
 from controller.datastore.port import Datastore
-from controller.engine.requests import TooManyJobs
+from controller.engine.base.requests import TooManyJobs
 from shared.clock import Clock
 
 #: Seconds between two counts. One reads as many entries of an index as jobs are open, the limit at most: some

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from controller.core.states import State
 from controller.datastore.records import HeldTask
-from controller.engine.board import Board
-from controller.engine.counters import Counters
-from controller.engine.settle import Ending, Settler
+from controller.engine.base.board import Board
+from controller.engine.base.counters import Counters
+from controller.engine.base.settle import Ending, Settler
 from shared.ids import JobId, TaskId, WorkerId
 from shared.messages import AttemptRef, Finished, Outcome, Report, Stop
 

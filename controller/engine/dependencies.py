@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from controller.catalogue.definitions import Catalogue
 from controller.core.answers import Verb
 from controller.datastore.port import Datastore
-from controller.engine.board import Board
-from controller.engine.changes import Changes
-from controller.engine.counters import Counters
-from controller.engine.headstart import HeadStart
-from controller.engine.open_jobs import OpenJobs
-from controller.engine.outbox import stop_messages
-from controller.engine.snapshots import Snapshots
+from controller.engine.base.board import Board
+from controller.engine.base.changes import Changes
+from controller.engine.base.counters import Counters
+from controller.engine.base.outbox import stop_messages
+from controller.engine.base.snapshots import Snapshots
+from controller.engine.turn.headstart import HeadStart
+from controller.engine.upkeep.open_jobs import OpenJobs
 from shared.broker.port import Broker, Outgoing, Unconfirmed
 from shared.failpoints import failpoint
 from shared.messages import AttemptRef, Orders

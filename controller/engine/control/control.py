@@ -26,11 +26,8 @@ from controller.core.model import (
 )
 from controller.core.states import State
 from controller.datastore.records import SPAWN_ONLY, HeldTask
-from controller.engine.adding import Adding
-from controller.engine.board import Board
-from controller.engine.opening import Opening
-from controller.engine.parts import JobsParts, committed, written
-from controller.engine.requests import (
+from controller.engine.base.board import Board
+from controller.engine.base.requests import (
     SOMEBODY,
     WHOLE,
     Added,
@@ -43,9 +40,12 @@ from controller.engine.requests import (
     Who,
     in_short,
 )
-from controller.engine.retrying import Retrying
-from controller.engine.settle import Settler
-from controller.engine.task_verbs import Aim, TaskVerbs
+from controller.engine.base.settle import Settler
+from controller.engine.control.adding import Adding
+from controller.engine.control.opening import Opening
+from controller.engine.control.retrying import Retrying
+from controller.engine.control.task_verbs import Aim, TaskVerbs
+from controller.engine.dependencies import JobsParts, committed, written
 from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from shared.ids import JobId, TaskId
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from controller.catalogue.definitions import Catalogue, InputSource, JobDefinition
 from controller.catalogue.inputs import job_inputs
-from controller.engine.requests import InvalidInputs, Mistake
+from controller.engine.base.requests import InvalidInputs, Mistake
 from shared.expressions import to_text
 from shared.messages import JsonValue
 

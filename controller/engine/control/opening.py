@@ -12,11 +12,11 @@ from controller.catalogue.inputs import item_inputs
 from controller.core.model import Job
 from controller.core.states import ENDED, State
 from controller.datastore.records import LostSecrets
-from controller.engine.board import Board
-from controller.engine.inputs import Inputs, gather_inputs
-from controller.engine.items import Sealing, new_seal, sealing
-from controller.engine.parts import JobsParts
-from controller.engine.requests import Given, InvalidInputs, Mistake
+from controller.engine.base.board import Board
+from controller.engine.base.inputs import Inputs, gather_inputs
+from controller.engine.base.items import Sealing, new_seal, sealing
+from controller.engine.base.requests import Given, InvalidInputs, Mistake
+from controller.engine.dependencies import JobsParts
 from shared.ids import JobId, TaskId
 from shared.messages import JsonValue
 

@@ -10,10 +10,10 @@ from controller.core.states import State
 from controller.datastore.outstanding import Chores
 from controller.datastore.port import Datastore, Transaction
 from controller.datastore.records import HeldTask
-from controller.engine.board import Board
-from controller.engine.counters import Counters
-from controller.engine.settle import Ending, Settler
-from controller.engine.timekeeper import Timekeeper
+from controller.engine.base.board import Board
+from controller.engine.base.counters import Counters
+from controller.engine.base.settle import Ending, Settler
+from controller.engine.upkeep.timekeeper import Timekeeper
 from shared.failpoints import failpoint
 from shared.ids import JobId, WorkerId
 from shared.messages import Finished, Outcome

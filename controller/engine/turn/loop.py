@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from threading import Event
 
 from controller.datastore.port import Datastore, Transaction
-from controller.engine.board import Board
-from controller.engine.changes import Changes
-from controller.engine.claiming import Granting
-from controller.engine.counters import Counters
-from controller.engine.demands import Demands
-from controller.engine.dispatcher import Dispatcher
-from controller.engine.expander import Expander
-from controller.engine.intake import Intake, Taken, gone
-from controller.engine.open_jobs import OpenJobs
-from controller.engine.outbox import Outbox, Post
-from controller.engine.publisher import Publisher
-from controller.engine.sending import Sender
-from controller.engine.watchdog import Watchdog
+from controller.engine.base.board import Board
+from controller.engine.base.changes import Changes
+from controller.engine.base.counters import Counters
+from controller.engine.base.outbox import Outbox, Post
+from controller.engine.turn.claiming import Granting
+from controller.engine.turn.demands import Demands
+from controller.engine.turn.dispatcher import Dispatcher
+from controller.engine.turn.intake import Intake, Taken, gone
+from controller.engine.turn.sending import Sender
+from controller.engine.upkeep.expander import Expander
+from controller.engine.upkeep.open_jobs import OpenJobs
+from controller.engine.upkeep.publisher import Publisher
+from controller.engine.upkeep.watchdog import Watchdog
 from shared.broker.port import Broker, Delivery, Subscription
 from shared.clock import Clock
 from shared.errors import Unavailable

@@ -15,9 +15,9 @@ from controller.core.policy import Budget, Verdict, judge
 from controller.core.states import State
 from controller.datastore.outstanding import Unpublished
 from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
-from controller.engine.board import Board
-from controller.engine.counters import Counters
-from controller.engine.snapshots import Snapshots
+from controller.engine.base.board import Board
+from controller.engine.base.counters import Counters
+from controller.engine.base.snapshots import Snapshots
 from shared.ids import JobId
 from shared.messages import AttemptRef, Finished, Outcome
 from shared.volume import attempt_name

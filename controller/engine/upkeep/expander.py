@@ -16,9 +16,9 @@ from controller.core.states import State
 from controller.datastore.outstanding import Expansion
 from controller.datastore.port import Datastore
 from controller.datastore.records import NewTask
-from controller.engine.board import Board
-from controller.engine.items import Sealing, erased, opened, sealing
-from controller.engine.snapshots import Snapshots
+from controller.engine.base.board import Board
+from controller.engine.base.items import Sealing, erased, opened, sealing
+from controller.engine.base.snapshots import Snapshots
 from shared.errors import VolumeUnavailable
 from shared.failpoints import failpoint
 from shared.ids import new_task_ids

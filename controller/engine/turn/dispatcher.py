@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from controller.core.planner import stage_input
 from controller.datastore.port import Transaction
 from controller.datastore.records import Claimed, JobInputs
-from controller.engine.board import Board
-from controller.engine.claiming import Granting, claims, lacks_files
-from controller.engine.demands import Demands, room
-from controller.engine.isolation import Isolation
-from controller.engine.snapshots import Snapshots
+from controller.engine.base.board import Board
+from controller.engine.base.snapshots import Snapshots
+from controller.engine.turn.claiming import Granting, claims, lacks_files
+from controller.engine.turn.demands import Demands, room
+from controller.engine.turn.isolation import Isolation
 from shared.ids import JobId
 from shared.messages import ANY_QUEUE, Grant, GrantedTask, Recipe
 

@@ -9,10 +9,10 @@ from controller.core.answers import Allowed, Kind, Verb, answer
 from controller.core.model import Stage, TasksAdded
 from controller.core.states import ENDED, State
 from controller.datastore.records import NewTask
-from controller.engine.board import Board
-from controller.engine.items import sealing
-from controller.engine.parts import JobsParts
-from controller.engine.requests import Added, InvalidInputs, Mistake
+from controller.engine.base.board import Board
+from controller.engine.base.items import sealing
+from controller.engine.base.requests import Added, InvalidInputs, Mistake
+from controller.engine.dependencies import JobsParts
 from shared.errors import Conflict, NotFound
 from shared.ids import JobId, new_task_ids
 
