@@ -14,6 +14,7 @@ RUN python3 -m venv --without-pip /opt/echelon
 COPY setup.cfg pyproject.toml LICENSE ./
 RUN touch README.md \
  && python3 -m pip --python /opt/echelon/bin/python3 install --no-cache-dir --disable-pip-version-check '.[postgresql]'
+COPY echelon echelon
 COPY controller controller
 COPY shared shared
 COPY worker worker

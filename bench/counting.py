@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from shared.broker.port import Broker, Outgoing
-from shared.broker.rabbitmq import RabbitBroker
-from shared.ids import WorkerId, new_worker_id
-from shared.messages import REPORTS, AttemptRef, Finished, Orders, Outcome, Report, WorkerCard, orders_queue
+from echelon.shared.broker.port import Broker, Outgoing
+from echelon.shared.broker.rabbitmq import RabbitBroker
+from echelon.shared.ids import WorkerId, new_worker_id
+from echelon.shared.messages import REPORTS, AttemptRef, Finished, Orders, Outcome, Report, WorkerCard, orders_queue
 
 #: The queue of the tasks that it takes.
 COUNTED = "counted"

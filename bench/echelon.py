@@ -14,7 +14,7 @@ from bench.bare import CLOCK, TRUE
 from bench.counting import COUNTED
 from bench.ground import Ground
 from bench.rest import Rest
-from controller.datastore.open import migrate
+from echelon.controller.datastore.open import migrate
 from tests.contract.servers import free_port, fresh_database
 from tests.system.cluster import ROOT, Program
 from tests.system.process import until

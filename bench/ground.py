@@ -17,7 +17,7 @@ from typing import Self
 
 from pika import BlockingConnection, URLParameters
 
-from shared.messages import REPORTS
+from echelon.shared.messages import REPORTS
 from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
 from tests.contract.servers import PATIENCE, PrivatePostgresql, free_port, postgresql_binaries
 from tests.system.process import until

@@ -22,7 +22,7 @@ from bench.ground import Ground
 from bench.records import Record
 from bench.rest import Rest
 from bench.session import Session
-from controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.open import migrate, open_datastore
 from tests.contract import stores
 from tests.contract.servers import fresh_database
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from flask import Flask
 
-from controller.api import (
+from echelon.controller.api import (
     artefacts,
     cluster,
     config,
@@ -22,12 +22,12 @@ from controller.api import (
     stages,
     tasks,
 )
-from controller.api.config import ApiSettings
-from controller.api.figures import Figures
-from controller.api.page import page
-from controller.api.unserved import Listeners
-from controller.datastore.records import WorkerView
-from controller.engine.jobs import Jobs
+from echelon.controller.api.config import ApiSettings
+from echelon.controller.api.figures import Figures
+from echelon.controller.api.page import page
+from echelon.controller.api.unserved import Listeners
+from echelon.controller.datastore.records import WorkerView
+from echelon.controller.engine.jobs import Jobs
 
 __all__ = ["ApiSettings", "create_app"]
 

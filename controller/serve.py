@@ -11,37 +11,37 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from controller.catalogue.definitions import Catalogue
-from controller.catalogue.last_good import LastGood
-from controller.catalogue.watcher import CatalogueWatcher, Look
-from controller.datastore.late import LateDatastore
-from controller.datastore.open import open_datastore
-from controller.datastore.port import Datastore
-from controller.engine.base.changes import Changes
-from controller.engine.base.counters import Counters
-from controller.engine.base.outbox import Outbox
-from controller.engine.base.settle import Settler
-from controller.engine.base.snapshots import Snapshots
-from controller.engine.dependencies import JobsParts
-from controller.engine.jobs import Jobs
-from controller.engine.turn.dispatcher import Dispatcher
-from controller.engine.turn.headstart import HeadStart
-from controller.engine.turn.intake import Intake
-from controller.engine.turn.loop import Engine, EngineParts
-from controller.engine.upkeep.expander import Expander
-from controller.engine.upkeep.lighthouse import Lighthouse
-from controller.engine.upkeep.open_jobs import OpenJobs
-from controller.engine.upkeep.publisher import Publisher
-from controller.engine.upkeep.timekeeper import Timekeeper
-from controller.engine.upkeep.watchdog import Watchdog
-from controller.settings import Settings
-from shared.broker.port import Broker
-from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
-from shared.clock import Clock, SystemClock
-from shared.sealing import Sealer
-from shared.volume import Volume
-from shared.volume.beacons import Beacon
-from shared.volume.stops import StopSigns
+from echelon.controller.catalogue.definitions import Catalogue
+from echelon.controller.catalogue.last_good import LastGood
+from echelon.controller.catalogue.watcher import CatalogueWatcher, Look
+from echelon.controller.datastore.late import LateDatastore
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.engine.base.changes import Changes
+from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.outbox import Outbox
+from echelon.controller.engine.base.settle import Settler
+from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.controller.engine.dependencies import JobsParts
+from echelon.controller.engine.jobs import Jobs
+from echelon.controller.engine.turn.dispatcher import Dispatcher
+from echelon.controller.engine.turn.headstart import HeadStart
+from echelon.controller.engine.turn.intake import Intake
+from echelon.controller.engine.turn.loop import Engine, EngineParts
+from echelon.controller.engine.upkeep.expander import Expander
+from echelon.controller.engine.upkeep.lighthouse import Lighthouse
+from echelon.controller.engine.upkeep.open_jobs import OpenJobs
+from echelon.controller.engine.upkeep.publisher import Publisher
+from echelon.controller.engine.upkeep.timekeeper import Timekeeper
+from echelon.controller.engine.upkeep.watchdog import Watchdog
+from echelon.controller.settings import Settings
+from echelon.shared.broker.port import Broker
+from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
+from echelon.shared.clock import Clock, SystemClock
+from echelon.shared.sealing import Sealer
+from echelon.shared.volume import Volume
+from echelon.shared.volume.beacons import Beacon
+from echelon.shared.volume.stops import StopSigns
 
 #: Seconds that a datastore gets to answer before others are told that it is away.
 _FIRST_LOOK = 1.0

@@ -31,9 +31,9 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
-from controller.settings import Address
-from controller.turns import Turns
-from shared.errors import EchelonError
+from echelon.controller.settings import Address
+from echelon.controller.turns import Turns
+from echelon.shared.errors import EchelonError
 
 #: A private header in which repeated headers are noted, with all their values: WSGI would join them.
 REPEATED = "X-ECHELON-REPEATED"

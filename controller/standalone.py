@@ -7,14 +7,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.catalogue.watcher import Look
-from controller.engine.jobs import Jobs
-from controller.serve import Controller, open_outside, watch_catalogue
-from controller.settings import Settings
-from shared.broker.memory import MemoryBroker
-from shared.messages import ANY_QUEUE
-from worker.serve import Worker, build_worker
-from worker.settings import WorkerSettings
+from echelon.controller.catalogue.watcher import Look
+from echelon.controller.engine.jobs import Jobs
+from echelon.controller.serve import Controller, open_outside, watch_catalogue
+from echelon.controller.settings import Settings
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.messages import ANY_QUEUE
+from echelon.worker.serve import Worker, build_worker
+from echelon.worker.settings import WorkerSettings
 
 #: Seconds that the broker gets to deliver its last messages.
 _FLUSH = 2.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, State
+from echelon.controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, State
 
 TARGET = Path(__file__).with_name("states.svg")
 Transitions = dict[State, frozenset[State]]

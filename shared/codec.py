@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.errors import InvalidMessage
-from shared.messages import VERSION, Message
+from echelon.shared.errors import InvalidMessage
+from echelon.shared.messages import VERSION, Message
 
 #: Longest message in bytes. One attempt must always fit: a job's input has at most 1 MiB, a sealed value grows by
 #: half, and JSON may double it.

@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-from shared import failpoints
-from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
+from echelon.shared import failpoints
+from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 GROUP = "echelon.commands"
 #: What a terminal would obey instead of show, but for the newline.

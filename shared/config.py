@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from shared.errors import InvalidInput
+from echelon.shared.errors import InvalidInput
 
 VARIABLE: Final = "ECHELON_CONFIG"
 #: The part of the file that is for workers alone.

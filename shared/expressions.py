@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from shared.errors import InvalidInput
-from shared.messages import JsonValue
-from shared.sandbox import MAX_SOURCE, Expression, ExpressionError
+from echelon.shared.errors import InvalidInput
+from echelon.shared.messages import JsonValue
+from echelon.shared.sandbox import MAX_SOURCE, Expression, ExpressionError
 
 #: Names that every task has in scope beside its inputs.
 BUILTIN_NAMES: Final = frozenset(

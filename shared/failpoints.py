@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from shared.errors import InvalidInput
+from echelon.shared.errors import InvalidInput
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 A worker sends `Report`s: how attempts ended, what it hands back, what still runs, how much room it has. A controller
 answers with `Orders`: attempts granted to this worker, and attempts to stop. Any message may be lost, doubled, delayed
-or reordered without harm: the store decides. Secret values travel sealed (see `shared.sealing`), never in clear.
+or reordered without harm: the store decides. Secret values travel sealed (`echelon.shared.sealing`), never in clear.
 
 Read by machines that may be one release apart: fields are only added, with defaults; `VERSION` changes when that fails.
 """
@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.ids import JobId, TaskId, WorkerId
 
 VERSION = 1
 

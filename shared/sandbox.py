@@ -17,7 +17,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from shared.errors import InvalidInput
+from echelon.shared.errors import InvalidInput
 
 #: Longest source of one expression, in characters.
 MAX_SOURCE = 2000

@@ -18,12 +18,12 @@ from typing import Final, Protocol
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
-from shared.errors import EchelonError, VolumeUnavailable
-from shared.failpoints import failpoint
-from shared.messages import JsonValue
-from shared.volume import Volume
-from shared.volume.durable import write_bytes
-from shared.volume.layout import KEY
+from echelon.shared.errors import EchelonError, VolumeUnavailable
+from echelon.shared.failpoints import failpoint
+from echelon.shared.messages import JsonValue
+from echelon.shared.volume import Volume
+from echelon.shared.volume.durable import write_bytes
+from echelon.shared.volume.layout import KEY
 
 #: How a value begins that is sealed where others stand in clear.
 _SEALED: Final = "sealed:"

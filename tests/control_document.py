@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from controller.core.answers import STATES, VERBS, Allowed, Kind, Unchanged, Verb, answer
-from controller.core.states import ENDED, State
+from echelon.controller.core.answers import STATES, VERBS, Allowed, Kind, Unchanged, Verb, answer
+from echelon.controller.core.states import ENDED, State
 
 #: In which states there are tasks whose items did not fit.
 MISFITS = {(Kind.TASK, State.FAILED), (Kind.TASK, State.SKIPPED)}

@@ -10,8 +10,8 @@ import click
 import pytest
 import yaml
 
-from controller.settings import table
-from shared.command import GROUP
+from echelon.controller.settings import table
+from echelon.shared.command import GROUP
 
 ROOT = Path(__file__).resolve().parent.parent
 UNITS = sorted((ROOT / "deploy").glob("*.service"))

@@ -18,11 +18,11 @@ import click
 import pytest
 import requests
 
-from controller.catalogue.schema import InputSchema, JobSchema, RetrySchema, StageSchema, TaskSchema
-from controller.core.answers import Verb
-from controller.settings import Settings, table
+from echelon.controller.catalogue.schema import InputSchema, JobSchema, RetrySchema, StageSchema, TaskSchema
+from echelon.controller.core.answers import Verb
+from echelon.controller.settings import Settings, table
+from echelon.shared.command import GROUP, ExitCode
 from img.draw_states import TARGET, draw
-from shared.command import GROUP, ExitCode
 from tests.system.process import Standalone
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.broker.port import Subscription
-from shared.clock import Clock
-from shared.failpoints import failpoint
-from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
-from shared.volume.beacons import FRESH, WAY_BACK
-from worker.heartbeat import Heartbeat
-from worker.holdings import Held, Holdings
-from worker.orders import OrderBook, fence
-from worker.reporter import Reporter
-from worker.settings import WorkerSettings
+from echelon.shared.broker.port import Subscription
+from echelon.shared.clock import Clock
+from echelon.shared.failpoints import failpoint
+from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
+from echelon.shared.volume.beacons import FRESH, WAY_BACK
+from echelon.worker.heartbeat import Heartbeat
+from echelon.worker.holdings import Held, Holdings
+from echelon.worker.orders import OrderBook, fence
+from echelon.worker.reporter import Reporter
+from echelon.worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 

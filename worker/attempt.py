@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
-from shared.messages import AttemptRef, Finished, GrantedTask, Outcome, SpawnedItems
-from shared.volume.layout import Stream, log_entry
-from worker.output import Capture, Masker
-from worker.preparation import Places, Prepared
-from worker.runtimes.port import Exit, Process
+from echelon.shared.messages import AttemptRef, Finished, GrantedTask, Outcome, SpawnedItems
+from echelon.shared.volume.layout import Stream, log_entry
+from echelon.worker.output import Capture, Masker
+from echelon.worker.preparation import Places, Prepared
+from echelon.worker.runtimes.port import Exit, Process
 
 #: Longest error in a report, in bytes.
 ERROR_LIMIT: Final = 4 * 1024

@@ -17,15 +17,15 @@ import click
 import platformdirs
 from click.core import ParameterSource
 
-from shared.clock import SystemClock
-from shared.config import WORKER_TABLE, InvalidSetting, config_file, seconds, secret_in, size
-from shared.errors import Conflict, InvalidInput, VolumeUnavailable
-from shared.messages import ANY_QUEUE
-from worker.settings import WorkerSettings, default_slots
+from echelon.shared.clock import SystemClock
+from echelon.shared.config import WORKER_TABLE, InvalidSetting, config_file, seconds, secret_in, size
+from echelon.shared.errors import Conflict, InvalidInput, VolumeUnavailable
+from echelon.shared.messages import ANY_QUEUE
+from echelon.worker.settings import WorkerSettings, default_slots
 
 if TYPE_CHECKING:
-    from shared.volume import Volume
-    from worker.serve import Worker
+    from echelon.shared.volume import Volume
+    from echelon.worker.serve import Worker
 
 log = logging.getLogger(__name__)
 
@@ -228,8 +228,8 @@ def broker_url(ctx: click.Context) -> str:
 def serve(settings: WorkerSettings, *, volume: Path, broker: str) -> None:
     """Run a worker until it has drained."""
     # Here, because `echelon --help` loads this module too.
-    from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
-    from worker.serve import build_worker
+    from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
+    from echelon.worker.serve import build_worker
 
     signals = _signals()
     connection = RabbitBroker(broker, RabbitOptions(queue_type=settings.queue_type))
@@ -257,7 +257,7 @@ def _signals() -> queue.SimpleQueue[int]:
 
 def _await_volume(path: Path, signals: queue.SimpleQueue[int]) -> Volume | None:
     """Return the volume as soon as it is there: it may not be mounted yet. None: this process is to end."""
-    from shared.volume import Volume
+    from echelon.shared.volume import Volume
 
     said = ""
     while True:

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from shared.errors import EchelonError
-from shared.messages import EnvironmentInput
-from worker.runtimes.port import CannotStart
+from echelon.shared.errors import EchelonError
+from echelon.shared.messages import EnvironmentInput
+from echelon.worker.runtimes.port import CannotStart
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Set by the engine; a task class cannot set them.

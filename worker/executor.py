@@ -15,20 +15,20 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shared.clock import Clock
-from shared.errors import EchelonError
-from shared.failpoints import failpoint
-from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome
-from shared.sealing import Sealer
-from shared.volume import Volume
-from shared.volume.layout import Stream
-from worker import spawnfile
-from worker.attempt import Attempt, Ending, Phase, judge, report, shortened
-from worker.environment import make_temporary_folder, remove_temporary_folder, temporary_folder
-from worker.launcher import Launcher
-from worker.preparation import Preparation
-from worker.runtimes.oom import MemoryEvents
-from worker.runtimes.port import CannotStart, Exit, Process, Runtime
+from echelon.shared.clock import Clock
+from echelon.shared.errors import EchelonError
+from echelon.shared.failpoints import failpoint
+from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome
+from echelon.shared.sealing import Sealer
+from echelon.shared.volume import Volume
+from echelon.shared.volume.layout import Stream
+from echelon.worker import spawnfile
+from echelon.worker.attempt import Attempt, Ending, Phase, judge, report, shortened
+from echelon.worker.environment import make_temporary_folder, remove_temporary_folder, temporary_folder
+from echelon.worker.launcher import Launcher
+from echelon.worker.preparation import Preparation
+from echelon.worker.runtimes.oom import MemoryEvents
+from echelon.worker.runtimes.port import CannotStart, Exit, Process, Runtime
 
 log = logging.getLogger(__name__)
 

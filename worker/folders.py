@@ -12,7 +12,7 @@ import os
 import secrets
 from typing import Final
 
-from shared.volume.layout import FOLDER_MODE
+from echelon.shared.volume.layout import FOLDER_MODE
 
 #: Jobs whose spare folders are remembered.
 _JOBS: Final = 64

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from shared.broker.port import Broker, Outgoing, Unconfirmed
-from shared.failpoints import failpoint
-from shared.ids import WorkerId
-from shared.messages import REPORTS, Report, WorkerCard
-from worker.holdings import Holdings
-from worker.sent import SentReports
+from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import REPORTS, Report, WorkerCard
+from echelon.worker.holdings import Holdings
+from echelon.worker.sent import SentReports
 
 log = logging.getLogger(__name__)
 

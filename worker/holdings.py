@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared.clock import Clock
-from shared.messages import AttemptRef, Grant, GrantedTask
-from worker.slots import Slots
+from echelon.shared.clock import Clock
+from echelon.shared.messages import AttemptRef, Grant, GrantedTask
+from echelon.worker.slots import Slots
 
 #: An agent that has not turned for so many seconds hangs: it asks for nothing more until it is back.
 HUNG_AFTER = 3.0

@@ -6,17 +6,17 @@ import errno
 import os
 from typing import Final
 
-from shared.errors import VolumeUnavailable
-from shared.failpoints import failpoint
-from shared.messages import Grant, GrantedTask, Outcome
-from shared.volume import Volume
-from shared.volume.layout import FOLDER_MODE, entry_name
-from worker import spawnfile
-from worker.attempt import Attempt, Ending, told
-from worker.folders import Folders
-from worker.leavings import with_items, with_result
-from worker.preparation import Places, Preparation, Prepared
-from worker.runtimes.port import CannotStart, Runtime
+from echelon.shared.errors import VolumeUnavailable
+from echelon.shared.failpoints import failpoint
+from echelon.shared.messages import Grant, GrantedTask, Outcome
+from echelon.shared.volume import Volume
+from echelon.shared.volume.layout import FOLDER_MODE, entry_name
+from echelon.worker import spawnfile
+from echelon.worker.attempt import Attempt, Ending, told
+from echelon.worker.folders import Folders
+from echelon.worker.leavings import with_items, with_result
+from echelon.worker.preparation import Places, Preparation, Prepared
+from echelon.worker.runtimes.port import CannotStart, Runtime
 
 #: Jobs whose workspaces are known to exist.
 _WORKSPACES: Final = 1000

@@ -6,12 +6,12 @@ import errno
 from dataclasses import replace
 from typing import Final
 
-from shared.messages import Outcome
-from shared.volume import Volume
-from shared.volume.beneath import REFUSED, NotRegular
-from worker import spawnfile
-from worker.attempt import Attempt, Ending, told
-from worker.spawnfile import Limits, SpawnInvalid
+from echelon.shared.messages import Outcome
+from echelon.shared.volume import Volume
+from echelon.shared.volume.beneath import REFUSED, NotRegular
+from echelon.worker import spawnfile
+from echelon.worker.attempt import Attempt, Ending, told
+from echelon.worker.spawnfile import Limits, SpawnInvalid
 
 #: Longest result, in bytes.
 RESULT_LIMIT: Final = 64 * 1024

@@ -15,9 +15,9 @@ import re
 import time
 from pathlib import Path
 
-from shared.errors import Conflict, Unavailable
-from shared.failpoints import failpoint
-from shared.ids import WorkerId, is_uuid, new_worker_id
+from echelon.shared.errors import Conflict, Unavailable
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import WorkerId, is_uuid, new_worker_id
 
 #: More lives than this are not remembered: their leases ended long ago.
 REMEMBERED = 32

@@ -13,13 +13,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from shared.broker.topology import ORDERS_LIVE, RESENT_FOR
-from shared.clock import Clock
-from shared.ids import WorkerId
-from shared.messages import AttemptRef, GrantedTask, Orders, Stop
-from worker.holdings import Held, Holdings
-from worker.sent import Sent, SentReports
-from worker.settings import WorkerSettings
+from echelon.shared.broker.topology import ORDERS_LIVE, RESENT_FOR
+from echelon.shared.clock import Clock
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import AttemptRef, GrantedTask, Orders, Stop
+from echelon.worker.holdings import Held, Holdings
+from echelon.worker.sent import Sent, SentReports
+from echelon.worker.settings import WorkerSettings
 
 #: Seconds beyond an attempt's lease in which its order may come again: sent again, it may lie in the worker's queue.
 _COMES_AGAIN = RESENT_FOR + ORDERS_LIVE / 1000

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from shared.volume.layout import FOLDER_MODE
+from echelon.shared.volume.layout import FOLDER_MODE
 
 MASK: Final = b"***"
 #: The tail's part of the cap.

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from shared.errors import InvalidInput
-from shared.expressions import Template, check_argument, compile_template, render_argument, to_text
-from shared.messages import AttemptRef, Grant, GrantedTask, JsonValue, Recipe
-from shared.sealing import CannotOpen, Seal, Sealer
-from shared.volume import workspace_name
-from shared.volume.layout import attempts_name, stage_name
-from worker.environment import RESERVED, declared, floor
-from worker.output import Masker
-from worker.runtimes.port import CannotStart, Launch
+from echelon.shared.errors import InvalidInput
+from echelon.shared.expressions import Template, check_argument, compile_template, render_argument, to_text
+from echelon.shared.messages import AttemptRef, Grant, GrantedTask, JsonValue, Recipe
+from echelon.shared.sealing import CannotOpen, Seal, Sealer
+from echelon.shared.volume import workspace_name
+from echelon.shared.volume.layout import attempts_name, stage_name
+from echelon.worker.environment import RESERVED, declared, floor
+from echelon.worker.output import Masker
+from echelon.worker.runtimes.port import CannotStart, Launch
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from shared.broker.port import Broker, Outgoing, Unconfirmed
-from shared.clock import Clock
-from shared.failpoints import failpoint
-from shared.ids import WorkerId
-from shared.messages import REPORTS, AttemptRef, Finished, Report
-from worker.holdings import Holdings
-from worker.sent import SentReports
+from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
+from echelon.shared.clock import Clock
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import REPORTS, AttemptRef, Finished, Report
+from echelon.worker.holdings import Holdings
+from echelon.worker.sent import SentReports
 
 #: A report holds so many ends of attempts at most ...
 BATCH = 64

@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from shared.clock import Clock
-from shared.messages import AttemptRef
+from echelon.shared.clock import Clock
+from echelon.shared.messages import AttemptRef
 
 #: Reports are remembered for so many seconds, many times the length of a lease.
 REMEMBERED = 300.0

@@ -10,26 +10,26 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from shared.broker.port import Broker, Subscription
-from shared.clock import Clock
-from shared.ids import WorkerId
-from shared.messages import WorkerCard, orders_queue
-from shared.volume import Volume
-from shared.volume.beacons import Lookout
-from shared.volume.stops import StopSigns
-from worker.agent import Agent, Parts
-from worker.executor import Executor, ExecutorSettings
-from worker.heartbeat import Burial, Heartbeat
-from worker.holdings import Holdings
-from worker.life import Life
-from worker.orders import OrderBook
-from worker.reporter import Reporter
-from worker.runtimes.proc import forbid_peeking
-from worker.runtimes.process import ProcessRuntime
-from worker.sent import SentReports
-from worker.settings import WorkerSettings
-from worker.slots import Slots
-from worker.sweep import sweep
+from echelon.shared.broker.port import Broker, Subscription
+from echelon.shared.clock import Clock
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import WorkerCard, orders_queue
+from echelon.shared.volume import Volume
+from echelon.shared.volume.beacons import Lookout
+from echelon.shared.volume.stops import StopSigns
+from echelon.worker.agent import Agent, Parts
+from echelon.worker.executor import Executor, ExecutorSettings
+from echelon.worker.heartbeat import Burial, Heartbeat
+from echelon.worker.holdings import Holdings
+from echelon.worker.life import Life
+from echelon.worker.orders import OrderBook
+from echelon.worker.reporter import Reporter
+from echelon.worker.runtimes.proc import forbid_peeking
+from echelon.worker.runtimes.process import ProcessRuntime
+from echelon.worker.sent import SentReports
+from echelon.worker.settings import WorkerSettings
+from echelon.worker.slots import Slots
+from echelon.worker.sweep import sweep
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from shared.messages import ANY_QUEUE
+from echelon.shared.messages import ANY_QUEUE
 
 MIB = 1024 * 1024
 #: Margin and grace take no more of a lease than this each: three fifths of it are left for renewals.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.messages import ANY_QUEUE
+from echelon.shared.messages import ANY_QUEUE
 
 #: Weight of the newest task in the moving mean. A single long task among short ones stops the asking ahead for about
 #: ten tasks, a change of load is learned as fast.

@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from shared.errors import EchelonError
-from shared.failpoints import failpoint
-from shared.messages import SpawnedItems
-from shared.sealing import Opener, wrap
-from shared.volume import OpenFile, Volume
-from shared.volume.beneath import NotRegular
+from echelon.shared.errors import EchelonError
+from echelon.shared.failpoints import failpoint
+from echelon.shared.messages import SpawnedItems
+from echelon.shared.sealing import Opener, wrap
+from echelon.shared.volume import OpenFile, Volume
+from echelon.shared.volume.beneath import NotRegular
 
 NAME: Final = "spawn.json"
 #: A deeper item is refused: no task's input needs it, and the controller walks it again.

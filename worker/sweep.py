@@ -13,8 +13,8 @@ import signal
 import time
 from typing import Final
 
-from worker.environment import make_temporary_folder, temporary_folder
-from worker.runtimes import proc
+from echelon.worker.environment import make_temporary_folder, temporary_folder
+from echelon.worker.runtimes import proc
 
 _LOOK_AGAIN: Final = 0.01
 

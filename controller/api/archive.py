@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import RawIOBase
 
-from shared.errors import NotFound
-from shared.ids import JobId
-from shared.volume import Artefact, Volume
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId
+from echelon.shared.volume import Artefact, Volume
 
 _PIECE = 256 * 1024
 _PAGE = 500

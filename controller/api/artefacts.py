@@ -14,16 +14,16 @@ from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
-from controller.api import render, schemas
-from controller.api.archive import zipped
-from controller.api.config import jobs
-from controller.api.jobs import view_of
-from controller.api.problems import Refusal, invalid
-from controller.api.queries import PageQuery
-from controller.api.routes import Answer, Routes
-from controller.datastore.records import JobView, Page
-from shared.ids import JobId
-from shared.volume import OpenFile
+from echelon.controller.api import render, schemas
+from echelon.controller.api.archive import zipped
+from echelon.controller.api.config import jobs
+from echelon.controller.api.jobs import view_of
+from echelon.controller.api.problems import Refusal, invalid
+from echelon.controller.api.queries import PageQuery
+from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.datastore.records import JobView, Page
+from echelon.shared.ids import JobId
+from echelon.shared.volume import OpenFile
 
 routes = Routes("artefacts", "The files that jobs leave.")
 

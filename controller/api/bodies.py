@@ -19,8 +19,8 @@ import marshmallow
 from webargs.core import missing
 from webargs.flaskparser import FlaskParser
 
-from controller.api.problems import Refusal
-from controller.engine.base.requests import Mistake
+from echelon.controller.api.problems import Refusal
+from echelon.controller.engine.base.requests import Mistake
 
 #: Mistakes that are told at once; nobody reads more.
 MOST_MISTAKES = 50

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Response
 
-from controller.api import render, schemas
-from controller.api.config import context
-from controller.api.routes import Answer, Routes
+from echelon.controller.api import render, schemas
+from echelon.controller.api.config import context
+from echelon.controller.api.routes import Answer, Routes
 
 #: Attempts of one worker that are shown.
 SHOWN = 100

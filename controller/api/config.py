@@ -9,9 +9,9 @@ from typing import cast
 
 from flask import current_app
 
-from controller.api.unserved import Listeners
-from controller.engine.jobs import Jobs
-from controller.settings import Settings
+from echelon.controller.api.unserved import Listeners
+from echelon.controller.engine.jobs import Jobs
+from echelon.controller.settings import Settings
 
 _EXTENSION = "echelon"
 #: Host names under which a browser of this machine may speak to us: anything else could be DNS rebinding.

@@ -11,20 +11,20 @@ from typing import cast
 import marshmallow
 from flask import Response, g, request
 
-from controller.api import control_schemas as schemas
-from controller.api import headers, jobs, render, stages, tasks
-from controller.api.config import jobs as use_cases
-from controller.api.etags import IF_MATCH, guarded, number_of
-from controller.api.problems import blamed_on, invalid
-from controller.api.queries import ChoiceQuery
-from controller.api.routes import Answer, Routes
-from controller.core.answers import Kind, Verb
-from controller.core.states import State
-from controller.engine.base.requests import Changed, Choice, Given, Who, index_spans
-from controller.engine.control.control import Control
-from shared.errors import Conflict
-from shared.ids import JobId, TaskId
-from shared.messages import JsonValue
+from echelon.controller.api import control_schemas as schemas
+from echelon.controller.api import headers, jobs, render, stages, tasks
+from echelon.controller.api.config import jobs as use_cases
+from echelon.controller.api.etags import IF_MATCH, guarded, number_of
+from echelon.controller.api.problems import blamed_on, invalid
+from echelon.controller.api.queries import ChoiceQuery
+from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.core.answers import Kind, Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Changed, Choice, Given, Who, index_spans
+from echelon.controller.engine.control.control import Control
+from echelon.shared.errors import Conflict
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import JsonValue
 
 _VERBS = (Verb.PAUSE, Verb.RESUME, Verb.CANCEL, Verb.KILL, Verb.RETRY, Verb.SKIP)
 #: Verbs that may open an ended job again: what was erased at its end is given with them.

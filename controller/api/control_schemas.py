@@ -7,8 +7,8 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
-from controller.api.queries import AddQuery, ChoiceQuery
-from controller.api.schemas import (
+from echelon.controller.api.queries import AddQuery, ChoiceQuery
+from echelon.controller.api.schemas import (
     STATES,
     JobSchema,
     StageSchema,
@@ -18,7 +18,7 @@ from controller.api.schemas import (
     text_field,
     values_field,
 )
-from controller.engine.why.why import Code
+from echelon.controller.engine.why.why import Code
 
 _TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _SPAN = r"[0-9]{1,8}(-[0-9]{1,8})?"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import marshmallow
 from marshmallow import fields, validate
 
-from controller.api.schemas import number_field, on_error_field, source_field, text_field
-from controller.catalogue.definitions import InputSource, InputType
+from echelon.controller.api.schemas import number_field, on_error_field, source_field, text_field
+from echelon.controller.catalogue.definitions import InputSource, InputType
 
 
 class InputSchema(marshmallow.Schema):

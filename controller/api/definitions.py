@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Response
 
-from controller.api import render
-from controller.api.config import jobs
-from controller.api.definition_schemas import DefinitionsSchema, JobDefinitionSchema
-from controller.api.render import Json
-from controller.api.routes import Answer, Routes
-from controller.catalogue.definitions import InputDefinition, JobDefinition, StageDefinition, TaskClass
-from controller.engine.jobs import MASK
+from echelon.controller.api import render
+from echelon.controller.api.config import jobs
+from echelon.controller.api.definition_schemas import DefinitionsSchema, JobDefinitionSchema
+from echelon.controller.api.render import Json
+from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.catalogue.definitions import InputDefinition, JobDefinition, StageDefinition, TaskClass
+from echelon.controller.engine.jobs import MASK
 
 routes = Routes("definitions", "The catalogue in force.")
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from flask import Request, request
 
-from controller.api.problems import Refusal
-from shared.errors import PreconditionFailed
+from echelon.controller.api.problems import Refusal
+from echelon.shared.errors import PreconditionFailed
 
 #: What nothing ever carries.
 NEVER = -1

@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from controller.core.states import OPEN, State
-from controller.datastore.port import Datastore
-from shared.errors import Unavailable
+from echelon.controller.core.states import OPEN, State
+from echelon.controller.datastore.port import Datastore
+from echelon.shared.errors import Unavailable
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 

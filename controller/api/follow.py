@@ -14,15 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from controller.api import texts
-from controller.api.transcripts import STREAMS, Page, Place, Stream, chosen
-from controller.api.waiting import has_left
-from controller.core.states import ENDED
-from controller.datastore.reader import Reader
-from controller.datastore.records import AttemptView, JobView, TaskView
-from controller.engine.jobs import Jobs
-from shared.errors import Unavailable
-from shared.ids import JobId, TaskId
+from echelon.controller.api import texts
+from echelon.controller.api.transcripts import STREAMS, Page, Place, Stream, chosen
+from echelon.controller.api.waiting import has_left
+from echelon.controller.core.states import ENDED
+from echelon.controller.datastore.reader import Reader
+from echelon.controller.datastore.records import AttemptView, JobView, TaskView
+from echelon.controller.engine.jobs import Jobs
+from echelon.shared.errors import Unavailable
+from echelon.shared.ids import JobId, TaskId
 
 #: Seconds between looks.
 _LOOK = 0.25

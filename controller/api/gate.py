@@ -15,10 +15,10 @@ import uuid
 
 from flask import Flask, Response, g, request
 
-from controller.api.config import context
-from controller.api.figures import Figures
-from controller.api.headers import REPEATED, TOKEN
-from controller.api.problems import Refusal
+from echelon.controller.api.config import context
+from echelon.controller.api.figures import Figures
+from echelon.controller.api.headers import REPEATED, TOKEN
+from echelon.controller.api.problems import Refusal
 
 #: Asked by what watches over the process, which has no token.
 _OPEN_ENDPOINT = "operations.healthz"

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from flask import Request, g
 
-from controller.api.problems import Refusal
-from controller.engine.base.requests import InvalidInputs, Mistake
+from echelon.controller.api.problems import Refusal
+from echelon.controller.engine.base.requests import InvalidInputs, Mistake
 
 #: Written by the process that serves, never by clients: headers that came more than once, with all their values.
 REPEATED = "X-Echelon-Repeated"

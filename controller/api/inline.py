@@ -1,7 +1,7 @@
 """The body of POST /jobs: a job of the catalogue by its type, or one that is composed in the request.
 
-What the stages of a composed job may hold is the catalogue's to say (`controller.catalogue.inline`), with a pointer to
-each mistake; the document describes it for programs.
+What the stages of a composed job may hold is decided by the catalogue (`echelon.controller.catalogue.inline`), with a
+pointer to each mistake; the OpenAPI document describes it for programs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
-from controller.api.schemas import Text, values_field
+from echelon.controller.api.schemas import Text, values_field
 
 _TEXT = {"type": "string"}
 _INPUT = {"type": "object", "description": "Its input values."}

@@ -6,22 +6,22 @@ from typing import cast
 
 from flask import Response, g, request, url_for
 
-from controller.api import headers, render, schemas
-from controller.api.config import context, jobs
-from controller.api.etags import IF_MATCH, guarded
-from controller.api.inline import SubmissionSchema
-from controller.api.problems import blamed_on
-from controller.api.queries import JobsQuery, PageQuery
-from controller.api.routes import Answer, Routes
-from controller.api.unserved import Waiting
-from controller.api.waiting import until_ended
-from controller.core.states import State
-from controller.datastore.records import JobFilter, JobView
-from controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission
-from controller.engine.jobs import UnknownType
-from shared.errors import NotFound
-from shared.ids import JobId
-from shared.messages import JsonValue
+from echelon.controller.api import headers, render, schemas
+from echelon.controller.api.config import context, jobs
+from echelon.controller.api.etags import IF_MATCH, guarded
+from echelon.controller.api.inline import SubmissionSchema
+from echelon.controller.api.problems import blamed_on
+from echelon.controller.api.queries import JobsQuery, PageQuery
+from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.api.unserved import Waiting
+from echelon.controller.api.waiting import until_ended
+from echelon.controller.core.states import State
+from echelon.controller.datastore.records import JobFilter, JobView
+from echelon.controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission
+from echelon.controller.engine.jobs import UnknownType
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId
+from echelon.shared.messages import JsonValue
 
 routes = Routes("jobs", "Submitted runs.")
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 from flask import Response
 
-from controller.api import schemas, texts
-from controller.api.config import context, jobs
-from controller.api.follow import Follower
-from controller.api.jobs import view_of
-from controller.api.queries import LogQuery
-from controller.api.routes import PART_OF_TEXT, TEXT, Routes
-from controller.api.tasks import task_of
-from controller.api.transcripts import Place, job_text, task_text
-from controller.api.waiting import client_socket
-from controller.datastore.records import TaskView
-from shared.errors import NotFound
-from shared.ids import JobId, TaskId
+from echelon.controller.api import schemas, texts
+from echelon.controller.api.config import context, jobs
+from echelon.controller.api.follow import Follower
+from echelon.controller.api.jobs import view_of
+from echelon.controller.api.queries import LogQuery
+from echelon.controller.api.routes import PART_OF_TEXT, TEXT, Routes
+from echelon.controller.api.tasks import task_of
+from echelon.controller.api.transcripts import Place, job_text, task_text
+from echelon.controller.api.waiting import client_socket
+from echelon.controller.datastore.records import TaskView
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId, TaskId
 
 routes = Routes("logs", "What tasks print, as text.")
 

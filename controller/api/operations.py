@@ -7,10 +7,10 @@ from flask import Response
 from marshmallow import fields
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from controller.api import problems, render
-from controller.api.config import context, jobs
-from controller.api.routes import Answer, Routes
-from controller.api.schemas import text_field
+from echelon.controller.api import problems, render
+from echelon.controller.api.config import context, jobs
+from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.api.schemas import text_field
 
 routes = Routes("operations", "Health and metrics.", prefix="")
 

@@ -15,9 +15,9 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 from werkzeug.http import dump_header
 
-from controller.engine.base.requests import InvalidInputs, Mistake, TooManyJobs
-from controller.engine.upkeep.open_jobs import COUNTED_EVERY
-from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
+from echelon.controller.engine.base.requests import InvalidInputs, Mistake, TooManyJobs
+from echelon.controller.engine.upkeep.open_jobs import COUNTED_EVERY
+from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 CONTENT_TYPE = "application/problem+json"
 #: Seconds after which a client may try again when something that we lean on is away.

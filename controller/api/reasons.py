@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Response
 
-from controller.api import render
-from controller.api.config import jobs
-from controller.api.control_schemas import WhySchema
-from controller.api.routes import Answer, Routes
-from controller.api.tasks import task_of
-from shared.ids import JobId, TaskId
+from echelon.controller.api import render
+from echelon.controller.api.config import jobs
+from echelon.controller.api.control_schemas import WhySchema
+from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.api.tasks import task_of
+from echelon.shared.ids import JobId, TaskId
 
 routes = Routes("reasons", "Why something does not move on.")
 

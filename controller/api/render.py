@@ -12,8 +12,8 @@ from typing import TypeVar
 import msgspec
 from flask import Response, request
 
-from controller.core.states import ENDED
-from controller.datastore.records import (
+from echelon.controller.core.states import ENDED
+from echelon.controller.datastore.records import (
     SPAWN_INDEX,
     AttemptView,
     EventView,
@@ -25,9 +25,9 @@ from controller.datastore.records import (
     TaskView,
     WorkerView,
 )
-from controller.engine.base.requests import Changed, Retried
-from controller.engine.why.why import Reason
-from shared.volume import Artefact
+from echelon.controller.engine.base.requests import Changed, Retried
+from echelon.controller.engine.why.why import Reason
+from echelon.shared.volume import Artefact
 
 Item = TypeVar("Item")
 Json = dict[str, object]

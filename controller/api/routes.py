@@ -14,9 +14,9 @@ from flask import Blueprint, Flask, Response
 from flask_smorest import Api
 from flask_smorest import Blueprint as DocumentedBlueprint
 
-from controller.api import problems
-from controller.api.bodies import StrictParser
-from controller.api.schemas import ProblemSchema
+from echelon.controller.api import problems
+from echelon.controller.api.bodies import StrictParser
+from echelon.controller.api.schemas import ProblemSchema
 
 PREFIX = "/api/v1"
 #: What any route may answer: a bad Host or Origin, a missing token, a fault, something away.

@@ -11,10 +11,10 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
-from controller.api.queries import IdQuery, JobsQuery, LogQuery, PageQuery, TasksQuery
-from controller.core.model import OnError, Source
-from controller.core.states import State
-from shared.messages import Outcome
+from echelon.controller.api.queries import IdQuery, JobsQuery, LogQuery, PageQuery, TasksQuery
+from echelon.controller.core.model import OnError, Source
+from echelon.controller.core.states import State
+from echelon.shared.messages import Outcome
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from flask import Response, g, request
 
-from controller.api import control_schemas, render, schemas
-from controller.api.bodies import read_json
-from controller.api.config import context, jobs
-from controller.api.etags import IF_MATCH, guarded
-from controller.api.jobs import view_of
-from controller.api.problems import invalid
-from controller.api.queries import AddQuery
-from controller.api.routes import Answer, Routes
-from controller.datastore.records import JobView, StageView
-from controller.engine.base.requests import InvalidInputs, Mistake, Who
-from shared.errors import NotFound
-from shared.ids import JobId
+from echelon.controller.api import control_schemas, render, schemas
+from echelon.controller.api.bodies import read_json
+from echelon.controller.api.config import context, jobs
+from echelon.controller.api.etags import IF_MATCH, guarded
+from echelon.controller.api.jobs import view_of
+from echelon.controller.api.problems import invalid
+from echelon.controller.api.queries import AddQuery
+from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.datastore.records import JobView, StageView
+from echelon.controller.engine.base.requests import InvalidInputs, Mistake, Who
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId
 
 routes = Routes("stages", "Steps of a job.")
 

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 import msgspec
 from flask import Response
 
-from controller.api import render, schemas
-from controller.api.config import jobs
-from controller.api.jobs import view_of
-from controller.api.problems import blamed_on
-from controller.api.queries import IdQuery, TasksQuery
-from controller.api.routes import Answer, Routes
-from controller.core.states import State
-from controller.datastore.records import JobView, TaskFilter, TaskView
-from controller.engine.jobs import MASK
-from shared.errors import NotFound
-from shared.ids import JobId, TaskId
+from echelon.controller.api import render, schemas
+from echelon.controller.api.config import jobs
+from echelon.controller.api.jobs import view_of
+from echelon.controller.api.problems import blamed_on
+from echelon.controller.api.queries import IdQuery, TasksQuery
+from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.core.states import State
+from echelon.controller.datastore.records import JobView, TaskFilter, TaskView
+from echelon.controller.engine.jobs import MASK
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId, TaskId
 
 routes = Routes("tasks", "Units of work, and how each of their executions ended.")
 

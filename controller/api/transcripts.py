@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from controller.api import texts
-from controller.datastore.records import SPAWN_INDEX, JobView, TaskFilter, TaskView
-from controller.engine.jobs import Jobs
-from shared.ids import JobId
-from shared.volume import Volume
+from echelon.controller.api import texts
+from echelon.controller.datastore.records import SPAWN_INDEX, JobView, TaskFilter, TaskView
+from echelon.controller.engine.jobs import Jobs
+from echelon.shared.ids import JobId
+from echelon.shared.volume import Volume
 
 Stream = Literal["stdout", "stderr"]
 STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")

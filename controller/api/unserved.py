@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterable
 
-from controller.datastore.records import JobView, WorkerView
-from controller.engine.why.why import claimable, no_worker, serves
+from echelon.controller.datastore.records import JobView, WorkerView
+from echelon.controller.engine.why.why import claimable, no_worker, serves
 
 #: Stage number -> a sentence; only of stages that wait in vain.
 Waiting = dict[int, str]

@@ -8,8 +8,8 @@ import time
 
 from flask import request
 
-from controller.api.config import context
-from shared.ids import JobId
+from echelon.controller.api.config import context
+from echelon.shared.ids import JobId
 
 #: Put into a request by the process that serves: called before a wait, for others to compute meanwhile.
 WAITS = "echelon.waits"

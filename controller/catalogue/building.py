@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controller.catalogue.definitions import (
+from echelon.controller.catalogue.definitions import (
     DEFAULT_GRACE,
     DEFAULT_QUEUE,
     InputDefinition,
@@ -17,9 +17,9 @@ from controller.catalogue.definitions import (
     StageDefinition,
     TaskClass,
 )
-from controller.catalogue.values import InvalidValue, coerce_text
-from shared.expressions import to_text
-from shared.messages import JsonValue
+from echelon.controller.catalogue.values import InvalidValue, coerce_text
+from echelon.shared.expressions import to_text
+from echelon.shared.messages import JsonValue
 
 Values = Mapping[str, Any]
 

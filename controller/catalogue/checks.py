@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from controller.catalogue.definitions import InputSource, JobDefinition, StageDefinition, TaskClass
-from controller.catalogue.reading import Reading
-from controller.catalogue.task_checks import check_inputs, checked_task, warn_of_secrets
-from controller.catalogue.tree import Path, dotted
-from shared.expressions import suggestion
+from echelon.controller.catalogue.definitions import InputSource, JobDefinition, StageDefinition, TaskClass
+from echelon.controller.catalogue.reading import Reading
+from echelon.controller.catalogue.task_checks import check_inputs, checked_task, warn_of_secrets
+from echelon.controller.catalogue.tree import Path, dotted
+from echelon.shared.expressions import suggestion
 
 
 @dataclass

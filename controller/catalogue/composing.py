@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from controller.catalogue.tree import Leaf, Listing, Node, Table
+from echelon.controller.catalogue.tree import Leaf, Listing, Node, Table
 
 MAX_DEPTH = 50
 MAX_ALIASES = 100

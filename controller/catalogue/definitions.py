@@ -11,9 +11,9 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from shared.errors import NotFound
-from shared.expressions import suggestion, to_text
-from shared.messages import EnvironmentInput, JsonValue, Recipe
+from echelon.shared.errors import NotFound
+from echelon.shared.expressions import suggestion, to_text
+from echelon.shared.messages import EnvironmentInput, JsonValue, Recipe
 
 DEFAULT_QUEUE = "default"
 #: Seconds between SIGTERM and SIGKILL.
@@ -174,7 +174,7 @@ class Catalogue:
     jobs: dict[str, JobDefinition]
     #: Folder of what the tasks bring along; None: there is none. Not part of the JSON.
     files: Path | None = None
-    #: Digest of that folder's content, as `controller.catalogue.files.digest` counts it.
+    #: Digest of that folder's content, as `echelon.controller.catalogue.files.digest` counts it.
     files_digest: str | None = None
     #: Of a catalogue that a request brought along for its own job: the revision whose files its tasks find.
     base: str | None = None

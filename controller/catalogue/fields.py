@@ -9,8 +9,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from controller.catalogue.mistakes import Complaint
-from shared.expressions import suggestion, to_text
+from echelon.controller.catalogue.mistakes import Complaint
+from echelon.shared.expressions import suggestion, to_text
 
 #: Longest length of time: a year.
 MAX_SECONDS = 366 * 86400.0

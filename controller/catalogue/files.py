@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import InvalidInput
+from echelon.shared.errors import InvalidInput
 
 FOLDER = "files"
 MAX_FILES = 10_000

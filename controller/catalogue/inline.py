@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from controller.catalogue.checks import Draft, check
-from controller.catalogue.definitions import Catalogue, StageDefinition, TaskClass, TaskDefinition, revision_of
-from controller.catalogue.inputs import MAX_MISTAKES, InputMistake, item_inputs
-from controller.catalogue.loader import take_in
-from controller.catalogue.mistakes import Mistake
-from controller.catalogue.reading import Reading
-from controller.catalogue.tree import Path, Source, dotted
-from shared.expressions import suggestion
+from echelon.controller.catalogue.checks import Draft, check
+from echelon.controller.catalogue.definitions import Catalogue, StageDefinition, TaskClass, TaskDefinition, revision_of
+from echelon.controller.catalogue.inputs import MAX_MISTAKES, InputMistake, item_inputs
+from echelon.controller.catalogue.loader import take_in
+from echelon.controller.catalogue.mistakes import Mistake
+from echelon.controller.catalogue.reading import Reading
+from echelon.controller.catalogue.tree import Path, Source, dotted
+from echelon.shared.expressions import suggestion
 
 #: What makes a task a command of the request's own.
 _COMMAND = ("exec_command", "exec_args", "env", "queue", "timeout", "grace", "retry", "workdir")

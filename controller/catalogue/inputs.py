@@ -7,16 +7,16 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from controller.catalogue.definitions import (
+from echelon.controller.catalogue.definitions import (
     Catalogue,
     InputDefinition,
     InputSource,
     JobDefinition,
     TaskClass,
 )
-from controller.catalogue.values import InvalidValue, check_value, coerce_text
-from shared.expressions import suggestion, to_text
-from shared.messages import JsonValue
+from echelon.controller.catalogue.values import InvalidValue, check_value, coerce_text
+from echelon.shared.expressions import suggestion, to_text
+from echelon.shared.messages import JsonValue
 
 #: All values of one job or one task, in characters.
 MAX_TOTAL = 1 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields
 
-from controller.catalogue.schema import CatalogueSchema
+from echelon.controller.catalogue.schema import CatalogueSchema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from controller.catalogue.definitions import Catalogue, from_json, to_json
-from shared.volume import durable, layout
+from echelon.controller.catalogue.definitions import Catalogue, from_json, to_json
+from echelon.shared.volume import durable, layout
 
 _log = logging.getLogger(__name__)
 

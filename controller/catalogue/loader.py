@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 import yaml
 from marshmallow import ValidationError
 
-from controller.catalogue import building, files
-from controller.catalogue.checks import Draft, check
-from controller.catalogue.composing import MAX_DEPTH, Composer, Event, Refused
-from controller.catalogue.definitions import Catalogue, revision_of
-from controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, in_order
-from controller.catalogue.reading import Reading
-from controller.catalogue.schema import CatalogueSchema
-from controller.catalogue.tree import Path as Way
-from controller.catalogue.tree import Source, dotted
-from shared.errors import InvalidInput
+from echelon.controller.catalogue import building, files
+from echelon.controller.catalogue.checks import Draft, check
+from echelon.controller.catalogue.composing import MAX_DEPTH, Composer, Event, Refused
+from echelon.controller.catalogue.definitions import Catalogue, revision_of
+from echelon.controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, in_order
+from echelon.controller.catalogue.reading import Reading
+from echelon.controller.catalogue.schema import CatalogueSchema
+from echelon.controller.catalogue.tree import Path as Way
+from echelon.controller.catalogue.tree import Source, dotted
+from echelon.shared.errors import InvalidInput
 
 MAX_FILE = 1 << 20
 MAX_FILES = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.errors import InvalidInput
+from echelon.shared.errors import InvalidInput
 
 #: Reports beyond this many help nobody.
 MAX_REPORTED = 200

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controller.catalogue.composing import MAX_DEPTH, Refused
-from controller.catalogue.mistakes import Mistake
-from controller.catalogue.tree import Leaf, Listing, Node, Path, Source, Table, dotted
-from shared.expressions import to_text
+from echelon.controller.catalogue.composing import MAX_DEPTH, Refused
+from echelon.controller.catalogue.mistakes import Mistake
+from echelon.controller.catalogue.tree import Leaf, Listing, Node, Path, Source, Table, dotted
+from echelon.shared.expressions import to_text
 
 #: So many values may come from aliases.
 MAX_REPEATED = 10_000

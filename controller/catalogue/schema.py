@@ -10,10 +10,10 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
 
-from controller.catalogue.definitions import DEFAULT_GRACE, DEFAULT_QUEUE, Retry
-from controller.catalogue.fields import Amount, Anything, Duration, Flag, Messages, Text, Word
-from controller.catalogue.mistakes import MAX_REPORTED, Complaint
-from shared.expressions import suggestion
+from echelon.controller.catalogue.definitions import DEFAULT_GRACE, DEFAULT_QUEUE, Retry
+from echelon.controller.catalogue.fields import Amount, Anything, Duration, Flag, Messages, Text, Word
+from echelon.controller.catalogue.mistakes import MAX_REPORTED, Complaint
+from echelon.shared.expressions import suggestion
 
 #: Names of inputs: what a placeholder can hold.
 INPUT_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from controller.catalogue.definitions import InputDefinition, InputSource, InputType, TaskClass
-from controller.catalogue.reading import Reading
-from controller.catalogue.scripts import safe_form, script_position
-from controller.catalogue.tree import Path, dotted
-from controller.catalogue.values import InvalidValue, check_value
-from shared.expressions import BUILTIN_NAMES, Template, TemplateError, compile_template, to_text
-from shared.messages import JsonValue
+from echelon.controller.catalogue.definitions import InputDefinition, InputSource, InputType, TaskClass
+from echelon.controller.catalogue.reading import Reading
+from echelon.controller.catalogue.scripts import safe_form, script_position
+from echelon.controller.catalogue.tree import Path, dotted
+from echelon.controller.catalogue.values import InvalidValue, check_value
+from echelon.shared.expressions import BUILTIN_NAMES, Template, TemplateError, compile_template, to_text
+from echelon.shared.messages import JsonValue
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: A repeated group that holds one repeated thing and nothing else, such as (a+)+: takes exponential time.

@@ -10,10 +10,10 @@ from typing import NoReturn
 
 import msgspec
 
-from controller.catalogue.definitions import InputDefinition, InputType
-from shared.errors import InvalidInput
-from shared.expressions import is_number, to_text
-from shared.messages import JsonValue
+from echelon.controller.catalogue.definitions import InputDefinition, InputType
+from echelon.shared.errors import InvalidInput
+from echelon.shared.expressions import is_number, to_text
+from echelon.shared.messages import JsonValue
 
 #: Longest value in bytes. Well below the 128 KiB that the kernel takes as one argument.
 MAX_VALUE = 64 * 1024

@@ -17,12 +17,12 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
-from controller.catalogue.definitions import Catalogue
-from controller.catalogue.files import brought_files
-from controller.catalogue.loader import Loaded, catalogue_files, files_folders, load
-from controller.catalogue.mistakes import Mistake
-from shared.clock import Clock, SystemClock
-from shared.errors import EchelonError, InvalidInput
+from echelon.controller.catalogue.definitions import Catalogue
+from echelon.controller.catalogue.files import brought_files
+from echelon.controller.catalogue.loader import Loaded, catalogue_files, files_folders, load
+from echelon.controller.catalogue.mistakes import Mistake
+from echelon.shared.clock import Clock, SystemClock
+from echelon.shared.errors import EchelonError, InvalidInput
 
 _log = logging.getLogger(__name__)
 

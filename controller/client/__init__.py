@@ -5,7 +5,7 @@ Knows the REST interface and nothing behind it: no engine, no store, no Flask.
 
 from __future__ import annotations
 
-from controller.client.client import EchelonClient
-from controller.client.errors import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
+from echelon.controller.client.client import Client
+from echelon.controller.client.errors import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
 
-__all__ = ["Ambiguous", "EchelonClient", "NotAllowed", "Rejected", "ServerFault", "Unreachable"]
+__all__ = ["Ambiguous", "Client", "NotAllowed", "Rejected", "ServerFault", "Unreachable"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from shared.messages import JsonValue
+from echelon.shared.messages import JsonValue
 
 
 class Stage(TypedDict):

@@ -1,4 +1,4 @@
-"""`EchelonClient`: one method per thing that the REST interface can do. One client per thread."""
+"""`Client`: one method per thing that the REST interface can do. One client per thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, cast
 from urllib.parse import quote
 
-from controller.client.answers import (
+from echelon.controller.client.answers import (
     Artefact,
     Definitions,
     Event,
@@ -20,20 +20,20 @@ from controller.client.answers import (
     Task,
     Worker,
 )
-from controller.client.control import API, LiveControl, job_path, task_path
-from controller.client.errors import Ambiguous, from_problem
-from controller.client.transport import Transport
-from shared.errors import NotFound
-from shared.messages import JsonValue
+from echelon.controller.client.control import API, LiveControl, job_path, task_path
+from echelon.controller.client.errors import Ambiguous, from_problem
+from echelon.controller.client.transport import Transport
+from echelon.shared.errors import NotFound
+from echelon.shared.messages import JsonValue
 
 _PAGE = 500
 
 
-class EchelonClient(LiveControl):
+class Client(LiveControl):
     """Talks to one controller.
 
-    Every method may raise `Unreachable`, `NotAllowed`, `ServerFault` and `shared.errors.Unavailable`; ids are whole ids
-    (`find_job` and `find` resolve abbreviated ones), an unknown one raises `shared.errors.NotFound`.
+    Every method may raise `Unreachable`, `NotAllowed`, `ServerFault` and `Unavailable`. Methods take full ids
+    (`find_job` and `find` resolve abbreviated ones); an unknown id raises `NotFound`.
     """
 
     def __init__(self, url: str, *, token: str | None = None, timeout: float = 30.0) -> None:
@@ -69,7 +69,7 @@ class EchelonClient(LiveControl):
 
         Without a key of the caller's own the request is made safe to repeat and is repeated once when its answer is
         lost. Raises Rejected (with its mistakes; an unknown type is one), Conflict for a key used otherwise, and
-        `shared.errors.Unavailable` when the controller takes no more jobs for now.
+        `Unavailable` when the controller takes no more jobs for now.
         """
         body: dict[str, object] = {"type": job_type, "input": dict(input or {})} | ({"paused": True} if paused else {})
         return cast(Job, self._transport.submit(f"{API}/jobs", body, headers or {}, idempotency_key, wait))

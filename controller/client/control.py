@@ -1,7 +1,7 @@
 """Live control, as methods of the client: hold, end, repeat, wave through and add work while a job lives.
 
 Whoever gives the `etag` that a job, a stage or a task was read with changes it only if it is still as it was; otherwise
-`shared.errors.PreconditionFailed` is raised and nothing has happened.
+`PreconditionFailed` is raised and nothing has happened.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast
 from urllib.parse import quote
 
-from controller.client.answers import Added, ChangedJob, ChangedStage, ChangedTask, Job, Retried, Stage, Why
-from controller.client.transport import Transport
-from shared.messages import JsonValue
+from echelon.controller.client.answers import Added, ChangedJob, ChangedStage, ChangedTask, Job, Retried, Stage, Why
+from echelon.controller.client.transport import Transport
+from echelon.shared.messages import JsonValue
 
 API = "/api/v1"
 

@@ -1,7 +1,7 @@
 """How a controller refuses, as exceptions: made from its problem documents (RFC 9457).
 
-404 becomes `shared.errors.NotFound`, 409 `Conflict`, 412 `PreconditionFailed`, 429 and 503 `Unavailable`; what those
-have no word for stands here.
+404 becomes `NotFound`, 409 `Conflict`, 412 `PreconditionFailed`, 429 and 503 `Unavailable` of `echelon.shared.errors`.
+The errors that only a client knows are defined here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
+from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 
 @dataclass(frozen=True, slots=True)

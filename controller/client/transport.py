@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from controller.client.errors import Rejected, ServerFault, Unreachable, from_problem
+from echelon.controller.client.errors import Rejected, ServerFault, Unreachable, from_problem
 
 #: A controller waits no longer than this for one answer, seconds.
 _WAIT_AT_MOST = 60.0

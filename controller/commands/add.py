@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from controller.commands.options import json_option, parameter_option, safe_message, with_client
-from controller.commands.places import Place, find_place
-from controller.commands.screen import counted, print_json, safe, words
-from controller.commands.submit import json_of
-from controller.commands.values import in_items, parameters
-from controller.commands.verbs import if_match_option
-from shared.errors import InvalidInput
-from shared.messages import JsonValue
+from echelon.controller.commands.options import json_option, parameter_option, safe_message, with_client
+from echelon.controller.commands.places import Place, find_place
+from echelon.controller.commands.screen import counted, print_json, safe, words
+from echelon.controller.commands.submit import json_of
+from echelon.controller.commands.values import in_items, parameters
+from echelon.controller.commands.verbs import if_match_option
+from echelon.shared.errors import InvalidInput
+from echelon.shared.messages import JsonValue
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Added
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Added
 
 
 @click.command()
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @json_option
 @with_client
 def add(
-    client: EchelonClient,
+    client: Client,
     what: str,
     written: tuple[str, ...],
     file: Path | None,
@@ -79,7 +79,7 @@ def _explained(error: InvalidInput, *, one: bool) -> str:
     return said
 
 
-def _one(client: EchelonClient, place: Place, written: tuple[str, ...]) -> dict[str, JsonValue]:
+def _one(client: Client, place: Place, written: tuple[str, ...]) -> dict[str, JsonValue]:
     """Return the one task of -p, its texts as the types that the stage's task class declares."""
     if not written:
         return {}

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import json_option, whole_job_id, with_client
-from controller.commands.screen import Column, amount, counted, moment, print_json, print_table, safe, words
-from shared.errors import EchelonError, InvalidInput, NotFound
+from echelon.controller.commands.options import json_option, whole_job_id, with_client
+from echelon.controller.commands.screen import Column, amount, counted, moment, print_json, print_table, safe, words
+from echelon.shared.errors import EchelonError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Artefact
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Artefact
 
 _COLUMNS = (Column("SIZE", right=True), Column("MODIFIED"), Column("PATH", wide=True))
 
@@ -23,7 +23,7 @@ _COLUMNS = (Column("SIZE", right=True), Column("MODIFIED"), Column("PATH", wide=
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Fetch all of them into this folder.")
 @json_option
 @with_client
-def artefacts(client: EchelonClient, job_id: str, folder: Path | None, as_json: bool) -> None:
+def artefacts(client: Client, job_id: str, folder: Path | None, as_json: bool) -> None:
     """List the artefacts of a job, or fetch them all with -o."""
     whole = whole_job_id(client, job_id)
     found = list(client.artefacts(whole))
@@ -40,7 +40,7 @@ def artefacts(client: EchelonClient, job_id: str, folder: Path | None, as_json: 
         print_table(_COLUMNS, rows, empty="no artefacts")
 
 
-def fetch(client: EchelonClient, job_id: str, wanted: list[Artefact], folder: Path) -> list[Artefact]:
+def fetch(client: Client, job_id: str, wanted: list[Artefact], folder: Path) -> list[Artefact]:
     """Save artefacts below a folder; return those that were still there. No path leaves the folder."""
     saved: list[Artefact] = []
     try:

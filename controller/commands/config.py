@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from controller.commands.options import json_option, with_settings
-from controller.commands.screen import Column, print_json, print_table, words
-from controller.settings import Resolved, default_file, table
+from echelon.controller.commands.options import json_option, with_settings
+from echelon.controller.commands.screen import Column, print_json, print_table, words
+from echelon.controller.settings import Resolved, default_file, table
 
 
 @click.command()

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.places import find_place
-from controller.commands.verbs import Wish, carry_out, given, opening_options, verb_options
+from echelon.controller.commands.places import find_place
+from echelon.controller.commands.verbs import Wish, carry_out, given, opening_options, verb_options
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.control import TaskSecrets
+    from echelon.controller.client import Client
+    from echelon.controller.client.control import TaskSecrets
 
 
 @click.command()
 @verb_options
-def pause(client: EchelonClient, what: str, state: str | None, etag: str | None, as_json: bool) -> None:
+def pause(client: Client, what: str, state: str | None, etag: str | None, as_json: bool) -> None:
     """Hold a job, a stage or tasks.
 
     Nothing of it is started until 'echelon resume'; what runs goes on. STAGE is a number from 0 or a name, INDEX a
@@ -32,7 +32,7 @@ def pause(client: EchelonClient, what: str, state: str | None, etag: str | None,
 
 @click.command()
 @verb_options
-def resume(client: EchelonClient, what: str, state: str | None, etag: str | None, as_json: bool) -> None:
+def resume(client: Client, what: str, state: str | None, etag: str | None, as_json: bool) -> None:
     """Let go on what was paused.
 
     What was paused as a job, as a stage or as a task is resumed as that.
@@ -47,7 +47,7 @@ def resume(client: EchelonClient, what: str, state: str | None, etag: str | None
 
 @click.command()
 @verb_options
-def cancel(client: EchelonClient, what: str, state: str | None, etag: str | None, as_json: bool) -> None:
+def cancel(client: Client, what: str, state: str | None, etag: str | None, as_json: bool) -> None:
     """End a job, a stage or tasks for good.
 
     Nothing of it starts any more, and what runs is ended with all its processes. 'echelon retry' opens it again.
@@ -62,7 +62,7 @@ def cancel(client: EchelonClient, what: str, state: str | None, etag: str | None
 
 @click.command()
 @verb_options
-def kill(client: EchelonClient, what: str, state: str | None, etag: str | None, as_json: bool) -> None:
+def kill(client: Client, what: str, state: str | None, etag: str | None, as_json: bool) -> None:
     """End what runs now, as a failed attempt.
 
     With all its processes. As far as its retries go it is tried again; 'echelon pause' first keeps it from that.
@@ -78,7 +78,7 @@ def kill(client: EchelonClient, what: str, state: str | None, etag: str | None, 
 @verb_options
 @opening_options
 def skip(
-    client: EchelonClient,
+    client: Client,
     what: str,
     state: str | None,
     etag: str | None,

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import with_settings
-from controller.commands.server import Inner, run_server
-from controller.settings import Resolved
+from echelon.controller.commands.options import with_settings
+from echelon.controller.commands.server import Inner, run_server
+from echelon.controller.settings import Resolved
 
 if TYPE_CHECKING:
-    from controller.catalogue.watcher import Look
+    from echelon.controller.catalogue.watcher import Look
 
 
 @click.command()
@@ -30,7 +30,7 @@ def controller(resolved: Resolved) -> None:
         raise click.UsageError("a broker is needed: --broker-file, ECHELON_BROKER or ECHELON_BROKER_FILE")
 
     def build(first: Look) -> Inner:
-        from controller.serve import RemoteController
+        from echelon.controller.serve import RemoteController
 
         return RemoteController(settings, first)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import json_option, whole_job_id, with_client
-from controller.commands.screen import is_terminal, print_json, words
+from echelon.controller.commands.options import json_option, whole_job_id, with_client
+from echelon.controller.commands.screen import is_terminal, print_json, words
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
+    from echelon.controller.client import Client
 
 
 @click.command()
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Do not ask; only a person at a terminal is asked.")
 @json_option
 @with_client
-def delete(client: EchelonClient, job_id: str, yes: bool, as_json: bool) -> None:
+def delete(client: Client, job_id: str, yes: bool, as_json: bool) -> None:
     """Remove an ended job with all its files.
 
     Its history, its logs and its artefacts are gone then.

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
-from controller.commands.progress import Progress
-from controller.commands.screen import counted, lasted, safe, safe_lines
+from echelon.controller.commands.progress import Progress
+from echelon.controller.commands.screen import counted, lasted, safe, safe_lines
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Held, Job, Task
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Held, Job, Task
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
 #: Failed tasks of one job that are told of; the others are counted.
@@ -39,7 +39,7 @@ class Followed(Protocol):
 class RemoteJob:
     """A job of a controller that answers over HTTP."""
 
-    def __init__(self, client: EchelonClient, job_id: str) -> None:
+    def __init__(self, client: Client, job_id: str) -> None:
         self._client = client
         self._job_id = job_id
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import json_option, with_client
-from controller.commands.screen import Column, print_json, print_table, words
-from shared.command import ExitCode
+from echelon.controller.commands.options import json_option, with_client
+from echelon.controller.commands.screen import Column, print_json, print_table, words
+from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
+    from echelon.controller.client import Client
 
 _COLUMNS = (Column("PART"), Column("CONDITION", state=True), Column("DETAIL", wide=True))
 
@@ -19,7 +19,7 @@ _COLUMNS = (Column("PART"), Column("CONDITION", state=True), Column("DETAIL", wi
 @click.command()
 @json_option
 @with_client
-def health(client: EchelonClient, as_json: bool) -> None:
+def health(client: Client, as_json: bool) -> None:
     """Show whether the controller is ready.
 
     And the condition of what it leans on; exit code 1 when it is not ready.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.follow import held
-from controller.commands.options import json_option, state_option, with_client
-from controller.commands.screen import Column, is_terminal, lasted, moment, print_json, print_table
+from echelon.controller.commands.follow import held
+from echelon.controller.commands.options import json_option, state_option, with_client
+from echelon.controller.commands.screen import Column, is_terminal, lasted, moment, print_json, print_table
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Job
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Job
 
 _COLUMNS = (
     Column("JOB"),
@@ -35,7 +35,7 @@ _COLUMNS = (
 @json_option
 @with_client
 def jobs(
-    client: EchelonClient, state: str | None, job_type: str | None, query: str | None, limit: int, as_json: bool
+    client: Client, state: str | None, job_type: str | None, query: str | None, limit: int, as_json: bool
 ) -> None:
     """List jobs, newest first."""
     found = list(client.jobs(state=state, type=job_type, q=query, limit=limit))

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Final, cast
 
-from controller.api import render
-from controller.client.answers import Artefact, Job, Task
-from controller.core.states import State
-from controller.datastore.records import SPAWN_INDEX, TaskFilter
-from controller.engine.jobs import Jobs
-from shared.errors import Conflict, NotFound
-from shared.ids import JobId
+from echelon.controller.api import render
+from echelon.controller.client.answers import Artefact, Job, Task
+from echelon.controller.core.states import State
+from echelon.controller.datastore.records import SPAWN_INDEX, TaskFilter
+from echelon.controller.engine.jobs import Jobs
+from echelon.shared.errors import Conflict, NotFound
+from echelon.shared.ids import JobId
 
 #: Seconds between two looks; a job's end is seen at once.
 _LOOK: Final = 0.2

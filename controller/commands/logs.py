@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import refuse_ambiguous, with_client
-from controller.commands.places import find_place, task_at
-from controller.commands.screen import is_terminal, safe, safe_lines
-from shared.errors import NotFound
+from echelon.controller.commands.options import refuse_ambiguous, with_client
+from echelon.controller.commands.places import find_place, task_at
+from echelon.controller.commands.screen import is_terminal, safe, safe_lines
+from echelon.shared.errors import NotFound
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
+    from echelon.controller.client import Client
 
 #: The end of a piece that only the next piece makes whole.
 _UNFINISHED = re.compile(r"(\r|\x1b(\[[0-9;:]*)?)\Z")
@@ -27,7 +27,7 @@ _UNFINISHED = re.compile(r"(\r|\x1b(\[[0-9;:]*)?)\Z")
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this one (of a task).")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="This attempt instead of the last (of a task).")
 @with_client
-def logs(client: EchelonClient, what: str, follow: bool, stream: str | None, attempt: int | None) -> None:
+def logs(client: Client, what: str, follow: bool, stream: str | None, attempt: int | None) -> None:
     """Show what a job's tasks wrote, or one task.
 
     TASK is a task's id, or its place: JOB.STAGE.INDEX, for example 3f2a.1.17; JOB.STAGE.spawn is a spawn task, and
@@ -57,9 +57,9 @@ def harmless(pieces: Iterable[str]) -> Iterator[str]:
         yield safe_lines(held)
 
 
-def _meant(client: EchelonClient, what: str) -> tuple[str, str]:
+def _meant(client: Client, what: str) -> tuple[str, str]:
     """Return ("job" or "task", whole id)."""
-    from controller.client import Ambiguous
+    from echelon.controller.client import Ambiguous
 
     if "." in what:
         return "task", _task_at(client, what)
@@ -71,7 +71,7 @@ def _meant(client: EchelonClient, what: str) -> tuple[str, str]:
         refuse_ambiguous(error.candidates, str(error))
 
 
-def _task_at(client: EchelonClient, what: str) -> str:
+def _task_at(client: Client, what: str) -> str:
     """Return the id of the task at a place; without an index, of the stage's only task."""
     place = find_place(client, what)
     if place.stage is not None and place.index is None:
@@ -81,7 +81,7 @@ def _task_at(client: EchelonClient, what: str) -> str:
     return task_at(client, place)["task_id"]
 
 
-def _only_task(client: EchelonClient, job_id: str, stage: int) -> str:
+def _only_task(client: Client, job_id: str, stage: int) -> str:
     found = [task for task in client.tasks(job_id, stage=stage, limit=3) if not task["spawn"]]
     if not found:
         raise NotFound(f"job {job_id} has no tasks in stage {stage}")

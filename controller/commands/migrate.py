@@ -6,10 +6,10 @@ import time
 
 import click
 
-from controller.commands.options import with_settings
-from controller.commands.screen import words
-from controller.settings import Resolved, mask_password, seconds
-from shared.errors import StoreUnavailable
+from echelon.controller.commands.options import with_settings
+from echelon.controller.commands.screen import words
+from echelon.controller.settings import Resolved, mask_password, seconds
+from echelon.shared.errors import StoreUnavailable
 
 #: Seconds between two looks for a server that does not answer yet.
 _LOOK_AGAIN = 0.5
@@ -43,7 +43,7 @@ def migrate(resolved: Resolved, patience: float) -> None:
 
 def _bring_up(url: str, *, until: float) -> str:
     """Migrate, again and again as long as nobody answers; a moment of the monotonic clock ends it."""
-    from controller.datastore.open import migrate as bring_up
+    from echelon.controller.datastore.open import migrate as bring_up
 
     while True:
         try:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from controller.commands.screen import safe
-from controller.commands.values import HEADER_HELP, PARAMETER_HELP, explain
-from controller.settings import InvalidSetting, Resolved, Setting, resolve, table
-from shared.command import ExitCode
-from shared.errors import InvalidInput
+from echelon.controller.commands.screen import safe
+from echelon.controller.commands.values import HEADER_HELP, PARAMETER_HELP, explain
+from echelon.controller.settings import InvalidSetting, Resolved, Setting, resolve, table
+from echelon.shared.command import ExitCode
+from echelon.shared.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
+    from echelon.controller.client import Client
 
 Command = Callable[..., None]
 
@@ -101,10 +101,10 @@ def with_client(function: Command) -> Command:
 
     @functools.wraps(function)
     def call(resolved: Resolved, **values: Any) -> None:
-        from controller.client import EchelonClient, NotAllowed, Unreachable
+        from echelon.controller.client import Client, NotAllowed, Unreachable
 
         settings = resolved.settings
-        with EchelonClient(settings.url, token=settings.token or None) as client:
+        with Client(settings.url, token=settings.token or None) as client:
             try:
                 function(client=client, **values)
             except Unreachable as error:
@@ -129,9 +129,9 @@ def explained() -> Iterator[None]:
 # --- ids ------------------------------------------------------------------------------------------------------------
 
 
-def whole_job_id(client: EchelonClient, prefix: str) -> str:
+def whole_job_id(client: Client, prefix: str) -> str:
     """Return the id that a prefix stands for; more than one is a usage error that lists them."""
-    from controller.client import Ambiguous
+    from echelon.controller.client import Ambiguous
 
     prefix = prefix.strip().lower()
     if not re.fullmatch(r"[0-9a-f-]{1,36}", prefix):

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from controller.commands.options import whole_job_id
-from controller.commands.screen import safe
-from shared.errors import NotFound
+from echelon.controller.commands.options import whole_job_id
+from echelon.controller.commands.screen import safe
+from echelon.shared.errors import NotFound
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Stage, Task
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Stage, Task
 
 #: How the help of a command speaks of a place.
 METAVAR: Final = "ID[.STAGE[.INDEX]]"
@@ -63,7 +63,7 @@ class Place:
         return f"{kind} {self}"
 
 
-def find_place(client: EchelonClient, text: str) -> Place:
+def find_place(client: Client, text: str) -> Place:
     """Return what a text stands for; its stage exists. Raises NotFound with the stages there are."""
     text = text.strip()
     if _TASK_ID.fullmatch(text.lower()):
@@ -89,7 +89,7 @@ def find_place(client: EchelonClient, text: str) -> Place:
     return Place(job_id, stage, index.lower() if index.lower() == "spawn" else index)
 
 
-def task_at(client: EchelonClient, place: Place) -> Task:
+def task_at(client: Client, place: Place) -> Task:
     """Return the one task at a place. Raises NotFound."""
     assert place.stage is not None and place.index is not None
     index = None if place.spawn else int(place.index)
@@ -100,7 +100,7 @@ def task_at(client: EchelonClient, place: Place) -> Task:
     raise NotFound(f"there is no {place.named()}; 'echelon tasks {place.job_id[:8]} --stage {place.stage}' lists them")
 
 
-def _by_whole_id(client: EchelonClient, whole: str) -> Place:
+def _by_whole_id(client: Client, whole: str) -> Place:
     kind, found = client.find(whole)
     if kind == "job":
         return Place(found)

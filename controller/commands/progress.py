@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from controller.commands.screen import (
+from echelon.controller.commands.screen import (
     STATE_STYLES,
     age,
     console,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from controller.client.answers import Job, Stage
+    from echelon.controller.client.answers import Job, Stage
 
 #: Seconds between two plain lines about a stage that goes on.
 _LINE_EVERY: Final = 5.0

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import json_option, with_client
-from controller.commands.screen import Column, print_json, print_table
+from echelon.controller.commands.options import json_option, with_client
+from echelon.controller.commands.screen import Column, print_json, print_table
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
+    from echelon.controller.client import Client
 
 _COLUMNS = (Column("QUEUE"), Column("READY", right=True), Column("RUNNING", right=True))
 
@@ -18,7 +18,7 @@ _COLUMNS = (Column("QUEUE"), Column("READY", right=True), Column("RUNNING", righ
 @click.command()
 @json_option
 @with_client
-def queues(client: EchelonClient, as_json: bool) -> None:
+def queues(client: Client, as_json: bool) -> None:
     """List what waits and runs in each queue."""
     found = client.queues()
     if as_json:

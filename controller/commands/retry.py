@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.places import find_place
-from controller.commands.screen import words
-from controller.commands.verbs import Wish, carry_out, change, given, opening_options, verb_options
-from controller.commands.watch import watch_to_the_end
+from echelon.controller.commands.places import find_place
+from echelon.controller.commands.screen import words
+from echelon.controller.commands.verbs import Wish, carry_out, change, given, opening_options, verb_options
+from echelon.controller.commands.watch import watch_to_the_end
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.control import TaskSecrets
+    from echelon.controller.client import Client
+    from echelon.controller.client.control import TaskSecrets
 
 
 @click.command()
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option("--watch", "then_watch", is_flag=True, help="Watch the job to its end; the exit code says how it ended.")
 def retry(
-    client: EchelonClient,
+    client: Client,
     what: str,
     state: str | None,
     etag: str | None,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from controller.commands.follow import follow, tell_ending
-from controller.commands.options import (
+from echelon.controller.commands.follow import follow, tell_ending
+from echelon.controller.commands.options import (
     explained,
     header_option,
     json_option,
@@ -22,20 +22,29 @@ from controller.commands.options import (
     parameter_option,
     with_settings,
 )
-from controller.commands.progress import Progress, progress
-from controller.commands.screen import Column, amount, counted, is_terminal, print_json, print_table, safe, words
-from controller.commands.submit import unknown_job
-from controller.commands.validate import checked
-from controller.commands.values import declared_types, headers, parameters
-from controller.settings import Origin, Resolved, Settings, seconds
-from shared.command import ExitCode
-from shared.messages import JsonValue
+from echelon.controller.commands.progress import Progress, progress
+from echelon.controller.commands.screen import (
+    Column,
+    amount,
+    counted,
+    is_terminal,
+    print_json,
+    print_table,
+    safe,
+    words,
+)
+from echelon.controller.commands.submit import unknown_job
+from echelon.controller.commands.validate import checked
+from echelon.controller.commands.values import declared_types, headers, parameters
+from echelon.controller.settings import Origin, Resolved, Settings, seconds
+from echelon.shared.command import ExitCode
+from echelon.shared.messages import JsonValue
 
 if TYPE_CHECKING:
-    from controller.catalogue.definitions import Catalogue, InputDefinition, StageDefinition
-    from controller.client.answers import Artefact, Job
-    from controller.commands.local import LocalJob
-    from controller.standalone import Standalone
+    from echelon.controller.catalogue.definitions import Catalogue, InputDefinition, StageDefinition
+    from echelon.controller.client.answers import Artefact, Job
+    from echelon.controller.commands.local import LocalJob
+    from echelon.controller.standalone import Standalone
 
 #: A longer list helps nobody at a terminal; a program gets them all.
 _LISTED_AT_MOST: Final = 20
@@ -134,9 +143,9 @@ def _types(catalogue: Catalogue, job_type: str) -> dict[str, str]:
 
 def _run(settings: Settings, order: _Order) -> tuple[Job, bool, list[Artefact]]:
     """Return the job as it ended, whether it was too late, and what it left."""
-    from controller.commands.local import LocalJob
-    from controller.engine.base.requests import Submission
-    from controller.standalone import Standalone
+    from echelon.controller.commands.local import LocalJob
+    from echelon.controller.engine.base.requests import Submission
+    from echelon.controller.standalone import Standalone
 
     standalone = Standalone(settings)
     standalone.start()

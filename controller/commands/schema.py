@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from controller.commands.screen import print_json
+from echelon.controller.commands.screen import print_json
 
 
 @click.command()
@@ -16,6 +16,6 @@ def schema() -> None:
     \b
       # yaml-language-server: $schema=catalogue.schema.json
     """
-    from controller.catalogue.jsonschema import json_schema
+    from echelon.controller.catalogue.jsonschema import json_schema
 
     print_json(json_schema())

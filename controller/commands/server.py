@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from controller.commands.screen import counted, safe, words
-from controller.commands.validate import tell
-from controller.settings import Address, Settings
-from shared.command import ExitCode
+from echelon.controller.commands.screen import counted, safe, words
+from echelon.controller.commands.validate import tell
+from echelon.controller.settings import Address, Settings
+from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
-    from controller.catalogue.definitions import Catalogue
-    from controller.catalogue.watcher import Look
-    from controller.engine.jobs import Jobs
+    from echelon.controller.catalogue.definitions import Catalogue
+    from echelon.controller.catalogue.watcher import Look
+    from echelon.controller.engine.jobs import Jobs
 
 #: Seconds in which whoever has listened at an address may let go of it: one that was killed just now needs a moment.
 _LETS_GO = 5.0
@@ -62,7 +62,7 @@ def run_server(settings: Settings, build: Callable[[Look], Inner], *, about: str
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for chatty in ("alembic", "pika"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL if chatty == "pika" else logging.WARNING)
-    from controller.serving import Serving, serve
+    from echelon.controller.serving import Serving, serve
 
     gc.enable()
     ended = serve(
@@ -80,8 +80,8 @@ def run_server(settings: Settings, build: Callable[[Look], Inner], *, about: str
 
 def _checked_catalogue(settings: Settings) -> tuple[Look, Catalogue]:
     """Return what the catalogue's files are now and the catalogue to begin with: the last good one if they are torn."""
-    from controller.catalogue.last_good import LastGood
-    from controller.catalogue.watcher import look
+    from echelon.controller.catalogue.last_good import LastGood
+    from echelon.controller.catalogue.watcher import look
 
     if not settings.catalogue:
         raise click.UsageError("a catalogue is needed: --catalogue FILE, or ECHELON_CATALOGUE")
@@ -153,7 +153,7 @@ class _Service:
 
     def app(self) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
         """Return the interface."""
-        from controller.app import ApiSettings, create_app
+        from echelon.controller.app import ApiSettings, create_app
 
         return create_app(self._inner.jobs, ApiSettings.of(self._settings, self._stopping))
 

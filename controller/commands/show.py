@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import json_option, whole_job_id, with_client
-from controller.commands.progress import done, held_back, remarks, waits_for_a_person
-from controller.commands.screen import Column, lasted, moment, print_facts, print_json, print_table, words
+from echelon.controller.commands.options import json_option, whole_job_id, with_client
+from echelon.controller.commands.progress import done, held_back, remarks, waits_for_a_person
+from echelon.controller.commands.screen import Column, lasted, moment, print_facts, print_json, print_table, words
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Job, Stage
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Job, Stage
 
 _COLUMNS = (
     Column("STAGE", right=True),
@@ -33,7 +33,7 @@ _ORDER_AT = 1
 @click.argument("job_id", metavar="ID")
 @json_option
 @with_client
-def show(client: EchelonClient, job_id: str, as_json: bool) -> None:
+def show(client: Client, job_id: str, as_json: bool) -> None:
     """Show a job with all its stages.
 
     And its inputs, secrets masked.

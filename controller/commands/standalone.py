@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import with_settings
-from controller.commands.screen import counted
-from controller.commands.server import Inner, run_server
-from controller.settings import Resolved
+from echelon.controller.commands.options import with_settings
+from echelon.controller.commands.screen import counted
+from echelon.controller.commands.server import Inner, run_server
+from echelon.controller.settings import Resolved
 
 if TYPE_CHECKING:
-    from controller.catalogue.watcher import Look
+    from echelon.controller.catalogue.watcher import Look
 
 
 @click.command()
@@ -29,7 +29,7 @@ def standalone(resolved: Resolved) -> None:
     settings = resolved.settings
 
     def build(first: Look) -> Inner:
-        from controller.standalone import Standalone, StandaloneOptions
+        from echelon.controller.standalone import Standalone, StandaloneOptions
 
         return Standalone(settings, options=StandaloneOptions(drain_timeout=settings.drain_timeout), first=first)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.commands.options import (
+from echelon.controller.commands.options import (
     explained,
     header_option,
     json_option,
@@ -18,14 +18,14 @@ from controller.commands.options import (
     safe_message,
     with_client,
 )
-from controller.commands.screen import print_json, safe, words
-from controller.commands.values import declared_types, headers, parameters
-from controller.commands.watch import watch_to_the_end
-from shared.errors import InvalidInput, NotFound
+from echelon.controller.commands.screen import print_json, safe, words
+from echelon.controller.commands.values import declared_types, headers, parameters
+from echelon.controller.commands.watch import watch_to_the_end
+from echelon.shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Input, Job
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Input, Job
 
 
 @click.command()
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @json_option
 @with_client
 def submit(
-    client: EchelonClient,
+    client: Client,
     job_type: str | None,
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
@@ -82,7 +82,7 @@ def submit(
 
 
 def _submitted(
-    client: EchelonClient,
+    client: Client,
     job_type: str,
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
@@ -95,7 +95,7 @@ def _submitted(
         return client.submit(job_type, input=values, headers=sent, idempotency_key=key, paused=paused)
 
 
-def _composed(client: EchelonClient, file: Path, key: str | None, paused: bool) -> Job:
+def _composed(client: Client, file: Path, key: str | None, paused: bool) -> Job:
     """Submit the job of a file; the controller says what is wrong with its stages, and where."""
     document = json_of(file, "--inline")
     if not isinstance(document, dict) or not isinstance(document.get("stages"), list):
@@ -133,7 +133,7 @@ def unknown_job(job_type: str, known: list[str]) -> NotFound:
     return NotFound(f"there is no job {safe(job_type)!r}; the catalogue has {listed}")
 
 
-def input_types(client: EchelonClient, job_type: str) -> dict[str, str]:
+def input_types(client: Client, job_type: str) -> dict[str, str]:
     """Return the type of each of a job's inputs; raises NotFound with what may be meant."""
     definitions = client.definitions()
     jobs = {one["type"]: one for one in definitions["jobs"]}

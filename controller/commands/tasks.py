@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.follow import held, place
-from controller.commands.options import json_option, state_option, whole_job_id, with_client
-from controller.commands.screen import Column, is_terminal, lasted, print_json, print_table, words
+from echelon.controller.commands.follow import held, place
+from echelon.controller.commands.options import json_option, state_option, whole_job_id, with_client
+from echelon.controller.commands.screen import Column, is_terminal, lasted, print_json, print_table, words
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Task
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Task
 
 _COLUMNS = (
     Column("TASK"),
@@ -37,7 +37,7 @@ _ID_AT = 1
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="At most so many.")
 @json_option
 @with_client
-def tasks(client: EchelonClient, job_id: str, state: str | None, stage: int | None, limit: int, as_json: bool) -> None:
+def tasks(client: Client, job_id: str, state: str | None, stage: int | None, limit: int, as_json: bool) -> None:
     """List the tasks of a job. TASK is STAGE.INDEX: 'echelon logs ID.STAGE.INDEX' shows what that task wrote."""
     whole = whole_job_id(client, job_id)
     found = list(client.tasks(whole, stage=stage, state=state, limit=limit + 1))

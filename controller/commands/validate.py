@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import json_option
-from controller.commands.screen import counted, print_json, safe, words
-from shared.command import ExitCode
+from echelon.controller.commands.options import json_option
+from echelon.controller.commands.screen import counted, print_json, safe, words
+from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
-    from controller.catalogue.definitions import Catalogue
-    from controller.catalogue.loader import Loaded
-    from controller.catalogue.mistakes import Mistake
+    from echelon.controller.catalogue.definitions import Catalogue
+    from echelon.controller.catalogue.loader import Loaded
+    from echelon.controller.catalogue.mistakes import Mistake
 
 
 @click.command()
@@ -26,7 +26,7 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 
     All of them together are one catalogue. Every mistake is named with its place; exit code 5 when there is one.
     """
-    from controller.catalogue.loader import load
+    from echelon.controller.catalogue.loader import load
 
     loaded = load(files)
     mistakes, warnings = list(loaded.mistakes), list(loaded.warnings)
@@ -43,7 +43,7 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 
 def checked(files: Sequence[Path]) -> Catalogue:
     """Return a catalogue that is valid, its warnings said; one that is not ends the command."""
-    from controller.catalogue.loader import load
+    from echelon.controller.catalogue.loader import load
 
     loaded = load(files)
     tell(loaded)

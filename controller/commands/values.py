@@ -14,9 +14,9 @@ from typing import Final, Protocol
 
 import click
 
-from controller.commands.screen import safe
-from shared.errors import InvalidInput
-from shared.messages import JsonValue
+from echelon.controller.commands.screen import safe
+from echelon.shared.errors import InvalidInput
+from echelon.shared.messages import JsonValue
 
 #: Bytes of a file that -p name=@file reads; a request's body holds no more.
 _FILE_AT_MOST: Final = 1 << 20

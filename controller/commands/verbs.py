@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from controller.commands.options import (
+from echelon.controller.commands.options import (
     explained,
     header_option,
     json_option,
@@ -18,17 +18,17 @@ from controller.commands.options import (
     state_option,
     with_client,
 )
-from controller.commands.places import METAVAR, Place, task_at
-from controller.commands.screen import counted, print_json, safe, words
-from controller.commands.submit import input_types
-from controller.commands.values import headers, parameters
-from shared.errors import NotFound
-from shared.messages import JsonValue
+from echelon.controller.commands.places import METAVAR, Place, task_at
+from echelon.controller.commands.screen import counted, print_json, safe, words
+from echelon.controller.commands.submit import input_types
+from echelon.controller.commands.values import headers, parameters
+from echelon.shared.errors import NotFound
+from echelon.shared.messages import JsonValue
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Changed
-    from controller.client.control import TaskSecrets, Verb
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Changed
+    from echelon.controller.client.control import TaskSecrets, Verb
 
 #: What has become of one thing, and of several.
 _BECAME: Final = {
@@ -104,7 +104,7 @@ def opening_options(function: Callable[..., None]) -> Callable[..., None]:
     return parameter_option(header_option(_secrets_option(function)))
 
 
-def carry_out(client: EchelonClient, verb: Verb, place: Place, wish: Wish, *, as_json: bool) -> bool:
+def carry_out(client: Client, verb: Verb, place: Place, wish: Wish, *, as_json: bool) -> bool:
     """Do something to a place, and tell what came of it; return whether anything was changed."""
     answer = change(client, verb, place, wish)
     if as_json:
@@ -115,7 +115,7 @@ def carry_out(client: EchelonClient, verb: Verb, place: Place, wish: Wish, *, as
     return any(answer["changed"].values())
 
 
-def change(client: EchelonClient, verb: Verb, place: Place, wish: Wish) -> Changed:
+def change(client: Client, verb: Verb, place: Place, wish: Wish) -> Changed:
     """Ask the controller for it."""
     with explained():
         if place.of_one_task:
@@ -163,14 +163,14 @@ def outcome(verb: Verb, place: Place, answer: Changed, *, chosen: bool) -> Itera
 
 
 def given(
-    client: EchelonClient, place: Place, written: tuple[str, ...], header_lines: tuple[str, ...]
+    client: Client, place: Place, written: tuple[str, ...], header_lines: tuple[str, ...]
 ) -> tuple[dict[str, JsonValue], dict[str, str]]:
     """Return the values of -p and -H for a job that opens again."""
     sent = headers(header_lines)
     return parameters(written, _types(client, place.job_id) if written else {}), sent
 
 
-def _types(client: EchelonClient, job_id: str) -> dict[str, str]:
+def _types(client: Client, job_id: str) -> dict[str, str]:
     """Return the types of a job's inputs; none when its type is in the catalogue no more."""
     try:
         return input_types(client, client.job(job_id)["type"])

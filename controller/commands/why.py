@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.options import json_option, with_client
-from controller.commands.places import METAVAR, Place, find_place, task_at
-from controller.commands.screen import age, length, moment, print_json, safe, words
+from echelon.controller.commands.options import json_option, with_client
+from echelon.controller.commands.places import METAVAR, Place, find_place, task_at
+from echelon.controller.commands.screen import age, length, moment, print_json, safe, words
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Why
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Why
 
 
 @click.command()
 @click.argument("what", metavar=METAVAR)
 @json_option
 @with_client
-def why(client: EchelonClient, what: str, as_json: bool) -> None:
+def why(client: Client, what: str, as_json: bool) -> None:
     """Say why something does not move on.
 
     In one sentence, about a job, a stage or a task. With --json the code too: WAITING_STAGE, WAITING_FILES, PAUSED,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.commands.follow import place
-from controller.commands.options import json_option, with_client
-from controller.commands.screen import Column, counted, is_terminal, moment, print_json, print_table, words
+from echelon.controller.commands.follow import place
+from echelon.controller.commands.options import json_option, with_client
+from echelon.controller.commands.screen import Column, counted, is_terminal, moment, print_json, print_table, words
 
 if TYPE_CHECKING:
-    from controller.client import EchelonClient
-    from controller.client.answers import Held, Worker
+    from echelon.controller.client import Client
+    from echelon.controller.client.answers import Held, Worker
 
 #: A controller tells no more of one worker.
 _SHOWN = 100
@@ -41,7 +41,7 @@ _HELD = (
 @click.command()
 @json_option
 @with_client
-def workers(client: EchelonClient, as_json: bool) -> None:
+def workers(client: Client, as_json: bool) -> None:
     """List the workers: who lives, how much room each has, and what runs there. TASK is STAGE.INDEX."""
     found = client.workers()
     if as_json:

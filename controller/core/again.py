@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from controller.core.flow import comes_back
-from controller.core.model import Again, Job, Stage
-from controller.core.states import DONE, ENDED, State
+from echelon.controller.core.flow import comes_back
+from echelon.controller.core.model import Again, Job, Stage
+from echelon.controller.core.states import DONE, ENDED, State
 
 #: What runs again when nothing else is said.
 UNDONE = frozenset({State.FAILED, State.CANCELLED})

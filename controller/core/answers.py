@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.core.states import DONE, ENDED, State
+from echelon.controller.core.states import DONE, ENDED, State
 
 
 class Kind(StrEnum):

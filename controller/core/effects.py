@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.core.model import Spans
-from controller.core.states import State
+from echelon.controller.core.model import Spans
+from echelon.controller.core.states import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.core.effects import (
+from echelon.controller.core.effects import (
     Effect,
     ReleaseSpawnTask,
     ReleaseTasks,
@@ -16,8 +16,8 @@ from controller.core.effects import (
     RestoreTasks,
     WithdrawTasks,
 )
-from controller.core.model import Job, OnError, Source, Stage
-from controller.core.states import DONE, State
+from echelon.controller.core.model import Job, OnError, Source, Stage
+from echelon.controller.core.states import DONE, State
 
 Effects = list[Effect]
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from controller.core import verbs
-from controller.core.effects import Effect, Remember
-from controller.core.flow import Effects, counts_of, settle_down
-from controller.core.model import (
+from echelon.controller.core import verbs
+from echelon.controller.core.effects import Effect, Remember
+from echelon.controller.core.flow import Effects, counts_of, settle_down
+from echelon.controller.core.model import (
     CancelRequested,
     Event,
     Job,
@@ -34,7 +34,7 @@ from controller.core.model import (
     TasksSkipped,
     Together,
 )
-from controller.core.states import ENDED, State
+from echelon.controller.core.states import ENDED, State
 
 
 def step(job: Job, event: Event) -> tuple[Job, list[Effect]]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
-from controller.core.states import ENDED, State
-from shared.ids import JobId
+from echelon.controller.core.states import ENDED, State
+from echelon.shared.ids import JobId
 
 
 class Source(StrEnum):

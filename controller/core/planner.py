@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from controller.catalogue.definitions import (
+from echelon.controller.catalogue.definitions import (
     Catalogue,
     InputDefinition,
     InputSource,
@@ -12,10 +12,10 @@ from controller.catalogue.definitions import (
     StageDefinition,
     TaskClass,
 )
-from controller.catalogue.inputs import item_inputs
-from controller.core.model import OnError, Source, Stage, Tally
-from controller.core.states import State
-from shared.messages import JsonValue
+from echelon.controller.catalogue.inputs import item_inputs
+from echelon.controller.core.model import OnError, Source, Stage, Tally
+from echelon.controller.core.states import State
+from echelon.shared.messages import JsonValue
 
 #: Who has paused what its definition says is to be paused.
 DEFINED = "its definition"

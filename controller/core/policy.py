@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.catalogue.definitions import Retry
-from controller.core.states import State
-from shared.messages import Outcome
+from echelon.controller.catalogue.definitions import Retry
+from echelon.controller.core.states import State
+from echelon.shared.messages import Outcome
 
 #: Ended by Echelon or by its own machine: says nothing about the task, and costs it nothing.
 _BLAMELESS = frozenset({Outcome.INTERRUPTED, Outcome.WORKER_FAULT})

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from controller.core.again import of_job
-from controller.core.effects import Remember, ReopenTasks, SkipTasks
-from controller.core.flow import Effects, comes_back, counts_of, cured, restore, restored, settle_down, withdraw
-from controller.core.model import (
+from echelon.controller.core.again import of_job
+from echelon.controller.core.effects import Remember, ReopenTasks, SkipTasks
+from echelon.controller.core.flow import Effects, comes_back, counts_of, cured, restore, restored, settle_down, withdraw
+from echelon.controller.core.model import (
     Again,
     CancelRequested,
     Job,
@@ -27,7 +27,7 @@ from controller.core.model import (
     TasksAdded,
     TasksSkipped,
 )
-from controller.core.states import DONE, ENDED, State
+from echelon.controller.core.states import DONE, ENDED, State
 
 
 def submit(job: Job, event: Submitted, effects: Effects) -> Job:

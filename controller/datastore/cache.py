@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
-from controller.core.model import Job
-from controller.core.states import ENDED
-from shared.ids import JobId
+from echelon.controller.core.model import Job
+from echelon.controller.core.states import ENDED
+from echelon.shared.ids import JobId
 
 #: Characters of a job's input that are kept: thousands of jobs may lie here.
 INPUT_KEPT = 1024

@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 
-from shared.errors import InvalidInput
+from echelon.shared.errors import InvalidInput
 
 _LONGEST = 200
 #: No key and no number of ours is as large; a larger one would overflow the database's integers.

@@ -1,8 +1,8 @@
-"""How the datastore fails, beyond `shared.errors.StoreUnavailable`."""
+"""How the datastore fails, beyond `echelon.shared.errors.StoreUnavailable`."""
 
 from __future__ import annotations
 
-from shared.errors import EchelonError, StoreUnavailable
+from echelon.shared.errors import EchelonError, StoreUnavailable
 
 
 class TransactionAborted(StoreUnavailable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from shared.errors import EchelonError
+from echelon.shared.errors import EchelonError
 
 
 class ForkGuard:

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from controller.datastore.port import Datastore, Transaction
-from controller.datastore.reader import Reader
-from controller.datastore.records import JobView
-from shared.errors import EchelonError, StoreUnavailable
-from shared.ids import JobId
+from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.reader import Reader
+from echelon.controller.datastore.records import JobView
+from echelon.shared.errors import EchelonError, StoreUnavailable
+from echelon.shared.ids import JobId
 
 log = logging.getLogger(__name__)
 

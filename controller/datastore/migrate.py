@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from controller.datastore.errors import SchemaMismatch
+from echelon.controller.datastore.errors import SchemaMismatch
 
 #: The schema that this release works with: the last script in migrations/versions.
 HEAD = "0009"

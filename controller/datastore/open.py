@@ -9,10 +9,10 @@ from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
-from controller.datastore import sqlite
-from controller.datastore.port import Datastore
-from shared.clock import Clock, SystemClock
-from shared.errors import InvalidInput
+from echelon.controller.datastore import sqlite
+from echelon.controller.datastore.port import Datastore
+from echelon.shared.clock import Clock, SystemClock
+from echelon.shared.errors import InvalidInput
 
 
 def open_datastore(url: str, *, clock: Clock | None = None) -> Datastore:
@@ -37,7 +37,7 @@ def migrate(url: str) -> str:
 
 
 class _Postgresql(Protocol):
-    """What this module needs of `controller.datastore.postgresql`."""
+    """What this module needs of `echelon.controller.datastore.postgresql`."""
 
     def open_checked(self, url: URL) -> Datastore: ...
 
@@ -47,7 +47,7 @@ class _Postgresql(Protocol):
 def _postgresql() -> _Postgresql:
     """Return the adapter; its driver is an extra that not everybody installs."""
     try:
-        from controller.datastore import postgresql
+        from echelon.controller.datastore import postgresql
 
         return postgresql
     except ModuleNotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.ids import JobId, WorkerId
+from echelon.shared.ids import JobId, WorkerId
 
 
 @dataclass(slots=True)

@@ -14,11 +14,11 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from controller.core.model import Job, Spans
-from controller.core.states import State
-from controller.datastore.outstanding import Chores, Demand, Expansion, Load, Unpublished
-from controller.datastore.reader import Reader
-from controller.datastore.records import (
+from echelon.controller.core.model import Job, Spans
+from echelon.controller.core.states import State
+from echelon.controller.datastore.outstanding import Chores, Demand, Expansion, Load, Unpublished
+from echelon.controller.datastore.reader import Reader
+from echelon.controller.datastore.records import (
     ANY_LOSSES,
     Claimed,
     Counted,
@@ -31,8 +31,8 @@ from controller.datastore.records import (
     Remembered,
     Settlement,
 )
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import AttemptRef, JsonValue, WorkerCard
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import AttemptRef, JsonValue, WorkerCard
 
 
 class Transaction(Protocol):

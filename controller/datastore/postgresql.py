@@ -24,20 +24,20 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from controller.datastore.cache import JobCache, WorkerKeys
-from controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused, TransactionAborted
-from controller.datastore.forks import ForkGuard
-from controller.datastore.migrate import require_schema, upgrade
-from controller.datastore.port import Transaction
-from controller.datastore.prepared import Prepared
-from controller.datastore.reader import Reader
-from controller.datastore.reads_fleet import SqlReader
-from controller.datastore.reads_jobs import ONE_JOB, job_of
-from controller.datastore.records import JobView
-from controller.datastore.session import Row
-from controller.datastore.transaction import SqlTransaction
-from shared.errors import EchelonError, StoreUnavailable
-from shared.ids import JobId
+from echelon.controller.datastore.cache import JobCache, WorkerKeys
+from echelon.controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused, TransactionAborted
+from echelon.controller.datastore.forks import ForkGuard
+from echelon.controller.datastore.migrate import require_schema, upgrade
+from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.reader import Reader
+from echelon.controller.datastore.reads_fleet import SqlReader
+from echelon.controller.datastore.reads_jobs import ONE_JOB, job_of
+from echelon.controller.datastore.records import JobView
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.transaction import SqlTransaction
+from echelon.shared.errors import EchelonError, StoreUnavailable
+from echelon.shared.ids import JobId
 
 _encoder = msgspec.json.Encoder()
 

@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import TypeEngine
 
-from controller.datastore.tables import metadata
+from echelon.controller.datastore.tables import metadata
 
 
 class Prepared:

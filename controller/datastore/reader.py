@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.records import (
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.records import (
     AttemptView,
     EventView,
     JobFacts,
@@ -22,7 +22,7 @@ from controller.datastore.records import (
     TaskView,
     WorkerView,
 )
-from shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.ids import JobId, TaskId, WorkerId
 
 
 class Reader(Protocol):

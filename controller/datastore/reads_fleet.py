@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, and_, case, func, select, union_all
 
-from controller.core.states import State
-from controller.datastore.reads_tasks import TaskReads
-from controller.datastore.records import QueueView, RunningAttempt, WorkerView
-from controller.datastore.rows import decode_object
-from controller.datastore.sql import ZERO, is_in, word
-from controller.datastore.tables import jobs, stages, tasks, workers
-from shared.ids import JobId, TaskId, WorkerId
+from echelon.controller.core.states import State
+from echelon.controller.datastore.reads_tasks import TaskReads
+from echelon.controller.datastore.records import QueueView, RunningAttempt, WorkerView
+from echelon.controller.datastore.rows import decode_object
+from echelon.controller.datastore.sql import ZERO, is_in, word
+from echelon.controller.datastore.tables import jobs, stages, tasks, workers
+from echelon.shared.ids import JobId, TaskId, WorkerId
 
 _OPEN_STAGE = is_in(stages.c.state, State.PENDING, State.RUNNING)
 

@@ -8,15 +8,15 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, and_, bindparam, select
 from sqlalchemy import Row as Named
 
-from controller.core.model import Tally
-from controller.datastore.cursors import cursor_after, place_of
-from controller.datastore.prepared import Prepared
-from controller.datastore.records import EventView, JobFacts, JobFilter, JobInputs, JobView, Page, StageView
-from controller.datastore.rows import STATES, decode_names, decode_object
-from controller.datastore.session import Row
-from controller.datastore.tables import compositions, definitions, events, job_inputs, jobs, stages
-from shared.errors import InvalidInput
-from shared.ids import JobId
+from echelon.controller.core.model import Tally
+from echelon.controller.datastore.cursors import cursor_after, place_of
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.records import EventView, JobFacts, JobFilter, JobInputs, JobView, Page, StageView
+from echelon.controller.datastore.rows import STATES, decode_names, decode_object
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.tables import compositions, definitions, events, job_inputs, jobs, stages
+from echelon.shared.errors import InvalidInput
+from echelon.shared.ids import JobId
 
 _LONGEST_TEXT = 1_000
 _LARGEST_PAGE = 10_000

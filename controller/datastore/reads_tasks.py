@@ -6,17 +6,26 @@ from collections.abc import Mapping
 
 from sqlalchemy import and_, case, func, null, select
 
-from controller.core.states import State
-from controller.datastore.cursors import cursor_after, place_of
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.reads_jobs import Found, JobReads, page_size
-from controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
-from controller.datastore.rows import STATES, decode_object
-from controller.datastore.sql import AT_ONCE, is_in
-from controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, task_key, tasks, unpublished, workers
-from shared.errors import InvalidInput
-from shared.ids import JobId, TaskId
-from shared.messages import Outcome
+from echelon.controller.core.states import State
+from echelon.controller.datastore.cursors import cursor_after, place_of
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.reads_jobs import Found, JobReads, page_size
+from echelon.controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
+from echelon.controller.datastore.rows import STATES, decode_object
+from echelon.controller.datastore.sql import AT_ONCE, is_in
+from echelon.controller.datastore.tables import (
+    INDEX_BITS,
+    attempts,
+    jobs,
+    stages,
+    task_key,
+    tasks,
+    unpublished,
+    workers,
+)
+from echelon.shared.errors import InvalidInput
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import Outcome
 
 #: What waits for the end of its last attempt is tried again when the lease of that one is over, at the latest.
 _not_before = case(

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from controller.core.model import Job, Spans, Tally
-from controller.core.states import ENDED, State
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import JsonValue, Outcome
+from echelon.controller.core.model import Job, Spans, Tally
+from echelon.controller.core.states import ENDED, State
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import JsonValue, Outcome
 
 #: The index under which a stage's spawn task is kept.
 SPAWN_INDEX = -1
@@ -60,7 +60,7 @@ class NewJob:
     tasks: Sequence[Sequence[NewTask]]
     #: The catalogue that a composed job brings along; None: `revision` is kept for all.
     composition: str | None = None
-    #: What secrets of its tasks are sealed with (see `shared.sealing`); None: they have none.
+    #: What secrets of its tasks are sealed with (see `echelon.shared.sealing`); None: they have none.
     seal: str | None = None
     idempotency_key: str | None = None
     #: Hash of the request, so that a key cannot be used for something else.

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from controller.core.model import OnError, Source, Stage, Tally
-from controller.core.states import State
-from controller.datastore.outstanding import Demand
-from controller.datastore.session import Row
-from controller.datastore.tables import stages
-from shared.ids import JobId, WorkerId
-from shared.messages import JsonValue
+from echelon.controller.core.model import OnError, Source, Stage, Tally
+from echelon.controller.core.states import State
+from echelon.controller.datastore.outstanding import Demand
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.tables import stages
+from echelon.shared.ids import JobId, WorkerId
+from echelon.shared.messages import JsonValue
 
 STATES = {str(state): state for state in State}
 

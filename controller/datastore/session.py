@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
-from controller.datastore.prepared import Prepared
+from echelon.controller.datastore.prepared import Prepared
 
 Row = tuple[Any, ...]
 

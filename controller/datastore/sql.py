@@ -18,9 +18,9 @@ from sqlalchemy import (
     select,
 )
 
-from controller.core.states import State
-from controller.datastore.prepared import Prepared
-from controller.datastore.tables import attempts, events
+from echelon.controller.core.states import State
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.tables import attempts, events
 
 ONE: ColumnClause[int] = literal_column("1")
 ZERO: ColumnClause[int] = literal_column("0")

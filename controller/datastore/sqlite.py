@@ -19,23 +19,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from controller.datastore.cache import JobCache, WorkerKeys
-from controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused
-from controller.datastore.forks import ForkGuard
-from controller.datastore.migrate import require_schema, upgrade
-from controller.datastore.port import Transaction
-from controller.datastore.prepared import Prepared
-from controller.datastore.reader import Reader
-from controller.datastore.reads_fleet import SqlReader
-from controller.datastore.reads_jobs import ONE_JOB, job_of
-from controller.datastore.records import JobView
-from controller.datastore.rows import encode
-from controller.datastore.session import Row
-from controller.datastore.transaction import SqlTransaction
-from controller.datastore.turns import Turns
-from shared.clock import Clock
-from shared.errors import EchelonError, StoreUnavailable
-from shared.ids import JobId
+from echelon.controller.datastore.cache import JobCache, WorkerKeys
+from echelon.controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused
+from echelon.controller.datastore.forks import ForkGuard
+from echelon.controller.datastore.migrate import require_schema, upgrade
+from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.reader import Reader
+from echelon.controller.datastore.reads_fleet import SqlReader
+from echelon.controller.datastore.reads_jobs import ONE_JOB, job_of
+from echelon.controller.datastore.records import JobView
+from echelon.controller.datastore.rows import encode
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.transaction import SqlTransaction
+from echelon.controller.datastore.turns import Turns
+from echelon.shared.clock import Clock
+from echelon.shared.errors import EchelonError, StoreUnavailable
+from echelon.shared.ids import JobId
 
 #: A key is never given twice: what somebody remembers of a deleted job is never taken for what came after it.
 #: An earlier release that still runs beside does not count in that row, so what it has inserted is looked at too.

@@ -8,9 +8,9 @@ from sqlalchemy import BindParameter, FromClause, Insert, and_, delete, exists, 
 from sqlalchemy import bindparam as _p
 from sqlalchemy.dialects import postgresql, sqlite
 
-from controller.datastore.prepared import Among, Prepared
-from controller.datastore.sql import ONE
-from controller.datastore.tables import unpublished
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.sql import ONE
+from echelon.controller.datastore.tables import unpublished
 
 _MARK: dict[str, BindParameter[Any]] = {"task": _p("task"), "attempt": _p("attempt")}
 _sqlite = sqlite.insert(unpublished).inline().values(_MARK)

@@ -23,11 +23,11 @@ from sqlalchemy import (
 from sqlalchemy import bindparam as _p
 from sqlalchemy.dialects import postgresql, sqlite
 
-from controller.core.states import State
-from controller.datastore.prepared import Among, Prepared
-from controller.datastore.rows import STAGE_COLUMNS
-from controller.datastore.sql import ONE, ZERO, insertion, is_in
-from controller.datastore.tables import (
+from echelon.controller.core.states import State
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.rows import STAGE_COLUMNS
+from echelon.controller.datastore.sql import ONE, ZERO, insertion, is_in
+from echelon.controller.datastore.tables import (
     attempts,
     compositions,
     definitions,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import and_, select, true, update
 from sqlalchemy import bindparam as _p
 
-from controller.core.states import State
-from controller.datastore.prepared import Among, Prepared
-from controller.datastore.sql import ONE, ZERO, is_in
-from controller.datastore.tables import stages, tasks
+from echelon.controller.core.states import State
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.sql import ONE, ZERO, is_in
+from echelon.controller.datastore.tables import stages, tasks
 
 _lost = select(
     tasks.c.key, tasks.c.task_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state, tasks.c.input

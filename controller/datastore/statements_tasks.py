@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, any_, case, exists, func, null, or_, select, union_all, update
 from sqlalchemy import bindparam as _p
 
-from controller.core.states import State
-from controller.datastore.prepared import Among, Prepared
-from controller.datastore.sql import ONE, ZERO, insertion, is_in, still, word
-from controller.datastore.tables import attempts, jobs, stages, tasks, unpublished, workers
+from echelon.controller.core.states import State
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.sql import ONE, ZERO, insertion, is_in, still, word
+from echelon.controller.datastore.tables import attempts, jobs, stages, tasks, unpublished, workers
 
 INSERT_TASK = insertion(tasks)
 INSERT_ATTEMPT = insertion(attempts)

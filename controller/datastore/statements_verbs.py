@@ -9,11 +9,11 @@ from __future__ import annotations
 from sqlalchemy import and_, case, func, not_, null, or_, select, update
 from sqlalchemy import bindparam as _p
 
-from controller.core.states import State
-from controller.datastore.prepared import Prepared
-from controller.datastore.sql import AT_ONCE, ONE, ZERO, is_in, word
-from controller.datastore.statements_tasks import HELD_COLUMNS, begun_too_late, waits_anew
-from controller.datastore.tables import attempts, stages, tasks
+from echelon.controller.core.states import State
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.sql import AT_ONCE, ONE, ZERO, is_in, word
+from echelon.controller.datastore.statements_tasks import HELD_COLUMNS, begun_too_late, waits_anew
+from echelon.controller.datastore.tables import attempts, stages, tasks
 
 _chosen = and_(
     tasks.c.key >= _p("first_key"),

@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-from controller.core.states import State
+from echelon.controller.core.states import State
 
 #: Bits of a task's key that hold its index.
 INDEX_BITS = 28

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from controller.datastore.writes_claims import ClaimWrites
-from controller.datastore.writes_files import FileWrites
-from controller.datastore.writes_secrets import SecretWrites
-from controller.datastore.writes_tasks import TaskWrites
-from controller.datastore.writes_verbs import VerbWrites
+from echelon.controller.datastore.writes_claims import ClaimWrites
+from echelon.controller.datastore.writes_files import FileWrites
+from echelon.controller.datastore.writes_secrets import SecretWrites
+from echelon.controller.datastore.writes_tasks import TaskWrites
+from echelon.controller.datastore.writes_verbs import VerbWrites
 
 
 class SqlTransaction(SecretWrites, TaskWrites, ClaimWrites, VerbWrites, FileWrites):

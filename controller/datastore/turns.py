@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock, get_ident
 
-from shared.errors import EchelonError
+from echelon.shared.errors import EchelonError
 
 #: Stands for the thread that has been let in and has not run yet; no thread has this number.
 _NOBODY_ELSE = -1

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from controller.core.states import State
-from controller.datastore import statements_jobs as sql
-from controller.datastore.cache import Entry, JobCache, WorkerKeys
-from controller.datastore.errors import GuardFailed
-from controller.datastore.prepared import Prepared
-from controller.datastore.records import HeldTask, NewTask
-from controller.datastore.rows import STATES, clean, encode
-from controller.datastore.session import Row, Session
-from controller.datastore.statements_tasks import INSERT_TASK, JOB_IDS
-from controller.datastore.tables import INDEX_BITS, task_key
-from shared.ids import JobId, TaskId, WorkerId
+from echelon.controller.core.states import State
+from echelon.controller.datastore import statements_jobs as sql
+from echelon.controller.datastore.cache import Entry, JobCache, WorkerKeys
+from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.records import HeldTask, NewTask
+from echelon.controller.datastore.rows import STATES, clean, encode
+from echelon.controller.datastore.session import Row, Session
+from echelon.controller.datastore.statements_tasks import INSERT_TASK, JOB_IDS
+from echelon.controller.datastore.tables import INDEX_BITS, task_key
+from echelon.shared.ids import JobId, TaskId, WorkerId
 
 #: Before all leases: by this moment none is over.
 NEVER = 0.0

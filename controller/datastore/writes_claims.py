@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from controller.core.model import Job
-from controller.core.states import State
-from controller.datastore import statements_jobs as job_sql
-from controller.datastore import statements_tasks as sql
-from controller.datastore.outstanding import Chores, Demand, Expansion, Load
-from controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed
-from controller.datastore.rows import decode_object, demand_of, encode, encode_demand
-from controller.datastore.session import Row
-from controller.datastore.tables import INDEX_BITS
-from controller.datastore.writes_base import NEVER, WritesBase
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import AttemptRef, WorkerCard
+from echelon.controller.core.model import Job
+from echelon.controller.core.states import State
+from echelon.controller.datastore import statements_jobs as job_sql
+from echelon.controller.datastore import statements_tasks as sql
+from echelon.controller.datastore.outstanding import Chores, Demand, Expansion, Load
+from echelon.controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed
+from echelon.controller.datastore.rows import decode_object, demand_of, encode, encode_demand
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.tables import INDEX_BITS
+from echelon.controller.datastore.writes_base import NEVER, WritesBase
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import AttemptRef, WorkerCard
 
 _LAST_INDEX = (1 << INDEX_BITS) - 2
 

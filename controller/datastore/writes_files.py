@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controller.datastore import statements_files as sql
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.records import SPAWN_INDEX
-from controller.datastore.tables import task_key
-from controller.datastore.writes_base import WritesBase
-from shared.ids import JobId
+from echelon.controller.datastore import statements_files as sql
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.records import SPAWN_INDEX
+from echelon.controller.datastore.tables import task_key
+from echelon.controller.datastore.writes_base import WritesBase
+from echelon.shared.ids import JobId
 
 
 class FileWrites(WritesBase):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from controller.core.model import Job, Stage
-from controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
-from controller.datastore import statements_jobs as sql
-from controller.datastore.cache import Entry, Kept, short
-from controller.datastore.errors import GuardFailed
-from controller.datastore.records import JobInputs, NewJob, Remembered
-from controller.datastore.rows import (
+from echelon.controller.core.model import Job, Stage
+from echelon.controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
+from echelon.controller.datastore import statements_jobs as sql
+from echelon.controller.datastore.cache import Entry, Kept, short
+from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.records import JobInputs, NewJob, Remembered
+from echelon.controller.datastore.rows import (
     STATES,
     clean,
     decode_names,
@@ -21,13 +21,13 @@ from controller.datastore.rows import (
     stage_of,
     words_of,
 )
-from controller.datastore.session import Row
-from controller.datastore.statements_files import DELETE_UNPUBLISHED
-from controller.datastore.tables import task_key
-from controller.datastore.writes_base import WritesBase
-from controller.datastore.writes_new import new_rows
-from shared.ids import JobId
-from shared.messages import JsonValue
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.statements_files import DELETE_UNPUBLISHED
+from echelon.controller.datastore.tables import task_key
+from echelon.controller.datastore.writes_base import WritesBase
+from echelon.controller.datastore.writes_new import new_rows
+from echelon.shared.ids import JobId
+from echelon.shared.messages import JsonValue
 
 
 class JobWrites(WritesBase):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.core.model import Stage
-from controller.core.states import ENDED, State
-from controller.datastore.records import NewJob
-from controller.datastore.rows import clean, encode, stage_counters, words_of
-from controller.datastore.session import Row
+from echelon.controller.core.model import Stage
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.records import NewJob
+from echelon.controller.datastore.rows import clean, encode, stage_counters, words_of
+from echelon.controller.datastore.session import Row
 
 
 @dataclass(frozen=True, slots=True)

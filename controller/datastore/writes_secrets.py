@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from controller.datastore import statements_secrets as sql
-from controller.datastore.records import LostSecrets
-from controller.datastore.rows import STATES, decode_object, encode
-from controller.datastore.writes_jobs import JobWrites
-from shared.ids import JobId, TaskId
-from shared.messages import JsonValue
+from echelon.controller.datastore import statements_secrets as sql
+from echelon.controller.datastore.records import LostSecrets
+from echelon.controller.datastore.rows import STATES, decode_object, encode
+from echelon.controller.datastore.writes_jobs import JobWrites
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import JsonValue
 
 
 class SecretWrites(JobWrites):

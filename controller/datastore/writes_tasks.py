@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from controller.core.states import State
-from controller.datastore import statements_tasks as sql
-from controller.datastore.records import HeldTask, NewTask, Settlement
-from controller.datastore.rows import clean
-from controller.datastore.session import Row
-from controller.datastore.statements_files import MARK_UNPUBLISHED
-from controller.datastore.statements_jobs import LAST_ATTEMPT
-from controller.datastore.writes_base import NEVER, WritesBase
-from shared.ids import JobId, TaskId
-from shared.messages import Outcome
+from echelon.controller.core.states import State
+from echelon.controller.datastore import statements_tasks as sql
+from echelon.controller.datastore.records import HeldTask, NewTask, Settlement
+from echelon.controller.datastore.rows import clean
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.statements_files import MARK_UNPUBLISHED
+from echelon.controller.datastore.statements_jobs import LAST_ATTEMPT
+from echelon.controller.datastore.writes_base import NEVER, WritesBase
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import Outcome
 
 
 class TaskWrites(WritesBase):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from controller.core.model import Spans
-from controller.core.states import State
-from controller.datastore import statements_verbs as sql
-from controller.datastore.records import SPAWN_INDEX, SPAWN_ONLY, Counted, HeldTask
-from controller.datastore.rows import STATES, clean
-from controller.datastore.session import Row
-from controller.datastore.statements_jobs import LAST_ATTEMPT
-from controller.datastore.statements_tasks import INSERT_ATTEMPT
-from controller.datastore.tables import task_key
-from controller.datastore.writes_base import WritesBase
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import AttemptRef, Outcome
+from echelon.controller.core.model import Spans
+from echelon.controller.core.states import State
+from echelon.controller.datastore import statements_verbs as sql
+from echelon.controller.datastore.records import SPAWN_INDEX, SPAWN_ONLY, Counted, HeldTask
+from echelon.controller.datastore.rows import STATES, clean
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.statements_jobs import LAST_ATTEMPT
+from echelon.controller.datastore.statements_tasks import INSERT_ATTEMPT
+from echelon.controller.datastore.tables import task_key
+from echelon.controller.datastore.writes_base import WritesBase
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import AttemptRef, Outcome
 
 
 class VerbWrites(WritesBase):

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from controller.catalogue.definitions import Catalogue
-from controller.core.answers import Verb
-from controller.datastore.port import Datastore
-from controller.engine.base.board import Board
-from controller.engine.base.changes import Changes
-from controller.engine.base.counters import Counters
-from controller.engine.base.outbox import stop_messages
-from controller.engine.base.snapshots import Snapshots
-from controller.engine.turn.headstart import HeadStart
-from controller.engine.upkeep.open_jobs import OpenJobs
-from shared.broker.port import Broker, Outgoing, Unconfirmed
-from shared.failpoints import failpoint
-from shared.messages import AttemptRef, Orders
-from shared.sealing import Sealer
-from shared.volume import Volume
-from shared.volume.stops import StopSigns
+from echelon.controller.catalogue.definitions import Catalogue
+from echelon.controller.core.answers import Verb
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.changes import Changes
+from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.outbox import stop_messages
+from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.controller.engine.turn.headstart import HeadStart
+from echelon.controller.engine.upkeep.open_jobs import OpenJobs
+from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
+from echelon.shared.failpoints import failpoint
+from echelon.shared.messages import AttemptRef, Orders
+from echelon.shared.sealing import Sealer
+from echelon.shared.volume import Volume
+from echelon.shared.volume.stops import StopSigns
 
 
 @dataclass(frozen=True, slots=True)

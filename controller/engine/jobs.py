@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from controller.catalogue.definitions import Catalogue, to_json
-from controller.catalogue.inline import compose
-from controller.core.model import CancelRequested, Job, Submitted
-from controller.core.planner import plan_stages
-from controller.core.states import ENDED, State
-from controller.datastore.port import Transaction
-from controller.datastore.records import JobInputs, JobView, NewJob, Remembered
-from controller.engine.base.board import Board
-from controller.engine.base.health import Health, Part
-from controller.engine.base.inputs import Inputs, gather_inputs
-from controller.engine.base.items import new_seal, plan_tasks, sealing
-from controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission, Who
-from controller.engine.base.snapshots import Origin
-from controller.engine.control.control import Control, check_etag
-from controller.engine.control.opening import Opening
-from controller.engine.dependencies import JobsParts
-from controller.engine.upkeep.publisher import Publisher
-from controller.engine.why.reasons import Reasons
-from shared.errors import Conflict, EchelonError, NotFound
-from shared.failpoints import failpoint
-from shared.ids import JobId, new_job_id
-from shared.messages import JsonValue
+from echelon.controller.catalogue.definitions import Catalogue, to_json
+from echelon.controller.catalogue.inline import compose
+from echelon.controller.core.model import CancelRequested, Job, Submitted
+from echelon.controller.core.planner import plan_stages
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.records import JobInputs, JobView, NewJob, Remembered
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.health import Health, Part
+from echelon.controller.engine.base.inputs import Inputs, gather_inputs
+from echelon.controller.engine.base.items import new_seal, plan_tasks, sealing
+from echelon.controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission, Who
+from echelon.controller.engine.base.snapshots import Origin
+from echelon.controller.engine.control.control import Control, check_etag
+from echelon.controller.engine.control.opening import Opening
+from echelon.controller.engine.dependencies import JobsParts
+from echelon.controller.engine.upkeep.publisher import Publisher
+from echelon.controller.engine.why.reasons import Reasons
+from echelon.shared.errors import Conflict, EchelonError, NotFound
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import JobId, new_job_id
+from echelon.shared.messages import JsonValue
 
 #: What stands in the place of a secret, everywhere.
 MASK = "********"

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from controller.settings.writing import (
+from echelon.controller.settings.writing import (
     MASK,
     Address,
     address,
@@ -26,7 +26,7 @@ from controller.settings.writing import (
     positive,
     switch,
 )
-from shared.config import WORKER_TABLE, InvalidSetting, config_file, default_file, seconds, secret_in, size
+from echelon.shared.config import WORKER_TABLE, InvalidSetting, config_file, default_file, seconds, secret_in, size
 
 __all__ = [
     "Address",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from shared.config import seconds
+from echelon.shared.config import seconds
 
 MASK: Final = "********"
 #: In seconds. A third of it passes between two signs of life, and two fifths are kept in reserve.

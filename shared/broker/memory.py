@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
-from shared.messages import Message
+from echelon.shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
+from echelon.shared.messages import Message
 
 _Entry = tuple[int, Message]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.messages import Message
+from echelon.shared.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.messages import DEAD, VERSION
+from echelon.shared.messages import DEAD, VERSION
 
 QueueType = Literal["classic", "quorum"]
 

@@ -12,8 +12,8 @@ import contextlib
 import os
 from typing import Final
 
-from shared.volume import layout
-from shared.volume.local import Volume
+from echelon.shared.volume import layout
+from echelon.shared.volume.local import Volume
 
 _FOLDER: Final = f"{layout.ENGINE}/controllers"
 #: Seconds after which a sign counts no more: its controller is gone. It fades before a worker that nobody hears looks,

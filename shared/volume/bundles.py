@@ -14,10 +14,10 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.errors import InvalidInput
-from shared.volume.beneath import kind_of
-from shared.volume.durable import sync_folder
-from shared.volume.layout import FOLDER_MODE, REVISIONS
+from echelon.shared.errors import InvalidInput
+from echelon.shared.volume.beneath import kind_of
+from echelon.shared.volume.durable import sync_folder
+from echelon.shared.volume.layout import FOLDER_MODE, REVISIONS
 
 #: Beside `files/`, while it is being copied.
 _UNFINISHED = "unfinished"

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from typing import BinaryIO
 
-from shared.failpoints import failpoint
+from echelon.shared.failpoints import failpoint
 
 
 def write_file(path: str, write: Callable[[BinaryIO], None], *, mode: int = 0o640, replace: bool = True) -> bool:

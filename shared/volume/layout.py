@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from shared.errors import InvalidInput
-from shared.ids import JobId, is_uuid
+from echelon.shared.errors import InvalidInput
+from echelon.shared.ids import JobId, is_uuid
 
 ENGINE: Final = ".echelon"
 MARKER: Final = f"{ENGINE}/volume-id"

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
-from shared.errors import InvalidInput, NotFound, VolumeUnavailable
-from shared.failpoints import failpoint
-from shared.ids import JobId
-from shared.volume import artefacts, beneath, bundles, durable, layout, publishing
-from shared.volume.artefacts import Artefact
-from shared.volume.layout import FOLDER_MODE
+from echelon.shared.errors import InvalidInput, NotFound, VolumeUnavailable
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import JobId
+from echelon.shared.volume import artefacts, beneath, bundles, durable, layout, publishing
+from echelon.shared.volume.artefacts import Artefact
+from echelon.shared.volume.layout import FOLDER_MODE
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

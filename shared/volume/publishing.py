@@ -11,8 +11,8 @@ import contextlib
 import os
 import stat
 
-from shared.volume.bundles import is_link_to_bundle
-from shared.volume.layout import FOLDER_MODE
+from echelon.shared.volume.bundles import is_link_to_bundle
+from echelon.shared.volume.layout import FOLDER_MODE
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

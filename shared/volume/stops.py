@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from shared.messages import AttemptRef
-from shared.volume import layout
-from shared.volume.local import Volume
+from echelon.shared.messages import AttemptRef
+from echelon.shared.volume import layout
+from echelon.shared.volume.local import Volume
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from controller.serving import WAITS, Serving, WsgiApp, serve
-from controller.settings import Address
+from echelon.controller.serving import WAITS, Serving, WsgiApp, serve
+from echelon.controller.settings import Address
 
 
 def say(word: str) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from controller.api.config import ApiSettings
-from controller.app import create_app
-from controller.datastore.open import open_datastore
-from controller.serve import Controller, Outside, watch_catalogue
-from controller.settings import Settings
-from shared.broker.memory import MemoryBroker
-from shared.clock import SystemClock
-from shared.ids import JobId
-from shared.volume import Volume, log_name, workspace_name
+from echelon.controller.api.config import ApiSettings
+from echelon.controller.app import create_app
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.serve import Controller, Outside, watch_catalogue
+from echelon.controller.settings import Settings
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.clock import SystemClock
+from echelon.shared.ids import JobId
+from echelon.shared.volume import Volume, log_name, workspace_name
 from tests.engine.house import House, Puppet
 
 API = "/api/v1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshmallow
 import pytest
 
-from controller.api.control_schemas import AddedSchema
+from echelon.controller.api.control_schemas import AddedSchema
 from tests.api.live import do, done, states, task_of, work
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet

@@ -7,8 +7,8 @@ import typing
 import marshmallow
 import pytest
 
-from controller.api import definition_schemas, operations, schemas
-from controller.client import answers
+from echelon.controller.api import definition_schemas, operations, schemas
+from echelon.controller.client import answers
 
 PAIRS = [
     (answers.Stage, schemas.StageSchema),

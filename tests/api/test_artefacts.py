@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import failpoints
-from shared.volume import attempt_name
+from echelon.shared import failpoints
+from echelon.shared.volume import attempt_name
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from controller.api.bodies import MAX_DEPTH, read_json
-from controller.api.problems import Refusal
-from controller.api.schemas import ProblemSchema
+from echelon.controller.api.bodies import MAX_DEPTH, read_json
+from echelon.controller.api.problems import Refusal
+from echelon.controller.api.schemas import ProblemSchema
 from tests.api.stand import API, Stand
 
 DEEP = "[" * 100_000 + "]" * 100_000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.client import EchelonClient, NotAllowed, Rejected, ServerFault, Unreachable
-from shared.errors import Conflict, NotFound
+from echelon.controller.client import Client, NotAllowed, Rejected, ServerFault, Unreachable
+from echelon.shared.errors import Conflict, NotFound
 from tests.contract.servers import free_port
 from tests.system.process import PATIENCE, Standalone, until
 
@@ -66,12 +66,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
 
 
 @pytest.fixture
-def client(engine: Standalone) -> Iterator[EchelonClient]:
-    with EchelonClient(engine.url) as made:
+def client(engine: Standalone) -> Iterator[Client]:
+    with Client(engine.url) as made:
         yield made
 
 
-def test_a_job_is_submitted_awaited_read_and_removed(client: EchelonClient, tmp_path: Path) -> None:
+def test_a_job_is_submitted_awaited_read_and_removed(client: Client, tmp_path: Path) -> None:
     job = client.submit("greet", input={"name": "you"}, wait=60)
 
     job_id = job["job_id"]
@@ -102,9 +102,9 @@ def test_a_job_is_submitted_awaited_read_and_removed(client: EchelonClient, tmp_
         client.job(job_id)
 
 
-def test_a_job_is_heard_while_it_runs_and_cancelled_for_good(client: EchelonClient, engine: Standalone) -> None:
+def test_a_job_is_heard_while_it_runs_and_cancelled_for_good(client: Client, engine: Standalone) -> None:
     job_id = client.submit("wait")["job_id"]
-    with EchelonClient(engine.url) as listener:
+    with Client(engine.url) as listener:
         pieces = listener.log(job_id, follow=True)
         heard = ""
         while "begun" not in heard:
@@ -119,7 +119,7 @@ def test_a_job_is_heard_while_it_runs_and_cancelled_for_good(client: EchelonClie
         client.delete(client.submit("wait")["job_id"])
 
 
-def test_a_wait_ends_with_the_job_or_with_its_time(client: EchelonClient, engine: Standalone) -> None:
+def test_a_wait_ends_with_the_job_or_with_its_time(client: Client, engine: Standalone) -> None:
     job_id = client.submit("wait", wait=1)["job_id"]
 
     assert client.job(job_id, wait=1)["state"] == "RUNNING"
@@ -127,7 +127,7 @@ def test_a_wait_ends_with_the_job_or_with_its_time(client: EchelonClient, engine
     assert client.job(job_id, wait=60)["state"] == "COMPLETED"
 
 
-def test_a_failed_job_is_retried_and_keeps_its_attempts(client: EchelonClient) -> None:
+def test_a_failed_job_is_retried_and_keeps_its_attempts(client: Client) -> None:
     job = client.submit("fail", wait=60)
     again = client.retry(job["job_id"])
     until(lambda: client.job(job["job_id"], wait=5)["state"] == "FAILED", "it fails again")
@@ -138,7 +138,7 @@ def test_a_failed_job_is_retried_and_keeps_its_attempts(client: EchelonClient) -
     assert [attempt["attempt"] for attempt in client.task(task["task_id"])["attempts"]] == [1, 2]
 
 
-def test_a_header_input_reaches_the_task_and_nobody_else(client: EchelonClient) -> None:
+def test_a_header_input_reaches_the_task_and_nobody_else(client: Client) -> None:
     job = client.submit("tell", headers={"Authorization": "Bearer 123"}, wait=60)
 
     assert (job["state"], job["input"]) == ("COMPLETED", {"token": "********"})
@@ -190,7 +190,7 @@ def test_another_header_may_come_twice(engine: Standalone) -> None:
     assert raw_submit(engine, "show", b"X-Data: good", b"Accept: a", b"Accept: b").startswith(b"HTTP/1.1 201 ")
 
 
-def test_the_same_key_gives_the_same_job(client: EchelonClient) -> None:
+def test_the_same_key_gives_the_same_job(client: Client) -> None:
     first = client.submit("fail", idempotency_key="once")
     again = client.submit("fail", idempotency_key="once")
 
@@ -199,7 +199,7 @@ def test_the_same_key_gives_the_same_job(client: EchelonClient) -> None:
         client.submit("wait", idempotency_key="once")
 
 
-def test_a_refusal_tells_every_mistake(client: EchelonClient) -> None:
+def test_a_refusal_tells_every_mistake(client: Client) -> None:
     with pytest.raises(Rejected) as refused:
         client.submit("greet", input={"nam": "x"})
 
@@ -208,7 +208,7 @@ def test_a_refusal_tells_every_mistake(client: EchelonClient) -> None:
         client.submit("gret")
 
 
-def test_what_is_not_there_is_not_found(client: EchelonClient) -> None:
+def test_what_is_not_there_is_not_found(client: Client) -> None:
     for ask in (
         lambda: client.job(str(uuid.uuid4())),
         lambda: client.task(str(uuid.uuid4())),
@@ -221,7 +221,7 @@ def test_what_is_not_there_is_not_found(client: EchelonClient) -> None:
             ask()
 
 
-def test_the_engine_tells_of_itself(client: EchelonClient) -> None:
+def test_the_engine_tells_of_itself(client: Client) -> None:
     assert client.health()["ready"]
     assert [worker["state"] for worker in client.workers()] == ["UP"]
     assert isinstance(client.queues(), list)
@@ -230,23 +230,23 @@ def test_the_engine_tells_of_itself(client: EchelonClient) -> None:
 
 
 def test_where_nobody_listens_it_is_unreachable() -> None:
-    with EchelonClient(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="refused"):
+    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="refused"):
         client.health()
-    with EchelonClient("nonsense") as client, pytest.raises(Unreachable):
+    with Client("nonsense") as client, pytest.raises(Unreachable):
         client.jobs().__next__()
 
 
 def test_what_is_no_controller_is_a_fault(engine: Standalone) -> None:
-    with EchelonClient(f"{engine.url}/docs") as client, pytest.raises((ServerFault, NotFound)):
+    with Client(f"{engine.url}/docs") as client, pytest.raises((ServerFault, NotFound)):
         client.health()
 
 
 def test_a_name_that_is_not_this_machine_is_not_allowed(engine: Standalone) -> None:
-    with EchelonClient(f"http://127.0.0.2:{engine.port}") as client, pytest.raises((NotAllowed, Unreachable)):
+    with Client(f"http://127.0.0.2:{engine.port}") as client, pytest.raises((NotAllowed, Unreachable)):
         client.workers()
 
 
-def test_a_download_that_fails_leaves_nothing(client: EchelonClient, tmp_path: Path) -> None:
+def test_a_download_that_fails_leaves_nothing(client: Client, tmp_path: Path) -> None:
     job_id = client.submit("fail")["job_id"]
 
     with pytest.raises(NotFound):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.client import EchelonClient, Rejected
-from controller.client.control import Verb
-from shared.errors import Conflict, NotFound, PreconditionFailed
+from echelon.controller.client import Client, Rejected
+from echelon.controller.client.control import Verb
+from echelon.shared.errors import Conflict, NotFound, PreconditionFailed
 from tests.system.process import Standalone, until
 
 #: Without braces: those would be placeholders.
@@ -63,19 +63,19 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
 
 
 @pytest.fixture
-def client(engine: Standalone) -> Iterator[EchelonClient]:
-    with EchelonClient(engine.url) as made:
+def client(engine: Standalone) -> Iterator[Client]:
+    with Client(engine.url) as made:
         yield made
 
 
-def running(client: EchelonClient, job_type: str = "wait") -> tuple[str, str]:
+def running(client: Client, job_type: str = "wait") -> tuple[str, str]:
     """Return a job and its one task, which runs."""
     job_id = client.submit(job_type)["job_id"]
     until(lambda: next(client.tasks(job_id))["state"] == "RUNNING", "the task runs")
     return job_id, next(client.tasks(job_id))["task_id"]
 
 
-def test_a_task_that_runs_adds_tasks_to_a_later_stage_of_its_own_job(client: EchelonClient, engine: Standalone) -> None:
+def test_a_task_that_runs_adds_tasks_to_a_later_stage_of_its_own_job(client: Client, engine: Standalone) -> None:
     job = client.submit("grow", input={"url": engine.url}, wait=60)
 
     assert job["state"] == "COMPLETED", "".join(client.log(job["job_id"]))
@@ -85,7 +85,7 @@ def test_a_task_that_runs_adds_tasks_to_a_later_stage_of_its_own_job(client: Ech
 
 @pytest.mark.parametrize(("verb", "state"), [("cancel", "CANCELLED"), ("skip", "COMPLETED"), ("kill", "FAILED")])
 def test_what_runs_is_ended(
-    client: EchelonClient, engine: Standalone, record_property: Callable[[str, object], None], verb: Verb, state: str
+    client: Client, engine: Standalone, record_property: Callable[[str, object], None], verb: Verb, state: str
 ) -> None:
     job_id, task_id = running(client)
     pid = engine.volume / "jobs" / job_id / "work" / "pid"
@@ -106,7 +106,7 @@ def test_what_runs_is_ended(
     assert client.job(job_id, wait=30)["state"] == state
 
 
-def test_a_job_is_held_looked_at_and_let_go_on(client: EchelonClient) -> None:
+def test_a_job_is_held_looked_at_and_let_go_on(client: Client) -> None:
     job = client.submit("fail", paused=True)
     job_id = job["job_id"]
 
@@ -128,7 +128,7 @@ def test_a_job_is_held_looked_at_and_let_go_on(client: EchelonClient) -> None:
     assert client.job(job_id, wait=30)["state"] == "COMPLETED"
 
 
-def test_a_list_that_runs_again_is_given_the_secrets_that_its_tasks_have_lost(client: EchelonClient) -> None:
+def test_a_list_that_runs_again_is_given_the_secrets_that_its_tasks_have_lost(client: Client) -> None:
     stages = [{"name": "Whisper", "tasks": [{"task_class": "whisper", "input": {"token": "wrong"}}]}]
     job_id = client.compose("mine", stages)["job_id"]
     assert client.job(job_id, wait=30)["state"] == "FAILED"
@@ -142,7 +142,7 @@ def test_a_list_that_runs_again_is_given_the_secrets_that_its_tasks_have_lost(cl
     assert client.job(job_id, wait=30)["state"] == "COMPLETED"
 
 
-def test_a_job_is_composed_and_grows(client: EchelonClient) -> None:
+def test_a_job_is_composed_and_grows(client: Client) -> None:
     stages = [
         {"name": "Say", "tasks": [{"exec_command": "echo", "exec_args": ["own"]}]},
         {"name": "Greet", "task_class": "greet", "tasks": [{"task_class": "greet", "input": {"name": "a"}}]},
@@ -163,7 +163,7 @@ def test_a_job_is_composed_and_grows(client: EchelonClient) -> None:
     assert refused.value.mistakes[0].pointer == "#/stages/0/tasks/0/task_class"
 
 
-def test_what_cannot_be_is_told_as_an_exception(client: EchelonClient) -> None:
+def test_what_cannot_be_is_told_as_an_exception(client: Client) -> None:
     job_id, _ = running(client)
 
     with pytest.raises(NotFound):

@@ -7,8 +7,13 @@ import uuid
 import marshmallow
 import pytest
 
-from controller.api.control_schemas import ChangedJobSchema, ChangedStageSchema, ChangedTaskSchema, RetriedSchema
-from shared.messages import Outcome
+from echelon.controller.api.control_schemas import (
+    ChangedJobSchema,
+    ChangedStageSchema,
+    ChangedTaskSchema,
+    RetriedSchema,
+)
+from echelon.shared.messages import Outcome
 from tests.api.live import counts, do, done, paths, spawned, states, task_of, work
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet

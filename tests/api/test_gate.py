@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.api.config import ApiSettings
-from controller.settings import Address, Settings
+from echelon.controller.api.config import ApiSettings
+from echelon.controller.settings import Address, Settings
 from tests.api.stand import API, Stand
 
 TOKEN = "a-token-nobody-guesses"

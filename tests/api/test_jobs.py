@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.schemas import JobSchema, OneTaskSchema
+from echelon.controller.api.schemas import JobSchema, OneTaskSchema
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 

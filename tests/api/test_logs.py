@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from shared.ids import JobId
-from shared.volume import log_name
+from echelon.shared.ids import JobId
+from echelon.shared.volume import log_name
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet, ref
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bench.verbs import CALLS
-from controller.datastore.postgresql import PostgresqlSession
-from controller.datastore.prepared import Prepared
-from controller.datastore.sqlite import SqliteSession
+from echelon.controller.datastore.postgresql import PostgresqlSession
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.sqlite import SqliteSession
 from tests.api.live import CATALOGUE, done
 from tests.api.stand import Stand
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from controller.api import control_schemas, definition_schemas, operations, schemas
+from echelon.controller.api import control_schemas, definition_schemas, operations, schemas
 from tests.api.stand import API, CATALOGUE, Stand
 
 EXAMPLES = int(os.environ.get("ECHELON_FUZZ", "25"))

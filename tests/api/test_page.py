@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from controller.api import page
+from echelon.controller.api import page
 from tests.api.stand import Stand
 
 FOLDER = page._FILES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.messages import Outcome
+from echelon.shared.messages import Outcome
 from tests.api.live import counts, do, done, spawned, states, task_of, work
 from tests.api.stand import Stand
 from tests.engine.house import Puppet

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from controller import serving
+from echelon.controller import serving
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.turns import Turns
+from echelon.controller.turns import Turns
 from tests.system.process import until
 
 #: Longer than any test takes; and no time at all.

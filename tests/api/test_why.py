@@ -7,8 +7,8 @@ import uuid
 import marshmallow
 import pytest
 
-from controller.api.control_schemas import WhySchema
-from shared.messages import Outcome
+from echelon.controller.api.control_schemas import WhySchema
+from echelon.shared.messages import Outcome
 from tests.api.live import done, paths, spawned, task_of, work
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet

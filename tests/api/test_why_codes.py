@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 from werkzeug.serving import make_server
 
-from controller.api.control_schemas import WhySchema
-from controller.commands.why import why as command
-from controller.engine.why.why import Code
-from shared import failpoints
-from shared.failpoints import VARIABLE, FailpointReached, arm
-from shared.messages import Outcome, WorkerCard
+from echelon.controller.api.control_schemas import WhySchema
+from echelon.controller.commands.why import why as command
+from echelon.controller.engine.why.why import Code
+from echelon.shared import failpoints
+from echelon.shared.failpoints import VARIABLE, FailpointReached, arm
+from echelon.shared.messages import Outcome, WorkerCard
 from tests.api.live import done, spawned, task_of, work
 from tests.api.stand import Stand
 from tests.engine.house import Puppet, ref

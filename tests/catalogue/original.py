@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controller.catalogue.loader import Loaded, load
+from echelon.controller.catalogue.loader import Loaded, load
 
 ORIGINAL = """\
 ---

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.catalogue import loader
-from controller.catalogue.mistakes import Mistake
+from echelon.controller.catalogue import loader
+from echelon.controller.catalogue.mistakes import Mistake
 
 #: Far above what any of them takes on a busy machine, far below what the attack would.
 BOUND = 5.0

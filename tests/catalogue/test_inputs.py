@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.catalogue.definitions import Catalogue, InputDefinition, InputType
-from controller.catalogue.inputs import InputMistake, check_inputs, item_inputs, job_inputs
-from controller.catalogue.loader import load
-from controller.catalogue.values import MAX_DEPTH, MAX_VALUE, InvalidValue, check_value, coerce_text
+from echelon.controller.catalogue.definitions import Catalogue, InputDefinition, InputType
+from echelon.controller.catalogue.inputs import InputMistake, check_inputs, item_inputs, job_inputs
+from echelon.controller.catalogue.loader import load
+from echelon.controller.catalogue.values import MAX_DEPTH, MAX_VALUE, InvalidValue, check_value, coerce_text
 
 ANY = InputDefinition("a")
 STRING = InputDefinition("a", type=InputType.STRING)

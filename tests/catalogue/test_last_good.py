@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.catalogue.last_good import LastGood
-from controller.catalogue.mistakes import CatalogueError
-from controller.catalogue.watcher import CatalogueWatcher, look
+from echelon.controller.catalogue.last_good import LastGood
+from echelon.controller.catalogue.mistakes import CatalogueError
+from echelon.controller.catalogue.watcher import CatalogueWatcher, look
 from tests.catalogue.test_watcher import HeldClock, Installed, settle, text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.catalogue.definitions import (
+from echelon.controller.catalogue.definitions import (
     InputDefinition,
     InputSource,
     InputType,
@@ -19,9 +19,9 @@ from controller.catalogue.definitions import (
     recipe,
     to_json,
 )
-from controller.catalogue.loader import load
-from shared.errors import NotFound
-from shared.messages import EnvironmentInput, Recipe
+from echelon.controller.catalogue.loader import load
+from echelon.shared.errors import NotFound
+from echelon.shared.messages import EnvironmentInput, Recipe
 from tests.catalogue.original import ORIGINAL, loading
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.catalogue.loader import load
-from controller.catalogue.mistakes import CatalogueError, Mistake
+from echelon.controller.catalogue.loader import load
+from echelon.controller.catalogue.mistakes import CatalogueError, Mistake
 
 GOOD = "tasks:\n  t:\n    input: {a: }\n    exec_command: echo\n    exec_args: ['{a}']\n"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.catalogue import files
-from controller.catalogue.jsonschema import json_schema
-from controller.catalogue.loader import load
+from echelon.controller.catalogue import files
+from echelon.controller.catalogue.jsonschema import json_schema
+from echelon.controller.catalogue.loader import load
 from tests.catalogue.original import ORIGINAL, loading
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.catalogue.definitions import Catalogue
-from controller.catalogue.mistakes import CatalogueError
-from controller.catalogue.watcher import LOOK_EVERY, QUIET, CatalogueWatcher
-from shared.errors import VolumeUnavailable
+from echelon.controller.catalogue.definitions import Catalogue
+from echelon.controller.catalogue.mistakes import CatalogueError
+from echelon.controller.catalogue.watcher import LOOK_EVERY, QUIET, CatalogueWatcher
+from echelon.shared.errors import VolumeUnavailable
 
 DEADLINE = 20.0
 
@@ -241,7 +241,7 @@ def until(true: Callable[[], bool]) -> None:
 @pytest.fixture
 def running(file: Path, installed: Installed, monkeypatch: pytest.MonkeyPatch) -> Iterator[CatalogueWatcher]:
     # Only events can make it look: the slow look would come after the deadline.
-    monkeypatch.setattr("controller.catalogue.watcher.LOOK_EVERY", 10 * DEADLINE)
+    monkeypatch.setattr("echelon.controller.catalogue.watcher.LOOK_EVERY", 10 * DEADLINE)
     watcher, stop = CatalogueWatcher([file], installed), threading.Event()
     thread = threading.Thread(target=watcher.run, args=(stop,))
     watcher.turn()
@@ -310,7 +310,7 @@ def test_a_link_that_is_swapped_is_noticed(
         (tmp_path / version / "catalogue.yaml").write_text(text(version))
     (tmp_path / "data").symlink_to("one")
     (tmp_path / "catalogue.yaml").symlink_to("data/catalogue.yaml")
-    monkeypatch.setattr("controller.catalogue.watcher.LOOK_EVERY", 10 * DEADLINE)
+    monkeypatch.setattr("echelon.controller.catalogue.watcher.LOOK_EVERY", 10 * DEADLINE)
     watcher = CatalogueWatcher([tmp_path / "catalogue.yaml"], installed)
     watcher.turn()
 

@@ -36,7 +36,7 @@ class Caller:
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Begin a call and let it run; in a session of its own, as a signal is to reach nobody else."""
         return subprocess.Popen(
-            [sys.executable, "-m", "shared.command", *map(str, arguments)],
+            [sys.executable, "-m", "echelon.shared.command", *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.home, env=self.environment(),
             start_new_session=True,
         )  # fmt: skip
@@ -44,7 +44,7 @@ class Caller:
     def __call__(self, *arguments: str | Path, stdin: str | None = None) -> Called:
         """Call and wait for the end."""
         done = subprocess.run(
-            [sys.executable, "-m", "shared.command", *map(str, arguments)],
+            [sys.executable, "-m", "echelon.shared.command", *map(str, arguments)],
             input=stdin, capture_output=True, text=True, cwd=self.home, env=self.environment(), check=False,
             timeout=120,
         )  # fmt: skip

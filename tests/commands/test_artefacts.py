@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.commands.artefacts import inside
-from shared.errors import InvalidInput
+from echelon.controller.commands.artefacts import inside
+from echelon.shared.errors import InvalidInput
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a/..", "..", "a\0b", ".", "./"])

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from controller.client import EchelonClient
-from shared.command import ExitCode
-from shared.ids import is_uuid
+from echelon.controller.client import Client
+from echelon.shared.command import ExitCode
+from echelon.shared.ids import is_uuid
 from tests.commands.calling import Caller
 from tests.commands.catalogue import CATALOGUE
 from tests.system.process import Standalone, until
@@ -281,7 +281,7 @@ def test_a_token_is_asked_for_by_its_flags(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("S3CR3T\n")
     it = Standalone(tmp_path, CATALOGUE, "--token-file", str(token))
-    it.client = EchelonClient(it.url, token="S3CR3T")
+    it.client = Client(it.url, token="S3CR3T")
     with it:
         echelon = Caller(home=tmp_path, url=it.url)
 

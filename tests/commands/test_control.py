@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from shared.command import GROUP, ExitCode
+from echelon.shared.command import GROUP, ExitCode
 from tests.commands.calling import Called, Caller
 from tests.commands.catalogue import CATALOGUE
 from tests.commands.test_client_commands import facts, submitted

@@ -10,10 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from controller.client import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
-from controller.commands.options import leave
-from shared.command import ExitCode, LazyGroup
-from shared.errors import Conflict, EchelonError, InvalidInput, NotFound, StoreUnavailable
+from echelon.controller.client import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
+from echelon.controller.commands.options import leave
+from echelon.shared.command import ExitCode, LazyGroup
+from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, StoreUnavailable
 
 
 def ended(error: BaseException) -> tuple[int, str, str]:
@@ -92,7 +92,7 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     environment = {**os.environ, "ECHELON_CONFIG": "/dev/null"}
 
     done = subprocess.run(
-        [sys.executable, "-m", "shared.command", "config", "--json"],
+        [sys.executable, "-m", "echelon.shared.command", "config", "--json"],
         stdout=write, stderr=subprocess.PIPE, env=environment, check=False,
     )  # fmt: skip
     os.close(write)

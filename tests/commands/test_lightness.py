@@ -10,7 +10,7 @@ import pytest
 HEAVY = ("flask", "sqlalchemy", "gunicorn", "alembic", "rich", "marshmallow", "yaml", "jinja2", "cryptography")
 PROGRAM = """
 import sys
-from shared.command import main_group
+from echelon.shared.command import main_group
 try:
     main_group([*sys.argv[1:]], standalone_mode=False)
 except BaseException:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from controller.client.answers import Job, Stage, Task
-from controller.commands.follow import ending, follow, last_lines
-from controller.commands.progress import Lines, Picture, remarks
+from echelon.controller.client.answers import Job, Stage, Task
+from echelon.controller.commands.follow import ending, follow, last_lines
+from echelon.controller.commands.progress import Lines, Picture, remarks
 
 
 def stage(number: int, state: str = "PENDING", **more: object) -> Stage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from shared.command import ExitCode
+from echelon.shared.command import ExitCode
 from tests.commands.calling import Caller
 from tests.commands.test_client_commands import facts, submitted
 from tests.commands.test_control import good, held

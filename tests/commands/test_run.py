@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.command import ExitCode
+from echelon.shared.command import ExitCode
 from tests.commands.calling import Caller
 from tests.system.process import until
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.commands.logs import harmless
-from controller.commands.screen import Column, amount, length, print_json, print_table, safe, safe_lines
+from echelon.controller.commands.logs import harmless
+from echelon.controller.commands.screen import Column, amount, length, print_json, print_table, safe, safe_lines
 
 
 @pytest.mark.parametrize(

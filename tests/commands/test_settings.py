@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from controller.settings import Address, InvalidSetting, Origin, Settings, address, resolve, seconds, size, table
+from echelon.controller.settings import (
+    Address,
+    InvalidSetting,
+    Origin,
+    Settings,
+    address,
+    resolve,
+    seconds,
+    size,
+    table,
+)
 
 NO_FILE = {"ECHELON_CONFIG": "/dev/null"}
 

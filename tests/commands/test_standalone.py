@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.command import ExitCode
+from echelon.shared.command import ExitCode
 from tests.commands.calling import ROOT, Caller
 
 HELLO = ROOT / "example/hello.yaml"

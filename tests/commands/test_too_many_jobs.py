@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.command import ExitCode
+from echelon.shared.command import ExitCode
 from tests.commands.calling import Caller
 from tests.commands.catalogue import CATALOGUE
 from tests.system.process import Standalone

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from shared.command import ExitCode, main_group
+from echelon.shared.command import ExitCode, main_group
 from tests.commands.catalogue import CATALOGUE
 
 BAD = """tasks:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.commands.values import declared_types, explain, headers, parameters
-from shared.errors import InvalidInput
+from echelon.controller.commands.values import declared_types, explain, headers, parameters
+from echelon.shared.errors import InvalidInput
 
 TYPES = {"n": "integer", "x": "number", "b": "boolean", "j": "json", "s": "string"}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, inspect, text
 
-from shared.sealing import CannotOpen, Seal, Sealer
-from shared.volume import Volume
+from echelon.shared.sealing import CannotOpen, Seal, Sealer
+from echelon.shared.volume import Volume
 
 _SEALED = re.compile(r"gAAAA[\w-]+=*")
 

@@ -12,10 +12,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 
-from controller.datastore import migrate as migrating
-from controller.datastore.tables import metadata, task_key
-from shared.ids import JobId, TaskId
-from shared.volume import attempt_name
+from echelon.controller.datastore import migrate as migrating
+from echelon.controller.datastore.tables import metadata, task_key
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.volume import attempt_name
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from controller.core.effects import (
+from echelon.controller.core.effects import (
     Effect,
     ReleaseSpawnTask,
     ReleaseTasks,
@@ -20,8 +20,8 @@ from controller.core.effects import (
     WithdrawTasks,
     reawakened,
 )
-from controller.core.machine import step
-from controller.core.model import (
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import (
     Event,
     Job,
     OnError,
@@ -33,12 +33,12 @@ from controller.core.model import (
     TasksCreated,
     TasksMoved,
 )
-from controller.core.states import State
-from controller.datastore.open import migrate, open_datastore
-from controller.datastore.port import Datastore, Transaction
-from controller.datastore.records import SPAWN_INDEX, Claimed, NewJob, NewTask, Settlement
-from shared.ids import JobId, TaskId, WorkerId, new_job_id, new_task_ids, new_worker_id
-from shared.messages import JsonValue, Outcome, WorkerCard
+from echelon.controller.core.states import State
+from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.records import SPAWN_INDEX, Claimed, NewJob, NewTask, Settlement
+from echelon.shared.ids import JobId, TaskId, WorkerId, new_job_id, new_task_ids, new_worker_id
+from echelon.shared.messages import JsonValue, Outcome, WorkerCard
 from tests.contract.servers import fresh_database
 
 _TEMPLATE = "echelon_template"

@@ -1,4 +1,4 @@
-"""The suite that every adapter of `shared.broker.port.Broker` passes."""
+"""The suite that every adapter of `echelon.shared.broker.port.Broker` passes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Broker, Delivery, Outgoing, Subscription, Unconfirmed
-from shared.broker.rabbitmq import RabbitBroker
-from shared.codec import MAX_BYTES, encode
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import Finished, Message, Nudge, Outcome, Report
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Broker, Delivery, Outgoing, Subscription, Unconfirmed
+from echelon.shared.broker.rabbitmq import RabbitBroker
+from echelon.shared.codec import MAX_BYTES, encode
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import Finished, Message, Nudge, Outcome, Report
 
 PATIENCE = 10.0
 

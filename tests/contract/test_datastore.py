@@ -1,4 +1,4 @@
-"""The suite that every adapter of `controller.datastore.port.Datastore` passes: jobs and their history."""
+"""The suite that every adapter of `echelon.controller.datastore.port.Datastore` passes: jobs and their history."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import create_engine, text
 
-from controller.core.model import (
+from echelon.controller.core.model import (
     CancelRequested,
     RetryRequested,
     Tally,
     TasksMoved,
 )
-from controller.core.states import State
-from controller.datastore.errors import GuardFailed
-from controller.datastore.port import Datastore
-from controller.datastore.records import (
+from echelon.controller.core.states import State
+from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import (
     Remembered,
     TaskFilter,
 )
-from shared.ids import JobId, new_job_id
+from echelon.shared.ids import JobId, new_job_id
 from tests.contract.stores import claim, fan_out, plain_job, settle, stepped, submitted
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.model import CancelRequested
-from controller.core.states import State
-from controller.datastore.open import open_datastore
-from controller.datastore.outstanding import Chores
-from controller.datastore.port import Datastore
-from shared.messages import AttemptRef
+from echelon.controller.core.model import CancelRequested
+from echelon.controller.core.states import State
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.outstanding import Chores
+from echelon.controller.datastore.port import Datastore
+from echelon.shared.messages import AttemptRef
 from tests.contract.stores import (
     OTHER,
     WORKER,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from controller.core.model import CancelRequested, PauseRequested
-from controller.core.states import State
-from controller.datastore.port import Datastore
+from echelon.controller.core.model import CancelRequested, PauseRequested
+from echelon.controller.core.states import State
+from echelon.controller.datastore.port import Datastore
 from tests.contract.stores import claim, fan_out, stepped
 from tests.contract.test_datastore_verbs import rows
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from controller.core.model import CancelRequested, TasksCreated, TasksMoved
-from controller.core.states import State
-from controller.datastore import sqlite
-from controller.datastore.errors import OutcomeUnknown
-from controller.datastore.open import migrate, open_datastore
-from controller.datastore.port import Datastore
-from controller.datastore.records import NewTask, TaskFilter
-from controller.datastore.sqlite import SqliteDatastore
-from shared.clock import SystemClock
-from shared.errors import EchelonError, StoreUnavailable
-from shared.ids import new_task_ids
+from echelon.controller.core.model import CancelRequested, TasksCreated, TasksMoved
+from echelon.controller.core.states import State
+from echelon.controller.datastore import sqlite
+from echelon.controller.datastore.errors import OutcomeUnknown
+from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import NewTask, TaskFilter
+from echelon.controller.datastore.sqlite import SqliteDatastore
+from echelon.shared.clock import SystemClock
+from echelon.shared.errors import EchelonError, StoreUnavailable
+from echelon.shared.ids import new_task_ids
 from tests.contract.servers import PrivatePostgresql, postgresql_binaries, unavailable
 from tests.contract.stores import WORKER, claim, fan_out, plain_job, spawn_started, stepped, submitted
 
@@ -35,8 +35,8 @@ PATIENCE = 30.0
 _DIES_WRITING = """
 import sys
 from tests.contract.stores import plain_job, stepped, submitted
-from controller.core.model import CancelRequested
-from controller.datastore.open import open_datastore
+from echelon.controller.core.model import CancelRequested
+from echelon.controller.datastore.open import open_datastore
 store = open_datastore(sys.argv[1])
 with store.write() as tx:
     tx.insert_job(plain_job())

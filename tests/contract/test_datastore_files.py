@@ -10,16 +10,16 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
-from controller.core.model import Again, RetryRequested, SpawnTaskMoved, TasksMoved
-from controller.core.states import State
-from controller.datastore import migrate as migrating
-from controller.datastore.open import migrate, open_datastore
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.port import Datastore
-from controller.datastore.records import SPAWN_INDEX, Settlement
-from shared.errors import StoreUnavailable
-from shared.ids import JobId
-from shared.messages import Outcome
+from echelon.controller.core.model import Again, RetryRequested, SpawnTaskMoved, TasksMoved
+from echelon.controller.core.states import State
+from echelon.controller.datastore import migrate as migrating
+from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import SPAWN_INDEX, Settlement
+from echelon.shared.errors import StoreUnavailable
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Outcome
 from tests.contract.stores import (
     WORKER,
     claim,

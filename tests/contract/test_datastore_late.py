@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.datastore.errors import SchemaMismatch
-from controller.datastore.late import LateDatastore
-from controller.datastore.open import open_datastore
-from controller.datastore.port import Datastore
-from shared.errors import StoreUnavailable
+from echelon.controller.datastore.errors import SchemaMismatch
+from echelon.controller.datastore.late import LateDatastore
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.port import Datastore
+from echelon.shared.errors import StoreUnavailable
 from tests.system.process import until
 
 DEADLINE = 20.0

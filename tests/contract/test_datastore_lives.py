@@ -13,13 +13,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from controller.core.model import CancelRequested, OnError, RetryRequested, TasksMoved
-from controller.core.states import ENDED, State
-from controller.datastore.errors import GuardFailed
-from controller.datastore.port import Datastore, Transaction
-from controller.datastore.records import HeldTask, Settlement, TaskFilter
-from shared.ids import TaskId, new_worker_id
-from shared.messages import AttemptRef, Outcome
+from echelon.controller.core.model import CancelRequested, OnError, RetryRequested, TasksMoved
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.records import HeldTask, Settlement, TaskFilter
+from echelon.shared.ids import TaskId, new_worker_id
+from echelon.shared.messages import AttemptRef, Outcome
 from tests.contract.stores import fan_out, stepped
 
 WORKERS = [new_worker_id() for _ in range(2)]

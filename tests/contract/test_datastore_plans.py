@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg.sql import Literal
 
-from controller.datastore import statements_tasks as sql
-from controller.datastore.open import open_datastore
-from controller.datastore.postgresql import _PLANS
+from echelon.controller.datastore import statements_tasks as sql
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.postgresql import _PLANS
 from tests.contract.stores import WORKER, fan_out
 
 pytestmark = pytest.mark.server

@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.core.model import (
+from echelon.controller.core.model import (
     CancelRequested,
 )
-from controller.core.states import State
-from controller.datastore.errors import GuardFailed
-from controller.datastore.port import Datastore
-from controller.datastore.records import (
+from echelon.controller.core.states import State
+from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import (
     JobFilter,
     QueueView,
     TaskFilter,
 )
-from shared.errors import InvalidInput
-from shared.ids import JobId, TaskId, new_job_id
+from echelon.shared.errors import InvalidInput
+from echelon.shared.ids import JobId, TaskId, new_job_id
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, plain_job, stepped, submitted
 
 

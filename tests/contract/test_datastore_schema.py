@@ -13,8 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event
 
-from controller.core.states import State
-from controller.datastore import (
+from echelon.controller.core.states import State
+from echelon.controller.datastore import (
     sqlite,
     statements_files,
     statements_jobs,
@@ -22,13 +22,13 @@ from controller.datastore import (
     statements_tasks,
     statements_verbs,
 )
-from controller.datastore.errors import SchemaMismatch
-from controller.datastore.open import migrate, open_datastore
-from controller.datastore.prepared import Prepared
-from controller.datastore.reads_fleet import SqlReader
-from controller.datastore.records import JobFilter, TaskFilter
-from controller.datastore.tables import metadata
-from shared.errors import InvalidInput, StoreUnavailable
+from echelon.controller.datastore.errors import SchemaMismatch
+from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.reads_fleet import SqlReader
+from echelon.controller.datastore.records import JobFilter, TaskFilter
+from echelon.controller.datastore.tables import metadata
+from echelon.shared.errors import InvalidInput, StoreUnavailable
 from tests.contract.older import leave_first_store
 from tests.contract.stores import fan_out, plain_job, submitted
 

@@ -9,14 +9,14 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, create_engine, text
 
-from controller.core.model import CancelRequested, RetryRequested
-from controller.core.states import State
-from controller.datastore import migrate as migrating
-from controller.datastore.open import migrate, open_datastore
-from controller.datastore.port import Datastore
-from controller.datastore.records import JobInputs, NewTask
-from controller.datastore.statements_secrets import LOST_SECRETS
-from shared.ids import JobId, new_task_ids
+from echelon.controller.core.model import CancelRequested, RetryRequested
+from echelon.controller.core.states import State
+from echelon.controller.datastore import migrate as migrating
+from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import JobInputs, NewTask
+from echelon.controller.datastore.statements_secrets import LOST_SECRETS
+from echelon.shared.ids import JobId, new_task_ids
 from tests.contract.older import insert, schema
 from tests.contract.stores import plain_job, stepped, submitted
 

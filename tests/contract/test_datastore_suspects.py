@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import create_engine, text
 
-from controller.core.states import State
-from controller.datastore.outstanding import Load
-from controller.datastore.port import Datastore
-from controller.datastore.records import TaskFilter
-from shared.ids import JobId, new_worker_id
-from shared.messages import Outcome
+from echelon.controller.core.states import State
+from echelon.controller.datastore.outstanding import Load
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import TaskFilter
+from echelon.shared.ids import JobId, new_worker_id
+from echelon.shared.messages import Outcome
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, settle
 
 

@@ -6,21 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.machine import step
-from controller.core.model import (
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import (
     CancelRequested,
     RetryRequested,
     Tally,
     TasksCreated,
     TasksMoved,
 )
-from controller.core.states import State
-from controller.datastore.errors import GuardFailed, StatementRefused
-from controller.datastore.outstanding import Expansion
-from controller.datastore.port import Datastore
-from controller.datastore.records import SPAWN_INDEX, NewTask, Settlement, TaskFilter
-from shared.ids import TaskId, new_task_ids, new_worker_id
-from shared.messages import AttemptRef, Outcome
+from echelon.controller.core.states import State
+from echelon.controller.datastore.errors import GuardFailed, StatementRefused
+from echelon.controller.datastore.outstanding import Expansion
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import SPAWN_INDEX, NewTask, Settlement, TaskFilter
+from echelon.shared.ids import TaskId, new_task_ids, new_worker_id
+from echelon.shared.messages import AttemptRef, Outcome
 from tests.contract.stores import (
     OTHER,
     WORKER,

@@ -10,14 +10,14 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
 
-from controller.core.model import CancelRequested, OnError, PauseRequested, TasksCreated, TasksMoved
-from controller.core.states import State
-from controller.datastore import migrate as migrations
-from controller.datastore.open import migrate, open_datastore
-from controller.datastore.port import Datastore
-from controller.datastore.records import SPAWN_ONLY, Counted, NewTask, TaskFilter, TaskView
-from shared.ids import JobId, new_task_ids
-from shared.messages import AttemptRef, Outcome
+from echelon.controller.core.model import CancelRequested, OnError, PauseRequested, TasksCreated, TasksMoved
+from echelon.controller.core.states import State
+from echelon.controller.datastore import migrate as migrations
+from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import SPAWN_ONLY, Counted, NewTask, TaskFilter, TaskView
+from echelon.shared.ids import JobId, new_task_ids
+from echelon.shared.messages import AttemptRef, Outcome
 from tests.contract.stores import OTHER, WORKER, claim, fan_out, plain_job, settle, spawn_started, stepped, submitted
 
 P, Q, R, C, F, X, S = (

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.model import CancelRequested, RetryRequested
-from controller.core.states import State
-from controller.datastore.errors import TransactionAborted
-from controller.datastore.open import open_datastore
-from controller.datastore.port import Datastore
-from controller.datastore.records import JobInputs
-from controller.datastore.turns import Turns
-from shared.errors import EchelonError
-from shared.ids import JobId, TaskId, new_worker_id
+from echelon.controller.core.model import CancelRequested, RetryRequested
+from echelon.controller.core.states import State
+from echelon.controller.datastore.errors import TransactionAborted
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import JobInputs
+from echelon.controller.datastore.turns import Turns
+from echelon.shared.errors import EchelonError
+from echelon.shared.ids import JobId, TaskId, new_worker_id
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, plain_job, settle, stepped, submitted
 
 PATIENCE = 30.0

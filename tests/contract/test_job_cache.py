@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.core.states import State
-from controller.datastore.cache import UNUSED_FOR, Entry, JobCache
+from echelon.controller.core.states import State
+from echelon.controller.datastore.cache import UNUSED_FOR, Entry, JobCache
 from tests.contract.stores import plain_job
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 import pika
 import pytest
 
-from shared.broker.port import Outgoing, Unconfirmed
-from shared.broker.rabbitmq import RabbitBroker, RabbitOptions
-from shared.broker.topology import DELIVERIES, Topology
-from shared.codec import decode
-from shared.errors import InvalidInput
-from shared.ids import WorkerId, new_worker_id
-from shared.messages import DEAD, Nudge, Report, orders_queue
+from echelon.shared.broker.port import Outgoing, Unconfirmed
+from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
+from echelon.shared.broker.topology import DELIVERIES, Topology
+from echelon.shared.codec import decode
+from echelon.shared.errors import InvalidInput
+from echelon.shared.ids import WorkerId, new_worker_id
+from echelon.shared.messages import DEAD, Nudge, Report, orders_queue
 from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
 from tests.contract.servers import unavailable
 from tests.contract.test_broker import PATIENCE, Confirmations, messages, publish, publish_when_made, take_all, until

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.core.model import Again, Job, Spans, Stage
-from controller.core.states import ENDED, State
+from echelon.controller.core.model import Again, Job, Spans, Stage
+from echelon.controller.core.states import ENDED, State
 from tests.core.rows import SPAWN, Row, Rows
 
 _ENDS = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED})

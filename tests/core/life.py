@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from controller.core.again import in_the_way, of_job, of_stage
-from controller.core.answers import Allowed, Kind, Verb, answer
-from controller.core.effects import (
+from echelon.controller.core.again import in_the_way, of_job, of_stage
+from echelon.controller.core.answers import Allowed, Kind, Verb, answer
+from echelon.controller.core.effects import (
     Effect,
     ReleaseSpawnTask,
     ReleaseTasks,
@@ -18,8 +18,8 @@ from controller.core.effects import (
     WithdrawTasks,
     reawakened,
 )
-from controller.core.machine import step
-from controller.core.model import (
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import (
     Again,
     CancelRequested,
     Event,
@@ -39,7 +39,7 @@ from controller.core.model import (
     TasksSkipped,
     Together,
 )
-from controller.core.states import DONE, ENDED, TASK_TRANSITIONS, State
+from echelon.controller.core.states import DONE, ENDED, TASK_TRANSITIONS, State
 from tests.core.chosen import choose
 from tests.core.rows import SPAWN, Row, Rows
 from tests.core.soundness import check_chosen, check_end, check_paths, check_rows

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from controller.core.model import Job, OnError, Source, Stage, Tally
-from controller.core.states import State
-from shared.ids import JobId
+from echelon.controller.core.model import Job, OnError, Source, Stage, Tally
+from echelon.controller.core.states import State
+from echelon.shared.ids import JobId
 
 SPAWN = -1
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from controller.core.again import UNDONE
-from controller.core.flow import comes_back
-from controller.core.model import Job, OnError, Stage
-from controller.core.states import DONE, ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
+from echelon.controller.core.again import UNDONE
+from echelon.controller.core.flow import comes_back
+from echelon.controller.core.model import Job, OnError, Stage
+from echelon.controller.core.states import DONE, ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
 from tests.core.rows import SPAWN, Row, Rows, assert_path
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from controller.catalogue.definitions import TaskClass
-from controller.core.again import of_stage
-from controller.core.answers import Kind, Verb, answer
-from controller.core.effects import RestoreTasks
-from controller.core.machine import step
-from controller.core.model import (
+from echelon.controller.catalogue.definitions import TaskClass
+from echelon.controller.core.again import of_stage
+from echelon.controller.core.answers import Kind, Verb, answer
+from echelon.controller.core.effects import RestoreTasks
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import (
     CancelRequested,
     Event,
     PauseRequested,
@@ -21,8 +21,8 @@ from controller.core.model import (
     TasksCreated,
     TasksMoved,
 )
-from controller.core.planner import plan_item
-from controller.core.states import State
+from echelon.controller.core.planner import plan_item
+from echelon.controller.core.states import State
 from tests.core.test_machine import begin, fixed, moved, run, spawning, states
 
 #: What workers and the expander may tell of a job that has ended meanwhile, and what people may still ask of it.

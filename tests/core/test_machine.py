@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from controller.core.effects import ReleaseTasks, Remember, WithdrawTasks
-from controller.core.machine import step
-from controller.core.model import (
+from echelon.controller.core.effects import ReleaseTasks, Remember, WithdrawTasks
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import (
     CancelRequested,
     Job,
     OnError,
@@ -22,8 +22,8 @@ from controller.core.model import (
     TasksMoved,
     Together,
 )
-from controller.core.states import ENDED, State
-from shared.ids import JobId
+from echelon.controller.core.states import ENDED, State
+from echelon.shared.ids import JobId
 from tests.core.life import Life
 from tests.core.rows import random_job
 

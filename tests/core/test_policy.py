@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from controller.catalogue.definitions import Retry
-from controller.core.policy import Budget, Verdict, back_off, judge
-from controller.core.states import State
-from shared.messages import Outcome
+from echelon.controller.catalogue.definitions import Retry
+from echelon.controller.core.policy import Budget, Verdict, back_off, judge
+from echelon.controller.core.states import State
+from echelon.shared.messages import Outcome
 
 FRESH = Budget(failures=0, losses=0)
 #: Ends that count as the task's own failure.

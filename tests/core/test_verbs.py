@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.again import in_the_way, of_job, of_stage
-from controller.core.answers import STATES, VERBS, Refused, answer
-from controller.core.effects import ReleaseTasks, Remember, ReopenTasks, RestoreTasks
-from controller.core.machine import step
-from controller.core.model import (
+from echelon.controller.core.again import in_the_way, of_job, of_stage
+from echelon.controller.core.answers import STATES, VERBS, Refused, answer
+from echelon.controller.core.effects import ReleaseTasks, Remember, ReopenTasks, RestoreTasks
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import (
     Again,
     CancelRequested,
     Event,
@@ -26,8 +26,8 @@ from controller.core.model import (
     TasksMoved,
     TasksSkipped,
 )
-from controller.core.states import State
-from shared.ids import JobId
+from echelon.controller.core.states import State
+from echelon.shared.ids import JobId
 from tests.core.test_machine import begin, fixed, moved, run, states
 
 

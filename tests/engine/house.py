@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.core.states import ENDED
-from controller.datastore.open import open_datastore
-from controller.datastore.records import JobView, TaskFilter, TaskView
-from controller.engine.base.requests import Submission
-from controller.serve import Controller, Outside, watch_catalogue
-from controller.settings import Settings
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Outgoing, Subscription
-from shared.ids import JobId, WorkerId, new_worker_id
-from shared.messages import (
+from echelon.controller.core.states import ENDED
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.records import JobView, TaskFilter, TaskView
+from echelon.controller.engine.base.requests import Submission
+from echelon.controller.serve import Controller, Outside, watch_catalogue
+from echelon.controller.settings import Settings
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Outgoing, Subscription
+from echelon.shared.ids import JobId, WorkerId, new_worker_id
+from echelon.shared.messages import (
     ANY_QUEUE,
     REPORTS,
     AttemptRef,
@@ -32,7 +32,7 @@ from shared.messages import (
     WorkerCard,
     orders_queue,
 )
-from shared.volume import Volume, attempt_name
+from echelon.shared.volume import Volume, attempt_name
 
 
 @dataclass

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Given
-from controller.engine.jobs import Jobs
-from shared.errors import Conflict
-from shared.ids import JobId
-from shared.messages import JsonValue
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Given
+from echelon.controller.engine.jobs import Jobs
+from echelon.shared.errors import Conflict
+from echelon.shared.ids import JobId
+from echelon.shared.messages import JsonValue
 from tests.engine.house import House, Puppet
 
 CATALOGUE = """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.ids import JobId
-from shared.messages import Grant, GrantedTask
-from shared.volume import attempt_name
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Grant, GrantedTask
+from echelon.shared.volume import attempt_name
 from tests.engine.house import House, Puppet
 
 CATALOGUE = """

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Choice, Given, InvalidInputs, Submission, Who
-from shared.errors import Conflict, NotFound
-from shared.ids import JobId
-from shared.messages import Outcome
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Choice, Given, InvalidInputs, Submission, Who
+from echelon.shared.errors import Conflict, NotFound
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Outcome
 from tests.engine.house import House, Puppet
 from tests.engine.jobs import urls
 

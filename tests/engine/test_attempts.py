@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.states import State
-from shared.broker.port import Outgoing
-from shared.ids import JobId, new_worker_id
-from shared.messages import REPORTS, Orders, Outcome, Report, WorkerCard
+from echelon.controller.core.states import State
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.ids import JobId, new_worker_id
+from echelon.shared.messages import REPORTS, Orders, Outcome, Report, WorkerCard
 from tests.engine.house import House, Puppet, ref
 from tests.engine.jobs import urls
 

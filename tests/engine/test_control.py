@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Changed, Choice, Left, Who, index_spans
-from shared.errors import InvalidInput, PreconditionFailed
-from shared.ids import JobId
-from shared.messages import AttemptRef, Outcome
-from shared.volume.stops import StopSigns
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Changed, Choice, Left, Who, index_spans
+from echelon.shared.errors import InvalidInput, PreconditionFailed
+from echelon.shared.ids import JobId
+from echelon.shared.messages import AttemptRef, Outcome
+from echelon.shared.volume.stops import StopSigns
 from tests.engine.house import House, Make, Puppet, ref
 from tests.engine.jobs import CATALOGUE, spawned, urls
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.states import State
-from controller.engine.base.requests import Submission
-from shared.broker.port import Outgoing
-from shared.ids import JobId, new_worker_id
-from shared.messages import REPORTS, Report, WorkerCard
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Submission
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.ids import JobId, new_worker_id
+from echelon.shared.messages import REPORTS, Report, WorkerCard
 from tests.engine.house import House, Make, Puppet, ref
 
 CATALOGUE = """

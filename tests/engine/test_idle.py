@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.datastore.open import open_datastore
-from controller.datastore.port import Transaction
-from controller.datastore.reader import Reader
-from controller.engine.base.requests import Submission
-from shared.clock import Clock
-from shared.messages import REPORTS
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.reader import Reader
+from echelon.controller.engine.base.requests import Submission
+from echelon.shared.clock import Clock
+from echelon.shared.messages import REPORTS
 from tests.engine import house as houses
 from tests.engine.house import House, Puppet
 from tests.engine.jobs import CATALOGUE

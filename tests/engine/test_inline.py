@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Composition, InvalidInputs
-from shared.errors import Conflict
-from shared.ids import JobId
-from shared.messages import Grant, GrantedTask, Outcome
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Composition, InvalidInputs
+from echelon.shared.errors import Conflict
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Grant, GrantedTask, Outcome
 from tests.engine.house import House, Make, Puppet
 from tests.engine.jobs import CATALOGUE
 

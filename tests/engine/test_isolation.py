@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.datastore.records import TaskView
-from controller.engine.base.requests import Choice
-from shared.broker.memory import MemoryBroker
-from shared.errors import VolumeUnavailable
-from shared.ids import JobId
-from shared.messages import ANY_QUEUE, Grant, GrantedTask, Outcome
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.datastore.records import TaskView
+from echelon.controller.engine.base.requests import Choice
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.errors import VolumeUnavailable
+from echelon.shared.ids import JobId
+from echelon.shared.messages import ANY_QUEUE, Grant, GrantedTask, Outcome
 from tests.engine.house import House, Make, Puppet, ended, ref
 
 CATALOGUE = """

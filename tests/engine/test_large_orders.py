@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.states import State
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Confirmed, Outgoing, Unconfirmed
-from shared.codec import MAX_BYTES, decode, encode
-from shared.errors import InvalidMessage
-from shared.messages import Orders
+from echelon.controller.core.states import State
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from echelon.shared.codec import MAX_BYTES, decode, encode
+from echelon.shared.errors import InvalidMessage
+from echelon.shared.messages import Orders
 from tests.engine.house import House, Make, Puppet, ref
 from tests.engine.jobs import spawned
 

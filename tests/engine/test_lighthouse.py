@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from controller.engine.upkeep.lighthouse import LOOK, Lighthouse
-from shared.volume import Volume
-from shared.volume.beacons import EVERY, Beacon, Lookout
+from echelon.controller.engine.upkeep.lighthouse import LOOK, Lighthouse
+from echelon.shared.volume import Volume
+from echelon.shared.volume.beacons import EVERY, Beacon, Lookout
 
 
 @dataclass

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Choice
-from shared.ids import JobId
-from shared.messages import AttemptRef, Grant, GrantedTask, Outcome
-from shared.volume.beacons import WAY_BACK
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Choice
+from echelon.shared.ids import JobId
+from echelon.shared.messages import AttemptRef, Grant, GrantedTask, Outcome
+from echelon.shared.volume.beacons import WAY_BACK
 from tests.engine.house import House, Puppet, ref
 from tests.engine.jobs import spawned, urls
 

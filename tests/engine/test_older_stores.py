@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.datastore.migrate import HEAD
-from controller.datastore.open import migrate
-from controller.engine.base.requests import Given, InvalidInputs
-from shared.messages import AttemptRef
-from shared.sealing import Sealer
-from shared.volume import Volume
-from shared.volume.beacons import WAY_BACK
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.datastore.migrate import HEAD
+from echelon.controller.datastore.open import migrate
+from echelon.controller.engine.base.requests import Given, InvalidInputs
+from echelon.shared.messages import AttemptRef
+from echelon.shared.sealing import Sealer
+from echelon.shared.volume import Volume
+from echelon.shared.volume.beacons import WAY_BACK
 from tests.contract.older import (
     BEGUN,
     CANCELLED,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.engine.base.requests import Composition, Submission, TooManyJobs
-from controller.engine.upkeep.open_jobs import COUNTED_EVERY
+from echelon.controller.engine.base.requests import Composition, Submission, TooManyJobs
+from echelon.controller.engine.upkeep.open_jobs import COUNTED_EVERY
 from tests.engine.house import House, Make, Puppet
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Confirmed, Outgoing, Unconfirmed
-from shared.broker.topology import RESENT_FOR
-from shared.errors import StoreUnavailable
-from shared.ids import JobId
-from shared.messages import Orders
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from echelon.shared.broker.topology import RESENT_FOR
+from echelon.shared.errors import StoreUnavailable
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Orders
 from tests.engine.house import House, Puppet, ref
 
 CATALOGUE = """

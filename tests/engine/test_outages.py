@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.states import State
-from controller.datastore.port import Transaction
-from controller.engine.turn.loop import Engine
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Delivery
-from shared.volume.beacons import WAY_BACK
+from echelon.controller.core.states import State
+from echelon.controller.datastore.port import Transaction
+from echelon.controller.engine.turn.loop import Engine
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Delivery
+from echelon.shared.volume.beacons import WAY_BACK
 from tests.engine.house import House, Puppet, ref
 
 CATALOGUE = """

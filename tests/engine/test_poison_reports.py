@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.states import State
-from shared.broker.port import Outgoing
-from shared.messages import REPORTS, Finished, Outcome, Report
+from echelon.controller.core.states import State
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.messages import REPORTS, Finished, Outcome, Report
 from tests.engine.house import House, Puppet
 
 #: No database has a column for this.

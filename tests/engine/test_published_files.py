@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.states import State
-from controller.datastore.port import Datastore, Transaction
-from controller.engine.base.requests import Composition
-from controller.engine.why.why import Code
-from shared import failpoints
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Outgoing
-from shared.errors import StoreUnavailable, VolumeUnavailable
-from shared.failpoints import VARIABLE, FailpointReached, arm
-from shared.messages import REPORTS, Finished, Outcome, Report
-from shared.volume import Volume
+from echelon.controller.core.states import State
+from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.engine.base.requests import Composition
+from echelon.controller.engine.why.why import Code
+from echelon.shared import failpoints
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.errors import StoreUnavailable, VolumeUnavailable
+from echelon.shared.failpoints import VARIABLE, FailpointReached, arm
+from echelon.shared.messages import REPORTS, Finished, Outcome, Report
+from echelon.shared.volume import Volume
 from tests.engine.house import House, Puppet
 from tests.engine.private_files import CATALOGUE, Held, began, leave, seen
 

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Choice, Composition
-from shared.errors import VolumeUnavailable
-from shared.ids import JobId
-from shared.messages import Outcome
-from shared.volume import Volume
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Choice, Composition
+from echelon.shared.errors import VolumeUnavailable
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Outcome
+from echelon.shared.volume import Volume
 from tests.engine.house import House, Make, Puppet
 from tests.engine.private_files import CATALOGUE, began, leave, seen
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.states import State
-from controller.engine.base.requests import InvalidInputs, Submission
-from shared import failpoints
-from shared.errors import Conflict, NotFound
-from shared.messages import Outcome
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import InvalidInputs, Submission
+from echelon.shared import failpoints
+from echelon.shared.errors import Conflict, NotFound
+from echelon.shared.messages import Outcome
 from tests.engine.house import House, Make, Puppet
 from tests.engine.jobs import CATALOGUE, reopen, spawned, urls
 

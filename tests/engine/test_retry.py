@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Changed, Choice, Composition, Left
-from shared.errors import Conflict
-from shared.ids import JobId
-from shared.messages import Outcome
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Changed, Choice, Composition, Left
+from echelon.shared.errors import Conflict
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Outcome
 from tests.engine.house import House, Puppet
 from tests.engine.jobs import spawned, urls
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import create_engine, text
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Choice, Composition, Given, InvalidInputs, Submission
-from shared.errors import Conflict
-from shared.ids import JobId, TaskId
-from shared.messages import Outcome
-from shared.sealing import Sealer, wrap
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Choice, Composition, Given, InvalidInputs, Submission
+from echelon.shared.errors import Conflict
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import Outcome
+from echelon.shared.sealing import Sealer, wrap
 from tests.contract.canary import dump, opened
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import postgresql_template, postgresql_url, store_url

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import create_engine, text
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Composition, Given, InvalidInputs, Submission
-from shared.ids import JobId, new_task_ids
-from shared.messages import Outcome
-from shared.sealing import Sealer
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Composition, Given, InvalidInputs, Submission
+from echelon.shared.ids import JobId, new_task_ids
+from echelon.shared.messages import Outcome
+from echelon.shared.sealing import Sealer
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import postgresql_template, postgresql_url, store_url
 from tests.engine.house import House, Make, Puppet

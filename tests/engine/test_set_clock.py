@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.datastore.port import Transaction
-from shared.errors import StoreUnavailable
-from shared.messages import Outcome
-from shared.volume.beacons import WAY_BACK
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.datastore.port import Transaction
+from echelon.shared.errors import StoreUnavailable
+from echelon.shared.messages import Outcome
+from echelon.shared.volume.beacons import WAY_BACK
 from tests.engine.house import House, Make, Puppet, ref
 
 CATALOGUE = """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controller.core.states import State
-from shared.messages import Outcome
+from echelon.controller.core.states import State
+from echelon.shared.messages import Outcome
 from tests.engine.house import House, Puppet
 from tests.engine.jobs import spawned, urls
 

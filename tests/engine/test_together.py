@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Changed, Choice, Composition, Left
-from shared.ids import JobId
-from shared.messages import Finished, Grant, GrantedTask, Outcome
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Changed, Choice, Composition, Left
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Finished, Grant, GrantedTask, Outcome
 from tests.engine.house import House, Puppet
 
 STEP = {"task_class": "step"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import Outcome
-from shared.sealing import Sealer
+from echelon.shared.messages import Outcome
+from echelon.shared.sealing import Sealer
 from tests.engine.house import House, Puppet
 from tests.engine.jobs import reopen
 

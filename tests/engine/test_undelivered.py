@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.states import State
-from controller.datastore.open import open_datastore
-from controller.datastore.port import Transaction
-from shared.broker.port import Outgoing
-from shared.clock import Clock
-from shared.errors import StoreUnavailable
-from shared.ids import new_worker_id
-from shared.messages import ANY_QUEUE, REPORTS, Report, WorkerCard
+from echelon.controller.core.states import State
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.port import Transaction
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.clock import Clock
+from echelon.shared.errors import StoreUnavailable
+from echelon.shared.ids import new_worker_id
+from echelon.shared.messages import ANY_QUEUE, REPORTS, Report, WorkerCard
 from tests.engine import house as houses
 from tests.engine.house import House
 

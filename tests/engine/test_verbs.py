@@ -7,13 +7,13 @@ from functools import partial
 
 import pytest
 
-from controller.core.answers import STATES, VERBS, Allowed, Kind, Refused, Unchanged, Verb, answer
-from controller.core.states import ENDED, State
-from controller.datastore.records import JobView, StageView, TaskView
-from controller.engine.base.requests import Added, Changed, Choice, Submission
-from shared.errors import Conflict
-from shared.ids import JobId, TaskId
-from shared.messages import Outcome
+from echelon.controller.core.answers import STATES, VERBS, Allowed, Kind, Refused, Unchanged, Verb, answer
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.records import JobView, StageView, TaskView
+from echelon.controller.engine.base.requests import Added, Changed, Choice, Submission
+from echelon.shared.errors import Conflict
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import Outcome
 from tests.engine.house import House, Puppet
 from tests.engine.jobs import spawned, urls
 

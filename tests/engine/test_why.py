@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.engine.base.requests import Choice, Submission, Who
-from controller.engine.why.why import Code, Reason
-from shared.errors import NotFound
-from shared.ids import JobId
-from shared.messages import Outcome, WorkerCard
+from echelon.controller.core.answers import Verb
+from echelon.controller.engine.base.requests import Choice, Submission, Who
+from echelon.controller.engine.why.why import Code, Reason
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Outcome, WorkerCard
 from tests.engine.house import House, Make, Puppet, ref
 from tests.engine.jobs import CATALOGUE, spawned, urls
 

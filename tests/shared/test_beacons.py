@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.settings import Settings
-from shared.volume import Volume
-from shared.volume.beacons import EVERY, FRESH, Beacon, Lookout
-from worker.settings import WorkerSettings
+from echelon.controller.settings import Settings
+from echelon.shared.volume import Volume
+from echelon.shared.volume.beacons import EVERY, FRESH, Beacon, Lookout
+from echelon.worker.settings import WorkerSettings
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.codec import MAX_BYTES, decode, encode
-from shared.errors import InvalidMessage
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import (
+from echelon.shared.codec import MAX_BYTES, decode, encode
+from echelon.shared.errors import InvalidMessage
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import (
     VERSION,
     AttemptRef,
     Finished,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import InvalidInput
-from shared.expressions import (
+from echelon.shared.errors import InvalidInput
+from echelon.shared.expressions import (
     BUILTIN_NAMES,
     MAX_ARGUMENT,
     TemplateError,
@@ -19,7 +19,7 @@ from shared.expressions import (
     render_argument,
     to_text,
 )
-from shared.messages import JsonValue
+from echelon.shared.messages import JsonValue
 
 SCOPE: dict[str, JsonValue] = {
     "url": "http://x",

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from shared.expressions import TemplateError, compile_template
-from shared.messages import JsonValue
+from echelon.shared.expressions import TemplateError, compile_template
+from echelon.shared.messages import JsonValue
 
 BOUND = 2.0
 SCOPE: dict[str, JsonValue] = {"x": "a" * 60_000, "y": "b" * 60_000, "n": 2**62, "list": ["a"] * 1000, "map": {"a": 1}}

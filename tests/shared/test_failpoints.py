@@ -10,13 +10,14 @@ import sys
 
 import pytest
 
-from shared import failpoints
-from shared.errors import InvalidInput
-from shared.failpoints import FAILPOINTS, VARIABLE, FailpointReached, arm, failpoint
+from echelon.shared import failpoints
+from echelon.shared.errors import InvalidInput
+from echelon.shared.failpoints import FAILPOINTS, VARIABLE, FailpointReached, arm, failpoint
 from tests.system.process import until
 
 REACH = (
-    "import os; from shared.failpoints import arm, failpoint; arm(os.environ); failpoint('exec.mid'); print('after')"
+    "import os; from echelon.shared.failpoints import arm, failpoint;"
+    " arm(os.environ); failpoint('exec.mid'); print('after')"
 )
 
 
@@ -70,7 +71,7 @@ def test_what_cannot_be_understood_is_refused_with_words(asked: str, said: str) 
 
 
 def test_a_command_with_an_unknown_failpoint_does_not_start() -> None:
-    command = [sys.executable, "-m", "shared.command", "jobs"]
+    command = [sys.executable, "-m", "echelon.shared.command", "jobs"]
     done = subprocess.run(command, env=os.environ | {VARIABLE: "no:kill"}, capture_output=True, text=True)
 
     assert done.returncode != 0
@@ -111,8 +112,8 @@ def test_nobody_dies_between_the_count_of_a_failpoint_and_its_line_in_the_log() 
     # The line of the first one is slow; meanwhile another thread comes past the second.
     code = """
 import logging, threading, time
-from shared import failpoints
-from shared.failpoints import arm, failpoint
+from echelon.shared import failpoints
+from echelon.shared.failpoints import arm, failpoint
 logging.basicConfig(format="%(message)s")
 begun = threading.Event()
 def slow(record):

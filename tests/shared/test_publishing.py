@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import InvalidInput, VolumeUnavailable
-from shared.volume import Volume, attempt_name, workspace_name
+from echelon.shared.errors import InvalidInput, VolumeUnavailable
+from echelon.shared.volume import Volume, attempt_name, workspace_name
 from tests.shared.test_volume import JOB, OTHER, bring
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import JsonValue
-from shared.sealing import CannotOpen, Sealer, unwrap, wrap
-from shared.volume import Volume
+from echelon.shared.messages import JsonValue
+from echelon.shared.sealing import CannotOpen, Sealer, unwrap, wrap
+from echelon.shared.volume import Volume
 
 
 @pytest.fixture

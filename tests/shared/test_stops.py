@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.ids import TaskId
-from shared.messages import AttemptRef
-from shared.volume import Volume
-from shared.volume.stops import StopSigns
+from echelon.shared.ids import TaskId
+from echelon.shared.messages import AttemptRef
+from echelon.shared.volume import Volume
+from echelon.shared.volume.stops import StopSigns
 
 ONE, NEXT = AttemptRef(TaskId("t"), 1), AttemptRef(TaskId("t"), 2)
 

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 import pytest
 
-from shared.errors import InvalidInput, NotFound, VolumeUnavailable
-from shared.ids import JobId
-from shared.volume import Volume, attempt_name, beneath, log_name, workspace_name
+from echelon.shared.errors import InvalidInput, NotFound, VolumeUnavailable
+from echelon.shared.ids import JobId
+from echelon.shared.volume import Volume, attempt_name, beneath, log_name, workspace_name
 
 JOB = JobId("7c1a1c0e-6a53-4f7e-9d4e-0d8a3f3b1c11")
 OTHER = JobId("7c1a1c0e-6a53-4f7e-9d4e-0d8a3f3b1c12")

@@ -26,10 +26,10 @@ class Cut:
     new: str
 
 
-_JOBS = "controller.engine.jobs:Jobs"
-_LOOP = "controller.engine.turn.loop:Engine"
-_INTAKE = "controller.engine.turn.intake"
-_ORDERS = "worker.orders:OrderBook"
+_JOBS = "echelon.controller.engine.jobs:Jobs"
+_LOOP = "echelon.controller.engine.turn.loop:Engine"
+_INTAKE = "echelon.controller.engine.turn.intake"
+_ORDERS = "echelon.worker.orders:OrderBook"
 
 ABLATIONS: dict[str, tuple[Cut, ...]] = {
     "the attempt guard": (
@@ -37,13 +37,15 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the claim guard": (
         Cut(
-            "controller.datastore.writes_claims:ClaimWrites.claim",
+            "echelon.controller.datastore.writes_claims:ClaimWrites.claim",
             "self._session.rows(sql.CLAIM, parameters)",
             "self._session._connection.execute(sql.CLAIM.sqlite.replace(\"= 'QUEUED'\", \"IN ('QUEUED', 'RUNNING')\"),"
             " parameters).fetchall()",
         ),
     ),
-    "the fence of a lease that runs out": (Cut("worker.agent:Agent._mind_leases", "if now < end_by:", "if True:"),),
+    "the fence of a lease that runs out": (
+        Cut("echelon.worker.agent:Agent._mind_leases", "if now < end_by:", "if True:"),
+    ),
     "the refusal of grants that are too old": (
         Cut(f"{_ORDERS}._wanted", "return now < fence(held, self._settings)", "return True"),
     ),
@@ -52,24 +54,28 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the refusal of renewals": (Cut(f"{_INTAKE}:Intake._renew", "ref not in kept and ref not in ended", "False"),),
     "the limit of lost workers": (
-        Cut("controller.engine.base.settle:Settler._judge", "max_losses=self._max_losses", "max_losses=10**9"),
+        Cut("echelon.controller.engine.base.settle:Settler._judge", "max_losses=self._max_losses", "max_losses=10**9"),
     ),
     "the isolation of suspects": (
-        Cut("controller.engine.turn.dispatcher:Dispatcher.__init__", "max_losses=max_losses)", "max_losses=10**9)"),
+        Cut(
+            "echelon.controller.engine.turn.dispatcher:Dispatcher.__init__",
+            "max_losses=max_losses)",
+            "max_losses=10**9)",
+        ),
     ),
     "the burial of earlier lives": (Cut(f"{_INTAKE}:gone", "departed.update(report.buried)", "pass"),),
     "the return of orders that nobody took": (
-        Cut("controller.engine.turn.sending:_handed_back", "if refs else None", "if False else None"),
+        Cut("echelon.controller.engine.turn.sending:_handed_back", "if refs else None", "if False else None"),
     ),
     "the doubt about orders that were not confirmed": (
         Cut(
-            "controller.engine.turn.sending:Sender._hear",
+            "echelon.controller.engine.turn.sending:Sender._hear",
             "_orders(unconfirmed.refused)",
             "_orders(unconfirmed.messages)",
         ),
     ),
     "the expander's look at what there is": (
-        Cut("controller.engine.upkeep.expander:Expander._expand", "!= expansion.created", "< 0"),
+        Cut("echelon.controller.engine.upkeep.expander:Expander._expand", "!= expansion.created", "< 0"),
     ),
     "the idempotency key": (
         Cut(f"{_JOBS}._known", "if submission.idempotency_key is None:", "if True:"),
@@ -78,24 +84,28 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the withdrawal of tasks": (
         Cut(
-            "controller.engine.base.board:Board._carry_out",
+            "echelon.controller.engine.base.board:Board._carry_out",
             "self.tx.withdraw(job_id, stage, running=running, by=by)",
             "()",
         ),
     ),
     "the watchdog of leases": (
-        Cut("controller.engine.upkeep.watchdog:Watchdog._expire", "found = tx.expired(limit=_BATCH)", "found = []"),
+        Cut(
+            "echelon.controller.engine.upkeep.watchdog:Watchdog._expire",
+            "found = tx.expired(limit=_BATCH)",
+            "found = []",
+        ),
     ),
     "the moment as of which a worker has spoken": (
         Cut(
-            "controller.engine.upkeep.watchdog:Watchdog._spoke_without",
+            "echelon.controller.engine.upkeep.watchdog:Watchdog._spoke_without",
             "return heard[task.worker] >=",
             "return True or",
         ),
     ),
     "the watchdog of retries": (
         Cut(
-            "controller.engine.upkeep.watchdog:Watchdog._release_due",
+            "echelon.controller.engine.upkeep.watchdog:Watchdog._release_due",
             "found = tx.due(limit=_BATCH, expire=expire)",
             "found = []",
         ),
@@ -109,7 +119,7 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
     ),
     "the wait for the files of the stages in front": (
         Cut(
-            "controller.engine.turn.dispatcher:Dispatcher._share_out",
+            "echelon.controller.engine.turn.dispatcher:Dispatcher._share_out",
             "lacks_files(board, self._snapshots, job_id, number)",
             "False",
         ),
@@ -126,20 +136,20 @@ ABLATIONS: dict[str, tuple[Cut, ...]] = {
         ),
     ),
     "the etag of what is kept in memory": (
-        Cut("controller.datastore.cache:JobCache.get", "entry is None or entry.etag != etag", "entry is None"),
+        Cut("echelon.controller.datastore.cache:JobCache.get", "entry is None or entry.etag != etag", "entry is None"),
     ),
     "the limit of parallel tasks": (
-        Cut("controller.core.model:Stage.claimable", "if self.max_parallel is None:", "if True:"),
+        Cut("echelon.controller.core.model:Stage.claimable", "if self.max_parallel is None:", "if True:"),
     ),
     "the wait for all tasks of a stage": (
-        Cut("controller.core.model:Stage.at_rest", "and self.filled and not self.tally.open", ""),
+        Cut("echelon.controller.core.model:Stage.at_rest", "and self.filled and not self.tally.open", ""),
     ),
     "the wait for the stages in front": (
-        Cut("controller.core.flow:_advance", "if stage.order == order]", "]"),
-        Cut("controller.core.flow:_block", "stage.order > order", "False"),
+        Cut("echelon.controller.core.flow:_advance", "if stage.order == order]", "]"),
+        Cut("echelon.controller.core.flow:_block", "stage.order > order", "False"),
     ),
     "the erasure of secrets": (
-        Cut("controller.datastore.writes_jobs:JobWrites.save_job", "if after.state in ENDED:", "if False:"),
+        Cut("echelon.controller.datastore.writes_jobs:JobWrites.save_job", "if after.state in ENDED:", "if False:"),
     ),
 }
 

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
-from shared.codec import decode, encode
-from shared.messages import DEAD, REPORTS, Message, Orders, Report
+from echelon.shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
+from echelon.shared.codec import decode, encode
+from echelon.shared.messages import DEAD, REPORTS, Message, Orders, Report
 from tests.simulation.faults import Fault
 from tests.simulation.world import Actor, Killed, Process, World
 

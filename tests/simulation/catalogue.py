@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from controller.catalogue.definitions import (
+from echelon.controller.catalogue.definitions import (
     Catalogue,
     InputDefinition,
     InputSource,

@@ -31,7 +31,7 @@ class StoreClock(SimClock):
 
 
 class SeededIds:
-    """Stands in for the modules that `shared.ids` draws from."""
+    """Stands in for the modules that `echelon.shared.ids` draws from."""
 
     UUID = uuid.UUID
 

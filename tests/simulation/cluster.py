@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from unittest import mock
 
-from controller.engine.upkeep import expander
-from shared import ids
+from echelon.controller.engine.upkeep import expander
+from echelon.shared import ids
 from tests.simulation.broker import Hub
 from tests.simulation.catalogue import RETRIES, make_catalogue
 from tests.simulation.clocks import SeededIds

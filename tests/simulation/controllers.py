@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from unittest import mock
 
-from controller import serve
-from controller.catalogue.watcher import CatalogueWatcher
-from controller.engine.jobs import Jobs
-from controller.engine.upkeep.lighthouse import Lighthouse
-from controller.serve import Controller, Outside
-from controller.settings import Settings
-from shared.broker.port import Unconfirmed
-from shared.messages import Message, Orders
-from shared.volume import Volume
-from shared.volume.beacons import EVERY, Beacon
+from echelon.controller import serve
+from echelon.controller.catalogue.watcher import CatalogueWatcher
+from echelon.controller.engine.jobs import Jobs
+from echelon.controller.engine.upkeep.lighthouse import Lighthouse
+from echelon.controller.serve import Controller, Outside
+from echelon.controller.settings import Settings
+from echelon.shared.broker.port import Unconfirmed
+from echelon.shared.messages import Message, Orders
+from echelon.shared.volume import Volume
+from echelon.shared.volume.beacons import EVERY, Beacon
 from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock, StoreClock
 from tests.simulation.signs import OneTurn, SimBeacon
@@ -27,7 +27,7 @@ from tests.simulation.volume import SimSealer, SimVolume
 from tests.simulation.world import Actor, Process
 
 if TYPE_CHECKING:
-    from controller.catalogue.definitions import Catalogue
+    from echelon.controller.catalogue.definitions import Catalogue
     from tests.simulation.cluster import Cluster
 
 LEASE = 15.0

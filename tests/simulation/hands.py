@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from controller.core.answers import Verb
-from controller.engine.base.requests import Changed, Composition
-from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
+from echelon.controller.core.answers import Verb
+from echelon.controller.engine.base.requests import Changed, Composition
+from echelon.shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
 from tests.simulation.__main__ import HASH_SEED
 from tests.simulation.ablations import without
 from tests.simulation.catalogue import vary

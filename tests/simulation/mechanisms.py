@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from tests.simulation.ablations import Cut
 
-_CLAIMS = "controller.datastore.writes_claims:ClaimWrites"
-_OPENING = "controller.engine.control.opening:Opening"
-_RETRYING = "controller.engine.control.retrying"
-_TASKS = "controller.engine.control.task_verbs"
-_VERBS = "controller.datastore.writes_verbs:VerbWrites"
+_CLAIMS = "echelon.controller.datastore.writes_claims:ClaimWrites"
+_OPENING = "echelon.controller.engine.control.opening:Opening"
+_RETRYING = "echelon.controller.engine.control.retrying"
+_TASKS = "echelon.controller.engine.control.task_verbs"
+_VERBS = "echelon.controller.datastore.writes_verbs:VerbWrites"
 
 MECHANISMS: dict[str, tuple[Cut, ...]] = {
-    "the pause of a stage": (Cut("controller.core.model:Stage.claimable", " or self.by is not None", ""),),
-    "the wait of later stages": (Cut("controller.core.flow:_block", "stage.order > order", "False"),),
+    "the pause of a stage": (Cut("echelon.controller.core.model:Stage.claimable", " or self.by is not None", ""),),
+    "the wait of later stages": (Cut("echelon.controller.core.flow:_block", "stage.order > order", "False"),),
     "the wait for the end of what was killed": (
-        Cut("controller.engine.base.settle:_settlement", "finished.outcome is Outcome.KILLED", "False"),
+        Cut("echelon.controller.engine.base.settle:_settlement", "finished.outcome is Outcome.KILLED", "False"),
     ),
     "the lease of what was cancelled": (
         Cut(
@@ -28,11 +28,11 @@ MECHANISMS: dict[str, tuple[Cut, ...]] = {
     "the wait for the end of a last lease": (
         Cut(f"{_CLAIMS}.chores", "(self.now(),) * 3", "(self.now(), self.now(), 1e18)"),
         Cut(f"{_CLAIMS}.due", "now if expire else NEVER", "1e18"),
-        Cut("controller.datastore.writes_tasks:TaskWrites.release_due", "now if expire else NEVER", "1e18"),
+        Cut("echelon.controller.datastore.writes_tasks:TaskWrites.release_due", "now if expire else NEVER", "1e18"),
     ),
     "the patience with leases that nobody could renew": (
         Cut(
-            "controller.engine.upkeep.watchdog:Watchdog.turn",
+            "echelon.controller.engine.upkeep.watchdog:Watchdog.turn",
             "_release_due(expire=expire)",
             "_release_due(expire=True)",
         ),
@@ -40,13 +40,13 @@ MECHANISMS: dict[str, tuple[Cut, ...]] = {
     "the refusal of a retry in vain": (Cut(f"{_TASKS}:refuse_in_vain", "stage is not None", "False"),),
     "the refusal of items that did not fit": (Cut(f"{_TASKS}:_answer", "misfit=one.misfit", "misfit=False"),),
     "the wait of what begins again": (
-        Cut("controller.engine.base.board:Board._carry_out", "in reawakened(effects)", "in ()"),
+        Cut("echelon.controller.engine.base.board:Board._carry_out", "in reawakened(effects)", "in ()"),
     ),
     "the shortening of last leases": (Cut(f"{_CLAIMS}.shorten_leases", ", sql.SHORTEN_LAST_LEASES)", ",)"),),
     "the shortening of waits": (Cut(f"{_CLAIMS}.shorten_leases", "(sql.SHORTEN_WAITS, sql.END_IN_TIME)", "()"),),
     "the count of what is paused": (
         Cut(
-            "controller.engine.base.settle:fold",
+            "echelon.controller.engine.base.settle:fold",
             "held[task.stage] += task.paused and row.state is State.PENDING",
             "pass",
         ),
@@ -56,7 +56,7 @@ MECHANISMS: dict[str, tuple[Cut, ...]] = {
     ),
     "the etags of jobs, stages and single tasks": (
         Cut(
-            "controller.engine.control.control:check_etag",
+            "echelon.controller.engine.control.control:check_etag",
             "expected is not None and expected != (found := etag())",
             "False",
         ),

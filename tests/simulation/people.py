@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from controller.core.answers import Verb
-from controller.core.states import ENDED, State
-from controller.engine.base.requests import Submission
-from controller.engine.jobs import Jobs
-from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
-from shared.ids import JobId
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.engine.base.requests import Submission
+from echelon.controller.engine.jobs import Jobs
+from echelon.shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
+from echelon.shared.ids import JobId
 from tests.engine.jobs import reopen
 from tests.simulation.catalogue import JOBS
 from tests.simulation.faults import CALM_FROM

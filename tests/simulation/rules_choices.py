@@ -9,8 +9,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from controller.core.answers import Verb
-from controller.engine.base.requests import Changed, Retried
+from echelon.controller.core.answers import Verb
+from echelon.controller.engine.base.requests import Changed, Retried
 from tests.simulation.deeds import Deeds
 from tests.simulation.history import Run
 from tests.simulation.index import Complaints, Index

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from shared.volume.beacons import FRESH, WAY_BACK
+from echelon.shared.volume.beacons import FRESH, WAY_BACK
 from tests.simulation.history import Entry, Row, Run
 from tests.simulation.index import ENDED, Complaints, Index
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
-from shared.errors import Unavailable
-from shared.messages import AttemptRef
-from shared.volume.beacons import FRESH
+from echelon.shared.errors import Unavailable
+from echelon.shared.messages import AttemptRef
+from echelon.shared.volume.beacons import FRESH
 from tests.simulation.world import World
 
 

@@ -14,11 +14,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from controller.datastore import sqlite
-from controller.datastore.errors import OutcomeUnknown
-from controller.datastore.sqlite import SqliteDatastore
-from shared.clock import Clock
-from shared.errors import StoreUnavailable
+from echelon.controller.datastore import sqlite
+from echelon.controller.datastore.errors import OutcomeUnknown
+from echelon.controller.datastore.sqlite import SqliteDatastore
+from echelon.shared.clock import Clock
+from echelon.shared.errors import StoreUnavailable
 from tests.simulation.world import Actor, Killed, World
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None

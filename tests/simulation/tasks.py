@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome, SpawnedItems
-from shared.sealing import CannotOpen, wrap
-from shared.volume.layout import attempt_name
+from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome, SpawnedItems
+from echelon.shared.sealing import CannotOpen, wrap
+from echelon.shared.volume.layout import attempt_name
+from echelon.worker.settings import WorkerSettings
 from tests.simulation.catalogue import BEHAVIOURS
 from tests.simulation.history import Run
 from tests.simulation.volume import SimFiles, SimSealer
 from tests.simulation.world import Actor, Killed, World
-from worker.settings import WorkerSettings
 
 #: How often a list of a spawn task is empty, short or long, and how long then.
 SIZES = ((0, 0, 1), (1, 8, 6), (9, 30, 2))

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.engine.base.requests import Changed, Choice, Retried, Told
-from shared.ids import TaskId
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.engine.base.requests import Changed, Choice, Retried, Told
+from echelon.shared.ids import TaskId
 from tests.simulation import rules_choices as rules
 from tests.simulation.deeds import Deeds
 from tests.simulation.history import Entry, History, Run

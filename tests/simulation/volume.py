@@ -7,10 +7,10 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from shared.errors import VolumeUnavailable
-from shared.ids import JobId
-from shared.sealing import CannotOpen
-from shared.volume.layout import job_name, workspace_name
+from echelon.shared.errors import VolumeUnavailable
+from echelon.shared.ids import JobId
+from echelon.shared.sealing import CannotOpen
+from echelon.shared.volume.layout import job_name, workspace_name
 from tests.simulation.world import Actor, World
 
 
@@ -32,7 +32,7 @@ class SimFiles:
 
 
 class SimVolume:
-    """One controller's mount: as much of `shared.volume.Volume` as an engine uses."""
+    """One controller's mount: as much of `echelon.shared.volume.Volume` as an engine uses."""
 
     def __init__(self, files: SimFiles, *, world: World, actor: Actor) -> None:
         self._files = files

@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.datastore.tables import task_key
-from controller.engine.base.requests import Choice, Given, InvalidInputs, Retried, index_spans
-from controller.engine.jobs import Jobs
-from shared.ids import JobId, TaskId
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.datastore.tables import task_key
+from echelon.controller.engine.base.requests import Choice, Given, InvalidInputs, Retried, index_spans
+from echelon.controller.engine.jobs import Jobs
+from echelon.shared.ids import JobId, TaskId
 from tests.simulation.witness import LookUp, Wish
 
 _VERBS = [Verb.PAUSE, Verb.PAUSE, Verb.RESUME, Verb.RESUME, Verb.KILL, Verb.RETRY, Verb.RETRY, Verb.SKIP, Verb.CANCEL]

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from controller.core.answers import Verb
-from controller.datastore.tables import INDEX_BITS, task_key
-from controller.engine.base.requests import WHOLE, Choice
+from echelon.controller.core.answers import Verb
+from echelon.controller.datastore.tables import INDEX_BITS, task_key
+from echelon.controller.engine.base.requests import WHOLE, Choice
 
 #: Returns what a query finds in the store.
 LookUp = Callable[[str], list[sqlite3.Row]]

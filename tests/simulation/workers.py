@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.ids import WorkerId
-from shared.messages import WorkerCard, orders_queue
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import WorkerCard, orders_queue
+from echelon.worker.agent import Agent, Parts
+from echelon.worker.heartbeat import HURRIED, Burial, Heartbeat
+from echelon.worker.holdings import Holdings
+from echelon.worker.orders import OrderBook
+from echelon.worker.reporter import Reporter
+from echelon.worker.sent import SentReports
+from echelon.worker.settings import WorkerSettings
+from echelon.worker.slots import Slots
 from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock
 from tests.simulation.faults import CALM_FROM
@@ -15,14 +23,6 @@ from tests.simulation.history import Life
 from tests.simulation.signs import OneTurn
 from tests.simulation.tasks import SimExecutor
 from tests.simulation.world import Actor, Process
-from worker.agent import Agent, Parts
-from worker.heartbeat import HURRIED, Burial, Heartbeat
-from worker.holdings import Holdings
-from worker.orders import OrderBook
-from worker.reporter import Reporter
-from worker.sent import SentReports
-from worker.settings import WorkerSettings
-from worker.slots import Slots
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster

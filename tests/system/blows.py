@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pika
 import psycopg
 
-from shared import codec
-from shared.ids import TaskId, WorkerId
-from shared.messages import REPORTS, Finished, Outcome, Report, orders_queue
+from echelon.shared import codec
+from echelon.shared.ids import TaskId, WorkerId
+from echelon.shared.messages import REPORTS, Finished, Outcome, Report, orders_queue
 from tests.system.cluster import Program
 from tests.system.hindrances import TABLES, disk_alarm, flap, full_queues, locked
 

@@ -8,14 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.messages import DEAD
+from echelon.shared.messages import DEAD
+from echelon.worker.runtimes import proc
 from tests.simulation.checker import check
 from tests.simulation.history import History
 from tests.simulation.index import ENDED
 from tests.system.cluster import Cluster
 from tests.system.people import Followed
 from tests.system.process import until
-from worker.runtimes import proc
 
 
 def complaints(history: History, jobs: list[Followed]) -> list[str]:

@@ -16,9 +16,9 @@ from typing import Self
 
 import psycopg
 
-from controller.client import EchelonClient
-from controller.datastore.open import migrate
-from shared.errors import EchelonError
+from echelon.controller.client import Client
+from echelon.controller.datastore.open import migrate
+from echelon.shared.errors import EchelonError
 from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
 from tests.contract.servers import PrivatePostgresql, free_port, postgresql_binaries, unavailable
 from tests.system.diary import keep_diary
@@ -73,7 +73,7 @@ class Program:
 
     def start(self, **environ: str) -> None:
         """Begin a life, with more in its environment than all its lives have."""
-        command = [sys.executable, "-m", "shared.command", *self._command]
+        command = [sys.executable, "-m", "echelon.shared.command", *self._command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**self.environ, **environ},
@@ -265,7 +265,7 @@ class Cluster:
     def answering(self, url: str) -> bool:
         """Tell whether a controller answers at all, ready or not."""
         try:
-            with EchelonClient(url, timeout=5.0) as client:
+            with Client(url, timeout=5.0) as client:
                 client.health()
             return True
         except EchelonError:
@@ -275,7 +275,7 @@ class Cluster:
         """Tell whether every controller is ready and every worker is up."""
         try:
             for url in self.urls:
-                with EchelonClient(url, timeout=5.0) as client:
+                with Client(url, timeout=5.0) as client:
                     if not client.health()["ready"]:
                         return False
                     up = {worker["name"] for worker in client.workers() if worker["state"] == "UP"}
@@ -285,9 +285,9 @@ class Cluster:
             return False
         return True
 
-    def client(self, number: int = 0) -> EchelonClient:
+    def client(self, number: int = 0) -> Client:
         """Return a client of one controller; the cluster's end closes it."""
-        return self._stack.enter_context(EchelonClient(self.urls[number]))
+        return self._stack.enter_context(Client(self.urls[number]))
 
     def stranger(self, name: str, *arguments: str) -> Program:
         """Return a program that is not one of the cluster's; whoever starts it waits for its end."""

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 import requests
 
-from controller.settings import Settings
-from shared.errors import EchelonError
-from shared.messages import JsonValue
+from echelon.controller.settings import Settings
+from echelon.shared.errors import EchelonError
+from echelon.shared.messages import JsonValue
 from tests.system.cluster import Cluster, Program, Shape
 from tests.system.process import until
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from shared.failpoints import VARIABLE
+from echelon.shared.failpoints import VARIABLE
 from tests.simulation.history import History
 from tests.system.check import complaints, left_processes, messages_that_stay
 from tests.system.cluster import Cluster, Program, Shape

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: Stands in the command line of every process of Echelon, and of no task's.
-_OURS = b"shared.command"
+_OURS = b"echelon.shared.command"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import requests
 
-from shared.volume import Volume
-from shared.volume.beacons import Lookout
+from echelon.shared.volume import Volume
+from echelon.shared.volume.beacons import Lookout
+from echelon.worker.runtimes import proc
 from tests.system.cluster import Cluster, Program
-from worker.runtimes import proc
 
 #: Seconds between two looks.
 _EVERY = 0.2

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from controller.client import EchelonClient, ServerFault
-from shared.errors import Conflict, EchelonError, NotFound, Unavailable
+from echelon.controller.client import Client, ServerFault
+from echelon.shared.errors import Conflict, EchelonError, NotFound, Unavailable
 from tests.simulation.history import Asked
 from tests.system.workload import Plan
 
@@ -45,7 +45,7 @@ class Diary:
     complaints: list[str]
 
 
-def _submit(plan: Plan, count: int, key: str, client: EchelonClient) -> str:
+def _submit(plan: Plan, count: int, key: str, client: Client) -> str:
     headers = {"X-Token": "c4n4ry"}
     return client.submit(plan.type, input={"count": count}, headers=headers, idempotency_key=key)["job_id"]
 
@@ -55,7 +55,7 @@ class Person:
 
     def __init__(self, seed: str, urls: list[str], plans: list[Plan], diary: Diary, *, widest: int = 200) -> None:
         self._rng = random.Random(seed)
-        self._clients = [EchelonClient(url, timeout=8.0) for url in urls]
+        self._clients = [Client(url, timeout=8.0) for url in urls]
         self._plans = plans
         self._diary = diary
         self._widest = widest
@@ -89,7 +89,7 @@ class Person:
             self._open.append(Followed(job_id, plan, count, now, None if cancel is None else now + cancel))
             self._diary.jobs.append(self._open[-1])
 
-    def _answered(self, what: str, key: str, ask: Callable[[EchelonClient], str], leave: threading.Event) -> str | None:
+    def _answered(self, what: str, key: str, ask: Callable[[Client], str], leave: threading.Event) -> str | None:
         """Ask any controller until one answers; None when the run is over before."""
         over: float | None = None
         while over is None or time.monotonic() < over:
@@ -124,7 +124,7 @@ class Person:
             except (ServerFault, EchelonError) as error:
                 self._diary.complaints.append(f"I10 truthful API: job {job.job_id}: {error}")
 
-    def _cancel(self, client: EchelonClient, job: Followed) -> None:
+    def _cancel(self, client: Client, job: Followed) -> None:
         begun, job.cancelled = time.time(), True
         answer = "info"
         try:
@@ -135,7 +135,7 @@ class Person:
         finally:
             self._diary.asked.append(Asked("cancel", answer, begun, time.time(), job.job_id))
 
-    def _note(self, job: Followed, client: EchelonClient) -> None:
+    def _note(self, job: Followed, client: Client) -> None:
         view = client.job(job.job_id)
         # A job that is not retried never does less than it did.
         done = sum(stage["counts"]["COMPLETED"] + stage["counts"]["FAILED"] for stage in view["stages"])

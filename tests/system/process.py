@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from controller.client import EchelonClient
-from shared.errors import EchelonError
+from echelon.controller.client import Client
+from echelon.shared.errors import EchelonError
 from tests.contract.servers import free_port
 
 #: Seconds that a machine under load may take for what is usually done at once.
@@ -38,7 +38,7 @@ class Standalone:
         self.catalogue.write_text(catalogue)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = EchelonClient(self.url)
+        self.client = Client(self.url)
         self.log = folder / "log"
         self.prefix: list[str] = []
         self._arguments = arguments
@@ -61,7 +61,7 @@ class Standalone:
 
     def start(self) -> None:
         """Begin a life and wait until it is ready."""
-        command = [sys.executable, "-m", "shared.command", "standalone", "--catalogue", str(self.catalogue)]
+        command = [sys.executable, "-m", "echelon.shared.command", "standalone", "--catalogue", str(self.catalogue)]
         command += ["--volume", str(self.volume), "--listen", f"127.0.0.1:{self.port}", *self._arguments]
         environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(self.folder)}
         with self.log.open("ab") as log:

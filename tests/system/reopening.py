@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from controller.client import EchelonClient, ServerFault
-from shared.errors import Conflict, NotFound, Unavailable
+from echelon.controller.client import Client, ServerFault
+from echelon.shared.errors import Conflict, NotFound, Unavailable
 from tests.simulation.history import Asked
 
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED")
@@ -20,7 +20,7 @@ class Reopener:
     """Works through one job after the other, asking any controller until it is answered."""
 
     def __init__(self, urls: list[str]) -> None:
-        self._clients = [EchelonClient(url, timeout=8.0) for url in urls]
+        self._clients = [Client(url, timeout=8.0) for url in urls]
         self._quiet = threading.Event()
         self._turn = 0
         #: What was asked, of every job that has not been deleted.
@@ -60,7 +60,7 @@ class Reopener:
         self.asked.pop()
 
     def _ended(self, job_id: str, deadline: Callable[[], float]) -> None:
-        def ended(client: EchelonClient) -> str:
+        def ended(client: Client) -> str:
             state = client.job(job_id, wait=1.0)["state"]
             if state not in _ENDED:
                 raise Unavailable
@@ -68,7 +68,7 @@ class Reopener:
 
         self._ask("see the end", ended, deadline)
 
-    def _ask(self, what: str, ask: Callable[[EchelonClient], str], deadline: Callable[[], float]) -> str:
+    def _ask(self, what: str, ask: Callable[[Client], str], deadline: Callable[[], float]) -> str:
         """Return the answer of the first controller that has one. A failpoint that raises makes a 500, once."""
         while time.monotonic() < deadline():
             self._turn += 1
@@ -79,7 +79,7 @@ class Reopener:
         raise TimeoutError(what)
 
 
-def _retry(job_id: str, client: EchelonClient) -> str:
+def _retry(job_id: str, client: Client) -> str:
     try:
         return client.retry(job_id)["state"]
     except Conflict:
@@ -87,7 +87,7 @@ def _retry(job_id: str, client: EchelonClient) -> str:
         return "RUNNING"
 
 
-def _delete(job_id: str, client: EchelonClient) -> str:
+def _delete(job_id: str, client: Client) -> str:
     try:
         return client.delete(job_id)["state"]
     except NotFound:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import click
 
-from controller.client import EchelonClient
-from shared.errors import EchelonError
+from echelon.controller.client import Client
+from echelon.shared.errors import EchelonError
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import pass_by
 from tests.system.gauges import Gauge, gauge, processes_of, zombies_of
@@ -57,7 +57,7 @@ class Customer:
 
     def run(self, leave: threading.Event) -> None:
         """Go on until told to leave."""
-        with EchelonClient(self._url) as client:
+        with Client(self._url) as client:
             while not leave.is_set():
                 try:
                     self._one(client, self._rng.choice(self._plans), leave)
@@ -65,7 +65,7 @@ class Customer:
                     self._done.complaints.append(f"{type(error).__name__}: {error}")
                     leave.wait(1.0)
 
-    def _one(self, client: EchelonClient, plan: Plan, leave: threading.Event) -> None:
+    def _one(self, client: Client, plan: Plan, leave: threading.Event) -> None:
         values = {"count": self._rng.randint(0, 40 if plan.wide else 6)}
         job_id = client.submit(plan.type, input=values, headers={"X-Token": "c4n4ry"})["job_id"]
         while (job := client.job(job_id))["ended_at"] is None:

@@ -16,8 +16,8 @@ import pytest
 import requests
 from pytest_docker.plugin import DockerComposeExecutor, get_docker_services
 
-from controller.client import EchelonClient
-from shared.errors import EchelonError
+from echelon.controller.client import Client
+from echelon.shared.errors import EchelonError
 from tests.contract.servers import free_port
 from tests.system.process import until
 
@@ -71,7 +71,7 @@ class Stack:
 
     def __init__(self, command: str, project: str, port: int) -> None:
         self._command = DockerComposeExecutor(command, str(COMPOSE), project)
-        self.client = EchelonClient(f"http://127.0.0.1:{port}")
+        self.client = Client(f"http://127.0.0.1:{port}")
         self.port = port
 
     def compose(self, words: str) -> str:

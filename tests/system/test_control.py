@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.answers import Verb
-from controller.core.states import State
-from controller.datastore.records import TaskFilter, TaskView
-from controller.engine.base.requests import Composition
-from controller.settings import Settings
-from controller.standalone import Standalone
-from shared.ids import JobId
+from echelon.controller.core.answers import Verb
+from echelon.controller.core.states import State
+from echelon.controller.datastore.records import TaskFilter, TaskView
+from echelon.controller.engine.base.requests import Composition
+from echelon.controller.settings import Settings
+from echelon.controller.standalone import Standalone
+from echelon.shared.ids import JobId
 from tests.system.process import until
 
 #: Seconds in which a running task hears of its end; the bar of the promise.

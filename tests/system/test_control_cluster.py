@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.client.control import Verb
-from shared.volume.beacons import WAY_BACK
+from echelon.controller.client.control import Verb
+from echelon.shared.volume.beacons import WAY_BACK
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import Show, whole, within
 from tests.system.process import until

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.failpoints import FAILPOINTS, VARIABLE
+from echelon.shared.failpoints import FAILPOINTS, VARIABLE
 from tests.system.cluster import ROOT, Shape
 from tests.system.failpoints import CONTROLLER, VOLUME, WORKER, state_of, strike
 from tests.system.process import until
@@ -24,9 +24,9 @@ from tests.system.process import until
 #: A process that is the first on a volume: it makes the volume and its key, and seals with it.
 FIRST = """
 import os, sys
-from shared.failpoints import arm
-from shared.sealing import Sealer
-from shared.volume import Volume
+from echelon.shared.failpoints import arm
+from echelon.shared.sealing import Sealer
+from echelon.shared.volume import Volume
 arm(os.environ)
 volume = Volume.create(sys.argv[1])
 sealer = Sealer(volume)
@@ -72,8 +72,8 @@ def first_on(folder: Path, failpoint: str = "") -> subprocess.Popen[str]:
 
 
 def opened(folder: Path, sealed: str) -> str:
-    from shared.sealing import Sealer
-    from shared.volume import Volume
+    from echelon.shared.sealing import Sealer
+    from echelon.shared.volume import Volume
 
     return Sealer(Volume.open(folder / "volume")).open(sealed)
 

@@ -16,7 +16,7 @@ import pika
 import pytest
 import requests
 
-from shared.messages import REPORTS
+from echelon.shared.messages import REPORTS
 from tests.system.cluster import Cluster, Program, Shape
 from tests.system.drills import CATALOGUE, Job, Show, pass_by, whole
 from tests.system.hindrances import disk_alarm, flap, full_queues, locked

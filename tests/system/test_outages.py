@@ -12,8 +12,8 @@ import pika
 import pytest
 import requests
 
-from shared.command import ExitCode
-from shared.messages import DEAD, REPORTS
+from echelon.shared.command import ExitCode
+from echelon.shared.messages import DEAD, REPORTS
 from tests.contract.canary import files_with
 from tests.contract.servers import fresh_database
 from tests.system.cluster import Cluster, Shape

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from shared.errors import EchelonError
+from echelon.shared.errors import EchelonError
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import CATALOGUE, Job, whole
 from tests.system.process import until

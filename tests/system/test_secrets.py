@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.client import EchelonClient
-from shared.volume import Volume
+from echelon.controller.client import Client
+from echelon.shared.volume import Volume
 from tests.contract.canary import dump, files_with, opened
 from tests.system.cluster import Cluster, Shape
 from tests.system.process import until
@@ -113,7 +113,7 @@ class Theft:
         """Return what the volume's key opens in the store."""
         return opened(Volume.open(self.cluster.volume), dump(self.cluster.database))
 
-    def told(self, client: EchelonClient, job_id: str) -> str:
+    def told(self, client: Client, job_id: str) -> str:
         """Return all that the interface tells of a job."""
         tasks = list(client.tasks(job_id))
         said: list[object] = [client.job(job_id), *client.events(job_id), *tasks, *client.artefacts(job_id)]
@@ -123,7 +123,7 @@ class Theft:
         return json.dumps(said)
 
 
-def submit(client: EchelonClient, way: str, canary: str, end: str) -> str:
+def submit(client: Client, way: str, canary: str, end: str) -> str:
     """Return a job that a canary has come into on one of the ways."""
     if way == "header":
         return client.submit(way, input={"end": end}, headers={"X-Token": canary})["job_id"]

@@ -187,4 +187,4 @@ def test_the_command_tells_when_its_port_is_taken(engine: Standalone) -> None:
 def _command() -> list[str]:
     import sys
 
-    return [sys.executable, "-m", "shared.command"]
+    return [sys.executable, "-m", "echelon.shared.command"]

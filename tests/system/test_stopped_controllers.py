@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from shared.failpoints import VARIABLE
+from echelon.shared.failpoints import VARIABLE
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import pass_by, whole
 from tests.system.failpoints import state_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from controller.settings import Settings
+from echelon.controller.settings import Settings
 from tests.system.cluster import Cluster, Program, Shape
 from tests.system.drills import (
     CATALOGUE,

@@ -6,14 +6,14 @@ import sys
 import threading
 from pathlib import Path
 
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Outgoing
-from shared.clock import SystemClock
-from shared.ids import JobId, new_task_ids
-from shared.messages import ANY_QUEUE, REPORTS, Grant, GrantedTask, Orders, Recipe, orders_queue
-from shared.volume import Volume
-from worker.serve import build_worker
-from worker.settings import WorkerSettings
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.clock import SystemClock
+from echelon.shared.ids import JobId, new_task_ids
+from echelon.shared.messages import ANY_QUEUE, REPORTS, Grant, GrantedTask, Orders, Recipe, orders_queue
+from echelon.shared.volume import Volume
+from echelon.worker.serve import build_worker
+from echelon.worker.settings import WorkerSettings
 
 DAEMON = "setsid sh -c 'echo $$ > pid; exec sleep 600' & sleep 600"
 

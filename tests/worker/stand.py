@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Confirmed, Outgoing, Unconfirmed
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import (
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import (
     REPORTS,
     AttemptRef,
     Finished,
@@ -24,14 +24,14 @@ from shared.messages import (
     WorkerCard,
     orders_queue,
 )
-from worker.agent import Agent, Parts
-from worker.heartbeat import Burial, Heartbeat
-from worker.holdings import Holdings
-from worker.orders import OrderBook
-from worker.reporter import Reporter
-from worker.sent import SentReports
-from worker.settings import WorkerSettings
-from worker.slots import Slots
+from echelon.worker.agent import Agent, Parts
+from echelon.worker.heartbeat import Burial, Heartbeat
+from echelon.worker.holdings import Holdings
+from echelon.worker.orders import OrderBook
+from echelon.worker.reporter import Reporter
+from echelon.worker.sent import SentReports
+from echelon.worker.settings import WorkerSettings
+from echelon.worker.slots import Slots
 
 WORKER = WorkerId("3b0a7c5e-4f0e-4c65-9a59-6d9dfb3f5f11")
 JOB = JobId("5f7c1d0a-52a7-4b06-bb0a-9c9f4c6c1d22")

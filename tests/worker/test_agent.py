@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.broker.topology import ORDERS_LIVE, RESENT_FOR
-from shared.ids import WorkerId
-from shared.messages import ANY_QUEUE, Finished, Outcome, Stop
+from echelon.shared.broker.topology import ORDERS_LIVE, RESENT_FOR
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import ANY_QUEUE, Finished, Outcome, Stop
 from tests.worker.stand import JOB, Stand, finished, released
 
 Make = Callable[..., Stand]

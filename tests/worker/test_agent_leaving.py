@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import ANY_QUEUE, Outcome
+from echelon.shared.messages import ANY_QUEUE, Outcome
 from tests.worker.stand import Stand, finished, released
 
 Make = Callable[..., Stand]

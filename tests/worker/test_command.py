@@ -14,20 +14,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from shared.broker.port import Outgoing, Subscription
-from shared.broker.rabbitmq import RabbitBroker
-from shared.ids import WorkerId, new_job_id, new_task_ids
-from shared.messages import REPORTS, Grant, GrantedTask, Orders, Outcome, Recipe, Report, orders_queue
-from shared.volume import Volume
+from echelon.shared.broker.port import Outgoing, Subscription
+from echelon.shared.broker.rabbitmq import RabbitBroker
+from echelon.shared.ids import WorkerId, new_job_id, new_task_ids
+from echelon.shared.messages import REPORTS, Grant, GrantedTask, Orders, Outcome, Recipe, Report, orders_queue
+from echelon.shared.volume import Volume
+from echelon.worker.command import broker_url, worker
 from tests.contract.rabbit import rabbitmq_server
 from tests.system.process import until
-from worker.command import broker_url, worker
 
 __all__ = ["rabbitmq_server"]
 
 PATIENCE = 30.0
 CLEAN = {name: None for name in os.environ if name.startswith("ECHELON_")} | {"ECHELON_CONFIG": "/dev/null"}
-START = "from worker.command import worker; worker()"
+START = "from echelon.worker.command import worker; worker()"
 
 
 @pytest.fixture

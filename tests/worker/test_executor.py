@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import Outcome
+from echelon.shared.messages import Outcome
+from echelon.worker.runtimes.fake import FakeRuntime, Plan
+from echelon.worker.runtimes.port import CannotStart, Exit, Launch
 from tests.worker.workbench import Workbench
-from worker.runtimes.fake import FakeRuntime, Plan
-from worker.runtimes.port import CannotStart, Exit, Launch
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from shared.clock import SystemClock
-from shared.ids import WorkerId
-from shared.messages import ANY_QUEUE, REPORTS, Orders, Report, WorkerCard
+from echelon.shared.clock import SystemClock
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import ANY_QUEUE, REPORTS, Orders, Report, WorkerCard
+from echelon.worker.heartbeat import UNANSWERED, Heartbeat
+from echelon.worker.holdings import Holdings
+from echelon.worker.sent import SentReports
+from echelon.worker.slots import Slots
 from tests.worker.stand import WORKER, CutBroker, Stand
-from worker.heartbeat import UNANSWERED, Heartbeat
-from worker.holdings import Holdings
-from worker.sent import SentReports
-from worker.slots import Slots
 
 
 @pytest.fixture

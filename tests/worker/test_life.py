@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import Conflict, Unavailable
-from worker.life import Life
+from echelon.shared.errors import Conflict, Unavailable
+from echelon.worker.life import Life
 
 
 def test_the_first_life_has_nobody_to_bury(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_life_that_was_killed_is_found_by_the_next(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
-from worker.life import Life
+from echelon.worker.life import Life
 life = Life(Path({str(tmp_path)!r}), "w")
 print(life.id, flush=True)
 sys.stdin.read()

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from shared import failpoints
-from shared.broker.memory import MemoryBroker
-from shared.clock import SystemClock
-from shared.failpoints import VARIABLE, FailpointReached, arm
-from shared.messages import ANY_QUEUE, REPORTS, Outcome, WorkerCard, orders_queue
+from echelon.shared import failpoints
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.clock import SystemClock
+from echelon.shared.failpoints import VARIABLE, FailpointReached, arm
+from echelon.shared.messages import ANY_QUEUE, REPORTS, Outcome, WorkerCard, orders_queue
+from echelon.worker.heartbeat import Heartbeat
+from echelon.worker.holdings import Holdings
+from echelon.worker.runtimes import proc
+from echelon.worker.sent import SentReports
+from echelon.worker.slots import Slots
 from tests.worker.stand import WORKER, Stand, finished
 from tests.worker.workbench import Workbench
-from worker.heartbeat import Heartbeat
-from worker.holdings import Holdings
-from worker.runtimes import proc
-from worker.sent import SentReports
-from worker.slots import Slots
 
 
 @pytest.fixture(autouse=True)

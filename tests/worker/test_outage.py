@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import ANY_QUEUE, Outcome
+from echelon.shared.messages import ANY_QUEUE, Outcome
+from echelon.worker.agent import HOLD
 from tests.worker.stand import LEASE, Stand
-from worker.agent import HOLD
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messages import Outcome
+from echelon.shared.messages import Outcome
+from echelon.worker.output import MASK, Capture, Masker
 from tests.worker.workbench import Workbench
-from worker.output import MASK, Capture, Masker
 
 
 @pytest.fixture

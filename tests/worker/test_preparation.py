@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import EnvironmentInput, JsonValue, Outcome
-from shared.sealing import Sealer
-from shared.volume import Volume
+from echelon.shared.messages import EnvironmentInput, JsonValue, Outcome
+from echelon.shared.sealing import Sealer
+from echelon.shared.volume import Volume
 from tests.worker.workbench import Workbench
 
 
@@ -90,7 +90,7 @@ import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from tests.worker.workbench import Workbench
-from worker.runtimes.proc import forbid_peeking
+from echelon.worker.runtimes.proc import forbid_peeking
 forbid_peeking()
 print(Workbench(Path(sys.argv[1])).shell("cat /proc/$PPID/environ").outcome)
 """

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import AttemptRef, Outcome
+from echelon.shared.messages import AttemptRef, Outcome
+from echelon.worker.runtimes.process import ProcessRuntime
+from echelon.worker.runtimes.spawning import PopenSpawn, PosixSpawn
 from tests.worker.workbench import Workbench, alive
-from worker.runtimes.process import ProcessRuntime
-from worker.runtimes.spawning import PopenSpawn, PosixSpawn
 
 
 @pytest.fixture(params=[PosixSpawn, PopenSpawn])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.codec import MAX_BYTES, encode
-from shared.messages import ANY_QUEUE, Orders, Outcome, Report
+from echelon.shared.codec import MAX_BYTES, encode
+from echelon.shared.messages import ANY_QUEUE, Orders, Outcome, Report
+from echelon.worker.attempt import ERROR_LIMIT
+from echelon.worker.leavings import RESULT_LIMIT
 from tests.worker.stand import WORKER, Stand
-from worker.attempt import ERROR_LIMIT
-from worker.leavings import RESULT_LIMIT
 
 Make = Callable[..., Stand]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.broker.memory import MemoryBroker
-from shared.broker.port import Outgoing
-from shared.clock import SystemClock
-from shared.errors import Conflict
-from shared.ids import JobId, new_job_id, new_task_ids
-from shared.messages import (
+from echelon.shared.broker.memory import MemoryBroker
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.clock import SystemClock
+from echelon.shared.errors import Conflict
+from echelon.shared.ids import JobId, new_job_id, new_task_ids
+from echelon.shared.messages import (
     ANY_QUEUE,
     REPORTS,
     Finished,
@@ -28,9 +28,9 @@ from shared.messages import (
     Report,
     orders_queue,
 )
-from shared.volume import Volume, workspace_name
-from worker.serve import Worker, build_worker
-from worker.settings import WorkerSettings
+from echelon.shared.volume import Volume, workspace_name
+from echelon.worker.serve import Worker, build_worker
+from echelon.worker.settings import WorkerSettings
 
 PATIENCE = 20.0
 

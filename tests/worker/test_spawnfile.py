@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.messages import Finished, Outcome, SpawnedItems
-from shared.sealing import unwrap
+from echelon.shared.messages import Finished, Outcome, SpawnedItems
+from echelon.shared.sealing import unwrap
+from echelon.worker.spawnfile import Limits, SpawnInvalid, read_items
 from tests.worker.workbench import Workbench
-from worker.spawnfile import Limits, SpawnInvalid, read_items
 
 LIMITS = Limits(items=5, bytes=4_000_000, item_bytes=100_000)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import Outcome
+from echelon.shared.messages import Outcome
+from echelon.worker.runtimes.process import ProcessRuntime
+from echelon.worker.runtimes.spawning import PopenSpawn, PosixSpawn
 from tests.worker.workbench import Workbench, alive
-from worker.runtimes.process import ProcessRuntime
-from worker.runtimes.spawning import PopenSpawn, PosixSpawn
 
 
 @pytest.fixture(params=[PosixSpawn, PopenSpawn])
@@ -81,7 +81,7 @@ import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from tests.worker.workbench import Workbench, alive
-from worker.runtimes.process import ProcessRuntime
+from echelon.worker.runtimes.process import ProcessRuntime
 bench = Workbench(Path(sys.argv[1]), runtime=ProcessRuntime(sole_parent=True))
 bench.shell("env -i setsid /bin/sh -c 'echo $$ > pid; exec sleep 300' & while ! [ -s pid ]; do :; done")
 print(alive(int((bench.work / "pid").read_text())))

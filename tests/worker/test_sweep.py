@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from echelon.worker.environment import temporary_folder
+from echelon.worker.runtimes import proc
+from echelon.worker.sweep import sweep
 from tests.worker.workbench import PATIENCE, alive
-from worker.environment import temporary_folder
-from worker.runtimes import proc
-from worker.sweep import sweep
 
 LIFE = """
 import sys
@@ -66,7 +66,7 @@ def test_other_workers_and_places_are_let_be(tmp_path: Path, left: list[int]) ->
 
 def test_an_engine_that_runs_as_a_task_does_not_end_itself(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from worker.sweep import sweep;"
+        "import sys; sys.path.insert(0, sys.argv[2]); from echelon.worker.sweep import sweep;"
         " print(sweep('w1', parent=sys.argv[1]))"
     )
     environ = {

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.clock import SystemClock
-from shared.ids import JobId, TaskId, new_job_id, new_task_ids
-from shared.messages import AttemptRef, Finished, Grant, GrantedTask, JsonValue, Recipe
-from shared.sealing import Sealer
-from shared.volume import Volume, log_name
-from shared.volume.layout import Stream, workspace_name
-from worker.executor import Executor, ExecutorSettings
-from worker.runtimes.port import Runtime
-from worker.runtimes.process import ProcessRuntime
+from echelon.shared.clock import SystemClock
+from echelon.shared.ids import JobId, TaskId, new_job_id, new_task_ids
+from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, JsonValue, Recipe
+from echelon.shared.sealing import Sealer
+from echelon.shared.volume import Volume, log_name
+from echelon.shared.volume.layout import Stream, workspace_name
+from echelon.worker.executor import Executor, ExecutorSettings
+from echelon.worker.runtimes.port import Runtime
+from echelon.worker.runtimes.process import ProcessRuntime
 
 #: Nothing that a test waits for takes nearly as long.
 PATIENCE = 20.0

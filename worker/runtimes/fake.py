@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.messages import AttemptRef
-from worker.runtimes.port import CannotStart, Exit, Launch, Process
+from echelon.shared.messages import AttemptRef
+from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process
 
 WELL: Final = Exit(exit_code=0)
 

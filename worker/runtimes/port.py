@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.errors import EchelonError
-from shared.messages import AttemptRef
+from echelon.shared.errors import EchelonError
+from echelon.shared.messages import AttemptRef
 
 
 class CannotStart(EchelonError):

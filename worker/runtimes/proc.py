@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from shared.ids import TaskId
-from shared.messages import AttemptRef
+from echelon.shared.ids import TaskId
+from echelon.shared.messages import AttemptRef
 
 _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 4, 36
 #: The engine's own variables stand first in a task's environment; they fit in here.

@@ -14,11 +14,11 @@ import signal
 from collections.abc import Sequence
 from typing import Final
 
-from shared.messages import AttemptRef
-from worker.runtimes import proc
-from worker.runtimes.port import CannotStart, Exit, Launch, Process
-from worker.runtimes.spawning import Spawner, best_spawner
-from worker.runtimes.strays import Strays
+from echelon.shared.messages import AttemptRef
+from echelon.worker.runtimes import proc
+from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process
+from echelon.worker.runtimes.spawning import Spawner, best_spawner
+from echelon.worker.runtimes.strays import Strays
 
 #: Mode bits that files made by tasks do not get. posix_spawn has no umask of its own: it is set for this process.
 UMASK: Final = 0o027

@@ -14,9 +14,9 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from shared.ids import TaskId
-from shared.messages import AttemptRef
-from worker.runtimes import proc
+from echelon.shared.ids import TaskId
+from echelon.shared.messages import AttemptRef
+from echelon.worker.runtimes import proc
 
 _READ: Final = 64 * 1024
 #: A process that was not ours is looked at again after so many seconds: its number may have changed hands.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from controller.core.effects import (
+from echelon.controller.core.effects import (
     Effect,
     ReleaseSpawnTask,
     ReleaseTasks,
@@ -18,14 +18,14 @@ from controller.core.effects import (
     WithdrawTasks,
     reawakened,
 )
-from controller.core.machine import step
-from controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
-from controller.core.states import ENDED, State
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.port import Transaction
-from shared.errors import NotFound
-from shared.ids import JobId, WorkerId
-from shared.messages import AttemptRef, Stop
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.port import Transaction
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId, WorkerId
+from echelon.shared.messages import AttemptRef, Stop
 
 
 class Board:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from threading import Condition
 
-from shared.clock import Clock
-from shared.ids import JobId
+from echelon.shared.clock import Clock
+from echelon.shared.ids import JobId
 
 #: Seconds between looks at the store: another controller may have ended the job, and its bell is not heard here.
 _LOOK = 0.5

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controller.catalogue.definitions import Catalogue, InputSource, JobDefinition
-from controller.catalogue.inputs import job_inputs
-from controller.engine.base.requests import InvalidInputs, Mistake
-from shared.expressions import to_text
-from shared.messages import JsonValue
+from echelon.controller.catalogue.definitions import Catalogue, InputSource, JobDefinition
+from echelon.controller.catalogue.inputs import job_inputs
+from echelon.controller.engine.base.requests import InvalidInputs, Mistake
+from echelon.shared.expressions import to_text
+from echelon.shared.messages import JsonValue
 
 
 @dataclass(frozen=True, slots=True)

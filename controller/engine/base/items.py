@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
 
-from controller.catalogue.definitions import (
+from echelon.controller.catalogue.definitions import (
     Catalogue,
     JobDefinition,
     StageDefinition,
     TaskDefinition,
     secret_inputs,
 )
-from controller.core.model import Source, Stage
-from controller.core.planner import DEFINED
-from controller.core.states import State
-from controller.datastore.records import SPAWN_INDEX, JobInputs, NewTask
-from shared.expressions import to_text
-from shared.ids import new_task_ids
-from shared.messages import JsonValue
-from shared.sealing import CannotOpen, Seal, Sealer, unwrap
+from echelon.controller.core.model import Source, Stage
+from echelon.controller.core.planner import DEFINED
+from echelon.controller.core.states import State
+from echelon.controller.datastore.records import SPAWN_INDEX, JobInputs, NewTask
+from echelon.shared.expressions import to_text
+from echelon.shared.ids import new_task_ids
+from echelon.shared.messages import JsonValue
+from echelon.shared.sealing import CannotOpen, Seal, Sealer, unwrap
 
 
 @dataclass(frozen=True, slots=True)

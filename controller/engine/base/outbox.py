@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from controller.engine.base.packing import pack
-from shared.broker.port import Outgoing
-from shared.ids import WorkerId
-from shared.messages import Grant, Orders, Report, Stop, orders_queue
+from echelon.controller.engine.base.packing import pack
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import Grant, Orders, Report, Stop, orders_queue
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from shared.codec import measure
-from shared.errors import InvalidMessage
-from shared.messages import Finished, Grant, GrantedTask, Outcome
+from echelon.shared.codec import measure
+from echelon.shared.errors import InvalidMessage
+from echelon.shared.messages import Finished, Grant, GrantedTask, Outcome
 
 #: Grants are gathered up to so many bytes: a message is no larger than it must be, one large attempt apart.
 PART_BYTES = 1024 * 1024

@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.core.model import Spans
-from controller.core.states import State
-from shared.errors import InvalidInput, Unavailable
-from shared.ids import TaskId
-from shared.messages import JsonValue
+from echelon.controller.core.model import Spans
+from echelon.controller.core.states import State
+from echelon.shared.errors import InvalidInput, Unavailable
+from echelon.shared.ids import TaskId
+from echelon.shared.messages import JsonValue
 
 _SPAN = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?", re.ASCII)
 _MOST_SPANS = 1_000
@@ -35,7 +35,7 @@ class Composition:
     """A request to run a job that is in no catalogue."""
 
     name: str
-    #: A list of stages, as `controller.catalogue.inline` reads it.
+    #: A list of stages, as `echelon.controller.catalogue.inline` reads it.
     stages: object
     idempotency_key: str | None = None
     request_id: str | None = None

@@ -10,17 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from controller.core.model import Job, SpawnTaskMoved, TasksMoved, Together
-from controller.core.policy import Budget, Verdict, judge
-from controller.core.states import State
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
-from controller.engine.base.board import Board
-from controller.engine.base.counters import Counters
-from controller.engine.base.snapshots import Snapshots
-from shared.ids import JobId
-from shared.messages import AttemptRef, Finished, Outcome
-from shared.volume import attempt_name
+from echelon.controller.core.model import Job, SpawnTaskMoved, TasksMoved, Together
+from echelon.controller.core.policy import Budget, Verdict, judge
+from echelon.controller.core.states import State
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.shared.ids import JobId
+from echelon.shared.messages import AttemptRef, Finished, Outcome
+from echelon.shared.volume import attempt_name
 
 #: Failures of one batch that get a line of their own in the history; the rest is found in the list of tasks.
 _REMEMBERED = 20

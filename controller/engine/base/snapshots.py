@@ -9,12 +9,19 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-from controller.catalogue.definitions import Catalogue, JobDefinition, TaskClass, from_json, recipe, secret_inputs
-from controller.datastore.port import Datastore
-from controller.datastore.records import JobFacts
-from shared.errors import NotFound
-from shared.ids import JobId
-from shared.messages import Recipe
+from echelon.controller.catalogue.definitions import (
+    Catalogue,
+    JobDefinition,
+    TaskClass,
+    from_json,
+    recipe,
+    secret_inputs,
+)
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import JobFacts
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Recipe
 
 #: Of 200 bytes each. Jobs that wait in line are among them.
 _JOBS_KEPT = 8_192

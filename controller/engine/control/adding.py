@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controller.catalogue.inputs import item_inputs
-from controller.core.answers import Allowed, Kind, Verb, answer
-from controller.core.model import Stage, TasksAdded
-from controller.core.states import ENDED, State
-from controller.datastore.records import NewTask
-from controller.engine.base.board import Board
-from controller.engine.base.items import sealing
-from controller.engine.base.requests import Added, InvalidInputs, Mistake
-from controller.engine.dependencies import JobsParts
-from shared.errors import Conflict, NotFound
-from shared.ids import JobId, new_task_ids
+from echelon.controller.catalogue.inputs import item_inputs
+from echelon.controller.core.answers import Allowed, Kind, Verb, answer
+from echelon.controller.core.model import Stage, TasksAdded
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.records import NewTask
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.items import sealing
+from echelon.controller.engine.base.requests import Added, InvalidInputs, Mistake
+from echelon.controller.engine.dependencies import JobsParts
+from echelon.shared.errors import Conflict, NotFound
+from echelon.shared.ids import JobId, new_task_ids
 
 #: Mistakes that one answer tells.
 _TOLD = 100

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from controller.core.answers import Allowed, Kind, Refused, Verb, answer
-from controller.core.model import (
+from echelon.controller.core.answers import Allowed, Kind, Refused, Verb, answer
+from echelon.controller.core.model import (
     CancelRequested,
     Event,
     Job,
@@ -24,10 +24,10 @@ from controller.core.model import (
     SkipRequested,
     Stage,
 )
-from controller.core.states import State
-from controller.datastore.records import SPAWN_ONLY, HeldTask
-from controller.engine.base.board import Board
-from controller.engine.base.requests import (
+from echelon.controller.core.states import State
+from echelon.controller.datastore.records import SPAWN_ONLY, HeldTask
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.requests import (
     SOMEBODY,
     WHOLE,
     Added,
@@ -40,14 +40,14 @@ from controller.engine.base.requests import (
     Who,
     in_short,
 )
-from controller.engine.base.settle import Settler
-from controller.engine.control.adding import Adding
-from controller.engine.control.opening import Opening
-from controller.engine.control.retrying import Retrying
-from controller.engine.control.task_verbs import Aim, TaskVerbs
-from controller.engine.dependencies import JobsParts, committed, written
-from shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
-from shared.ids import JobId, TaskId
+from echelon.controller.engine.base.settle import Settler
+from echelon.controller.engine.control.adding import Adding
+from echelon.controller.engine.control.opening import Opening
+from echelon.controller.engine.control.retrying import Retrying
+from echelon.controller.engine.control.task_verbs import Aim, TaskVerbs
+from echelon.controller.engine.dependencies import JobsParts, committed, written
+from echelon.shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from echelon.shared.ids import JobId, TaskId
 
 _NOTHING = Given()
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from controller.catalogue.inputs import item_inputs
-from controller.core.model import Job
-from controller.core.states import ENDED, State
-from controller.datastore.records import LostSecrets
-from controller.engine.base.board import Board
-from controller.engine.base.inputs import Inputs, gather_inputs
-from controller.engine.base.items import Sealing, new_seal, sealing
-from controller.engine.base.requests import Given, InvalidInputs, Mistake
-from controller.engine.dependencies import JobsParts
-from shared.ids import JobId, TaskId
-from shared.messages import JsonValue
+from echelon.controller.catalogue.inputs import item_inputs
+from echelon.controller.core.model import Job
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.records import LostSecrets
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.inputs import Inputs, gather_inputs
+from echelon.controller.engine.base.items import Sealing, new_seal, sealing
+from echelon.controller.engine.base.requests import Given, InvalidInputs, Mistake
+from echelon.controller.engine.dependencies import JobsParts
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import JsonValue
 
 _TO_RUN = frozenset({State.PENDING, State.QUEUED})
 #: Tasks that one answer names.

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from controller.core.again import Misfits, of_job, of_stage
-from controller.core.answers import MISFIT, Allowed, Kind, Verb, answer
-from controller.core.model import Again, Job, RetryRequested, Source, Stage
-from controller.core.states import ENDED, State
-from controller.datastore.records import HeldTask
-from controller.engine.base.board import Board
-from controller.engine.base.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
-from controller.engine.control.opening import Opening
-from controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
-from shared.ids import JobId, TaskId
+from echelon.controller.core.again import Misfits, of_job, of_stage
+from echelon.controller.core.answers import MISFIT, Allowed, Kind, Verb, answer
+from echelon.controller.core.model import Again, Job, RetryRequested, Source, Stage
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.records import HeldTask
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
+from echelon.controller.engine.control.opening import Opening
+from echelon.controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
+from echelon.shared.ids import JobId, TaskId
 
 STALE = "it has changed since it was read"
 

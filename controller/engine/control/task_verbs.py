@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from controller.core.again import in_the_way
-from controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
-from controller.core.model import (
+from echelon.controller.core.again import in_the_way
+from echelon.controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
+from echelon.controller.core.model import (
     Again,
     Job,
     RetryRequested,
@@ -22,13 +22,13 @@ from controller.core.model import (
     TasksSkipped,
     Together,
 )
-from controller.core.states import ENDED, State
-from controller.datastore.records import SPAWN_ONLY, Counted
-from controller.engine.base.board import Board
-from controller.engine.base.requests import WHOLE, Changed, Choice, Left, Who
-from controller.engine.base.settle import Settler
-from shared.errors import Conflict
-from shared.ids import JobId
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.records import SPAWN_ONLY, Counted
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Left, Who
+from echelon.controller.engine.base.settle import Settler
+from echelon.shared.errors import Conflict
+from echelon.shared.ids import JobId
 
 #: What a person has waved through is not undone by whoever wants the failures beside it to run again.
 LEFT_SKIPPED = "it was skipped: name it, ask for the state SKIPPED, or for all"

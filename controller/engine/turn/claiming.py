@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.core.model import SpawnTaskMoved, Stage, TasksMoved
-from controller.core.states import State
-from controller.datastore.outstanding import Demand
-from controller.datastore.records import Claimed
-from controller.engine.base.board import Board
-from controller.engine.base.snapshots import Snapshots
-from controller.engine.turn.demands import Demands
-from shared.ids import JobId
+from echelon.controller.core.model import SpawnTaskMoved, Stage, TasksMoved
+from echelon.controller.core.states import State
+from echelon.controller.datastore.outstanding import Demand
+from echelon.controller.datastore.records import Claimed
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.controller.engine.turn.demands import Demands
+from echelon.shared.ids import JobId
 
 
 @dataclass(slots=True)

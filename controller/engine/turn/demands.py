@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from controller.datastore.outstanding import Demand
-from controller.datastore.port import Transaction
-from shared.ids import JobId, WorkerId
-from shared.messages import ANY_QUEUE, Report
+from echelon.controller.datastore.outstanding import Demand
+from echelon.controller.datastore.port import Transaction
+from echelon.shared.ids import JobId, WorkerId
+from echelon.shared.messages import ANY_QUEUE, Report
 
 #: A room is believed for this part of a lease: the rest leaves a worker time to start and to renew.
 BELIEVED = 2 / 3

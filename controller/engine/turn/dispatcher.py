@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controller.core.planner import stage_input
-from controller.datastore.port import Transaction
-from controller.datastore.records import Claimed, JobInputs
-from controller.engine.base.board import Board
-from controller.engine.base.snapshots import Snapshots
-from controller.engine.turn.claiming import Granting, claims, lacks_files
-from controller.engine.turn.demands import Demands, room
-from controller.engine.turn.isolation import Isolation
-from shared.ids import JobId
-from shared.messages import ANY_QUEUE, Grant, GrantedTask, Recipe
+from echelon.controller.core.planner import stage_input
+from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.records import Claimed, JobInputs
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.controller.engine.turn.claiming import Granting, claims, lacks_files
+from echelon.controller.engine.turn.demands import Demands, room
+from echelon.controller.engine.turn.isolation import Isolation
+from echelon.shared.ids import JobId
+from echelon.shared.messages import ANY_QUEUE, Grant, GrantedTask, Recipe
 
 #: Stages looked at in one turn. More than enough to fill every room; the next turn sees the rest.
 _STAGES = 64

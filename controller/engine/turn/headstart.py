@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from controller.engine.base.board import Board
-from controller.engine.base.counters import Counters
-from controller.engine.base.outbox import Outbox, Post
-from controller.engine.turn.demands import Demands
-from controller.engine.turn.dispatcher import Dispatcher
-from shared.broker.port import Broker
-from shared.ids import JobId
-from shared.messages import Orders
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.outbox import Outbox, Post
+from echelon.controller.engine.turn.demands import Demands
+from echelon.controller.engine.turn.dispatcher import Dispatcher
+from echelon.shared.broker.port import Broker
+from echelon.shared.ids import JobId
+from echelon.shared.messages import Orders
 
 
 @dataclass(frozen=True, slots=True)

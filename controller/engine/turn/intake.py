@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.core.states import State
-from controller.datastore.records import HeldTask
-from controller.engine.base.board import Board
-from controller.engine.base.counters import Counters
-from controller.engine.base.settle import Ending, Settler
-from shared.ids import JobId, TaskId, WorkerId
-from shared.messages import AttemptRef, Finished, Outcome, Report, Stop
+from echelon.controller.core.states import State
+from echelon.controller.datastore.records import HeldTask
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.settle import Ending, Settler
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import AttemptRef, Finished, Outcome, Report, Stop
 
 #: A worker that is buried or says goodbye may hold no more than its slots and its look-ahead.
 _HELD_AT_MOST = 10_000

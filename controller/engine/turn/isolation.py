@@ -9,12 +9,12 @@ looks whether it still has a reason, so that no worker stays kept for a job that
 
 from __future__ import annotations
 
-from controller.datastore.outstanding import Demand, Load
-from controller.engine.base.board import Board
-from controller.engine.base.snapshots import Snapshots
-from controller.engine.turn.claiming import Claims, Granting, lacks_files
-from controller.engine.turn.demands import Demands, serves, told_room
-from shared.ids import JobId, WorkerId
+from echelon.controller.datastore.outstanding import Demand, Load
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.controller.engine.turn.claiming import Claims, Granting, lacks_files
+from echelon.controller.engine.turn.demands import Demands, serves, told_room
+from echelon.shared.ids import JobId, WorkerId
 
 _Loads = dict[WorkerId, Load]
 

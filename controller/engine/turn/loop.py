@@ -14,27 +14,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Event
 
-from controller.datastore.port import Datastore, Transaction
-from controller.engine.base.board import Board
-from controller.engine.base.changes import Changes
-from controller.engine.base.counters import Counters
-from controller.engine.base.outbox import Outbox, Post
-from controller.engine.turn.claiming import Granting
-from controller.engine.turn.demands import Demands
-from controller.engine.turn.dispatcher import Dispatcher
-from controller.engine.turn.intake import Intake, Taken, gone
-from controller.engine.turn.sending import Sender
-from controller.engine.upkeep.expander import Expander
-from controller.engine.upkeep.open_jobs import OpenJobs
-from controller.engine.upkeep.publisher import Publisher
-from controller.engine.upkeep.watchdog import Watchdog
-from shared.broker.port import Broker, Delivery, Subscription
-from shared.clock import Clock
-from shared.errors import Unavailable
-from shared.failpoints import failpoint
-from shared.ids import JobId
-from shared.messages import REPORTS, Nudge, Report
-from shared.volume.beacons import WAY_BACK
+from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.changes import Changes
+from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.outbox import Outbox, Post
+from echelon.controller.engine.turn.claiming import Granting
+from echelon.controller.engine.turn.demands import Demands
+from echelon.controller.engine.turn.dispatcher import Dispatcher
+from echelon.controller.engine.turn.intake import Intake, Taken, gone
+from echelon.controller.engine.turn.sending import Sender
+from echelon.controller.engine.upkeep.expander import Expander
+from echelon.controller.engine.upkeep.open_jobs import OpenJobs
+from echelon.controller.engine.upkeep.publisher import Publisher
+from echelon.controller.engine.upkeep.watchdog import Watchdog
+from echelon.shared.broker.port import Broker, Delivery, Subscription
+from echelon.shared.clock import Clock
+from echelon.shared.errors import Unavailable
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import JobId
+from echelon.shared.messages import REPORTS, Nudge, Report
+from echelon.shared.volume.beacons import WAY_BACK
 
 log = logging.getLogger(__name__)
 

@@ -24,15 +24,15 @@ from functools import partial
 
 import msgspec
 
-from controller.core.states import State
-from controller.datastore.port import Datastore
-from controller.engine.base.counters import Counters
-from controller.engine.base.outbox import Post
-from shared.broker.port import Broker, Outgoing, Unconfirmed
-from shared.broker.topology import RESENT_FOR
-from shared.clock import Clock
-from shared.ids import WorkerId
-from shared.messages import AttemptRef, Grant, Orders, Report
+from echelon.controller.core.states import State
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.outbox import Post
+from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
+from echelon.shared.broker.topology import RESENT_FOR
+from echelon.shared.clock import Clock
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import AttemptRef, Grant, Orders, Report
 
 log = logging.getLogger(__name__)
 

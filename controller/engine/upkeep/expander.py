@@ -10,20 +10,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from controller.core.model import TasksCreated
-from controller.core.planner import plan_item
-from controller.core.states import State
-from controller.datastore.outstanding import Expansion
-from controller.datastore.port import Datastore
-from controller.datastore.records import NewTask
-from controller.engine.base.board import Board
-from controller.engine.base.items import Sealing, erased, opened, sealing
-from controller.engine.base.snapshots import Snapshots
-from shared.errors import VolumeUnavailable
-from shared.failpoints import failpoint
-from shared.ids import new_task_ids
-from shared.sealing import Sealer
-from shared.volume import Volume
+from echelon.controller.core.model import TasksCreated
+from echelon.controller.core.planner import plan_item
+from echelon.controller.core.states import State
+from echelon.controller.datastore.outstanding import Expansion
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import NewTask
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.items import Sealing, erased, opened, sealing
+from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.shared.errors import VolumeUnavailable
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import new_task_ids
+from echelon.shared.sealing import Sealer
+from echelon.shared.volume import Volume
 
 #: Items of one transaction: small enough that a submit waiting behind it does not notice.
 CHUNK = 1_000

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from threading import Event
 
-from shared.volume.beacons import EVERY, Beacon
+from echelon.shared.volume.beacons import EVERY, Beacon
 
 log = logging.getLogger(__name__)
 

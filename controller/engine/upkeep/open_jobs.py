@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import threading
 
-from controller.datastore.port import Datastore
-from controller.engine.base.requests import TooManyJobs
-from shared.clock import Clock
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.engine.base.requests import TooManyJobs
+from echelon.shared.clock import Clock
 
 #: Seconds between two counts. One reads as many entries of an index as jobs are open, the limit at most: some
 #: milliseconds for 100,000.

@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.port import Datastore
-from controller.datastore.records import SPAWN_INDEX
-from shared.errors import VolumeUnavailable
-from shared.failpoints import failpoint
-from shared.ids import JobId
-from shared.volume import Volume, attempt_name
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.records import SPAWN_INDEX
+from echelon.shared.errors import VolumeUnavailable
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import JobId
+from echelon.shared.volume import Volume, attempt_name
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 
-from shared.clock import Clock
-from shared.volume.beacons import WAY_BACK
+from echelon.shared.clock import Clock
+from echelon.shared.volume.beacons import WAY_BACK
 
 log = logging.getLogger(__name__)
 

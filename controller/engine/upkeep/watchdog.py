@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from controller.core.model import SpawnTaskMoved, TasksMoved
-from controller.core.states import State
-from controller.datastore.outstanding import Chores
-from controller.datastore.port import Datastore, Transaction
-from controller.datastore.records import HeldTask
-from controller.engine.base.board import Board
-from controller.engine.base.counters import Counters
-from controller.engine.base.settle import Ending, Settler
-from controller.engine.upkeep.timekeeper import Timekeeper
-from shared.failpoints import failpoint
-from shared.ids import JobId, WorkerId
-from shared.messages import Finished, Outcome
-from shared.volume.beacons import WAY_BACK
+from echelon.controller.core.model import SpawnTaskMoved, TasksMoved
+from echelon.controller.core.states import State
+from echelon.controller.datastore.outstanding import Chores
+from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.records import HeldTask
+from echelon.controller.engine.base.board import Board
+from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.settle import Ending, Settler
+from echelon.controller.engine.upkeep.timekeeper import Timekeeper
+from echelon.shared.failpoints import failpoint
+from echelon.shared.ids import JobId, WorkerId
+from echelon.shared.messages import Finished, Outcome
+from echelon.shared.volume.beacons import WAY_BACK
 
 #: Tasks of one transaction.
 _BATCH = 1_000

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from controller.core.model import OnError
-from controller.core.states import State
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.reader import Reader
-from controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskFilter, TaskView
-from controller.engine.dependencies import JobsParts
-from controller.engine.why.why import Facts, Reason, claimable, why_job, why_stage, why_task
-from shared.errors import NotFound
-from shared.ids import JobId
+from echelon.controller.core.model import OnError
+from echelon.controller.core.states import State
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.reader import Reader
+from echelon.controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskFilter, TaskView
+from echelon.controller.engine.dependencies import JobsParts
+from echelon.controller.engine.why.why import Facts, Reason, claimable, why_job, why_stage, why_task
+from echelon.shared.errors import NotFound
+from echelon.shared.ids import JobId
 
 
 class Reasons:

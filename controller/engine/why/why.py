@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.core.model import OnError
-from controller.core.states import DONE, ENDED, State
-from controller.datastore.outstanding import Unpublished
-from controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskView, WorkerView
-from shared.ids import WorkerId
-from shared.messages import ANY_QUEUE
+from echelon.controller.core.model import OnError
+from echelon.controller.core.states import DONE, ENDED, State
+from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskView, WorkerView
+from echelon.shared.ids import WorkerId
+from echelon.shared.messages import ANY_QUEUE
 
 
 class Code(StrEnum):

@@ -1,5 +1,5 @@
 """The broker on RabbitMQ. The only place that knows pika."""
 
-from shared.broker.rabbitmq.broker import RabbitBroker, RabbitOptions
+from echelon.shared.broker.rabbitmq.broker import RabbitBroker, RabbitOptions
 
 __all__ = ["RabbitBroker", "RabbitOptions"]

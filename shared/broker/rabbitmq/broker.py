@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 import pika
 
-from shared.broker.port import Confirmed, Outgoing, Unconfirmed
-from shared.broker.rabbitmq.consumer import Consumer, Listening, RabbitSubscription
-from shared.broker.rabbitmq.link import Link
-from shared.broker.rabbitmq.publisher import Publisher
-from shared.broker.topology import QueueType, Topology
-from shared.codec import MAX_BYTES
-from shared.errors import InvalidInput
-from shared.messages import DEAD
+from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from echelon.shared.broker.rabbitmq.consumer import Consumer, Listening, RabbitSubscription
+from echelon.shared.broker.rabbitmq.link import Link
+from echelon.shared.broker.rabbitmq.publisher import Publisher
+from echelon.shared.broker.topology import QueueType, Topology
+from echelon.shared.codec import MAX_BYTES
+from echelon.shared.errors import InvalidInput
+from echelon.shared.messages import DEAD
 
 log = logging.getLogger(__name__)
 

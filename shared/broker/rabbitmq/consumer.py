@@ -18,10 +18,10 @@ from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 from pika.spec import Basic
 
-from shared.broker.port import Delivery
-from shared.broker.topology import Topology
-from shared.codec import decode, encode
-from shared.errors import InvalidMessage
+from echelon.shared.broker.port import Delivery
+from echelon.shared.broker.topology import Topology
+from echelon.shared.codec import decode, encode
+from echelon.shared.errors import InvalidMessage
 
 log = logging.getLogger(__name__)
 

@@ -20,12 +20,12 @@ from pika.channel import Channel
 from pika.frame import Method
 from pika.spec import Basic
 
-from shared.broker.port import Confirmed, Outgoing, Unconfirmed
-from shared.broker.rabbitmq.link import Link
-from shared.broker.topology import Topology
-from shared.codec import CONTENT_TYPE, encode
-from shared.errors import InvalidMessage
-from shared.messages import DEAD
+from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from echelon.shared.broker.rabbitmq.link import Link
+from echelon.shared.broker.topology import Topology
+from echelon.shared.codec import CONTENT_TYPE, encode
+from echelon.shared.errors import InvalidMessage
+from echelon.shared.messages import DEAD
 
 log = logging.getLogger(__name__)
 
