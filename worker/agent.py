@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from echelon.shared.ablation import ablated
 from echelon.shared.broker.port import Subscription
 from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
@@ -216,7 +217,7 @@ class Agent:
             if now >= min(end_by, held.look_at):
                 able = self._anyone_able() if able is None else able
                 end_by = self._look(held, end_by, able=able)
-            if now < end_by:
+            if now < end_by or ablated("lease_fence"):
                 due = min(end_by, held.look_at)
                 self._timers.next_fence = min(due, self._timers.next_fence or due)
             else:

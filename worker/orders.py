@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from echelon.shared.ablation import ablated
 from echelon.shared.broker.topology import ORDERS_LIVE, RESENT_FOR
 from echelon.shared.clock import Clock
 from echelon.shared.ids import WorkerId
@@ -71,7 +72,8 @@ class OrderBook:
         for grant in orders.grants:
             for task in grant.tasks:
                 held = Held(ref_of(task), grant, task, arrived=now, lease_end=lease_end, lease=orders.lease)
-                if held.ref in self._granted or held.ref in self._holdings:
+                known = held.ref in self._granted or held.ref in self._holdings
+                if known and not ablated("grant_memory"):
                     continue
                 # What is handed back as well: it is somebody else's when its order comes a second time.
                 # It is sent again for as long as a long lease lasts.
@@ -85,7 +87,7 @@ class OrderBook:
     def _wanted(self, held: Held, now: float) -> bool:
         if self._holdings.withheld or not self._holdings.serves(held.grant.queue):
             return False
-        return now < fence(held, self._settings)
+        return now < fence(held, self._settings) or ablated("old_grant_refusal")
 
     def _renew(self, running: Iterable[AttemptRef], orders: Orders, lease_end: float) -> None:
         refused = {ref_of(stop) for stop in orders.stop}

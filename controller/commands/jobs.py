@@ -34,9 +34,7 @@ _COLUMNS = (
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @json_option
 @with_client
-def jobs(
-    client: Client, state: str | None, job_type: str | None, query: str | None, limit: int, as_json: bool
-) -> None:
+def jobs(client: Client, state: str | None, job_type: str | None, query: str | None, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
     found = list(client.jobs(state=state, type=job_type, q=query, limit=limit))
     if as_json:

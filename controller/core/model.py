@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Self
 
 from echelon.controller.core.states import ENDED, State
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
 
@@ -121,7 +122,8 @@ class Stage:
     @property
     def at_rest(self) -> bool:
         """Tell whether every task that it will have exists and has ended."""
-        return not self.spawning and self.filled and not self.tally.open
+        over = self.filled and not self.tally.open
+        return not self.spawning and (over or ablated("stage_completion"))
 
     @property
     def unfit(self) -> bool:
@@ -146,11 +148,11 @@ class Stage:
     @property
     def claimable(self) -> int:
         """Return how many of its tasks a worker may claim now, the spawn task included."""
-        if self.state is not State.RUNNING or self.blocked or self.by is not None:
+        if self.state is not State.RUNNING or self.blocked or (self.by is not None and not ablated("stage_pause")):
             return 0
         if self.spawning:
             return int(self.spawn is State.QUEUED)
-        if self.max_parallel is None:
+        if self.max_parallel is None or ablated("parallel_limit"):
             return self.tally.queued
         return max(0, min(self.tally.queued, self.max_parallel - self.tally.running))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from echelon.controller.catalogue.definitions import Retry
 from echelon.controller.core.states import State
+from echelon.shared.ablation import ablated
 from echelon.shared.messages import Outcome
 
 #: Ended by Echelon or by its own machine: says nothing about the task, and costs it nothing.
@@ -42,7 +43,7 @@ def judge(outcome: Outcome, budget: Budget, retry: Retry, *, max_losses: int, fa
     if outcome is Outcome.COMPLETED:
         return Verdict(State.COMPLETED)
     if outcome is Outcome.LOST:
-        spent = budget.losses + 1 >= max_losses
+        spent = budget.losses + 1 >= max_losses and not ablated("loss_limit")
         return Verdict(State.FAILED if spent else State.QUEUED, loss=True)
     if outcome in _BLAMELESS:
         # A broken worker must not spin on the same task: it comes back after a moment, perhaps elsewhere.

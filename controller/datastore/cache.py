@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from echelon.controller.core.model import Job
 from echelon.controller.core.states import ENDED
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
 #: Characters of a job's input that are kept: thousands of jobs may lie here.
@@ -65,7 +66,7 @@ class JobCache:
         """Return a job if what is known of it carries this etag."""
         with self._lock:
             entry = self._entries.get(job_id)
-            if entry is None or entry.etag != etag:
+            if entry is None or (entry.etag != etag and not ablated("cache_etag")):
                 return None
             self._entries.move_to_end(job_id)
             entry.used_at = self._now()

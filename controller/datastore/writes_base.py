@@ -14,10 +14,11 @@ from echelon.controller.datastore.rows import STATES, clean, encode
 from echelon.controller.datastore.session import Row, Session
 from echelon.controller.datastore.statements_tasks import INSERT_TASK, JOB_IDS
 from echelon.controller.datastore.tables import INDEX_BITS, task_key
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
 
-#: Before all leases: by this moment none is over.
-NEVER = 0.0
+#: Before all leases: by this moment none is over. After all leases: by this moment each is over.
+_BEFORE_ALL, _AFTER_ALL = 0.0, 1e18
 
 
 class WritesBase:
@@ -56,6 +57,12 @@ class WritesBase:
         self._worker_keys.publish(self._workers)
 
     # --- for the parts
+
+    def _last_leases_judged_at(self, *, expire: bool = True) -> float:
+        """Return the moment by which leases of attempts without a claim are judged; without `expire` none is over."""
+        if ablated("last_lease_wait"):
+            return _AFTER_ALL
+        return self.now() if expire else _BEFORE_ALL
 
     def _entry(self, job_id: JobId) -> Entry:
         try:

@@ -13,7 +13,8 @@ from echelon.controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claime
 from echelon.controller.datastore.rows import decode_object, demand_of, encode, encode_demand
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.tables import INDEX_BITS
-from echelon.controller.datastore.writes_base import NEVER, WritesBase
+from echelon.controller.datastore.writes_base import WritesBase
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import AttemptRef, WorkerCard
 
@@ -106,7 +107,7 @@ class ClaimWrites(WritesBase):
 
     def chores(self) -> Chores:
         """Tell what there is to do that nobody reports."""
-        (row,) = self._session.rows(sql.CHORES, (self.now(),) * 3)
+        (row,) = self._session.rows(sql.CHORES, (self.now(), self.now(), self._last_leases_judged_at()))
         return Chores(*map(bool, row))
 
     def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
@@ -115,8 +116,7 @@ class ClaimWrites(WritesBase):
 
     def due(self, *, limit: int, expire: bool = True) -> list[tuple[JobId, TaskId]]:
         """Return PENDING tasks whose `not_before` has come; without `expire` none that waits for a lease to end."""
-        now = self.now()
-        return _pairs(self._session.rows(sql.DUE, (now, now if expire else NEVER, limit)))
+        return _pairs(self._session.rows(sql.DUE, (self.now(), self._last_leases_judged_at(expire=expire), limit)))
 
     def shorten_leases(self, *, longest: float) -> None:
         """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back.
@@ -124,10 +124,12 @@ class ClaimWrites(WritesBase):
         A wait for a retry is begun anew when it began at a moment that is still to come.
         """
         now = self.now()
-        for statement in (sql.SHORTEN_LEASES, sql.SHORTEN_LAST_LEASES):
-            self._session.post(statement, (now + longest, now + longest))
-        for statement in (sql.SHORTEN_WAITS, sql.END_IN_TIME):
-            self._session.post(statement, (now, now, now))
+        self._session.post(sql.SHORTEN_LEASES, (now + longest, now + longest))
+        if not ablated("last_lease_shortening"):
+            self._session.post(sql.SHORTEN_LAST_LEASES, (now + longest, now + longest))
+        if not ablated("wait_shortening"):
+            self._session.post(sql.SHORTEN_WAITS, (now, now, now))
+            self._session.post(sql.END_IN_TIME, (now, now, now))
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""

@@ -26,6 +26,7 @@ from echelon.controller.datastore.statements_files import DELETE_UNPUBLISHED
 from echelon.controller.datastore.tables import task_key
 from echelon.controller.datastore.writes_base import WritesBase
 from echelon.controller.datastore.writes_new import new_rows
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 from echelon.shared.messages import JsonValue
 
@@ -79,7 +80,7 @@ class JobWrites(WritesBase):
         complaint = f"job {after.job_id} was changed without its lock (a bug of Echelon)"
         self._session.post_exactly(sql.SAVE_JOB, [row], complaint)
         self._save_stages(entry.key, changed, now)
-        if after.state in ENDED:
+        if after.state in ENDED and not ablated("secret_erasure"):
             self._session.post(sql.ERASE_SECRETS, (entry.key,))
         self._hold(Entry(entry.key, entry.etag + 1, after, None if after.state in ENDED else entry.input))
 

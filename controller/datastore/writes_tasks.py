@@ -11,7 +11,7 @@ from echelon.controller.datastore.rows import clean
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.statements_files import MARK_UNPUBLISHED
 from echelon.controller.datastore.statements_jobs import LAST_ATTEMPT
-from echelon.controller.datastore.writes_base import NEVER, WritesBase
+from echelon.controller.datastore.writes_base import WritesBase
 from echelon.shared.ids import JobId, TaskId
 from echelon.shared.messages import Outcome
 
@@ -58,8 +58,8 @@ class TaskWrites(WritesBase):
         """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed."""
         if not tasks:
             return []
-        now = self.now()
-        rows = self._session.rows(sql.DUE_NOW, (self._session.listed(tasks), now, now if expire else NEVER))
+        judged_at = self._last_leases_judged_at(expire=expire)
+        rows = self._session.rows(sql.DUE_NOW, (self._session.listed(tasks), self.now(), judged_at))
         rows.sort()
         complaint = "a waiting task was changed without the lock of its job (a bug of Echelon)"
         self._session.post_exactly(sql.RELEASE_ONE, [(row[0],) for row in rows], complaint)

@@ -15,6 +15,7 @@ from echelon.controller.datastore.statements_jobs import LAST_ATTEMPT
 from echelon.controller.datastore.statements_tasks import INSERT_ATTEMPT
 from echelon.controller.datastore.tables import task_key
 from echelon.controller.datastore.writes_base import WritesBase
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import AttemptRef, Outcome
 
@@ -140,7 +141,7 @@ class VerbWrites(WritesBase):
 
     def _keys(self, job_id: JobId, stage: int, spans: Spans | None) -> list[tuple[int, int]]:
         """Return ranges of keys, each from its first to before its second."""
-        if spans is None:
+        if spans is None or (spans != SPAWN_ONLY and ablated("span_choice")):
             first, end = self._range(job_id, stage)
             return [(first + 1, end)]
         key = self._entry(job_id).key + stage
@@ -172,5 +173,7 @@ class VerbWrites(WritesBase):
             for key, _, attempt, worker, started_at in stopped
         ]
         self._session.post(INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
+        if ablated("cancel_lease"):
+            self._session.post(sql.LET_GO, *[(key, attempt, worker) for key, _, attempt, worker, _ in stopped])
         names = self._names_of_workers({row[3] for row in stopped})
         return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]

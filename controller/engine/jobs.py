@@ -23,6 +23,7 @@ from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.dependencies import JobsParts
 from echelon.controller.engine.upkeep.publisher import Publisher
 from echelon.controller.engine.why.reasons import Reasons
+from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict, EchelonError, NotFound
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId, new_job_id
@@ -104,7 +105,8 @@ class Jobs:
         self.snapshots.know(catalogue)
         self.snapshots.remember(new.job.job_id, Origin(new.type, new.revision))
         with self.store.write() as tx:
-            again = tx.submitted_with(submission.idempotency_key) if submission.idempotency_key else None
+            key = _key(submission)
+            again = tx.submitted_with(key) if key else None
             if again is not None:
                 return _same(again, request_hash), False
             failpoint("submit.before_insert")
@@ -198,10 +200,11 @@ class Jobs:
 
     def _known(self, submission: Submission, request_hash: str | None) -> JobId | None:
         """Return the job of an earlier request with the same key, even if the catalogue has changed since."""
-        if submission.idempotency_key is None:
+        key = _key(submission)
+        if key is None:
             return None
         with self.store.write() as tx:
-            known = tx.submitted_with(submission.idempotency_key)
+            known = tx.submitted_with(key)
         return _same(known, request_hash) if known else None
 
     def _keep(self, tx: Transaction, catalogue: Catalogue) -> None:
@@ -227,7 +230,7 @@ class Jobs:
             tasks=tasks,
             composition=None if catalogue.base is None else to_json(catalogue),
             seal=seal,
-            idempotency_key=submission.idempotency_key,
+            idempotency_key=_key(submission),
             request_hash=request_hash,
             request_id=submission.request_id,
         )
@@ -248,6 +251,11 @@ class Jobs:
 
 def _paused_by(submission: Submission) -> str | None:
     return Who(submission.request_id).name if submission.paused else None
+
+
+def _key(submission: Submission) -> str | None:
+    """Return the key by which a repeated request finds its job."""
+    return None if ablated("idempotency_key") else submission.idempotency_key
 
 
 def _same(known: Remembered, request_hash: str | None) -> JobId:

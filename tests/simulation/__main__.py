@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.simulation.ablations import ABLATIONS, BEGIN_AT, without
+from echelon.shared.ablation import without
+from tests.simulation.ablations import BEGIN_AT, OF_FAULTS
 from tests.simulation.faults import KINDS
 from tests.simulation.run import Result, run_seed, shrink
 from tests.simulation.spread import spread
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at a time")
     parser.add_argument("--trace", action="store_true", help="print everything that happens in --seed")
     parser.add_argument("--shrink", action="store_true", help="leave out the faults that a failure does not need")
-    parser.add_argument("--ablate", action="append", metavar="MECHANISM", choices=["all", *ABLATIONS])
+    parser.add_argument("--ablate", action="append", metavar="MECHANISM", choices=["all", *OF_FAULTS])
     return parser
 
 
@@ -133,13 +134,13 @@ def _ablate(names: Sequence[str], first: int | None, count: int, *, processes: i
     def look(name: str) -> tuple[str, bool]:
         began = time.perf_counter()
         start = BEGIN_AT.get(name, 0) if first is None else first
-        with without(ABLATIONS[name]):
+        with without(name):
             results = (run_seed(seed) for seed in range(start, start + count))
             noticed = next((result for result in results if result.violations), None)
         what = f"seed {noticed.seed}: {noticed.violations[0].splitlines()[-1][:150]}" if noticed else "NOT NOTICED"
         return f"without {name}: {what} ({time.perf_counter() - began:.1f} s)", noticed is None
 
-    for line, unnoticed in spread(list(ABLATIONS) if "all" in names else names, look, processes=processes):
+    for line, unnoticed in spread(OF_FAULTS if "all" in names else names, look, processes=processes):
         print(line, flush=True)
         missed += unnoticed
     return 1 if missed else 0

@@ -18,16 +18,16 @@ from contextlib import nullcontext
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.engine.base.requests import Changed, Composition
+from echelon.shared.ablation import without
 from echelon.shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
 from tests.simulation.__main__ import HASH_SEED
-from tests.simulation.ablations import without
+from tests.simulation.ablations import OF_LIVE_CONTROL
 from tests.simulation.catalogue import vary
 from tests.simulation.cluster import Cluster
 from tests.simulation.deeds import Deeds, Held
 from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Asked, History
 from tests.simulation.index import ENDED
-from tests.simulation.mechanisms import MECHANISMS
 from tests.simulation.rules_hands import check
 from tests.simulation.wishes import Wishes, carry_out, lacking
 from tests.simulation.witness import Wish, Witness
@@ -241,13 +241,13 @@ def main() -> int:
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--trace", action="store_true")
-    parser.add_argument("--without", metavar="MECHANISM", choices=MECHANISMS)
+    parser.add_argument("--without", metavar="MECHANISM", choices=OF_LIVE_CONTROL)
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     seeds = [given.seed] if given.seed is not None else list(range(given.first, given.first + given.seeds))
     if given.without is None:
         return _many(seeds, trace=given.trace)
-    with without(MECHANISMS[given.without]):
+    with without(given.without):
         noticed = next((f"seed {seed}: {found[0]}" for seed in seeds if (found := run_seed(seed)[0])), None)
     print(f"without {given.without}: {noticed or 'NOT NOTICED'}")
     return 0 if noticed else 1

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.simulation.__main__ import HASH_SEED
-from tests.simulation.mechanisms import MECHANISMS
+from tests.simulation.ablations import OF_LIVE_CONTROL
 
 SEEDS = 40
 #: Mechanisms that are taken away are looked for in so many seeds.
@@ -39,6 +39,6 @@ def test_a_seed_with_somebody_who_interferes_means_the_same_run_every_time() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.parametrize("name", OF_LIVE_CONTROL)
 def test_a_mechanism_that_is_taken_away_is_noticed(name: str) -> None:
     simulation("--seeds", AT_MOST, "--without", name)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.simulation.__main__ import HASH_SEED, regressions
-from tests.simulation.ablations import ABLATIONS
+from tests.simulation.ablations import OF_FAULTS
 from tests.simulation.run import run_seed, shrink
 
 SEEDS = int(os.environ.get("ECHELON_SIMULATION_SEEDS", "2000" if os.environ.get("CI") else "150"))
@@ -42,12 +42,12 @@ def test_every_seed_holds_and_every_kind_of_fault_strikes() -> None:
 
 @pytest.mark.slow
 def test_every_mechanism_that_is_taken_away_is_noticed() -> None:
-    assert len(ABLATIONS) >= 12
+    assert len(OF_FAULTS) >= 12
 
     printed = output("--ablate=all", "--seeds", str(AT_MOST))
 
     told = [line for line in printed.splitlines() if line.startswith("without ")]
-    assert len(told) == len(ABLATIONS)
+    assert len(told) == len(OF_FAULTS)
     assert "NOT NOTICED" not in printed
 
 

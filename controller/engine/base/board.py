@@ -23,6 +23,7 @@ from echelon.controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.outstanding import Unpublished
 from echelon.controller.datastore.port import Transaction
+from echelon.shared.ablation import ablated
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId, WorkerId
 from echelon.shared.messages import AttemptRef, Stop
@@ -105,7 +106,7 @@ class Board:
                     self.tx.release(job_id, stage, spawn=False)
                 case ReleaseSpawnTask(stage):
                     self.tx.release(job_id, stage, spawn=True)
-                case WithdrawTasks(stage, running, reason, by):
+                case WithdrawTasks(stage, running, reason, by) if not ablated("task_withdrawal"):
                     self.tell(self.tx.withdraw(job_id, stage, running=running, by=by), reason)
                 case SkipTasks(stage, by):
                     self.tell(self.tx.skip(job_id, stage, by=by), "skipped")
@@ -124,6 +125,8 @@ class Board:
 
     def _put_off(self, job_id: JobId, stage: int) -> None:
         """Let wait, in the rows and in the counters, what may run again but has not ended for sure."""
+        if ablated("reopen_wait"):
+            return
         tasks, spawn = self.tx.put_off(job_id, stage)
         if tasks:
             self.apply(job_id, TasksMoved(stage, {(State.QUEUED, State.PENDING): tasks}))

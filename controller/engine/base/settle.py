@@ -18,6 +18,7 @@ from echelon.controller.datastore.records import SPAWN_INDEX, HeldTask, Settleme
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 from echelon.shared.messages import AttemptRef, Finished, Outcome
 from echelon.shared.volume import attempt_name
@@ -144,7 +145,8 @@ def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> l
         if error:
             errors.setdefault(task.stage, error)
     for stage, counts in sorted(moves.items()):
-        events.append(TasksMoved(stage, counts, errors.get(stage), held[stage]))
+        paused = 0 if ablated("paused_count") else held[stage]
+        events.append(TasksMoved(stage, counts, errors.get(stage), paused))
     return events
 
 
@@ -170,7 +172,7 @@ def _settlement(task: HeldTask, finished: Finished, verdict: Verdict, now: float
         not_before=now + verdict.delay if verdict.state is State.PENDING else None,
         failure=verdict.failure,
         loss=verdict.loss,
-        killed=finished.outcome is Outcome.KILLED,
+        killed=finished.outcome is Outcome.KILLED and not ablated("kill_lease"),
     )
 
 

@@ -17,6 +17,7 @@ from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
 from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId
 
 STALE = "it has changed since it was read"
@@ -94,7 +95,7 @@ class Retrying:
         return told
 
     def _why_not(self, board: Board, task: HeldTask, etag: int | None) -> str | None:
-        if etag is not None and etag != task.etag:
+        if etag is not None and etag != task.etag and not ablated("listed_etag"):
             return STALE
         said = answer(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.misfit(board, task))
         return None if isinstance(said, Allowed) else said.reason
@@ -163,7 +164,7 @@ def _left(job: Job, agains: Sequence[Again], misfits: Misfits) -> tuple[Left, ..
 def _spans(indexes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     spans: list[tuple[int, int]] = []
     for index in indexes:
-        if spans and spans[-1][1] + 1 == index:
+        if spans and (spans[-1][1] + 1 == index or ablated("listed_gaps")):
             spans[-1] = (spans[-1][0], index)
         else:
             spans.append((index, index))

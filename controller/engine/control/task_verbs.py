@@ -27,6 +27,7 @@ from echelon.controller.datastore.records import SPAWN_ONLY, Counted
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Left, Who
 from echelon.controller.engine.base.settle import Settler
+from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId
 
@@ -48,6 +49,11 @@ class Aim:
     def spawn(self) -> bool:
         """Tell whether the stage's spawn task is meant."""
         return self.choice.spans == SPAWN_ONLY
+
+    @property
+    def only(self) -> State | None:
+        """Return the state that chosen tasks are in; None: any."""
+        return None if ablated("state_choice") else self.choice.state
 
     @property
     def of_one(self) -> bool:
@@ -99,7 +105,7 @@ class TaskVerbs:
 
     def census(self, board: Board, aim: Aim) -> list[Counted]:
         """Count the tasks that are meant."""
-        return board.tx.census(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state)
+        return board.tx.census(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only)
 
     def retry(self, board: Board, aims: Sequence[tuple[Aim, Sequence[Counted]]], who: Who) -> None:
         """Let tasks of several stages of one job run again, in one step of the machine."""
@@ -116,7 +122,7 @@ class TaskVerbs:
             board.apply(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
 
     def _pause(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
-        board.tx.hold(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state, by=who.name)
+        board.tx.hold(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, by=who.name)
         if aim.spawn:
             state = meant[0].state
             after = State.PENDING if state is State.QUEUED else state
@@ -129,7 +135,7 @@ class TaskVerbs:
     def _resume(self, board: Board, aim: Aim, meant: Sequence[Counted]) -> None:
         job = board.require(aim.job_id)
         begun = job.stage(aim.stage).state is State.RUNNING
-        board.tx.let_on(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.choice.state, begun=begun)
+        board.tx.let_on(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, begun=begun)
         going = sum(one.count for one in meant if one.state is State.PENDING and not one.waits) if begun else 0
         if aim.spawn:
             board.apply(aim.job_id, SpawnTaskHeld(aim.stage, False, State.QUEUED if going else meant[0].state))
@@ -152,7 +158,7 @@ class TaskVerbs:
         return TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn)
 
     def _leave(self, board: Board, aim: Aim, state: State, who: Who) -> None:
-        told = board.tx.leave(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.choice.state)
+        told = board.tx.leave(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.only)
         board.tell(told, state.lower())
 
     def _kill(self, board: Board, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
@@ -175,7 +181,7 @@ class TaskVerbs:
 def refuse_in_vain(job: Job, agains: Sequence[Again], what: str) -> None:
     """Raise Conflict when a job would end, or end again, before all of a retry could run."""
     stage = in_the_way(job, agains)
-    if stage is not None:
+    if stage is not None and not ablated("retry_refusal"):
         bad = f"is {stage.state} and comes before it" if job.state in ENDED else "has failed, and its job ends for it"
         remedy = "retry or skip that first"
         raise Conflict(f"{what} cannot be retried: stage {stage.number} ({stage.name}) {bad}: {remedy}")
@@ -202,7 +208,8 @@ def _answer(verb: Verb, aim: Aim, one: Counted) -> Allowed | Unchanged | Refused
     if verb is Verb.RETRY and aim.spawn and one.state is State.COMPLETED:
         return Unchanged("a completed spawn task is not run again: its items are tasks already")
     paused = one.hand and one.state not in ENDED
-    return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=one.misfit)
+    misfit = one.misfit and not ablated("misfit_refusal")
+    return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=misfit)
 
 
 def _again(aim: Aim, meant: Sequence[Counted], *, failing: bool) -> Again | None:

@@ -11,7 +11,11 @@ from echelon.controller.datastore.records import Claimed
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.turn.demands import Demands
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
+
+#: More workers than any task loses.
+_MOST_LOSSES = 2**31
 
 
 @dataclass(slots=True)
@@ -43,6 +47,9 @@ class Claims:
     ) -> Granting | None:
         """Claim up to `count` tasks of a stage that have lost so many workers; None when there are none."""
         spawn = stage.spawning
+        if ablated("claim_guard"):
+            # Tasks that run pass for QUEUED ones.
+            board.tx.reopen(job_id, stage.number, target=State.QUEUED, sources=[State.RUNNING])
         claimed = board.tx.claim(
             job_id,
             stage.number,
@@ -68,8 +75,8 @@ def claims(*, lease: float, max_losses: int) -> Claims:
     A task whose next loss would be its last is a suspect. It has lost a worker at least: with `max_losses` 1 a task is
     FAILED at its first loss, and none is ever suspected.
     """
-    least = max(1, max_losses - 1)
-    return Claims(lease, range(least), range(least, 2**31))
+    least = _MOST_LOSSES if ablated("suspect_isolation") else max(1, max_losses - 1)
+    return Claims(lease, range(least), range(least, _MOST_LOSSES))
 
 
 def lacks_files(board: Board, snapshots: Snapshots, job_id: JobId, number: int) -> bool:

@@ -10,6 +10,7 @@ from echelon.controller.datastore.records import HeldTask
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import AttemptRef, Finished, Outcome, Report, Stop
 
@@ -119,6 +120,8 @@ class Intake:
         kept = board.tx.renew(report.worker, running, lease=lease) if running else set()
         ended = {AttemptRef(finished.task_id, finished.attempt) for finished in report.finished}
         missing = [ref for ref in running if ref not in kept and ref not in ended]
+        if missing and ablated("renewal_refusal"):
+            missing = []
         still = self._still_held(board, report.worker, missing) if missing else set()
         for ref in missing:
             if ref not in still:
@@ -144,7 +147,8 @@ def gone(reports: Iterable[Report]) -> set[WorkerId]:
     """Return the workers that have said goodbye or are known to be dead."""
     departed: set[WorkerId] = set()
     for report in reports:
-        departed.update(report.buried)
+        if report.buried and not ablated("dead_incarnations"):
+            departed.update(report.buried)
         if report.goodbye:
             departed.add(report.worker)
     return departed
@@ -155,7 +159,9 @@ def _match(tasks: dict[TaskId, HeldTask], worker: WorkerId, finished: Finished) 
     task = tasks.get(finished.task_id)
     if task is None or task.job_id != finished.job_id:
         return None
-    if task.state is not State.RUNNING or task.attempt != finished.attempt or task.worker != worker:
+    if task.state is not State.RUNNING:
+        return None
+    if (task.attempt != finished.attempt or task.worker != worker) and not ablated("attempt_guard"):
         return None
     return Ending(task, finished)
 

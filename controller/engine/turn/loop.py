@@ -28,6 +28,7 @@ from echelon.controller.engine.upkeep.expander import Expander
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
 from echelon.controller.engine.upkeep.publisher import Publisher
 from echelon.controller.engine.upkeep.watchdog import Watchdog
+from echelon.shared.ablation import ablated
 from echelon.shared.broker.port import Broker, Delivery, Subscription
 from echelon.shared.clock import Clock
 from echelon.shared.errors import Unavailable
@@ -232,6 +233,8 @@ class Engine:
             demands.save()
             self._write_orders(tx, grantings)
             wait = None if taken.due is None else taken.due - tx.now()
+            if ablated("commit_before_orders"):
+                self._after(board, taken, wait)
         if taken.settled:
             failpoint("settle.after_commit")
         for _ in returned:
@@ -247,6 +250,8 @@ class Engine:
         taken = self._parts.intake.take(board, [*reports, *returned], more=self._more_lease())
         if taken.settled:
             failpoint("settle.before_commit")
+        if ablated("files_after_commit"):
+            self._parts.publisher.publish(board.unpublished)
         departed = gone(reports)
         demands = Demands(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
         self._parts.intake.greet(board, reports, taken.renewed)
@@ -339,7 +344,7 @@ class Engine:
         ended, wait = self._parts.watchdog.turn(chores, hearing=self._hearing)
         self._expect(wait)
         self._expanding = self._expanding or chores.expanding
-        self._publishing = self._publishing or chores.unpublished
+        self._publishing = self._publishing or (chores.unpublished and not ablated("files_sweep"))
         # What has been expired or released just now is ready too.
         self._nudged = self._nudged or chores.ready or chores.expired or chores.due
         self._parts.changes.ring(ended)

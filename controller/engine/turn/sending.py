@@ -28,6 +28,7 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.outbox import Post
+from echelon.shared.ablation import ablated
 from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
 from echelon.shared.broker.topology import RESENT_FOR
 from echelon.shared.clock import Clock
@@ -105,7 +106,7 @@ class Sender:
 
     def _hear(self, since: float, unconfirmed: Unconfirmed) -> None:
         """Hear, on a thread of the broker, which orders were not taken for sure."""
-        refused = _orders(unconfirmed.refused)
+        refused = _orders(unconfirmed.messages if ablated("unconfirmed_orders") else unconfirmed.refused)
         self._counters.undelivered.inc(len(refused))
         self._give_back([report for _, orders in refused if (report := _handed_back(orders))])
         # What one without grants says of renewals and stops is brought up again by the next report.
@@ -135,7 +136,9 @@ def _refs(orders: Orders) -> list[AttemptRef]:
 def _handed_back(orders: Orders) -> Report | None:
     """Return granted attempts that never reached their worker, as if it had handed them back."""
     refs = tuple(_refs(orders))
-    return Report(worker=orders.worker, number=0, released=refs) if refs else None
+    if not refs or ablated("undelivered_orders"):
+        return None
+    return Report(worker=orders.worker, number=0, released=refs)
 
 
 def _without_others(one: _Doubtful, running: Collection[tuple[WorkerId | None, AttemptRef]]) -> _Doubtful | None:

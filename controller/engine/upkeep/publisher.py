@@ -44,7 +44,7 @@ class Publisher:
         if not found:
             return False
         failpoint("files.before_publish")
-        left = self._publish(found)
+        left = self.publish(found)
         failpoint("files.after_publish")
         if left:
             self._note([one for one in found if one.key in left], left)
@@ -63,7 +63,7 @@ class Publisher:
         with self._store.read() as reader:
             return reader.unpublished(job_id, after=after, limit=_BATCH)
 
-    def _publish(self, found: Sequence[Unpublished]) -> dict[int, tuple[str, ...]]:
+    def publish(self, found: Sequence[Unpublished]) -> dict[int, tuple[str, ...]]:
         """Publish as far as the volume lets us; return, for each attempt that was, what had to stay behind."""
         left: dict[int, tuple[str, ...]] = {}
         for one in found:

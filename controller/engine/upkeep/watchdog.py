@@ -14,6 +14,7 @@ from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler
 from echelon.controller.engine.upkeep.timekeeper import Timekeeper
+from echelon.shared.ablation import ablated
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId, WorkerId
 from echelon.shared.messages import Finished, Outcome
@@ -74,9 +75,10 @@ class Watchdog:
         """
         # Asked in every sweep: it counts from when on workers could be heard.
         expire = hearing() is not None and self._timekeeper.trusted
-        ended, wait = self._expire(hearing) if expire and chores.expired else (set(), None)
-        if chores.due:
-            ended |= self._release_due(expire=expire)
+        overdue = expire and chores.expired and not ablated("lease_watchdog")
+        ended, wait = self._expire(hearing) if overdue else (set(), None)
+        if chores.due and not ablated("retry_watchdog"):
+            ended |= self._release_due(expire=expire or ablated("last_lease_patience"))
         return ended, wait
 
     def _expire(self, hearing: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
@@ -126,7 +128,7 @@ class Watchdog:
             return False
         # Claimed then, or named for the last time.
         leased_at = task.lease_until - self._lease
-        return heard[task.worker] >= leased_at + _ARRIVED * self._lease
+        return ablated("heartbeat_moment") or heard[task.worker] >= leased_at + _ARRIVED * self._lease
 
     def _release_due(self, *, expire: bool) -> set[JobId]:
         with self._store.write() as tx:
