@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.figures import Source, hard_sentences_by_package, imports_between, read_sources
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("controller", "worker", "shared")
 MAX_FILE_LINES = 400
@@ -211,24 +213,32 @@ def test_a_name_that_says_nothing_is_caught(name: str) -> None:
     assert list(name_that_says_nothing(ROOT / "shared" / name / "port.py", ast.parse(""), ""))
 
 
-def imports_between(sources: dict[str, str]) -> dict[str, set[str]]:
-    """Map each module to the modules among `sources` that it imports anywhere, for typing or inside a function too."""
-    graph: dict[str, set[str]] = {}
-    for module, text in sources.items():
-        found = graph.setdefault(module, set())
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Import):
-                found.update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                found.update(_target(node.module, alias.name, sources) for alias in node.names)
-        found &= sources.keys()
-        found.discard(module)
-    return graph
+#: The packages in plain English, named as in `python -m tests.figures`; once all of them are here, the list goes.
+PLAIN = [
+    "echelon",
+]
+MAX_HARD_SHARE = 0.01
 
 
-def _target(module: str, name: str, sources: dict[str, str]) -> str:
-    inner = f"{module}.{name}"
-    return inner if inner in sources else module
+def hard_sentence(package: str, sources: list[Source]) -> Complaints:
+    hard, share = hard_sentences_by_package(sources)[package]
+    if share >= MAX_HARD_SHARE:
+        yield f"{package}: {share:.1%} of the sentences are hard, at most {MAX_HARD_SHARE:.0%}"
+        yield from map(str, hard)
+
+
+def test_packages_in_plain_english_stay_so() -> None:
+    sources = read_sources()
+
+    complaints = [said for package in PLAIN for said in hard_sentence(package, sources)]
+
+    assert not complaints, "\n".join(complaints)
+
+
+def test_a_package_with_hard_sentences_is_caught() -> None:
+    planted = '"""What a worker holds is counted."""\n'
+
+    assert list(hard_sentence("shared", [Source("shared/planted.py", planted, ast.parse(planted))]))
 
 
 def _module(path: Path) -> str:
