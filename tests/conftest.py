@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,29 @@ settings.register_profile(
 settings.load_profile("fuzz" if FUZZ else "ci")
 
 
+#: The quick ring, by the beginnings of test ids: the core, the messages and the catalogue; one product for each port;
+#: and a job that runs from end to end.
+QUICK = (
+    "tests/core/",
+    "tests/catalogue/",
+    "tests/shared/",
+    "tests/test_architecture.py::test_no_source_breaks_the_rule",
+    "tests/contract/test_broker.py::",
+    "tests/contract/test_datastore.py::",
+    "tests/contract/test_datastore_tasks.py::",
+    "tests/engine/test_attempts.py::",
+    "tests/engine/test_verbs.py::",
+    "tests/worker/test_process.py::",
+    "tests/api/test_jobs.py::",
+    "tests/commands/test_run.py::",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
+    """Mark the quick ring, and begin with what takes longest."""
+    for item in items:
+        if item.nodeid.startswith(QUICK) and not {"slow", "server"} & {marker.name for marker in item.iter_markers()}:
+            item.add_marker(pytest.mark.quick)
     items.sort(key=lambda item: item.path.relative_to(_HERE).parts[0] not in ("system", "simulation"))
 
 
@@ -80,8 +102,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Together(config, log)
 
 
+def _seconds_by_folder(terminalreporter: pytest.TerminalReporter) -> Counter[str]:
+    spent: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                file = report.nodeid.split("::", 1)[0]
+                spent[file.rpartition("/")[0] if file.count("/") > 1 else file] += report.duration
+    return spent
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have to show beside that they passed."""
+    """Print the seconds spent by folder, and the figures that tests show beside the fact that they passed."""
+    if terminalreporter.config.option.durations:
+        terminalreporter.section("seconds by folder")
+        for folder, seconds in _seconds_by_folder(terminalreporter).most_common():
+            terminalreporter.write_line(f"{seconds:8.1f}  {folder}")
     for report in terminalreporter.stats.get("passed", []):
         for name, value in report.user_properties:
             if name == "shown":

@@ -38,6 +38,7 @@ def fan_out(contestant: str, round_: int, rate: float, size: int = 10_000, **mor
 # --- the short bench
 
 
+@pytest.mark.slow
 def test_the_short_bench_measures_and_prints_its_tables(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -90,6 +90,7 @@ TAKE_ANYTHING = {
 
 
 # schemathesis closes no answers, so the files behind downloads stay open until they are collected.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
 def test_nothing_that_is_sent_gets_an_undocumented_answer(

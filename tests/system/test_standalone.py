@@ -12,6 +12,8 @@ import pytest
 
 from tests.system.process import PATIENCE, Standalone, until
 
+pytestmark = pytest.mark.slow
+
 CATALOGUE = """
 tasks:
   list:
