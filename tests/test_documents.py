@@ -28,7 +28,8 @@ from tests.system.process import Standalone
 ROOT = Path(__file__).resolve().parent.parent
 ECHELON = Path(sys.executable).parent / "echelon"
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+OPERATIONS = ROOT / "docs" / "operations.md"
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 CATALOGUES = sorted((ROOT / "example").rglob("*.yaml"))
 METHODS = {"get", "post", "put", "patch", "delete"}
 #: Settings that depend on the machine are described instead of quoted.
@@ -68,21 +69,25 @@ def test_ci_runs_the_readme_commands_word_for_word() -> None:
     assert found == [block.strip() for block in blocks(README, "sh") if "venv" in block]
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) < 150
+
+
 # --- tables
 
 
-def test_the_readme_lists_every_setting() -> None:
+def test_the_page_of_settings_lists_every_setting() -> None:
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for one in table():
         value = one.shown(getattr(Settings(), one.name))
         default = DESCRIBED.get(one.name) or (f"`{value}`" if value else "")
         rows.append(f"| `{one.name}` | {default} | {one.meaning} |")
 
-    assert "\n".join(rows) in README.read_text(encoding="utf-8"), "\n".join(rows)
+    assert "\n".join(rows) in (ROOT / "docs/settings.md").read_text(encoding="utf-8"), "\n".join(rows)
 
 
-def test_the_readme_lists_every_exit_code() -> None:
-    rows = re.findall(r"^\| (\d+) \| ", README.read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_page_of_commands_lists_every_exit_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| ", (ROOT / "docs/commands.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert [int(row) for row in rows] == list(ExitCode)
 
@@ -136,6 +141,14 @@ def test_every_link_leads_somewhere() -> None:
     ]
 
     assert dead == []
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_for_developers_names_is_there(page: str) -> None:
+    named = re.findall(r"`((?:controller|worker|shared|tests|echelon|docs)/[\w./]+)`", (ROOT / page).read_text("utf-8"))
+
+    assert len(named) >= 5
+    assert [path for path in named if not (ROOT / path).exists() and "NAME" not in path] == []
 
 
 def test_every_heading_that_is_linked_to_is_there() -> None:
@@ -280,15 +293,15 @@ def test_the_curl_calls_of_the_readme_are_answered_well(standalone: Standalone) 
     assert answers == {call: 201 if "-d" in call else 409 if "cancel" in call else 200 for call in calls}
 
 
-def test_a_header_of_the_request_is_an_input_as_the_readme_shows_it(standalone: Standalone) -> None:
-    calls = re.findall(r"^\$ (curl .*)\n(?:([a-z]+)\n)?", "".join(blocks(README, "console")), re.MULTILINE)
+def test_a_header_of_the_request_is_an_input_as_the_page_of_operations_shows_it(standalone: Standalone) -> None:
+    calls = re.findall(r"^\$ (curl .*)\n(?:([a-z]+)\n)?", "".join(blocks(OPERATIONS, "console")), re.MULTILINE)
     (submit, _), (fetch, fetched) = calls
     submitted = send(submit, standalone, "")
     job_id = submitted.json()["job_id"]
     assert standalone.ended(job_id) == "COMPLETED"
 
     assert submitted.json()["input"] == {"token": "********"}
-    assert re.search(r"input.:{.token.:.\*{8}.}", README.read_text(encoding="utf-8"))
+    assert re.search(r"input.:{.token.:.\*{8}.}", OPERATIONS.read_text(encoding="utf-8"))
     shown_id = re.search(r"/jobs/([0-9a-f-]{36})/", fetch)
     assert shown_id
     assert send(fetch.replace(f"/{shown_id[1]}", "/ID"), standalone, job_id).text == f"{fetched}\n" == "ada\n"
