@@ -13,7 +13,7 @@ from echelon.controller.serve import Controller, open_outside, watch_catalogue
 from echelon.controller.settings import Settings
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.messages import ANY_QUEUE
-from echelon.worker.serve import Worker, build_worker
+from echelon.worker.serve import WorkerService, build_worker
 from echelon.worker.settings import WorkerSettings
 
 #: Seconds that the broker gets to deliver its last messages.
@@ -48,7 +48,7 @@ class Standalone:
         self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume, first))
         self._drain_timeout = options.drain_timeout
         self._hurried = False
-        self._worker: Worker = build_worker(
+        self._worker: WorkerService = build_worker(
             WorkerSettings(
                 state_dir=settings.volume / ".echelon" / "standalone",
                 slots={ANY_QUEUE: settings.slots},

@@ -13,7 +13,7 @@ from typing import Final
 from echelon.shared.messages import AttemptRef, Finished, GrantedTask, Outcome, SpawnedItems
 from echelon.shared.volume.layout import Stream, log_entry
 from echelon.worker.output import Capture, Masker
-from echelon.worker.preparation import Places, Prepared
+from echelon.worker.preparation import Places, PreparedGrant
 from echelon.worker.runtimes.port import Exit, Process
 
 #: Longest error in a report, in bytes.
@@ -32,7 +32,7 @@ class Phase(Enum):
     LINGERING = auto()
 
 
-class Attempt:
+class StartedAttempt:
     """A started attempt. Plain slots: thousands are made a second."""
 
     __slots__ = (
@@ -54,7 +54,9 @@ class Attempt:
         "task",
     )
 
-    def __init__(self, prepared: Prepared, task: GrantedTask, places: Places, masker: Masker, process: Process) -> None:
+    def __init__(
+        self, prepared: PreparedGrant, task: GrantedTask, places: Places, masker: Masker, process: Process
+    ) -> None:
         self.prepared, self.task, self.places, self.masker, self.process = prepared, task, places, masker, process
         self.ref = AttemptRef(task.task_id, task.attempt)
         #: Where its folder goes back to; None: the folder is its own for good.
@@ -71,7 +73,7 @@ class Attempt:
         #: By stream; made with the first byte.
         self.captures: dict[Stream, Capture] | None = None
 
-    def keep(self, stream: Stream, data: bytes, *, cap: int) -> None:
+    def keep_output(self, stream: Stream, data: bytes, *, cap: int) -> None:
         """Keep what was printed next."""
         if self.captures is None:
             self.captures = {}
@@ -79,16 +81,16 @@ class Attempt:
         if capture is None:
             path = f"{self.prepared.stage_folder}/{log_entry(self.task.index, self.task.attempt, stream)}"
             capture = self.captures[stream] = Capture(path, cap=cap, masker=self.masker)
-        capture.feed(data)
+        capture.add_output(data)
 
     def close_captures(self) -> None:
         """Write what is held back of what was printed."""
         for capture in (self.captures or {}).values():
-            capture.finish()
+            capture.finish_file()
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class AttemptEnd:
     """How an attempt ended."""
 
     outcome: Outcome
@@ -97,31 +99,31 @@ class Ending:
     result: str | None = None
     spawned: SpawnedItems | None = None
 
-    def noted(self, note: str) -> Ending:
+    def add_note(self, note: str) -> AttemptEnd:
         """Return the ending with a remark added to its error."""
         return replace(self, error=f"{self.error}; {note}" if self.error else note)
 
 
-def judge(attempt: Attempt, how: Exit, memory_ran_out: Callable[[], bool]) -> Ending:
+def judge_exit(attempt: StartedAttempt, how: Exit, memory_ran_out: Callable[[], bool]) -> AttemptEnd:
     """Return what the end of the main process means by itself, files that it left apart."""
     if attempt.outcome is not None:
-        return Ending(attempt.outcome, how, attempt.reason)
+        return AttemptEnd(attempt.outcome, how, attempt.reason)
     if how.exit_code == 0:
-        return Ending(Outcome.COMPLETED, how)
+        return AttemptEnd(Outcome.COMPLETED, how)
     if how.exit_code is None and how.signal is None:
-        return Ending(Outcome.WORKER_FAULT, how, "how the process ended was lost: something else had waited for it")
+        return AttemptEnd(Outcome.WORKER_FAULT, how, "how the process ended was lost: something else had waited for it")
     if (how.signal == signal.SIGKILL or how.exit_code == 128 + signal.SIGKILL) and memory_ran_out():
-        return Ending(Outcome.OOM_KILLED, how, "the kernel ended it: out of memory")
+        return AttemptEnd(Outcome.OOM_KILLED, how, "the kernel ended it: out of memory")
     said = attempt.captures["stderr"].last_line() if attempt.captures and "stderr" in attempt.captures else ""
     what = f"exit code {how.exit_code}" if how.signal is None else f"ended by signal {signal_name(how.signal)}"
-    return Ending(Outcome.FAILED, how, f"{what}: {said}" if said else what)
+    return AttemptEnd(Outcome.FAILED, how, f"{what}: {said}" if said else what)
 
 
-def report(attempt: Attempt, ending: Ending, seconds: float) -> Finished:
+def build_report(attempt: StartedAttempt, ending: AttemptEnd, seconds: float) -> Finished:
     """Return the report of an attempt's end."""
     for stream, capture in (attempt.captures or {}).items():
         if capture.loss is not None:
-            ending = ending.noted(f"{stream} is not complete: {told(capture.loss)}")
+            ending = ending.add_note(f"{stream} is not complete: {describe_error(capture.loss)}")
     error = ending.error
     return Finished(
         attempt.prepared.grant.job_id,
@@ -130,7 +132,7 @@ def report(attempt: Attempt, ending: Ending, seconds: float) -> Finished:
         ending.outcome,
         ending.exit.exit_code,
         ending.exit.signal,
-        None if error is None else shortened(attempt.masker.mask_text(error)),
+        None if error is None else shorten_error(attempt.masker.mask_text(error)),
         seconds,
         None if ending.result is None else attempt.masker.mask_text(ending.result),
         ending.spawned,
@@ -145,12 +147,12 @@ def signal_name(number: int) -> str:
         return str(number)
 
 
-def told(error: OSError) -> str:
+def describe_error(error: OSError) -> str:
     """Return an error of the operating system for people."""
     return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, error.errno)})"
 
 
-def shortened(text: str) -> str:
+def shorten_error(text: str) -> str:
     """Return a text that fits into a report."""
     data = text.encode("utf-8", "replace")
     if len(data) <= ERROR_LIMIT:

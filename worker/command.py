@@ -25,7 +25,7 @@ from echelon.worker.settings import WorkerSettings, default_slots
 
 if TYPE_CHECKING:
     from echelon.shared.volume import Volume
-    from echelon.worker.serve import Worker
+    from echelon.worker.serve import WorkerService
 
 log = logging.getLogger(__name__)
 
@@ -272,7 +272,7 @@ def _await_volume(path: Path, signals: queue.SimpleQueue[int]) -> Volume | None:
             return None
 
 
-def _until_drained(built: Worker, signals: queue.SimpleQueue[int]) -> None:
+def _until_drained(built: WorkerService, signals: queue.SimpleQueue[int]) -> None:
     """Let each signal drain once."""
     built.start()
     while not built.join(0.0):

@@ -24,17 +24,17 @@ RESERVED: Final = frozenset(
 )
 
 
-def floor(environ: Mapping[str, str], temporary: str) -> dict[str, str]:
+def base_environment(environ: Mapping[str, str], temporary: str) -> dict[str, str]:
     """Return the variables that every task has, whatever it declares."""
     return {
         "PATH": environ.get("PATH") or DEFAULT_PATH,
-        "HOME": environ.get("HOME") or _home(),
+        "HOME": environ.get("HOME") or _find_home(),
         "LANG": environ.get("LANG") or "C.UTF-8",
         "TMPDIR": temporary,
     }
 
 
-def declared(inputs: Sequence[EnvironmentInput], environ: Mapping[str, str]) -> dict[str, str]:
+def read_inputs(inputs: Sequence[EnvironmentInput], environ: Mapping[str, str]) -> dict[str, str]:
     """Return the values of inputs that come from the worker's environment; raise CannotStart when one is missing."""
     values: dict[str, str] = {}
     for entry in inputs:
@@ -71,7 +71,7 @@ def remove_temporary_folder(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _home() -> str:
+def _find_home() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_dir
     except KeyError:

@@ -23,7 +23,7 @@ from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume
 from echelon.shared.volume.layout import Stream
 from echelon.worker import spawnfile
-from echelon.worker.attempt import Attempt, Ending, Phase, judge, report, shortened
+from echelon.worker.attempt import AttemptEnd, Phase, StartedAttempt, build_report, judge_exit, shorten_error
 from echelon.worker.environment import make_temporary_folder, remove_temporary_folder, temporary_folder
 from echelon.worker.launcher import Launcher
 from echelon.worker.preparation import Preparation
@@ -84,10 +84,10 @@ class Executor:
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._running: dict[AttemptRef, Attempt] = {}
-        self._exits: dict[int, Attempt] = {}
+        self._running: dict[AttemptRef, StartedAttempt] = {}
+        self._exits: dict[int, StartedAttempt] = {}
         #: Streams of running attempts; and all that epoll watches, for pipes outlive attempts.
-        self._streams: dict[int, tuple[Attempt, Stream]] = {}
+        self._streams: dict[int, tuple[StartedAttempt, Stream]] = {}
         self._watched: set[int] = set()
         self._done: list[Finished] = []
         #: The last look at the events took in all there were.
@@ -96,7 +96,7 @@ class Executor:
         self._next_tidy = self._next_check = -math.inf
 
     @property
-    def running(self) -> Collection[AttemptRef]:
+    def running_attempts(self) -> Collection[AttemptRef]:
         """Return the attempts that have been started and not yet been told to have ended."""
         return self._running.keys()
 
@@ -116,16 +116,16 @@ class Executor:
             if now >= self._next_check:
                 self._volume.check()
                 self._next_check = now + self._settings.volume_check
-            self._begin(grant, task, now)
+            self._launch_attempt(grant, task, now)
         except CannotStart as error:
             outcome = Outcome.WORKER_FAULT if error.worker_fault else Outcome.NOT_STARTED
-            self._refuse(grant, task, outcome, str(error))
+            self._report_unstarted(grant, task, outcome, str(error))
         except EchelonError as error:
-            self._refuse(grant, task, Outcome.WORKER_FAULT, str(error))
+            self._report_unstarted(grant, task, Outcome.WORKER_FAULT, str(error))
         except Exception as error:
             # An attempt that nobody starts and nobody ends would keep its slot and its lease for ever.
             log.exception("an attempt was not started by mistake")
-            self._refuse(grant, task, Outcome.WORKER_FAULT, f"a mistake in the worker: {error!r}")
+            self._report_unstarted(grant, task, Outcome.WORKER_FAULT, f"a mistake in the worker: {error!r}")
 
     def poll(self, timeout: float) -> list[Finished]:
         """Return the attempts that have ended; wait up to `timeout` seconds for something to happen."""
@@ -133,7 +133,7 @@ class Executor:
             timeout = 0.0
         elif self._next_due is not math.inf:
             timeout = max(0.0, min(timeout, self._next_due - self._clock.monotonic()))
-        ended: list[Attempt] = []
+        ended: list[StartedAttempt] = []
         events = self._epoll.poll(timeout, _EVENTS)
         self._all_heard = len(events) < _EVENTS
         for fd, _ in events:
@@ -141,15 +141,15 @@ class Executor:
             if attempt is not None:
                 ended.append(attempt)
             else:
-                self._hear(fd)
+                self._handle_readable(fd)
         if ended:
-            self._conclude(ended)
+            self._handle_exits(ended)
         now = self._clock.monotonic()
         if now >= self._next_due:
-            self._act_on_due(now)
+            self._handle_due_attempts(now)
         if now >= self._next_tidy:
             self._next_tidy = now + _TIDY_EVERY
-            self._runtime.tidy()
+            self._runtime.reap_orphans()
         done, self._done = self._done, []
         return done
 
@@ -163,7 +163,7 @@ class Executor:
             # It has ended by itself; what it left need not be waited for any longer.
             attempt.kill_at = now
             return
-        self._end(attempt, outcome, reason, now, min(attempt.prepared.recipe.grace, grace))
+        self._terminate_attempt(attempt, outcome, reason, now, min(attempt.prepared.recipe.grace, grace))
 
     def close(self) -> None:
         """End what still runs, without grace, and let go of everything."""
@@ -180,8 +180,8 @@ class Executor:
 
     # --- the beginning ----------------------------------------------------------------------------------------------
 
-    def _begin(self, grant: Grant, task: GrantedTask, now: float) -> None:
-        attempt = self._launcher.start(grant, task)
+    def _launch_attempt(self, grant: Grant, task: GrantedTask, now: float) -> None:
+        attempt = self._launcher.start_attempt(grant, task)
         process = attempt.process
         try:
             failpoint("exec.after_spawn")
@@ -189,18 +189,18 @@ class Executor:
         except Exception:
             process.kill()
             select.select([process.exit_fd], [], [], self._settings.give_up)
-            self._launcher.collect(attempt, Ending(Outcome.WORKER_FAULT, process.reap()), clean=False)
-            process.release(clean=False)
+            self._launcher.collect_outputs(attempt, AttemptEnd(Outcome.WORKER_FAULT, process.reap()), clean=False)
+            process.release_pipes(clean=False)
             raise
         attempt.started = now
         if grant.recipe.timeout is not None:
             self._set_due(attempt, now + grant.recipe.timeout)
         self._running[attempt.ref] = attempt
         self._exits[process.exit_fd] = attempt
-        self._listen(attempt, process.stdout, "stdout")
-        self._listen(attempt, process.stderr, "stderr")
+        self._watch_stream(attempt, process.stdout, "stdout")
+        self._watch_stream(attempt, process.stderr, "stderr")
 
-    def _listen(self, attempt: Attempt, fd: int, stream: Stream) -> None:
+    def _watch_stream(self, attempt: StartedAttempt, fd: int, stream: Stream) -> None:
         if fd < 0:
             return
         self._streams[fd] = (attempt, stream)
@@ -208,24 +208,24 @@ class Executor:
             self._epoll.register(fd, select.EPOLLIN)
             self._watched.add(fd)
 
-    def _refuse(self, grant: Grant, task: GrantedTask, outcome: Outcome, error: str) -> None:
-        self._done.append(Finished(grant.job_id, task.task_id, task.attempt, outcome, error=shortened(error)))
+    def _report_unstarted(self, grant: Grant, task: GrantedTask, outcome: Outcome, error: str) -> None:
+        self._done.append(Finished(grant.job_id, task.task_id, task.attempt, outcome, error=shorten_error(error)))
 
     # --- while it runs ----------------------------------------------------------------------------------------------
 
-    def _hear(self, fd: int) -> None:
+    def _handle_readable(self, fd: int) -> None:
         if fd == self._wake_fd:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(fd)
             return
         known = self._streams.get(fd)
-        more = self._read(fd, *known) if known is not None else self._read(fd, None, "stdout")
+        more = self._read_stream(fd, *known) if known is not None else self._read_stream(fd, None, "stdout")
         if not more:
             self._watched.discard(fd)
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
 
-    def _read(self, fd: int, attempt: Attempt | None, stream: Stream) -> bool:
+    def _read_stream(self, fd: int, attempt: StartedAttempt | None, stream: Stream) -> bool:
         """Keep what a stream holds right now; tell whether more may come. Without an attempt it is thrown away."""
         for _ in range(_READS_AT_ONCE):
             try:
@@ -237,41 +237,43 @@ class Executor:
             if not data:
                 return False
             if attempt is not None:
-                attempt.keep(stream, data, cap=self._settings.log_cap)
+                attempt.keep_output(stream, data, cap=self._settings.log_cap)
         return True
 
-    def _set_due(self, attempt: Attempt, when: float) -> None:
+    def _set_due(self, attempt: StartedAttempt, when: float) -> None:
         attempt.due = when
         self._next_due = min(self._next_due, when)
 
-    def _act_on_due(self, now: float) -> None:
+    def _handle_due_attempts(self, now: float) -> None:
         for attempt in [attempt for attempt in self._running.values() if attempt.due <= now]:
-            self._act(attempt, now)
+            self._handle_due_attempt(attempt, now)
         self._next_due = min((attempt.due for attempt in self._running.values()), default=math.inf)
 
-    def _act(self, attempt: Attempt, now: float) -> None:
+    def _handle_due_attempt(self, attempt: StartedAttempt, now: float) -> None:
         if attempt.phase is Phase.RUNNING:
             recipe = attempt.prepared.recipe
             reason = f"ran longer than its timeout of {recipe.timeout:g} s"
-            self._end(attempt, Outcome.TIMED_OUT, reason, now, recipe.grace)
+            self._terminate_attempt(attempt, Outcome.TIMED_OUT, reason, now, recipe.grace)
         elif attempt.phase is Phase.LINGERING:
-            self._mind_survivors(attempt, now)
+            self._check_survivors(attempt, now)
         elif attempt.phase is Phase.KILLED and now >= attempt.give_up:
-            self._abandon(attempt, now)
+            self._abandon_attempt(attempt, now)
         else:
-            self._kill(attempt, now)
+            self._kill_attempt(attempt, now)
 
-    def _end(self, attempt: Attempt, outcome: Outcome, reason: str, now: float, grace: float) -> None:
+    def _terminate_attempt(
+        self, attempt: StartedAttempt, outcome: Outcome, reason: str, now: float, grace: float
+    ) -> None:
         attempt.outcome, attempt.reason = outcome, reason
         if grace <= 0:
-            self._kill(attempt, now)
+            self._kill_attempt(attempt, now)
             return
         attempt.process.terminate()
         attempt.phase = Phase.TERMINATING
         attempt.kill_at = now + grace
         self._set_due(attempt, attempt.kill_at)
 
-    def _kill(self, attempt: Attempt, now: float) -> None:
+    def _kill_attempt(self, attempt: StartedAttempt, now: float) -> None:
         attempt.process.kill()
         if attempt.phase is not Phase.KILLED:
             attempt.phase = Phase.KILLED
@@ -280,20 +282,20 @@ class Executor:
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def _conclude(self, ended: Iterable[Attempt]) -> None:
+    def _handle_exits(self, ended: Iterable[StartedAttempt]) -> None:
         """Deal with attempts whose main process has ended."""
         failpoint("exec.after_exit")
         known = [attempt for attempt in ended if attempt.ref in self._running]
-        survivors: Collection[Process] = self._runtime.survivors([attempt.process for attempt in known])
+        survivors: Collection[Process] = self._runtime.find_survivors([attempt.process for attempt in known])
         for attempt in ended:
             if attempt.ref not in self._running:
-                self._let_go(attempt, clean=False)
+                self._reap_process(attempt, clean=False)
             elif attempt.process in survivors:
-                self._linger(attempt)
+                self._await_survivors(attempt)
             else:
-                self._finish(attempt, clean=attempt.phase is Phase.RUNNING)
+                self._finish_attempt(attempt, clean=attempt.phase is Phase.RUNNING)
 
-    def _linger(self, attempt: Attempt) -> None:
+    def _await_survivors(self, attempt: StartedAttempt) -> None:
         now = attempt.ended = self._clock.monotonic()
         self._epoll.unregister(attempt.process.exit_fd)
         if attempt.phase is Phase.RUNNING:
@@ -302,60 +304,60 @@ class Executor:
         attempt.give_up = max(now, attempt.kill_at) + self._settings.give_up
         self._set_due(attempt, now + _LOOK_AGAIN)
 
-    def _mind_survivors(self, attempt: Attempt, now: float) -> None:
-        if not self._runtime.survivors([attempt.process]):
-            self._finish(attempt, clean=False)
+    def _check_survivors(self, attempt: StartedAttempt, now: float) -> None:
+        if not self._runtime.find_survivors([attempt.process]):
+            self._finish_attempt(attempt, clean=False)
         elif now >= attempt.give_up:
-            self._finish(attempt, clean=False, note="it left processes behind that cannot be killed")
+            self._finish_attempt(attempt, clean=False, note="it left processes behind that cannot be killed")
         else:
             if now >= attempt.kill_at:
                 attempt.process.kill()
             self._set_due(attempt, now + _LOOK_AGAIN)
 
-    def _finish(self, attempt: Attempt, *, clean: bool, note: str | None = None) -> None:
+    def _finish_attempt(self, attempt: StartedAttempt, *, clean: bool, note: str | None = None) -> None:
         now = self._clock.monotonic()
         try:
-            ending = self._ending(attempt, clean=clean)
+            ending = self._collect_end(attempt, clean=clean)
         except Exception as error:
             # An attempt whose end is never told would keep its slot and its lease for ever.
             log.exception("the end of an attempt was not looked at by mistake")
-            ending = Ending(Outcome.WORKER_FAULT, error=shortened(f"a mistake in the worker: {error!r}"))
+            ending = AttemptEnd(Outcome.WORKER_FAULT, error=shorten_error(f"a mistake in the worker: {error!r}"))
         if note is not None:
-            ending = ending.noted(note)
+            ending = ending.add_note(note)
         del self._running[attempt.ref]
-        self._done.append(report(attempt, ending, (attempt.ended or now) - attempt.started))
+        self._done.append(build_report(attempt, ending, (attempt.ended or now) - attempt.started))
 
-    def _ending(self, attempt: Attempt, *, clean: bool) -> Ending:
+    def _collect_end(self, attempt: StartedAttempt, *, clean: bool) -> AttemptEnd:
         """Read the rest of what was printed, reap the main process, and return how it ended and what it left."""
         process = attempt.process
         if process.stdout >= 0:
-            self._read(process.stdout, attempt, "stdout")
+            self._read_stream(process.stdout, attempt, "stdout")
         if process.stderr >= 0:
-            self._read(process.stderr, attempt, "stderr")
+            self._read_stream(process.stderr, attempt, "stderr")
         if attempt.captures is not None:
             attempt.close_captures()
-        ending = judge(attempt, self._let_go(attempt, clean=clean), self._memory.happened)
-        return self._launcher.collect(attempt, ending, clean=clean)
+        ending = judge_exit(attempt, self._reap_process(attempt, clean=clean), self._memory.detect_kill)
+        return self._launcher.collect_outputs(attempt, ending, clean=clean)
 
-    def _let_go(self, attempt: Attempt, *, clean: bool) -> Exit:
+    def _reap_process(self, attempt: StartedAttempt, *, clean: bool) -> Exit:
         """Reap the main process, forget its files, and return how it ended."""
         process = attempt.process
         del self._exits[process.exit_fd]
         how = process.reap()
-        kept = process.release(clean=clean)
+        kept = process.release_pipes(clean=clean)
         for fd in (process.stdout, process.stderr):
             self._streams.pop(fd, None)
             if not kept:
                 self._watched.discard(fd)
         return how
 
-    def _abandon(self, attempt: Attempt, now: float) -> None:
+    def _abandon_attempt(self, attempt: StartedAttempt, now: float) -> None:
         """Tell of the end of an attempt whose process hangs in the kernel; it is reaped when it can be."""
         for fd in (attempt.process.stdout, attempt.process.stderr):
             if self._streams.pop(fd, None) is not None:
                 self._watched.discard(fd)
                 self._epoll.unregister(fd)
         attempt.close_captures()
-        ending = Ending(attempt.outcome or Outcome.FAILED, error=attempt.reason)
+        ending = AttemptEnd(attempt.outcome or Outcome.FAILED, error=attempt.reason)
         del self._running[attempt.ref]
-        self._done.append(report(attempt, ending.noted("its process cannot be killed"), now - attempt.started))
+        self._done.append(build_report(attempt, ending.add_note("its process cannot be killed"), now - attempt.started))

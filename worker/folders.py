@@ -25,7 +25,7 @@ class Folders:
     def __init__(self) -> None:
         self._spare: dict[str, list[str]] = {}
 
-    def take(self, parent: str) -> str:
+    def take_folder(self, parent: str) -> str:
         """Return the path of an empty folder below `parent`, which is the job's folder of attempts; raise OSError."""
         spare = self._spare.get(parent)
         if spare:
@@ -38,7 +38,7 @@ class Folders:
         os.utime(path, ns=(_UNTOUCHED, _UNTOUCHED))
         return path
 
-    def give_back(self, parent: str, path: str, *, clean: bool) -> bool:
+    def return_folder(self, parent: str, path: str, *, clean: bool) -> bool:
         """Take a folder back from an attempt that has ended; tell whether it holds something.
 
         Clean: no process is left that knows it.
@@ -50,24 +50,24 @@ class Folders:
         if status.st_mtime_ns != _UNTOUCHED:
             return True
         if clean and status.st_mode & 0o777 == FOLDER_MODE:
-            self._keep(parent, path)
+            self._keep_spare(parent, path)
         return False
 
     def close(self) -> None:
         """Remove the spare folders."""
         for spare in self._spare.values():
-            _remove(spare)
+            _remove_folders(spare)
         self._spare.clear()
 
-    def _keep(self, parent: str, path: str) -> None:
+    def _keep_spare(self, parent: str, path: str) -> None:
         if parent not in self._spare:
             if len(self._spare) >= _JOBS:
-                _remove(self._spare.pop(next(iter(self._spare))))
+                _remove_folders(self._spare.pop(next(iter(self._spare))))
             self._spare[parent] = []
         self._spare[parent].append(path)
 
 
-def _remove(paths: list[str]) -> None:
+def _remove_folders(paths: list[str]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
             os.rmdir(path)

@@ -12,10 +12,10 @@ from echelon.shared.messages import Grant, GrantedTask, Outcome
 from echelon.shared.volume import Volume
 from echelon.shared.volume.layout import FOLDER_MODE, entry_name
 from echelon.worker import spawnfile
-from echelon.worker.attempt import Attempt, Ending, told
+from echelon.worker.attempt import AttemptEnd, StartedAttempt, describe_error
 from echelon.worker.folders import Folders
-from echelon.worker.leavings import with_items, with_result
-from echelon.worker.preparation import Places, Preparation, Prepared
+from echelon.worker.outputs import add_result, add_spawned_items
+from echelon.worker.preparation import Places, Preparation, PreparedGrant
 from echelon.worker.runtimes.port import CannotStart, Runtime
 
 #: Jobs whose workspaces are known to exist.
@@ -34,38 +34,38 @@ class Launcher:
         """Remove the folders that were made ahead."""
         self._folders.close()
 
-    def start(self, grant: Grant, task: GrantedTask) -> Attempt:
+    def start_attempt(self, grant: Grant, task: GrantedTask) -> StartedAttempt:
         """Start an attempt; raise CannotStart, or another EchelonError where the worker is to blame."""
-        prepared = self._preparation.of_grant(grant)
+        prepared = self._preparation.get_prepared(grant)
         try:
             if grant.job_id not in self._workspaces:
                 self._make_workspace(grant)
-            places, spare_from = self._places(prepared, task)
+            places, spare_from = self._make_places(prepared, task)
         except OSError as error:
-            raise self._blamed(error) from error
+            raise self._explain_error(error) from error
         masker = prepared.masker
         try:
-            launch, masker = self._preparation.launch(prepared, task, places)
+            launch, masker = self._preparation.build_launch(prepared, task, places)
             failpoint("exec.before_spawn")
-            process = self._runtime.start(launch)
+            process = self._runtime.start_command(launch)
         except CannotStart as error:
             if spare_from is not None:
-                self._folders.give_back(spare_from, places.folder, clean=True)
+                self._folders.return_folder(spare_from, places.folder, clean=True)
             raise CannotStart(masker.mask_text(str(error)), worker_fault=error.worker_fault) from error
-        attempt = Attempt(prepared, task, places, masker, process)
+        attempt = StartedAttempt(prepared, task, places, masker, process)
         attempt.spare_from = spare_from
         return attempt
 
-    def collect(self, attempt: Attempt, ending: Ending, *, clean: bool) -> Ending:
+    def collect_outputs(self, attempt: StartedAttempt, ending: AttemptEnd, *, clean: bool) -> AttemptEnd:
         """Return the ending with what the attempt has left. Clean: no process is left that knows its folder."""
-        if attempt.spare_from is not None and not self._folders.give_back(
+        if attempt.spare_from is not None and not self._folders.return_folder(
             attempt.spare_from, attempt.places.folder, clean=clean
         ):
             return ending
         if ending.outcome in (Outcome.COMPLETED, Outcome.FAILED):
-            ending = with_result(self._volume, attempt, ending)
+            ending = add_result(self._volume, attempt, ending)
         if ending.outcome is Outcome.COMPLETED and attempt.prepared.recipe.spawns:
-            ending = with_items(self._volume, attempt, ending, self._limits)
+            ending = add_spawned_items(self._volume, attempt, ending, self._limits)
         return ending
 
     def _make_workspace(self, grant: Grant) -> None:
@@ -74,11 +74,13 @@ class Launcher:
             del self._workspaces[next(iter(self._workspaces))]
         self._workspaces[grant.job_id] = None
 
-    def _places(self, prepared: Prepared, task: GrantedTask) -> tuple[Places, str | None]:
+    def _make_places(self, prepared: PreparedGrant, task: GrantedTask) -> tuple[Places, str | None]:
         """Return where an attempt runs, and where its folder comes from if it is one that others may get."""
         recipe = prepared.recipe
         if recipe.workdir == "job" and not recipe.spawns:
-            return Places(self._folders.take(prepared.attempts_folder), prepared.workspace), prepared.attempts_folder
+            return Places(
+                self._folders.take_folder(prepared.attempts_folder), prepared.workspace
+            ), prepared.attempts_folder
         folder = f"{prepared.stage_folder}/{entry_name(task.index, task.attempt)}"
         os.makedirs(folder, FOLDER_MODE, exist_ok=True)
         working = prepared.workspace
@@ -88,10 +90,10 @@ class Launcher:
             spawnfile.remove_stale(working)
         return Places(folder, working), None
 
-    def _blamed(self, error: OSError) -> CannotStart:
+    def _explain_error(self, error: OSError) -> CannotStart:
         """Return whose fault it is that the volume refused something, and what to say."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return CannotStart(f"the volume is full: {told(error)}")
+            return CannotStart(f"the volume is full: {describe_error(error)}")
         try:
             self._volume.check()
         except VolumeUnavailable as reason:

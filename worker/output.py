@@ -37,7 +37,7 @@ class Masker:
     def __bool__(self) -> bool:
         return bool(self._secrets)
 
-    def mask(self, data: bytes) -> bytes:
+    def mask_bytes(self, data: bytes) -> bytes:
         """Return data with every secret replaced."""
         return self._pattern.sub(MASK, data)
 
@@ -45,7 +45,7 @@ class Masker:
         """Return a text with every secret replaced."""
         if not self._secrets:
             return text
-        return self.mask(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
+        return self.mask_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
     def mask_part(self, data: bytes) -> tuple[bytes, bytes]:
         """Mask what has come so far; return it, and the end that has to wait, for it may be the start of a secret."""
@@ -96,21 +96,21 @@ class Capture:
         #: Why what was printed is not all there; None when it is.
         self.loss: OSError | None = None
 
-    def feed(self, data: bytes) -> None:
+    def add_output(self, data: bytes) -> None:
         """Take what was printed next."""
         if self._masker:
             data, self._waiting = self._masker.mask_part(self._waiting + data)
-        self._keep(data)
+        self._keep_bytes(data)
 
-    def finish(self) -> None:
+    def finish_file(self) -> None:
         """Write what has been held back, and close the file."""
         if self._waiting:
-            self._keep(self._masker.mask(self._waiting))
-        self._trim()
+            self._keep_bytes(self._masker.mask_bytes(self._waiting))
+        self._trim_tail()
         if self._tail:
             if self._dropped:
-                self._mark()
-            self._write(bytes(self._tail))
+                self._write_marker()
+            self._write_bytes(bytes(self._tail))
             self._tail.clear()
         if self._fd >= 0:
             os.close(self._fd)
@@ -124,47 +124,47 @@ class Capture:
                 return text if len(text) <= 300 else f"{text[:300]}..."
         return ""
 
-    def _keep(self, data: bytes) -> None:
+    def _keep_bytes(self, data: bytes) -> None:
         if not data:
             return
         self._last = (self._last + data)[-_LAST:] if len(data) < _LAST else data[-_LAST:]
         if self._head_room >= len(data):
             self._head_room -= len(data)
-            self._write(data)
+            self._write_bytes(data)
             return
         if self._head_room:
-            self._write(data[: self._head_room])
+            self._write_bytes(data[: self._head_room])
             data = data[self._head_room :]
             self._head_room = 0
         self._tail += data
         if len(self._tail) > 2 * self._tail_size:
-            self._trim()
+            self._trim_tail()
             if self._dropped - self._told >= _TELL_EVERY or self._told < 0:
-                self._mark()
+                self._write_marker()
 
-    def _trim(self) -> None:
+    def _trim_tail(self) -> None:
         over = len(self._tail) - self._tail_size
         if self._head_room == 0 and over > 0:
             del self._tail[:over]
             self._dropped += over
 
-    def _mark(self) -> None:
+    def _write_marker(self) -> None:
         """Write the marker, always as long, to where it stands already."""
         marker = b"\n[echelon: %015d bytes are left out here]\n" % self._dropped
         if self._told < 0:
             self._marker_at = os.lseek(self._fd, 0, os.SEEK_CUR) if self._fd >= 0 else 0
-            self._write(marker)
+            self._write_bytes(marker)
         elif self._fd >= 0 and self.loss is None:
             with contextlib.suppress(OSError):
                 os.pwrite(self._fd, marker, self._marker_at)
         self._told = self._dropped
 
-    def _write(self, data: bytes) -> None:
+    def _write_bytes(self, data: bytes) -> None:
         if self.loss is not None:
             return
         try:
             if self._fd < 0:
-                self._fd = _create(self._path)
+                self._fd = _create_file(self._path)
             written = os.write(self._fd, data)
             while written < len(data):
                 written += os.write(self._fd, data[written:])
@@ -172,7 +172,7 @@ class Capture:
             self.loss = error
 
 
-def _create(path: str) -> int:
+def _create_file(path: str) -> int:
     """Make the file anew, and its folder where there is none yet."""
     try:
         return os.open(path, _CREATE, 0o640)

@@ -17,7 +17,7 @@ from echelon.shared.messages import AttemptRef, Grant, GrantedTask, JsonValue, R
 from echelon.shared.sealing import CannotOpen, Seal, Sealer
 from echelon.shared.volume import workspace_name
 from echelon.shared.volume.layout import attempts_name, stage_name
-from echelon.worker.environment import RESERVED, declared, floor
+from echelon.worker.environment import RESERVED, base_environment, read_inputs
 from echelon.worker.output import Masker
 from echelon.worker.runtimes.port import CannotStart, Launch
 
@@ -38,7 +38,7 @@ class Places:
     working: str
 
     @property
-    def output(self) -> str:
+    def output_file(self) -> str:
         """Return where it may leave its result."""
         return f"{self.folder}/output"
 
@@ -59,7 +59,7 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedGrant:
     """What the attempts of one grant share."""
 
     grant: Grant
@@ -95,24 +95,24 @@ class Preparation:
         self._root = root
         self._sealer = sealer
         self._environ = environ
-        self._floor = floor(environ, temporary)
-        self._grants: dict[int, Prepared] = {}
+        self._floor = base_environment(environ, temporary)
+        self._grants: dict[int, PreparedGrant] = {}
         self._compiled: dict[tuple[str, str], Compiled] = {}
 
-    def of_grant(self, grant: Grant) -> Prepared:
+    def get_prepared(self, grant: Grant) -> PreparedGrant:
         """Return what the attempts of a grant share; raise CannotStart."""
         known = self._grants.get(id(grant))
         if known is None:
-            known = self._prepare(grant)
-            _limit(self._grants)
+            known = self._prepare_grant(grant)
+            _evict_oldest(self._grants)
             # Holds the grant, so nothing else can have its id.
             self._grants[id(grant)] = known
         return known
 
-    def launch(self, prepared: Prepared, task: GrantedTask, places: Places) -> tuple[Launch, Masker]:
+    def build_launch(self, prepared: PreparedGrant, task: GrantedTask, places: Places) -> tuple[Launch, Masker]:
         """Return what to start for one attempt and what hides its secrets; raise CannotStart."""
         grant, recipe = prepared.grant, prepared.recipe
-        own, masker = self._own_values(prepared, task)
+        own, masker = self._open_task_input(prepared, task)
         scope: dict[str, JsonValue] = {
             **prepared.scope,
             **own,
@@ -124,7 +124,7 @@ class Preparation:
             "job_dir": prepared.workspace,
             "task_dir": places.folder,
             "spawn_file": places.spawn_file,
-            "output_file": places.output,
+            "output_file": places.output_file,
         }
         try:
             command = render_argument(prepared.compiled.command, scope, recipe.leading_dash)
@@ -132,23 +132,23 @@ class Preparation:
                 render_argument(template, scope, recipe.leading_dash).encode()
                 for template in prepared.compiled.arguments
             ]
-            varied = {name: _value(template, scope) for name, template in prepared.variable.items()}
+            varied = {name: _render_value(template, scope) for name, template in prepared.variable.items()}
         except (InvalidInput, ValueError) as error:
             raise CannotStart(masker.mask_text(str(error))) from error
-        entries = _encoded({**prepared.environment, **varied}) if varied else prepared.entries
+        entries = _encode_environment({**prepared.environment, **varied}) if varied else prepared.entries
         search = varied.get("PATH") or prepared.environment["PATH"]
         ref = AttemptRef(task.task_id, task.attempt)
-        environment = _individual(task, places) + entries
+        environment = _attempt_variables(task, places) + entries
         return Launch(ref, command.encode(), arguments, environment, search, places.working), masker
 
-    def _prepare(self, grant: Grant) -> Prepared:
+    def _prepare_grant(self, grant: Grant) -> PreparedGrant:
         recipe = grant.recipe
-        from_environment = declared(recipe.environment, self._environ)
-        opened = {name: self._open(name, sealed) for name, sealed in grant.sealed.items()}
+        from_environment = read_inputs(recipe.environment, self._environ)
+        opened = {name: self._open_secret(name, sealed) for name, sealed in grant.sealed.items()}
         scope: dict[str, JsonValue] = {**from_environment, **grant.input, **opened}
         hidden = {entry.name for entry in recipe.environment if entry.secret} | recipe.secret | set(opened)
         secrets = tuple(to_text(scope[name]) for name in sorted(hidden) if name in scope)
-        compiled = self._compile(grant.revision, recipe)
+        compiled = self._compile_recipe(grant.revision, recipe)
         workspace = f"{self._root}/{workspace_name(grant.job_id)}"
         environment = {
             **self._floor,
@@ -158,22 +158,22 @@ class Preparation:
             "ECHELON_STAGE": grant.stage_name,
             "ECHELON_JOB_DIR": workspace,
         }
-        return Prepared(
+        return PreparedGrant(
             grant=grant,
             compiled=compiled,
             scope=scope,
             environment=environment,
-            entries=_encoded(environment),
+            entries=_encode_environment(environment),
             variable={name: template for name, template in compiled.env.items() if template.names},
             secrets=secrets,
             masker=Masker(secrets),
-            seal=self._seal(grant),
+            seal=self._open_seal(grant),
             workspace=workspace,
             attempts_folder=f"{self._root}/{attempts_name(grant.job_id)}",
             stage_folder=f"{self._root}/{stage_name(grant.job_id, grant.stage)}",
         )
 
-    def _compile(self, revision: str, recipe: Recipe) -> Compiled:
+    def _compile_recipe(self, revision: str, recipe: Recipe) -> Compiled:
         key = (revision, recipe.task_class)
         known = self._compiled.get(key)
         if known is not None and known.recipe == recipe:
@@ -187,25 +187,25 @@ class Preparation:
             )
         except InvalidInput as error:
             raise CannotStart(f"task class {recipe.task_class!r}: {error}") from error
-        _limit(self._compiled)
+        _evict_oldest(self._compiled)
         self._compiled[key] = compiled
         return compiled
 
-    def _own_values(self, prepared: Prepared, task: GrantedTask) -> tuple[Mapping[str, JsonValue], Masker]:
+    def _open_task_input(self, prepared: PreparedGrant, task: GrantedTask) -> tuple[Mapping[str, JsonValue], Masker]:
         """Return the task's own input, secrets opened, and what hides those and the job's."""
         hidden = prepared.recipe.secret.intersection(task.input)
         if not hidden:
             return task.input, prepared.masker
-        opened = {name: _own_secret(prepared, name, to_text(task.input[name])) for name in hidden}
+        opened = {name: _open_task_secret(prepared, name, to_text(task.input[name])) for name in hidden}
         return {**task.input, **opened}, Masker([*prepared.secrets, *opened.values()])
 
-    def _open(self, name: str, sealed: str) -> str:
+    def _open_secret(self, name: str, sealed: str) -> str:
         try:
             return self._sealer.open(sealed)
         except CannotOpen as error:
             raise CannotStart(_ELSEWHERE.format(f"input {name!r}"), worker_fault=True) from error
 
-    def _seal(self, grant: Grant) -> Seal:
+    def _open_seal(self, grant: Grant) -> Seal:
         try:
             return self._sealer.unsealed(grant.seal)
         except (CannotOpen, ValueError) as error:
@@ -215,7 +215,7 @@ class Preparation:
 _ELSEWHERE: Final = "the secret {} cannot be opened: it was sealed with another volume's key"
 
 
-def _own_secret(prepared: Prepared, name: str, sealed: str) -> str:
+def _open_task_secret(prepared: PreparedGrant, name: str, sealed: str) -> str:
     try:
         return prepared.seal.open(sealed)
     except CannotOpen as error:
@@ -225,31 +225,31 @@ def _own_secret(prepared: Prepared, name: str, sealed: str) -> str:
         raise CannotStart(message) from error
 
 
-def _individual(task: GrantedTask, places: Places) -> list[bytes]:
+def _attempt_variables(task: GrantedTask, places: Places) -> list[bytes]:
     """Return the variables that differ between attempts: those first that tell whose process it is."""
     return [
         f"ECHELON_TASK_ID={task.task_id}".encode(),
         b"ECHELON_ATTEMPT=%d" % task.attempt,
         b"ECHELON_INDEX=%d" % task.index,
         f"ECHELON_TASK_DIR={places.folder}".encode(),
-        f"ECHELON_OUTPUT={places.output}".encode(),
+        f"ECHELON_OUTPUT={places.output_file}".encode(),
         f"ECHELON_SPAWN_FILE={places.spawn_file}".encode(),
     ]
 
 
-def _value(template: Template, scope: Mapping[str, JsonValue]) -> str:
+def _render_value(template: Template, scope: Mapping[str, JsonValue]) -> str:
     value = template.render(scope)
     check_argument(value, template.names)
     return value
 
 
-def _encoded(environment: Mapping[str, str]) -> list[bytes]:
+def _encode_environment(environment: Mapping[str, str]) -> list[bytes]:
     for name, value in environment.items():
         if not name or "=" in name or "\0" in name or "\0" in value:
             raise CannotStart(f"the environment variable {name!r} cannot be set: its name or its value is not possible")
     return [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in environment.items()]
 
 
-def _limit(cache: dict[Key, Value]) -> None:
+def _evict_oldest(cache: dict[Key, Value]) -> None:
     if len(cache) >= _REMEMBERED:
         del cache[next(iter(cache))]

@@ -29,7 +29,7 @@ from echelon.worker.runtimes.process import ProcessRuntime
 from echelon.worker.sent import SentReports
 from echelon.worker.settings import WorkerSettings
 from echelon.worker.slots import Slots
-from echelon.worker.sweep import sweep
+from echelon.worker.sweep import kill_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ PREFETCH = 100
 PATIENCE = 15.0
 
 
-class Bell:
+class Waker:
     """Wakes the executor from any thread, and is silent once the executor is closed."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -47,13 +47,13 @@ class Bell:
         self._lock = threading.RLock()
         self._wake: Callable[[], None] | None = wake
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the executor if it is there."""
         with self._lock:
             if self._wake is not None:
                 self._wake()
 
-    def silence(self) -> None:
+    def stop_waking(self) -> None:
         """Ring no more."""
         with self._lock:
             self._wake = None
@@ -64,7 +64,7 @@ class Machinery:
     """The parts of one life of a worker."""
 
     life: Life
-    bell: Bell
+    bell: Waker
     subscription: Subscription
     executor: Executor
     heartbeat: Heartbeat
@@ -74,7 +74,7 @@ class Machinery:
     durable: bool
 
 
-class Worker:
+class WorkerService:
     """A worker in this process. Its methods may be called from any thread."""
 
     def __init__(self, machinery: Machinery, sweep: Callable[[], None]) -> None:
@@ -82,7 +82,7 @@ class Worker:
         self._sweep = sweep
         self._stop = threading.Event()
         self._gone = False
-        self._agent = threading.Thread(target=self._work, name="agent", daemon=True)
+        self._agent = threading.Thread(target=self._run_agent, name="agent", daemon=True)
         self._heart = threading.Thread(target=machinery.heartbeat.run, name="heartbeat", daemon=True)
 
     @property
@@ -106,9 +106,9 @@ class Worker:
     def stop(self) -> None:
         """End now and kill what still runs; the attempts run again elsewhere. Drain first where there is time."""
         self._stop.set()
-        self._machinery.bell.ring()
+        self._machinery.bell.wake()
         if self._agent.ident is None and not self._gone:
-            self._let_go()
+            self._release_parts()
         self.join(PATIENCE)
 
     def join(self, timeout: float) -> bool:
@@ -119,37 +119,37 @@ class Worker:
                 thread.join(max(0.0, deadline - time.monotonic()))
         return not (self._agent.is_alive() or self._heart.is_alive())
 
-    def _work(self) -> None:
+    def _run_agent(self) -> None:
         try:
             self._machinery.agent.run(self._stop)
         finally:
-            self._let_go()
+            self._release_parts()
 
-    def _let_go(self) -> None:
+    def _release_parts(self) -> None:
         self._gone = True
         parts = self._machinery
         parts.heartbeat.stop()
         parts.subscription.close()
-        parts.bell.silence()
+        parts.bell.stop_waking()
         parts.executor.close()
         parts.life.end(said_goodbye=parts.durable and parts.reporter.goodbye_taken)
 
 
 def build_worker(
     settings: WorkerSettings, *, broker: Broker, volume: Volume, clock: Clock, environ: Mapping[str, str]
-) -> Worker:
+) -> WorkerService:
     """Build a worker; Conflict when another process holds its name. Nothing runs before `start`."""
     life = Life(settings.state_dir, settings.name, patience=settings.patience)
     try:
-        executor = _executor(settings, volume, clock, environ)
+        executor = _build_executor(settings, volume, clock, environ)
     except Exception:
         life.end(said_goodbye=False)
         raise
-    bell = Bell(executor.wake)
+    bell = Waker(executor.wake)
     holdings = Holdings(Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit), clock)
     sent = SentReports(clock)
     heartbeat = Heartbeat(
-        _card(settings),
+        _build_card(settings),
         broker,
         worker=life.id,
         holdings=holdings,
@@ -158,15 +158,15 @@ def build_worker(
         burial=Burial(life.earlier, life.buried) if life.earlier else None,
         heard=life.heard,
     )
-    subscription = broker.subscribe([orders_queue(life.id)], prefetch=PREFETCH, notify=bell.ring)
+    subscription = broker.subscribe([orders_queue(life.id)], prefetch=PREFETCH, notify=bell.wake)
     parts = Parts(
         subscription=subscription,
         executor=executor,
         holdings=holdings,
         orders=OrderBook(life.id, holdings=holdings, sent=sent, clock=clock, settings=settings),
-        reporter=Reporter(life.id, broker, holdings=holdings, sent=sent, clock=clock, wake=bell.ring),
+        reporter=Reporter(life.id, broker, holdings=holdings, sent=sent, clock=clock, wake=bell.wake),
         heartbeat=heartbeat,
-        wake=bell.ring,
+        wake=bell.wake,
         anyone_able=Lookout(volume, life.id).anyone_able,
         taken_away=StopSigns(volume).stands,
     )
@@ -174,33 +174,33 @@ def build_worker(
     machinery = Machinery(
         life, bell, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
     )
-    return Worker(machinery, sweep=lambda: _sweep(settings))
+    return WorkerService(machinery, sweep=lambda: _kill_leftovers(settings))
 
 
-def _sweep(settings: WorkerSettings) -> None:
-    killed = sweep(mark(settings))
+def _kill_leftovers(settings: WorkerSettings) -> None:
+    killed = kill_leftovers(process_mark(settings))
     if killed:
         log.warning("killed %d processes that an earlier life of this worker had left", killed)
 
 
-def _executor(settings: WorkerSettings, volume: Volume, clock: Clock, environ: Mapping[str, str]) -> Executor:
+def _build_executor(settings: WorkerSettings, volume: Volume, clock: Clock, environ: Mapping[str, str]) -> Executor:
     return Executor(
         volume=volume,
         runtime=ProcessRuntime(sole_parent=settings.sole_parent),
         clock=clock,
-        worker_name=mark(settings),
+        worker_name=process_mark(settings),
         environ=environ,
         settings=ExecutorSettings(log_cap=settings.log_cap),
     )
 
 
-def mark(settings: WorkerSettings) -> str:
+def process_mark(settings: WorkerSettings) -> str:
     """Return the name that marks this worker's processes: the same in every life, no other worker's on this host."""
     place = hashlib.sha256(os.fsencode(settings.state_dir.resolve())).hexdigest()[:12]
     return f"{settings.name}-{place}"
 
 
-def _card(settings: WorkerSettings) -> WorkerCard:
+def _build_card(settings: WorkerSettings) -> WorkerCard:
     return WorkerCard(
         name=settings.name,
         host=settings.host,

@@ -62,30 +62,32 @@ class Secrets:
     names: frozenset[str]
     seal: Opener
 
-    def among(self, item: dict[str, Any]) -> bool:
+    def occur_in(self, item: dict[str, Any]) -> bool:
         """Tell whether an item holds a secret."""
         return not self.names.isdisjoint(item)
 
-    def sealed(self, item: dict[str, Any]) -> dict[str, Any]:
+    def seal_item(self, item: dict[str, Any]) -> dict[str, Any]:
         """Return an item with its secrets sealed."""
         return {name: wrap(self.seal, value) if name in self.names else value for name, value in item.items()}
 
 
-def take_in(volume: Volume, *, attempt_path: str, working_path: str, limits: Limits, secrets: Secrets) -> SpawnedItems:
+def keep_items(
+    volume: Volume, *, attempt_path: str, working_path: str, limits: Limits, secrets: Secrets
+) -> SpawnedItems:
     """Check the file that a spawn task has left and keep its items; raise SpawnInvalid, or OSError from the volume.
 
     The file in the attempt's own folder stands over the one in the working directory. Both paths are relative to the
     volume. What is kept has its secrets sealed; a file that held some is removed when it is taken in.
     """
-    place, found = _find(volume, attempt_path, working_path)
+    place, found = _open_spawn_file(volume, attempt_path, working_path)
     name = f"{attempt_path}/items.ndjson"
     count, hidden = 0, False
 
     def write(target: BinaryIO) -> None:
         nonlocal count, hidden
         for item in read_items(found.file, limits):
-            if secrets.names and secrets.among(item):
-                item, hidden = secrets.sealed(item), True
+            if secrets.names and secrets.occur_in(item):
+                item, hidden = secrets.seal_item(item), True
             target.write(msgspec.json.encode(item))
             target.write(b"\n")
             count += 1
@@ -109,7 +111,7 @@ def remove_stale(folder: str) -> None:
         os.unlink(f"{folder}/{NAME}")
 
 
-def _find(volume: Volume, attempt_path: str, working_path: str) -> tuple[str, OpenFile]:
+def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str) -> tuple[str, OpenFile]:
     """Return the folder that the file lies in, and the file, open."""
     for path in dict.fromkeys((attempt_path, working_path)):
         try:
@@ -133,14 +135,14 @@ def read_items(file: BinaryIO, limits: Limits) -> Iterator[dict[str, Any]]:
     """Yield the items of an array of objects; raise SpawnInvalid at the first mistake."""
     reader = _Reader(file, limits)
     reader.open_array()
-    if reader.peek() == "]":
+    if reader.peek_character() == "]":
         reader.close_array()
         return
     for number in range(limits.items + 1):
         if number == limits.items:
             raise SpawnInvalid(f"{NAME} has more than {limits.items} items; the setting max_items is the limit")
-        yield reader.item(number)
-        if not reader.another(number):
+        yield reader.read_item(number)
+        if not reader.step_to_next(number):
             return
 
 
@@ -162,66 +164,71 @@ class _Reader:
         #: Line of the window's first character, and how many characters stand before it in that line.
         self._line, self._column = 1, 0
         self._parse = json.JSONDecoder(
-            object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_float
+            object_pairs_hook=_build_object,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_integer,
+            parse_float=_parse_float,
         ).raw_decode
 
     def open_array(self) -> None:
         """Step over the bracket that opens the array."""
-        self._grow()
-        found = self.peek()
+        self._read_more()
+        found = self.peek_character()
         if found != "[":
             if not found:
                 raise SpawnInvalid(f"{NAME} is empty; for no tasks at all write []")
-            raise SpawnInvalid(f"{NAME}, {self._place(self._at)}: it has to be an array of objects, [{{...}}, {{...}}]")
+            raise SpawnInvalid(
+                f"{NAME}, {self._describe_place(self._at)}: it has to be an array of objects, [{{...}}, {{...}}]"
+            )
         self._at += 1
 
     def close_array(self) -> None:
         """Step over the bracket that closes the array, and see that nothing follows."""
         self._at += 1
-        if self.peek():
-            raise SpawnInvalid(f"{NAME}, {self._place(self._at)}: something follows after the array")
+        if self.peek_character():
+            raise SpawnInvalid(f"{NAME}, {self._describe_place(self._at)}: something follows after the array")
 
-    def another(self, number: int) -> bool:
+    def step_to_next(self, number: int) -> bool:
         """Step over what follows item `number`; tell whether another item comes."""
-        found = self.peek()
+        found = self.peek_character()
         if found == "]":
             self.close_array()
             return False
         if found != ",":
             what = f"{found!r} where a comma or ] has to be" if found else "the file ends within the array"
-            raise SpawnInvalid(f"{NAME}, {self._place(self._at)}, after item {number}: {what}")
+            raise SpawnInvalid(f"{NAME}, {self._describe_place(self._at)}, after item {number}: {what}")
         self._at += 1
         return True
 
-    def item(self, number: int) -> dict[str, Any]:
+    def read_item(self, number: int) -> dict[str, Any]:
         """Return the next item."""
-        found = self.peek()
+        found = self.peek_character()
         if found != "{":
             what = "the file ends within the array" if not found else "an item has to be an object, {...}"
             if found == "]":
                 what = "there is a comma before the ] that closes the array"
-            raise self._error(number, self._at, what)
+            raise self._item_error(number, self._at, what)
         while True:
             try:
                 item, end = self._parse(self._text, self._at)
                 break
             except RecursionError:
-                raise self._error(number, self._at, f"nested deeper than {_DEEPEST} levels") from None
+                raise self._item_error(number, self._at, f"nested deeper than {_DEEPEST} levels") from None
             except _Refused as error:
-                raise self._error(number, self._at, str(error)) from None
+                raise self._item_error(number, self._at, str(error)) from None
             except json.JSONDecodeError as error:
                 # Perhaps only the end of the window, not of the file.
                 if self._ended or len(self._text) - self._at > self._limits.item_bytes:
-                    raise self._refusal(number, error) from None
-                self._grow()
+                    raise self._explain_parse_error(number, error) from None
+                self._read_more()
         if end - self._at > self._limits.item_bytes:
             raise self._too_long(number)
-        self._check(number, item, end)
+        self._check_item(number, item, end)
         self._at = end
         assert isinstance(item, dict)
         return item
 
-    def peek(self) -> str:
+    def peek_character(self) -> str:
         """Return the next character that is no space; an empty text at the end of the file."""
         while True:
             match = _SPACE.match(self._text, self._at)
@@ -229,9 +236,9 @@ class _Reader:
             self._at = match.end()
             if self._at < len(self._text) or self._ended:
                 return self._text[self._at : self._at + 1]
-            self._grow()
+            self._read_more()
 
-    def _grow(self) -> None:
+    def _read_more(self) -> None:
         """Forget what has been read and read on."""
         passed = self._text[: self._at]
         lines = passed.count("\n")
@@ -251,32 +258,32 @@ class _Reader:
             raise SpawnInvalid(f"{NAME} is not UTF-8 text: byte {offset} does not belong there") from None
         self._at = 0
 
-    def _check(self, number: int, item: object, end: int) -> None:
+    def _check_item(self, number: int, item: object, end: int) -> None:
         """Refuse what parses, but cannot be handed on. Few items have many brackets or any escape; those are quick."""
         text, start = self._text, self._at
         brackets = text.count("{", start, end) + text.count("[", start, end)
-        if brackets > _DEEPEST and _depth(item) > _DEEPEST:
-            raise self._error(number, start, f"nested deeper than {_DEEPEST} levels")
+        if brackets > _DEEPEST and _measure_depth(item) > _DEEPEST:
+            raise self._item_error(number, start, f"nested deeper than {_DEEPEST} levels")
         if text.find("\\u", start, end) >= 0:
             if _NUL.search(text, start, end):
-                raise self._error(number, start, "it holds a NUL character (\\u0000)")
+                raise self._item_error(number, start, "it holds a NUL character (\\u0000)")
             if _SURROGATE.search(json.dumps(item, ensure_ascii=False)):
-                raise self._error(number, start, "it holds half of a surrogate pair")
+                raise self._item_error(number, start, "it holds half of a surrogate pair")
 
-    def _refusal(self, number: int, error: json.JSONDecodeError) -> SpawnInvalid:
+    def _explain_parse_error(self, number: int, error: json.JSONDecodeError) -> SpawnInvalid:
         if not self._ended:
             return self._too_long(number)
         if error.pos >= len(self._text) or error.msg.startswith("Unterminated string"):
-            return self._error(number, error.pos, "the file ends, or a string is not closed")
-        return self._error(number, error.pos, error.msg)
+            return self._item_error(number, error.pos, "the file ends, or a string is not closed")
+        return self._item_error(number, error.pos, error.msg)
 
     def _too_long(self, number: int) -> SpawnInvalid:
-        return self._error(number, self._at, f"it is longer than {self._limits.item_bytes} bytes")
+        return self._item_error(number, self._at, f"it is longer than {self._limits.item_bytes} bytes")
 
-    def _error(self, number: int, position: int, what: str) -> SpawnInvalid:
-        return SpawnInvalid(f"{NAME}, {self._place(position)}, item {number}: {what}")
+    def _item_error(self, number: int, position: int, what: str) -> SpawnInvalid:
+        return SpawnInvalid(f"{NAME}, {self._describe_place(position)}, item {number}: {what}")
 
-    def _place(self, position: int) -> str:
+    def _describe_place(self, position: int) -> str:
         passed = self._text[:position]
         lines = passed.count("\n")
         column = len(passed) - passed.rfind("\n") if lines else self._column + len(passed) + 1
@@ -289,7 +296,7 @@ def _refuse_encoding(data: bytes) -> None:
             raise SpawnInvalid(f"{NAME} {what}; write it as plain UTF-8")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
@@ -298,11 +305,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise _Refused(f"{name} is no JSON number")
 
 
-def _integer(text: str) -> int:
+def _parse_integer(text: str) -> int:
     # What fits into 64 bits: others would come out of a database as something else.
     if len(text) < 19 or (len(text) <= 20 and -(2**63) <= int(text) < 2**63):
         return int(text)
@@ -310,14 +317,14 @@ def _integer(text: str) -> int:
     raise _Refused(f"a number of {len(text)} characters is too large: write it as a string")
 
 
-def _float(text: str) -> float:
+def _parse_float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise _Refused("a number beyond all limits is too large: write it as a string")
     return value
 
 
-def _depth(item: object) -> int:
+def _measure_depth(item: object) -> int:
     """Return how deep a value is nested, without recursion."""
     deepest, level = 0, [item]
     while level:

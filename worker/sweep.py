@@ -19,28 +19,28 @@ from echelon.worker.runtimes import proc
 _LOOK_AGAIN: Final = 0.01
 
 
-def sweep(worker_name: str, *, parent: str | None = None, timeout: float = 5.0) -> int:
+def kill_leftovers(worker_name: str, *, parent: str | None = None, timeout: float = 5.0) -> int:
     """Kill every process that carries the mark of this worker and empty its TMPDIR; return how many there were.
 
     `parent` is where the TMPDIR is made (`ExecutorSettings.temporary`). Waits up to `timeout` seconds for their end.
     """
     temporary = temporary_folder(worker_name, parent)
     mark = os.fsencode(f"TMPDIR={temporary}")
-    found = {pid: status.started for pid in _marked(mark) if (status := proc.status_of(pid)) is not None}
+    found = {pid: status.started for pid in _find_marked(mark) if (status := proc.status_of(pid)) is not None}
     deadline = time.monotonic() + timeout
     seen = set(found)
     while found and time.monotonic() < deadline:
         for pid, started in found.items():
-            proc.signal_if(pid, signal.SIGKILL, _Same(mark, started))
+            proc.signal_if(pid, signal.SIGKILL, _SameProcess(mark, started))
         # What they forked meanwhile carries the mark too.
         time.sleep(_LOOK_AGAIN)
-        found = {pid: status.started for pid in _marked(mark) if (status := proc.status_of(pid)) is not None}
+        found = {pid: status.started for pid in _find_marked(mark) if (status := proc.status_of(pid)) is not None}
         seen |= set(found)
-    _empty(temporary)
+    _empty_folder(temporary)
     return len(seen)
 
 
-class _Same:
+class _SameProcess:
     """Tells whether a process is still the one that was found."""
 
     def __init__(self, mark: bytes, started: int) -> None:
@@ -48,15 +48,15 @@ class _Same:
 
     def __call__(self, pid: int) -> bool:
         status = proc.status_of(pid)
-        return status is not None and status.started == self._started and _carries(pid, self._mark)
+        return status is not None and status.started == self._started and _carries_mark(pid, self._mark)
 
 
-def _marked(mark: bytes) -> list[int]:
-    spared = _own_line()
-    return [pid for pid in proc.every_pid() if pid not in spared and _carries(pid, mark)]
+def _find_marked(mark: bytes) -> list[int]:
+    spared = _find_ancestors()
+    return [pid for pid in proc.every_pid() if pid not in spared and _carries_mark(pid, mark)]
 
 
-def _own_line() -> set[int]:
+def _find_ancestors() -> set[int]:
     """Return this process and those that it stems from: an engine may itself run as somebody's task."""
     line: set[int] = set()
     pid = os.getpid()
@@ -67,12 +67,12 @@ def _own_line() -> set[int]:
     return line
 
 
-def _carries(pid: int, mark: bytes) -> bool:
+def _carries_mark(pid: int, mark: bytes) -> bool:
     environment = proc.environment_of(pid)
     return mark in environment and proc.attempt_in(environment) is not None
 
 
-def _empty(folder: str) -> None:
+def _empty_folder(folder: str) -> None:
     """Remove what tasks have left in their TMPDIR."""
     if not os.path.isdir(folder) or os.path.islink(folder):
         return

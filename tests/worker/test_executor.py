@@ -173,8 +173,8 @@ def test_an_attempt_runs_until_its_process_ends(tmp_path: Path) -> None:
 
     ref = bench.start("anything", "{n}", task_input={"n": 1})
     nothing = bench.executor.poll(0)
-    running = list(bench.executor.running)
-    runtime.end(ref, Exit(exit_code=3))
+    running = list(bench.executor.running_attempts)
+    runtime.end_attempt(ref, Exit(exit_code=3))
     (finished,) = bench.executor.poll(5)
 
     assert (nothing, running) == ([], [ref])
@@ -183,7 +183,7 @@ def test_an_attempt_runs_until_its_process_ends(tmp_path: Path) -> None:
         Outcome.FAILED,
         3,
     )
-    assert list(bench.executor.running) == []
+    assert list(bench.executor.running_attempts) == []
     assert [(launch.command, launch.arguments) for launch in runtime.launches] == [(b"anything", [b"1"])]
 
 
@@ -241,8 +241,8 @@ def test_a_lost_lease_shortens_the_grace(tmp_path: Path) -> None:
 class Unkillable(FakeRuntime):
     """Processes that hang in the kernel until the test lets go of them."""
 
-    def start(self, launch: Launch):  # type: ignore[no-untyped-def]
-        process = super().start(launch)
+    def start_command(self, launch: Launch):  # type: ignore[no-untyped-def]
+        process = super().start_command(launch)
         process.kill = process.terminate = lambda: None  # type: ignore[method-assign]
         return process
 
@@ -255,12 +255,12 @@ def test_a_process_that_cannot_be_killed_is_given_up_and_counted(tmp_path: Path)
     bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
     finished = bench.end(ref)
     hanging = bench.executor.unkillable
-    runtime.end(ref)
+    runtime.end_attempt(ref)
     bench.until(lambda: bench.executor.unkillable == 0)
 
     assert (finished.outcome, finished.error) == (Outcome.STOPPED, "cancelled; its process cannot be killed")
     assert hanging == 1
-    assert list(bench.executor.running) == []
+    assert list(bench.executor.running_attempts) == []
 
 
 def test_wake_ends_a_wait_from_another_thread(bench: Workbench) -> None:
@@ -277,7 +277,7 @@ def test_wake_ends_a_wait_from_another_thread(bench: Workbench) -> None:
 def test_closing_kills_what_still_runs(tmp_path: Path) -> None:
     bench = Workbench(tmp_path)
     bench.start("sleep", "300")
-    before = bench.executor.running
+    before = bench.executor.running_attempts
 
     bench.executor.close()
 

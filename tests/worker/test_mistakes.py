@@ -68,7 +68,7 @@ def test_the_end_of_an_attempt_is_told_whatever_goes_wrong_when_it_is_looked_at(
         bench.end(ref)
 
     assert bench.end(ref).outcome is outcome
-    assert not bench.executor.running
+    assert not bench.executor.running_attempts
     assert bench.run("true").outcome is Outcome.COMPLETED
     bench.executor.close()
 

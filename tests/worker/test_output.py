@@ -27,8 +27,8 @@ def bench(tmp_path: Path) -> Iterator[Workbench]:
 def capture(path: Path, parts: list[bytes], *, cap: int = 10_000, secrets: tuple[str, ...] = ()) -> bytes:
     made = Capture(str(path), cap=cap, masker=Masker(secrets))
     for part in parts:
-        made.feed(part)
-    made.finish()
+        made.add_output(part)
+    made.finish_file()
     assert made.loss is None
     return path.read_bytes() if path.exists() else b""
 
@@ -104,11 +104,11 @@ def test_over_the_cap_head_and_tail_stay_with_a_marker_between(tmp_path: Path, p
 def test_while_it_runs_the_file_says_how_much_is_left_out_so_far(tmp_path: Path) -> None:
     made = Capture(str(tmp_path / "log"), cap=10_000, masker=Masker([]))
 
-    made.feed(b"x" * 3_000_000)
+    made.add_output(b"x" * 3_000_000)
     first = (tmp_path / "log").read_bytes()
-    made.feed(b"y" * 3_000_000)
+    made.add_output(b"y" * 3_000_000)
     second = (tmp_path / "log").read_bytes()
-    made.finish()
+    made.finish_file()
 
     assert first == b"x" * 9_375 + marker(3_000_000 - 10_000)
     assert second == b"x" * 9_375 + marker(6_000_000 - 10_000)
@@ -202,9 +202,9 @@ def test_masking_does_not_depend_on_how_the_output_is_cut(secrets: list[str], pa
         masked, waiting = masker.mask_part(waiting + part.encode())
         assert len(waiting) < max(len(secret) for secret in secrets)
         pieces.append(masked)
-    pieces.append(masker.mask(waiting))
+    pieces.append(masker.mask_bytes(waiting))
 
-    assert b"".join(pieces) == masker.mask("".join(parts).encode())
+    assert b"".join(pieces) == masker.mask_bytes("".join(parts).encode())
 
 
 def test_a_long_secret_of_like_bytes_does_not_make_masking_slow(tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_a_stopped_task_ends_with_the_outcome_it_was_stopped_with(bench: Workben
 
     assert (finished.outcome, finished.signal) == (Outcome.INTERRUPTED, signal.SIGTERM)
     assert finished.error == "the worker was shut down"
-    assert ref not in bench.executor.running
+    assert ref not in bench.executor.running_attempts
 
 
 def test_a_task_that_ignores_sigterm_is_killed_with_all_its_processes_after_its_grace(bench: Workbench) -> None:

@@ -11,7 +11,7 @@ import pytest
 from echelon.shared.codec import MAX_BYTES, encode
 from echelon.shared.messages import ANY_QUEUE, Orders, Outcome, Report
 from echelon.worker.attempt import ERROR_LIMIT
-from echelon.worker.leavings import RESULT_LIMIT
+from echelon.worker.outputs import RESULT_LIMIT
 from tests.worker.stand import WORKER, Stand
 
 Make = Callable[..., Stand]

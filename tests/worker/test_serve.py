@@ -29,7 +29,7 @@ from echelon.shared.messages import (
     orders_queue,
 )
 from echelon.shared.volume import Volume, workspace_name
-from echelon.worker.serve import Worker, build_worker
+from echelon.worker.serve import WorkerService, build_worker
 from echelon.worker.settings import WorkerSettings
 
 PATIENCE = 20.0
@@ -85,10 +85,10 @@ def volume(tmp_path: Path) -> Volume:
 
 
 @pytest.fixture
-def hire(tmp_path: Path, desk: Desk, volume: Volume) -> Iterator[Callable[..., Worker]]:
-    hired: list[Worker] = []
+def hire(tmp_path: Path, desk: Desk, volume: Volume) -> Iterator[Callable[..., WorkerService]]:
+    hired: list[WorkerService] = []
 
-    def build(**settings: object) -> Worker:
+    def build(**settings: object) -> WorkerService:
         chosen = WorkerSettings(state_dir=tmp_path / "state", name="w", slots={ANY_QUEUE: 2}, heartbeat=0.1, **settings)  # type: ignore[arg-type]
         worker = build_worker(
             chosen, broker=desk.broker, volume=volume, clock=SystemClock(), environ={"PATH": "/usr/bin:/bin"}
@@ -120,7 +120,7 @@ def room(report: Report) -> bool:
     return bool(report.room and sum(report.room.values()))
 
 
-def test_a_command_runs_and_its_end_comes_back(desk: Desk, hire: Callable[..., Worker]) -> None:
+def test_a_command_runs_and_its_end_comes_back(desk: Desk, hire: Callable[..., WorkerService]) -> None:
     hire().start()
 
     desk.grant(desk.hear_until(room), new_job_id(), "echo hello; echo made > result.txt; exit 3")
@@ -130,7 +130,7 @@ def test_a_command_runs_and_its_end_comes_back(desk: Desk, hire: Callable[..., W
 
 
 def test_a_drained_worker_finishes_what_runs_and_says_goodbye(
-    desk: Desk, hire: Callable[..., Worker], volume: Volume
+    desk: Desk, hire: Callable[..., WorkerService], volume: Volume
 ) -> None:
     worker = hire()
     worker.start()
@@ -149,7 +149,7 @@ def test_a_drained_worker_finishes_what_runs_and_says_goodbye(
     assert worker.join(PATIENCE)
 
 
-def test_draining_twice_interrupts_what_runs(desk: Desk, hire: Callable[..., Worker]) -> None:
+def test_draining_twice_interrupts_what_runs(desk: Desk, hire: Callable[..., WorkerService]) -> None:
     worker = hire()
     worker.start()
     desk.grant(desk.hear_until(room), new_job_id(), "sleep 600")
@@ -162,7 +162,9 @@ def test_draining_twice_interrupts_what_runs(desk: Desk, hire: Callable[..., Wor
     assert worker.join(PATIENCE)
 
 
-def test_stop_kills_what_runs_and_the_next_life_names_the_dead_one(desk: Desk, hire: Callable[..., Worker]) -> None:
+def test_stop_kills_what_runs_and_the_next_life_names_the_dead_one(
+    desk: Desk, hire: Callable[..., WorkerService]
+) -> None:
     first = hire()
     first.start()
     desk.grant(desk.hear_until(room), new_job_id(), "sleep 600")
@@ -177,7 +179,7 @@ def test_stop_kills_what_runs_and_the_next_life_names_the_dead_one(desk: Desk, h
 
 
 def test_a_killed_worker_leaves_nothing_running_once_its_next_life_has_begun(
-    desk: Desk, hire: Callable[..., Worker], volume: Volume, tmp_path: Path
+    desk: Desk, hire: Callable[..., WorkerService], volume: Volume, tmp_path: Path
 ) -> None:
     job = new_job_id()
     life = subprocess.Popen(
@@ -198,14 +200,14 @@ def test_a_killed_worker_leaves_nothing_running_once_its_next_life_has_begun(
     wait_for(lambda: not alive(daemon))
 
 
-def test_two_workers_of_one_name_cannot_be_built(hire: Callable[..., Worker]) -> None:
+def test_two_workers_of_one_name_cannot_be_built(hire: Callable[..., WorkerService]) -> None:
     hire()
 
     with pytest.raises(Conflict):
         hire()
 
 
-def test_a_worker_that_never_started_can_be_stopped(hire: Callable[..., Worker]) -> None:
+def test_a_worker_that_never_started_can_be_stopped(hire: Callable[..., WorkerService]) -> None:
     worker = hire()
 
     worker.stop()
@@ -213,7 +215,7 @@ def test_a_worker_that_never_started_can_be_stopped(hire: Callable[..., Worker])
     assert worker.join(0.0)
 
 
-def test_leaving_twice_or_too_often_does_no_harm(desk: Desk, hire: Callable[..., Worker]) -> None:
+def test_leaving_twice_or_too_often_does_no_harm(desk: Desk, hire: Callable[..., WorkerService]) -> None:
     worker = hire()
     worker.start()
     for _ in range(5):
@@ -227,7 +229,7 @@ def test_leaving_twice_or_too_often_does_no_harm(desk: Desk, hire: Callable[...,
     assert worker.join(0.0)
 
 
-def test_attempts_of_a_stage_run_in_the_slots_there_are(desk: Desk, hire: Callable[..., Worker]) -> None:
+def test_attempts_of_a_stage_run_in_the_slots_there_are(desk: Desk, hire: Callable[..., WorkerService]) -> None:
     hire().start()
     desk.grant(desk.hear_until(room), new_job_id(), "true", count=40)
 

@@ -14,7 +14,7 @@ import pytest
 
 from echelon.worker.environment import temporary_folder
 from echelon.worker.runtimes import proc
-from echelon.worker.sweep import sweep
+from echelon.worker.sweep import kill_leftovers
 from tests.worker.workbench import PATIENCE, alive
 
 LIFE = """
@@ -50,7 +50,7 @@ def left(tmp_path: Path) -> Iterator[list[int]]:
 
 
 def test_everything_that_carries_the_workers_mark_is_ended(tmp_path: Path, left: list[int]) -> None:
-    found = sweep("w1", parent=str(tmp_path / "state"))
+    found = kill_leftovers("w1", parent=str(tmp_path / "state"))
 
     # The shell, its sleep, and the daemon.
     assert found == 3
@@ -59,15 +59,15 @@ def test_everything_that_carries_the_workers_mark_is_ended(tmp_path: Path, left:
 
 
 def test_other_workers_and_places_are_let_be(tmp_path: Path, left: list[int]) -> None:
-    assert sweep("w2", parent=str(tmp_path / "state")) == 0
-    assert sweep("w1", parent=str(tmp_path / "other")) == 0
+    assert kill_leftovers("w2", parent=str(tmp_path / "state")) == 0
+    assert kill_leftovers("w1", parent=str(tmp_path / "other")) == 0
     assert all(alive(pid) for pid in left)
 
 
 def test_an_engine_that_runs_as_a_task_does_not_end_itself(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from echelon.worker.sweep import sweep;"
-        " print(sweep('w1', parent=sys.argv[1]))"
+        "import sys; sys.path.insert(0, sys.argv[2]); from echelon.worker.sweep import kill_leftovers;"
+        " print(kill_leftovers('w1', parent=sys.argv[1]))"
     )
     environ = {
         "TMPDIR": temporary_folder("w1", str(tmp_path)),
@@ -117,7 +117,7 @@ def test_a_number_that_has_changed_hands_is_not_signalled(tmp_path: Path) -> Non
 def test_a_sweep_with_nothing_to_do_is_quick_and_leaves_no_folder(tmp_path: Path) -> None:
     begun = time.monotonic()
 
-    assert sweep("w1", parent=str(tmp_path)) == 0
+    assert kill_leftovers("w1", parent=str(tmp_path)) == 0
 
     assert time.monotonic() - begun < PATIENCE / 4
     assert os.listdir(tmp_path) == []

@@ -40,11 +40,11 @@ class FakeProcess:
         self._plan = plan
         self._exit: Exit | None = None
         self.exit_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.stdout, self.stderr = _pipe(plan.stdout), _pipe(plan.stderr)
+        self.stdout, self.stderr = _fill_pipe(plan.stdout), _fill_pipe(plan.stderr)
         if plan.exit is not None:
-            self.end(plan.exit)
+            self.end_process(plan.exit)
 
-    def end(self, how: Exit) -> None:
+    def end_process(self, how: Exit) -> None:
         """End now; nothing happens when it has ended already."""
         if self._exit is None:
             self._exit = how
@@ -53,18 +53,18 @@ class FakeProcess:
     def terminate(self) -> None:
         self.signals.append(signal.SIGTERM)
         if not self._plan.stubborn:
-            self.end(Exit(signal=signal.SIGTERM))
+            self.end_process(Exit(signal=signal.SIGTERM))
 
     def kill(self) -> None:
         self.signals.append(signal.SIGKILL)
-        self.end(Exit(signal=signal.SIGKILL))
+        self.end_process(Exit(signal=signal.SIGKILL))
 
     def reap(self) -> Exit:
         os.close(self.exit_fd)
         assert self._exit is not None, "reaped before it ended"
         return self._exit
 
-    def release(self, *, clean: bool) -> bool:
+    def release_pipes(self, *, clean: bool) -> bool:
         for fd in (self.stdout, self.stderr):
             if fd >= 0:
                 os.close(fd)
@@ -80,8 +80,8 @@ class FakeRuntime:
         self.launches: list[Launch] = []
         self.processes: dict[AttemptRef, FakeProcess] = {}
 
-    def start(self, launch: Launch) -> Process:
-        plan = self._plan(launch)
+    def start_command(self, launch: Launch) -> Process:
+        plan = self._choose_plan(launch)
         if plan.error is not None:
             raise plan.error
         self.launches.append(launch)
@@ -91,20 +91,20 @@ class FakeRuntime:
         self.processes[launch.ref] = process
         return process
 
-    def end(self, ref: AttemptRef, how: Exit = WELL) -> None:
+    def end_attempt(self, ref: AttemptRef, how: Exit = WELL) -> None:
         """End a running command; its executor is woken by that."""
-        self.processes[ref].end(how)
+        self.processes[ref].end_process(how)
 
-    def survivors(self, ended: Sequence[Process]) -> Sequence[Process]:
+    def find_survivors(self, ended: Sequence[Process]) -> Sequence[Process]:
         return ()
 
-    def tidy(self) -> None:
+    def reap_orphans(self) -> None:
         pass
 
     def close(self) -> None:
         pass
 
-    def _plan(self, launch: Launch) -> Plan:
+    def _choose_plan(self, launch: Launch) -> Plan:
         if isinstance(self._plans, Plan):
             return self._plans
         if isinstance(self._plans, Mapping):
@@ -112,7 +112,7 @@ class FakeRuntime:
         return self._plans(launch)
 
 
-def _pipe(content: bytes) -> int:
+def _fill_pipe(content: bytes) -> int:
     if not content:
         return -1
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

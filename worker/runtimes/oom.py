@@ -9,15 +9,15 @@ class MemoryEvents:
     """Counts the out-of-memory kills of the group that this process is in."""
 
     def __init__(self) -> None:
-        self._path = _events_file()
-        self._seen = self._count()
+        self._path = _find_events_file()
+        self._seen = self._count_kills()
 
-    def happened(self) -> bool:
+    def detect_kill(self) -> bool:
         """Tell whether there was a kill since the last time of asking."""
-        before, self._seen = self._seen, self._count()
+        before, self._seen = self._seen, self._count_kills()
         return self._seen > before
 
-    def _count(self) -> int:
+    def _count_kills(self) -> int:
         if self._path is None:
             return 0
         try:
@@ -27,7 +27,7 @@ class MemoryEvents:
             return 0
 
 
-def _events_file() -> str | None:
+def _find_events_file() -> str | None:
     """Return the file with the counter: of cgroup version 2, else of version 1, None where there is neither."""
     try:
         with open("/proc/self/cgroup", encoding="utf-8") as file:

@@ -51,7 +51,7 @@ class Process(Protocol):
 
     #: Becomes readable when the main process has ended.
     exit_fd: int
-    #: Non-blocking; -1 where there is nothing to read. A pipe need not come to an end: see `Runtime.survivors`.
+    #: Non-blocking; -1 where there is nothing to read. A pipe need not come to an end: see `Runtime.find_survivors`.
     stdout: int
     stderr: int
 
@@ -64,7 +64,7 @@ class Process(Protocol):
     def reap(self) -> Exit:
         """Return how the main process ended, and close `exit_fd`; once, and only after it has ended."""
 
-    def release(self, *, clean: bool) -> bool:
+    def release_pipes(self, *, clean: bool) -> bool:
         """Give up the pipes. Clean: read empty, and nothing is left that could write to them.
 
         Returns whether they stay open under the same numbers, to serve another process; else they are closed.
@@ -74,13 +74,13 @@ class Process(Protocol):
 class Runtime(Protocol):
     """Starts commands in one way."""
 
-    def start(self, launch: Launch) -> Process:
+    def start_command(self, launch: Launch) -> Process:
         """Start a command; raise CannotStart."""
 
-    def survivors(self, ended: Sequence[Process]) -> Collection[Process]:
+    def find_survivors(self, ended: Sequence[Process]) -> Collection[Process]:
         """Return those whose main process has ended while something of theirs still lives; call it before `reap`."""
 
-    def tidy(self) -> None:
+    def reap_orphans(self) -> None:
         """Do now and then what need not be done for each task."""
 
     def close(self) -> None:

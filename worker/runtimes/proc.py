@@ -35,15 +35,15 @@ class Status:
 
 def become_subreaper() -> None:
     """Have processes that lose their parent below this one become children of this process, not of init."""
-    _prctl(_SET_CHILD_SUBREAPER, 1)
+    _call_prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def forbid_peeking() -> None:
     """Keep tasks of the same user from reading this process's memory and environment through /proc or ptrace."""
-    _prctl(_SET_DUMPABLE, 0)
+    _call_prctl(_SET_DUMPABLE, 0)
 
 
-def _prctl(option: int, value: int) -> None:
+def _call_prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
         error = ctypes.get_errno()

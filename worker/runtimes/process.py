@@ -16,9 +16,9 @@ from typing import Final
 
 from echelon.shared.messages import AttemptRef
 from echelon.worker.runtimes import proc
+from echelon.worker.runtimes.orphans import Orphans
 from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process
 from echelon.worker.runtimes.spawning import Spawner, best_spawner
-from echelon.worker.runtimes.strays import Strays
 
 #: Mode bits that files made by tasks do not get. posix_spawn has no umask of its own: it is set for this process.
 UMASK: Final = 0o027
@@ -38,7 +38,7 @@ class Pipe:
         self.inner, self.outer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.inner, False)
 
-    def reset(self) -> None:
+    def reset_flags(self) -> None:
         """Undo what a task may have set on the end that it got, such as O_NONBLOCK: the next one shares it."""
         fcntl.fcntl(self.outer, fcntl.F_SETFL, 0)
 
@@ -71,7 +71,7 @@ class ChildProcess:
 
     def kill(self) -> None:
         self._signal_group(signal.SIGKILL)
-        self._runtime.strays.kill(self._ref)
+        self._runtime.orphans.kill_orphans(self._ref)
         proc.signal_attempt(self._ref, signal.SIGKILL)
 
     def _signal_group(self, number: signal.Signals) -> None:
@@ -91,8 +91,8 @@ class ChildProcess:
         code = os.waitstatus_to_exitcode(status)
         return Exit(exit_code=code) if code >= 0 else Exit(signal=-code)
 
-    def release(self, *, clean: bool) -> bool:
-        return self._runtime.take_back(self._pipes, clean=clean)
+    def release_pipes(self, *, clean: bool) -> bool:
+        return self._runtime.return_pipes(self._pipes, clean=clean)
 
 
 class ProcessRuntime:
@@ -102,20 +102,20 @@ class ProcessRuntime:
         """Set up; `sole_parent`: this process has no children but tasks, so that every stray must be a task's."""
         os.umask(UMASK)
         self._spawner = spawner or best_spawner()
-        self.strays = Strays(sole_parent=sole_parent)
+        self.orphans = Orphans(sole_parent=sole_parent)
         #: Main processes that have not been reaped.
         self.mains: dict[int, AttemptRef] = {}
         self._pipes: list[Pipe] = []
         self._programs: dict[tuple[bytes, str], bytes] = {}
 
-    def start(self, launch: Launch) -> Process:
-        program = self._program(launch)
+    def start_command(self, launch: Launch) -> Process:
+        program = self._find_program(launch)
         try:
             pipes = self._take_pipes()
         except OSError as error:
-            raise _explained(error, launch, program) from error
+            raise _explain_error(error, launch, program) from error
         try:
-            pid = self._spawner.spawn(
+            pid = self._spawner.spawn_program(
                 program,
                 [launch.command, *launch.arguments],
                 launch.environment,
@@ -123,44 +123,46 @@ class ProcessRuntime:
                 outputs=(pipes[0].outer, pipes[1].outer),
             )
         except OSError as error:
-            self.take_back(pipes, clean=True)
+            self.return_pipes(pipes, clean=True)
             self._programs.pop((launch.command, launch.search), None)
-            raise _explained(error, launch, program) from error
-        return self._watch(launch.ref, pid, pipes)
+            raise _explain_error(error, launch, program) from error
+        return self._watch_process(launch.ref, pid, pipes)
 
-    def _watch(self, ref: AttemptRef, pid: int, pipes: tuple[Pipe, Pipe]) -> Process:
+    def _watch_process(self, ref: AttemptRef, pid: int, pipes: tuple[Pipe, Pipe]) -> Process:
         try:
             process = ChildProcess(self, ref, pid, pipes)
         except OSError as error:
             # Out of file descriptors: a task that cannot be watched must not run.
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            self.take_back(pipes, clean=False)
+            self.return_pipes(pipes, clean=False)
             raise CannotStart(f"the worker cannot watch a process: {error.strerror}", worker_fault=True) from error
         self.mains[pid] = ref
         return process
 
-    def survivors(self, ended: Sequence[Process]) -> list[Process]:
-        owners = self.strays.look(self.mains, [process.ref for process in ended if isinstance(process, ChildProcess)])
+    def find_survivors(self, ended: Sequence[Process]) -> list[Process]:
+        owners = self.orphans.find_owners(
+            self.mains, [process.ref for process in ended if isinstance(process, ChildProcess)]
+        )
         if not owners:
             return []
         return [process for process in ended if isinstance(process, ChildProcess) and process.ref in owners]
 
-    def tidy(self) -> None:
-        self.strays.look(self.mains)
+    def reap_orphans(self) -> None:
+        self.orphans.find_owners(self.mains)
 
     def close(self) -> None:
-        self.strays.close()
+        self.orphans.close()
         for pipe in self._pipes:
             pipe.close()
         self._pipes.clear()
 
-    def take_back(self, pipes: tuple[Pipe, Pipe], *, clean: bool) -> bool:
+    def return_pipes(self, pipes: tuple[Pipe, Pipe], *, clean: bool) -> bool:
         """Keep pipes for the next task, or close them; tell whether they were kept."""
         kept = clean and len(self._pipes) < _SPARE_PIPES
         for pipe in pipes:
             if kept:
-                pipe.reset()
+                pipe.reset_flags()
             else:
                 pipe.close()
         if kept:
@@ -177,21 +179,21 @@ class ProcessRuntime:
             first.close()
             raise
 
-    def _program(self, launch: Launch) -> bytes:
+    def _find_program(self, launch: Launch) -> bytes:
         """Return the path of a command: looked for on the task's own PATH, not on the worker's."""
         if b"/" in launch.command:
             return launch.command
         key = (launch.command, launch.search)
         found = self._programs.get(key)
         if found is None:
-            found = _search(launch)
+            found = _search_path(launch)
             if len(self._programs) > 1000:
                 self._programs.clear()
             self._programs[key] = found
         return found
 
 
-def _search(launch: Launch) -> bytes:
+def _search_path(launch: Launch) -> bytes:
     denied: bytes | None = None
     for folder in launch.search.split(":"):
         path = os.path.join(os.fsencode(folder), launch.command)
@@ -208,7 +210,7 @@ def _search(launch: Launch) -> bytes:
     raise CannotStart(f"command not found: {name!r} is not on the PATH {launch.search}{hint} (ENOENT)")
 
 
-def _explained(error: OSError, launch: Launch, program: bytes) -> CannotStart:
+def _explain_error(error: OSError, launch: Launch, program: bytes) -> CannotStart:
     """Return what went wrong, in words that tell a user what to do."""
     number = error.errno or 0
     code = errno.errorcode.get(number, str(number))

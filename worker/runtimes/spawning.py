@@ -24,7 +24,7 @@ _REMEMBERED: Final = 256
 class Spawner(Protocol):
     """Starts a program in a session of its own."""
 
-    def spawn(
+    def spawn_program(
         self,
         program: bytes,
         arguments: Sequence[bytes],
@@ -44,19 +44,19 @@ class PosixSpawn:
         # Calls through `quick` keep Python's lock, for they take a fraction of a microsecond; spawning lets go of it.
         quick, slow = ctypes.PyDLL(None), ctypes.CDLL(None)
         pointer, integer = ctypes.c_void_p, ctypes.c_int
-        self._init = _declared(quick.posix_spawn_file_actions_init, pointer)
-        self._destroy = _declared(quick.posix_spawn_file_actions_destroy, pointer)
-        self._dup2 = _declared(quick.posix_spawn_file_actions_adddup2, pointer, integer, integer)
-        self._chdir = _declared(quick.posix_spawn_file_actions_addchdir_np, pointer, ctypes.c_char_p)
-        self._closefrom = _declared(quick.posix_spawn_file_actions_addclosefrom_np, pointer, integer)
-        self._spawn = _declared(slow.posix_spawn, pointer, ctypes.c_char_p, pointer, pointer, pointer, pointer)
-        self._attributes = _attributes(quick)
+        self._init = _declare_types(quick.posix_spawn_file_actions_init, pointer)
+        self._destroy = _declare_types(quick.posix_spawn_file_actions_destroy, pointer)
+        self._dup2 = _declare_types(quick.posix_spawn_file_actions_adddup2, pointer, integer, integer)
+        self._chdir = _declare_types(quick.posix_spawn_file_actions_addchdir_np, pointer, ctypes.c_char_p)
+        self._closefrom = _declare_types(quick.posix_spawn_file_actions_addclosefrom_np, pointer, integer)
+        self._spawn = _declare_types(slow.posix_spawn, pointer, ctypes.c_char_p, pointer, pointer, pointer, pointer)
+        self._attributes = _build_attributes(quick)
         #: What happens to the files before the program is loaded; pipes serve again and again, so it repeats itself.
         self._actions: dict[tuple[str, tuple[int, int]], ctypes.Array[ctypes.c_char]] = {}
         self._pid = ctypes.c_int()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
-    def spawn(
+    def spawn_program(
         self,
         program: bytes,
         arguments: Sequence[bytes],
@@ -67,7 +67,7 @@ class PosixSpawn:
     ) -> int:
         actions = self._actions.get((folder, outputs))
         if actions is None:
-            actions = self._prepare(folder, outputs)
+            actions = self._prepare_actions(folder, outputs)
         argv = (ctypes.c_char_p * (len(arguments) + 1))(*arguments)
         environ = (ctypes.c_char_p * (len(environment) + 1))(*environment)
         error = self._spawn(
@@ -82,7 +82,7 @@ class PosixSpawn:
             raise OSError(error, os.strerror(error))
         return self._pid.value
 
-    def _prepare(self, folder: str, outputs: tuple[int, int]) -> ctypes.Array[ctypes.c_char]:
+    def _prepare_actions(self, folder: str, outputs: tuple[int, int]) -> ctypes.Array[ctypes.c_char]:
         if len(self._actions) >= _REMEMBERED:
             for forgotten in self._actions.values():
                 self._destroy(ctypes.addressof(forgotten))
@@ -103,7 +103,7 @@ class PosixSpawn:
 class PopenSpawn:
     """subprocess, for C libraries that cannot do it alone."""
 
-    def spawn(
+    def spawn_program(
         self,
         program: bytes,
         arguments: Sequence[bytes],
@@ -135,13 +135,13 @@ def best_spawner() -> Spawner:
         return PopenSpawn()
 
 
-def _declared(function: ctypes._NamedFuncPointer, *types: type) -> ctypes._NamedFuncPointer:
+def _declare_types(function: ctypes._NamedFuncPointer, *types: type) -> ctypes._NamedFuncPointer:
     function.argtypes = types
     function.restype = ctypes.c_int
     return function
 
 
-def _attributes(libc: ctypes.PyDLL) -> ctypes.Array[ctypes.c_char]:
+def _build_attributes(libc: ctypes.PyDLL) -> ctypes.Array[ctypes.c_char]:
     """Return attributes for: a new session, nothing blocked, and no signal ignored that this process ignores."""
     attributes, blocked, defaults = _Opaque(), _Opaque(), _Opaque()
     libc.posix_spawnattr_init(attributes)

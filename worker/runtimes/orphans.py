@@ -27,7 +27,7 @@ _UNCLAIMED: Final = 5.0
 _NOBODY: Final = AttemptRef(TaskId(""), 0)
 
 
-class Strays:
+class Orphans:
     """The strays of one worker. One thread uses it."""
 
     def __init__(self, *, sole_parent: bool) -> None:
@@ -49,20 +49,20 @@ class Strays:
         if self._children is not None:
             os.close(self._children)
 
-    def look(self, mains: Mapping[int, AttemptRef], ended: Collection[AttemptRef] = ()) -> frozenset[AttemptRef]:
+    def find_owners(self, mains: Mapping[int, AttemptRef], ended: Collection[AttemptRef] = ()) -> frozenset[AttemptRef]:
         """Return the attempts that have strays, given the main processes not yet reaped and who of them has ended."""
-        children = self._list()
+        children = self._list_children()
         unknown = [pid for pid in children if pid not in mains]
         if not unknown and not self._owned:
             return frozenset()
         for pid in unknown:
             if pid not in self._owned:
-                self._tell_apart(pid, mains)
+                self._assign_owner(pid, mains)
         self._settle_unowned(ended)
-        self._reap(children)
+        self._reap_ended(children)
         return frozenset(self._owned.values())
 
-    def kill(self, ref: AttemptRef) -> None:
+    def kill_orphans(self, ref: AttemptRef) -> None:
         """Kill the known strays of an attempt."""
         ours = os.getpid()
 
@@ -73,7 +73,7 @@ class Strays:
         for pid in [pid for pid, owner in self._owned.items() if owner == ref]:
             proc.signal_if(pid, signal.SIGKILL, is_our_child)
 
-    def _list(self) -> list[int]:
+    def _list_children(self) -> list[int]:
         """Return the children of the main thread, those that were handed to it included."""
         if self._children is None:
             return [pid for pid in proc.every_pid() if (found := proc.status_of(pid)) and found.parent == os.getpid()]
@@ -83,7 +83,7 @@ class Strays:
             data += more
         return [int(pid) for pid in data.split()]
 
-    def _tell_apart(self, pid: int, mains: Mapping[int, AttemptRef]) -> None:
+    def _assign_owner(self, pid: int, mains: Mapping[int, AttemptRef]) -> None:
         now = time.monotonic()
         if self._foreign.get(pid, 0.0) > now:
             return
@@ -102,7 +102,7 @@ class Strays:
         elif ref is not None and ref != self._within:
             # Its attempt has ended already.
             self._owned[pid] = ref
-            self.kill(ref)
+            self.kill_orphans(ref)
         elif self._sole_parent:
             self._unowned.setdefault(pid, set(mains.values()))
         else:
@@ -115,17 +115,17 @@ class Strays:
             if not candidates:
                 del self._unowned[pid]
                 self._owned[pid] = last or _NOBODY
-                self.kill(_NOBODY)
+                self.kill_orphans(_NOBODY)
 
     def _reap_unclaimed(self, pid: int, now: float) -> None:
         since = self._unclaimed.setdefault(pid, now)
         if self._sole_parent or now - since > _UNCLAIMED:
             del self._unclaimed[pid]
-            _reap(pid)
+            _reap_child(pid)
 
-    def _reap(self, children: Collection[int]) -> None:
+    def _reap_ended(self, children: Collection[int]) -> None:
         for pid in list(self._owned):
-            if _reap(pid):
+            if _reap_child(pid):
                 del self._owned[pid]
         for known in (self._unowned, self._unclaimed, self._foreign):
             for pid in [pid for pid in known if pid not in children]:
@@ -141,7 +141,7 @@ def _open_children() -> int | None:
         return None
 
 
-def _reap(pid: int) -> bool:
+def _reap_child(pid: int) -> bool:
     """Reap a child if it has ended; tell whether it is gone."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
