@@ -28,9 +28,9 @@ class Listeners:
     def waiting(self, job: JobView) -> Waiting:
         """Return what each stage of a job waits for in vain."""
         return {
-            stage.number: no_worker(number, stage.waits_in)
+            stage.number: no_worker(number, stage.claim_queue)
             for stage in job.stages
-            if (number := claimable(stage)) and not self._served(stage.waits_in)
+            if (number := claimable(stage)) and not self._served(stage.claim_queue)
         }
 
     def _served(self, queue: str) -> bool:

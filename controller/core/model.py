@@ -136,6 +136,13 @@ class Stage:
         return self.expected is not None and self.tally.total == self.expected
 
     @property
+    def unfilled(self) -> int:
+        """Return how many items of a running stage are not tasks yet."""
+        if self.source is not Source.SPAWN or self.state is not State.RUNNING or self.expected is None:
+            return 0
+        return max(0, self.expected - self.tally.total)
+
+    @property
     def failures(self) -> int:
         """Return how many of its tasks failed for good, the spawn task included."""
         return self.tally.failed + (self.spawn is State.FAILED)

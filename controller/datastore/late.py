@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import JobView
+from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.errors import EchelonError, StoreUnavailable
 from echelon.shared.ids import JobId
 

@@ -27,15 +27,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from echelon.controller.datastore.cache import JobCache, WorkerKeys
 from echelon.controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused, TransactionAborted
 from echelon.controller.datastore.forks import ForkGuard
+from echelon.controller.datastore.job_views import ONE_JOB, job_of
 from echelon.controller.datastore.migrate import require_schema, upgrade
-from echelon.controller.datastore.port import Transaction
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reader import Reader
-from echelon.controller.datastore.reads_fleet import SqlReader
-from echelon.controller.datastore.reads_jobs import ONE_JOB, job_of
 from echelon.controller.datastore.records import JobView
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.transaction import SqlTransaction
+from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.errors import EchelonError, StoreUnavailable
 from echelon.shared.ids import JobId
 
@@ -177,7 +175,7 @@ class PostgresqlDatastore:
             with _translation(), connection.pipeline():
                 connection.execute("BEGIN")
                 session = PostgresqlSession(connection)
-                transaction = SqlTransaction(session, self._cache, self._worker_keys)
+                transaction = Transaction(session, self._cache, self._worker_keys)
                 yield transaction
                 transaction.flush()
                 committing = True
@@ -198,7 +196,7 @@ class PostgresqlDatastore:
         """Begin a consistent look."""
         self._guard.check()
         with _translation(), self._reading.connect() as connection:
-            yield SqlReader(connection, lambda: float(connection.execute(text(_NOW)).scalar_one()))
+            yield Reader(connection, lambda: float(connection.execute(text(_NOW)).scalar_one()))
 
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages: one statement, one round trip."""

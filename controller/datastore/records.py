@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from echelon.controller.core.model import Job, Spans, Tally
+from echelon.controller.core.model import Job, Spans, Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import JsonValue, Outcome
@@ -202,37 +202,16 @@ class Remembered:
 # --- out ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StageView:
-    """A stage as users see it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageView(Stage):
+    """A stage as users see it: with what only its row knows."""
 
-    number: int
-    order: int
-    name: str
     task_class: str
     spawn_task: str | None
-    state: State
-    tally: Tally
-    #: State of the spawn task.
-    spawn: State | None
-    #: Number of tasks it will have; None: not known yet.
-    expected: int | None
-    max_parallel: int | None
-    queue: str
-    error: str | None
     etag: int
     started_at: float | None
     ended_at: float | None
-    #: The queue of what may begin next: the spawn task may have another one than the tasks.
-    waits_in: str
-    #: Where its tasks come from, and what their failures mean, in the words of `Source` and `OnError`.
-    source: str = "fixed"
-    on_error: str = "fail_job"
-    #: Who has paused (while it is open), cancelled or skipped it.
-    by: str | None = None
-    paused_at: float | None = None
-    #: Nothing of it starts: the job is paused, or a stage before it has been opened again.
-    blocked: bool = False
+    paused_at: float | None
 
 
 @dataclass(frozen=True, slots=True)

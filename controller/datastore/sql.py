@@ -1,4 +1,7 @@
-"""Pieces of statements that several files use."""
+"""Pieces of statements that several files use.
+
+Words of states stand literally in statements: only then do the partial indexes apply.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from sqlalchemy import (
     FromClause,
     Insert,
     Table,
+    and_,
     bindparam,
     func,
     insert,
@@ -18,9 +22,9 @@ from sqlalchemy import (
     select,
 )
 
-from echelon.controller.core.states import State
+from echelon.controller.core.states import TASK_TRANSITIONS, State
 from echelon.controller.datastore.prepared import Prepared
-from echelon.controller.datastore.tables import attempts, events
+from echelon.controller.datastore.tables import attempts, events, tasks
 
 ONE: ColumnClause[int] = literal_column("1")
 ZERO: ColumnClause[int] = literal_column("0")
@@ -32,6 +36,19 @@ def is_in(column: ColumnElement[Any], *states: State) -> ColumnElement[bool]:
     """Return `column IN (states)` with the words standing literally."""
     words = [word(state) for state in states]
     return column == words[0] if len(words) == 1 else column.in_(words)
+
+
+def leaves(*states: State, to: State) -> ColumnElement[bool]:
+    """Return the guard of a statement that brings tasks from these states to another; the core's table allows it."""
+    for state in states:
+        if to not in TASK_TRANSITIONS[state]:
+            raise TypeError(f"no task goes from {state} to {to}")
+    return is_in(tasks.c.state, *states)
+
+
+def may_become(target: State, *, but: State) -> ColumnElement[bool]:
+    """Return the guard that lets all tasks go to a state that the core's table lets go there, except from one state."""
+    return is_in(tasks.c.state, *(state for state in State if target in TASK_TRANSITIONS[state] and state is not but))
 
 
 def still(column: ColumnElement[Any], state: State) -> ColumnElement[bool]:
@@ -46,6 +63,13 @@ def still(column: ColumnElement[Any], state: State) -> ColumnElement[bool]:
 def word(state: State) -> ColumnElement[str]:
     """Return a state as a literal of SQL."""
     return literal_column(f"'{state}'")
+
+
+RUNNING = is_in(tasks.c.state, State.RUNNING)
+#: It runs no more for the store, but its processes may be there: as the index of such tasks has it.
+DYING = and_(tasks.c.state != word(State.RUNNING), tasks.c.lease_until.is_not(None))
+#: Tasks with keys from the first to before the second.
+IN_RANGE = and_(tasks.c.key >= bindparam("first_key"), tasks.c.key < bindparam("end_key"))
 
 
 def insertion(table: Table) -> Prepared:

@@ -20,18 +20,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from echelon.controller.datastore.cache import JobCache, WorkerKeys
+from echelon.controller.datastore.encoding import encode
 from echelon.controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused
 from echelon.controller.datastore.forks import ForkGuard
+from echelon.controller.datastore.job_views import ONE_JOB, job_of
 from echelon.controller.datastore.migrate import require_schema, upgrade
-from echelon.controller.datastore.port import Transaction
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reader import Reader
-from echelon.controller.datastore.reads_fleet import SqlReader
-from echelon.controller.datastore.reads_jobs import ONE_JOB, job_of
 from echelon.controller.datastore.records import JobView
-from echelon.controller.datastore.rows import encode
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.transaction import SqlTransaction
+from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.datastore.turns import Turns
 from echelon.shared.clock import Clock
 from echelon.shared.errors import EchelonError, StoreUnavailable
@@ -148,9 +146,7 @@ class SqliteDatastore:
         with self._turns:
             connection = self._begin()
             try:
-                transaction = SqlTransaction(
-                    SqliteSession(connection, self._clock.wall()), self._cache, self._worker_keys
-                )
+                transaction = Transaction(SqliteSession(connection, self._clock.wall()), self._cache, self._worker_keys)
                 yield transaction
                 transaction.flush()
             except BaseException as error:
@@ -168,7 +164,7 @@ class SqliteDatastore:
         with _reading_errors(), self._readers.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             try:
-                yield SqlReader(connection, self._clock.wall)
+                yield Reader(connection, self._clock.wall)
             finally:
                 connection.exec_driver_sql("ROLLBACK")
 

@@ -10,8 +10,8 @@ from echelon.controller.catalogue.inline import compose
 from echelon.controller.core.model import CancelRequested, Job, Submitted
 from echelon.controller.core.planner import plan_stages
 from echelon.controller.core.states import ENDED, State
-from echelon.controller.datastore.port import Transaction
 from echelon.controller.datastore.records import JobInputs, JobView, NewJob, Remembered
+from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.health import Health, Part
 from echelon.controller.engine.base.inputs import Inputs, gather_inputs

@@ -35,8 +35,9 @@ from echelon.controller.core.model import (
 )
 from echelon.controller.core.states import State
 from echelon.controller.datastore.open import migrate, open_datastore
-from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_INDEX, Claimed, NewJob, NewTask, Settlement
+from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.ids import JobId, TaskId, WorkerId, new_job_id, new_task_ids, new_worker_id
 from echelon.shared.messages import JsonValue, Outcome, WorkerCard
 from tests.contract.servers import fresh_database

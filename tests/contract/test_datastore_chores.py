@@ -6,8 +6,8 @@ import pytest
 
 from echelon.controller.core.model import CancelRequested
 from echelon.controller.core.states import State
+from echelon.controller.datastore.claims import Chores
 from echelon.controller.datastore.open import open_datastore
-from echelon.controller.datastore.outstanding import Chores
 from echelon.controller.datastore.port import Datastore
 from echelon.shared.messages import AttemptRef
 from tests.contract.stores import (

@@ -13,8 +13,8 @@ from sqlalchemy import create_engine
 from echelon.controller.core.model import Again, RetryRequested, SpawnTaskMoved, TasksMoved
 from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrating
+from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.open import migrate, open_datastore
-from echelon.controller.datastore.outstanding import Unpublished
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_INDEX, Settlement
 from echelon.shared.errors import StoreUnavailable

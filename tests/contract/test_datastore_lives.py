@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from echelon.controller.core.model import CancelRequested, OnError, RetryRequested, TasksMoved
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.errors import GuardFailed
-from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import HeldTask, Settlement, TaskFilter
+from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.ids import TaskId, new_worker_id
 from echelon.shared.messages import AttemptRef, Outcome
 from tests.contract.stores import fan_out, stepped

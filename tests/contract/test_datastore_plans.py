@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.sql import Literal
 
-from echelon.controller.datastore import statements_tasks as sql
+from echelon.controller.datastore import claims
 from echelon.controller.datastore.open import open_datastore
 from echelon.controller.datastore.postgresql import _PLANS
 from tests.contract.stores import WORKER, fan_out
@@ -43,7 +43,7 @@ def test_no_index_of_a_state_is_walked_through_for_rows_that_are_known(
         if analysed:
             connection.execute("VACUUM ANALYZE tasks")
         given = {"CLAIM": _CLAIM, "RENEW": (0.0, keys, 1), "RENEWABLE": (1, [task.task_id for task in claimed])}
-        plan = kept_plan(connection, getattr(sql, name).postgresql, given[name])
+        plan = kept_plan(connection, getattr(claims, name).postgresql, given[name])
 
     assert not _WALK.search(plan), plan
 

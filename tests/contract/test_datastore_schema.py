@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,20 +14,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event
 
+from echelon.controller import datastore
 from echelon.controller.core.states import State
-from echelon.controller.datastore import (
-    sqlite,
-    statements_files,
-    statements_jobs,
-    statements_secrets,
-    statements_tasks,
-    statements_verbs,
-)
+from echelon.controller.datastore import sqlite
+from echelon.controller.datastore.claims import CLAIM
 from echelon.controller.datastore.errors import SchemaMismatch
 from echelon.controller.datastore.open import migrate, open_datastore
 from echelon.controller.datastore.prepared import Prepared
-from echelon.controller.datastore.reads_fleet import SqlReader
+from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import JobFilter, TaskFilter
+from echelon.controller.datastore.secrets import LOST_SECRETS
 from echelon.controller.datastore.tables import metadata
 from echelon.shared.errors import InvalidInput, StoreUnavailable
 from tests.contract.older import leave_first_store
@@ -34,8 +31,8 @@ from tests.contract.stores import fan_out, plain_job, submitted
 
 STATEMENTS = {
     name: statement
-    for module in (statements_files, statements_jobs, statements_secrets, statements_tasks, statements_verbs)
-    for name, statement in vars(module).items()
+    for path in sorted(Path(datastore.__path__[0]).glob("*.py"))
+    for name, statement in vars(importlib.import_module(f"{datastore.__name__}.{path.stem}")).items()
     if isinstance(statement, Prepared)
 }
 #: A walk through a whole table that grows for ever; through a partial index it is not.
@@ -127,14 +124,14 @@ def test_no_write_walks_through_a_table(filled: Connection, name: str) -> None:
 
 
 def test_claims_are_read_from_the_index_of_queued_tasks(filled: Connection) -> None:
-    plan = explained(filled, statements_tasks.CLAIM.sqlite, (None,) * 9)
+    plan = explained(filled, CLAIM.sqlite, (None,) * 9)
 
     assert "USING INDEX tasks_queued (stage=? AND idx>? AND idx<?)" in plan
     assert "TEMP B-TREE" not in plan
 
 
 def test_lost_secrets_are_read_from_the_index_of_sealed_tasks(filled: Connection) -> None:
-    plan = explained(filled, statements_secrets.LOST_SECRETS.sqlite, (None,) * 4)
+    plan = explained(filled, LOST_SECRETS.sqlite, (None,) * 4)
 
     assert "USING INDEX tasks_sealed (stage=? AND seal_number<?)" in plan
     assert "TEMP B-TREE" not in plan
@@ -147,7 +144,7 @@ def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> No
         seen.append((statement, parameters))
 
     job_id = filled.exec_driver_sql("SELECT job_id FROM jobs WHERE type = 'fan_out'").scalar_one()
-    reader = SqlReader(filled, lambda: 0.0)
+    reader = Reader(filled, lambda: 0.0)
     event.listen(filled, "before_cursor_execute", note)
     page = reader.tasks(job_id, TaskFilter(), limit=2, cursor=None)
     reader.tasks(job_id, TaskFilter(stage=0, state=State.FAILED), limit=2, cursor=page.next_cursor)

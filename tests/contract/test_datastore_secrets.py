@@ -15,7 +15,7 @@ from echelon.controller.datastore import migrate as migrating
 from echelon.controller.datastore.open import migrate, open_datastore
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import JobInputs, NewTask
-from echelon.controller.datastore.statements_secrets import LOST_SECRETS
+from echelon.controller.datastore.secrets import LOST_SECRETS
 from echelon.shared.ids import JobId, new_task_ids
 from tests.contract.older import insert, schema
 from tests.contract.stores import plain_job, stepped, submitted

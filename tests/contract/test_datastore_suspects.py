@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from echelon.controller.core.states import State
-from echelon.controller.datastore.outstanding import Load
+from echelon.controller.datastore.claims import Load
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import TaskFilter
 from echelon.shared.ids import JobId, new_worker_id

@@ -16,7 +16,7 @@ from echelon.controller.core.model import (
 )
 from echelon.controller.core.states import State
 from echelon.controller.datastore.errors import GuardFailed, StatementRefused
-from echelon.controller.datastore.outstanding import Expansion
+from echelon.controller.datastore.fanout import Expansion
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_INDEX, NewTask, Settlement, TaskFilter
 from echelon.shared.ids import TaskId, new_task_ids, new_worker_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echelon.controller.datastore.open import open_datastore
-from echelon.controller.datastore.outstanding import Demand
+from echelon.controller.datastore.workers import Demand
 from echelon.controller.engine.turn.demands import BELIEVED, Demands
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import WORKER, postgresql_template, postgresql_url, store_url

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.datastore.open import open_datastore
-from echelon.controller.datastore.port import Transaction
 from echelon.controller.datastore.reader import Reader
+from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.requests import Submission
 from echelon.shared.clock import Clock
 from echelon.shared.messages import REPORTS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.core.states import State
-from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.turn.loop import Engine
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.broker.port import Delivery

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.core.states import State
-from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.requests import Composition
 from echelon.controller.engine.why.why import Code
 from echelon.shared import failpoints

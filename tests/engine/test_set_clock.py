@@ -10,7 +10,7 @@ import pytest
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
-from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.errors import StoreUnavailable
 from echelon.shared.messages import Outcome
 from echelon.shared.volume.beacons import WAY_BACK

@@ -10,7 +10,7 @@ import pytest
 
 from echelon.controller.core.states import State
 from echelon.controller.datastore.open import open_datastore
-from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.broker.port import Outgoing
 from echelon.shared.clock import Clock
 from echelon.shared.errors import StoreUnavailable

@@ -21,8 +21,8 @@ from echelon.controller.core.effects import (
 from echelon.controller.core.machine import step
 from echelon.controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
 from echelon.controller.core.states import ENDED, State
-from echelon.controller.datastore.outstanding import Unpublished
-from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.files import Unpublished
+from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId, WorkerId

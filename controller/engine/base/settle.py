@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from echelon.controller.core.model import Job, SpawnTaskMoved, TasksMoved, Together
 from echelon.controller.core.policy import Budget, Verdict, judge
 from echelon.controller.core.states import State
-from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from echelon.controller.core.model import SpawnTaskMoved, Stage, TasksMoved
 from echelon.controller.core.states import State
-from echelon.controller.datastore.outstanding import Demand
 from echelon.controller.datastore.records import Claimed
+from echelon.controller.datastore.workers import Demand
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.turn.demands import Demands

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from echelon.controller.datastore.outstanding import Demand
-from echelon.controller.datastore.port import Transaction
+from echelon.controller.datastore.transaction import Transaction
+from echelon.controller.datastore.workers import Demand
 from echelon.shared.ids import JobId, WorkerId
 from echelon.shared.messages import ANY_QUEUE, Report
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from echelon.controller.core.planner import stage_input
-from echelon.controller.datastore.port import Transaction
 from echelon.controller.datastore.records import Claimed, JobInputs
+from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.turn.claiming import Granting, claims, lacks_files

@@ -9,7 +9,8 @@ looks whether it still has a reason, so that no worker stays kept for a job that
 
 from __future__ import annotations
 
-from echelon.controller.datastore.outstanding import Demand, Load
+from echelon.controller.datastore.claims import Load
+from echelon.controller.datastore.workers import Demand
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.turn.claiming import Claims, Granting, lacks_files

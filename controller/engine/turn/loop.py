@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Event
 
-from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.changes import Changes
 from echelon.controller.engine.base.counters import Counters

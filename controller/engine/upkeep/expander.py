@@ -13,7 +13,7 @@ import msgspec
 from echelon.controller.core.model import TasksCreated
 from echelon.controller.core.planner import plan_item
 from echelon.controller.core.states import State
-from echelon.controller.datastore.outstanding import Expansion
+from echelon.controller.datastore.fanout import Expansion
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import NewTask
 from echelon.controller.engine.base.board import Board

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_INDEX
 from echelon.shared.errors import VolumeUnavailable

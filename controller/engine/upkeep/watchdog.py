@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from echelon.controller.core.model import SpawnTaskMoved, TasksMoved
 from echelon.controller.core.states import State
-from echelon.controller.datastore.outstanding import Chores
-from echelon.controller.datastore.port import Datastore, Transaction
+from echelon.controller.datastore.claims import Chores
+from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import HeldTask
+from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler

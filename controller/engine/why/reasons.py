@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from echelon.controller.core.model import OnError
 from echelon.controller.core.states import State
-from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskFilter, TaskView
 from echelon.controller.engine.dependencies import JobsParts

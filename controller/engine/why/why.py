@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from echelon.controller.core.model import OnError
 from echelon.controller.core.states import DONE, ENDED, State
-from echelon.controller.datastore.outstanding import Unpublished
+from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskView, WorkerView
 from echelon.shared.ids import WorkerId
 from echelon.shared.messages import ANY_QUEUE
@@ -158,7 +158,7 @@ def _why_running(facts: Facts, stage: StageView) -> Reason:
 
 def _why_queued(facts: Facts, stage: StageView) -> Reason | None:
     """Return why what is queued does not start; None: nothing keeps it from starting."""
-    tally, number, queue = stage.tally, stage.number, stage.waits_in
+    tally, number, queue = stage.tally, stage.number, stage.claim_queue
     if number in facts.unpublished:
         return _files(facts.job, stage, facts.unpublished[number])
     if stage.max_parallel is not None and tally.running >= stage.max_parallel:

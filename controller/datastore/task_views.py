@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sqlalchemy import and_, case, func, null, select
 
 from echelon.controller.core.states import State
 from echelon.controller.datastore.cursors import cursor_after, place_of
-from echelon.controller.datastore.outstanding import Unpublished
-from echelon.controller.datastore.reads_jobs import Found, JobReads, page_size
+from echelon.controller.datastore.encoding import STATES, decode_object
+from echelon.controller.datastore.reading import Found, ReaderBase, page_size
 from echelon.controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
-from echelon.controller.datastore.rows import STATES, decode_object
-from echelon.controller.datastore.sql import AT_ONCE, is_in
+from echelon.controller.datastore.sql import AT_ONCE, RUNNING, is_in
 from echelon.controller.datastore.tables import (
     INDEX_BITS,
     attempts,
@@ -20,7 +17,6 @@ from echelon.controller.datastore.tables import (
     stages,
     task_key,
     tasks,
-    unpublished,
     workers,
 )
 from echelon.shared.errors import InvalidInput
@@ -57,21 +53,12 @@ _ATTEMPTS = (
     .outerjoin(workers, workers.c.key == attempts.c.worker)
 )  # fmt: skip
 
-_UNPUBLISHED = (
-    select(unpublished.c.task, jobs.c.job_id, stages.c.number, tasks.c.idx, unpublished.c.attempt)
-    .select_from(unpublished)
-    .join(tasks, tasks.c.key == unpublished.c.task)
-    .join(stages, stages.c.key == tasks.c.stage)
-    .join(jobs, jobs.c.key == stages.c.job)
-)
-
-
 #: Tasks that wait for a time among which the first is looked for.
 _LOOKED_AT = 100
 
 
-class TaskReads(JobReads):
-    """The methods of `Reader` about tasks."""
+class TaskReads(ReaderBase):
+    """The methods of a reader about tasks."""
 
     def tasks(self, job_id: JobId, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskView]:
         """Return a page of a job's tasks, by stage and index, the spawn task first."""
@@ -178,27 +165,9 @@ class TaskReads(JobReads):
             return []
         key, count = job
         # All tasks that run anywhere are few: read them in the order of their index, not of the job's 100,000.
-        query = _TASKS.where(is_in(tasks.c.state, State.RUNNING), tasks.c.stage >= key, tasks.c.stage < key + count)
+        query = _TASKS.where(RUNNING, tasks.c.stage >= key, tasks.c.stage < key + count)
         rows = self._connection.execute(query.order_by(tasks.c.lease_until).limit(page_size(limit)))
         return [_task_view(row) for row in sorted(rows, key=lambda row: int(row.key))]
-
-    def unpublished(
-        self, job_id: JobId | None = None, *, stage: int | None = None, after: int = -1, limit: int
-    ) -> list[Unpublished]:
-        """Return attempts whose files are still to be published: of any job, of one, or of one of its stages."""
-        query = _UNPUBLISHED.where(unpublished.c.task > after)
-        if job_id is not None:
-            job = self._place(job_id)
-            if job is None:
-                return []
-            key, count = job if stage is None else (job[0] + stage, 1)
-            query = query.where(unpublished.c.task >= task_key(key, -1), unpublished.c.task < task_key(key + count, -1))
-        rows = self._connection.execute(query.order_by(unpublished.c.task).limit(limit)).all()
-        before = self._counted_before({key: attempt for key, _, _, _, attempt in rows if attempt > 1})
-        return [
-            Unpublished(key, JobId(job), stage, index, attempt, before.get(key, ()))
-            for key, job, stage, index, attempt in rows
-        ]
 
     def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
         """Return jobs and tasks whose id begins with `prefix`."""
@@ -211,24 +180,6 @@ class TaskReads(JobReads):
             [JobId(found) for found in self._connection.scalars(of_jobs.order_by(jobs.c.job_id).limit(limit))],
             [TaskId(found) for found in self._connection.scalars(of_tasks.order_by(tasks.c.task_id).limit(limit))],
         )
-
-    def _counted_before(self, marked: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
-        """Return, for each task, its attempts before this one that were counted until the task was repeated."""
-        if not marked:
-            return {}
-        query = select(attempts.c.task, attempts.c.attempt).where(
-            attempts.c.task.in_(marked), attempts.c.kept == 1, attempts.c.outcome == Outcome.COMPLETED.value
-        )
-        found: dict[int, tuple[int, ...]] = {}
-        for key, attempt in self._connection.execute(query.order_by(attempts.c.task, attempts.c.attempt)):
-            if attempt < marked[key]:
-                found[key] = (*found.get(key, ()), attempt)
-        return found
-
-    def _place(self, job_id: JobId) -> tuple[int, int] | None:
-        """Return a job's key and its number of stages."""
-        row = self._connection.execute(select(jobs.c.key, jobs.c.stage_count).where(jobs.c.job_id == job_id)).first()
-        return (row[0], row[1]) if row else None
 
 
 def _task_view(row: Found) -> TaskView:

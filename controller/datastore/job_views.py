@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, and_, bindparam, select
-from sqlalchemy import Row as Named
+from sqlalchemy import and_, bindparam, select
 
-from echelon.controller.core.model import Tally
 from echelon.controller.datastore.cursors import cursor_after, place_of
+from echelon.controller.datastore.encoding import STATES, decode_names, decode_object
 from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.reading import Found, ReaderBase, page_size, searchable
 from echelon.controller.datastore.records import EventView, JobFacts, JobFilter, JobInputs, JobView, Page, StageView
-from echelon.controller.datastore.rows import STATES, decode_names, decode_object
 from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.stages import STAGE_COLUMNS, stage_view
 from echelon.controller.datastore.tables import compositions, definitions, events, job_inputs, jobs, stages
-from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import JobId
 
-_LONGEST_TEXT = 1_000
-_LARGEST_PAGE = 10_000
-
-#: A row of many columns.
-Found: TypeAlias = "Named[*tuple[Any, ...]]"
-
-_STAGE = (
-    stages.c.job, stages.c.number, stages.c.place, stages.c.name, stages.c.task_class, stages.c.spawn_class,
-    stages.c.state, stages.c.pending, stages.c.queued, stages.c.running, stages.c.completed, stages.c.failed,
-    stages.c.cancelled, stages.c.skipped, stages.c.spawn, stages.c.expected, stages.c.max_parallel, stages.c.queue,
-    stages.c.error, stages.c.etag, stages.c.started_at, stages.c.ended_at, stages.c.claim_queue, stages.c.source,
-    stages.c.on_error, stages.c.by_whom, stages.c.paused_at, stages.c.blocked, stages.c.held, stages.c.withdrawn,
-)  # fmt: skip
 _JOB = (
     jobs.c.key, jobs.c.stage_count, jobs.c.job_id, jobs.c.type, job_inputs.c.revision, jobs.c.state, job_inputs.c.input,
     job_inputs.c.secret, jobs.c.error, jobs.c.etag, jobs.c.created_at, jobs.c.started_at, jobs.c.ended_at,
@@ -40,14 +25,13 @@ _JOBS = select(*_JOB).join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key
 _OWN_STAGES = and_(stages.c.key >= jobs.c.key, stages.c.key < jobs.c.key + jobs.c.stage_count)
 #: A job with its stages, one in a row. The job's key is that of its first stage: only that row holds the inputs.
 ONE_JOB = Prepared(
-    select(*_JOB, *_STAGE)
+    select(*_JOB, *STAGE_COLUMNS)
     .join_from(jobs, stages, _OWN_STAGES)
     .outerjoin(job_inputs, job_inputs.c.key == stages.c.key)
     .where(jobs.c.job_id == bindparam("job_id"))
     .order_by(stages.c.key),
     "job_id",
 )
-
 _FACTS = Prepared(
     select(
         jobs.c.type,
@@ -63,18 +47,15 @@ _FACTS = Prepared(
 )
 
 
-class JobReads:
-    """The methods of `Reader` about jobs."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class JobReads(ReaderBase):
+    """The methods of a reader about jobs."""
 
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages."""
         return job_of(self._prepared(ONE_JOB, job_id))
 
     def jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
-        """Return a page of jobs, newest first, with their stages."""
+        """Return a page of jobs, newest first, with their stages. A cursor that is not ours raises InvalidInput."""
         limit = page_size(limit)
         query = _JOBS.order_by(jobs.c.key.desc()).limit(limit + 1)
         if cursor is not None:
@@ -126,21 +107,14 @@ class JobReads:
         query = select(definitions.c.document).where(definitions.c.revision == revision)
         return self._connection.execute(query).scalar()
 
-    def _prepared(self, statement: Prepared, *parameters: str) -> Sequence[Found]:
-        text = statement.sqlite if self._connection.dialect.name == "sqlite" else statement.postgresql
-        return self._connection.exec_driver_sql(text, parameters).all()
-
-    def _key(self, job_id: JobId) -> Any:
-        return select(jobs.c.key).where(jobs.c.job_id == job_id).scalar_subquery()
-
     def _views(self, rows: Sequence[Found]) -> list[JobView]:
         """Return jobs with their stages, all of which come in one more query."""
         if not rows:
             return []
         views: dict[int, list[StageView]] = {row.key: [] for row in rows}
-        query = select(*_STAGE).join_from(jobs, stages, _OWN_STAGES).where(jobs.c.key.in_(views)).order_by(stages.c.key)
-        for stage in self._connection.execute(query):
-            views[stage[0]].append(_stage_view(stage))
+        query = select(*STAGE_COLUMNS, stages.c.job).join_from(jobs, stages, _OWN_STAGES)
+        for *stage, job in self._connection.execute(query.where(jobs.c.key.in_(views)).order_by(stages.c.key)):
+            views[job].append(stage_view(tuple(stage)))
         return [_job_view(row, views[row.key]) for row in rows]
 
 
@@ -148,37 +122,7 @@ def job_of(rows: Sequence[Found] | Sequence[Row]) -> JobView | None:
     """Return the job that the rows of `ONE_JOB` hold."""
     if not rows:
         return None
-    return _job_view(rows[0][: len(_JOB)], [_stage_view(row[len(_JOB) :]) for row in rows])
-
-
-def page_size(limit: int) -> int:
-    """Return a limit that the database's integers hold."""
-    return max(1, min(limit, _LARGEST_PAGE))
-
-
-def searchable(text: str) -> str:
-    """Return text that a database can compare; InvalidInput for what no stored text can hold."""
-    if len(text) > _LONGEST_TEXT or "\0" in text:
-        raise InvalidInput(f"the text to look for holds NUL or more than {_LONGEST_TEXT} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput("the text to look for is not valid Unicode") from None
-    return text
-
-
-def _stage_view(row: Found | Row) -> StageView:
-    (
-        _, number, order, name, task_class, spawn_task, state, pending, queued, running, completed, failed, cancelled,
-        skipped, spawn, expected, max_parallel, queue, error, etag, started_at, ended_at, waits_in,
-        source, on_error, by, paused_at, blocked, held, withdrawn,
-    ) = row  # fmt: skip
-    return StageView(
-        number, order, name, task_class, spawn_task, STATES[state],
-        Tally(pending, queued, running, completed, failed, cancelled, skipped, held, withdrawn),
-        STATES[spawn] if spawn else None, expected, max_parallel, queue, error, etag, started_at, ended_at,
-        waits_in, source, on_error, by, paused_at, bool(blocked),
-    )  # fmt: skip
+    return _job_view(rows[0][: len(_JOB)], [stage_view(tuple(row[len(_JOB) :])) for row in rows])
 
 
 def _job_view(row: Found | Row, found: Sequence[StageView]) -> JobView:
@@ -186,8 +130,7 @@ def _job_view(row: Found | Row, found: Sequence[StageView]) -> JobView:
         _, _, job_id, job_type, revision, state, values, secret, error, etag, created_at, started_at, ended_at, by,
         paused_at,
     ) = row  # fmt: skip
-    failed = sum(stage.tally.failed + (stage.spawn == "FAILED") for stage in found)
     return JobView(
-        JobId(job_id), job_type, revision, STATES[state], decode_object(values), decode_names(secret), failed, error,
-        etag, created_at, started_at, ended_at, found, by, paused_at,
+        JobId(job_id), job_type, revision, STATES[state], decode_object(values), decode_names(secret),
+        sum(stage.failures for stage in found), error, etag, created_at, started_at, ended_at, found, by, paused_at,
     )  # fmt: skip

@@ -1,0 +1,109 @@
+"""What every part of a write transaction uses: its session, the jobs that it has locked, and their history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import bindparam as _p
+from sqlalchemy import func, select
+
+from echelon.controller.datastore.cache import Entry, JobCache, WorkerKeys
+from echelon.controller.datastore.encoding import clean, encode
+from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.session import Row, Session
+from echelon.controller.datastore.sql import insertion
+from echelon.controller.datastore.tables import events, jobs, task_key
+from echelon.shared.ablation import ablated
+from echelon.shared.ids import JobId
+
+#: Before all leases: by this moment none is over. After all leases: by this moment each is over.
+_BEFORE_ALL, _AFTER_ALL = 0.0, 1e18
+
+INSERT_EVENT = insertion(events)
+LAST_EVENT = Prepared(select(func.max(events.c.number)).where(events.c.job == _p("job")), "job")
+JOB_IDS = Prepared(select(jobs.c.key, jobs.c.job_id).where(Among(jobs.c.key, _p("keys"))), "keys")
+
+
+class TransactionBase:
+    """One transaction's view of jobs and workers; nothing of it reaches other transactions before the commit."""
+
+    def __init__(self, session: Session, cache: JobCache, worker_keys: WorkerKeys) -> None:
+        self._session = session
+        self._cache = cache
+        self._worker_keys = worker_keys
+        self._locked: dict[JobId, Entry] = {}
+        self._job_ids: dict[int, JobId] = {}
+        self._deleted: set[JobId] = set()
+        self._workers: dict[str, int] = {}
+        self._worker_ids: dict[int, str] = {}
+        self._history: list[Row] = []
+
+    def now(self) -> float:
+        """Return the store's own time, seconds since the epoch; the only clock that judges leases."""
+        return self._session.now()
+
+    def remember(
+        self, job_id: JobId, kind: str, *, stage: int | None = None, detail: Mapping[str, object] | None = None
+    ) -> None:
+        """Append a line to a job's history."""
+        text = clean(encode(detail)) if detail else None
+        self._history.append((self._entry(job_id).key, self.now(), kind, stage, text))
+
+    def flush(self) -> None:
+        """Write the lines of history that are still held back, all in one statement, and see that every guard held."""
+        self._write_history()
+        self._session.verify()
+
+    def publish(self) -> None:
+        """Let later transactions profit from what this one has committed."""
+        self._cache.publish(self._locked.values(), self._deleted)
+        self._worker_keys.publish(self._workers)
+
+    # --- for the parts
+
+    def _last_leases_judged_at(self, *, expire: bool = True) -> float:
+        """Return the moment by which leases of attempts without a claim are judged; without `expire` none is over."""
+        if ablated("last_lease_wait"):
+            return _AFTER_ALL
+        return self.now() if expire else _BEFORE_ALL
+
+    def _write_history(self) -> None:
+        if self._history:
+            self._session.post(INSERT_EVENT, *self._numbered(LAST_EVENT, self._history))
+            self._history.clear()
+
+    def _entry(self, job_id: JobId) -> Entry:
+        try:
+            return self._locked[job_id]
+        except KeyError:
+            raise GuardFailed(f"job {job_id} is not locked in this transaction (a bug of Echelon)") from None
+
+    def _hold(self, entry: Entry) -> None:
+        self._locked[entry.job.job_id] = entry
+        self._job_ids[entry.key] = entry.job.job_id
+
+    def _range(self, job_id: JobId, stage: int) -> tuple[int, int]:
+        """Return the keys of a stage's tasks: from the first, to before the second."""
+        key = self._entry(job_id).key + stage
+        return task_key(key, -1), task_key(key + 1, -1)
+
+    def _ids_of_jobs(self, keys: Iterable[int]) -> dict[int, JobId]:
+        missing = {key for key in keys if key not in self._job_ids}
+        if missing:
+            self._job_ids.update(self._rows_of(JOB_IDS, missing))
+        return self._job_ids
+
+    def _numbered(self, last: Prepared, lines: list[Row]) -> list[Row]:
+        """Return lines that begin with a job's key with their number in its history put behind it."""
+        numbers: dict[int, int | None] = {}
+        rows = []
+        for job, *line in lines:
+            number = numbers.get(job)
+            number = self._session.next_number(last, job) if number is None else number + 1
+            numbers[job] = number
+            rows.append((job, number, *line))
+        return rows
+
+    def _rows_of(self, statement: Prepared, values: Iterable[object]) -> list[Row]:
+        return self._session.rows(statement, (self._session.listed(list(values)),))

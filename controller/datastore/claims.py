@@ -1,0 +1,360 @@
+"""Claims and leases: who may run what, and until when; and what there is to do that nobody reports."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, any_, exists, func, null, select, union_all, update
+from sqlalchemy import bindparam as _p
+
+from echelon.controller.core.model import Job
+from echelon.controller.core.states import State
+from echelon.controller.datastore.encoding import decode_object
+from echelon.controller.datastore.fanout import EXPANDING
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.sql import DYING, ONE, RUNNING, ZERO, is_in, leaves, still, word
+from echelon.controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, tasks, unpublished, workers
+from echelon.controller.datastore.tasks import DUE, TaskWrites, waited_for
+from echelon.controller.datastore.workers import FIND_WORKERS
+from echelon.shared.ablation import ablated
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import AttemptRef
+
+_LAST_INDEX = (1 << INDEX_BITS) - 2
+
+_next = (
+    select(tasks.c.key)
+    .where(leaves(State.QUEUED, to=State.RUNNING), tasks.c.stage == _p("at_stage"), tasks.c.idx >= _p("first"))
+    .where(tasks.c.idx <= _p("last"), tasks.c.losses >= _p("least"), tasks.c.losses <= _p("most"))
+    .order_by(tasks.c.idx)
+    .limit(_p("count"))
+    .offset(ZERO)
+)
+
+
+def _claim(chosen: ColumnElement[bool]) -> Any:
+    return (
+        update(tasks)
+        .where(chosen, still(tasks.c.state, State.QUEUED))
+        .values(
+            state=word(State.RUNNING),
+            attempt=tasks.c.attempt + ONE,
+            worker=_p("worker"),
+            lease_until=_p("lease_until"),
+            not_before=null(),
+            started_at=_p("started_at"),
+            ended_at=null(),
+            exit_code=null(),
+            signal=null(),
+            etag=tasks.c.etag + ONE,
+            error=null(),
+        )
+        .returning(tasks.c.task_id, tasks.c.idx, tasks.c.attempt, tasks.c.input, tasks.c.task_class)
+    )
+
+
+# Not `IN (SELECT .. LIMIT)` on PostgreSQL: its planner may run the subselect once per row, and with row locks in it
+# each run finds other rows. An array is made once. Row locks are not needed: who claims holds the lock of the job.
+CLAIM = Prepared(
+    _claim(tasks.c.key.in_(_next)),
+    "worker lease_until started_at at_stage first last least most count",
+    postgresql=_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
+)
+
+#: The (job, stage) pairs with something to claim, oldest first; by queue once for each queue.
+CLAIMABLE = Prepared(
+    select(stages.c.key, jobs.c.job_id, stages.c.number)
+    .join_from(stages, jobs, jobs.c.key == stages.c.job)
+    .where(stages.c.ready > ZERO)
+    .order_by(stages.c.key)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "count",
+)
+CLAIMABLE_IN = Prepared(
+    select(stages.c.key, jobs.c.job_id, stages.c.number)
+    .join_from(stages, jobs, jobs.c.key == stages.c.job)
+    .where(stages.c.ready > ZERO, stages.c.claim_queue == _p("queue"))
+    .order_by(stages.c.key)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "queue count",
+)
+
+EXPIRED = Prepared(
+    select(jobs.c.job_id, tasks.c.task_id)
+    .select_from(tasks)
+    .join(stages, stages.c.key == tasks.c.stage)
+    .join(jobs, jobs.c.key == stages.c.job)
+    .where(RUNNING, tasks.c.lease_until < _p("now"))
+    .order_by(tasks.c.lease_until)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "now count",
+)
+FIND_DUE = Prepared(
+    select(jobs.c.job_id, tasks.c.task_id)
+    .select_from(tasks)
+    .join(stages, stages.c.key == tasks.c.stage)
+    .join(jobs, jobs.c.key == stages.c.job)
+    .where(DUE)
+    .order_by(tasks.c.not_before)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "now now_too count",
+)
+RUNNING_ON = Prepared(
+    select(jobs.c.job_id, tasks.c.task_id)
+    .select_from(tasks)
+    .join(stages, stages.c.key == tasks.c.stage)
+    .join(jobs, jobs.c.key == stages.c.job)
+    .where(RUNNING, Among(tasks.c.worker, _p("workers")))
+    # In the order of the index of what runs: asked for another order, a planner walks through all tasks there are.
+    .order_by(tasks.c.lease_until, tasks.c.key)
+    .limit(_p("count"))
+    .offset(ZERO),
+    "workers count",
+)
+
+#: Whether there is anything to do that nobody reports, all in one look: see `Chores`.
+CHORES = Prepared(
+    select(
+        exists(select(ONE).where(RUNNING, tasks.c.lease_until < _p("now"))),
+        exists(select(ONE).where(waited_for("at", "at_too"))),
+        exists(select(ONE).where(*EXPANDING)),
+        exists(select(ONE).where(stages.c.ready > ZERO)),
+        exists(select(ONE).select_from(unpublished)),
+    ),
+    "now at at_too",
+)
+SHORTEN_LEASES = Prepared(
+    update(tasks).where(RUNNING, tasks.c.lease_until > _p("latest")).values(lease_until=_p("lease_until")),
+    "lease_until latest",
+)
+SHORTEN_LAST_LEASES = Prepared(
+    # Shown as the time of the next attempt.
+    update(tasks)
+    .where(DYING, tasks.c.lease_until > _p("latest"))
+    .values(lease_until=_p("lease_until"), etag=tasks.c.etag + ONE),
+    "lease_until latest",
+)
+_ended_last = (
+    select(func.max(attempts.c.ended_at))
+    .where(attempts.c.task == tasks.c.key, attempts.c.attempt == tasks.c.attempt, attempts.c.kept == ONE)
+    .scalar_subquery()
+)
+
+
+def begun_too_late(now: str) -> ColumnElement[bool]:
+    """Tell whether a task waits for a time since a moment that is still to come: the clock has been set back."""
+    return and_(tasks.c.not_before > _p(now), _ended_last > _p(f"{now}_too"))
+
+
+def waits_anew(now: str) -> ColumnElement[float]:
+    """Return until when it waits if all of its wait begins now."""
+    return _p(now) + tasks.c.not_before - _ended_last
+
+
+_waiting = and_(is_in(tasks.c.state, State.PENDING), tasks.c.by_whom.is_(None), tasks.c.not_before.is_not(None))
+SHORTEN_WAITS = Prepared(
+    update(tasks)
+    .where(_waiting, begun_too_late("now"))
+    .values(not_before=waits_anew("since"), etag=tasks.c.etag + ONE),
+    "since now now_too",
+)
+#: So that a wait which was begun anew is not shortened again, whoever else sees that the clock was set.
+END_IN_TIME = Prepared(
+    update(attempts)
+    .where(
+        attempts.c.kept == ONE,
+        attempts.c.ended_at > _p("now"),
+        attempts.c.task.in_(select(tasks.c.key).where(_waiting, tasks.c.not_before > _p("now_too"))),
+    )
+    .values(ended_at=_p("ended_at")),
+    "ended_at now now_too",
+)
+_here = union_all(
+    select(tasks.c.worker, tasks.c.losses).where(RUNNING),
+    select(tasks.c.worker, tasks.c.losses).where(DYING, tasks.c.lease_until > _p("now")),
+).subquery("here")
+LOADS = Prepared(
+    select(workers.c.worker_id, func.count(), func.max(_here.c.losses))
+    .join_from(_here, workers, workers.c.key == _here.c.worker)
+    .where(Among(workers.c.worker_id, _p("worker_ids")))
+    .group_by(workers.c.worker_id),
+    "now worker_ids",
+)
+
+_renewed = and_(still(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))
+_NAMED = (tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.lease_until)
+RENEWABLE = Prepared(
+    select(*_NAMED).where(_renewed, Among(tasks.c.task_id, _p("task_ids"))),
+    "at_worker task_ids",
+    postgresql=select(*_NAMED)
+    .where(_renewed, Among(tasks.c.task_id, _p("task_ids")))
+    .order_by(tasks.c.key)
+    # Tasks are locked here without their jobs: whoever waited could wait for somebody who waits for us.
+    .with_for_update(skip_locked=True),
+)
+RENEW = Prepared(
+    update(tasks).where(Among(tasks.c.key, _p("keys")), _renewed).values(lease_until=_p("lease_until")),
+    "lease_until keys at_worker",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chores:
+    """What there is to do that nobody reports."""
+
+    #: Leases have run out.
+    expired: bool
+    #: Retries are due.
+    due: bool
+    #: Stages lack tasks for some of their items.
+    expanding: bool
+    #: Tasks wait for a worker.
+    ready: bool
+    #: Files of attempts that count are not published yet.
+    unpublished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What runs on one worker."""
+
+    attempts: int
+    #: How many workers the most suspicious of these tasks has lost so far.
+    losses: int
+
+
+class ClaimWrites(TaskWrites):
+    """The methods of a transaction about claims and leases."""
+
+    def claim(
+        self,
+        job_id: JobId,
+        stage: int,
+        *,
+        spawn: bool,
+        count: int,
+        worker: WorkerId,
+        lease: float,
+        losses: range = ANY_LOSSES,
+    ) -> list[Claimed]:
+        """Give up to `count` QUEUED tasks of a stage, lowest index first, to a worker (QUEUED -> RUNNING).
+
+        Each gets the next attempt number and a lease of `lease` seconds. With `spawn` the spawn task is meant. Only
+        tasks that have lost so many workers are given.
+        """
+        now = self.now()
+        first, last = (SPAWN_INDEX, SPAWN_INDEX) if spawn else (0, _LAST_INDEX)
+        key = self._entry(job_id).key + stage
+        parameters = (
+            self._worker_key(worker),
+            now + lease,
+            now,
+            key,
+            first,
+            last,
+            losses.start,
+            losses.stop - 1,
+            count,
+        )
+        claimed = [
+            Claimed(TaskId(task_id), index, attempt, decode_object(values) if values else None, task_class)
+            for task_id, index, attempt, values, task_class in self._session.rows(CLAIM, parameters)
+        ]
+        claimed.sort(key=lambda task: task.index)
+        return claimed
+
+    def loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
+        """Return what runs on each of these workers, those without anything left out.
+
+        What was taken from a worker that has not told of its end runs as well, until its lease is over.
+        """
+        rows = self._session.rows(LOADS, (self.now(), self._session.listed(list(workers))))
+        return {WorkerId(worker): Load(count, losses) for worker, count, losses in rows}
+
+    def claimable(
+        self, queues: Collection[str] | None, *, limit: int, unsaved: Collection[Job] = ()
+    ) -> list[tuple[JobId, int]]:
+        """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first.
+
+        `unsaved` are locked jobs as they stand now: what their rows say still is left aside.
+        """
+        entries = {job.job_id: self._entry(job.job_id) for job in unsaved}
+        # So many rows at most say what is no longer true.
+        old = sum(stage.state is State.RUNNING for entry in entries.values() for stage in entry.job.stages)
+        rows: list[Row] = []
+        if queues is None:
+            rows = self._session.rows(CLAIMABLE, (limit + old,))
+        else:
+            for queue in queues:
+                rows += self._session.rows(CLAIMABLE_IN, (queue, limit + old))
+        if entries:
+            rows = [row for row in rows if row[1] not in entries]
+        rows += [
+            (entries[job.job_id].key + stage.number, job.job_id, stage.number)
+            for job in unsaved
+            for stage in job.stages
+            if stage.state is State.RUNNING and stage.claimable and (queues is None or stage.claim_queue in queues)
+        ]
+        rows.sort()
+        return [(JobId(job_id), number) for _, job_id, number in rows[:limit]]
+
+    def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
+        """Extend the leases of attempts that run on this worker; return those that run on. No lease becomes shorter.
+
+        It waits for nobody: what another transaction is at work on is left out as if it did not run here.
+        """
+        if not refs:
+            return set()
+        worker_key = self._worker_key(worker)
+        asked = set(refs)
+        rows = self._session.rows(RENEWABLE, (worker_key, self._session.listed([ref.task_id for ref in refs])))
+        found = [(key, AttemptRef(TaskId(task_id), attempt), until) for key, task_id, attempt, until in rows]
+        found = [one for one in found if one[1] in asked]
+        wanted = self.now() + lease
+        keys = [key for key, _, until in found if until is None or until < wanted]
+        if keys:
+            self._session.post(RENEW, (wanted, self._session.listed(keys), worker_key))
+        return {ref for _, ref, _ in found}
+
+    def chores(self) -> Chores:
+        """Tell what there is to do that nobody reports, in one cheap look."""
+        (row,) = self._session.rows(CHORES, (self.now(), self.now(), self._last_leases_judged_at()))
+        return Chores(*map(bool, row))
+
+    def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
+        """Return RUNNING tasks whose lease has run out."""
+        return _pairs(self._session.rows(EXPIRED, (self.now(), limit)))
+
+    def due(self, *, limit: int, expire: bool = True) -> list[tuple[JobId, TaskId]]:
+        """Return PENDING tasks whose `not_before` has come; without `expire` none that waits for a lease to end."""
+        return _pairs(self._session.rows(FIND_DUE, (self.now(), self._last_leases_judged_at(expire=expire), limit)))
+
+    def shorten_leases(self, *, longest: float) -> None:
+        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back.
+
+        A wait for a retry is begun anew when it began at a moment that is still to come.
+        """
+        now = self.now()
+        self._session.post(SHORTEN_LEASES, (now + longest, now + longest))
+        if not ablated("last_lease_shortening"):
+            self._session.post(SHORTEN_LAST_LEASES, (now + longest, now + longest))
+        if not ablated("wait_shortening"):
+            self._session.post(SHORTEN_WAITS, (now, now, now))
+            self._session.post(END_IN_TIME, (now, now, now))
+
+    def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
+        """Return the tasks that run on these workers."""
+        keys = [key for _, key in self._rows_of(FIND_WORKERS, workers)]
+        return _pairs(self._session.rows(RUNNING_ON, (self._session.listed(keys), limit))) if keys else []
+
+
+def _pairs(rows: list[Row]) -> list[tuple[JobId, TaskId]]:
+    return [(JobId(job_id), TaskId(task_id)) for job_id, task_id in rows]

@@ -1,0 +1,71 @@
+"""Where a fan-out stands: which items of a spawn.json are tasks already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam as _p
+from sqlalchemy import select, update
+
+from echelon.controller.core.states import State
+from echelon.controller.datastore.base import TransactionBase
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.sql import ZERO, is_in
+from echelon.controller.datastore.tables import jobs, stages
+from echelon.shared.ids import JobId
+
+SET_SPAWNED = Prepared(
+    update(stages)
+    .where(stages.c.key == _p("at_key"))
+    .values(items_path=_p("items_path"), items_created=ZERO, items_offset=ZERO),
+    "items_path at_key",
+)
+#: Stages with items that are not tasks yet.
+EXPANDING = (stages.c.unfilled > ZERO, is_in(stages.c.state, State.RUNNING), stages.c.items_path.is_not(None))
+EXPANSIONS = Prepared(
+    select(
+        jobs.c.job_id, stages.c.number, stages.c.items_path, stages.c.items_created,
+        (stages.c.expected - stages.c.added).label("items"), stages.c.items_offset,
+    )
+    .join_from(stages, jobs, jobs.c.key == stages.c.job)
+    .where(*EXPANDING)
+    .order_by(stages.c.key)
+    .limit(_p("count")).offset(ZERO),
+    "count",
+)  # fmt: skip
+SET_EXPANDED = Prepared(
+    update(stages)
+    .where(stages.c.key == _p("at_key"))
+    .values(items_created=_p("items_created"), items_offset=_p("items_offset")),
+    "items_created items_offset at_key",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A stage whose items are not all tasks yet."""
+
+    job_id: JobId
+    stage: int
+    path: str
+    #: Items that are tasks already.
+    created: int
+    expected: int
+    #: Byte in the file where the next item begins.
+    offset: int
+
+
+class FanOutWrites(TransactionBase):
+    """The methods of a transaction about fan-out."""
+
+    def set_spawned(self, job_id: JobId, stage: int, path: str) -> None:
+        """Remember where the checked items of a stage lie, and that none is read yet."""
+        self._session.post(SET_SPAWNED, (path, self._entry(job_id).key + stage))
+
+    def expansions(self, *, limit: int) -> list[Expansion]:
+        """Return RUNNING stages that still lack task rows for some of their items."""
+        return [Expansion(*row) for row in self._session.rows(EXPANSIONS, (limit,))]
+
+    def set_expanded(self, job_id: JobId, stage: int, *, created: int, offset: int) -> None:
+        """Remember how many items became tasks and the byte where the next one begins."""
+        self._session.post(SET_EXPANDED, (created, offset, self._entry(job_id).key + stage))

@@ -1,0 +1,243 @@
+"""Jobs and revisions of the catalogue: how they come to be, how a step of a job is saved, and how jobs are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from sqlalchemy import bindparam as _p
+from sqlalchemy import case, delete, func, null, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from echelon.controller.core.model import Job, Stage
+from echelon.controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
+from echelon.controller.datastore.cache import Entry, Kept, short
+from echelon.controller.datastore.encoding import STATES, clean, encode
+from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.files import DELETE_UNPUBLISHED
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.records import NewJob, Remembered
+from echelon.controller.datastore.secrets import ERASE_SECRETS, words_of
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.sql import IN_RANGE, ONE, insertion
+from echelon.controller.datastore.stages import (
+    DELETE_STAGES,
+    INSERT_STAGE,
+    LOAD_STAGES,
+    SAVE_STAGE,
+    STAGE_ETAG,
+    new_stage_row,
+    saved_stage_row,
+    stage_of,
+    times_from_start,
+    times_of_change,
+)
+from echelon.controller.datastore.tables import (
+    attempts,
+    compositions,
+    definitions,
+    events,
+    job_inputs,
+    jobs,
+    task_key,
+    tasks,
+)
+from echelon.controller.datastore.tasks import TaskWrites
+from echelon.shared.ablation import ablated
+from echelon.shared.ids import JobId
+
+INSERT_JOB = insertion(jobs)
+INSERT_INPUT = insertion(job_inputs)
+INSERT_COMPOSITION = insertion(compositions)
+
+SUBMITTED_WITH = Prepared(
+    select(jobs.c.job_id, job_inputs.c.request_hash)
+    .join_from(job_inputs, jobs, jobs.c.key == job_inputs.c.key)
+    .where(job_inputs.c.idempotency_key == _p("idempotency_key")),
+    "idempotency_key",
+)
+
+_locked = select(
+    jobs.c.job_id, jobs.c.key, jobs.c.etag, jobs.c.stage_count, jobs.c.state, jobs.c.error, jobs.c.by_whom
+).where(Among(jobs.c.job_id, _p("job_ids")))
+LOCK_JOBS = Prepared(_locked, "job_ids", postgresql=_locked.order_by(jobs.c.key).with_for_update())
+LOCK_FREE_JOBS = Prepared(_locked, "job_ids", postgresql=_locked.order_by(jobs.c.key).with_for_update(skip_locked=True))
+KNOWN_JOBS = Prepared(select(jobs.c.job_id).where(Among(jobs.c.job_id, _p("job_ids"))), "job_ids")
+SAVE_JOB = Prepared(
+    update(jobs)
+    .where(jobs.c.key == _p("at_key"), jobs.c.etag == _p("at_etag"))
+    .values(
+        state=_p("state"),
+        error=_p("error"),
+        etag=jobs.c.etag + ONE,
+        started_at=func.coalesce(jobs.c.started_at, _p("started")),
+        ended_at=case((jobs.c.state == _p("same"), jobs.c.ended_at), else_=_p("ended")),
+        by_whom=_p("by_whom"),
+        paused_at=case((_p("paused") == ONE, func.coalesce(jobs.c.paused_at, _p("since"))), else_=null()),
+    ),
+    "state error started same ended by_whom paused since at_key at_etag",
+)
+DELETE_TASKS = Prepared(delete(tasks).where(IN_RANGE), "first_key end_key")
+DELETE_ATTEMPTS = Prepared(delete(attempts).where(attempts.c.job == _p("job")), "job")
+DELETE_EVENTS = Prepared(delete(events).where(events.c.job == _p("job")), "job")
+DELETE_INPUT = Prepared(delete(job_inputs).where(job_inputs.c.key == _p("at_key")), "at_key")
+DELETE_COMPOSITION = Prepared(delete(compositions).where(compositions.c.key == _p("at_key")), "at_key")
+DELETE_JOB = Prepared(delete(jobs).where(jobs.c.key == _p("at_key")), "at_key")
+
+SAVE_DEFINITION = Prepared(
+    sqlite.insert(definitions).inline().on_conflict_do_nothing(),
+    "revision document created_at",
+    postgresql=postgresql.insert(definitions).inline().on_conflict_do_nothing(),
+)
+
+
+class JobWrites(TaskWrites):
+    """The methods of a transaction about jobs."""
+
+    def insert_job(self, new: NewJob) -> None:
+        """Insert a job with its stages, the tasks that are known, its sealed secrets and its idempotency key."""
+        key = self._session.reserve_keys(max(1, len(new.job.stages)))
+        now = self.now()
+        values = _input_row(new, key)
+        stages = zip(new.job.stages, new.classes, strict=True)
+        self._session.post(INSERT_JOB, _job_row(new, key, now))
+        self._session.post(INSERT_INPUT, values)
+        self._session.post(INSERT_STAGE, *(new_stage_row(stage, key, classes, now) for stage, classes in stages))
+        if new.composition is not None:
+            self._session.post(INSERT_COMPOSITION, (key, new.composition))
+        self._hold(Entry(key, 1, new.job, short(Kept(values[2], *values[4:7]))))
+        for number, of_stage in enumerate(new.tasks):
+            self._insert_tasks(key + number, of_stage)
+
+    def submitted_with(self, key: str) -> Remembered | None:
+        """Return what was submitted with an idempotency key."""
+        for job_id, request_hash in self._session.rows(SUBMITTED_WITH, (key,)):
+            return Remembered(job_id, request_hash or "")
+        return None
+
+    def lock_jobs(self, job_ids: Collection[JobId], *, skip_locked: bool = False) -> dict[JobId, Job]:
+        """Lock jobs, always in the same order, and return them; those that do not exist are left out.
+
+        `skip_locked` leaves out also those that another transaction holds, instead of waiting for it.
+        """
+        wanted = [job_id for job_id in job_ids if job_id not in self._locked]
+        if wanted:
+            statement = LOCK_FREE_JOBS if skip_locked else LOCK_JOBS
+            for job_id, key, etag, count, state, error, by in self._rows_of(statement, wanted):
+                entry = self._cache.get(job_id, etag)
+                self._hold(entry or self._load(Job(job_id, STATES[state], (), error, by), key, etag, count))
+        return {job_id: self._locked[job_id].job for job_id in job_ids if job_id in self._locked}
+
+    def save_job(self, before: Job, after: Job) -> None:
+        """Write what differs: the job and the stages that changed, with new etags and the times of state changes.
+
+        A job that has ended loses its sealed secrets and its seal here.
+        """
+        entry = self._entry(after.job_id)
+        if before is not entry.job and before != entry.job:
+            raise GuardFailed(f"job {after.job_id} is not as the transaction has left it (a bug of Echelon)")
+        changed = [new for old, new in zip(before.stages, after.stages, strict=True) if old is not new and old != new]
+        if not changed and (before.state, before.error, before.by) == (after.state, after.error, after.by):
+            return
+        _check_states(before, after, changed)
+        now = self.now()
+        state = after.state.value
+        started, ended = times_of_change(after.state, now)
+        pause = (clean(after.by), int(after.paused), now)
+        row = (state, clean(after.error), started, state, ended, *pause, entry.key, entry.etag)
+        complaint = f"job {after.job_id} was changed without its lock (a bug of Echelon)"
+        self._session.post_exactly(SAVE_JOB, [row], complaint)
+        rows = [saved_stage_row(stage, entry.key, now) for stage in changed]
+        self._session.post_exactly(SAVE_STAGE, rows, f"a stage of job {entry.key} is missing (a bug of Echelon)")
+        if after.state in ENDED and not ablated("secret_erasure"):
+            self._session.post(ERASE_SECRETS, (entry.key,))
+        self._hold(Entry(entry.key, entry.etag + 1, after, None if after.state in ENDED else entry.input))
+
+    def delete_job(self, job_id: JobId) -> None:
+        """Remove a job and all that belongs to it."""
+        self._write_history()
+        entry = self._entry(job_id)
+        key, end = entry.key, entry.key + len(entry.job.stages)
+        for of_tasks in (DELETE_UNPUBLISHED, DELETE_TASKS):
+            self._session.post(of_tasks, (task_key(key, -1), task_key(end, -1)))
+        self._session.post(DELETE_STAGES, (key, end))
+        of_job = (DELETE_ATTEMPTS, DELETE_EVENTS, DELETE_COMPOSITION, DELETE_INPUT, DELETE_JOB)
+        for statement in of_job:
+            self._session.post(statement, (key,))
+        del self._locked[job_id]
+        self._deleted.add(job_id)
+
+    def exists(self, job_id: JobId) -> bool:
+        """Tell whether there is a job, whoever holds its lock."""
+        return bool(self._rows_of(KNOWN_JOBS, [job_id]))
+
+    def job_etag(self, job_id: JobId) -> int:
+        """Return the etag of a locked job as it was when it was locked or last saved."""
+        return self._entry(job_id).etag
+
+    def stage_etag(self, job_id: JobId, stage: int) -> int:
+        """Return the etag of a stage of a locked job."""
+        return int(self._session.rows(STAGE_ETAG, (self._entry(job_id).key + stage,))[0][0])
+
+    def save_definition(self, revision: str, document: str) -> None:
+        """Keep a revision of the catalogue; a revision that is there already stays as it is."""
+        self._session.post(SAVE_DEFINITION, (revision, document, self.now()))
+
+    def _load(self, job: Job, key: int, etag: int, count: int) -> Entry:
+        stages = tuple(stage_of(row) for row in self._session.rows(LOAD_STAGES, (key, key + count)))
+        return Entry(key, etag, replace(job, stages=stages, live=None))
+
+
+def _job_row(new: NewJob, key: int, now: float) -> Row:
+    job = new.job
+    times = (now, *times_from_start(job.state, now))
+    pause = (clean(job.by), now if job.paused else None)
+    return (key, job.job_id, new.type, job.state.value, clean(job.error), len(job.stages), 1, *times, *pause)
+
+
+def _input_row(new: NewJob, key: int) -> Row:
+    ended = new.job.state in ENDED
+    return (
+        key,
+        new.revision,
+        encode(new.input),
+        encode(sorted(new.sealed)),
+        encode(new.sealed) if new.sealed and not ended else None,
+        None if ended else new.seal,
+        int(new.seal is not None),
+        words_of(new.job.job_id, new.type, new.input),
+        new.idempotency_key,
+        new.request_hash,
+        new.request_id,
+    )
+
+
+def _may_follow(table: Mapping[State, frozenset[State]], before: State, after: State) -> bool:
+    """Tell whether the table allows a change, or two of them in one step of the machine by way of RUNNING.
+
+    (An empty stage starts and completes in one step; so does a job that a person opens again and nothing of it runs.)
+    """
+    if after is before or after in table[before]:
+        return True
+    return State.RUNNING in table[before] and after in table[State.RUNNING]
+
+
+def _came_back(job: Job, stage: Stage, before: State) -> bool:
+    """Tell whether a stage that ran may wait again: it has ended with its failing job and come back in line with it.
+
+    So it is when what runs of it is killed for a retry, and a stage in front of it is to run again.
+    """
+    if (before, stage.state) != (State.RUNNING, State.PENDING):
+        return False
+    return any(each.order < stage.order and each.state not in ENDED for each in job.stages)
+
+
+def _check_states(before: Job, after: Job, changed: list[Stage]) -> None:
+    if not _may_follow(JOB_TRANSITIONS, before.state, after.state):
+        raise GuardFailed(f"job {after.job_id} cannot go from {before.state} to {after.state} (a bug of Echelon)")
+    for stage in changed:
+        was = before.stages[stage.number].state
+        if not _may_follow(STAGE_TRANSITIONS, was, stage.state) and not _came_back(after, stage, was):
+            raise GuardFailed(
+                f"stage {stage.number} of job {after.job_id} cannot go from {was} to {stage.state} (a bug of Echelon)"
+            )

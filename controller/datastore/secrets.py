@@ -1,0 +1,145 @@
+"""The values of jobs, their sealed secrets, and secrets of single tasks that were erased with an earlier seal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import and_, null, or_, select, true, update
+from sqlalchemy import bindparam as _p
+
+from echelon.controller.core.states import State
+from echelon.controller.datastore.base import TransactionBase
+from echelon.controller.datastore.cache import Entry, Kept, short
+from echelon.controller.datastore.encoding import STATES, clean, decode_names, decode_object, encode
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.records import JobInputs, LostSecrets
+from echelon.controller.datastore.sql import ONE, ZERO, is_in
+from echelon.controller.datastore.tables import job_inputs, jobs, stages, tasks
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import JsonValue
+
+ERASE_SECRETS = Prepared(
+    update(job_inputs)
+    .where(job_inputs.c.key == _p("at_key"), or_(job_inputs.c.sealed.is_not(None), job_inputs.c.seal.is_not(None)))
+    .values(sealed=null(), seal=null(), seal_number=job_inputs.c.seal_number + ONE),
+    "at_key",
+)
+READ_SECRET_NAMES = Prepared(
+    select(job_inputs.c.secret, jobs.c.type)
+    .join_from(job_inputs, jobs, jobs.c.key == job_inputs.c.key)
+    .where(job_inputs.c.key == _p("at_key")),
+    "at_key",
+)
+READ_INPUT = Prepared(
+    select(job_inputs.c.input, job_inputs.c.sealed, job_inputs.c.seal, job_inputs.c.seal_number).where(
+        job_inputs.c.key == _p("at_key")
+    ),
+    "at_key",
+)
+REPLACE_INPUT = Prepared(
+    update(job_inputs)
+    .where(job_inputs.c.key == _p("at_key"))
+    .values(
+        input=_p("input"),
+        secret=_p("secret"),
+        sealed=_p("sealed"),
+        seal=_p("seal"),
+        seal_number=job_inputs.c.seal_number + ONE,
+        words=_p("words"),
+    ),
+    "input secret sealed seal words at_key",
+)
+
+_lost = select(
+    tasks.c.key, tasks.c.task_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state, tasks.c.input
+).join_from(stages, tasks, tasks.c.stage == stages.c.key)
+_of_job = and_(stages.c.key >= _p("first_key"), stages.c.key < _p("end_key"))
+#: Sealed with an earlier seal than the present one: numbers of seals only grow.
+_lacking = tasks.c.seal_number < _p("present")
+_to_run = is_in(tasks.c.state, State.PENDING, State.QUEUED)
+
+_stages = select(stages.c.key, stages.c.number).where(_of_job).subquery("of_job")
+_next = (
+    select(tasks.c.key, tasks.c.task_id, tasks.c.idx, tasks.c.task_class, tasks.c.state, tasks.c.input)
+    .where(tasks.c.stage == _stages.c.key, _lacking, _to_run)
+    .order_by(tasks.c.seal_number, tasks.c.idx)
+    .limit(_p("count"))
+    .offset(ZERO)
+    .lateral("lost")
+)
+# Stage by stage from the index `tasks_sealed`: what has lost nothing is not looked at. PostgreSQL's planner believes
+# that many have lost something, and would walk through all tasks there are until it has found a few; so it is asked for
+# them in the order of the index, which yields up to `count` of each stage.
+LOST_SECRETS = Prepared(
+    _lost.where(_of_job, _lacking, _to_run).order_by(stages.c.key).limit(_p("count")).offset(ZERO),
+    "first_key end_key present count",
+    postgresql=select(
+        _next.c.key, _next.c.task_id, _stages.c.number, _next.c.idx, _next.c.task_class, _next.c.state, _next.c.input
+    ).join_from(_stages, _next, true()),
+)
+LOST_AMONG = Prepared(
+    _lost.where(Among(tasks.c.task_id, _p("task_ids")), _of_job, _lacking).limit(_p("count")).offset(ZERO),
+    "task_ids first_key end_key present count",
+)
+GIVE_SECRETS = Prepared(
+    update(tasks)
+    .where(tasks.c.key == _p("at_key"), _to_run)
+    .values(input=_p("input"), seal_number=_p("seal_number"), etag=tasks.c.etag + ONE),
+    "input seal_number at_key",
+)
+
+
+class SecretWrites(TransactionBase):
+    """The methods of a transaction about the values of jobs and their secrets."""
+
+    def replace_input(
+        self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str], seal: str | None = None
+    ) -> None:
+        """Give a job that is opened again its secrets (and the masked form of its input) anew, and a new seal."""
+        entry = self._entry(job_id)
+        key = entry.key
+        # A copy: what other transactions know of the job stays as it is until this one is committed.
+        self._hold(Entry(key, entry.etag, entry.job))
+        ((names, job_type),) = self._session.rows(READ_SECRET_NAMES, (key,))
+        secret = sorted({*decode_names(names), *sealed})
+        words = words_of(job_id, job_type, values)
+        self._session.post(REPLACE_INPUT, (encode(values), encode(secret), encode(sealed), seal, words, key))
+
+    def inputs(self, job_id: JobId) -> JobInputs:
+        """Return the values of a locked job."""
+        entry = self._entry(job_id)
+        known = entry.input
+        if known is None:
+            (row,) = self._session.rows(READ_INPUT, (entry.key,))
+            known = Kept(*row)
+            entry.input = short(known)
+        sealed = {name: str(value) for name, value in decode_object(known.sealed).items()}
+        return JobInputs(decode_object(known.values), sealed, known.seal, known.seal_number)
+
+    def lost_secrets(self, job_id: JobId, *, limit: int, among: Collection[TaskId] | None = None) -> list[LostSecrets]:
+        """Return tasks of a locked job whose own secrets were erased with an earlier seal of it.
+
+        `among`: only of these, however they stand; else only those that are to run.
+        """
+        entry = self._entry(job_id)
+        parameters = (entry.key, entry.key + len(entry.job.stages), self.inputs(job_id).seal_number, limit)
+        if among is None:
+            rows = self._session.rows(LOST_SECRETS, parameters)
+        else:
+            rows = self._session.rows(LOST_AMONG, (self._session.listed(list(among)), *parameters))
+        return [
+            LostSecrets(key, task_id, stage, index, task_class, STATES[state], decode_object(values))
+            for key, task_id, stage, index, task_class, state, values in sorted(rows)[:limit]
+        ]
+
+    def give_secrets(self, job_id: JobId, given: Sequence[tuple[int, Mapping[str, JsonValue]]]) -> None:
+        """Give tasks (by their keys) of a locked job their values anew, secrets sealed with its present seal."""
+        number = self.inputs(job_id).seal_number
+        complaint = "a task that is to run was changed without the lock of its job (a bug of Echelon)"
+        self._session.post_exactly(GIVE_SECRETS, [(encode(values), number, key) for key, values in given], complaint)
+
+
+def words_of(job_id: str, job_type: str, values: Mapping[str, JsonValue]) -> str:
+    """Return the text that a search for a job looks through."""
+    texts = [value if isinstance(value, str) else encode(value) for value in values.values()]
+    return clean("\n".join((job_id, job_type, *texts)).casefold()) or ""

@@ -1,0 +1,170 @@
+"""Rows of stages: one table says which columns a stage has; what inserts, saves, loads and shows them follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Column, and_, case, delete, func, null, select, update
+from sqlalchemy import bindparam as _p
+
+from echelon.controller.core.model import OnError, Source, Stage, Tally
+from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.encoding import STATES, clean
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.records import StageView
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.sql import ONE, insertion
+from echelon.controller.datastore.tables import stages
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A column that keeps a fact of a `Stage`."""
+
+    #: Its name in `Stage`; "tally.x" is in its tally.
+    fact: str
+    column: Column[Any]
+    #: A step of the job may change it.
+    changes: bool = True
+    #: What turns the fact into the column's value, and the value into the fact; None: they are the same.
+    write: Callable[[Any], Any] | None = None
+    read: Callable[[Any], Any] | None = None
+    #: It follows from other facts, for the statements that look for stages: it is not read.
+    derived: bool = False
+
+
+def _state(word: str | None) -> State | None:
+    return STATES[word] if word else None
+
+
+_c = stages.c
+_KEPT = (
+    _Kept("number", _c.number, changes=False),
+    _Kept("order", _c.place, changes=False),
+    _Kept("name", _c.name, changes=False),
+    _Kept("source", _c.source, changes=False, read=Source),
+    _Kept("on_error", _c.on_error, changes=False, read=OnError),
+    _Kept("queue", _c.queue, changes=False),
+    _Kept("spawn_queue", _c.spawn_queue, changes=False),
+    _Kept("max_parallel", _c.max_parallel, changes=False),
+    _Kept("fail_fast", _c.fail_fast, changes=False, write=int, read=bool),
+    _Kept("state", _c.state, read=_state),
+    *(_Kept(f"tally.{count}", _c[count]) for count in Tally.__dataclass_fields__),
+    _Kept("spawn", _c.spawn, read=_state),
+    _Kept("expected", _c.expected),
+    _Kept("error", _c.error, write=clean),
+    _Kept("by", _c.by_whom, write=clean),
+    _Kept("failing", _c.failing, write=int, read=bool),
+    _Kept("blocked", _c.blocked, write=int, read=bool),
+    _Kept("spawn_hand", _c.spawn_hand, write=int, read=bool),
+    _Kept("added", _c.added),
+    _Kept("claimable", _c.ready, derived=True),
+    _Kept("claim_queue", _c.claim_queue, derived=True),
+    _Kept("unfilled", _c.unfilled, derived=True),
+)
+
+
+class _Writer:
+    """Returns facts of a stage as values of their columns, in the order of the table, as statements take them."""
+
+    def __init__(self, kept: Iterable[_Kept]) -> None:
+        kept = sorted(kept, key=lambda one: list(stages.columns).index(one.column))
+        self.names = [one.column.name for one in kept]
+        self._facts = attrgetter(*(one.fact for one in kept))
+        self._conversions = [(place, one.write) for place, one in enumerate(kept) if one.write is not None]
+
+    def values(self, stage: Stage) -> list[Any]:
+        values = list(self._facts(stage))
+        for place, convert in self._conversions:
+            values[place] = convert(values[place])
+        return values
+
+
+_ALL = _Writer(_KEPT)
+_CHANGING = _Writer(one for one in _KEPT if one.changes)
+
+_READ = tuple(one for one in _KEPT if not one.derived)
+_FACTS = [(place, one.fact, one.read) for place, one in enumerate(_READ) if "." not in one.fact]
+_TALLY = [place for place, one in enumerate(_READ) if "." in one.fact]
+_COUNTS = slice(_TALLY[0], _TALLY[-1] + 1)
+#: What only the row of a stage knows, in the words of `StageView`.
+_SHOWN = {
+    "task_class": _c.task_class,
+    "spawn_task": _c.spawn_class,
+    "etag": _c.etag,
+    "started_at": _c.started_at,
+    "ended_at": _c.ended_at,
+    "paused_at": _c.paused_at,
+}
+_BEGUN = len(_READ) + list(_SHOWN).index("started_at")
+#: What a row that `stage_of` or `stage_view` reads begins with.
+STAGE_COLUMNS = (*(one.column for one in _READ), *_SHOWN.values())
+
+INSERT_STAGE = insertion(stages)
+_of_job = and_(_c.key >= _p("first_key"), _c.key < _p("end_key"))
+LOAD_STAGES = Prepared(select(*STAGE_COLUMNS).where(_of_job).order_by(_c.key), "first_key end_key")
+#: Takes what `saved_stage_row` returns.
+SAVE_STAGE = Prepared(
+    update(stages)
+    .where(_c.key == _p("at_key"))
+    .values(
+        {
+            **{name: _p(name) for name in _CHANGING.names},
+            "etag": _c.etag + ONE,
+            "started_at": func.coalesce(_c.started_at, _p("started")),
+            "ended_at": case((_c.state == _p("same"), _c.ended_at), else_=_p("ended")),
+            "paused_at": case((_p("paused") == ONE, func.coalesce(_c.paused_at, _p("since"))), else_=null()),
+        }
+    ),
+    " ".join(_CHANGING.names) + " started same ended paused since at_key",
+)
+DELETE_STAGES = Prepared(delete(stages).where(_of_job), "first_key end_key")
+STAGE_ETAG = Prepared(select(_c.etag).where(_c.key == _p("at_key")), "at_key")
+
+
+def new_stage_row(stage: Stage, job_key: int, classes: tuple[str, str | None], now: float) -> Row:
+    """Return the row of a stage that is to exist."""
+    started, ended = times_from_start(stage.state, now)
+    task_class, spawn_class = classes
+    row = {
+        "key": job_key + stage.number, "job": job_key, "task_class": task_class, "spawn_class": spawn_class,
+        "items_path": None, "items_created": 0, "items_offset": 0, "etag": 1, "started_at": started, "ended_at": ended,
+        "paused_at": now if stage.paused else None, **dict(zip(_ALL.names, _ALL.values(stage), strict=True)),
+    }  # fmt: skip
+    return tuple(row[column.name] for column in stages.columns)
+
+
+def saved_stage_row(stage: Stage, job_key: int, now: float) -> Row:
+    """Return what a change to a stage puts into its row."""
+    started, ended = times_of_change(stage.state, now)
+    times = (started, stage.state.value, ended, int(stage.paused), now)
+    return (*_CHANGING.values(stage), *times, job_key + stage.number)
+
+
+def times_from_start(state: State, now: float) -> Row:
+    """Return `started_at` and `ended_at` of a job or a stage that begins in this state."""
+    return None if state is State.PENDING else now, now if state in ENDED else None
+
+
+def times_of_change(state: State, now: float) -> Row:
+    """Return what a change to this state puts into `started_at` (where it is empty) and into `ended_at`."""
+    return now if state is State.RUNNING else None, now if state in ENDED else None
+
+
+def stage_of(row: Row) -> Stage:
+    """Return the stage of a row."""
+    return Stage(**_facts(row))
+
+
+def stage_view(row: Row) -> StageView:
+    """Return a stage as users see it."""
+    shown = dict(zip(_SHOWN, row[len(_READ) :], strict=True))
+    return StageView(**_facts(row), **shown)
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    facts = {fact: read(row[place]) if read else row[place] for place, fact, read in _FACTS}
+    return {**facts, "tally": Tally(*row[_COUNTS]), "begun": row[_BEGUN] is not None}

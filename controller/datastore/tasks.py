@@ -1,0 +1,253 @@
+"""Tasks and their attempts: how they come to be, how attempts end, and when a stage's tasks become claimable."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, update
+from sqlalchemy import bindparam as _p
+
+from echelon.controller.core.states import OPEN, State
+from echelon.controller.datastore.encoding import STATES, clean, encode
+from echelon.controller.datastore.files import MARK_UNPUBLISHED
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.records import SPAWN_INDEX, HeldTask, NewTask, Settlement
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.sql import AT_ONCE, IN_RANGE, ONE, RUNNING, insertion, is_in, leaves, word
+from echelon.controller.datastore.tables import INDEX_BITS, attempts, stages, tasks
+from echelon.controller.datastore.workers import WorkerWrites
+from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import Outcome
+
+INSERT_TASK = insertion(tasks)
+INSERT_ATTEMPT = insertion(attempts)
+LAST_ATTEMPT = Prepared(select(func.max(attempts.c.number)).where(attempts.c.job == _p("job")), "job")
+
+#: What makes a `HeldTask`, in the order of `_held_tasks`.
+HELD_COLUMNS = (
+    tasks.c.key, tasks.c.task_id, stages.c.job, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state,
+    tasks.c.attempt, tasks.c.failures, tasks.c.losses, tasks.c.worker, tasks.c.started_at, tasks.c.lease_until,
+    tasks.c.etag, tasks.c.by_whom,
+)  # fmt: skip
+HELD = Prepared(
+    select(*HELD_COLUMNS)
+    .join_from(tasks, stages, stages.c.key == tasks.c.stage)
+    .where(Among(tasks.c.task_id, _p("task_ids"))),
+    "task_ids",
+)
+
+SETTLE = Prepared(
+    update(tasks)
+    .where(
+        tasks.c.key == _p("at_key"),
+        RUNNING,
+        tasks.c.attempt == _p("at_attempt"),
+        tasks.c.worker == _p("at_worker"),
+    )
+    .values(
+        state=_p("state"),
+        failures=tasks.c.failures + _p("failure"),
+        losses=tasks.c.losses + _p("loss"),
+        # The processes of an attempt that a person has killed may be there until its worker tells, or its lease ends.
+        lease_until=case((_p("killed") == ONE, tasks.c.lease_until), else_=null()),
+        not_before=_p("not_before"),
+        ended_at=_p("ended_at"),
+        exit_code=_p("exit_code"),
+        signal=_p("signal"),
+        etag=tasks.c.etag + ONE,
+        error=_p("error"),
+        result=_p("result"),
+        # A pause outlives an attempt, not the task.
+        by_whom=case((_p("open") == ONE, tasks.c.by_whom), else_=null()),
+        paused_at=case((_p("again") == ONE, tasks.c.paused_at), else_=null()),
+    ),
+    "state failure loss killed not_before ended_at exit_code signal error result open again at_key at_attempt"
+    " at_worker",
+)
+
+_open_again = {"not_before": null(), "ended_at": null(), "etag": tasks.c.etag + ONE}
+#: Keeps the lease of what has run before: see `PUT_OFF`.
+RELEASE = Prepared(
+    update(tasks)
+    .where(IN_RANGE, leaves(State.PENDING, to=State.QUEUED), tasks.c.by_whom.is_(None))
+    .values(state=word(State.QUEUED), **_open_again),
+    "first_key end_key",
+)
+
+
+def waited_for(now: str, too: str) -> ColumnElement[bool]:
+    """Its time has come, no person holds it back, and nothing of the attempt before can be there any more.
+
+    `too` is the moment by which leases are judged: before all of them, nothing counts but the worker's word.
+    """
+    return and_(
+        is_in(tasks.c.state, State.PENDING),
+        tasks.c.by_whom.is_(None),
+        tasks.c.not_before.is_not(None),
+        tasks.c.not_before <= _p(now),
+        or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= _p(too)),
+    )
+
+
+DUE = waited_for("now", "now_too")
+DUE_NOW = Prepared(
+    select(*HELD_COLUMNS)
+    .join_from(tasks, stages, stages.c.key == tasks.c.stage)
+    .where(Among(tasks.c.task_id, _p("task_ids")), DUE),
+    "task_ids now now_too",
+)
+RELEASE_ONE = Prepared(
+    update(tasks)
+    .where(tasks.c.key == _p("at_key"), leaves(State.PENDING, to=State.QUEUED))
+    .values(state=word(State.QUEUED), lease_until=null(), **_open_again),
+    "at_key",
+)
+
+#: Claimable while the processes of the attempt before may still be there: to wait for their end.
+PUT_OFF = Prepared(
+    update(tasks)
+    .where(IN_RANGE, leaves(State.QUEUED, to=State.PENDING), tasks.c.lease_until.is_not(None))
+    .values(state=word(State.PENDING), not_before=AT_ONCE, etag=tasks.c.etag + ONE)
+    .returning(tasks.c.idx),
+    "first_key end_key",
+)
+#: The worker has told the end of an attempt that had lost its claim.
+LET_GO = Prepared(
+    update(tasks)
+    .where(
+        tasks.c.key == _p("at_key"),
+        tasks.c.attempt == _p("at_attempt"),
+        tasks.c.worker == _p("at_worker"),
+        is_in(tasks.c.state, *(state for state in State if state is not State.RUNNING)),
+        tasks.c.lease_until.is_not(None),
+    )
+    .values(lease_until=null(), etag=tasks.c.etag + ONE),
+    "at_key at_attempt at_worker",
+)
+
+
+class TaskWrites(WorkerWrites):
+    """The methods of a transaction about tasks, but for those about claims and leases."""
+
+    def insert_tasks(self, job_id: JobId, stage: int, tasks: Sequence[NewTask]) -> None:
+        """Insert tasks of one stage; an index that exists already is an error (a bug of the caller)."""
+        self._insert_tasks(self._entry(job_id).key + stage, tasks)
+
+    def held(self, task_ids: Collection[TaskId]) -> list[HeldTask]:
+        """Return the present state of these tasks, those that do not exist left out. Call after `lock_jobs`."""
+        return self._held_tasks(self._rows_of(HELD, task_ids)) if task_ids else []
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each.
+
+        It is also noted whose files are to be published.
+        """
+        if not settlements:
+            return
+        now = self.now()
+        # In the order of their keys, so that two transactions never wait for each other's rows.
+        settlements = sorted(settlements, key=lambda settlement: settlement.task.key)
+        keys = {worker: self._worker_key(worker) for worker in {s.task.worker for s in settlements} if worker}
+        tasks, ended = [], []
+        for settlement in settlements:
+            worker = keys.get(settlement.task.worker) if settlement.task.worker else None
+            error = clean(settlement.error) if settlement.error else None
+            tasks.append(_task_row(settlement, worker, error, now))
+            ended.append(_attempt_row(settlement, self._entry(settlement.task.job_id).key, worker, error, now))
+        complaint = "an attempt that had lost its right to count was settled (a bug of Echelon)"
+        self._session.post_exactly(SETTLE, tasks, complaint)
+        self._session.post(INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
+        private = [(settlement.task.key, settlement.task.attempt) for settlement in settlements if settlement.private]
+        if private:
+            self._session.post(MARK_UNPUBLISHED, *private)
+
+    def release(self, job_id: JobId, stage: int, *, spawn: bool) -> None:
+        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED. What has run before: see `put_off`."""
+        first, end = self._range(job_id, stage)
+        keys = (first, first + 1) if spawn else (first + 1, end)
+        self._session.post(RELEASE, keys)
+
+    def release_due(self, tasks: Collection[TaskId], *, expire: bool = True) -> list[HeldTask]:
+        """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed.
+
+        Without `expire` no task that waits for the lease of its last attempt.
+        """
+        if not tasks:
+            return []
+        judged_at = self._last_leases_judged_at(expire=expire)
+        rows = self._session.rows(DUE_NOW, (self._session.listed(tasks), self.now(), judged_at))
+        rows.sort()
+        complaint = "a waiting task was changed without the lock of its job (a bug of Echelon)"
+        self._session.post_exactly(RELEASE_ONE, [(row[0],) for row in rows], complaint)
+        released = self._held_tasks(rows)
+        for task in released:
+            task.state = State.QUEUED
+        return released
+
+    def put_off(self, job_id: JobId, stage: int) -> tuple[int, bool]:
+        """Let QUEUED tasks wait (PENDING) of whose last attempts something may be there; the worker tells, or a lease.
+
+        What may be claimed has no lease. Return how many that were, and whether the spawn task was one.
+        """
+        found = [index for (index,) in self._session.rows(PUT_OFF, self._range(job_id, stage))]
+        return len(found) - (SPAWN_INDEX in found), SPAWN_INDEX in found
+
+    def let_go(self, ended: Sequence[HeldTask]) -> None:
+        """Note that nothing of these tasks' last attempts is there any more: their workers have told."""
+        rows = [(task.key, task.attempt, self._worker_key(task.worker)) for task in ended if task.worker is not None]
+        self._session.post(LET_GO, *sorted(rows))
+
+    # --- for the parts
+
+    def _insert_tasks(self, stage_key: int, tasks: Sequence[NewTask]) -> None:
+        if not tasks:
+            return
+        now = self.now()
+        base = (stage_key << INDEX_BITS) + 1
+        failed = State.FAILED
+        rows = [
+            (
+                base + task.index, task.task_id, stage_key, task.index, task.state._value_, 0, 0, 0, None, None, None,
+                None, now if task.state is failed else None, None, None, 1, task.task_class, task.queue,
+                encode(task.input) if task.input else None, clean(task.error) if task.error else None, None,
+                clean(task.paused_by), now if task.paused_by is not None else None, task.seal_number,
+            )
+            for task in tasks
+        ]  # fmt: skip
+        self._session.post(INSERT_TASK, *rows)
+
+    def _held_tasks(self, rows: list[Row]) -> list[HeldTask]:
+        """Return records of rows that hold `HELD_COLUMNS`."""
+        job_ids = self._ids_of_jobs(row[2] for row in rows)
+        names = self._names_of_workers({row[10] for row in rows if row[10] is not None})
+        return [
+            HeldTask(
+                key, TaskId(task_id), job_ids[job], number, index, task_class, STATES[state], attempt, failures,
+                losses, names[worker] if worker is not None else None, started_at, until, etag, by,
+            )
+            for (
+                key, task_id, job, number, index, task_class, state, attempt, failures, losses, worker, started_at,
+                until, etag, by,
+            ) in rows
+        ]  # fmt: skip
+
+
+def _task_row(settlement: Settlement, worker: int | None, error: str | None, now: float) -> Row:
+    state = settlement.state
+    task = settlement.task
+    still_open = state in OPEN
+    return (
+        state._value_, int(settlement.failure), int(settlement.loss), int(settlement.killed), settlement.not_before,
+        None if still_open else now, settlement.exit_code, settlement.signal, error,
+        clean(settlement.result) if settlement.result else None, int(still_open), int(still_open), task.key,
+        task.attempt, worker,
+    )  # fmt: skip
+
+
+def _attempt_row(settlement: Settlement, job: int, worker: int | None, error: str | None, now: float) -> Row:
+    task = settlement.task
+    kept = not (task.attempt == 1 and settlement.state is State.COMPLETED and settlement.outcome is Outcome.COMPLETED)
+    return (
+        job, task.key, task.attempt, int(kept), settlement.outcome._value_, worker, settlement.exit_code,
+        settlement.signal, error, task.started_at, now,
+    )  # fmt: skip

@@ -1,0 +1,303 @@
+"""What a person's verbs do to the tasks of a stage: as many rows as it takes, with one statement a range of keys.
+
+In `tasks.by_whom` stands who has paused (an open task), cancelled or skipped it; NULL: nobody. `only` narrows a
+statement to one state; NULL does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+from sqlalchemy import and_, case, func, not_, null, or_, select, update
+from sqlalchemy import bindparam as _p
+
+from echelon.controller.core.model import Spans
+from echelon.controller.core.states import ENDED, OPEN, TASK_TRANSITIONS, State
+from echelon.controller.datastore.claims import begun_too_late, waits_anew
+from echelon.controller.datastore.encoding import STATES, clean
+from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.records import SPAWN_ONLY, Counted, HeldTask
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.sql import AT_ONCE, IN_RANGE, ONE, RUNNING, ZERO, is_in, leaves, may_become, word
+from echelon.controller.datastore.tables import attempts, stages, task_key, tasks
+from echelon.controller.datastore.tasks import HELD_COLUMNS, INSERT_ATTEMPT, LAST_ATTEMPT, LET_GO, TaskWrites
+from echelon.shared.ablation import ablated
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import AttemptRef, Outcome
+
+_chosen = and_(
+    IN_RANGE,
+    tasks.c.state == func.coalesce(_p("only"), tasks.c.state),
+)
+_next_etag = tasks.c.etag + ONE
+
+#: An item that did not fit: it has an error although it never ran, and it is not for want of an erased secret.
+_misfit = and_(tasks.c.attempt == ZERO, tasks.c.error.is_not(None), tasks.c.seal_number.is_(None))
+_hand = case((tasks.c.by_whom.is_not(None), ONE), else_=ZERO)
+#: Whether a lease is over is judged when tasks become due, nowhere else: the clock may have been set just now.
+_waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until.is_not(None)), ONE), else_=ZERO)
+CENSUS = Prepared(
+    select(
+        tasks.c.state,
+        _hand.label("hand"),
+        _waits.label("waits"),
+        case((_misfit, ONE), else_=ZERO).label("misfit"),
+        func.count(),
+    )
+    .where(_chosen)
+    .group_by(tasks.c.state, "hand", "waits", "misfit"),
+    "now first_key end_key only",
+)
+RUNNING_AMONG = Prepared(
+    select(*HELD_COLUMNS)
+    .join_from(tasks, stages, stages.c.key == tasks.c.stage)
+    .where(RUNNING, IN_RANGE)
+    .order_by(tasks.c.key),
+    "first_key end_key",
+)
+
+HOLD = Prepared(
+    update(tasks)
+    .where(_chosen, is_in(tasks.c.state, *sorted(OPEN)), tasks.c.by_whom.is_(None))
+    .values(
+        # What is paused is never QUEUED: nothing has to be asked when tasks are claimed.
+        state=case((leaves(State.QUEUED, to=State.PENDING), word(State.PENDING)), else_=tasks.c.state),
+        by_whom=_p("by_whom"),
+        paused_at=_p("paused_at"),
+        etag=_next_etag,
+    ),
+    "by_whom paused_at first_key end_key only",
+)
+_goes_on = and_(leaves(State.PENDING, to=State.QUEUED), _p("begun") == ONE)
+LET_ON = Prepared(
+    update(tasks)
+    .where(_chosen, is_in(tasks.c.state, State.PENDING, State.RUNNING), tasks.c.by_whom.is_not(None))
+    .values(
+        state=case(
+            (
+                and_(
+                    _goes_on,
+                    or_(tasks.c.not_before.is_(None), tasks.c.not_before <= _p("at")),
+                    tasks.c.lease_until.is_(None),
+                ),
+                word(State.QUEUED),
+            ),
+            else_=tasks.c.state,
+        ),
+        # What has to wait becomes due some time: in a stage that has begun nothing else makes it claimable.
+        not_before=case(
+            (begun_too_late("now"), waits_anew("since")),
+            (
+                and_(_p("begun_too") == ONE, tasks.c.not_before.is_(None), tasks.c.lease_until.is_not(None)),
+                AT_ONCE,
+            ),
+            else_=tasks.c.not_before,
+        ),
+        by_whom=null(),
+        paused_at=null(),
+        etag=_next_etag,
+    ),
+    "begun at now now_too since begun_too first_key end_key only",
+)
+
+_left = {
+    "state": _p("state"),
+    "by_whom": _p("by_whom"),
+    "paused_at": null(),
+    "not_before": null(),
+    "ended_at": _p("ended_at"),
+    "etag": _next_etag,
+}
+_LEFT = "state ended_at by_whom first_key end_key only"
+LEAVE_WAITING = Prepared(
+    update(tasks).where(_chosen, may_become(State.CANCELLED, but=State.RUNNING)).values(_left), _LEFT
+)
+LEAVE_UNDONE = Prepared(update(tasks).where(_chosen, may_become(State.SKIPPED, but=State.RUNNING)).values(_left), _LEFT)
+#: Keeps the lease: until it is over, or the worker has told of the end, the attempt's processes may be there.
+LEAVE_RUNNING = Prepared(
+    update(tasks)
+    .where(_chosen, RUNNING)
+    .values(_left)
+    .returning(tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.worker, tasks.c.started_at),
+    _LEFT,
+)
+
+_again = {
+    "state": _p("state"),
+    "failures": ZERO,
+    "losses": ZERO,
+    "exit_code": null(),
+    "signal": null(),
+    "error": null(),
+    "result": null(),
+    "by_whom": null(),
+    "paused_at": null(),
+    "not_before": null(),
+    "ended_at": null(),
+    "etag": _next_etag,
+}
+REOPEN = Prepared(
+    update(tasks).where(IN_RANGE, tasks.c.state == _p("at_state"), not_(_misfit)).values(_again),
+    "state first_key end_key at_state",
+)
+RESTORE = Prepared(
+    update(tasks).where(IN_RANGE, leaves(State.CANCELLED, to=State.QUEUED), tasks.c.by_whom.is_(None)).values(_again),
+    "state first_key end_key",
+)
+#: What was the only attempt of a completed task is looked up by its task from now on.
+KEEP_ATTEMPTS = Prepared(
+    update(attempts)
+    .where(
+        attempts.c.job == _p("job"),
+        attempts.c.kept == ZERO,
+        attempts.c.task >= _p("first_key"),
+        attempts.c.task < _p("end_key"),
+    )
+    .values(kept=ONE),
+    "job first_key end_key",
+)
+
+
+class VerbWrites(TaskWrites):
+    """The methods of a transaction about what people do to tasks. `spans` None: all but the spawn task."""
+
+    def census(
+        self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None
+    ) -> list[Counted]:
+        """Count tasks of a stage that are alike for whoever wants to do something to them."""
+        found: Counter[tuple[str, int, int, int]] = Counter()
+        now = self.now()
+        for keys in self._keys(job_id, stage, spans):
+            for *kind, count in self._session.rows(CENSUS, (now, *keys, only)):
+                found[tuple(kind)] += count
+        return [
+            Counted(STATES[state], bool(hand), bool(waits), count, bool(misfit))
+            for (state, hand, waits, misfit), count in found.items()
+        ]
+
+    def running_among(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[HeldTask]:
+        """Return the tasks of a stage that run."""
+        rows = [row for keys in self._keys(job_id, stage, spans) for row in self._rows_running(keys)]
+        return self._held_tasks(rows)
+
+    def hold(
+        self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, by: str
+    ) -> None:
+        """Pause open tasks of a stage that are not paused; QUEUED ones become PENDING."""
+        now = self.now()
+        rows = [(clean(by), now, *keys, only) for keys in self._keys(job_id, stage, spans)]
+        self._session.post(HOLD, *rows)
+
+    def let_on(
+        self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, begun: bool
+    ) -> None:
+        """End the pause of tasks of a stage; where the stage has begun, those that wait for no time become QUEUED."""
+        now = self.now()
+        values = (int(begun), now, now, now, now, int(begun))
+        self._session.post(LET_ON, *[(*values, *keys, only) for keys in self._keys(job_id, stage, spans)])
+
+    def leave(
+        self,
+        job_id: JobId,
+        stage: int,
+        state: State,
+        *,
+        by: str,
+        spans: Spans | None = None,
+        only: State | None = None,
+    ) -> list[tuple[WorkerId, AttemptRef]]:
+        """Make tasks of a stage CANCELLED (what is open) or SKIPPED (what has not completed) by a person's hand.
+
+        Return whom to tell about those that ran.
+        """
+        told = []
+        for keys in self._keys(job_id, stage, spans):
+            told += self._leave(job_id, keys, state, by=by, only=only, running=True)
+        return told
+
+    def withdraw(
+        self, job_id: JobId, stage: int, *, running: bool, by: str | None = None
+    ) -> list[tuple[WorkerId, AttemptRef]]:
+        """Cancel tasks of a stage that have not started, the spawn task included; with `running` those that run too.
+
+        `by` is the person who wants it, None: nobody. Return whom to tell about those that ran.
+        """
+        return self._leave(job_id, self._range(job_id, stage), State.CANCELLED, by=by, running=running)
+
+    def skip(self, job_id: JobId, stage: int, *, by: str) -> list[tuple[WorkerId, AttemptRef]]:
+        """Make all tasks of a stage that have not completed SKIPPED, the spawn task included; return whom to tell."""
+        return self._leave(job_id, self._range(job_id, stage), State.SKIPPED, by=by, running=True)
+
+    def reopen(
+        self,
+        job_id: JobId,
+        stage: int,
+        *,
+        target: State,
+        sources: Collection[State],
+        spawn: bool = False,
+        spans: Spans | None = None,
+    ) -> None:
+        """Put ended tasks of a stage to `target` with fresh budgets; with `spawn` the spawn task too.
+
+        Those that were refused when their item was read stay as they are: there is nothing that they could run with.
+        """
+        if any(target not in TASK_TRANSITIONS[source] for source in sources):
+            raise GuardFailed(f"tasks cannot go from {sorted(sources)} to {target} (a bug of Echelon)")
+        ranges = self._keys(job_id, stage, spans)
+        if State.COMPLETED in sources:
+            job = self._entry(job_id).key
+            self._session.post(KEEP_ATTEMPTS, *[(job, *keys) for keys in ranges])
+        rows = [(target.value, *keys, source.value) for source in sorted(sources) for keys in ranges]
+        if spawn:
+            ended = sorted(ENDED - {State.COMPLETED})
+            (spawn_keys,) = self._keys(job_id, stage, SPAWN_ONLY)
+            rows += [(target.value, *spawn_keys, source.value) for source in ended]
+        self._session.post(REOPEN, *rows)
+
+    def restore(self, job_id: JobId, stage: int, *, target: State) -> None:
+        """Put tasks of a stage that no person has cancelled back in line."""
+        self._session.post(RESTORE, (target.value, *self._range(job_id, stage)))
+
+    # --- for the parts
+
+    def _keys(self, job_id: JobId, stage: int, spans: Spans | None) -> list[tuple[int, int]]:
+        """Return ranges of keys, each from its first to before its second."""
+        if spans is None or (spans != SPAWN_ONLY and ablated("span_choice")):
+            first, end = self._range(job_id, stage)
+            return [(first + 1, end)]
+        key = self._entry(job_id).key + stage
+        return [(task_key(key, first), task_key(key, last + 1)) for first, last in spans]
+
+    def _rows_running(self, keys: tuple[int, int]) -> list[Row]:
+        return self._session.rows(RUNNING_AMONG, keys)
+
+    def _leave(
+        self,
+        job_id: JobId,
+        keys: tuple[int, int],
+        state: State,
+        *,
+        by: str | None,
+        running: bool,
+        only: State | None = None,
+    ) -> list[tuple[WorkerId, AttemptRef]]:
+        now = self.now()
+        parameters = (state.value, now, clean(by), *keys, only)
+        stopped = self._session.rows(LEAVE_RUNNING, parameters) if running else []
+        self._session.post(LEAVE_UNDONE if state is State.SKIPPED else LEAVE_WAITING, parameters)
+        if not stopped:
+            return []
+        stopped.sort()
+        job = self._entry(job_id).key
+        ended: list[Row] = [
+            (job, key, attempt, 1, Outcome.STOPPED.value, worker, None, None, None, started_at, now)
+            for key, _, attempt, worker, started_at in stopped
+        ]
+        self._session.post(INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
+        if ablated("cancel_lease"):
+            self._session.post(LET_GO, *[(key, attempt, worker) for key, _, attempt, worker, _ in stopped])
+        names = self._names_of_workers({row[3] for row in stopped})
+        return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]

@@ -1,0 +1,310 @@
+"""Workers: their keys, their signs of life, and what they have room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from sqlalchemy import (
+    ColumnClause,
+    ColumnElement,
+    Update,
+    and_,
+    any_,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    union,
+    union_all,
+    update,
+)
+from sqlalchemy import bindparam as _p
+from sqlalchemy.dialects import postgresql, sqlite
+
+from echelon.controller.datastore.base import TransactionBase
+from echelon.controller.datastore.encoding import decode_object, encode
+from echelon.controller.datastore.prepared import Among, Prepared
+from echelon.controller.datastore.reading import ReaderBase
+from echelon.controller.datastore.records import RunningAttempt, WorkerView
+from echelon.controller.datastore.session import Row
+from echelon.controller.datastore.sql import DYING, ONE, RUNNING, ZERO
+from echelon.controller.datastore.tables import jobs, stages, tasks, workers
+from echelon.shared.ids import JobId, TaskId, WorkerId
+from echelon.shared.messages import WorkerCard
+
+
+@dataclass(slots=True)
+class Demand:
+    """What one worker has room for."""
+
+    worker: WorkerId
+    #: Number of the report that told it.
+    number: int = 0
+    told_at: float = 0.0
+    #: Tasks per queue.
+    room: dict[str, int] = field(default_factory=dict)
+    #: Number of the last order with grants, across all controllers.
+    order: int = 0
+    #: Grants that were on their way when the room was told: (order, queue of the room, tasks, time).
+    unseen: list[tuple[int, str, int, float]] = field(default_factory=list)
+    #: (job, number of the stage) whose suspects are the only tasks that the worker is given, one at a time.
+    alone: tuple[JobId, int] | None = None
+
+
+class _Told(msgspec.Struct, frozen=True, array_like=True):
+    """A demand as its column holds it. Controllers one release apart share it: fields are only added, with defaults."""
+
+    number: int
+    room: dict[str, int]
+    order: int
+    unseen: list[tuple[int, str, int, float]]
+    alone: tuple[JobId, int] | None = None
+
+
+_demand_decoder = msgspec.json.Decoder(_Told)
+
+
+def _demand_of(worker_id: str, text: str | None, told_at: float | None) -> Demand:
+    """Return the demand that a worker's row holds; one that has told nothing has no room."""
+    if text is None:
+        return Demand(WorkerId(worker_id))
+    told = _demand_decoder.decode(text)
+    return Demand(WorkerId(worker_id), told.number, told_at or 0.0, told.room, told.order, told.unseen, told.alone)
+
+
+#: In `workers.gone`: said goodbye or known to be dead, for good. (1: not heard of for long, may come back.)
+FAREWELL: ColumnClause[int] = literal_column("2")
+
+FIND_WORKER = Prepared(select(workers.c.key).where(workers.c.worker_id == _p("worker_id")), "worker_id")
+FIND_WORKERS = Prepared(
+    select(workers.c.worker_id, workers.c.key).where(Among(workers.c.worker_id, _p("worker_ids"))), "worker_ids"
+)
+NAME_WORKERS = Prepared(select(workers.c.worker_id, workers.c.key).where(Among(workers.c.key, _p("keys"))), "keys")
+INSERT_WORKER = Prepared(
+    sqlite.insert(workers).inline().values(worker_id=_p("worker_id"), gone=ZERO).on_conflict_do_nothing(),
+    "worker_id",
+    postgresql=postgresql.insert(workers)
+    .inline()
+    .values(worker_id=_p("worker_id"), gone=ZERO)
+    .on_conflict_do_nothing(),
+)
+
+
+def _greet(greatest: Callable[..., ColumnElement[float]]) -> Update:
+    return (
+        update(workers)
+        .where(workers.c.key == _p("at_key"))
+        .values(
+            name=_p("name"),
+            host=_p("host"),
+            version=_p("version"),
+            slots=_p("slots"),
+            draining=_p("draining"),
+            running=_p("running"),
+            last_seen_at=_p("last_seen_at"),
+            as_of=greatest(func.coalesce(workers.c.as_of, ZERO), _p("as_of")),
+            gone=case((workers.c.gone == FAREWELL, FAREWELL), else_=ZERO),
+        )
+    )
+
+
+GREET = Prepared(
+    _greet(func.max),
+    "name host version slots draining running last_seen_at as_of at_key",
+    postgresql=_greet(func.greatest),
+)
+_demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
+_told = and_(workers.c.gone == ZERO, workers.c.told_at > _p("told_after"))
+#: One that was silent for long may come back.
+_named = and_(workers.c.gone != FAREWELL, Among(workers.c.worker_id, _p("worker_ids")))
+DEMANDS = Prepared(
+    # Not `OR`: SQLite would walk through all workers there ever were.
+    union(_demands.where(_told), _demands.where(_named)).order_by("key"),
+    "told_after worker_ids",
+    postgresql=_demands.where(or_(_told, _named)).order_by(workers.c.key).with_for_update(),
+)
+FREE_DEMANDS = Prepared(
+    _demands.where(_told).order_by(workers.c.key),
+    "told_after",
+    postgresql=_demands.where(_told).order_by(workers.c.key).with_for_update(skip_locked=True),
+)
+SAVE_DEMAND = Prepared(
+    update(workers).where(workers.c.key == _p("at_key")).values(demand=_p("demand"), told_at=_p("told_at")),
+    "demand told_at at_key",
+)
+HEARD = Prepared(
+    select(workers.c.worker_id, workers.c.as_of).where(
+        Among(workers.c.worker_id, _p("worker_ids")),
+        workers.c.gone == ZERO,
+        workers.c.last_seen_at >= _p("since"),
+        # One that was heard at a moment still to come was heard before the clock was set back.
+        workers.c.last_seen_at <= _p("until"),
+    ),
+    "worker_ids since until",
+)
+BID_FAREWELL = Prepared(
+    update(workers).where(Among(workers.c.worker_id, _p("worker_ids"))).values(gone=FAREWELL), "worker_ids"
+)
+_silent = and_(workers.c.gone == ZERO, workers.c.last_seen_at < _p("before"))
+_silent_and_free = select(workers.c.key).where(_silent).with_for_update(skip_locked=True)
+PRUNE_WORKERS = Prepared(
+    update(workers).where(_silent).values(gone=ONE),
+    "before",
+    postgresql=update(workers)
+    .where(workers.c.key == any_(func.array(_silent_and_free.scalar_subquery())))
+    .values(gone=ONE),
+)
+
+
+class WorkerWrites(TransactionBase):
+    """The methods of a transaction about workers."""
+
+    def greet(self, worker: WorkerId, card: WorkerCard, *, running: int, as_of: float = 0.0) -> None:
+        """Note a worker's sign of life, and the greatest moment after which such a one was sent for sure."""
+        seen = (card.name, card.host, card.version, encode(card.slots), int(card.draining), running, self.now())
+        self._session.post(GREET, (*seen, as_of, self._worker_key(worker)))
+
+    def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
+        """Lock (in order, behind jobs) and return demands told after a moment and those of `also`; none of the gone."""
+        # In one order, as everything that is locked: two that make the same rows wait for each other.
+        for worker in sorted(also):
+            self._worker_key(worker)
+        return self._demands(self._session.rows(DEMANDS, (told_after, self._session.listed(list(also)))))
+
+    def free_demands(self, *, told_after: float) -> list[Demand]:
+        """Lock and return those of the demands told after a moment that nobody else has locked."""
+        return self._demands(self._session.rows(FREE_DEMANDS, (told_after,)))
+
+    def save_demands(self, demands: Sequence[Demand]) -> None:
+        """Write demands that were returned in this transaction."""
+        rows = [
+            (
+                encode(_Told(demand.number, demand.room, demand.order, demand.unseen, demand.alone)),
+                demand.told_at,
+                self._worker_key(demand.worker),
+            )
+            for demand in demands
+        ]
+        self._session.post(SAVE_DEMAND, *sorted(rows, key=lambda row: row[2]))
+
+    def heard(self, workers: Collection[WorkerId], *, within: float) -> dict[WorkerId, float]:
+        """Return which of these workers have given a sign of life in so many seconds, and are not gone.
+
+        With each comes the moment after which it has given one for sure, however late that was read; 0.0: not known.
+        """
+        now = self.now()
+        rows = self._session.rows(HEARD, (self._session.listed(list(workers)), now - within, now + within))
+        # A moment still to come was told before the clock was set back: it lies before nothing.
+        return {WorkerId(worker): as_of if as_of is not None and as_of <= now else 0.0 for worker, as_of in rows}
+
+    def farewell(self, workers: Collection[WorkerId]) -> None:
+        """Forget workers that said goodbye or are known to be dead."""
+        if workers:
+            self._session.post(BID_FAREWELL, (self._session.listed(list(workers)),))
+
+    def prune_workers(self, *, older_than: float) -> None:
+        """Forget workers without a sign of life for so many seconds."""
+        self._session.post(PRUNE_WORKERS, (self.now() - older_than,))
+
+    # --- for the parts
+
+    def _demands(self, rows: list[Row]) -> list[Demand]:
+        for worker_id, key, _, _ in rows:
+            self._know(worker_id, key)
+        return [_demand_of(worker_id, text, told_at) for worker_id, _, text, told_at in rows]
+
+    def _names_of_workers(self, keys: set[int]) -> dict[int, WorkerId]:
+        names: dict[int, WorkerId] = {}
+        unknown = []
+        for key in keys:
+            name = self._worker_ids.get(key) or self._worker_keys.worker(key)
+            if name is None:
+                unknown.append(key)
+            else:
+                names[key] = WorkerId(name)
+        if unknown:
+            for worker_id, key in self._rows_of(NAME_WORKERS, unknown):
+                self._know(worker_id, key)
+                names[key] = worker_id
+        return names
+
+    def _worker_key(self, worker: WorkerId) -> int:
+        """Return a worker's key; one that is not known yet gets its row."""
+        key = self._workers.get(worker) or self._worker_keys.key(worker)
+        if key is None:
+            found = self._session.rows(FIND_WORKER, (worker,))
+            if not found:
+                self._session.post(INSERT_WORKER, (worker,))
+                found = self._session.rows(FIND_WORKER, (worker,))
+            key = int(found[0][0])
+            self._know(worker, key)
+        return key
+
+    def _know(self, worker: str, key: int) -> None:
+        self._workers[worker] = key
+        self._worker_ids[key] = worker
+
+
+class WorkerReads(ReaderBase):
+    """The methods of a reader about workers."""
+
+    def workers(self, *, lost_after: float) -> list[WorkerView]:
+        """Return the workers; without a sign of life for `lost_after` seconds one is LOST."""
+        query = (
+            select(
+                workers.c.worker_id, workers.c.name, workers.c.host, workers.c.version, workers.c.draining,
+                workers.c.slots, workers.c.running, workers.c.last_seen_at,
+            )
+            .where(workers.c.gone == ZERO, workers.c.name.is_not(None))
+            .order_by(workers.c.name, workers.c.key)
+        )  # fmt: skip
+        before = self.now() - lost_after
+        return [
+            WorkerView(
+                WorkerId(worker_id), name, host, version,
+                "LOST" if seen < before else "DRAINING" if draining else "UP",
+                {queue: int(str(count)) for queue, count in decode_object(slots).items()}, running, seen,
+            )
+            for worker_id, name, host, version, draining, slots, running, seen in self._connection.execute(query)
+        ]  # fmt: skip
+
+    def at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:
+        """Return the first `limit` attempts that each worker holds, by job, stage and index."""
+        place = func.row_number().over(partition_by=tasks.c.worker, order_by=tasks.c.key)
+        held = select(tasks.c.key, place.label("place")).where(RUNNING).subquery()
+        query = (
+            select(
+                workers.c.worker_id, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.attempt,
+                tasks.c.started_at,
+            )
+            .select_from(held)
+            .join(tasks, tasks.c.key == held.c.key)
+            .join(workers, workers.c.key == tasks.c.worker)
+            .join(stages, stages.c.key == tasks.c.stage)
+            .join(jobs, jobs.c.key == stages.c.job)
+            .where(held.c.place <= limit)
+            .order_by(tasks.c.key)
+        )  # fmt: skip
+        found: dict[WorkerId, list[RunningAttempt]] = {}
+        for worker, task_id, job_id, *more in self._connection.execute(query):
+            found.setdefault(WorkerId(worker), []).append(RunningAttempt(TaskId(task_id), JobId(job_id), *more))
+        return found
+
+    def taken(self) -> dict[WorkerId, dict[str, int]]:
+        """Return how many attempts each worker holds per queue, with those that lost their claim and may be there."""
+        here = union_all(
+            select(tasks.c.worker, tasks.c.queue).where(RUNNING),
+            select(tasks.c.worker, tasks.c.queue).where(DYING, tasks.c.lease_until > self.now()),
+        ).subquery("here")
+        query = (
+            select(workers.c.worker_id, here.c.queue, func.count())
+            .join_from(here, workers, workers.c.key == here.c.worker)
+            .group_by(workers.c.worker_id, here.c.queue)
+        )
+        found: dict[WorkerId, dict[str, int]] = {}
+        for worker, queue, count in self._connection.execute(query):
+            found.setdefault(WorkerId(worker), {})[queue] = count
+        return found
