@@ -14,8 +14,7 @@ from prometheus_client import CollectorRegistry
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.last_good import LastGood
 from echelon.controller.catalogue.watcher import CatalogueWatcher, Look
-from echelon.controller.datastore.late import LateDatastore
-from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.open import open_datastore, open_when_there
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.engine.base.changes import Changes
 from echelon.controller.engine.base.counters import Counters
@@ -43,8 +42,6 @@ from echelon.shared.volume import Volume
 from echelon.shared.volume.beacons import Beacon
 from echelon.shared.volume.stops import StopSigns
 
-#: Seconds that a datastore gets to answer before others are told that it is away.
-_FIRST_LOOK = 1.0
 #: Seconds that an engine gets to finish its turn.
 _PATIENCE = 10.0
 
@@ -130,11 +127,9 @@ class RemoteController:
         options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
         # Both connect while the rest is built.
         self._broker = RabbitBroker(settings.broker, options)
-        store = LateDatastore(lambda: open_datastore(settings.datastore_url))
+        store = open_when_there(settings.datastore_url)
         self._outside = Outside(store, self._broker, Volume.create(settings.volume), SystemClock())
         self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume, first))
-        # One that answers has answered before anybody can ask for something; one that does not is not waited for.
-        store.first_look(_FIRST_LOOK)
 
     @property
     def jobs(self) -> Jobs:

@@ -31,8 +31,8 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
+from echelon.controller.fair_lock import FairLock
 from echelon.controller.settings import Address
-from echelon.controller.turns import Turns
 from echelon.shared.errors import EchelonError
 
 #: A private header in which repeated headers are noted, with all their values: WSGI would join them.
@@ -179,7 +179,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **more)
         #: Thread -> connection that it reads a request from, and until when.
         self._reading: dict[int, tuple[socket.socket, float]] = {}
-        self._turns = Turns(self.app.serving.readers, patience=_PATIENCE)
+        self._turns = FairLock(self.app.serving.readers, patience=_PATIENCE)
         self.wsgi: Any = None
 
     def begin(self, serving: Serving) -> None:
@@ -212,11 +212,11 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _handle_one(self, conn: Any) -> object:
         self._reading[threading.get_ident()] = (conn.sock, time.monotonic() + self.app.serving.request_time)
         if _asks(conn.sock):
-            self._turns.take()
+            self._turns.acquire()
         try:
             return super().handle(conn)
         finally:
-            self._turns.give()
+            self._turns.release()
             self._reading.pop(threading.get_ident(), None)
 
     def murder_pending(self) -> None:
@@ -267,10 +267,10 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
             environ.pop("HTTP_TRANSFER_ENCODING", None)
         self._reading.pop(threading.get_ident(), None)
-        environ[WAITS] = self._turns.give
+        environ[WAITS] = self._turns.release
         answer: Iterable[bytes] = self._inner(environ, start_response)
         # The client takes it in its own time.
-        self._turns.give()
+        self._turns.release()
         return answer
 
 

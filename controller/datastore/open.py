@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 from echelon.controller.datastore import sqlite
+from echelon.controller.datastore.errors import SchemaMismatch
 from echelon.controller.datastore.port import Datastore
 from echelon.shared.clock import Clock, SystemClock
-from echelon.shared.errors import InvalidInput
+from echelon.shared.errors import InvalidInput, StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 
 def open_datastore(url: str, *, clock: Clock | None = None) -> Datastore:
@@ -20,12 +25,38 @@ def open_datastore(url: str, *, clock: Clock | None = None) -> Datastore:
 
     `clock` gives the time of an SQLite datastore; PostgreSQL has its own. Raises StoreUnavailable, InvalidInput.
     """
+    store = _connect(url, clock)
+    try:
+        store.check()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def open_when_there(url: str) -> Datastore:
+    """Open a datastore that may still be away: then every use raises StoreUnavailable until it answers.
+
+    Raises at once what waiting does not mend: SchemaMismatch, InvalidInput.
+    """
+    store = _connect(url, None)
+    try:
+        store.check()
+    except StoreUnavailable as error:
+        if isinstance(error, SchemaMismatch):
+            store.close()
+            raise
+        log.warning("the datastore is away and is tried again whenever it is needed: %s", error)
+    return store
+
+
+def _connect(url: str, clock: Clock | None) -> Datastore:
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
-        path = _path(parsed)
-        sqlite.migrate(path)
-        return sqlite.SqliteDatastore(path, clock or SystemClock())
-    return _postgresql().open_checked(parsed)
+        return sqlite.SqliteDatastore(_path(parsed), clock or SystemClock())
+    with _needing_psycopg():
+        from echelon.controller.datastore.postgresql import PostgresqlDatastore
+    return PostgresqlDatastore(parsed)
 
 
 def migrate(url: str) -> str:
@@ -33,23 +64,16 @@ def migrate(url: str) -> str:
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
         return sqlite.migrate(_path(parsed))
-    return _postgresql().migrate(parsed)
-
-
-class _Postgresql(Protocol):
-    """What this module needs of `echelon.controller.datastore.postgresql`."""
-
-    def open_checked(self, url: URL) -> Datastore: ...
-
-    def migrate(self, url: URL) -> str: ...
-
-
-def _postgresql() -> _Postgresql:
-    """Return the adapter; its driver is an extra that not everybody installs."""
-    try:
+    with _needing_psycopg():
         from echelon.controller.datastore import postgresql
+    return postgresql.migrate(parsed)
 
-        return postgresql
+
+@contextmanager
+def _needing_psycopg() -> Iterator[None]:
+    """Say what to install where the driver, an extra, is missing."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name != "psycopg":
             raise

@@ -26,7 +26,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from echelon.controller.datastore.cache import JobCache, WorkerKeys
 from echelon.controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused, TransactionAborted
-from echelon.controller.datastore.forks import ForkGuard
+from echelon.controller.datastore.first_use import FirstUse
 from echelon.controller.datastore.job_views import ONE_JOB, job_of
 from echelon.controller.datastore.migrate import require_schema, upgrade
 from echelon.controller.datastore.prepared import Prepared
@@ -93,12 +93,6 @@ class PostgresqlSession:
         self.now()
         return cursor.fetchall()
 
-    def change(self, statement: Prepared, parameters: Row = ()) -> int:
-        """Run a statement and return how many rows it changed."""
-        cursor = self._send(statement, [parameters])
-        self._await_results()
-        return cursor.rowcount
-
     def post(self, statement: Prepared, *parameters: Row) -> None:
         """Send a statement for all tuples at once; an error is raised by whoever waits next."""
         self._send(statement, parameters)
@@ -153,7 +147,7 @@ class PostgresqlDatastore:
     """A database on a PostgreSQL server. Safe for any thread; a process that forks opens it after the fork."""
 
     def __init__(self, url: URL) -> None:
-        self._guard = ForkGuard()
+        self._first_use = FirstUse(self._require_schema)
         # Writers begin and commit by hand: the driver's own BEGIN would wait for an answer.
         self._writing = _engine(url, isolation_level="AUTOCOMMIT", ping=False)
         event.listen(self._writing, "checkout", _see_that_it_lives)
@@ -166,7 +160,7 @@ class PostgresqlDatastore:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
-        self._guard.check()
+        self._first_use.check()
         with _translation():
             pooled = self._writing.raw_connection()
         connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
@@ -194,13 +188,13 @@ class PostgresqlDatastore:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Begin a consistent look."""
-        self._guard.check()
+        self._first_use.check()
         with _translation(), self._reading.connect() as connection:
             yield Reader(connection, lambda: float(connection.execute(text(_NOW)).scalar_one()))
 
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages: one statement, one round trip."""
-        self._guard.check()
+        self._first_use.check()
         with _translation():
             pooled = self._writing.raw_connection()
         connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
@@ -212,25 +206,17 @@ class PostgresqlDatastore:
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
-        self._guard.check()
-        with _translation(), self._reading.connect() as connection:
-            require_schema(connection)
+        self._first_use.check()
+        self._require_schema()
 
     def close(self) -> None:
         """Let go of every connection."""
         self._writing.dispose()
         self._reading.dispose()
 
-
-def open_checked(url: URL) -> PostgresqlDatastore:
-    """Open a datastore whose server answers and whose schema is ours."""
-    store = PostgresqlDatastore(url)
-    try:
-        store.check()
-    except BaseException:
-        store.close()
-        raise
-    return store
+    def _require_schema(self) -> None:
+        with _translation(), self._reading.connect() as connection:
+            require_schema(connection)
 
 
 def migrate(url: URL) -> str:

@@ -19,9 +19,6 @@ class Session(Protocol):
     def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
         """Run a statement and return its rows."""
 
-    def change(self, statement: Prepared, parameters: Row = ()) -> int:
-        """Run a statement and return how many rows it changed."""
-
     def post(self, statement: Prepared, *parameters: Row) -> None:
         """Run a statement once per tuple; nobody waits for its result. An error may be raised as late as `verify`."""
 

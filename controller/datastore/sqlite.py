@@ -22,7 +22,7 @@ from sqlalchemy.pool import QueuePool
 from echelon.controller.datastore.cache import JobCache, WorkerKeys
 from echelon.controller.datastore.encoding import encode
 from echelon.controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused
-from echelon.controller.datastore.forks import ForkGuard
+from echelon.controller.datastore.first_use import FirstUse
 from echelon.controller.datastore.job_views import ONE_JOB, job_of
 from echelon.controller.datastore.migrate import require_schema, upgrade
 from echelon.controller.datastore.prepared import Prepared
@@ -30,7 +30,7 @@ from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import JobView
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.transaction import Transaction
-from echelon.controller.datastore.turns import Turns
+from echelon.controller.fair_lock import FairLock
 from echelon.shared.clock import Clock
 from echelon.shared.errors import EchelonError, StoreUnavailable
 from echelon.shared.ids import JobId
@@ -88,10 +88,6 @@ class SqliteSession:
         """Run a statement and return its rows."""
         return self._connection.execute(statement.sqlite, parameters).fetchall()
 
-    def change(self, statement: Prepared, parameters: Row = ()) -> int:
-        """Run a statement and return how many rows it changed."""
-        return self._connection.execute(statement.sqlite, parameters).rowcount
-
     def post(self, statement: Prepared, *parameters: Row) -> None:
         """Run a statement once per tuple."""
         self._connection.executemany(statement.sqlite, parameters)
@@ -124,8 +120,8 @@ class SqliteDatastore:
         self._path = str(path)
         self._busy_timeout = busy_timeout
         self._clock = clock
-        self._guard = ForkGuard()
-        self._turns = Turns()
+        self._first_use = FirstUse(self._prepare)
+        self._turns = FairLock()
         self._cache = JobCache()
         self._worker_keys = WorkerKeys()
         self._writer: sqlite3.Connection | None = None
@@ -142,7 +138,7 @@ class SqliteDatastore:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
-        self._guard.check()
+        self._first_use.check()
         with self._turns:
             connection = self._begin()
             try:
@@ -160,7 +156,7 @@ class SqliteDatastore:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Begin a consistent look."""
-        self._guard.check()
+        self._first_use.check()
         with _reading_errors(), self._readers.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             try:
@@ -170,13 +166,13 @@ class SqliteDatastore:
 
     def job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages, by one statement on the driver's own cursor."""
-        self._guard.check()
+        self._first_use.check()
         with _reading_errors(), closing(self._readers.raw_connection()) as pooled:
             return job_of(pooled.cursor().execute(ONE_JOB.sqlite, (job_id,)).fetchall())
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
-        self._guard.check()
+        self._first_use.check()
         try:
             with self._readers.connect() as connection:
                 require_schema(connection)
@@ -190,6 +186,9 @@ class SqliteDatastore:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+
+    def _prepare(self) -> None:
+        migrate(Path(self._path))
 
     def _begin(self) -> sqlite3.Connection:
         try:

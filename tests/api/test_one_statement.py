@@ -31,7 +31,7 @@ class Counted:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: Counter[str] = Counter()
         for session in (SqliteSession, PostgresqlSession):
-            for name in ("rows", "change", "post", "post_exactly"):
+            for name in ("rows", "post", "post_exactly"):
                 monkeypatch.setattr(session, name, self._counting(name, getattr(session, name)))
 
     def _counting(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:

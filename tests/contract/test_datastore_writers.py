@@ -18,7 +18,7 @@ from echelon.controller.datastore.errors import TransactionAborted
 from echelon.controller.datastore.open import open_datastore
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import JobInputs
-from echelon.controller.datastore.turns import Turns
+from echelon.controller.fair_lock import FairLock
 from echelon.shared.errors import EchelonError
 from echelon.shared.ids import JobId, TaskId, new_worker_id
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, plain_job, settle, stepped, submitted
@@ -202,7 +202,7 @@ def test_a_lock_waits_and_then_sees_what_the_other_has_saved(postgresql_store: D
 
 
 def test_writers_of_one_process_take_turns_in_the_order_they_came() -> None:
-    turns, order = Turns(), []
+    turns, order = FairLock(), []
     waiting = [threading.Thread(target=lambda n=n: enter(turns, order, n)) for n in range(5)]
 
     with turns:
@@ -225,7 +225,7 @@ def test_a_write_transaction_inside_another_of_the_same_thread_is_refused(tmp_pa
     store.close()
 
 
-def enter(turns: Turns, order: list[int], number: int) -> None:
+def enter(turns: FairLock, order: list[int], number: int) -> None:
     with turns:
         order.append(number)
 

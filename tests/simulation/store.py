@@ -137,6 +137,9 @@ class SimDatastore(SqliteDatastore):
         finally:
             self._around = contextlib.nullcontext
 
+    def _prepare(self) -> None:
+        """Do nothing: the file is a copy of one that has the schema."""
+
     def _begin(self) -> sqlite3.Connection:
         if self._actor.process.dead:
             raise Killed

@@ -1,4 +1,4 @@
-"""Turns for threads that compute: few at once, in the order of their coming, and nobody stopped for long."""
+"""FairLock for threads that compute: few at once, in the order of their coming, and nobody stopped for long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from echelon.controller.turns import Turns
+from echelon.controller.fair_lock import FairLock
 from tests.system.process import until
 
 #: Longer than any test takes; and no time at all.
@@ -20,7 +20,7 @@ MUCH = bytes(1 << 20)
 class Visitor(threading.Thread):
     """A thread that takes a turn, tells so, and gives it back when it is let go."""
 
-    def __init__(self, turns: Turns, seen: list[Visitor]) -> None:
+    def __init__(self, turns: FairLock, seen: list[Visitor]) -> None:
         super().__init__(daemon=True)
         self.let_go = threading.Event()
         self._turns = turns
@@ -28,17 +28,17 @@ class Visitor(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        self._turns.take()
+        self._turns.acquire()
         self._seen.append(self)
         self.let_go.wait(FOREVER)
-        self._turns.give()
+        self._turns.release()
 
 
 @pytest.fixture
-def visit() -> Iterator[Callable[[Turns, list[Visitor]], Visitor]]:
+def visit() -> Iterator[Callable[[FairLock, list[Visitor]], Visitor]]:
     visitors: list[Visitor] = []
 
-    def make(turns: Turns, seen: list[Visitor]) -> Visitor:
+    def make(turns: FairLock, seen: list[Visitor]) -> Visitor:
         visitors.append(Visitor(turns, seen))
         return visitors[-1]
 
@@ -50,11 +50,11 @@ def visit() -> Iterator[Callable[[Turns, list[Visitor]], Visitor]]:
         assert not one.is_alive()
 
 
-Visit = Callable[[Turns, list[Visitor]], Visitor]
+Visit = Callable[[FairLock, list[Visitor]], Visitor]
 
 
 def test_the_others_come_in_the_order_in_which_they_stand_in_line(visit: Visit) -> None:
-    turns, seen = Turns(1, patience=FOREVER), list[Visitor]()
+    turns, seen = FairLock(1, patience=FOREVER), list[Visitor]()
     came = [visit(turns, seen)]
     until(lambda: seen == came, "the first has its turn")
     for number in range(1, 6):
@@ -68,7 +68,7 @@ def test_the_others_come_in_the_order_in_which_they_stand_in_line(visit: Visit) 
 
 
 def test_never_more_compute_at_once_than_may_however_they_come_and_go() -> None:
-    turns, most, inside, lock = Turns(3, patience=FOREVER), [0], [0], threading.Lock()
+    turns, most, inside, lock = FairLock(3, patience=FOREVER), [0], [0], threading.Lock()
 
     @contextmanager
     def counted() -> Iterator[None]:
@@ -81,11 +81,11 @@ def test_never_more_compute_at_once_than_may_however_they_come_and_go() -> None:
 
     def come_and_go() -> None:
         for _ in range(100):
-            turns.take()
+            turns.acquire()
             with counted():
                 # Without Python's lock, so that they do meet.
                 hashlib.sha256(MUCH)
-            turns.give()
+            turns.release()
 
     threads = [threading.Thread(target=come_and_go) for _ in range(12)]
     for thread in threads:
@@ -99,7 +99,7 @@ def test_never_more_compute_at_once_than_may_however_they_come_and_go() -> None:
 
 
 def test_who_has_waited_long_enough_goes_on_without_a_turn_and_gives_none_back(visit: Visit) -> None:
-    turns, seen = Turns(1, patience=NONE), list[Visitor]()
+    turns, seen = FairLock(1, patience=NONE), list[Visitor]()
     first = visit(turns, seen)
     until(lambda: seen == [first], "the first has its turn")
 
@@ -115,10 +115,10 @@ def test_who_has_waited_long_enough_goes_on_without_a_turn_and_gives_none_back(v
 
 
 def test_a_turn_is_given_back_once(visit: Visit) -> None:
-    turns = Turns(1, patience=FOREVER)
-    turns.give()
-    turns.take()
-    turns.give()
-    turns.give()
+    turns = FairLock(1, patience=FOREVER)
+    turns.release()
+    turns.acquire()
+    turns.release()
+    turns.release()
 
     assert turns._free == 1

@@ -1,0 +1,101 @@
+"""A datastore that is away when its controller starts: every use says so, and works as soon as it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from echelon.controller.datastore.errors import SchemaMismatch
+from echelon.controller.datastore.open import migrate, open_when_there
+from echelon.controller.datastore.port import Datastore
+from echelon.shared.errors import StoreUnavailable
+from echelon.shared.ids import new_job_id
+from tests.contract.servers import PrivatePostgresql, postgresql_binaries, unavailable
+from tests.contract.test_datastore_schema import set_schema
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give the place of a folder where a file stands: no database can be made in it."""
+    (tmp_path / "data").touch()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[Datastore]:
+    datastore = open_when_there(f"sqlite:///{folder}/echelon.db")
+    yield datastore
+    datastore.close()
+
+
+def use(store: Datastore) -> None:
+    """Use a store in every way."""
+    store.check()
+    with store.write() as transaction:
+        assert transaction.now() > 0
+    with store.read() as reader:
+        assert reader.workers(lost_after=1.0) == []
+    assert store.job(new_job_id()) is None
+
+
+def read(store: Datastore) -> None:
+    with store.read():
+        pass
+
+
+def write(store: Datastore) -> None:
+    with store.write():
+        pass
+
+
+def test_every_use_says_that_it_is_away_and_works_when_it_has_come(store: Datastore, folder: Path) -> None:
+    for way in (lambda store: store.check(), read, write, lambda store: store.job(new_job_id())):
+        with pytest.raises(StoreUnavailable, match="cannot be opened"):
+            way(store)
+
+    folder.unlink()
+
+    use(store)
+
+
+def test_a_schema_of_another_release_is_refused_at_the_start(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/echelon.db"
+    migrate(url)
+    set_schema(url, "9999")
+
+    with pytest.raises(SchemaMismatch, match="newer"):
+        open_when_there(url)
+
+
+def test_a_schema_of_another_release_is_refused_when_it_comes_later(store: Datastore, folder: Path) -> None:
+    folder.unlink()
+    url = f"sqlite:///{folder}/echelon.db"
+    migrate(url)
+    set_schema(url, "9999")
+    with pytest.raises(SchemaMismatch, match="newer"):
+        write(store)
+
+    set_schema(url, "0009")
+
+    use(store)
+
+
+@pytest.mark.server
+def test_a_server_that_starts_after_its_controller_is_used_when_it_answers() -> None:
+    binaries = postgresql_binaries()
+    if binaries is None:
+        unavailable("PostgreSQL's programs are not there")
+    with PrivatePostgresql(binaries) as server:
+        migrate(server.url)
+        server.stop()
+        store = open_when_there(server.url)
+        for way in (lambda store: store.check(), read, write, lambda store: store.job(new_job_id())):
+            with pytest.raises(StoreUnavailable):
+                way(store)
+
+        server.start()
+
+        use(store)
+        store.close()
