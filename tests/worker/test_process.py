@@ -14,11 +14,11 @@ import pytest
 
 from echelon.shared.messages import AttemptRef, Outcome
 from echelon.worker.runtimes.process import ProcessRuntime
-from echelon.worker.runtimes.spawning import PopenSpawn, PosixSpawn
+from echelon.worker.runtimes.spawning import PosixSpawn, spawn_with_popen
 from tests.worker.workbench import Workbench, alive
 
 
-@pytest.fixture(params=[PosixSpawn, PopenSpawn])
+@pytest.fixture(params=[PosixSpawn, lambda: spawn_with_popen], ids=["posix_spawn", "subprocess"])
 def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workbench]:
     made = Workbench(tmp_path, runtime=ProcessRuntime(sole_parent=False, spawner=request.param()))
     yield made

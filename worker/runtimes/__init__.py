@@ -1,1 +1,1 @@
-"""What can run a task's command: as a process of this machine; for tests, not at all."""
+"""Runtimes run a task's command: as a process of this machine or, for tests, as a fake."""

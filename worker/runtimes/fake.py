@@ -1,4 +1,4 @@
-"""A runtime without processes, for tests of everything above it: commands do what a plan says, when it says so."""
+"""A runtime without processes, for tests of the modules above it: each command follows a plan."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ WELL: Final = Exit(exit_code=0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one command does."""
+    """The behaviour of one command."""
 
-    #: How it ends by itself; None: when the test says so.
+    #: How it ends at once; None: the test ends it.
     exit: Exit | None = WELL
-    #: What it prints, at most 64 KiB each.
+    #: Its output, at most 64 KiB each.
     stdout: bytes = b""
     stderr: bytes = b""
     #: Raised instead of starting it.
     error: CannotStart | None = None
-    #: It does not end on SIGTERM.
+    #: It ignores SIGTERM.
     stubborn: bool = False
     #: Called when it starts: writes its files, say.
     act: Callable[[Launch], None] | None = None
 
 
 class FakeProcess:
-    """A command that was never run."""
+    """A command that does not run."""
 
     def __init__(self, plan: Plan, ref: AttemptRef) -> None:
         self.ref = ref
@@ -45,7 +45,7 @@ class FakeProcess:
             self.end_process(plan.exit)
 
     def end_process(self, how: Exit) -> None:
-        """End now; nothing happens when it has ended already."""
+        """End now; does nothing if it has ended."""
         if self._exit is None:
             self._exit = how
             os.eventfd_write(self.exit_fd, 1)
@@ -72,7 +72,7 @@ class FakeProcess:
 
 
 class FakeRuntime:
-    """Plans by command, one for all, or as a function of the launch. One thread uses it."""
+    """Its plans are given by command, one for all, or as a function of the launch. One thread uses it."""
 
     def __init__(self, plans: Mapping[str, Plan] | Callable[[Launch], Plan] | Plan | None = None) -> None:
         self._plans = plans or Plan()
@@ -92,7 +92,7 @@ class FakeRuntime:
         return process
 
     def end_attempt(self, ref: AttemptRef, how: Exit = WELL) -> None:
-        """End a running command; its executor is woken by that."""
+        """End a running command; this wakes its executor."""
         self.processes[ref].end_process(how)
 
     def find_survivors(self, ended: Sequence[Process]) -> Sequence[Process]:

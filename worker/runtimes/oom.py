@@ -1,4 +1,4 @@
-"""Tells whether the kernel has ended something of this worker's control group for want of memory. Best effort."""
+"""Detects out-of-memory kills by the kernel in this worker's control group. Best effort."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 
 
 class MemoryEvents:
-    """Counts the out-of-memory kills of the group that this process is in."""
+    """The out-of-memory kills of this process's control group."""
 
     def __init__(self) -> None:
         self._path = _find_events_file()
         self._seen = self._count_kills()
 
     def detect_kill(self) -> bool:
-        """Tell whether there was a kill since the last time of asking."""
+        """Return whether there was a kill since the last call."""
         before, self._seen = self._seen, self._count_kills()
         return self._seen > before
 
@@ -28,7 +28,7 @@ class MemoryEvents:
 
 
 def _find_events_file() -> str | None:
-    """Return the file with the counter: of cgroup version 2, else of version 1, None where there is neither."""
+    """Return the file with the counter, of cgroup version 2 or 1; None if there is neither."""
     try:
         with open("/proc/self/cgroup", encoding="utf-8") as file:
             groups = [line.rstrip("\n").split(":", 2) for line in file]

@@ -1,9 +1,9 @@
-"""Processes that tasks leave behind: found by one small read, told apart, and reaped.
+"""Orphans: processes that tasks leave behind. Finds them with one small read, assigns them to attempts, reaps them.
 
-This process is a subreaper, so whatever loses its parent below it becomes its child. The kernel lists the children of a
-process's main thread in one file; when that names nobody but main processes of tasks, nothing was left behind, and that
-one read is all that a well-behaved task costs. A stray belongs to the attempt that its environment names, else to the
-one whose session it is in. In a process that has other children too (standalone), what cannot be told apart is let be.
+This process is a subreaper, so a descendant that loses its parent becomes its child. The kernel lists the children of a
+process's main thread in one file. If the file lists only main processes of tasks, there are no orphans; a well-behaved
+task costs this one read. An orphan belongs to the attempt whose session it is in, or to the one named in its
+environment. In a process that has other children too (standalone), orphans of unknown origin are left alone.
 """
 
 from __future__ import annotations
@@ -19,38 +19,37 @@ from echelon.shared.messages import AttemptRef
 from echelon.worker.runtimes import proc
 
 _READ: Final = 64 * 1024
-#: A process that was not ours is looked at again after so many seconds: its number may have changed hands.
+#: A child that is not a task's is checked again after so many seconds: its number may have been reused.
 _LOOK_AGAIN: Final = 1.0
-#: An ended process of unknown origin is reaped when nobody has done it for so many seconds.
+#: An ended process of unknown origin is reaped after so many seconds, if no other code has done so.
 _UNCLAIMED: Final = 5.0
-#: Owner of a stray that belongs to none of the attempts that are known.
+#: Owner of an orphan that belongs to no known attempt.
 _NOBODY: Final = AttemptRef(TaskId(""), 0)
 
 
 class Orphans:
-    """The strays of one worker. One thread uses it."""
+    """The orphans of one worker. One thread uses it."""
 
     def __init__(self, *, sole_parent: bool) -> None:
         proc.become_subreaper()
         self._sole_parent = sole_parent
         self._children = _open_children()
         self._session = os.getsid(0)
-        #: Set when this process is itself part of a task, of another Echelon.
+        #: The attempt that this process itself belongs to, in a task of another Echelon.
         self._within = proc.attempt_in([b"%b=%b" % pair for pair in os.environb.items()])
         self._owned: dict[int, AttemptRef] = {}
-        #: Strays that nothing ties to an attempt, and the attempts that ran when they were first seen.
+        #: Orphans of unknown origin, and the attempts that ran when they were first seen.
         self._unowned: dict[int, set[AttemptRef]] = {}
-        #: Somebody else's children, and when to look at them again (monotonic seconds).
+        #: Children that are not a task's, and when to check them again (monotonic seconds).
         self._foreign: dict[int, float] = {}
         self._unclaimed: dict[int, float] = {}
 
     def close(self) -> None:
-        """Stop looking."""
         if self._children is not None:
             os.close(self._children)
 
     def find_owners(self, mains: Mapping[int, AttemptRef], ended: Collection[AttemptRef] = ()) -> frozenset[AttemptRef]:
-        """Return the attempts that have strays, given the main processes not yet reaped and who of them has ended."""
+        """Return the attempts that have orphans, given the unreaped main processes and the attempts that ended."""
         children = self._list_children()
         unknown = [pid for pid in children if pid not in mains]
         if not unknown and not self._owned:
@@ -63,20 +62,16 @@ class Orphans:
         return frozenset(self._owned.values())
 
     def kill_orphans(self, ref: AttemptRef) -> None:
-        """Kill the known strays of an attempt."""
+        """Kill the known orphans of an attempt."""
         ours = os.getpid()
 
-        def is_our_child(pid: int) -> bool:
-            status = proc.status_of(pid)
-            return status is not None and status.parent == ours
-
         for pid in [pid for pid, owner in self._owned.items() if owner == ref]:
-            proc.signal_if(pid, signal.SIGKILL, is_our_child)
+            proc.signal_if(pid, signal.SIGKILL, lambda pid: proc.is_child(pid, ours))
 
     def _list_children(self) -> list[int]:
-        """Return the children of the main thread, those that were handed to it included."""
+        """Return the children of the main thread, adopted ones included."""
         if self._children is None:
-            return [pid for pid in proc.every_pid() if (found := proc.status_of(pid)) and found.parent == os.getpid()]
+            return [pid for pid in proc.every_pid() if proc.is_child(pid, os.getpid())]
         data = more = os.pread(self._children, _READ, 0)
         while len(more) == _READ:
             more = os.pread(self._children, _READ, len(data))
@@ -100,7 +95,7 @@ class Orphans:
         elif status.state == "Z":
             self._reap_unclaimed(pid, now)
         elif ref is not None and ref != self._within:
-            # Its attempt has ended already.
+            # Its attempt ended earlier.
             self._owned[pid] = ref
             self.kill_orphans(ref)
         elif self._sole_parent:
@@ -133,7 +128,7 @@ class Orphans:
 
 
 def _open_children() -> int | None:
-    """Open the kernel's list of the main thread's children; None where it does not keep one."""
+    """Open the kernel's list of the main thread's children; None if this kernel has none."""
     pid = os.getpid()
     try:
         return os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
@@ -142,7 +137,7 @@ def _open_children() -> int | None:
 
 
 def _reap_child(pid: int) -> bool:
-    """Reap a child if it has ended; tell whether it is gone."""
+    """Reap a child if it has ended; return whether it is gone."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

@@ -1,6 +1,6 @@
-"""What the executor asks of a runtime: start a command, tell by a file descriptor that it ended, end all it left.
+"""The port of runtimes: start a command, signal its end by a file descriptor, end every process that it left.
 
-One thread uses a runtime and its processes: the one that made it.
+Only the thread that made a runtime uses it and its processes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ class CannotStart(EchelonError):
 
     def __init__(self, message: str | None = None, *, worker_fault: bool = False) -> None:
         super().__init__(message)
-        #: The worker could not do its part: the task may well run elsewhere.
+        #: The cause is the worker: the task may run elsewhere.
         self.worker_fault = worker_fault
 
 
 @dataclass(slots=True)
 class Launch:
-    """All that has to be known to start one attempt. Not frozen: thousands are made a second."""
+    """The data to start one attempt. Not frozen: thousands are made a second."""
 
     ref: AttemptRef
-    #: As its author wrote it: a path, or a name to be found on `search`.
+    #: As its author wrote it: a path, or a name to search on `search`.
     command: bytes
     arguments: list[bytes]
-    #: NAME=value, those that tell whose process it is (ECHELON_TASK_ID, ECHELON_ATTEMPT) among the first.
+    #: NAME=value; the two that name the process's attempt (ECHELON_TASK_ID, ECHELON_ATTEMPT) come first.
     environment: list[bytes]
     #: The task's own PATH.
     search: str
@@ -40,7 +40,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a main process ended: one of the two is set."""
+    """How a main process ended: one of the two is set, or neither if the exit status was lost."""
 
     exit_code: int | None = None
     signal: int | None = None
@@ -49,25 +49,26 @@ class Exit:
 class Process(Protocol):
     """A started command."""
 
+    ref: AttemptRef
     #: Becomes readable when the main process has ended.
     exit_fd: int
-    #: Non-blocking; -1 where there is nothing to read. A pipe need not come to an end: see `Runtime.find_survivors`.
+    #: Non-blocking; -1 if there is nothing to read. A pipe may never report its end: see `Runtime.find_survivors`.
     stdout: int
     stderr: int
 
     def terminate(self) -> None:
-        """Ask everything that belongs to it to end (SIGTERM)."""
+        """Send SIGTERM to every process of the attempt."""
 
     def kill(self) -> None:
-        """End everything that belongs to it (SIGKILL). Asked again, it looks again."""
+        """Send SIGKILL to every process of the attempt; each call searches for them again."""
 
     def reap(self) -> Exit:
-        """Return how the main process ended, and close `exit_fd`; once, and only after it has ended."""
+        """Return how the main process ended, and close `exit_fd`; call it once, after the end."""
 
     def release_pipes(self, *, clean: bool) -> bool:
-        """Give up the pipes. Clean: read empty, and nothing is left that could write to them.
+        """Give up the pipes. Clean: they are empty, and no process is left that could write to them.
 
-        Returns whether they stay open under the same numbers, to serve another process; else they are closed.
+        Returns whether they stay open under the same numbers, for another process; else they are closed.
         """
 
 
@@ -78,10 +79,10 @@ class Runtime(Protocol):
         """Start a command; raise CannotStart."""
 
     def find_survivors(self, ended: Sequence[Process]) -> Collection[Process]:
-        """Return those whose main process has ended while something of theirs still lives; call it before `reap`."""
+        """Return those whose main process has ended while another process of theirs lives; call it before `reap`."""
 
     def reap_orphans(self) -> None:
-        """Do now and then what need not be done for each task."""
+        """Kill and reap processes that ended attempts have left. Called about once a second."""
 
     def close(self) -> None:
-        """Let go of what the runtime holds; no process of it may be running."""
+        """Free the runtime's resources; none of its processes may be running."""

@@ -1,6 +1,6 @@
-"""Reads /proc and signals processes without ever hitting one that has taken over a number.
+"""Reads /proc and signals processes, but never one that has reused the number of another.
 
-A process is signalled through a pidfd, and only after what told that it is the right one has been read again.
+It opens a pidfd, then checks again that the process is the intended one, then signals it through the pidfd.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from echelon.shared.ids import TaskId
 from echelon.shared.messages import AttemptRef
 
 _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 4, 36
-#: The engine's own variables stand first in a task's environment; they fit in here.
+#: Large enough for the engine's own variables, which come first in a task's environment.
 _ENVIRONMENT_READ: Final = 16 * 1024
 _TASK_ID, _ATTEMPT = b"ECHELON_TASK_ID=", b"ECHELON_ATTEMPT="
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What /proc/<pid>/stat says."""
+    """Fields of /proc/<pid>/stat."""
 
     #: One letter; Z: ended, not reaped.
     state: str
     parent: int
     session: int
-    #: Clock ticks after boot: tells a process from a later one of the same number.
+    #: Clock ticks after boot: distinguishes a process from a later one with the same number.
     started: int
 
 
 def become_subreaper() -> None:
-    """Have processes that lose their parent below this one become children of this process, not of init."""
+    """Make descendants that lose their parent children of this process, not of init."""
     _call_prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def forbid_peeking() -> None:
-    """Keep tasks of the same user from reading this process's memory and environment through /proc or ptrace."""
+    """Prevent tasks of the same user from reading this process's memory and environment through /proc or ptrace."""
     _call_prctl(_SET_DUMPABLE, 0)
 
 
@@ -51,18 +51,24 @@ def _call_prctl(option: int, value: int) -> None:
 
 
 def status_of(pid: int) -> Status | None:
-    """Return a process's status; None when it is gone."""
+    """Return a process's status; None if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything, parentheses included.
+            # The name in parentheses may contain parentheses itself.
             fields = file.read().rpartition(b") ")[2].split()
         return Status(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
     except (OSError, IndexError):
         return None
 
 
+def is_child(pid: int, parent: int) -> bool:
+    """Return whether a process exists and has this parent."""
+    status = status_of(pid)
+    return status is not None and status.parent == parent
+
+
 def environment_of(pid: int) -> list[bytes]:
-    """Return the beginning of a process's environment; nothing when it is gone, a zombie or somebody else's."""
+    """Return the beginning of a process's environment; empty if it is gone, a zombie or another user's."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
             return (file.read(_ENVIRONMENT_READ) or b"").split(b"\0")
@@ -71,7 +77,7 @@ def environment_of(pid: int) -> list[bytes]:
 
 
 def attempt_in(environment: list[bytes]) -> AttemptRef | None:
-    """Return the attempt that an environment belongs to; None when it is no task's."""
+    """Return the attempt that an environment belongs to; None if it is not a task's."""
     task_id = attempt = b""
     for entry in environment:
         if entry.startswith(_TASK_ID):
@@ -84,14 +90,14 @@ def attempt_in(environment: list[bytes]) -> AttemptRef | None:
 
 
 def every_pid() -> Iterator[int]:
-    """Yield the number of every process that can be seen."""
+    """Yield the number of every visible process."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             yield int(name)
 
 
 def signal_if(pid: int, number: signal.Signals, is_right: Callable[[int], bool]) -> bool:
-    """Signal a process if it is the right one, asked while its number cannot change hands; tell whether it was."""
+    """Signal a process if `is_right`, called while its number cannot be reused; return whether it was signalled."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:
@@ -108,9 +114,9 @@ def signal_if(pid: int, number: signal.Signals, is_right: Callable[[int], bool])
 
 
 def signal_attempt(ref: AttemptRef, number: signal.Signals) -> int:
-    """Signal every process whose environment says that it belongs to an attempt; return how many there were."""
+    """Signal every process whose environment names this attempt; return how many there were."""
 
-    def belongs(pid: int) -> bool:
+    def is_named(pid: int) -> bool:
         return attempt_in(environment_of(pid)) == ref
 
-    return sum(signal_if(pid, number, belongs) for pid in every_pid() if belongs(pid))
+    return sum(signal_if(pid, number, is_named) for pid in every_pid() if is_named(pid))

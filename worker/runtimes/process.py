@@ -1,7 +1,8 @@
 """Runs commands as processes of this machine, each in a session of its own.
 
-Pipes serve one task after the other: as long as nothing of a task survives it, nobody else can write to them. That
-saves six system calls a task. The other end stays open here, so a pipe never comes to its end; nobody waits for that.
+A pipe serves one task after the other: if nothing of a task survives, nothing else can write to its pipes. Reuse saves
+six system calls a task. This process keeps the writing end open too, so a pipe never reports its end, and the executor
+does not wait for one.
 """
 
 from __future__ import annotations
@@ -18,32 +19,33 @@ from echelon.shared.messages import AttemptRef
 from echelon.worker.runtimes import proc
 from echelon.worker.runtimes.orphans import Orphans
 from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process
-from echelon.worker.runtimes.spawning import Spawner, best_spawner
+from echelon.worker.runtimes.spawning import Spawner, choose_spawner
 
-#: Mode bits that files made by tasks do not get. posix_spawn has no umask of its own: it is set for this process.
+#: Mode bits that files made by tasks do not get. posix_spawn cannot set a umask: it is set for this process.
 UMASK: Final = 0o027
-#: The machine is out of something; the task may run elsewhere or later.
+#: The machine lacks a resource; the task may run elsewhere or later.
 _WORKER_FAULTS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
-#: Pipes that wait for the next task.
+#: Pipes kept for the next tasks.
 _SPARE_PIPES: Final = 256
+#: Cached paths of programs.
+_CACHED_PROGRAMS: Final = 1000
 
 
 class Pipe:
-    """A pipe whose both ends are held here; a task gets a copy of one."""
+    """A pipe with both ends held here; a task gets a copy of the outer one."""
 
     __slots__ = ("inner", "outer")
 
     def __init__(self) -> None:
-        #: Ours, to read; and the one that tasks write to.
+        #: The end that the executor reads, and the one that tasks write to.
         self.inner, self.outer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.inner, False)
 
     def reset_flags(self) -> None:
-        """Undo what a task may have set on the end that it got, such as O_NONBLOCK: the next one shares it."""
+        """Undo flags such as O_NONBLOCK that a task has set on its end: the next task shares them."""
         fcntl.fcntl(self.outer, fcntl.F_SETFL, 0)
 
     def close(self) -> None:
-        """Close both ends."""
         os.close(self.inner)
         os.close(self.outer)
 
@@ -51,33 +53,28 @@ class Pipe:
 class ChildProcess:
     """One task's process."""
 
-    __slots__ = ("_pid", "_pipes", "_ref", "_runtime", "exit_fd", "stderr", "stdout")
+    __slots__ = ("_pid", "_pipes", "_runtime", "exit_fd", "ref", "stderr", "stdout")
 
     def __init__(self, runtime: ProcessRuntime, ref: AttemptRef, pid: int, pipes: tuple[Pipe, Pipe]) -> None:
-        self._runtime, self._ref, self._pid, self._pipes = runtime, ref, pid, pipes
+        self._runtime, self.ref, self._pid, self._pipes = runtime, ref, pid, pipes
         self.exit_fd = os.pidfd_open(pid)
         self.stdout, self.stderr = pipes[0].inner, pipes[1].inner
 
-    @property
-    def ref(self) -> AttemptRef:
-        """Return the attempt it runs."""
-        return self._ref
-
     def terminate(self) -> None:
         self._signal_group(signal.SIGTERM)
-        # A stopped process hears SIGTERM only when it goes on.
+        # A stopped process handles SIGTERM only after SIGCONT.
         self._signal_group(signal.SIGCONT)
-        proc.signal_attempt(self._ref, signal.SIGTERM)
+        proc.signal_attempt(self.ref, signal.SIGTERM)
 
     def kill(self) -> None:
         self._signal_group(signal.SIGKILL)
-        self._runtime.orphans.kill_orphans(self._ref)
-        proc.signal_attempt(self._ref, signal.SIGKILL)
+        self._runtime.orphans.kill_orphans(self.ref)
+        proc.signal_attempt(self.ref, signal.SIGKILL)
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # A setuid program's process cannot be signalled; what can be is.
+        # The processes of a setuid program cannot be signalled; the others get the signal.
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            # Not reaped before the last survivor is gone: nobody else can have its number.
+            # The main process is reaped after the last survivor, so its number cannot belong to another group yet.
             os.killpg(self._pid, number)
 
     def reap(self) -> Exit:
@@ -86,7 +83,7 @@ class ChildProcess:
         try:
             status = os.waitpid(self._pid, 0)[1]
         except ChildProcessError:
-            # Somebody else in this process waits for children that are not theirs; how it ended is lost.
+            # Other code in this process waited for a child that is not its own; the exit status is lost.
             return Exit()
         code = os.waitstatus_to_exitcode(status)
         return Exit(exit_code=code) if code >= 0 else Exit(signal=-code)
@@ -96,12 +93,12 @@ class ChildProcess:
 
 
 class ProcessRuntime:
-    """Starts commands as child processes. One thread uses it, and lives as long as they do."""
+    """Starts commands as child processes. One thread uses it, and must live as long as they do."""
 
     def __init__(self, *, sole_parent: bool, spawner: Spawner | None = None) -> None:
-        """Set up; `sole_parent`: this process has no children but tasks, so that every stray must be a task's."""
+        """`sole_parent`: this process has no children but tasks, so every orphan must be a task's."""
         os.umask(UMASK)
-        self._spawner = spawner or best_spawner()
+        self._spawn = spawner or choose_spawner()
         self.orphans = Orphans(sole_parent=sole_parent)
         #: Main processes that have not been reaped.
         self.mains: dict[int, AttemptRef] = {}
@@ -110,21 +107,14 @@ class ProcessRuntime:
 
     def start_command(self, launch: Launch) -> Process:
         program = self._find_program(launch)
+        pipes = None
         try:
             pipes = self._take_pipes()
+            pid = self._spawn(program, launch, (pipes[0].outer, pipes[1].outer))
         except OSError as error:
-            raise _explain_error(error, launch, program) from error
-        try:
-            pid = self._spawner.spawn_program(
-                program,
-                [launch.command, *launch.arguments],
-                launch.environment,
-                folder=launch.folder,
-                outputs=(pipes[0].outer, pipes[1].outer),
-            )
-        except OSError as error:
-            self.return_pipes(pipes, clean=True)
-            self._programs.pop((launch.command, launch.search), None)
+            if pipes is not None:
+                self.return_pipes(pipes, clean=True)
+                self._programs.pop((launch.command, launch.search), None)
             raise _explain_error(error, launch, program) from error
         return self._watch_process(launch.ref, pid, pipes)
 
@@ -141,12 +131,8 @@ class ProcessRuntime:
         return process
 
     def find_survivors(self, ended: Sequence[Process]) -> list[Process]:
-        owners = self.orphans.find_owners(
-            self.mains, [process.ref for process in ended if isinstance(process, ChildProcess)]
-        )
-        if not owners:
-            return []
-        return [process for process in ended if isinstance(process, ChildProcess) and process.ref in owners]
+        owners = self.orphans.find_owners(self.mains, [process.ref for process in ended])
+        return [process for process in ended if process.ref in owners] if owners else []
 
     def reap_orphans(self) -> None:
         self.orphans.find_owners(self.mains)
@@ -158,7 +144,7 @@ class ProcessRuntime:
         self._pipes.clear()
 
     def return_pipes(self, pipes: tuple[Pipe, Pipe], *, clean: bool) -> bool:
-        """Keep pipes for the next task, or close them; tell whether they were kept."""
+        """Keep pipes for the next task, or close them; return whether they were kept."""
         kept = clean and len(self._pipes) < _SPARE_PIPES
         for pipe in pipes:
             if kept:
@@ -180,14 +166,14 @@ class ProcessRuntime:
             raise
 
     def _find_program(self, launch: Launch) -> bytes:
-        """Return the path of a command: looked for on the task's own PATH, not on the worker's."""
+        """Return the path of a command, searched on the task's own PATH, not on the worker's."""
         if b"/" in launch.command:
             return launch.command
         key = (launch.command, launch.search)
         found = self._programs.get(key)
         if found is None:
             found = _search_path(launch)
-            if len(self._programs) > 1000:
+            if len(self._programs) > _CACHED_PROGRAMS:
                 self._programs.clear()
             self._programs[key] = found
         return found
@@ -211,7 +197,7 @@ def _search_path(launch: Launch) -> bytes:
 
 
 def _explain_error(error: OSError, launch: Launch, program: bytes) -> CannotStart:
-    """Return what went wrong, in words that tell a user what to do."""
+    """Return the error with a message that tells the user what to do."""
     number = error.errno or 0
     code = errno.errorcode.get(number, str(number))
     name, path = repr(os.fsdecode(launch.command)), os.path.join(os.fsencode(launch.folder), program)

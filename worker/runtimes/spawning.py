@@ -1,8 +1,8 @@
 """Starts processes with posix_spawn of the C library.
 
-Why not subprocess: its fork holds Python's lock until the new program is loaded, a tenth of a millisecond in which
-nothing else of this process runs, and costs 11 us more of this thread (measured on 3.11). What posix_spawn cannot do on
-an older C library (a working directory, closing inherited files) is left to subprocess there.
+Why not subprocess: its fork holds Python's lock until the new program is loaded, 0.1 ms in which no other thread of
+this process runs, and costs 11 us more of this thread (measured on 3.11). Older C libraries can neither set a working
+directory nor close inherited files in posix_spawn; there, subprocess does it.
 """
 
 from __future__ import annotations
@@ -11,37 +11,28 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
+
+from echelon.worker.runtimes.port import Launch
 
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
-#: More than any C library needs for the three of them.
+#: Larger than the three structures of any C library.
 _Opaque = ctypes.c_char * 1024
-#: Combinations of working directory and pipes that are remembered.
-_REMEMBERED: Final = 256
+#: Cached combinations of working directory and pipes.
+_CACHED: Final = 256
 
-
-class Spawner(Protocol):
-    """Starts a program in a session of its own."""
-
-    def spawn_program(
-        self,
-        program: bytes,
-        arguments: Sequence[bytes],
-        environment: Sequence[bytes],
-        *,
-        folder: str,
-        outputs: tuple[int, int],
-    ) -> int:
-        """Return the process id; raise OSError. The program gets /dev/null, the two outputs, and no other file."""
+#: Starts a program in a session of its own and returns its process id; raises OSError. Arguments: the program's path,
+#: the launch, the files for stdout and stderr. The program also gets /dev/null as stdin, and no other file.
+Spawner = Callable[[bytes, Launch, tuple[int, int]], int]
 
 
 class PosixSpawn:
     """posix_spawn through ctypes. One thread uses it."""
 
     def __init__(self) -> None:
-        """Raise AttributeError where the C library lacks what is needed: glibc before 2.34, musl."""
-        # Calls through `quick` keep Python's lock, for they take a fraction of a microsecond; spawning lets go of it.
+        """Raise AttributeError if the C library is too old (glibc before 2.34) or is musl."""
+        # Calls through `quick` keep Python's lock, because they take a fraction of a microsecond; posix_spawn frees it.
         quick, slow = ctypes.PyDLL(None), ctypes.CDLL(None)
         pointer, integer = ctypes.c_void_p, ctypes.c_int
         self._init = _declare_types(quick.posix_spawn_file_actions_init, pointer)
@@ -51,39 +42,28 @@ class PosixSpawn:
         self._closefrom = _declare_types(quick.posix_spawn_file_actions_addclosefrom_np, pointer, integer)
         self._spawn = _declare_types(slow.posix_spawn, pointer, ctypes.c_char_p, pointer, pointer, pointer, pointer)
         self._attributes = _build_attributes(quick)
-        #: What happens to the files before the program is loaded; pipes serve again and again, so it repeats itself.
+        #: File actions before the program is loaded. Pipes are reused, so the same actions are needed again.
         self._actions: dict[tuple[str, tuple[int, int]], ctypes.Array[ctypes.c_char]] = {}
         self._pid = ctypes.c_int()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
-    def spawn_program(
-        self,
-        program: bytes,
-        arguments: Sequence[bytes],
-        environment: Sequence[bytes],
-        *,
-        folder: str,
-        outputs: tuple[int, int],
-    ) -> int:
-        actions = self._actions.get((folder, outputs))
-        if actions is None:
-            actions = self._prepare_actions(folder, outputs)
-        argv = (ctypes.c_char_p * (len(arguments) + 1))(*arguments)
-        environ = (ctypes.c_char_p * (len(environment) + 1))(*environment)
+    def __call__(self, program: bytes, launch: Launch, outputs: tuple[int, int]) -> int:
+        actions = self._actions.get((launch.folder, outputs)) or self._prepare_actions(launch.folder, outputs)
+        arguments, environment = [launch.command, *launch.arguments, None], [*launch.environment, None]
         error = self._spawn(
             ctypes.addressof(self._pid),
             program,
             ctypes.addressof(actions),
             ctypes.addressof(self._attributes),
-            argv,
-            environ,
+            (ctypes.c_char_p * len(arguments))(*arguments),
+            (ctypes.c_char_p * len(environment))(*environment),
         )
         if error:
             raise OSError(error, os.strerror(error))
         return self._pid.value
 
     def _prepare_actions(self, folder: str, outputs: tuple[int, int]) -> ctypes.Array[ctypes.c_char]:
-        if len(self._actions) >= _REMEMBERED:
+        if len(self._actions) >= _CACHED:
             for forgotten in self._actions.values():
                 self._destroy(ctypes.addressof(forgotten))
             self._actions.clear()
@@ -94,45 +74,35 @@ class PosixSpawn:
         self._dup2(address, outputs[0], 1)
         self._dup2(address, outputs[1], 2)
         self._closefrom(address, 3)
-        # The path is copied.
+        # The C library copies the path.
         self._chdir(address, os.fsencode(folder))
         self._actions[folder, outputs] = actions
         return actions
 
 
-class PopenSpawn:
-    """subprocess, for C libraries that cannot do it alone."""
-
-    def spawn_program(
-        self,
-        program: bytes,
-        arguments: Sequence[bytes],
-        environment: Sequence[bytes],
-        *,
-        folder: str,
-        outputs: tuple[int, int],
-    ) -> int:
-        process = subprocess.Popen(
-            arguments,
-            executable=program,
-            env=dict(entry.split(b"=", 1) for entry in environment),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=outputs[0],
-            stderr=outputs[1],
-            start_new_session=True,
-        )
-        # Its end is awaited by pid: subprocess must not believe that it still has to be.
-        process.returncode = 0
-        return process.pid
+def spawn_with_popen(program: bytes, launch: Launch, outputs: tuple[int, int]) -> int:
+    """Start a program with subprocess, for C libraries that lack what `PosixSpawn` needs."""
+    process = subprocess.Popen(
+        [launch.command, *launch.arguments],
+        executable=program,
+        env=dict(entry.split(b"=", 1) for entry in launch.environment),
+        cwd=launch.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=outputs[0],
+        stderr=outputs[1],
+        start_new_session=True,
+    )
+    # The runtime waits for its end by pid; with a return code set, subprocess does not.
+    process.returncode = 0
+    return process.pid
 
 
-def best_spawner() -> Spawner:
-    """Return the faster one that works here."""
+def choose_spawner() -> Spawner:
+    """Return the fastest spawner that works here."""
     try:
         return PosixSpawn()
     except AttributeError:
-        return PopenSpawn()
+        return spawn_with_popen
 
 
 def _declare_types(function: ctypes._NamedFuncPointer, *types: type) -> ctypes._NamedFuncPointer:
@@ -142,7 +112,7 @@ def _declare_types(function: ctypes._NamedFuncPointer, *types: type) -> ctypes._
 
 
 def _build_attributes(libc: ctypes.PyDLL) -> ctypes.Array[ctypes.c_char]:
-    """Return attributes for: a new session, nothing blocked, and no signal ignored that this process ignores."""
+    """Return attributes for: a new session, no signal blocked, and none ignored that this process ignores."""
     attributes, blocked, defaults = _Opaque(), _Opaque(), _Opaque()
     libc.posix_spawnattr_init(attributes)
     libc.sigemptyset(blocked)
