@@ -1,4 +1,4 @@
-"""One attempt from its start to its end: what the executor keeps of it, and the judgement of how it ended."""
+"""A started attempt: the executor's record of it, the judgement of its exit, and its report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import math
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -21,62 +21,46 @@ ERROR_LIMIT: Final = 4 * 1024
 
 
 class Phase(Enum):
-    """How far an attempt is."""
+    """The phase of an attempt."""
 
     RUNNING = auto()
-    #: Has been asked to end.
+    #: It has got SIGTERM.
     TERMINATING = auto()
-    #: Has been killed, and has not ended yet.
+    #: It has got SIGKILL and has not ended yet.
     KILLED = auto()
-    #: The main process has ended, something that it left has not.
+    #: Its main process has ended; other processes survive.
     LINGERING = auto()
 
 
+@dataclass(slots=True, eq=False)
 class StartedAttempt:
-    """A started attempt. Plain slots: thousands are made a second."""
+    """A started attempt, until its end has been reported. Times are seconds on the monotonic clock."""
 
-    __slots__ = (
-        "captures",
-        "due",
-        "ended",
-        "give_up",
-        "kill_at",
-        "masker",
-        "outcome",
-        "phase",
-        "places",
-        "prepared",
-        "process",
-        "reason",
-        "ref",
-        "spare_from",
-        "started",
-        "task",
-    )
-
-    def __init__(
-        self, prepared: PreparedGrant, task: GrantedTask, places: Places, masker: Masker, process: Process
-    ) -> None:
-        self.prepared, self.task, self.places, self.masker, self.process = prepared, task, places, masker, process
-        self.ref = AttemptRef(task.task_id, task.attempt)
-        #: Where its folder goes back to; None: the folder is its own for good.
-        self.spare_from: str | None = None
-        self.phase = Phase.RUNNING
-        #: Moments on the monotonic clock: its begin; the end of its main process, if something outlived that; when
-        #: there is something to do about it next; when what it left is killed; when no more is done about what cannot
-        #: be killed.
-        self.started = self.ended = 0.0
-        self.due = self.kill_at = self.give_up = math.inf
-        #: Set when it is ended from outside: what it ends with, and why.
-        self.outcome: Outcome | None = None
-        self.reason: str | None = None
-        #: By stream; made with the first byte.
-        self.captures: dict[Stream, Capture] | None = None
+    ref: AttemptRef
+    prepared: PreparedGrant
+    task: GrantedTask
+    places: Places
+    masker: Masker
+    process: Process
+    #: Where its folder is returned to; None: the folder is not reused.
+    spare_from: str | None
+    phase: Phase = Phase.RUNNING
+    started: float = 0.0
+    #: The end of its main process, if other processes survive that.
+    ended: float = 0.0
+    #: When the executor has to act on it next.
+    due: float = math.inf
+    #: When its processes are killed, and when the executor gives up on those that cannot be killed.
+    kill_at: float = math.inf
+    give_up: float = math.inf
+    #: Set when it is ended from outside: its outcome and the reason.
+    outcome: Outcome | None = None
+    reason: str | None = None
+    #: By stream; made with the first byte.
+    captures: dict[Stream, Capture] = field(default_factory=dict)
 
     def keep_output(self, stream: Stream, data: bytes, *, cap: int) -> None:
-        """Keep what was printed next."""
-        if self.captures is None:
-            self.captures = {}
+        """Add bytes that it has printed."""
         capture = self.captures.get(stream)
         if capture is None:
             path = f"{self.prepared.stage_folder}/{log_entry(self.task.index, self.task.attempt, stream)}"
@@ -84,8 +68,8 @@ class StartedAttempt:
         capture.add_output(data)
 
     def close_captures(self) -> None:
-        """Write what is held back of what was printed."""
-        for capture in (self.captures or {}).values():
+        """Write the output that is still in memory, and close the files."""
+        for capture in self.captures.values():
             capture.finish_file()
 
 
@@ -100,28 +84,28 @@ class AttemptEnd:
     spawned: SpawnedItems | None = None
 
     def add_note(self, note: str) -> AttemptEnd:
-        """Return the ending with a remark added to its error."""
+        """Return this end with a note added to its error."""
         return replace(self, error=f"{self.error}; {note}" if self.error else note)
 
 
 def judge_exit(attempt: StartedAttempt, how: Exit, memory_ran_out: Callable[[], bool]) -> AttemptEnd:
-    """Return what the end of the main process means by itself, files that it left apart."""
+    """Judge an attempt by its main process's exit alone; its output files are judged later."""
     if attempt.outcome is not None:
         return AttemptEnd(attempt.outcome, how, attempt.reason)
     if how.exit_code == 0:
         return AttemptEnd(Outcome.COMPLETED, how)
     if how.exit_code is None and how.signal is None:
-        return AttemptEnd(Outcome.WORKER_FAULT, how, "how the process ended was lost: something else had waited for it")
+        return AttemptEnd(Outcome.WORKER_FAULT, how, "the exit status was lost: other code waited for the process")
     if (how.signal == signal.SIGKILL or how.exit_code == 128 + signal.SIGKILL) and memory_ran_out():
         return AttemptEnd(Outcome.OOM_KILLED, how, "the kernel ended it: out of memory")
-    said = attempt.captures["stderr"].last_line() if attempt.captures and "stderr" in attempt.captures else ""
+    said = attempt.captures["stderr"].last_line() if "stderr" in attempt.captures else ""
     what = f"exit code {how.exit_code}" if how.signal is None else f"ended by signal {signal_name(how.signal)}"
     return AttemptEnd(Outcome.FAILED, how, f"{what}: {said}" if said else what)
 
 
 def build_report(attempt: StartedAttempt, ending: AttemptEnd, seconds: float) -> Finished:
     """Return the report of an attempt's end."""
-    for stream, capture in (attempt.captures or {}).items():
+    for stream, capture in attempt.captures.items():
         if capture.loss is not None:
             ending = ending.add_note(f"{stream} is not complete: {describe_error(capture.loss)}")
     error = ending.error
@@ -140,7 +124,7 @@ def build_report(attempt: StartedAttempt, ending: AttemptEnd, seconds: float) ->
 
 
 def signal_name(number: int) -> str:
-    """Return a signal for people: its number and its name."""
+    """Return a signal's number and name, for messages."""
     try:
         return f"{number} ({signal.Signals(number).name})"
     except ValueError:
@@ -148,12 +132,12 @@ def signal_name(number: int) -> str:
 
 
 def describe_error(error: OSError) -> str:
-    """Return an error of the operating system for people."""
+    """Return an error of the operating system with its name, for messages."""
     return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, error.errno)})"
 
 
 def shorten_error(text: str) -> str:
-    """Return a text that fits into a report."""
+    """Return a text cut to `ERROR_LIMIT` bytes."""
     data = text.encode("utf-8", "replace")
     if len(data) <= ERROR_LIMIT:
         return data.decode("utf-8")

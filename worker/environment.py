@@ -1,4 +1,4 @@
-"""A task's environment: built from nothing, so that what the worker knows does not leak into what it runs."""
+"""A task's environment: built from nothing, so that the worker's own variables do not leak into it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESERVED: Final = frozenset(
 
 
 def base_environment(environ: Mapping[str, str], temporary: str) -> dict[str, str]:
-    """Return the variables that every task has, whatever it declares."""
+    """Return the variables that every task gets."""
     return {
         "PATH": environ.get("PATH") or DEFAULT_PATH,
         "HOME": environ.get("HOME") or _find_home(),
@@ -35,7 +35,7 @@ def base_environment(environ: Mapping[str, str], temporary: str) -> dict[str, st
 
 
 def read_inputs(inputs: Sequence[EnvironmentInput], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of inputs that come from the worker's environment; raise CannotStart when one is missing."""
+    """Return the values of inputs from the worker's environment; raise CannotStart if one is missing."""
     values: dict[str, str] = {}
     for entry in inputs:
         value = environ.get(entry.key, entry.default)
@@ -49,13 +49,13 @@ def read_inputs(inputs: Sequence[EnvironmentInput], environ: Mapping[str, str]) 
 
 
 def temporary_folder(worker_name: str, parent: str | None) -> str:
-    """Return the path of a worker's own TMPDIR for its tasks; it also marks their processes as this worker's."""
+    """Return the path of the TMPDIR of a worker's tasks; the path also marks their processes as this worker's."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", worker_name) or "worker"
     return os.path.join(os.path.abspath(parent or tempfile.gettempdir()), f"echelon-{name}")
 
 
 def make_temporary_folder(path: str) -> None:
-    """Make a folder that nobody else can enter; raise EchelonError when somebody else has made it first."""
+    """Make a folder that only this user can enter; raise EchelonError if the path belongs to another user."""
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
@@ -67,7 +67,7 @@ def make_temporary_folder(path: str) -> None:
 
 
 def remove_temporary_folder(path: str) -> None:
-    """Remove a worker's TMPDIR with what tasks have left there, as far as that can be done."""
+    """Remove the TMPDIR of a worker's tasks with its content, as far as possible."""
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -75,5 +75,5 @@ def _find_home() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_dir
     except KeyError:
-        # A container's user need not be in its passwd file.
+        # A container's passwd file may lack its user.
         return "/"

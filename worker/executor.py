@@ -1,7 +1,7 @@
-"""Runs attempts: starts their processes, reads what they print, ends them when it must, and tells how they ended.
+"""Runs attempts: starts their processes, reads their output, ends them on time, and reports how they ended.
 
-One thread, one epoll: it waits at once for the ends of processes, for output and for `wake`. An attempt is over when
-its main process has ended and nothing that it left is alive any more; nobody waits for the end of a pipe.
+One thread waits in one epoll for exits of processes, for output and for `wake`. An attempt is over when its main
+process and all its other processes have ended. The executor does not wait for the end of a pipe.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ from echelon.worker.runtimes.port import CannotStart, Exit, Process, Runtime
 log = logging.getLogger(__name__)
 
 _READ: Final = 64 * 1024
-#: Reads from one stream before others get their turn; no pipe holds more than so much when its writer has ended.
+#: Reads from one stream before it is another's turn. These empty any pipe whose writer has ended.
 _READS_AT_ONCE: Final = 17
-#: Seconds between two looks at survivors, and between two attempts to kill.
-_LOOK_AGAIN: Final = 0.005
+#: Seconds between two checks of survivors, between two attempts to kill, and between two searches for orphans.
+_CHECK_AGAIN: Final = 0.005
 _KILL_AGAIN: Final = 0.1
-_TIDY_EVERY: Final = 1.0
-#: Events taken at once.
+_REAP_EVERY: Final = 1.0
+#: Events per epoll.
 _EVENTS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorSettings:
-    """How attempts are run. Lengths of time are seconds, sizes are bytes."""
+    """Settings of the executor. Durations are seconds, sizes are bytes."""
 
-    #: Folder in which the tasks' TMPDIR is made; None: the system's for temporary files. The TMPDIR's path, made of
-    #: this and the worker's name, is the mark by which the next life of a worker ends what this one has left running:
-    #: no other worker may have the same.
+    #: Parent folder of the tasks' TMPDIR; None: the system's folder for temporary files. The TMPDIR's path, made of
+    #: this and the worker's name, marks the tasks' processes: after a crash, the next process of the same worker kills
+    #: the processes with this mark. No other worker may have the same path.
     temporary: str | None = None
-    #: Longest kept stdout or stderr of one attempt; head and tail stay.
+    #: Size limit of one attempt's stdout, and of its stderr; head and tail are kept.
     log_cap: int = 16 * 1024 * 1024
-    #: How long what a task leaves behind may go on, to print what it still has, before it is killed.
+    #: How long a task's surviving processes may still print before they are killed.
     drain: float = 0.1
-    #: How long killing is tried before an attempt is given up: a process may hang in the kernel.
+    #: How long the executor tries to kill an attempt before it gives up: a process may hang in the kernel.
     give_up: float = 10.0
-    #: The volume is looked at no more often than this.
+    #: Shortest time between two checks of the volume.
     volume_check: float = 1.0
     spawn: spawnfile.Limits = spawnfile.Limits()  # noqa: RUF009
 
 
 class Executor:
-    """Runs the attempts of one worker. One thread uses it, but for `wake`."""
+    """Runs the attempts of one worker. One thread uses it; any thread may call `wake`."""
 
     def __init__(
         self,
@@ -86,31 +86,24 @@ class Executor:
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._running: dict[AttemptRef, StartedAttempt] = {}
         self._exits: dict[int, StartedAttempt] = {}
-        #: Streams of running attempts; and all that epoll watches, for pipes outlive attempts.
+        #: Streams of running attempts, and every pipe in the epoll: pipes outlive attempts.
         self._streams: dict[int, tuple[StartedAttempt, Stream]] = {}
         self._watched: set[int] = set()
         self._done: list[Finished] = []
-        #: The last look at the events took in all there were.
-        self._all_heard = False
         self._next_due = math.inf
-        self._next_tidy = self._next_check = -math.inf
+        self._next_reap = self._next_check = -math.inf
 
     @property
     def running_attempts(self) -> Collection[AttemptRef]:
-        """Return the attempts that have been started and not yet been told to have ended."""
+        """The attempts that have been started and whose end `poll` has not returned yet."""
         return self._running.keys()
 
-    @property
-    def unkillable(self) -> int:
-        """Return how many processes have been given up: they hang in the kernel."""
-        return sum(attempt.ref not in self._running for attempt in self._exits.values())
-
     def wake(self) -> None:
-        """Make a waiting `poll` return at once. Any thread may call it."""
+        """End a wait of `poll`. Any thread may call it."""
         os.eventfd_write(self._wake_fd, 1)
 
     def start(self, grant: Grant, task: GrantedTask) -> None:
-        """Begin an attempt. Whatever goes wrong comes out of `poll` as its end."""
+        """Start an attempt. If that fails, `poll` returns the failure as its end."""
         now = self._clock.monotonic()
         try:
             if now >= self._next_check:
@@ -123,20 +116,18 @@ class Executor:
         except EchelonError as error:
             self._report_unstarted(grant, task, Outcome.WORKER_FAULT, str(error))
         except Exception as error:
-            # An attempt that nobody starts and nobody ends would keep its slot and its lease for ever.
-            log.exception("an attempt was not started by mistake")
-            self._report_unstarted(grant, task, Outcome.WORKER_FAULT, f"a mistake in the worker: {error!r}")
+            # Without a report of its end, the attempt would keep its slot and its lease for ever.
+            log.exception("an attempt was not started because of a bug in the worker")
+            self._report_unstarted(grant, task, Outcome.WORKER_FAULT, f"a bug in the worker: {error!r}")
 
     def poll(self, timeout: float) -> list[Finished]:
-        """Return the attempts that have ended; wait up to `timeout` seconds for something to happen."""
+        """Return the attempts that have ended; wait up to `timeout` seconds for an event."""
         if self._done:
             timeout = 0.0
         elif self._next_due is not math.inf:
             timeout = max(0.0, min(timeout, self._next_due - self._clock.monotonic()))
         ended: list[StartedAttempt] = []
-        events = self._epoll.poll(timeout, _EVENTS)
-        self._all_heard = len(events) < _EVENTS
-        for fd, _ in events:
+        for fd, _ in self._epoll.poll(timeout, _EVENTS):
             attempt = self._exits.get(fd)
             if attempt is not None:
                 ended.append(attempt)
@@ -147,26 +138,26 @@ class Executor:
         now = self._clock.monotonic()
         if now >= self._next_due:
             self._handle_due_attempts(now)
-        if now >= self._next_tidy:
-            self._next_tidy = now + _TIDY_EVERY
+        if now >= self._next_reap:
+            self._next_reap = now + _REAP_EVERY
             self._runtime.reap_orphans()
         done, self._done = self._done, []
         return done
 
     def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
-        """End an attempt's process tree: SIGTERM, its grace (no more than `grace`), SIGKILL. Its outcome is this."""
+        """End an attempt's process tree with this outcome: SIGTERM, the task's grace (at most `grace`), SIGKILL."""
         attempt = self._running.get(ref)
         if attempt is None or attempt.outcome is not None:
             return
         now = self._clock.monotonic()
         if attempt.phase is Phase.LINGERING:
-            # It has ended by itself; what it left need not be waited for any longer.
+            # It has ended by itself; its surviving processes get no more time.
             attempt.kill_at = now
             return
         self._terminate_attempt(attempt, outcome, reason, now, min(attempt.prepared.recipe.grace, grace))
 
     def close(self) -> None:
-        """End what still runs, without grace, and let go of everything."""
+        """Kill the running attempts and free all resources."""
         for attempt in [*self._running.values()]:
             attempt.process.kill()
         deadline = self._clock.monotonic() + self._settings.give_up
@@ -178,7 +169,7 @@ class Executor:
         self._epoll.close()
         os.close(self._wake_fd)
 
-    # --- the beginning ----------------------------------------------------------------------------------------------
+    # --- start ------------------------------------------------------------------------------------------------------
 
     def _launch_attempt(self, grant: Grant, task: GrantedTask, now: float) -> None:
         attempt = self._launcher.start_attempt(grant, task)
@@ -226,7 +217,7 @@ class Executor:
                 self._epoll.unregister(fd)
 
     def _read_stream(self, fd: int, attempt: StartedAttempt | None, stream: Stream) -> bool:
-        """Keep what a stream holds right now; tell whether more may come. Without an attempt it is thrown away."""
+        """Read all that a stream holds now; return whether more may come. Without an attempt the data is dropped."""
         for _ in range(_READS_AT_ONCE):
             try:
                 data = os.read(fd, _READ)
@@ -280,10 +271,10 @@ class Executor:
             attempt.kill_at, attempt.give_up = now, now + self._settings.give_up
         self._set_due(attempt, now + _KILL_AGAIN)
 
-    # --- the end ----------------------------------------------------------------------------------------------------
+    # --- end --------------------------------------------------------------------------------------------------------
 
     def _handle_exits(self, ended: Iterable[StartedAttempt]) -> None:
-        """Deal with attempts whose main process has ended."""
+        """Finish the attempts whose main process has ended, or wait for their survivors."""
         failpoint("exec.after_exit")
         known = [attempt for attempt in ended if attempt.ref in self._running]
         survivors: Collection[Process] = self._runtime.find_survivors([attempt.process for attempt in known])
@@ -302,7 +293,7 @@ class Executor:
             attempt.kill_at = now + self._settings.drain
         attempt.phase = Phase.LINGERING
         attempt.give_up = max(now, attempt.kill_at) + self._settings.give_up
-        self._set_due(attempt, now + _LOOK_AGAIN)
+        self._set_due(attempt, now + _CHECK_AGAIN)
 
     def _check_survivors(self, attempt: StartedAttempt, now: float) -> None:
         if not self._runtime.find_survivors([attempt.process]):
@@ -312,35 +303,34 @@ class Executor:
         else:
             if now >= attempt.kill_at:
                 attempt.process.kill()
-            self._set_due(attempt, now + _LOOK_AGAIN)
+            self._set_due(attempt, now + _CHECK_AGAIN)
 
     def _finish_attempt(self, attempt: StartedAttempt, *, clean: bool, note: str | None = None) -> None:
         now = self._clock.monotonic()
         try:
             ending = self._collect_end(attempt, clean=clean)
         except Exception as error:
-            # An attempt whose end is never told would keep its slot and its lease for ever.
-            log.exception("the end of an attempt was not looked at by mistake")
-            ending = AttemptEnd(Outcome.WORKER_FAULT, error=shorten_error(f"a mistake in the worker: {error!r}"))
+            # Without a report of its end, the attempt would keep its slot and its lease for ever.
+            log.exception("the end of an attempt was not collected because of a bug in the worker")
+            ending = AttemptEnd(Outcome.WORKER_FAULT, error=shorten_error(f"a bug in the worker: {error!r}"))
         if note is not None:
             ending = ending.add_note(note)
         del self._running[attempt.ref]
         self._done.append(build_report(attempt, ending, (attempt.ended or now) - attempt.started))
 
     def _collect_end(self, attempt: StartedAttempt, *, clean: bool) -> AttemptEnd:
-        """Read the rest of what was printed, reap the main process, and return how it ended and what it left."""
+        """Read the remaining output, reap the main process, and return how it ended with its outputs."""
         process = attempt.process
         if process.stdout >= 0:
             self._read_stream(process.stdout, attempt, "stdout")
         if process.stderr >= 0:
             self._read_stream(process.stderr, attempt, "stderr")
-        if attempt.captures is not None:
-            attempt.close_captures()
+        attempt.close_captures()
         ending = judge_exit(attempt, self._reap_process(attempt, clean=clean), self._memory.detect_kill)
         return self._launcher.collect_outputs(attempt, ending, clean=clean)
 
     def _reap_process(self, attempt: StartedAttempt, *, clean: bool) -> Exit:
-        """Reap the main process, forget its files, and return how it ended."""
+        """Reap the main process, release its pipes, and return its exit."""
         process = attempt.process
         del self._exits[process.exit_fd]
         how = process.reap()
@@ -352,7 +342,7 @@ class Executor:
         return how
 
     def _abandon_attempt(self, attempt: StartedAttempt, now: float) -> None:
-        """Tell of the end of an attempt whose process hangs in the kernel; it is reaped when it can be."""
+        """Report the end of an attempt whose process hangs in the kernel; the process is reaped if it ends later."""
         for fd in (attempt.process.stdout, attempt.process.stderr):
             if self._streams.pop(fd, None) is not None:
                 self._watched.discard(fd)

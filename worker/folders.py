@@ -1,8 +1,8 @@
-"""Folders of attempts (ECHELON_TASK_DIR), given out so that a task which leaves nothing costs no new one.
+"""Folders of attempts (ECHELON_TASK_DIR), reused while tasks leave them untouched.
 
-Making a folder takes 30 us on ext4, removing it 50, and either keeps the disk busy; most tasks put nothing there. An
-attempt that has left its folder as it found it passes it on to the next attempt of the same job. Untouched means: the
-folder's time of change is still the one that was set when it was made, the beginning of 1970.
+To make a folder takes 30 us on ext4, to remove it 50, and both write to the disk; most tasks put nothing there. The
+next attempt of the same job gets the folder of an attempt that has left it untouched: its modification time is still
+the one set when it was made, the start of 1970.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from echelon.shared.volume.layout import FOLDER_MODE
 
-#: Jobs whose spare folders are remembered.
+#: Most jobs whose spare folders are kept.
 _JOBS: Final = 64
 _UNTOUCHED: Final = 0
 
@@ -26,7 +26,7 @@ class Folders:
         self._spare: dict[str, list[str]] = {}
 
     def take_folder(self, parent: str) -> str:
-        """Return the path of an empty folder below `parent`, which is the job's folder of attempts; raise OSError."""
+        """Return the path of an empty folder in `parent`, the job's folder of attempts; raise OSError."""
         spare = self._spare.get(parent)
         if spare:
             return spare.pop()
@@ -39,9 +39,9 @@ class Folders:
         return path
 
     def return_folder(self, parent: str, path: str, *, clean: bool) -> bool:
-        """Take a folder back from an attempt that has ended; tell whether it holds something.
+        """Keep the folder of an ended attempt if it is untouched; return whether it holds anything.
 
-        Clean: no process is left that knows it.
+        Clean: no process is left that could use it.
         """
         try:
             status = os.stat(path, follow_symlinks=False)
@@ -54,7 +54,6 @@ class Folders:
         return False
 
     def close(self) -> None:
-        """Remove the spare folders."""
         for spare in self._spare.values():
             _remove_folders(spare)
         self._spare.clear()

@@ -1,4 +1,4 @@
-"""Everything on the volume that an attempt needs to begin and leaves when it ends; and the start of its process."""
+"""Starts an attempt: prepares its folders on the volume and starts its process. Collects its outputs at its end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from echelon.worker.outputs import add_result, add_spawned_items
 from echelon.worker.preparation import Places, Preparation, PreparedGrant
 from echelon.worker.runtimes.port import CannotStart, Runtime
 
-#: Jobs whose workspaces are known to exist.
+#: Most jobs whose workspaces are remembered as made.
 _WORKSPACES: Final = 1000
 
 
 class Launcher:
-    """Starts the attempts of one worker and collects what they leave. One thread uses it."""
+    """Starts the attempts of one worker and collects their outputs. One thread uses it."""
 
     def __init__(self, volume: Volume, runtime: Runtime, preparation: Preparation, limits: spawnfile.Limits) -> None:
         self._volume, self._runtime, self._preparation, self._limits = volume, runtime, preparation, limits
@@ -31,11 +31,11 @@ class Launcher:
         self._workspaces: dict[str, None] = {}
 
     def close(self) -> None:
-        """Remove the folders that were made ahead."""
+        """Remove the spare folders."""
         self._folders.close()
 
     def start_attempt(self, grant: Grant, task: GrantedTask) -> StartedAttempt:
-        """Start an attempt; raise CannotStart, or another EchelonError where the worker is to blame."""
+        """Start an attempt; raise CannotStart, or another EchelonError if the worker is the cause."""
         prepared = self._preparation.get_prepared(grant)
         try:
             if grant.job_id not in self._workspaces:
@@ -52,12 +52,10 @@ class Launcher:
             if spare_from is not None:
                 self._folders.return_folder(spare_from, places.folder, clean=True)
             raise CannotStart(masker.mask_text(str(error)), worker_fault=error.worker_fault) from error
-        attempt = StartedAttempt(prepared, task, places, masker, process)
-        attempt.spare_from = spare_from
-        return attempt
+        return StartedAttempt(launch.ref, prepared, task, places, masker, process, spare_from)
 
     def collect_outputs(self, attempt: StartedAttempt, ending: AttemptEnd, *, clean: bool) -> AttemptEnd:
-        """Return the ending with what the attempt has left. Clean: no process is left that knows its folder."""
+        """Return the end with the attempt's outputs. Clean: no process is left that could use its folder."""
         if attempt.spare_from is not None and not self._folders.return_folder(
             attempt.spare_from, attempt.places.folder, clean=clean
         ):
@@ -75,7 +73,7 @@ class Launcher:
         self._workspaces[grant.job_id] = None
 
     def _make_places(self, prepared: PreparedGrant, task: GrantedTask) -> tuple[Places, str | None]:
-        """Return where an attempt runs, and where its folder comes from if it is one that others may get."""
+        """Return an attempt's paths, and the parent of its folder if another attempt may reuse the folder."""
         recipe = prepared.recipe
         if recipe.workdir == "job" and not recipe.spawns:
             return Places(
@@ -91,7 +89,7 @@ class Launcher:
         return Places(folder, working), None
 
     def _explain_error(self, error: OSError) -> CannotStart:
-        """Return whose fault it is that the volume refused something, and what to say."""
+        """Return the error for a failed operation on the volume: the task's, or the worker's fault."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return CannotStart(f"the volume is full: {describe_error(error)}")
         try:

@@ -1,7 +1,7 @@
-"""What a task prints, on its way into the volume: secrets masked, length capped, bytes otherwise as they are.
+"""Writes a task's output to the volume: masks secrets, limits the size, and leaves all other bytes as they are.
 
-A file comes to be with the first byte and can be read while it grows. Over the cap the head stays in the file, a marker
-says how much is left out, and the tail, kept in memory until then, follows when the task ends.
+The first byte creates the file, which can be read while it grows. Over the limit, the file keeps the head and a marker
+that says how many bytes are left out; the tail is kept in memory and written when the task ends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Final
 from echelon.shared.volume.layout import FOLDER_MODE
 
 MASK: Final = b"***"
-#: The tail's part of the cap.
+#: The tail gets 1/16 of the limit.
 _TAIL_SHARE: Final = 16
-#: The marker's figure is brought up to date every so many bytes.
-_TELL_EVERY: Final = 1024 * 1024
-#: The last printed bytes that are looked at for a line to quote.
+#: The marker is updated every so many bytes.
+_MARK_EVERY: Final = 1024 * 1024
+#: The last line is searched in so many last bytes, and quoted up to so many characters.
 _LAST: Final = 1000
+_LONGEST_LINE: Final = 300
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -29,7 +30,7 @@ class Masker:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         values = {value for secret in secrets for value in (secret, secret.strip()) if value}
-        # The longest first: a secret that contains another is masked as a whole.
+        # Longest first: a secret that contains another one is masked as a whole.
         self._secrets = sorted((value.encode("utf-8", "replace") for value in values), key=len, reverse=True)
         self._longest = max((len(secret) for secret in self._secrets), default=0)
         self._pattern = re.compile(b"|".join(re.escape(secret) for secret in self._secrets) or b"(?!)")
@@ -38,17 +39,15 @@ class Masker:
         return bool(self._secrets)
 
     def mask_bytes(self, data: bytes) -> bytes:
-        """Return data with every secret replaced."""
         return self._pattern.sub(MASK, data)
 
     def mask_text(self, text: str) -> str:
-        """Return a text with every secret replaced."""
         if not self._secrets:
             return text
         return self.mask_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
     def mask_part(self, data: bytes) -> tuple[bytes, bytes]:
-        """Mask what has come so far; return it, and the end that has to wait, for it may be the start of a secret."""
+        """Return the masked data, and an unmasked end that has to wait because a secret may begin there."""
         masked: list[bytes] = []
         position, wait = 0, self._may_begin(data, 0)
         for match in self._pattern.finditer(data):
@@ -62,13 +61,13 @@ class Masker:
         return b"".join(masked), data[wait:]
 
     def _may_begin(self, data: bytes, start: int) -> int:
-        """Return where the longest end of `data[start:]` stands that some secret begins with; `len(data)`: nowhere."""
+        """Return where the longest end of `data[start:]` starts that may begin a secret; `len(data)`: nowhere."""
         end = len(data)
         found = end
         for secret in self._secrets:
             position = data.find(secret[:1], max(start, end - len(secret) + 1), found)
             while position >= 0:
-                # One byte tells nearly always; comparing everything would be slow for a secret of many like bytes.
+                # One byte is nearly always enough; comparing all would be slow for a secret of many equal bytes.
                 if secret[end - position - 1] == data[-1] and secret.startswith(data[position:]):
                     found = position
                     break
@@ -77,10 +76,10 @@ class Masker:
 
 
 class Capture:
-    """One stream of one attempt. Its errors are kept for the end: a full disk does not end a task."""
+    """The file of one stream of one attempt. Its errors are kept for the report: a full disk does not end a task."""
 
     def __init__(self, path: str, *, cap: int, masker: Masker) -> None:
-        """Prepare for a file at `path`, of at most `cap` bytes."""
+        """`path`: of the file; `cap`: its size limit in bytes."""
         self._path = path
         self._masker = masker
         self._tail_size = cap // _TAIL_SHARE
@@ -89,21 +88,22 @@ class Capture:
         self._waiting = b""
         self._tail = bytearray()
         self._dropped = 0
-        self._told = -1
+        #: The figure in the marker; -1: there is no marker yet.
+        self._marked = -1
         self._marker_at = 0
-        #: Last bytes that were printed, masked.
+        #: The last printed bytes, masked.
         self._last = b""
-        #: Why what was printed is not all there; None when it is.
+        #: Why the file is incomplete; None if it is complete.
         self.loss: OSError | None = None
 
     def add_output(self, data: bytes) -> None:
-        """Take what was printed next."""
+        """Add the bytes that were printed next."""
         if self._masker:
             data, self._waiting = self._masker.mask_part(self._waiting + data)
         self._keep_bytes(data)
 
     def finish_file(self) -> None:
-        """Write what has been held back, and close the file."""
+        """Write the bytes that are still in memory, and close the file."""
         if self._waiting:
             self._keep_bytes(self._masker.mask_bytes(self._waiting))
         self._trim_tail()
@@ -117,11 +117,11 @@ class Capture:
             self._fd = -1
 
     def last_line(self) -> str:
-        """Return the last line with something in it, at most 300 characters."""
+        """Return the last line with a visible character, shortened."""
         for line in reversed(self._last.decode("utf-8", "replace").splitlines()):
             text = "".join(character if character.isprintable() else " " for character in line).strip()
             if text:
-                return text if len(text) <= 300 else f"{text[:300]}..."
+                return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
         return ""
 
     def _keep_bytes(self, data: bytes) -> None:
@@ -139,7 +139,7 @@ class Capture:
         self._tail += data
         if len(self._tail) > 2 * self._tail_size:
             self._trim_tail()
-            if self._dropped - self._told >= _TELL_EVERY or self._told < 0:
+            if self._dropped - self._marked >= _MARK_EVERY or self._marked < 0:
                 self._write_marker()
 
     def _trim_tail(self) -> None:
@@ -149,15 +149,15 @@ class Capture:
             self._dropped += over
 
     def _write_marker(self) -> None:
-        """Write the marker, always as long, to where it stands already."""
+        """Write the marker, or overwrite it: its length is always the same."""
         marker = b"\n[echelon: %015d bytes are left out here]\n" % self._dropped
-        if self._told < 0:
+        if self._marked < 0:
             self._marker_at = os.lseek(self._fd, 0, os.SEEK_CUR) if self._fd >= 0 else 0
             self._write_bytes(marker)
         elif self._fd >= 0 and self.loss is None:
             with contextlib.suppress(OSError):
                 os.pwrite(self._fd, marker, self._marker_at)
-        self._told = self._dropped
+        self._marked = self._dropped
 
     def _write_bytes(self, data: bytes) -> None:
         if self.loss is not None:
@@ -173,12 +173,12 @@ class Capture:
 
 
 def _create_file(path: str) -> int:
-    """Make the file anew, and its folder where there is none yet."""
+    """Create the file, and its folder if it does not exist."""
     try:
         return os.open(path, _CREATE, 0o640)
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), FOLDER_MODE, exist_ok=True)
     except FileExistsError:
-        # A task has put something here, perhaps a link to lead the log astray.
+        # A task has made this, perhaps a link that would redirect the log.
         os.unlink(path)
     return os.open(path, _CREATE, 0o640)

@@ -1,4 +1,4 @@
-"""What a task that ended well has left for the engine: its result, and the items of a spawn task."""
+"""The outputs of an attempt for the engine: its result, and the items of a spawn task."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from echelon.worker import spawnfile
 from echelon.worker.attempt import AttemptEnd, StartedAttempt, describe_error
 from echelon.worker.spawnfile import Limits, SpawnInvalid
 
-#: Longest result, in bytes.
+#: Size limit of a result, in bytes.
 RESULT_LIMIT: Final = 64 * 1024
 
 
 def add_result(volume: Volume, attempt: StartedAttempt, ending: AttemptEnd) -> AttemptEnd:
-    """Return the ending with what the task wrote to ECHELON_OUTPUT; a result that cannot be used fails it."""
+    """Return the end with the result that the task wrote to ECHELON_OUTPUT; an unusable result makes it a failure."""
     try:
         found = volume.open_regular(_relative_name(volume, attempt.places.output_file))
     except FileNotFoundError:
         return ending
     except NotRegular as error:
-        return _mark_failed(ending, f"what lies at $ECHELON_OUTPUT {error.strerror}; it has to be a plain file")
+        return _mark_failed(ending, f"the file at $ECHELON_OUTPUT {error.strerror}; it must be a plain file")
     except OSError as error:
         if error.errno in REFUSED:
-            return _mark_failed(ending, "what lies at $ECHELON_OUTPUT is no plain file")
+            return _mark_failed(ending, "the file at $ECHELON_OUTPUT is not a plain file")
         return _mark_failed(ending, f"the result at $ECHELON_OUTPUT cannot be read: {describe_error(error)}")
     with found.file:
         data = found.file.read(RESULT_LIMIT + 1)
@@ -39,7 +39,7 @@ def add_result(volume: Volume, attempt: StartedAttempt, ending: AttemptEnd) -> A
 
 
 def add_spawned_items(volume: Volume, attempt: StartedAttempt, ending: AttemptEnd, limits: Limits) -> AttemptEnd:
-    """Return the ending of a spawn task with the items that it left, or what is wrong with them."""
+    """Return the end of a spawn task with its items, or with the error in them."""
     prepared = attempt.prepared
     try:
         spawned = spawnfile.keep_items(
@@ -61,7 +61,7 @@ def add_spawned_items(volume: Volume, attempt: StartedAttempt, ending: AttemptEn
 
 
 def _mark_failed(ending: AttemptEnd, error: str) -> AttemptEnd:
-    """Return a failure in the place of success; what has failed already has a better reason."""
+    """Return a failure instead of success; an attempt that has failed keeps its own reason."""
     return replace(ending, outcome=Outcome.FAILED, error=error) if ending.outcome is Outcome.COMPLETED else ending
 
 

@@ -1,8 +1,8 @@
-"""From a grant to what the runtime starts: inputs gathered, secrets opened, placeholders filled, the result checked.
+"""Prepares launches from grants: gathers inputs, opens secrets, fills placeholders, and checks the result.
 
-What the attempts of a grant share is worked out once per grant, what the attempts of a task class share once per
-revision. Values are untrusted: whatever cannot be handed to a command becomes CannotStart, which names the input and
-never the value of a secret.
+Work that the attempts of a grant share is done once per grant, and that of a task class once per revision. Values are
+untrusted: a value that no command can get raises CannotStart, whose message names the input and never contains the
+value of a secret.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from echelon.worker.runtimes.port import CannotStart, Launch
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-#: Grants and recipes that are remembered.
-_REMEMBERED: Final = 64
+#: Cached grants, and cached recipes.
+_CACHED: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ class Places:
 
     #: ECHELON_TASK_DIR.
     folder: str
-    #: Where it runs.
+    #: Its working directory.
     working: str
 
     @property
     def output_file(self) -> str:
-        """Return where it may leave its result."""
+        """The file for its result."""
         return f"{self.folder}/output"
 
     @property
     def spawn_file(self) -> str:
-        """Return where a spawn task may leave its items."""
+        """The file for a spawn task's items."""
         return f"{self.folder}/spawn.json"
 
 
@@ -60,21 +60,21 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class PreparedGrant:
-    """What the attempts of one grant share."""
+    """The data that the attempts of one grant share."""
 
     grant: Grant
     compiled: Compiled
-    #: Values of all inputs but for the task's own.
+    #: Values of all inputs except the task's own.
     scope: dict[str, JsonValue]
-    #: The task's environment but for what differs between attempts.
+    #: The task's environment except for the variables that differ between attempts.
     environment: dict[str, str]
-    #: The same, ready to be handed over.
+    #: The same as NAME=value.
     entries: list[bytes]
     #: Variables whose values depend on inputs.
     variable: dict[str, Template]
     secrets: tuple[str, ...]
     masker: Masker
-    #: Opens the secrets of single tasks, and seals those of items that they leave.
+    #: Opens the secrets of single tasks, and seals the secrets of the items that they spawn.
     seal: Seal
     workspace: str
     #: Absolute paths of the folders of the job's attempts and of the stage's.
@@ -83,7 +83,7 @@ class PreparedGrant:
 
     @property
     def recipe(self) -> Recipe:
-        """Return how the tasks are run."""
+        """The recipe of the grant's tasks."""
         return self.compiled.recipe
 
 
@@ -91,7 +91,7 @@ class Preparation:
     """Prepares the attempts of one worker. One thread uses it."""
 
     def __init__(self, *, root: str, sealer: Sealer, environ: Mapping[str, str], temporary: str) -> None:
-        """Set up; `root` is the volume's folder, `temporary` the tasks' TMPDIR."""
+        """`root`: the volume's folder; `temporary`: the tasks' TMPDIR."""
         self._root = root
         self._sealer = sealer
         self._environ = environ
@@ -100,17 +100,17 @@ class Preparation:
         self._compiled: dict[tuple[str, str], Compiled] = {}
 
     def get_prepared(self, grant: Grant) -> PreparedGrant:
-        """Return what the attempts of a grant share; raise CannotStart."""
+        """Return the data that the attempts of a grant share; raise CannotStart."""
         known = self._grants.get(id(grant))
         if known is None:
             known = self._prepare_grant(grant)
             _evict_oldest(self._grants)
-            # Holds the grant, so nothing else can have its id.
+            # The cache holds the grant, so no other object can have its id.
             self._grants[id(grant)] = known
         return known
 
     def build_launch(self, prepared: PreparedGrant, task: GrantedTask, places: Places) -> tuple[Launch, Masker]:
-        """Return what to start for one attempt and what hides its secrets; raise CannotStart."""
+        """Return the launch of one attempt and the masker of its secrets; raise CannotStart."""
         grant, recipe = prepared.grant, prepared.recipe
         own, masker = self._open_task_input(prepared, task)
         scope: dict[str, JsonValue] = {
@@ -192,7 +192,7 @@ class Preparation:
         return compiled
 
     def _open_task_input(self, prepared: PreparedGrant, task: GrantedTask) -> tuple[Mapping[str, JsonValue], Masker]:
-        """Return the task's own input, secrets opened, and what hides those and the job's."""
+        """Return the task's own input with opened secrets, and the masker of these and the job's secrets."""
         hidden = prepared.recipe.secret.intersection(task.input)
         if not hidden:
             return task.input, prepared.masker
@@ -226,7 +226,7 @@ def _open_task_secret(prepared: PreparedGrant, name: str, sealed: str) -> str:
 
 
 def _attempt_variables(task: GrantedTask, places: Places) -> list[bytes]:
-    """Return the variables that differ between attempts: those first that tell whose process it is."""
+    """Return the variables that differ between attempts; the two that name the process's attempt come first."""
     return [
         f"ECHELON_TASK_ID={task.task_id}".encode(),
         b"ECHELON_ATTEMPT=%d" % task.attempt,
@@ -246,10 +246,10 @@ def _render_value(template: Template, scope: Mapping[str, JsonValue]) -> str:
 def _encode_environment(environment: Mapping[str, str]) -> list[bytes]:
     for name, value in environment.items():
         if not name or "=" in name or "\0" in name or "\0" in value:
-            raise CannotStart(f"the environment variable {name!r} cannot be set: its name or its value is not possible")
+            raise CannotStart(f"the environment variable {name!r} cannot be set: its name or its value is not valid")
     return [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in environment.items()]
 
 
 def _evict_oldest(cache: dict[Key, Value]) -> None:
-    if len(cache) >= _REMEMBERED:
+    if len(cache) >= _CACHED:
         del cache[next(iter(cache))]

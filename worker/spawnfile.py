@@ -1,7 +1,7 @@
-"""Reads the spawn.json that a spawn task has left, checks it, and lays its items down for the controller.
+"""Reads the spawn.json of a spawn task, checks it, and writes its items for the controller, one per line.
 
-The content is untrusted. It is read through a window, item by item, so a large file is never in memory twice, let alone
-as objects; what is kept has one item per line. Every refusal names the item and its place.
+The content is untrusted. It is read item by item through a window, so a large file is never in memory as a whole. Every
+error names the item and its position.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from echelon.shared.volume import OpenFile, Volume
 from echelon.shared.volume.beneath import NotRegular
 
 NAME: Final = "spawn.json"
-#: A deeper item is refused: no task's input needs it, and the controller walks it again.
+#: Deepest nesting of an item: no task's input needs more, and the controller walks through it again.
 _DEEPEST: Final = 32
 _WINDOW: Final = 1024 * 1024
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
-#: The escape, not the one of a backslash that happens to stand before u0000.
+#: The escape of a NUL character, not an escaped backslash before u0000.
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ENCODINGS: Final = {
@@ -48,7 +48,7 @@ class SpawnInvalid(EchelonError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a spawn.json may hold."""
+    """Size limits of a spawn.json."""
 
     items: int = 100_000
     bytes: int = 256 * 1024 * 1024
@@ -57,27 +57,27 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What of the items nobody may see, and what it is sealed with."""
+    """The names of the items' secret inputs, and the seal for their values."""
 
     names: frozenset[str]
     seal: Opener
 
     def occur_in(self, item: dict[str, Any]) -> bool:
-        """Tell whether an item holds a secret."""
+        """Return whether an item has a secret input."""
         return not self.names.isdisjoint(item)
 
     def seal_item(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Return an item with its secrets sealed."""
+        """Return an item with its secret inputs sealed."""
         return {name: wrap(self.seal, value) if name in self.names else value for name, value in item.items()}
 
 
 def keep_items(
     volume: Volume, *, attempt_path: str, working_path: str, limits: Limits, secrets: Secrets
 ) -> SpawnedItems:
-    """Check the file that a spawn task has left and keep its items; raise SpawnInvalid, or OSError from the volume.
+    """Check a spawn task's file and write its items; raise SpawnInvalid, or OSError from the volume.
 
-    The file in the attempt's own folder stands over the one in the working directory. Both paths are relative to the
-    volume. What is kept has its secrets sealed; a file that held some is removed when it is taken in.
+    The file in the attempt's own folder takes precedence over the one in the working directory. Both paths are relative
+    to the volume. Secrets are sealed in the written items; a file with secrets is removed afterwards.
     """
     place, found = _open_spawn_file(volume, attempt_path, working_path)
     name = f"{attempt_path}/items.ndjson"
@@ -99,30 +99,30 @@ def keep_items(
         volume.atomic_write(name, write)
     failpoint("spawn.after_write")
     if hidden:
-        # Should the worker die before it has reported, the spawn task runs again, and leaves another one.
+        # If the worker dies before it reports, the spawn task runs again and writes a new file.
         remove_stale(volume.absolute(place))
     return SpawnedItems(name, count)
 
 
 def remove_stale(folder: str) -> None:
-    """Remove a spawn.json from a folder: what an earlier task has left, or what is taken in and nobody may see."""
-    # A folder of that name stays; it is refused afterwards, with its name.
+    """Remove a spawn.json: one of an earlier task, or one with secrets whose items have been written."""
+    # A folder with this name stays; it is reported as an error later.
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(f"{folder}/{NAME}")
 
 
 def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str) -> tuple[str, OpenFile]:
-    """Return the folder that the file lies in, and the file, open."""
+    """Return the folder of the file, and the open file."""
     for path in dict.fromkeys((attempt_path, working_path)):
         try:
             return path, volume.open_regular(f"{path}/{NAME}", single_link=True)
         except FileNotFoundError:
             continue
         except NotRegular as error:
-            raise SpawnInvalid(f"{NAME} {error.strerror}; it has to be a plain file") from error
+            raise SpawnInvalid(f"{NAME} {error.strerror}; it must be a plain file") from error
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.EXDEV):
-                raise SpawnInvalid(f"{NAME} is a symbolic link or no plain file; it has to be a plain file") from error
+                raise SpawnInvalid(f"{NAME} is a symbolic link or special; it must be a plain file") from error
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise SpawnInvalid(f"{NAME} cannot be read: {error.strerror}") from error
             raise
@@ -132,7 +132,7 @@ def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str) -> tu
 
 
 def read_items(file: BinaryIO, limits: Limits) -> Iterator[dict[str, Any]]:
-    """Yield the items of an array of objects; raise SpawnInvalid at the first mistake."""
+    """Yield the items of an array of objects; raise SpawnInvalid at the first error."""
     reader = _Reader(file, limits)
     reader.open_array()
     if reader.peek_character() == "]":
@@ -147,11 +147,11 @@ def read_items(file: BinaryIO, limits: Limits) -> Iterator[dict[str, Any]]:
 
 
 class _Refused(ValueError):
-    """A value that JSON allows, or Python's reader, but not we."""
+    """A value that JSON or Python's reader allows, but Echelon does not."""
 
 
 class _Reader:
-    """A window on the text of the file, and where in it we are."""
+    """A window on the text of the file, and the position in it."""
 
     def __init__(self, file: BinaryIO, limits: Limits) -> None:
         self._file = file
@@ -161,7 +161,7 @@ class _Reader:
         self._ended = False
         self._text = ""
         self._at = 0
-        #: Line of the window's first character, and how many characters stand before it in that line.
+        #: Line of the window's first character, and the number of characters before it in that line.
         self._line, self._column = 1, 0
         self._parse = json.JSONDecoder(
             object_pairs_hook=_build_object,
@@ -178,24 +178,24 @@ class _Reader:
             if not found:
                 raise SpawnInvalid(f"{NAME} is empty; for no tasks at all write []")
             raise SpawnInvalid(
-                f"{NAME}, {self._describe_place(self._at)}: it has to be an array of objects, [{{...}}, {{...}}]"
+                f"{NAME}, {self._describe_place(self._at)}: it must be an array of objects, [{{...}}, {{...}}]"
             )
         self._at += 1
 
     def close_array(self) -> None:
-        """Step over the bracket that closes the array, and see that nothing follows."""
+        """Step over the bracket that closes the array, and check that nothing follows."""
         self._at += 1
         if self.peek_character():
             raise SpawnInvalid(f"{NAME}, {self._describe_place(self._at)}: something follows after the array")
 
     def step_to_next(self, number: int) -> bool:
-        """Step over what follows item `number`; tell whether another item comes."""
+        """Step over the comma or bracket after item `number`; return whether another item follows."""
         found = self.peek_character()
         if found == "]":
             self.close_array()
             return False
         if found != ",":
-            what = f"{found!r} where a comma or ] has to be" if found else "the file ends within the array"
+            what = f"{found!r} instead of a comma or ]" if found else "the file ends within the array"
             raise SpawnInvalid(f"{NAME}, {self._describe_place(self._at)}, after item {number}: {what}")
         self._at += 1
         return True
@@ -204,7 +204,7 @@ class _Reader:
         """Return the next item."""
         found = self.peek_character()
         if found != "{":
-            what = "the file ends within the array" if not found else "an item has to be an object, {...}"
+            what = "the file ends within the array" if not found else "an item must be an object, {...}"
             if found == "]":
                 what = "there is a comma before the ] that closes the array"
             raise self._item_error(number, self._at, what)
@@ -217,7 +217,7 @@ class _Reader:
             except _Refused as error:
                 raise self._item_error(number, self._at, str(error)) from None
             except json.JSONDecodeError as error:
-                # Perhaps only the end of the window, not of the file.
+                # The item may continue after the window.
                 if self._ended or len(self._text) - self._at > self._limits.item_bytes:
                     raise self._explain_parse_error(number, error) from None
                 self._read_more()
@@ -229,7 +229,7 @@ class _Reader:
         return item
 
     def peek_character(self) -> str:
-        """Return the next character that is no space; an empty text at the end of the file."""
+        """Return the next character except whitespace; an empty text at the end of the file."""
         while True:
             match = _SPACE.match(self._text, self._at)
             assert match is not None
@@ -239,7 +239,7 @@ class _Reader:
             self._read_more()
 
     def _read_more(self) -> None:
-        """Forget what has been read and read on."""
+        """Drop the text before the position and read the next part of the file."""
         passed = self._text[: self._at]
         lines = passed.count("\n")
         self._line += lines
@@ -259,7 +259,7 @@ class _Reader:
         self._at = 0
 
     def _check_item(self, number: int, item: object, end: int) -> None:
-        """Refuse what parses, but cannot be handed on. Few items have many brackets or any escape; those are quick."""
+        """Refuse items that no task can get. Most have few brackets and no escape; for these the check is quick."""
         text, start = self._text, self._at
         brackets = text.count("{", start, end) + text.count("[", start, end)
         if brackets > _DEEPEST and _measure_depth(item) > _DEEPEST:
@@ -301,7 +301,7 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Refused(f"the key {twice!r} stands there twice")
+        raise _Refused(f"the key {twice!r} occurs twice")
     return made
 
 
@@ -310,10 +310,10 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _parse_integer(text: str) -> int:
-    # What fits into 64 bits: others would come out of a database as something else.
+    # Limited to 64 bits: a database would change a larger number.
     if len(text) < 19 or (len(text) <= 20 and -(2**63) <= int(text) < 2**63):
         return int(text)
-    # Not told which: it may be a secret.
+    # The message does not contain the number: it may be a secret.
     raise _Refused(f"a number of {len(text)} characters is too large: write it as a string")
 
 
@@ -325,7 +325,7 @@ def _parse_float(text: str) -> float:
 
 
 def _measure_depth(item: object) -> int:
-    """Return how deep a value is nested, without recursion."""
+    """Return the nesting depth of a value, without recursion."""
     deepest, level = 0, [item]
     while level:
         nested: list[object] = []

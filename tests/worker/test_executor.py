@@ -247,19 +247,19 @@ class Unkillable(FakeRuntime):
         return process
 
 
-def test_a_process_that_cannot_be_killed_is_given_up_and_counted(tmp_path: Path) -> None:
+def test_a_process_that_cannot_be_killed_is_given_up_and_reaped_when_it_ends(tmp_path: Path) -> None:
     runtime = Unkillable(Plan(exit=None))
     bench = Workbench(tmp_path, runtime=runtime, give_up=0.05)
     ref = bench.start("anything", grace=0.0)
 
     bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
     finished = bench.end(ref)
-    hanging = bench.executor.unkillable
+    hanging = not runtime.processes[ref].reaped
     runtime.end_attempt(ref)
-    bench.until(lambda: bench.executor.unkillable == 0)
+    bench.until(lambda: runtime.processes[ref].reaped)
 
     assert (finished.outcome, finished.error) == (Outcome.STOPPED, "cancelled; its process cannot be killed")
-    assert hanging == 1
+    assert hanging
     assert list(bench.executor.running_attempts) == []
 
 

@@ -55,13 +55,13 @@ def test_an_array_of_objects_is_read(content: bytes, items: list[object]) -> Non
 REFUSED: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "spawn.json is empty; for no tasks at all write []"),
     "blank": (b" \n", "spawn.json is empty"),
-    "an object": (b'{"a": 1}', "line 1, column 1: it has to be an array of objects"),
-    "a string": (b'\n "x"', "line 2, column 2: it has to be an array of objects"),
-    "array of strings": (b'["a"]', "line 1, column 2, item 0: an item has to be an object"),
-    "a number among objects": (b"[{},\n 17]", "line 2, column 2, item 1: an item has to be an object"),
-    "an array among objects": (b"[{}, []]", "line 1, column 6, item 1: an item has to be an object"),
-    "duplicate keys": (b'[{},{"a":1,"b":2,"a":3}]', "line 1, column 5, item 1: the key 'a' stands there twice"),
-    "duplicate keys within": (b'[{"x":{"a":1,"a":1}}]', "item 0: the key 'a' stands there twice"),
+    "an object": (b'{"a": 1}', "line 1, column 1: it must be an array of objects"),
+    "a string": (b'\n "x"', "line 2, column 2: it must be an array of objects"),
+    "array of strings": (b'["a"]', "line 1, column 2, item 0: an item must be an object"),
+    "a number among objects": (b"[{},\n 17]", "line 2, column 2, item 1: an item must be an object"),
+    "an array among objects": (b"[{}, []]", "line 1, column 6, item 1: an item must be an object"),
+    "duplicate keys": (b'[{},{"a":1,"b":2,"a":3}]', "line 1, column 5, item 1: the key 'a' occurs twice"),
+    "duplicate keys within": (b'[{"x":{"a":1,"a":1}}]', "item 0: the key 'a' occurs twice"),
     "NaN": (b'[{"a": NaN}]', "item 0: NaN is no JSON number"),
     "Infinity": (b'[{"a": -Infinity}]', "item 0: -Infinity is no JSON number"),
     "a float beyond all": (b'[{"a": 1e999}]', "item 0: a number beyond all limits is too large"),
@@ -81,17 +81,17 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "Latin-1": (b'[{"a": "\xe9"}]', "is not UTF-8 text: byte 8 does not belong there"),
     "trailing garbage": (b"[{}] x", "line 1, column 6: something follows after the array"),
     "a second array": (b"[]\n[]", "line 2, column 1: something follows after the array"),
-    "two objects without an array": (b"{}\n{}", "it has to be an array of objects"),
-    "no comma": (b"[{}\n {}]", "line 2, column 2, after item 0: '{' where a comma or ] has to be"),
+    "two objects without an array": (b"{}\n{}", "it must be an array of objects"),
+    "no comma": (b"[{}\n {}]", "line 2, column 2, after item 0: '{' instead of a comma or ]"),
     "a comma too many": (b"[{},]", "line 1, column 5, item 1: there is a comma before the ]"),
-    "a comma first": (b"[,{}]", "line 1, column 2, item 0: an item has to be an object"),
+    "a comma first": (b"[,{}]", "line 1, column 2, item 0: an item must be an object"),
     "cut off after an item": (b"[{}", "line 1, column 4, after item 0: the file ends within the array"),
     "cut off before an item": (b"[{},", "item 1: the file ends within the array"),
     "cut off in an item": (b'[{"a": 1', "item 0: "),
     "cut off in a string": (b'[{"a": "x', "item 0: the file ends, or a string is not closed"),
     "cut off in a character": (b'[{"a": "\xc3', "is not UTF-8 text"),
     "single quotes": (b"[{'a': 1}]", "line 1, column 3, item 0: Expecting property name"),
-    "a comment": (b"[\n// no\n{}]", "line 2, column 1, item 0: an item has to be an object"),
+    "a comment": (b"[\n// no\n{}]", "line 2, column 1, item 0: an item must be an object"),
     "too many items": (b"[{},{},{},{},{},{}]", "has more than 5 items"),
     "too many bytes": (b"[" + b" " * 4_000_000 + b"]", "has more than 4000000 bytes"),
     "a long item": (b'[{"a":"' + b"x" * 100_001 + b'"}]', "item 0: it is longer than 100000 bytes"),
@@ -300,7 +300,7 @@ def test_a_mistake_in_the_file_fails_the_spawn_task_with_its_place(bench: Workbe
     finished = spawn(bench, 'printf \'[{},\\n {"a": 1, "a": 2}]\' > spawn.json')
 
     assert (finished.outcome, finished.exit_code) == (Outcome.SPAWN_INVALID, 0)
-    assert finished.error == "spawn.json, line 2, column 2, item 1: the key 'a' stands there twice"
+    assert finished.error == "spawn.json, line 2, column 2, item 1: the key 'a' occurs twice"
     assert not Path(bench.volume.root, f"jobs/{bench.job_id}/attempts/0/spawn-1/items.ndjson").exists()
 
 

@@ -37,6 +37,7 @@ class FakeProcess:
     def __init__(self, plan: Plan, ref: AttemptRef) -> None:
         self.ref = ref
         self.signals: list[signal.Signals] = []
+        self.reaped = False
         self._plan = plan
         self._exit: Exit | None = None
         self.exit_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -61,6 +62,7 @@ class FakeProcess:
 
     def reap(self) -> Exit:
         os.close(self.exit_fd)
+        self.reaped = True
         assert self._exit is not None, "reaped before it ended"
         return self._exit
 
