@@ -250,10 +250,10 @@ def test_every_example_is_one_that_is_run() -> None:
     run = {word for _, call, _ in CALLS for word in call if word.startswith("example/")}
 
     assert {str(path.relative_to(ROOT)) for path in CATALOGUES} - run == {
-        "example/export/task_job_config.yaml",
+        "example/task_job_config.yaml",
         str(ATTENDED.relative_to(ROOT)),
     }
-    assert "example/export/run.py" in run
+    assert "example/run_request_data.py" in run
 
 
 # --- the engine that stays

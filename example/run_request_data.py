@@ -1,6 +1,6 @@
 """Start a small file server on this machine and run the job `request-data` against it.
 
-    python3 example/export/run.py
+    python3 example/run_request_data.py
 
 Arguments are handed on to `echelon run` (`--volume D`, `--slots N`, ...). The exit code is that of `echelon run`.
 """
@@ -56,7 +56,7 @@ class FileServer(BaseHTTPRequestHandler):
 def main() -> int:
     """Serve on a free port for as long as the job runs; return its exit code."""
     beside = Path(sys.executable).parent / "echelon"
-    echelon = str(beside) if beside.exists() else shutil.which("echelon") or str(HERE.parents[1] / ".venv/bin/echelon")
+    echelon = str(beside) if beside.exists() else shutil.which("echelon") or str(HERE.parent / ".venv/bin/echelon")
     with ThreadingHTTPServer(("127.0.0.1", 0), FileServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{server.server_port}"
