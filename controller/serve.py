@@ -28,18 +28,19 @@ from echelon.controller.engine.turn.headstart import HeadStart
 from echelon.controller.engine.turn.intake import Intake
 from echelon.controller.engine.turn.loop import Engine, EngineParts
 from echelon.controller.engine.upkeep.expander import Expander
-from echelon.controller.engine.upkeep.lighthouse import Lighthouse
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
 from echelon.controller.engine.upkeep.publisher import Publisher
-from echelon.controller.engine.upkeep.timekeeper import Timekeeper
 from echelon.controller.engine.upkeep.watchdog import Watchdog
+from echelon.controller.liveness.hearing import Hearing
+from echelon.controller.liveness.status import StatusWriter
+from echelon.controller.liveness.store_clock import StoreClockCheck
 from echelon.controller.settings import Settings
 from echelon.shared.broker.port import Broker
 from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from echelon.shared.clock import Clock, SystemClock
 from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume
-from echelon.shared.volume.beacons import Beacon
+from echelon.shared.volume.status_files import StatusFile
 from echelon.shared.volume.stops import StopSigns
 
 #: Seconds that an engine gets to finish its turn.
@@ -78,7 +79,7 @@ class Controller:
                 counters=counters,
                 catalogue=lambda: watcher.current,
                 catalogue_problems=lambda: [str(mistake) for mistake in watcher.mistakes],
-                nudge=lambda: self.engine.nudge(),
+                wake=lambda: self.engine.wake(),
                 head_start=self._head_start(settings, snapshots, counters),
                 open_jobs=open_jobs,
                 lease=settings.lease,
@@ -89,10 +90,11 @@ class Controller:
             )
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters, open_jobs)
-        lighthouse = Lighthouse(Beacon(outside.volume, str(uuid.uuid4())), lambda: self.engine.able)
+        hearing = self.engine.hearing
+        status = StatusWriter(StatusFile(outside.volume, str(uuid.uuid4())), lambda: hearing.able)
         self._threads: list[threading.Thread] = [
             threading.Thread(target=loop.run, args=(self._stop,), name=name, daemon=True)
-            for name, loop in (("engine", self.engine), ("catalogue", watcher), ("lighthouse", lighthouse))
+            for name, loop in (("engine", self.engine), ("catalogue", watcher), ("status", status))
         ]
 
     def start(self) -> None:
@@ -103,7 +105,7 @@ class Controller:
     def stop(self) -> None:
         """Finish the turn at hand and stop; what is not settled yet is settled after the next start."""
         self._stop.set()
-        self.engine.wake()
+        self.engine.interrupt()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(_PATIENCE)
@@ -195,11 +197,12 @@ def _engine(
             publisher=Publisher(store=outside.store, volume=outside.volume),
             lease=settings.lease,
             open_jobs=open_jobs,
+            hearing=Hearing(outside.broker, outside.clock, lease=settings.lease),
             watchdog=Watchdog(
                 store=outside.store,
                 settler=settler,
                 counters=counters,
-                timekeeper=Timekeeper(outside.clock, lease=settings.lease),
+                store_clock=StoreClockCheck(outside.clock, lease=settings.lease),
                 lease=settings.lease,
             ),
         )

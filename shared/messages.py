@@ -233,10 +233,4 @@ class Orders(msgspec.Struct, frozen=True, tag="orders", tag_field="kind"):
     v: int = VERSION
 
 
-class Nudge(msgspec.Struct, frozen=True, tag="nudge", tag_field="kind"):
-    """A doorbell: something in the store wants a controller's attention. Loses nothing when lost."""
-
-    v: int = VERSION
-
-
-Message = Report | Orders | Nudge
+Message = Report | Orders

@@ -299,6 +299,14 @@ BREACHES = {
         "controller/engine/base/planted_l.py",
         "import echelon.controller.engine.turn",
     ),
+    "The parts of the controller's liveness do not lean on each other": (
+        "controller/liveness/planted_m.py",
+        "import echelon.controller.liveness.hearing",
+    ),
+    "The worker's liveness leans downward only": (
+        "worker/liveness/planted_n.py",
+        "import echelon.worker.liveness.fence",
+    ),
     "The floor leans on nobody": ("shared/planted_b.py", "import echelon.controller.core"),
     "A worker knows nothing of the controller": ("worker/runtimes/planted_c.py", "import echelon.controller.core"),
     "The controller knows nothing of the worker, but for the process that holds both": (

@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from echelon.shared.ablation import ablated
 from echelon.shared.broker.port import Subscription
 from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
+from echelon.shared.lease import lease_grace
 from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
-from echelon.shared.volume.beacons import FRESH, WAY_BACK
-from echelon.worker.heartbeat import Heartbeat
 from echelon.worker.holdings import Held, Holdings
-from echelon.worker.orders import OrderBook, fence
+from echelon.worker.liveness.fence import LeaseFence
+from echelon.worker.liveness.heartbeat import Heartbeat
+from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
 from echelon.worker.settings import WorkerSettings
 
@@ -35,12 +35,6 @@ LONGEST_TURN = 1.0
 FIRST_SICKNESS, LONGEST_SICKNESS = 1.0, 30.0
 #: Seconds before the loop goes on after a mistake in it.
 AFTER_MISTAKE = 1.0
-#: Seconds between two looks whether anybody could take away what nobody renews.
-HOLD = 2.0
-#: Seconds between two looks at the leases of all held attempts.
-LOOK_AT_LEASES = 0.1
-#: A heartbeat is hurried for a lease that has not been renewed for so many intervals.
-RENEWAL_MISSED = 1.25
 #: Ends that tell how long tasks take here.
 TYPICAL = frozenset({Outcome.COMPLETED, Outcome.FAILED, Outcome.NOT_STARTED})
 
@@ -71,21 +65,15 @@ class Parts:
     orders: OrderBook
     reporter: Reporter
     heartbeat: Heartbeat
+    fence: LeaseFence
     #: Ends the wait of a turn. Any thread may call it.
     wake: Callable[[], None]
-    #: Tells whether anybody could give this worker's tasks to another one; if not, a lease that ends means nothing.
-    anyone_able: Callable[[], bool] = lambda: True
-    #: Tells whether an attempt was ended although no message could say so.
-    taken_away: Callable[[AttemptRef], bool] = lambda ref: False
 
 
 @dataclass(slots=True)
 class _Timers:
     """Moments on the monotonic clock; None where there is nothing to wait for."""
 
-    #: When all leases were looked at last, and when the first of them runs out.
-    leases_looked_at: float = -math.inf
-    next_fence: float | None = None
     #: Until when this worker asks for nothing because it cannot do its part; and how long that is in seconds.
     sick_until: float | None = None
     sickness: float = 0.0
@@ -106,8 +94,7 @@ class Agent:
         self._reporter = parts.reporter
         self._heartbeat = parts.heartbeat
         self._wake = parts.wake
-        self._anyone_able = parts.anyone_able
-        self._taken_away = parts.taken_away
+        self._fence = parts.fence
         self._settings = settings
         self._clock = clock
         self._timers = _Timers()
@@ -139,9 +126,10 @@ class Agent:
         self._holdings.turned()
         for finished in self._executor.poll(self._wait(timeout)):
             self._note_end(finished)
-        # Renewals come before the look at the leases: after a pause of this process they may lie waiting.
+        # Renewals come before the check of the leases: after a pause of this process they may lie waiting.
         self._take_orders()
-        self._mind_leases()
+        for held in self._fence.find_overdue():
+            self._give_up(held)
         self._mind_sickness()
         self._mind_shutdown()
         self._mind_backlog()
@@ -153,11 +141,9 @@ class Agent:
     def _wait(self, timeout: float) -> float:
         """Return how long this turn may wait before something is due by itself."""
         timers, now = self._timers, self._clock.monotonic()
-        moments = [self._reporter.next_due(), timers.sick_until, timers.leave]
+        moments = [self._reporter.next_due(), timers.sick_until, timers.leave, self._fence.next_check]
         if timers.cut_off is not None and timers.cut_off > now:
             moments.append(timers.cut_off)
-        if timers.next_fence is not None:
-            moments.append(max(timers.next_fence, timers.leases_looked_at + LOOK_AT_LEASES))
         oldest = self._holdings.oldest_waiting()
         if oldest is not None:
             moments.append(oldest + self._settings.hand_back_after)
@@ -201,53 +187,13 @@ class Agent:
             held.stopping = True
             self._executor.stop(held.ref, outcome, reason, grace=grace)
 
-    def _mind_leases(self) -> None:
-        """End the process trees of attempts whose lease runs out, before another worker may start the next attempt."""
-        now = self._clock.monotonic()
-        if now - self._timers.leases_looked_at < LOOK_AT_LEASES:
-            return
-        self._timers.leases_looked_at = now
-        self._timers.next_fence = None
-        able: bool | None = None
-        for held in self._holdings.all():
-            unrenewed = now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval
-            if unrenewed or held.look_at < math.inf:
-                self._heartbeat.hurry()
-            end_by = fence(held, self._settings)
-            if now >= min(end_by, held.look_at):
-                able = self._anyone_able() if able is None else able
-                end_by = self._look(held, end_by, able=able)
-            if now < end_by or ablated("lease_fence"):
-                due = min(end_by, held.look_at)
-                self._timers.next_fence = min(due, self._timers.next_fence or due)
-            else:
-                self._give_up(held)
-        if any(held.pool for held in self._holdings.all()):
-            failpoint("exec.mid")
-
-    def _look(self, held: Held, end_by: float, *, able: bool) -> float:
-        """Return by when an attempt that nobody renews has to be told to end, as the signs of the controllers are.
-
-        While nobody is there to take it away it goes on. Whoever comes gives it a lease from then on, and time for the
-        way back; a sign may be as old as it may be.
-        """
-        now = self._clock.monotonic()
-        if self._taken_away(held.ref):
-            return min(end_by, now)
-        if not able:
-            held.lease_end = max(held.lease_end, now + held.lease + WAY_BACK - FRESH)
-        elif now >= end_by:
-            return end_by
-        held.look_at = now + HOLD
-        return fence(held, self._settings)
-
     def _give_up(self, held: Held) -> None:
         if held.pool is None:
             self._holdings.end(held.ref)
             self._reporter.released([held.ref])
         elif not held.stopping:
             log.warning("the lease of attempt %d of task %s ran out: it is ended", held.ref.attempt, held.ref.task_id)
-            self._stop(held, Outcome.STOPPED, "lease_lost", grace=self._settings.grace_of(held.lease))
+            self._stop(held, Outcome.STOPPED, "lease_lost", grace=lease_grace(held.lease))
 
     def _fall_sick(self, error: str | None) -> None:
         """Ask for nothing for a while, or a broken worker would eat the tasks of the sound ones."""

@@ -14,16 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from echelon.shared.ablation import ablated
-from echelon.shared.broker.topology import ORDERS_LIVE, RESENT_FOR
 from echelon.shared.clock import Clock
 from echelon.shared.ids import WorkerId
+from echelon.shared.lease import ORDER_REMEMBERED_FOR, ORDER_RESENT_FOR, order_resent_for
 from echelon.shared.messages import AttemptRef, GrantedTask, Orders, Stop
 from echelon.worker.holdings import Held, Holdings
-from echelon.worker.sent import Sent, SentReports
-from echelon.worker.settings import WorkerSettings
+from echelon.worker.liveness.fence import fence_of, reserve_of
+from echelon.worker.liveness.report_log import ReportLog, Sent
 
-#: Seconds beyond an attempt's lease in which its order may come again: sent again, it may lie in the worker's queue.
-_COMES_AGAIN = RESENT_FOR + ORDERS_LIVE / 1000
 #: Attempts that are remembered for so long at most, some 250 bytes each; of more only those whose lease goes on.
 _REMEMBERED = 20_000
 
@@ -41,14 +39,11 @@ class Taken:
 class OrderBook:
     """Remembers which attempts one life of a worker has been granted."""
 
-    def __init__(
-        self, worker: WorkerId, *, holdings: Holdings, sent: SentReports, clock: Clock, settings: WorkerSettings
-    ) -> None:
+    def __init__(self, worker: WorkerId, *, holdings: Holdings, sent: ReportLog, clock: Clock) -> None:
         self._worker = worker
         self._holdings = holdings
         self._sent = sent
         self._clock = clock
-        self._settings = settings
         #: When the lease of each attempt, that was ever ordered here, ended at the earliest; later if it is a long one.
         self._granted: dict[AttemptRef, float] = {}
 
@@ -77,7 +72,7 @@ class OrderBook:
                     continue
                 # What is handed back as well: it is somebody else's when its order comes a second time.
                 # It is sent again for as long as a long lease lasts.
-                self._granted[held.ref] = lease_end + max(0.0, orders.lease - RESENT_FOR)
+                self._granted[held.ref] = lease_end + order_resent_for(orders.lease) - ORDER_RESENT_FOR
                 if self._wanted(held, now):
                     fresh.append(held)
                 else:
@@ -87,7 +82,7 @@ class OrderBook:
     def _wanted(self, held: Held, now: float) -> bool:
         if self._holdings.withheld or not self._holdings.serves(held.grant.queue):
             return False
-        return now < fence(held, self._settings) or ablated("old_grant_refusal")
+        return now < fence_of(held) or ablated("old_grant_refusal")
 
     def _renew(self, running: Iterable[AttemptRef], orders: Orders, lease_end: float) -> None:
         refused = {ref_of(stop) for stop in orders.stop}
@@ -99,7 +94,7 @@ class OrderBook:
     def _lengthen(self, held: Held, lease_end: float) -> None:
         if held.look_at == math.inf:
             held.lease_end = max(held.lease_end, lease_end)
-        elif self._clock.monotonic() < lease_end - reserve(held, self._settings):
+        elif self._clock.monotonic() < lease_end - reserve_of(held):
             # From now on the lease is known again. An older answer, that was on its way all the time, tells nothing.
             held.lease_end, held.look_at = lease_end, math.inf
 
@@ -118,7 +113,7 @@ class OrderBook:
         now = self._clock.monotonic()
         while self._granted:
             ref, lease_end = next(iter(self._granted.items()))
-            long_ago = now - (_COMES_AGAIN if len(self._granted) <= _REMEMBERED else 0.0)
+            long_ago = now - (ORDER_REMEMBERED_FOR if len(self._granted) <= _REMEMBERED else 0.0)
             if lease_end >= long_ago:
                 return
             del self._granted[ref]
@@ -127,13 +122,3 @@ class OrderBook:
 def ref_of(named: GrantedTask | Stop) -> AttemptRef:
     """Return the name of the attempt that is granted or stopped."""
     return AttemptRef(named.task_id, named.attempt)
-
-
-def fence(held: Held, settings: WorkerSettings) -> float:
-    """Return when an attempt has to be told to end, so that its process tree is gone well before its lease ends."""
-    return held.lease_end - reserve(held, settings)
-
-
-def reserve(held: Held, settings: WorkerSettings) -> float:
-    """Return how long before the end of its lease an attempt has to be told to end."""
-    return settings.margin_of(held.lease) + min(held.grant.recipe.grace, settings.grace_of(held.lease))

@@ -19,7 +19,7 @@ from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import WorkerId
 from echelon.shared.messages import REPORTS, AttemptRef, Finished, Report
 from echelon.worker.holdings import Holdings
-from echelon.worker.sent import SentReports
+from echelon.worker.liveness.report_log import ReportLog
 
 #: A report holds so many ends of attempts at most ...
 BATCH = 64
@@ -57,7 +57,7 @@ class Reporter:
         broker: Broker,
         *,
         holdings: Holdings,
-        sent: SentReports,
+        sent: ReportLog,
         clock: Clock,
         wake: Callable[[], None],
     ) -> None:

@@ -15,18 +15,19 @@ from echelon.shared.clock import Clock
 from echelon.shared.ids import WorkerId
 from echelon.shared.messages import WorkerCard, orders_queue
 from echelon.shared.volume import Volume
-from echelon.shared.volume.beacons import Lookout
+from echelon.shared.volume.status_files import StatusReader
 from echelon.shared.volume.stops import StopSigns
 from echelon.worker.agent import Agent, Parts
 from echelon.worker.executor import Executor, ExecutorSettings
-from echelon.worker.heartbeat import Burial, Heartbeat
 from echelon.worker.holdings import Holdings
-from echelon.worker.life import Life
+from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
+from echelon.worker.liveness.heartbeat import Burial, Heartbeat
+from echelon.worker.liveness.incarnation import Incarnation
+from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
 from echelon.worker.runtimes.proc import forbid_peeking
 from echelon.worker.runtimes.process import ProcessRuntime
-from echelon.worker.sent import SentReports
 from echelon.worker.settings import WorkerSettings
 from echelon.worker.slots import Slots
 from echelon.worker.sweep import kill_leftovers
@@ -40,10 +41,10 @@ PATIENCE = 15.0
 
 
 class Waker:
-    """Wakes the executor from any thread, and is silent once the executor is closed."""
+    """Wakes the executor from any thread, until the executor is closed."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        # Reentrant: a signal handler may ring in the middle of a ring.
+        # Reentrant: a signal handler may call `wake` in the middle of a `wake`.
         self._lock = threading.RLock()
         self._wake: Callable[[], None] | None = wake
 
@@ -54,7 +55,7 @@ class Waker:
                 self._wake()
 
     def stop_waking(self) -> None:
-        """Ring no more."""
+        """Wake it no more."""
         with self._lock:
             self._wake = None
 
@@ -63,8 +64,8 @@ class Waker:
 class Machinery:
     """The parts of one life of a worker."""
 
-    life: Life
-    bell: Waker
+    life: Incarnation
+    waker: Waker
     subscription: Subscription
     executor: Executor
     heartbeat: Heartbeat
@@ -106,7 +107,7 @@ class WorkerService:
     def stop(self) -> None:
         """End now and kill what still runs; the attempts run again elsewhere. Drain first where there is time."""
         self._stop.set()
-        self._machinery.bell.wake()
+        self._machinery.waker.wake()
         if self._agent.ident is None and not self._gone:
             self._release_parts()
         self.join(PATIENCE)
@@ -130,7 +131,7 @@ class WorkerService:
         parts = self._machinery
         parts.heartbeat.stop()
         parts.subscription.close()
-        parts.bell.stop_waking()
+        parts.waker.stop_waking()
         parts.executor.close()
         parts.life.end(said_goodbye=parts.durable and parts.reporter.goodbye_taken)
 
@@ -139,15 +140,15 @@ def build_worker(
     settings: WorkerSettings, *, broker: Broker, volume: Volume, clock: Clock, environ: Mapping[str, str]
 ) -> WorkerService:
     """Build a worker; Conflict when another process holds its name. Nothing runs before `start`."""
-    life = Life(settings.state_dir, settings.name, patience=settings.patience)
+    life = Incarnation(settings.state_dir, settings.name, patience=settings.patience)
     try:
         executor = _build_executor(settings, volume, clock, environ)
     except Exception:
         life.end(said_goodbye=False)
         raise
-    bell = Waker(executor.wake)
+    waker = Waker(executor.wake)
     holdings = Holdings(Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit), clock)
-    sent = SentReports(clock)
+    sent = ReportLog(clock)
     heartbeat = Heartbeat(
         _build_card(settings),
         broker,
@@ -158,21 +159,21 @@ def build_worker(
         burial=Burial(life.earlier, life.buried) if life.earlier else None,
         heard=life.heard,
     )
-    subscription = broker.subscribe([orders_queue(life.id)], prefetch=PREFETCH, notify=bell.wake)
+    subscription = broker.subscribe([orders_queue(life.id)], prefetch=PREFETCH, notify=waker.wake)
+    signs = VolumeSigns(StatusReader(volume, life.id).any_controller_able, StopSigns(volume).stands)
     parts = Parts(
         subscription=subscription,
         executor=executor,
         holdings=holdings,
-        orders=OrderBook(life.id, holdings=holdings, sent=sent, clock=clock, settings=settings),
-        reporter=Reporter(life.id, broker, holdings=holdings, sent=sent, clock=clock, wake=bell.wake),
+        orders=OrderBook(life.id, holdings=holdings, sent=sent, clock=clock),
+        reporter=Reporter(life.id, broker, holdings=holdings, sent=sent, clock=clock, wake=waker.wake),
         heartbeat=heartbeat,
-        wake=bell.wake,
-        anyone_able=Lookout(volume, life.id).anyone_able,
-        taken_away=StopSigns(volume).stands,
+        fence=LeaseFence(holdings, heartbeat, clock, signs),
+        wake=waker.wake,
     )
     agent = Agent(parts, settings, clock)
     machinery = Machinery(
-        life, bell, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
+        life, waker, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
     )
     return WorkerService(machinery, sweep=lambda: _kill_leftovers(settings))
 

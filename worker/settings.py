@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from echelon.shared.lease import DEFAULT_HEARTBEAT
 from echelon.shared.messages import ANY_QUEUE
 
 MIB = 1024 * 1024
-#: Margin and grace take no more of a lease than this each: three fifths of it are left for renewals.
-LEASE_PART = 0.2
 
 
 def default_slots() -> dict[str, int]:
@@ -42,11 +41,7 @@ class WorkerSettings:
     #: Slots per queue name; `ANY_QUEUE` takes tasks of every queue.
     slots: Mapping[str, int] = field(default_factory=default_slots)
     #: Longest time between two signs of life; a part of the lease where that is less.
-    heartbeat: float = 5.0
-    #: A task's process tree is gone so long before its lease ends, and the longest time between SIGTERM and SIGKILL for
-    #: a task whose lease runs out; parts of the lease where those are less.
-    lease_margin: float = 2.0
-    lease_grace: float = 3.0
+    heartbeat: float = DEFAULT_HEARTBEAT
     #: Kind of the broker's queues; the controllers' own.
     queue_type: Literal["classic", "quorum"] = "classic"
     #: How long running tasks may go on after the first request to shut down.
@@ -67,11 +62,3 @@ class WorkerSettings:
     version: str = field(default_factory=release)
     #: This process has no children but its tasks, so that every stray must be a task's.
     sole_parent: bool = False
-
-    def margin_of(self, lease: float) -> float:
-        """Return how long before the end of a lease its task's process tree is gone."""
-        return min(self.lease_margin, lease * LEASE_PART)
-
-    def grace_of(self, lease: float) -> float:
-        """Return the longest time between SIGTERM and SIGKILL for a task whose lease runs out."""
-        return min(self.lease_grace, lease * LEASE_PART)

@@ -39,7 +39,7 @@ class JobsParts:
     #: What is wrong with a newer catalogue that was not taken; empty: nothing.
     catalogue_problems: Callable[[], Sequence[str]]
     #: Tells this process's engine that there is something to claim; another's finds it at its next sweep.
-    nudge: Callable[[], None]
+    wake: Callable[[], None]
     head_start: HeadStart
     open_jobs: OpenJobs
     #: Seconds that a lease lasts.
@@ -59,8 +59,8 @@ class JobsParts:
         if not self.broker.connected:
             self._leave_signs(told)
         self.broker.publish(told, confirmed=self._not_told)
-        self.changes.ring(board.ended)
-        self.nudge()
+        self.changes.wake_waiting(board.ended)
+        self.wake()
 
     def _not_told(self, unconfirmed: Unconfirmed) -> None:
         self._leave_signs(unconfirmed.messages)

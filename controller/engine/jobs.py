@@ -1,4 +1,4 @@
-"""The use cases: what people ask for, through the API or the command. Each is one transaction and perhaps a nudge."""
+"""The use cases of the API and the command: each is one transaction, and may wake the engine."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Jobs:
         self._parts.counters.submitted.inc()
         self._parts.open_jobs.accepted()
         if board.claimable_in(new.job.job_id):
-            self._parts.nudge()
+            self._parts.wake()
         return new.job.job_id, True
 
     def cancel(self, job_id: JobId, *, request_id: str | None = None) -> None:
@@ -167,7 +167,7 @@ class Jobs:
             view = self.store.job(job_id)
             return view is None or view.state in ENDED
 
-        return self._parts.changes.wait(over, timeout)
+        return self._parts.changes.await_change(over, timeout)
 
     def show_files(self, job_id: JobId) -> None:
         """See to it that the files of every attempt that counts by now are in the job's workspace."""

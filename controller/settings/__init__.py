@@ -27,6 +27,7 @@ from echelon.controller.settings.writing import (
     switch,
 )
 from echelon.shared.config import WORKER_TABLE, InvalidSetting, config_file, default_file, seconds, secret_in, size
+from echelon.shared.lease import DEFAULT_HEARTBEAT, DEFAULT_LEASE
 
 __all__ = [
     "Address",
@@ -181,10 +182,12 @@ class Settings:
         metadata=_about("Tasks that run at once.", positive, flag="--slots"),
     )
     lease: float = field(
-        default=15.0,
+        default=DEFAULT_LEASE,
         metadata=_about("Seconds without a sign of life after which an attempt counts as lost.", lease, flag="--lease"),
     )
-    heartbeat: float = field(default=5.0, metadata=_about("Seconds between two signs of life of a worker.", seconds))
+    heartbeat: float = field(
+        default=DEFAULT_HEARTBEAT, metadata=_about("Seconds between two signs of life of a worker.", seconds)
+    )
     drain_timeout: float = field(
         default=60.0,
         metadata=_about("Seconds that running tasks may go on when the process is asked to end.", seconds),

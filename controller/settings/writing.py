@@ -13,10 +13,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from echelon.shared.config import seconds
+from echelon.shared.lease import SHORTEST_LEASE
 
 MASK: Final = "********"
-#: In seconds. A third of it passes between two signs of life, and two fifths are kept in reserve.
-SHORTEST_LEASE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class MemorySubscription:
         """Give these back; they come again, to this subscription or another."""
         with self._lock:
             listeners = self._give_back(_number(delivery) for delivery in deliveries)
-        _ring(listeners)
+        _wake_owners(listeners)
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Forget this; nobody looks at the dead ones of a process."""
@@ -94,13 +94,13 @@ class MemorySubscription:
                 queue.listeners.remove(self)
             listeners = self._give_back(list(self._unacked))
             self._arrived.notify()
-        _ring(listeners)
+        _wake_owners(listeners)
 
     def hear(self) -> None:
         """Note, with the lock held, that one of the queues has got something."""
         self._arrived.notify()
 
-    def ring(self) -> None:
+    def wake_owner(self) -> None:
         """Tell the owner, without the lock, that something has arrived."""
         if self._notify is not None:
             self._notify()
@@ -158,7 +158,7 @@ class MemoryBroker:
                 for listener in queue.listeners:
                     listener.hear()
                     listeners[listener] = None
-        _ring(listeners)
+        _wake_owners(listeners)
         if confirmed is not None:
             confirmed(Unconfirmed(refused))
 
@@ -172,7 +172,7 @@ class MemoryBroker:
         with self._lock:
             self._subscriptions.append(subscription)
         if any(queue.entries for queue in made):
-            subscription.ring()
+            subscription.wake_owner()
         return subscription
 
     @property
@@ -194,6 +194,6 @@ def _number(delivery: Delivery) -> int:
     return delivery.tag
 
 
-def _ring(listeners: Iterable[MemorySubscription]) -> None:
+def _wake_owners(listeners: Iterable[MemorySubscription]) -> None:
     for listener in listeners:
-        listener.ring()
+        listener.wake_owner()

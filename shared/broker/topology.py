@@ -9,17 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from echelon.shared.lease import ORDER_LIFETIME, QUEUE_LIFETIME
 from echelon.shared.messages import DEAD, VERSION
 
 QueueType = Literal["classic", "quorum"]
 
-#: A worker's queue goes away after so many milliseconds without the worker; it is declared again when it returns.
-ABANDONED = 10 * 60 * 1000
-#: Orders older than this, in milliseconds, are worth nothing: every lease in them has ended.
-ORDERS_LIVE = 2 * 60 * 1000
-#: An order that may have arrived or not is sent again for so many seconds after the first time; or for a lease's length
-#: where that is longer.
-RESENT_FOR = 120.0
 #: What nobody can read is kept for people to look at, but not without end.
 DEAD_MESSAGES, DEAD_BYTES = 10_000, 64 * 1024 * 1024
 #: Stands in the name of a quorum queue; changes whenever its arguments do.
@@ -48,5 +42,5 @@ class Topology:
         if queue == DEAD:
             arguments |= {"x-max-length": DEAD_MESSAGES, "x-max-length-bytes": DEAD_BYTES}
         elif queue.startswith(_ORDERS):
-            arguments |= {"x-expires": ABANDONED, "x-message-ttl": ORDERS_LIVE}
+            arguments |= {"x-expires": round(QUEUE_LIFETIME * 1000), "x-message-ttl": round(ORDER_LIFETIME * 1000)}
         return arguments

@@ -1,6 +1,6 @@
 """Attempts that have lost their claim while no message could tell their workers: names of files on the volume.
 
-A worker that cannot renew its leases goes on while nobody could take its tasks away (`beacons`). What a person has
+A worker that cannot renew its leases goes on while nobody could take its tasks away (`status_files`). What a person has
 ended meanwhile is the exception: it must not go on for as long as the broker is away.
 """
 

@@ -16,9 +16,11 @@ from echelon.shared.broker.port import Broker, Delivery, Outgoing, Subscription,
 from echelon.shared.broker.rabbitmq import RabbitBroker
 from echelon.shared.codec import MAX_BYTES, encode
 from echelon.shared.ids import JobId, TaskId, WorkerId
-from echelon.shared.messages import Finished, Message, Nudge, Outcome, Report
+from echelon.shared.messages import Finished, Message, Outcome, Report
 
 PATIENCE = 10.0
+#: A message whose content does not matter.
+SMALL = Report(worker=WorkerId("small"), number=0)
 
 
 @dataclass
@@ -107,7 +109,7 @@ def test_messages_arrive_in_the_order_they_were_published(
     broker: Broker, queue: str, subscribe: Callable[..., Subscription]
 ) -> None:
     subscription = subscribe(queue)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     subscription.ack(take_all(subscription, 1))
 
     publish(broker, queue, *reports(50))
@@ -121,7 +123,7 @@ def test_messages_published_before_anybody_listens_again_are_kept(
     broker: Broker, queue: str, subscribe: Callable[..., Subscription]
 ) -> None:
     first = subscribe(queue)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     first.ack(take_all(first, 1))
     first.close()
 
@@ -140,11 +142,11 @@ def test_only_what_could_not_be_handed_over_comes_back(
     broker: Broker, queue: str, subscribe: Callable[..., Subscription]
 ) -> None:
     subscription = subscribe(queue)
-    publish_when_made(broker, queue, Nudge())
-    stray = Outgoing(f"{queue}.nobody", Nudge())
+    publish_when_made(broker, queue, SMALL)
+    stray = Outgoing(f"{queue}.nobody", SMALL)
     confirmations = Confirmations()
 
-    broker.publish([Outgoing(queue, Nudge()), stray, Outgoing(queue, Nudge())], confirmed=confirmations)
+    broker.publish([Outgoing(queue, SMALL), stray, Outgoing(queue, SMALL)], confirmed=confirmations)
 
     assert confirmations.heard.wait(PATIENCE)
     (told,) = confirmations.told
@@ -160,8 +162,8 @@ def test_one_subscription_hears_several_queues(
     broker: Broker, queue: str, subscribe: Callable[..., Subscription]
 ) -> None:
     subscription = subscribe(queue, f"{queue}.other")
-    publish_when_made(broker, queue, Nudge())
-    publish_when_made(broker, f"{queue}.other", Nudge())
+    publish_when_made(broker, queue, SMALL)
+    publish_when_made(broker, f"{queue}.other", SMALL)
 
     taken = take_all(subscription, 2)
 
@@ -208,10 +210,10 @@ def test_a_message_as_long_as_the_broker_says_arrives_and_a_longer_one_comes_bac
     fitting, longer = sized(longest - frame), sized(longest - frame + 1)
     publish_when_made(broker, queue, fitting)
 
-    refused = publish(broker, queue, longer, Nudge())
+    refused = publish(broker, queue, longer, SMALL)
 
     assert [outgoing.message for outgoing in refused] == ([longer] if broker.longest else [])
-    arrived = [fitting, Nudge()] if broker.longest else [fitting, longer, Nudge()]
+    arrived = [fitting, SMALL] if broker.longest else [fitting, longer, SMALL]
     assert messages(take_all(subscription, len(arrived))) == arrived
 
 
@@ -249,9 +251,9 @@ def test_an_acked_message_never_comes_again(broker: Broker, queue: str, subscrib
     publish_when_made(broker, queue, *reports(3))
     first.ack(take_all(first, 3))
     first.close()
-    publish(broker, queue, Nudge())
+    publish(broker, queue, SMALL)
 
-    assert messages(take_all(subscribe(queue), 1)) == [Nudge()]
+    assert messages(take_all(subscribe(queue), 1)) == [SMALL]
 
 
 def test_a_rejected_message_never_comes_again(
@@ -296,10 +298,10 @@ def test_a_waiting_take_returns_when_something_arrives(
     waiting = threading.Thread(target=lambda: taken.extend(messages(take_all(subscription, 1))))
     waiting.start()
 
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
 
     waiting.join(PATIENCE)
-    assert taken == [Nudge()]
+    assert taken == [SMALL]
 
 
 def test_notify_rings_when_something_arrives(
@@ -308,17 +310,17 @@ def test_notify_rings_when_something_arrives(
     rung = threading.Event()
     subscription = subscribe(queue, notify=rung.set)
 
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
 
     assert rung.wait(PATIENCE)
-    assert messages(take_all(subscription, 1)) == [Nudge()]
+    assert messages(take_all(subscription, 1)) == [SMALL]
 
 
 def test_notify_rings_for_what_was_there_before(
     broker: Broker, queue: str, subscribe: Callable[..., Subscription]
 ) -> None:
     first = subscribe(queue)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     first.close()
     rung = threading.Event()
 
@@ -331,7 +333,7 @@ def test_many_threads_publish_at_once_and_nothing_is_lost(
     broker: Broker, queue: str, subscribe: Callable[..., Subscription]
 ) -> None:
     subscription = subscribe(queue, prefetch=1000)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     subscription.ack(take_all(subscription, 1))
     threads = [threading.Thread(target=publish, args=(broker, queue, *reports(50))) for _ in range(8)]
 
@@ -346,10 +348,10 @@ def test_many_threads_publish_at_once_and_nothing_is_lost(
 
 def test_after_close_everything_comes_back(broker: Broker, queue: str, subscribe: Callable[..., Subscription]) -> None:
     subscription = subscribe(queue)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
 
     broker.close(timeout=2.0)
 
     assert not broker.connected
-    assert publish(broker, queue, Nudge()) == [Outgoing(queue, Nudge())]
+    assert publish(broker, queue, SMALL) == [Outgoing(queue, SMALL)]
     assert subscription.take(limit=1, timeout=0.0) == []

@@ -18,10 +18,19 @@ from echelon.shared.broker.topology import DELIVERIES, Topology
 from echelon.shared.codec import decode
 from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import WorkerId, new_worker_id
-from echelon.shared.messages import DEAD, Nudge, Report, orders_queue
+from echelon.shared.messages import DEAD, Report, orders_queue
 from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
 from tests.contract.servers import unavailable
-from tests.contract.test_broker import PATIENCE, Confirmations, messages, publish, publish_when_made, take_all, until
+from tests.contract.test_broker import (
+    PATIENCE,
+    SMALL,
+    Confirmations,
+    messages,
+    publish,
+    publish_when_made,
+    take_all,
+    until,
+)
 from tests.system.proxy import Link, Proxies
 
 pytestmark = pytest.mark.server
@@ -77,17 +86,17 @@ def test_after_a_restart_everybody_hears_again_and_nothing_confirmed_is_lost(
 ) -> None:
     broker = connect()
     subscription = broker.subscribe([queue], prefetch=10)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     held = take_all(subscription, 1)
 
     node.stop(how)
     until(lambda: not broker.connected)
-    assert publish(broker, queue, Nudge()) == [Outgoing(queue, Nudge())]
+    assert publish(broker, queue, SMALL) == [Outgoing(queue, SMALL)]
     node.start()
     began = time.monotonic()
 
     until(lambda: broker.connected)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     assert len(take_all(subscription, 2)) == 2
     assert time.monotonic() - began < 5.0
     subscription.ack(held)
@@ -98,13 +107,13 @@ def test_a_subscription_survives_the_deletion_of_its_queue(
 ) -> None:
     broker = connect()
     subscription = broker.subscribe([queue], prefetch=10)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     subscription.ack(take_all(subscription, 1))
 
     raw(node, lambda channel: channel.queue_delete(queue))
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
 
-    assert messages(take_all(subscription, 1)) == [Nudge()]
+    assert messages(take_all(subscription, 1)) == [SMALL]
 
 
 def test_what_the_broker_cuts_comes_back(
@@ -112,21 +121,21 @@ def test_what_the_broker_cuts_comes_back(
 ) -> None:
     broker = connect()
     subscription = broker.subscribe([queue], prefetch=10)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     subscription.ack(take_all(subscription, 1))
 
     for _ in range(3):
         node.control("close_all_connections", "tried by a test")
-        publish_when_made(broker, queue, Nudge())
+        publish_when_made(broker, queue, SMALL)
         taken = take_all(subscription, 1)
         subscription.ack(taken)
 
-        assert messages(taken) == [Nudge()]
+        assert messages(taken) == [SMALL]
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"not json", b'{"kind":"nudge","v":99}', b"\xff\xfe", b"[" * 100_000, b"x" * (5 * 1024 * 1024), b""],
+    [b"not json", b'{"kind":"report","v":99}', b"\xff\xfe", b"[" * 100_000, b"x" * (5 * 1024 * 1024), b""],
     ids=["text", "version", "binary", "deep", "long", "empty"],
 )
 def test_what_nobody_can_read_goes_to_the_dead_queue_with_a_reason(
@@ -135,14 +144,14 @@ def test_what_nobody_can_read_goes_to_the_dead_queue_with_a_reason(
     broker = connect()
     raw(node, lambda channel: channel.queue_purge(DEAD))
     subscription = broker.subscribe([queue], prefetch=2)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     subscription.ack(take_all(subscription, 1))
 
     for _ in range(3):
         raw(node, lambda channel: channel.basic_publish("", queue, body))
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
 
-    assert messages(take_all(subscription, 1)) == [Nudge()]
+    assert messages(take_all(subscription, 1)) == [SMALL]
     until(lambda: ready(node, DEAD) == 3)
     _method, properties, kept = raw(node, lambda channel: channel.basic_get(DEAD, auto_ack=True))  # type: ignore[misc]
     assert kept == body
@@ -166,7 +175,7 @@ def test_of_what_was_delivered_and_not_confirmed_when_the_connection_went_nobody
 ) -> None:
     link, broker = far
     raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().arguments(queue)))
-    sent, told = Outgoing(queue, Nudge()), Confirmations()
+    sent, told = Outgoing(queue, SMALL), Confirmations()
 
     link.swallow(up=False, down=True)
     broker.publish([sent], confirmed=told)
@@ -183,7 +192,7 @@ def test_what_was_lost_with_the_connection_is_unknown_too_and_what_was_never_sen
 ) -> None:
     link, broker = far
     raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().arguments(queue)))
-    sent, late = Outgoing(queue, Nudge()), Outgoing(queue, Report(worker=WorkerId("w"), number=1))
+    sent, late = Outgoing(queue, SMALL), Outgoing(queue, Report(worker=WorkerId("w"), number=1))
     first, second = Confirmations(), Confirmations()
 
     link.swallow()
@@ -197,7 +206,7 @@ def test_what_was_lost_with_the_connection_is_unknown_too_and_what_was_never_sen
     assert first.told == [Unconfirmed(refused=[], unknown=[sent])]
     assert second.told == [Unconfirmed(refused=[late], unknown=[])]
     until(lambda: broker.connected)
-    assert publish(broker, queue, Nudge()) == []
+    assert publish(broker, queue, SMALL) == []
 
 
 def test_an_alarm_refuses_messages_and_loses_none(
@@ -205,20 +214,20 @@ def test_an_alarm_refuses_messages_and_loses_none(
 ) -> None:
     broker = connect()
     subscription = broker.subscribe([queue], prefetch=10)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     subscription.ack(take_all(subscription, 1))
     node.control("set_vm_memory_high_watermark", "0")
     try:
         caught = Confirmations()
-        broker.publish([Outgoing(queue, Nudge())], confirmed=caught)
+        broker.publish([Outgoing(queue, SMALL)], confirmed=caught)
         until(lambda: not broker.connected)
-        assert publish(broker, queue, Nudge()) == [Outgoing(queue, Nudge())]
+        assert publish(broker, queue, SMALL) == [Outgoing(queue, SMALL)]
     finally:
         node.control("set_vm_memory_high_watermark", "0.4")
 
     until(lambda: broker.connected)
     assert caught.heard.wait(PATIENCE)
-    assert messages(take_all(subscription, 1)) == [Nudge()]
+    assert messages(take_all(subscription, 1)) == [SMALL]
 
 
 def test_closing_during_an_alarm_takes_no_longer_than_it_may(
@@ -226,10 +235,10 @@ def test_closing_during_an_alarm_takes_no_longer_than_it_may(
 ) -> None:
     broker = connect()
     broker.subscribe([queue], prefetch=10)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     node.control("set_vm_memory_high_watermark", "0")
     try:
-        broker.publish([Outgoing(queue, Nudge())])
+        broker.publish([Outgoing(queue, SMALL)])
         until(lambda: not broker.connected)
         began = time.monotonic()
 
@@ -246,7 +255,7 @@ def test_a_workers_queue_goes_away_without_the_worker(
     queue = orders_queue(new_worker_id())
     broker = connect()
     broker.subscribe([queue], prefetch=10)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
 
     listed = node.control("-q", "list_queues", "name", "arguments")
 
@@ -260,7 +269,7 @@ def test_quorum_queues_stand_beside_classic_ones(
     classic, quorum = connect(), connect(RabbitOptions(queue_type="quorum"))
     for broker in (classic, quorum):
         subscription = broker.subscribe([queue], prefetch=10)
-        publish_when_made(broker, queue, Nudge())
+        publish_when_made(broker, queue, SMALL)
 
         taken = take_all(subscription, 1)
 
@@ -273,12 +282,12 @@ def test_a_broker_that_is_not_there_is_waited_for(node: PrivateRabbitmq, queue: 
     broker = RabbitBroker(node.url)
     try:
         subscription = broker.subscribe([queue], prefetch=10)
-        assert publish(broker, queue, Nudge()) == [Outgoing(queue, Nudge())]
+        assert publish(broker, queue, SMALL) == [Outgoing(queue, SMALL)]
         node.start()
 
-        publish_when_made(broker, queue, Nudge())
+        publish_when_made(broker, queue, SMALL)
 
-        assert messages(take_all(subscription, 1)) == [Nudge()]
+        assert messages(take_all(subscription, 1)) == [SMALL]
     finally:
         broker.close(timeout=3.0)
 
@@ -311,13 +320,13 @@ def test_a_quorum_queue_never_drops_what_is_given_back_again_and_again(
 ) -> None:
     broker = connect(RabbitOptions(queue_type="quorum"))
     subscription = broker.subscribe([queue], prefetch=1)
-    publish_when_made(broker, queue, Nudge())
+    publish_when_made(broker, queue, SMALL)
     for _ in range(30):
         subscription.requeue(take_all(subscription, 1))
 
     listed = node.control("-q", "list_queues", "name", "arguments")
 
-    assert messages(take_all(subscription, 1)) == [Nudge()]
+    assert messages(take_all(subscription, 1)) == [SMALL]
     (line,) = [line for line in listed.splitlines() if line.startswith(queue)]
     # RabbitMQ 4 drops it after 20 times where nothing is said.
     assert '"x-delivery-limit"' in line and str(DELIVERIES) in line
@@ -363,9 +372,9 @@ def test_what_a_reader_rejects_goes_to_the_dead_queue_with_its_reason_and_does_n
     subscription = broker.subscribe([queue], prefetch=1)
     publish_when_made(broker, queue, Report(worker=WorkerId("w"), number=1))
     subscription.reject(take_all(subscription, 1)[0], "a test says so")
-    publish(broker, queue, Nudge())
+    publish(broker, queue, SMALL)
 
-    assert messages(take_all(subscription, 1)) == [Nudge()]
+    assert messages(take_all(subscription, 1)) == [SMALL]
     until(lambda: ready(node, DEAD) == 1)
     _method, properties, kept = raw(node, lambda channel: channel.basic_get(DEAD, auto_ack=True))  # type: ignore[misc]
     assert decode(kept) == Report(worker=WorkerId("w"), number=1)

@@ -6,7 +6,8 @@ import pytest
 
 from echelon.controller.datastore.open import open_datastore
 from echelon.controller.datastore.workers import Demand
-from echelon.controller.engine.turn.demands import BELIEVED, Demands
+from echelon.controller.engine.turn.demands import Demands
+from echelon.shared.lease import CAPACITY_TRUSTED_PART
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import WORKER, postgresql_template, postgresql_url, store_url
 
@@ -18,8 +19,8 @@ LEASE = 15.0
 @pytest.mark.parametrize(
     ("lease", "told", "believed"),
     [
-        (LEASE, -BELIEVED * LEASE - 0.1, False),
-        (LEASE, -BELIEVED * LEASE + 1.0, True),
+        (LEASE, -CAPACITY_TRUSTED_PART * LEASE - 0.1, False),
+        (LEASE, -CAPACITY_TRUSTED_PART * LEASE + 1.0, True),
         (LEASE, 0.0, True),
         (LEASE, 0.4, True),
         # The transaction has waited for its locks. A lease that counts from its time ends before the worker believes.

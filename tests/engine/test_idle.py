@@ -99,7 +99,7 @@ def test_a_job_is_granted_in_the_next_turn_without_a_message_from_the_controller
     house.close()
 
 
-def test_who_knocks_in_the_middle_of_a_turn_is_heard_in_the_next(
+def test_a_wake_up_in_the_middle_of_a_turn_counts_for_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(houses, "open_datastore", CountingStore)
@@ -110,7 +110,7 @@ def test_who_knocks_in_the_middle_of_a_turn_is_heard_in_the_next(
     assert isinstance(store, CountingStore)
     house.jobs.submit(Submission("one", {}))
 
-    store.meanwhile = engine.nudge
+    store.meanwhile = engine.wake
     engine.turn(0.0)
     store.meanwhile = lambda: None
 

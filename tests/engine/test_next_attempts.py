@@ -8,8 +8,8 @@ from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.controller.engine.base.requests import Choice
 from echelon.shared.ids import JobId
+from echelon.shared.lease import RETURN_TIME
 from echelon.shared.messages import AttemptRef, Grant, GrantedTask, Outcome
-from echelon.shared.volume.beacons import WAY_BACK
 from tests.engine.house import House, Puppet, ref
 from tests.engine.jobs import spawned, urls
 
@@ -110,12 +110,12 @@ def test_a_lease_is_not_over_for_a_controller_that_nobody_could_reach_meanwhile(
     house.jobs.control.task(Verb.RETRY, held[1].task_id)
     engine = house.controller.engine
     # As it is when the store or the broker was away until now: the worker goes on with what nobody could take away.
-    engine._able_since = None
+    engine.hearing.note_outage()
     house.clock.pass_(house.settings.lease + 1.0)
     puppet.heartbeat(running=(ref(held),))
     assert puppet.granted == []
 
-    house.clock.pass_(house.settings.lease + WAY_BACK)
+    house.clock.pass_(house.settings.lease + RETURN_TIME)
     puppet.heartbeat()
 
     assert ref(puppet.take()) == AttemptRef(held[1].task_id, 2)

@@ -12,10 +12,10 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore.migrate import HEAD
 from echelon.controller.datastore.open import migrate
 from echelon.controller.engine.base.requests import Given, InvalidInputs
+from echelon.shared.lease import RETURN_TIME
 from echelon.shared.messages import AttemptRef
 from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume
-from echelon.shared.volume.beacons import WAY_BACK
 from tests.contract.older import (
     BEGUN,
     CANCELLED,
@@ -59,7 +59,7 @@ def silence(house: House, seconds: float) -> None:
 
 def test_what_was_open_runs_to_its_end_and_nothing_that_was_done_runs_again(older: House) -> None:
     house = older
-    silence(house, house.settings.lease + WAY_BACK + 2.0)
+    silence(house, house.settings.lease + RETURN_TIME + 2.0)
     puppet = Puppet(house)
     begun = [ref(held) for held in puppet.granted]
     own = [held for held in puppet.granted if "key" in held[1].input]

@@ -11,9 +11,9 @@ from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
-from echelon.shared.broker.topology import RESENT_FOR
 from echelon.shared.errors import StoreUnavailable
 from echelon.shared.ids import JobId
+from echelon.shared.lease import ORDER_RESENT_FOR
 from echelon.shared.messages import Orders
 from tests.engine.house import House, Puppet, ref
 
@@ -178,7 +178,7 @@ def test_an_order_in_doubt_is_forgotten_when_it_is_older_than_workers_remember_a
     broker.doubt, broker.deliver = 1, False
     job_id = house.submit("one")
     broker.away = True
-    later(house, RESENT_FOR + 0.1)
+    later(house, ORDER_RESENT_FOR + 0.1)
     broker.away = False
     later(house)
     assert (len(broker.sent), attempts(house, job_id)) == (1, [(State.RUNNING, 1)])

@@ -13,7 +13,7 @@ from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.turn.loop import Engine
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.broker.port import Delivery
-from echelon.shared.volume.beacons import WAY_BACK
+from echelon.shared.lease import RETURN_TIME
 from tests.engine.house import House, Puppet, ref
 
 CATALOGUE = """
@@ -62,9 +62,9 @@ def test_no_lease_expires_while_the_broker_is_away_nor_before_workers_could_be_h
     silence(house, 3)
     broker.away = True
     silence(house, 600)
-    assert not engine(house).able
+    assert not engine(house).hearing.able
     broker.away = False
-    silence(house, LEASE + WAY_BACK - 1)
+    silence(house, LEASE + RETURN_TIME - 1)
 
     assert house.tasks(job_id)[0].state is State.RUNNING
     puppet.finish(held)
@@ -83,9 +83,9 @@ def test_a_worker_that_stays_silent_after_an_outage_is_lost_after_a_lease_and_th
     broker.away = True
     silence(house, 60)
     broker.away = False
-    silence(house, LEASE + WAY_BACK + 2)
+    silence(house, LEASE + RETURN_TIME + 2)
 
-    assert engine(house).able
+    assert engine(house).hearing.able
     assert house.tasks(job_id)[0].state is State.QUEUED
 
 
@@ -119,7 +119,7 @@ def test_a_controller_that_has_just_started_blames_nobody(house: House, tmp_path
     try:
         again.clock.pass_(3600.0)
         again.turn()
-        silence(again, LEASE + WAY_BACK - 2)
+        silence(again, LEASE + RETURN_TIME - 2)
         assert again.tasks(job_id)[0].state is State.RUNNING
         silence(again, 4)
         assert again.tasks(job_id)[0].state is State.QUEUED
@@ -143,9 +143,9 @@ def test_who_is_heard_when_the_broker_is_back_has_a_longer_lease_that_no_other_r
         puppet.heartbeat((ref(held),))
         house.clock.pass_(5.0)
     leases = [orders.lease for orders in puppet.heard[-3:]]
-    silence(house, begun + LEASE + WAY_BACK - 3.0 - house.clock.monotonic())
+    silence(house, begun + LEASE + RETURN_TIME - 3.0 - house.clock.monotonic())
 
-    assert LEASE + WAY_BACK >= leases[0] > leases[1] > leases[2] == LEASE
+    assert LEASE + RETURN_TIME >= leases[0] > leases[1] > leases[2] == LEASE
     assert house.tasks(job_id)[0].state is State.RUNNING
 
 
@@ -197,11 +197,11 @@ def test_a_controller_says_that_it_is_not_able_while_the_store_lets_it_wait(
 
     def wait() -> None:
         for _ in range(4):
-            seen.append(engine(house).able)
+            seen.append(engine(house).hearing.able)
             house.clock.pass_(1.0)
 
     hang(house, monkeypatch, wait)
-    engine(house).nudge()
+    engine(house).wake()
     house.turn(1)
 
     assert seen == [True, True, True, False]
@@ -217,7 +217,7 @@ def test_after_a_wait_for_the_store_no_lease_expires_before_workers_could_be_hea
     silence(house, 14)
     hang(house, monkeypatch, lambda: house.clock.pass_(8.0), at=at)
     if at == 1:
-        engine(house).nudge()
+        engine(house).wake()
     # The lease runs out meanwhile: in a claim, in the look for it, or when it is about to be written off.
     silence(house, 12)
 
@@ -233,7 +233,7 @@ def test_a_worker_that_stays_silent_after_a_wait_for_the_store_is_lost_a_lease_a
     job_id = house.submit("one")
     puppet.take()
     hang(house, monkeypatch, lambda: house.clock.pass_(8.0))
-    silence(house, 13 + WAY_BACK)
+    silence(house, 13 + RETURN_TIME)
     assert house.tasks(job_id)[0].state is State.RUNNING
     silence(house, 5)
 

@@ -12,8 +12,8 @@ from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.errors import StoreUnavailable
+from echelon.shared.lease import RETURN_TIME
 from echelon.shared.messages import Outcome
-from echelon.shared.volume.beacons import WAY_BACK
 from tests.engine.house import House, Make, Puppet, ref
 
 CATALOGUE = """
@@ -228,7 +228,7 @@ def test_an_order_that_was_lost_takes_up_no_room_for_as_long_as_the_clock_was_se
     house.submit("one")
     puppet.orders.ack(puppet.orders.take(limit=100, timeout=0.0))
     house.clock.skew -= HOUR
-    silence(house, 20 + int(WAY_BACK))
+    silence(house, 20 + int(RETURN_TIME))
     puppet.heartbeat()
 
     assert len(puppet.granted) == 1

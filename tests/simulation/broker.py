@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from echelon.shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
 from echelon.shared.codec import decode, encode
-from echelon.shared.messages import DEAD, REPORTS, Message, Orders, Report
+from echelon.shared.messages import DEAD, REPORTS, Message, Report
 from tests.simulation.faults import Fault
 from tests.simulation.world import Actor, Killed, Process, World
 
@@ -372,14 +372,12 @@ def told(message: Message) -> str:
             f" released {released} running {running} buried {[life[:8] for life in message.buried]}"
             f"{' goodbye' if message.goodbye else ''}"
         )
-    if isinstance(message, Orders):
-        grants = [f"{task.task_id[-12:]}/{task.attempt}" for grant in message.grants for task in grant.tasks]
-        stops = [f"{stop.task_id[-12:]}/{stop.attempt}:{stop.reason}" for stop in message.stop]
-        return (
-            f"orders {message.number} to {message.worker[:8]}: answers {message.answers} grants {grants} stop {stops}"
-            f"{' renewed' if message.renewed else ''}"
-        )
-    return "nudge"
+    grants = [f"{task.task_id[-12:]}/{task.attempt}" for grant in message.grants for task in grant.tasks]
+    stops = [f"{stop.task_id[-12:]}/{stop.attempt}:{stop.reason}" for stop in message.stop]
+    return (
+        f"orders {message.number} to {message.worker[:8]}: answers {message.answers} grants {grants} stop {stops}"
+        f"{' renewed' if message.renewed else ''}"
+    )
 
 
 def _tag(delivery: Delivery) -> int:

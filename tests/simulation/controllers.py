@@ -12,16 +12,17 @@ from unittest import mock
 from echelon.controller import serve
 from echelon.controller.catalogue.watcher import CatalogueWatcher
 from echelon.controller.engine.jobs import Jobs
-from echelon.controller.engine.upkeep.lighthouse import Lighthouse
+from echelon.controller.liveness.status import StatusWriter
 from echelon.controller.serve import Controller, Outside
 from echelon.controller.settings import Settings
 from echelon.shared.broker.port import Unconfirmed
+from echelon.shared.lease import STATUS_WRITTEN_EVERY
 from echelon.shared.messages import Message, Orders
 from echelon.shared.volume import Volume
-from echelon.shared.volume.beacons import EVERY, Beacon
+from echelon.shared.volume.status_files import StatusFile
 from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock, StoreClock
-from tests.simulation.signs import OneTurn, SimBeacon
+from tests.simulation.signs import OneTurn, SimStatusFile
 from tests.simulation.store import SimDatastore
 from tests.simulation.volume import SimSealer, SimVolume
 from tests.simulation.world import Actor, Process
@@ -70,7 +71,7 @@ class SimController:
         self.actor: Actor | None = None
         self._controller: Controller | None = None
         self._store: SimDatastore | None = None
-        self._lighthouse: Lighthouse | None = None
+        self._status_writer: StatusWriter | None = None
 
     @property
     def answers(self) -> bool:
@@ -97,18 +98,18 @@ class SimController:
         stops = self._cluster.signs
         stand_ins = {
             "Sealer": lambda volume: SimSealer(self._cluster.seals),
-            "Beacon": lambda volume, name: None,
+            "StatusFile": lambda volume, name: None,
             "StopSigns": lambda volume: stops,
         }
         with mock.patch.multiple(serve, **stand_ins):
             self._controller = controller = Controller(
                 settings, outside, cast(CatalogueWatcher, Watcher(self._cluster))
             )
-        beacon = cast(Beacon, SimBeacon(self._cluster.signs, process.name))
+        status = cast(StatusFile, SimStatusFile(self._cluster.signs, process.name))
         # Idle sweeps are most of what an idle cluster does: half as many find the same.
         engine = controller.engine
         engine._parts = replace(engine._parts, sweep=SWEEP)
-        self._lighthouse = Lighthouse(beacon, lambda: controller.engine.able)
+        self._status_writer = StatusWriter(status, lambda: controller.engine.hearing.able)
         self._light = Actor(process, f"{process.name} light")
         self._world.at(0.0, self._light, self._show)
         self._schedule(0.0)
@@ -149,9 +150,9 @@ class SimController:
             self._schedule(max(BUSY, self._controller.engine.rest(SWEEP)))
 
     def _show(self) -> None:
-        assert self.actor is not None and self._lighthouse is not None
-        self._lighthouse.turn()
-        self._world.at(EVERY, self._light, self._show)
+        assert self.actor is not None and self._status_writer is not None
+        self._status_writer.turn()
+        self._world.at(STATUS_WRITTEN_EVERY, self._light, self._show)
 
     def _note_refused(self, unconfirmed: Unconfirmed, doubtful: set[tuple[str, int]]) -> None:
         """Remember attempts whose orders came back, for the checker: those that no worker can have got before."""

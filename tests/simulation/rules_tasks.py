@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from echelon.shared.volume.beacons import FRESH, WAY_BACK
+from echelon.shared.lease import RETURN_TIME, STATUS_FRESH_FOR
 from tests.simulation.history import Entry, Row, Run
 from tests.simulation.index import ENDED, Complaints, Index
 
@@ -13,7 +13,7 @@ from tests.simulation.index import ENDED, Complaints, Index
 SLACK = 1.5
 #: A task that is kept for want of a controller ends within so many seconds of the last look, when one has come: a
 #: lease and the time for the way back, less the age that a sign may have.
-KEPT = 15.0 + WAY_BACK - FRESH
+KEPT = 15.0 + RETURN_TIME - STATUS_FRESH_FOR
 #: A worker is awake enough to end a task in time if it did not stand still for so long before.
 AWAKE = 7.0
 #: The task class whose tasks run in folders of their own, each leaving a file that is named as the task.

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from echelon.shared.errors import Unavailable
+from echelon.shared.lease import STATUS_FRESH_FOR
 from echelon.shared.messages import AttemptRef
-from echelon.shared.volume.beacons import FRESH
 from tests.simulation.world import World
 
 
@@ -46,7 +46,7 @@ class OneTurn:
 
 @dataclass
 class Signs:
-    """The signs of life that controllers leave on the volume."""
+    """The status files that controllers keep on the volume."""
 
     world: World
     shown: dict[str, tuple[float, bool]] = field(default_factory=dict)
@@ -61,22 +61,22 @@ class Signs:
         """Tell whether an attempt has lost its claim."""
         return ref in self.stops
 
-    def anyone_able(self) -> bool:
+    def any_controller_able(self) -> bool:
         """Tell whether some controller has said lately that it could take tasks away."""
-        return any(able for at, able in self.shown.values() if self.world.now - at <= FRESH)
+        return any(able for at, able in self.shown.values() if self.world.now - at <= STATUS_FRESH_FOR)
 
 
 @dataclass
-class SimBeacon:
-    """One controller's sign."""
+class SimStatusFile:
+    """One controller's status file."""
 
     signs: Signs
     name: str
 
-    def show(self, *, able: bool) -> None:
+    def write(self, *, able: bool) -> None:
         """Say that this controller lives."""
         self.signs.shown[self.name] = self.signs.world.now, able
 
-    def douse(self) -> None:
-        """Take the sign away."""
+    def remove(self) -> None:
+        """Remove the file."""
         self.signs.shown.pop(self.name, None)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echelon.shared.ids import WorkerId
+from echelon.shared.lease import HURRIED_PART
 from echelon.shared.messages import WorkerCard, orders_queue
 from echelon.worker.agent import Agent, Parts
-from echelon.worker.heartbeat import HURRIED, Burial, Heartbeat
 from echelon.worker.holdings import Holdings
+from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
+from echelon.worker.liveness.heartbeat import Burial, Heartbeat
+from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
-from echelon.worker.sent import SentReports
 from echelon.worker.settings import WorkerSettings
 from echelon.worker.slots import Slots
 from tests.simulation.broker import Line
@@ -96,7 +98,7 @@ class SimWorker:
     def _build(self, worker: WorkerId, process: Process, thread: Actor, heart: Actor, kept: list[float]) -> Body:
         settings, cluster = self._settings, self._cluster
         clock = SimClock(self._world, offset=self._world.rng.uniform(0.0, 1e6))
-        sent = SentReports(clock)
+        sent = ReportLog(clock)
         holdings = Holdings(Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit), clock)
         heartbeat = Heartbeat(
             WorkerCard(self.name, self.name, 1, "0", dict(settings.slots)),
@@ -111,12 +113,12 @@ class SimWorker:
         executor = SimExecutor(cluster.ground, thread, life=worker, settings=settings, wake=self._wake)
         self._executors.append(executor)
         reporter = Reporter(worker, line, holdings=holdings, sent=sent, clock=clock, wake=self._wake)
-        orders = OrderBook(worker, holdings=holdings, sent=sent, clock=clock, settings=settings)
+        orders = OrderBook(worker, holdings=holdings, sent=sent, clock=clock)
         subscription = line.subscribe([orders_queue(worker)], prefetch=100)
+        signs = VolumeSigns(lambda: self._any_controller_able(kept), self._cluster.signs.stands)
+        fence = LeaseFence(holdings, heartbeat, clock, signs)
         parts = Parts(
-            subscription, executor, holdings, orders, reporter, heartbeat, self._wake,
-            anyone_able=lambda: self._anyone_able(kept),
-            taken_away=self._cluster.signs.stands,
+            subscription, executor, holdings, orders, reporter, heartbeat, fence, self._wake,
         )  # fmt: skip
         agent = Agent(parts, settings, clock)
         return Body(worker, process, thread, heart, heartbeat, reporter, agent, clock)
@@ -126,8 +128,8 @@ class SimWorker:
             executor.end_all()
         self._executors.clear()
 
-    def _anyone_able(self, kept: list[float]) -> bool:
-        able = self._cluster.signs.anyone_able()
+    def _any_controller_able(self, kept: list[float]) -> bool:
+        able = self._cluster.signs.any_controller_able()
         if not able:
             kept.append(self._world.now)
         return able
@@ -174,7 +176,7 @@ class SimWorker:
             body.heartbeat._hurried.clear()
             self._strike(body)
             body.heartbeat.turn()
-        world.at(interval * HURRIED, body.heart, self._beat)
+        world.at(interval * HURRIED_PART, body.heart, self._beat)
 
     def _strike(self, body: Body) -> None:
         fault = self._world.strike("beat")

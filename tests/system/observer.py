@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 
 from echelon.shared.volume import Volume
-from echelon.shared.volume.beacons import Lookout
+from echelon.shared.volume.status_files import StatusReader
 from echelon.worker.runtimes import proc
 from tests.system.cluster import Cluster, Program
 
@@ -43,7 +43,7 @@ class Observer:
         self._stop = threading.Event()
         self._read = 0
         self._open: set[tuple[str, int, int]] = set()
-        self._lookout = Lookout(Volume.open(cluster.volume), "observer")
+        self._reader = StatusReader(Volume.open(cluster.volume), "observer")
         self._threads = [
             threading.Thread(target=self._again_and_again, args=(look,), daemon=True)
             for look in (self._look_at_processes, self._look_at_signs, *(self._asker(url) for url in cluster.urls))
@@ -94,7 +94,7 @@ class Observer:
             program.start()
 
     def _look_at_signs(self) -> None:
-        if not self._lookout.anyone_able():
+        if not self._reader.any_controller_able():
             self.seen.unable.append(time.time())
 
     def _asker(self, url: str) -> Callable[[], None]:

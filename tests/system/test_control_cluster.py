@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.client.control import Verb
-from echelon.shared.volume.beacons import WAY_BACK
+from echelon.shared.lease import RETURN_TIME
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import Show, whole, within
 from tests.system.process import until
@@ -150,7 +150,7 @@ class Outages:
     @property
     def forgotten(self) -> bool:
         """Tell whether leases are as long as usual: they are longer for as long as workers may be on their way back."""
-        return time.monotonic() > self.over_at + WAY_BACK + SWEEP
+        return time.monotonic() > self.over_at + RETURN_TIME + SWEEP
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,7 @@ def refuses(cluster: Cluster) -> bool:
     try:
         channel = connection.channel()
         channel.confirm_delivery()
-        channel.basic_publish("", REPORTS, b'{"kind":"nudge","v":1}')
+        channel.basic_publish("", REPORTS, b'{"kind":"report","v":1,"worker":"nobody","number":1}')
         return False
     except pika.exceptions.NackError:
         return True

@@ -25,11 +25,12 @@ from echelon.shared.messages import (
     orders_queue,
 )
 from echelon.worker.agent import Agent, Parts
-from echelon.worker.heartbeat import Burial, Heartbeat
 from echelon.worker.holdings import Holdings
+from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
+from echelon.worker.liveness.heartbeat import Burial, Heartbeat
+from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
-from echelon.worker.sent import SentReports
 from echelon.worker.settings import WorkerSettings
 from echelon.worker.slots import Slots
 
@@ -123,7 +124,7 @@ class Stand:
         self.settings = WorkerSettings(state_dir=tmp_path, name="w", slots=slots, drain_timeout=drain_timeout)
         self.buried_lives: list[str] = []
         #: Whether a controller is in charge, as the signs on the volume say.
-        self.anyone_able = True
+        self.any_controller_able = True
         self.taken_away: set[AttemptRef] = set()
         self.controller = self.broker.subscribe([REPORTS], prefetch=100_000)
         self._build(buried)
@@ -203,7 +204,7 @@ class Stand:
 
     def _build(self, buried: Sequence[WorkerId]) -> None:
         settings = self.settings
-        sent = SentReports(self.clock)
+        sent = ReportLog(self.clock)
         slots = Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit)
         self.holdings = Holdings(slots, self.clock)
         self.heartbeat = Heartbeat(
@@ -218,8 +219,9 @@ class Stand:
         self.reporter = Reporter(
             WORKER, self.broker, holdings=self.holdings, sent=sent, clock=self.clock, wake=self.executor.wake
         )
-        orders = OrderBook(WORKER, holdings=self.holdings, sent=sent, clock=self.clock, settings=settings)
+        orders = OrderBook(WORKER, holdings=self.holdings, sent=sent, clock=self.clock)
         self.subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
+        signs = VolumeSigns(lambda: self.any_controller_able, lambda ref: ref in self.taken_away)
         parts = Parts(
             subscription=self.subscription,
             executor=self.executor,
@@ -227,9 +229,8 @@ class Stand:
             orders=orders,
             reporter=self.reporter,
             heartbeat=self.heartbeat,
+            fence=LeaseFence(self.holdings, self.heartbeat, self.clock, signs),
             wake=self.executor.wake,
-            anyone_able=lambda: self.anyone_able,
-            taken_away=lambda ref: ref in self.taken_away,
         )
         self.agent = Agent(parts, settings, self.clock)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from echelon.shared.broker.topology import ORDERS_LIVE, RESENT_FOR
 from echelon.shared.ids import WorkerId
+from echelon.shared.lease import ORDER_LIFETIME, ORDER_RESENT_FOR
 from echelon.shared.messages import ANY_QUEUE, Finished, Outcome, Stop
 from tests.worker.stand import JOB, Stand, finished, released
 
@@ -107,7 +107,7 @@ def test_a_doubled_grant_starts_once(make: Make) -> None:
     assert released(stand.reports()) == []
 
 
-@pytest.mark.parametrize(("lease", "room_believed"), [(15.0, 0.0), (10 * RESENT_FOR, 6 * RESENT_FOR)])
+@pytest.mark.parametrize(("lease", "room_believed"), [(15.0, 0.0), (10 * ORDER_RESENT_FOR, 6 * ORDER_RESENT_FOR)])
 def test_an_order_that_comes_again_when_its_attempt_has_long_ended_hands_nothing_back(
     make: Make, lease: float, room_believed: float
 ) -> None:
@@ -122,7 +122,7 @@ def test_an_order_that_comes_again_when_its_attempt_has_long_ended_hands_nothing
     stand.turn()
 
     # It was in doubt, was sent again, and lay in the worker's queue while there was no connection.
-    stand.clock.now += max(RESENT_FOR, lease) + ORDERS_LIVE / 1000
+    stand.clock.now += max(ORDER_RESENT_FOR, lease) + ORDER_LIFETIME
     stand.send(orders)
     stand.turn()
 

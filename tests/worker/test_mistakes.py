@@ -14,10 +14,10 @@ from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.clock import SystemClock
 from echelon.shared.failpoints import VARIABLE, FailpointReached, arm
 from echelon.shared.messages import ANY_QUEUE, REPORTS, Outcome, WorkerCard, orders_queue
-from echelon.worker.heartbeat import Heartbeat
 from echelon.worker.holdings import Holdings
+from echelon.worker.liveness.heartbeat import Heartbeat
+from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.runtimes import proc
-from echelon.worker.sent import SentReports
 from echelon.worker.slots import Slots
 from tests.worker.stand import WORKER, Stand, finished
 from tests.worker.workbench import Workbench
@@ -85,7 +85,7 @@ def test_a_mistake_in_one_heartbeat_is_not_the_last_heartbeat() -> None:
         broker,
         worker=WORKER,
         holdings=Holdings(Slots({ANY_QUEUE: 1}, ahead=0.1, ahead_limit=64), clock),
-        sent=SentReports(clock),
+        sent=ReportLog(clock),
         interval=0.01,
     )
     arm({VARIABLE: "heartbeat.before_publish:raise"})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from echelon.shared.lease import STATUS_READ_EVERY
 from echelon.shared.messages import ANY_QUEUE, Outcome
-from echelon.worker.agent import HOLD
 from tests.worker.stand import LEASE, Stand
 
 
@@ -18,7 +18,7 @@ def stand(tmp_path: Path) -> Stand:
 
 def test_running_tasks_go_on_for_as_long_as_no_controller_could_give_them_to_others(stand: Stand) -> None:
     (ref,) = stand.run()
-    stand.anyone_able = False
+    stand.any_controller_able = False
     stand.broker.cut = True
     for _ in range(3600):
         stand.turn(after=1.0)
@@ -32,14 +32,14 @@ def test_running_tasks_go_on_for_as_long_as_no_controller_could_give_them_to_oth
 
 def test_they_are_ended_when_a_controller_could_while_this_worker_is_still_cut_off(stand: Stand) -> None:
     (ref,) = stand.run()
-    stand.anyone_able = False
+    stand.any_controller_able = False
     for _ in range(60):
         stand.turn(after=1.0)
-    stand.anyone_able = True
-    for _ in range(int(LEASE - HOLD)):
+    stand.any_controller_able = True
+    for _ in range(int(LEASE - STATUS_READ_EVERY)):
         stand.turn(after=1.0)
         assert stand.executor.stopped == []
-    for _ in range(int(HOLD) + 1):
+    for _ in range(int(STATUS_READ_EVERY) + 1):
         stand.turn(after=1.0)
 
     assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
@@ -47,10 +47,10 @@ def test_they_are_ended_when_a_controller_could_while_this_worker_is_still_cut_o
 
 def test_a_renewal_after_the_outage_counts_as_ever(stand: Stand) -> None:
     (ref,) = stand.run()
-    stand.anyone_able = False
+    stand.any_controller_able = False
     for _ in range(60):
         stand.turn(after=1.0)
-    stand.anyone_able = True
+    stand.any_controller_able = True
     stand.renew(answers=stand.beat().number)
     for _ in range(9):
         stand.turn(after=1.0)
@@ -63,10 +63,10 @@ def test_a_renewal_after_the_outage_counts_as_ever(stand: Stand) -> None:
 def test_an_answer_that_was_on_its_way_all_through_the_outage_ends_nothing(stand: Stand) -> None:
     (ref,) = stand.run()
     before = stand.beat().number
-    stand.anyone_able = False
+    stand.any_controller_able = False
     for _ in range(60):
         stand.turn(after=1.0)
-    stand.anyone_able = True
+    stand.any_controller_able = True
     stand.renew(answers=before)
     stand.turn(after=1.0)
     stand.turn(after=5.0)
@@ -78,10 +78,10 @@ def test_an_answer_that_was_on_its_way_all_through_the_outage_ends_nothing(stand
 def test_a_second_outage_is_one_again(stand: Stand) -> None:
     (ref,) = stand.run()
     for _ in range(3):
-        stand.anyone_able = False
+        stand.any_controller_able = False
         for _ in range(60):
             stand.turn(after=1.0)
-        stand.anyone_able = True
+        stand.any_controller_able = True
         stand.turn(after=5.0)
 
     assert ref in stand.executor.running and stand.executor.stopped == []
@@ -89,7 +89,7 @@ def test_a_second_outage_is_one_again(stand: Stand) -> None:
 
 def test_what_a_person_has_ended_is_ended_here_too_when_no_message_could_say_so(stand: Stand) -> None:
     first, second = stand.run(2)
-    stand.anyone_able = False
+    stand.any_controller_able = False
     for _ in range(60):
         stand.turn(after=1.0)
     assert stand.executor.stopped == []

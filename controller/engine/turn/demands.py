@@ -13,13 +13,8 @@ from collections.abc import Collection, Iterable
 from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.datastore.workers import Demand
 from echelon.shared.ids import JobId, WorkerId
+from echelon.shared.lease import CAPACITY_TRUSTED_PART, capacity_ahead
 from echelon.shared.messages import ANY_QUEUE, Report
-
-#: A room is believed for this part of a lease: the rest leaves a worker time to start and to renew.
-BELIEVED = 2 / 3
-#: A room told so many seconds, at most this part of a lease, after the transaction's time is believed all the same: two
-#: controllers that come at once do not wait for each other. Workers keep more in reserve at the end of a lease.
-LATER, LATER_PART = 0.5, 1 / 20
 
 
 class Demands:
@@ -32,9 +27,9 @@ class Demands:
         self._tx = tx
         self._now = tx.now()
         #: A room told before this moment is not believed.
-        self._since = self._now - BELIEVED * lease
+        self._since = self._now - CAPACITY_TRUSTED_PART * lease
         #: ... nor one told after this one.
-        self._before = self._now + min(LATER, LATER_PART * lease)
+        self._before = self._now + capacity_ahead(lease)
         self._lost_before = self._now - lease
         #: What was said after this moment was said before the clock was set back: nobody knows how long ago.
         self._until = self._now + lease

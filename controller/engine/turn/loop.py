@@ -29,14 +29,14 @@ from echelon.controller.engine.upkeep.expander import Expander
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
 from echelon.controller.engine.upkeep.publisher import Publisher
 from echelon.controller.engine.upkeep.watchdog import Watchdog
+from echelon.controller.liveness.hearing import Hearing
 from echelon.shared.ablation import ablated
 from echelon.shared.broker.port import Broker, Delivery, Subscription
 from echelon.shared.clock import Clock
 from echelon.shared.errors import Unavailable
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId
-from echelon.shared.messages import REPORTS, Nudge, Report
-from echelon.shared.volume.beacons import WAY_BACK
+from echelon.shared.messages import REPORTS, Report
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +44,8 @@ log = logging.getLogger(__name__)
 _REPORTS_AT_ONCE = 256
 #: Seconds to wait after a turn that failed.
 _BACK_OFF = 0.5
-#: Seconds that an idle engine sleeps at most; it bounds how late a missed nudge is noticed.
+#: Seconds that an idle engine sleeps at most; it bounds how late a missed wake-up is noticed.
 _IDLE = 1.0
-#: A store that has not answered for this part of a lease hangs. Workers have to learn of it before they give up what
-#: they cannot renew: with the usual settings 5 s after their last sign of life that was answered at the earliest.
-_HANGS = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +63,7 @@ class EngineParts:
     expander: Expander
     publisher: Publisher
     watchdog: Watchdog
+    hearing: Hearing
     open_jobs: OpenJobs
     #: Seconds that a lease lasts.
     lease: float
@@ -78,6 +76,8 @@ class Engine:
 
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
+        #: Whether workers can be heard; its `able` may be read by any thread.
+        self.hearing = parts.hearing
         self._subscription: Subscription = parts.broker.subscribe([REPORTS], prefetch=4 * _REPORTS_AT_ONCE)
         self._sender = Sender(
             broker=parts.broker,
@@ -85,15 +85,9 @@ class Engine:
             clock=parts.clock,
             counters=parts.counters,
             lease=parts.lease,
-            wake=self.wake,
+            wake=self._subscription.wake,
         )
         self._next_sweep = 0.0
-        #: Since when broker and store have been there without a break, on the monotonic clock; None: one is away.
-        self._able_since: float | None = None
-        #: When they were found to be there for the first time.
-        self._able_first: float | None = None
-        #: Since when the store has been asked for something, on the monotonic clock; None: it is not.
-        self._asking_since: float | None = None
         #: Moments of the monotonic clock at which retries are due, as a heap.
         self._due: list[float] = []
         self._expanding = True
@@ -102,9 +96,9 @@ class Engine:
         #: Jobs that ended, until those who wait for them have been told.
         self._ended: set[JobId] = set()
         #: True while there may be something to claim that no report announces.
-        self._nudged = True
-        #: The same, said by another thread and not heard yet.
-        self._knocked = False
+        self._claimable = True
+        #: The same, set by another thread and not noticed yet.
+        self._woken = False
         self._idle = False
 
     def run(self, stop: Event) -> None:
@@ -118,7 +112,7 @@ class Engine:
         try:
             self.turn(_IDLE)
         except Unavailable as error:
-            self._able_since = None
+            self.hearing.note_outage()
             log.warning("the engine waits: %s", error)
             stop.wait(_BACK_OFF)
         except Exception:
@@ -134,23 +128,18 @@ class Engine:
             log.warning("what the last turn would have settled runs again: %s", error)
 
     @property
-    def able(self) -> bool:
-        """Tell whether this controller hears workers and can write down what becomes of their attempts. Any thread."""
-        return self._able_since is not None and not self._store_hangs() and self._parts.broker.connected
-
-    @property
     def idle(self) -> bool:
         """Tell whether the last look found nothing to do. Any thread."""
-        return self._idle and not self._knocked
+        return self._idle and not self._woken
 
     def wake(self) -> None:
-        """Make a waiting turn return at once. Any thread may call it."""
+        """End the wait of a turn, and look for something to claim. Any thread may call it."""
+        self._woken = True
         self._subscription.wake()
 
-    def nudge(self) -> None:
-        """Tell that there is something to claim. Any thread may call it."""
-        self._knocked = True
-        self.wake()
+    def interrupt(self) -> None:
+        """End the wait of a turn. Any thread may call it."""
+        self._subscription.wake()
 
     def close(self) -> None:
         """Stop listening; reports that were not settled go back to the broker."""
@@ -158,7 +147,7 @@ class Engine:
 
     def rest(self, timeout: float) -> float:
         """Return how many seconds the next turn may wait, `timeout` at most, if nothing arrives."""
-        if self._expanding or self._publishing or self._nudged or self._knocked:
+        if self._expanding or self._publishing or self._claimable or self._woken:
             return 0.0
         return max(0.0, min(timeout, self._next_sweep - self._parts.clock.monotonic()))
 
@@ -169,16 +158,10 @@ class Engine:
         begun = self._parts.clock.monotonic()
         deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=rest)
         self._idle = self._idle and not deliveries
-        self._asking_since = now = self._parts.clock.monotonic()
-        if now - begun > rest + _HANGS * self._parts.lease:
-            # This process was stopped, or its machine: nobody was heard meanwhile.
-            self._able_since = None
-        try:
+        self.hearing.note_wait(begun, rest)
+        with self.hearing.asking():
             self._settle(deliveries)
             self._follow_up()
-        finally:
-            self._note_answer()
-            self._asking_since = None
 
     def _settle(self, deliveries: Sequence[Delivery]) -> None:
         try:
@@ -198,32 +181,29 @@ class Engine:
 
     def _follow_up(self) -> None:
         """Do what is due beside the reports."""
-        self._note_answer()
+        self.hearing.note_answer()
         if self._publishing:
             self._publishing = self._parts.publisher.turn()
-            self._nudged = self._nudged or self._publishing
-            self._note_answer()
+            self._claimable = self._claimable or self._publishing
+            self.hearing.note_answer()
         if self._ended:
-            self._parts.changes.ring(self._ended)
+            self._parts.changes.wake_waiting(self._ended)
             self._ended = set()
         if self._expanding:
             self._expanding = self._parts.expander.turn()
-            self._nudged = True
-            self._note_answer()
+            self._claimable = True
+            self.hearing.note_answer()
         if self._parts.clock.monotonic() >= self._next_sweep:
             self._sweep()
 
     def _work(self, deliveries: Sequence[Delivery]) -> None:
         """Settle and claim in one transaction, then send the orders."""
-        if self._knocked:
-            # Who knocks from now on is heard in the next turn.
-            self._knocked, self._nudged = False, True
-        if not (deliveries or self._nudged or self._sender.returned):
-            return
+        if self._woken:
+            # A wake-up from now on is noticed in the next turn.
+            self._woken, self._claimable = False, True
         reports = [delivery.message for delivery in deliveries if isinstance(delivery.message, Report)]
-        nudged = self._nudged or any(isinstance(delivery.message, Nudge) for delivery in deliveries)
         returned = list(self._sender.returned)
-        if not (reports or nudged or returned):
+        if not (reports or self._claimable or returned):
             return
         parts = self._parts
         with parts.store.write() as tx:
@@ -240,7 +220,7 @@ class Engine:
             failpoint("settle.after_commit")
         for _ in returned:
             self._sender.returned.popleft()
-        self._nudged = False
+        self._claimable = False
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         if grantings:
             failpoint("claim.after_commit")
@@ -248,7 +228,7 @@ class Engine:
 
     def _take_in(self, board: Board, reports: Sequence[Report], returned: Sequence[Report]) -> tuple[Taken, Demands]:
         """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
-        taken = self._parts.intake.take(board, [*reports, *returned], more=self._more_lease())
+        taken = self._parts.intake.take(board, [*reports, *returned], more=self.hearing.extra_lease())
         if taken.settled:
             failpoint("settle.before_commit")
         if ablated("files_after_commit"):
@@ -281,7 +261,7 @@ class Engine:
         except BaseException:
             self._give_back(left)
             raise
-        self._nudged = True
+        self._claimable = True
 
     def _alone(self, delivery: Delivery) -> None:
         message = delivery.message
@@ -342,53 +322,13 @@ class Engine:
         self._sender.again()
         self._parts.open_jobs.look()
         chores = self._parts.watchdog.look()
-        ended, wait = self._parts.watchdog.turn(chores, hearing=self._hearing)
+        ended, wait = self._parts.watchdog.turn(chores, heard_for=self.hearing.heard_for)
         self._expect(wait)
         self._expanding = self._expanding or chores.expanding
         self._publishing = self._publishing or (chores.unpublished and not ablated("files_sweep"))
         # What has been expired or released just now is ready too.
-        self._nudged = self._nudged or chores.ready or chores.expired or chores.due
-        self._parts.changes.ring(ended)
-
-    def _store_hangs(self) -> bool:
-        since = self._asking_since
-        return since is not None and self._parts.clock.monotonic() - since > _HANGS * self._parts.lease
-
-    def _note_answer(self) -> None:
-        """Note that the store has answered. After a long wait it counts as having been away."""
-        if self._store_hangs():
-            self._able_since = None
-        self._asking_since = self._parts.clock.monotonic()
-
-    def _hearing(self) -> float | None:
-        """Return for how many seconds workers have been heard, once a lease that ran out means a lost worker.
-
-        It does when they could have renewed it: for one lease's length since this controller began to hear nobody is
-        blamed for having been unheard, and while leases are longer after an outage, for as much longer.
-        """
-        self._note_answer()
-        now = self._parts.clock.monotonic()
-        if not self._parts.broker.connected:
-            self._able_since = None
-        elif self._able_since is None:
-            self._able_since = now
-            self._able_first = now if self._able_first is None else self._able_first
-        if self._able_since is None:
-            return None
-        more = 0.0 if self._able_since == self._able_first else WAY_BACK
-        hearing = now - self._able_since
-        return hearing if hearing >= self._parts.lease + more else None
-
-    def _more_lease(self) -> float:
-        """Return by how much leases are longer than usual: all are for as long as workers may be on their way back.
-
-        A broker that has just come back is slow, and so may be the answer to whom it has let in.
-        """
-        if self._able_since == self._able_first:
-            return 0.0
-        if self._able_since is None:
-            return WAY_BACK
-        return max(0.0, WAY_BACK - (self._parts.clock.monotonic() - self._able_since))
+        self._claimable = self._claimable or chores.ready or chores.expired or chores.due
+        self._parts.changes.wake_waiting(ended)
 
     def _expect(self, wait: float | None) -> None:
         """Sweep as soon as a retry is due."""

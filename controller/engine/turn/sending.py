@@ -30,9 +30,9 @@ from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.outbox import Post
 from echelon.shared.ablation import ablated
 from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
-from echelon.shared.broker.topology import RESENT_FOR
 from echelon.shared.clock import Clock
 from echelon.shared.ids import WorkerId
+from echelon.shared.lease import order_resent_for
 from echelon.shared.messages import AttemptRef, Grant, Orders, Report
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Sender:
         self._store = store
         self._clock = clock
         self._counters = counters
-        self._resent_for = max(RESENT_FOR, lease)
+        self._resent_for = order_resent_for(lease)
         self._wake = wake
         #: Attempts that came to nothing before their workers had them, as if those had said so. The engine's to empty.
         self.returned: deque[Report] = deque()

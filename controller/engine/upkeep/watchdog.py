@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from echelon.controller.core.model import SpawnTaskMoved, TasksMoved
 from echelon.controller.core.states import State
@@ -14,37 +14,27 @@ from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler
-from echelon.controller.engine.upkeep.timekeeper import Timekeeper
+from echelon.controller.liveness.expired import judge_expired
+from echelon.controller.liveness.store_clock import StoreClockCheck
 from echelon.shared.ablation import ablated
 from echelon.shared.failpoints import failpoint
-from echelon.shared.ids import JobId, WorkerId
-from echelon.shared.messages import Finished, Outcome
-from echelon.shared.volume.beacons import WAY_BACK
+from echelon.shared.ids import JobId
+from echelon.shared.lease import HEARD_LATELY_PART, RETURN_TIME, WORKER_FORGOTTEN_AFTER
 
 #: Tasks of one transaction.
 _BATCH = 1_000
-#: Seconds after which a silent worker is forgotten altogether.
-_FORGOTTEN_AFTER = 3600.0
 #: Seconds between two looks for such workers.
 _PRUNED_EVERY = 60.0
-
-#: A worker was heard lately when that is no longer ago than this part of a lease. One that was stopped for so long that
-#: a lease ran out was not: its last sign of life is as old as the lease.
-_LATELY = 0.5
-#: Part of a lease in which an order arrives, or never does: who has taken in one that was made so much later holds all
-#: that it will ever hold of the first. Less than the third of a lease that lies between two signs of life: the last one
-#: before the lease ends tells of the answer to the one before it, so more would often not be known by then.
-_ARRIVED = 0.3
 
 
 class Watchdog:
     """Sweeps the store. Every sweep is safe to do twice, by several controllers at once."""
 
     def __init__(
-        self, *, store: Datastore, settler: Settler, counters: Counters, timekeeper: Timekeeper, lease: float
+        self, *, store: Datastore, settler: Settler, counters: Counters, store_clock: StoreClockCheck, lease: float
     ) -> None:
         self._store = store
-        self._timekeeper = timekeeper
+        self._store_clock = store_clock
         self._lease = lease
         self._settler = settler
         self._counters = counters
@@ -56,45 +46,44 @@ class Watchdog:
         with self._store.write() as tx:
             chores = tx.chores()
             now = tx.now()
-            longest = self._timekeeper.look(now)
+            longest = self._store_clock.longest_lease(now)
             if longest is not None:
                 tx.shorten_leases(longest=longest)
             prune = now - self._pruned_at >= _PRUNED_EVERY
             if prune:
-                tx.prune_workers(older_than=_FORGOTTEN_AFTER)
-        self._timekeeper.settle()
+                tx.prune_workers(older_than=WORKER_FORGOTTEN_AFTER)
+        self._store_clock.confirm_shortened()
         if prune:
             self._pruned_at = now
         return chores
 
-    def turn(self, chores: Chores, *, hearing: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
+    def turn(self, chores: Chores, *, heard_for: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
         """Do what there is to do; return the jobs that ended, and seconds until a retry that this made is due.
 
-        `hearing` tells for how many seconds workers could be heard here; None: not for long enough that a lease which
-        has run out by this moment means that its worker is lost. Then leases are left alone, those of attempts that
-        have lost their claim as well: a worker that nobody could reach has not heard of it.
+        `heard_for` is `Hearing.heard_for`. While that is None no lease expires, nor do those of attempts that have lost
+        their claim: a worker that could not be reached has not been told.
         """
-        # Asked in every sweep: it counts from when on workers could be heard.
-        expire = hearing() is not None and self._timekeeper.trusted
+        # Asked in every sweep: it notes since when workers can be heard.
+        expire = heard_for() is not None and self._store_clock.trusted
         overdue = expire and chores.expired and not ablated("lease_watchdog")
-        ended, wait = self._expire(hearing) if overdue else (set(), None)
+        ended, wait = self._expire(heard_for) if overdue else (set(), None)
         if chores.due and not ablated("retry_watchdog"):
             ended |= self._release_due(expire=expire or ablated("last_lease_patience"))
         return ended, wait
 
-    def _expire(self, hearing: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
+    def _expire(self, heard_for: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
         with self._store.write() as tx:
             found = tx.expired(limit=_BATCH)
             if not found:
                 return set(), None
             board = Board(tx)
             board.lock([job_id for job_id, _ in found])
-            # The wait for the locks may have been long, and nobody could renew meanwhile.
-            heard_for = hearing()
-            late = set(tx.expired(limit=_BATCH)) if heard_for is not None else set()
+            # The wait for the locks may have been long, and no worker could renew meanwhile.
+            heard = heard_for()
+            late = set(tx.expired(limit=_BATCH)) if heard is not None else set()
             held = tx.held([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
-            lost = self._without_unheard(tx, lost, heard_for or 0.0)
+            lost = self._select_heard(tx, lost, heard or 0.0)
             due = self._settler.settle(board, self._endings(tx, lost)) if lost else None
             board.save()
             if lost:
@@ -105,31 +94,16 @@ class Watchdog:
         self._counters.lost.inc(len(lost))
         return board.ended, wait
 
-    def _without_unheard(self, tx: Transaction, late: Sequence[HeldTask], hearing: float) -> list[HeldTask]:
-        """Return the tasks whose workers have been heard here: who has not may still be on its way back."""
-        if not late or hearing >= self._lease + WAY_BACK:
+    def _select_heard(self, tx: Transaction, late: Sequence[HeldTask], heard_for: float) -> list[HeldTask]:
+        """Return the tasks of workers heard since the last outage; others may still be on their way back."""
+        if not late or heard_for >= self._lease + RETURN_TIME:
             return list(late)
-        heard = tx.heard({task.worker for task in late if task.worker}, within=hearing)
+        heard = tx.heard({task.worker for task in late if task.worker}, within=heard_for)
         return [task for task in late if task.worker in heard]
 
     def _endings(self, tx: Transaction, late: Sequence[HeldTask]) -> list[Ending]:
-        """Judge attempts whose lease ran out: lost with their worker, or never there.
-
-        A sign of life names every attempt that a worker holds. One that was heard lately and did not name an attempt
-        has never got its order, or has dropped it: the task has done nobody any harm. But a sign of life may be read
-        long after it was given, by a controller that was stopped with it in its hands; so there has to be one that was
-        given when the attempt's order had had its time to arrive, and after the last one that named the attempt.
-        """
-        heard = tx.heard({task.worker for task in late if task.worker}, within=_LATELY * self._lease)
-        return [Ending(task, _dropped(task) if self._spoke_without(task, heard) else _lost(task)) for task in late]
-
-    def _spoke_without(self, task: HeldTask, heard: Mapping[WorkerId, float]) -> bool:
-        """Tell whether the attempt's worker has given a sign of life that would name it if it had its order."""
-        if task.worker is None or task.worker not in heard or task.lease_until is None:
-            return False
-        # Claimed then, or named for the last time.
-        leased_at = task.lease_until - self._lease
-        return ablated("heartbeat_moment") or heard[task.worker] >= leased_at + _ARRIVED * self._lease
+        heard = tx.heard({task.worker for task in late if task.worker}, within=HEARD_LATELY_PART * self._lease)
+        return [Ending(task, judge_expired(task, heard, lease=self._lease)) for task in late]
 
     def _release_due(self, *, expire: bool) -> set[JobId]:
         with self._store.write() as tx:
@@ -149,19 +123,3 @@ class Watchdog:
             failpoint("due.before_commit")
         failpoint("due.after_commit")
         return board.ended
-
-
-def _dropped(task: HeldTask) -> Finished:
-    return Finished(
-        task.job_id,
-        task.task_id,
-        task.attempt,
-        Outcome.INTERRUPTED,
-        error="the worker does not know of this attempt: its order was lost on the way",
-    )
-
-
-def _lost(task: HeldTask) -> Finished:
-    return Finished(
-        task.job_id, task.task_id, task.attempt, Outcome.LOST, error="the worker's lease ran out during this attempt"
-    )

@@ -9,10 +9,8 @@ import threading
 from dataclasses import dataclass
 
 from echelon.shared.clock import Clock
+from echelon.shared.lease import REPORT_REMEMBERED_FOR
 from echelon.shared.messages import AttemptRef
-
-#: Reports are remembered for so many seconds, many times the length of a lease.
-REMEMBERED = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Sent:
     running: tuple[AttemptRef, ...] | None = None
 
 
-class SentReports:
+class ReportLog:
     """The reports that one life of a worker has sent."""
 
     def __init__(self, clock: Clock) -> None:
@@ -38,7 +36,7 @@ class SentReports:
         """Return the number of a report that is about to be sent."""
         with self._lock:
             now = self._clock.monotonic()
-            while self._sent and (oldest := next(iter(self._sent.items())))[1].at < now - REMEMBERED:
+            while self._sent and (oldest := next(iter(self._sent.items())))[1].at < now - REPORT_REMEMBERED_FOR:
                 del self._sent[oldest[0]]
             self._number += 1
             self._sent[self._number] = Sent(now, running)

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from echelon.controller.engine.upkeep.lighthouse import LOOK, Lighthouse
+from echelon.controller.liveness.status import StatusWriter
+from echelon.shared.lease import STATUS_CHECKED_EVERY, STATUS_WRITTEN_EVERY
 from echelon.shared.volume import Volume
-from echelon.shared.volume.beacons import EVERY, Beacon, Lookout
+from echelon.shared.volume.status_files import StatusFile, StatusReader
 
 
 @dataclass
 class Script:
     """Time and a broker in a test's hands: what was seen on the volume at each look, and when it goes away."""
 
-    lookout: Lookout
+    reader: StatusReader
     away_after: int
     looks: int
     seen: list[bool] = field(default_factory=list)
@@ -34,16 +35,16 @@ class Script:
         return len(self.seen) >= self.looks
 
     def wait(self, timeout: float) -> bool:
-        assert timeout == LOOK
-        self.seen.append(self.lookout.anyone_able())
+        assert timeout == STATUS_CHECKED_EVERY
+        self.seen.append(self.reader.any_controller_able())
         return self.is_set()
 
 
 def script(tmp_path: Path, *, away_after: int, looks: int) -> list[bool]:
     volume = Volume.create(tmp_path / "volume")
-    one = Script(Lookout(volume, "worker"), away_after, looks)
-    Lighthouse(Beacon(volume, "controller"), lambda: one.able).run(one.event)
-    assert not one.lookout.anyone_able()
+    one = Script(StatusReader(volume, "worker"), away_after, looks)
+    StatusWriter(StatusFile(volume, "controller"), lambda: one.able).run(one.event)
+    assert not one.reader.any_controller_able()
     return one.seen
 
 
@@ -52,6 +53,6 @@ def test_a_controller_that_hears_nobody_any_more_says_so_at_the_next_look(tmp_pa
 
 
 def test_the_sign_is_renewed_when_it_is_due(tmp_path: Path) -> None:
-    looks = 3 * round(EVERY / LOOK)
+    looks = 3 * round(STATUS_WRITTEN_EVERY / STATUS_CHECKED_EVERY)
 
     assert script(tmp_path, away_after=looks + 1, looks=looks) == [True] * looks

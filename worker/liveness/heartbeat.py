@@ -17,21 +17,17 @@ import msgspec
 from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import WorkerId
+from echelon.shared.lease import HEARTBEATS_PER_LEASE, HURRIED_AFTER, HURRIED_PART, heartbeat_interval
 from echelon.shared.messages import REPORTS, Report, WorkerCard
 from echelon.worker.holdings import Holdings
-from echelon.worker.sent import SentReports
+from echelon.worker.liveness.report_log import ReportLog
 
 log = logging.getLogger(__name__)
 
-#: A hurried heartbeat, and the one after a report that nobody took, come after this part of the interval, and
-#: no later than after so many seconds.
-HURRIED, AT_MOST = 0.2, 1.0
 #: Seconds between two looks whether there is a connection again.
 LOOK = 0.05
 #: Signs of life that reached the broker and that nobody has answered, until that is worth a word.
 UNANSWERED = 6
-#: Signs of life in the length of a lease: one may get lost.
-IN_A_LEASE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class Heartbeat:
         *,
         worker: WorkerId,
         holdings: Holdings,
-        sent: SentReports,
+        sent: ReportLog,
         interval: float,
         burial: Burial | None = None,
         heard: Callable[[], None] = lambda: None,
@@ -101,7 +97,7 @@ class Heartbeat:
             buried=self._burial.lives if self._burial is not None else (),
         )
         # While no controller takes them they would pile up, and what is said anew would be heard behind all of them.
-        lives = None if report.buried else IN_A_LEASE * self.interval
+        lives = None if report.buried else HEARTBEATS_PER_LEASE * self.interval
         failpoint("heartbeat.before_publish")
         self._broker.publish([Outgoing(REPORTS, report, lives)], confirmed=self._confirmed)
         failpoint("heartbeat.after_publish")
@@ -122,7 +118,7 @@ class Heartbeat:
     def keep_pace(self, lease: float) -> None:
         """Note that a controller has spoken, and beat often enough for its leases (seconds). Any thread may call it."""
         self._unanswered, self._wondered = 0, False
-        before, self.interval = self.interval, min(self._longest, lease / IN_A_LEASE)
+        before, self.interval = self.interval, heartbeat_interval(lease, self._longest)
         if self.interval < before:
             self._hurried.set()
 
@@ -144,7 +140,7 @@ class Heartbeat:
             # Said once: whether the broker has taken it is heard later, and the pace is as ever until then.
             self._cut_off = False
             return
-        quiet = min(AT_MOST, self.interval * HURRIED)
+        quiet = min(HURRIED_AFTER, self.interval * HURRIED_PART)
         if not self._stopped.wait(quiet):
             self._hurried.wait(self.interval - quiet)
 

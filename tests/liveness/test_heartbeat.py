@@ -10,9 +10,9 @@ import pytest
 from echelon.shared.clock import SystemClock
 from echelon.shared.ids import WorkerId
 from echelon.shared.messages import ANY_QUEUE, REPORTS, Orders, Report, WorkerCard
-from echelon.worker.heartbeat import UNANSWERED, Heartbeat
 from echelon.worker.holdings import Holdings
-from echelon.worker.sent import SentReports
+from echelon.worker.liveness.heartbeat import UNANSWERED, Heartbeat
+from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.slots import Slots
 from tests.worker.stand import WORKER, CutBroker, Stand
 
@@ -117,7 +117,7 @@ class Beating:
             self.broker,
             worker=WORKER,
             holdings=self.holdings,
-            sent=SentReports(clock),
+            sent=ReportLog(clock),
             interval=interval,
             heard=self.noted.set,
         )

@@ -26,7 +26,7 @@ _TRY_AGAIN = 0.05
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-class Life:
+class Incarnation:
     """The lock on a worker's name, held by one life of it.
 
     `patience`: seconds for which an earlier life that is about to end is waited for.

@@ -1,0 +1,1 @@
+"""Leases, outages and clocks, part by part."""

@@ -1,0 +1,68 @@
+"""Signs of controllers on the volume: who is in charge, told without a broker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from echelon.shared.lease import STATUS_FRESH_FOR
+from echelon.shared.volume import Volume
+from echelon.shared.volume.status_files import StatusFile, StatusReader
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume.create(tmp_path / "volume")
+
+
+@pytest.fixture
+def reader(volume: Volume) -> StatusReader:
+    StatusFile(volume, "gone").write(able=True)
+    StatusFile(volume, "gone").remove()
+    return StatusReader(volume, "worker")
+
+
+def age(volume: Volume, name: str, seconds: float) -> None:
+    path = Path(volume.absolute(f".echelon/controllers/{name}"))
+    then = path.stat().st_mtime - seconds
+    os.utime(path, (then, then))
+
+
+def test_nobody_is_able_where_no_controller_lives(reader: StatusReader) -> None:
+    assert reader.any_controller_able() is False
+
+
+def test_one_able_controller_is_enough(volume: Volume, reader: StatusReader) -> None:
+    StatusFile(volume, "one").write(able=False)
+    assert reader.any_controller_able() is False
+    StatusFile(volume, "two").write(able=True)
+    assert reader.any_controller_able() is True
+
+
+def test_a_sign_that_is_not_renewed_counts_no_more(volume: Volume, reader: StatusReader) -> None:
+    StatusFile(volume, "one").write(able=True)
+    age(volume, "one", STATUS_FRESH_FOR - 1)
+    assert reader.any_controller_able() is True
+    age(volume, "one", 2)
+    assert reader.any_controller_able() is False
+
+
+def test_a_sign_of_a_controller_that_is_being_written_counts(volume: Volume, reader: StatusReader) -> None:
+    Path(volume.absolute(".echelon/controllers/one")).touch()
+
+    assert reader.any_controller_able() is True
+
+
+def test_a_volume_that_does_not_tell_leaves_the_worker_on_the_safe_side(volume: Volume, reader: StatusReader) -> None:
+    shutil.rmtree(volume.absolute(".echelon"))
+
+    assert reader.any_controller_able() is True
+
+
+def test_looking_leaves_nothing_behind(volume: Volume, reader: StatusReader) -> None:
+    reader.any_controller_able()
+
+    assert os.listdir(volume.absolute(".echelon/controllers")) == []

@@ -1,0 +1,96 @@
+"""The worker's own end of a lease: an attempt without renewals ends before another worker may start the next one.
+
+While no controller could give the attempt to another worker it goes on, whatever its lease says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from echelon.shared.ablation import ablated
+from echelon.shared.clock import Clock
+from echelon.shared.failpoints import failpoint
+from echelon.shared.lease import RENEWAL_MISSED, STATUS_READ_EVERY, lease_grace, lease_margin, unrenewed_end
+from echelon.shared.messages import AttemptRef
+from echelon.worker.holdings import Held, Holdings
+from echelon.worker.liveness.heartbeat import Heartbeat
+
+#: Seconds between two checks of the leases of all held attempts.
+CHECKED_EVERY = 0.1
+
+
+def reserve_of(held: Held) -> float:
+    """Return how long before the end of its lease an attempt has to be told to end."""
+    return lease_margin(held.lease) + min(held.grant.recipe.grace, lease_grace(held.lease))
+
+
+def fence_of(held: Held) -> float:
+    """Return when an attempt has to be told to end, so that its processes are gone well before its lease ends."""
+    return held.lease_end - reserve_of(held)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSigns:
+    """What a worker learns from the volume while no message reaches it."""
+
+    #: Tells whether a controller could give this worker's tasks to another one; else the end of a lease means nothing.
+    any_controller_able: Callable[[], bool] = lambda: True
+    #: Tells whether an attempt was ended although no message could say so.
+    is_taken_away: Callable[[AttemptRef], bool] = lambda ref: False
+
+
+class LeaseFence:
+    """Finds held attempts whose lease runs out. The agent's thread uses it."""
+
+    def __init__(self, holdings: Holdings, heartbeat: Heartbeat, clock: Clock, signs: VolumeSigns) -> None:
+        self._holdings = holdings
+        self._heartbeat = heartbeat
+        self._clock = clock
+        self._signs = signs
+        #: When all leases were checked last, and when the first of them is due; on the monotonic clock.
+        self._checked_at = -math.inf
+        self._first_due: float | None = None
+
+    @property
+    def next_check(self) -> float | None:
+        """Return when a lease is due, on the monotonic clock; None if no attempt is held."""
+        return None if self._first_due is None else max(self._first_due, self._checked_at + CHECKED_EVERY)
+
+    def find_overdue(self) -> list[Held]:
+        """Return the attempts that have to end now; hurry the heartbeat for leases that were not renewed in time."""
+        now = self._clock.monotonic()
+        if now - self._checked_at < CHECKED_EVERY:
+            return []
+        self._checked_at, self._first_due = now, None
+        able: bool | None = None
+        overdue: list[Held] = []
+        for held in self._holdings.all():
+            unrenewed = now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval
+            if unrenewed or held.look_at < math.inf:
+                self._heartbeat.hurry()
+            end_by = fence_of(held)
+            if now >= min(end_by, held.look_at):
+                able = self._signs.any_controller_able() if able is None else able
+                end_by = self._read_signs(held, end_by, able=able)
+            if now < end_by or ablated("lease_fence"):
+                due = min(end_by, held.look_at)
+                self._first_due = min(due, self._first_due or due)
+            else:
+                overdue.append(held)
+        if any(held.pool for held in self._holdings.all()):
+            failpoint("exec.mid")
+        return overdue
+
+    def _read_signs(self, held: Held, end_by: float, *, able: bool) -> float:
+        """Return by when an attempt without renewals has to be told to end; it goes on while no controller is able."""
+        now = self._clock.monotonic()
+        if self._signs.is_taken_away(held.ref):
+            return min(end_by, now)
+        if not able:
+            held.lease_end = max(held.lease_end, now + unrenewed_end(held.lease))
+        elif now >= end_by:
+            return end_by
+        held.look_at = now + STATUS_READ_EVERY
+        return fence_of(held)
