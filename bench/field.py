@@ -33,7 +33,7 @@ def _peers(engine: peer.Engine, title: str, servers: set[str], pace: float) -> I
 
     needed = frozenset({"redis", *servers})
     yield Contestant(engine.name, title, _WORK, needed, pace, 5.0, partial(up, results=True))
-    lean = f"{title}, no task's state kept"
+    lean = f"{title}, no task states"
     yield Contestant(f"{engine.name}-lean", lean, _WORK, needed, pace, 5.0, partial(up, results=False))
 
 

@@ -38,9 +38,9 @@ class Goal:
         """Return what is reached, or by how much it is missed."""
         reaches: Callable[[float, float], bool] = operator.ge if self.large else operator.le
         if self.beyond is not None and reaches(self.seen, self.beyond):
-            return "goal"
+            return "goal reached"
         if reaches(self.seen, self.wanted):
-            return "wanted"
+            return "bar reached"
         return f"missed by {self._told(abs(self.seen - self.wanted))}"
 
     def cells(self) -> list[str]:
@@ -64,7 +64,7 @@ def goals(run: Run) -> list[Goal]:
 def table(run: Run) -> Table:
     """Return the goals as a table."""
     rows = [goal.cells() for goal in goals(run)]
-    return Table("goals", "Goals", ["", "", "wanted", "goal", "seen", "reached"], rows)
+    return Table("goals", "Bars and goals", ["", "", "bar", "goal", "measured", "result"], rows)
 
 
 def _fan_out(run: Run) -> Iterator[Goal]:
@@ -73,19 +73,19 @@ def _fan_out(run: Run) -> Iterator[Goal]:
         wanted, beyond = (0.50, 0.70) if shape.distributed else (0.60, 0.80)
         part = to_limit(run, shape.name, _USUAL)
         if part is not None:
-            yield Goal(f"{what}, of the limit", shape.name, part, wanted, beyond, "L")
+            yield Goal(f"{what}, share of the limit", shape.name, part, wanted, beyond, "L")
         others = {"dramatiq": 1.5, "celery": 2.4} if shape.distributed else {"celery": 3.0}
         for other, times in others.items():
             found = ratio(run.of(FAN_OUT, shape.name, _USUAL), run.of(FAN_OUT, other, _USUAL), "rate")
             if found is not None:
-                yield Goal(f"{what}, beside {other.capitalize()}", shape.name, found, times, None, "x")
+                yield Goal(f"{what}, ratio to {other.capitalize()}", shape.name, found, times, None, "x")
 
 
 def _larger(run: Run) -> Iterator[Goal]:
     for shape in SHAPES:
         found = ratio(run.of(FAN_OUT, shape.name, _LARGE), run.of(FAN_OUT, shape.name, _USUAL), "rate")
         if found is not None:
-            what = f"fan-out {_LARGE:,}, rate beside that of {_USUAL:,}"
+            what = f"fan-out {_LARGE:,}, ratio to the rate of {_USUAL:,}"
             yield Goal(what, shape.name, found, 0.95, 1.0, "")
 
 
@@ -94,7 +94,7 @@ def _chain(run: Run) -> Iterator[Goal]:
         found = seen(run.of(CHAIN, shape.name, 100), "ms")
         if found is not None:
             wanted, beyond = (4.0, 2.0) if shape.distributed else (1.5, 1.0)
-            yield Goal("chain, a stage", shape.name, found.median, wanted, beyond, "ms", large=False)
+            yield Goal("chain, per stage", shape.name, found.median, wanted, beyond, "ms", large=False)
 
 
 def _latency(run: Run) -> Iterator[Goal]:
@@ -103,7 +103,7 @@ def _latency(run: Run) -> Iterator[Goal]:
         found = seen(run.of(LATENCY, shape.name), "median")
         if found is not None and own is not None:
             wanted, beyond = (5.0, 2.0) if shape.distributed else (3.0, 1.0)
-            what = f"latency beyond the process's own {own.median:.2f} ms, median"
+            what = f"latency above the process's own {own.median:.2f} ms, median"
             yield Goal(what, shape.name, found.median - own.median, wanted, beyond, "ms", large=False)
 
 
@@ -111,7 +111,7 @@ def _growth(run: Run) -> Iterator[Goal]:
     for shape in SHAPES:
         found = ratio(run.of(GROWTH, shape.name, _HUGE), run.of(GROWTH, shape.name, 0), "rate")
         if found is not None:
-            what = f"fan-out {_FEW:,}, rate beside {_HUGE:,} finished tasks and beside none"
+            what = f"fan-out {_FEW:,}, rate with {_HUGE:,} finished tasks to rate with none"
             yield Goal(what, shape.name, found, 0.95, 1.0, "")
 
 
@@ -125,7 +125,7 @@ def _held(run: Run, bench: str, shape: Shape, part: str, size: int) -> Iterator[
     small = seen(run.of(bench, shape.name, _FEW), f"rss.{part}")
     large = seen(run.of(bench, shape.name, size), f"rss.{part}")
     if small is not None and large is not None:
-        what = f"peak RSS of the {part} at {size:,} tasks beyond that at {_FEW:,}"
+        what = f"peak RSS of the {part}, growth from {_FEW:,} to {size:,} tasks"
         yield Goal(what, shape.name, large.most - small.most, 64.0, 16.0, "MiB", large=False, digits=0)
 
 
@@ -144,5 +144,5 @@ def _verbs(run: Run) -> Iterator[Goal]:
         slowest = max(((found.median, call) for call in CALLS if (found := seen(records, call))), default=None)
         if slowest is not None:
             seconds, call = slowest
-            what = f"pause, resume, cancel, retry and skip of {_LARGE:,} tasks, the slowest: {call.replace('_', ' ')}"
+            what = f"slowest of pause, resume, cancel, retry and skip, {_LARGE:,} tasks: {call.replace('_', ' ')}"
             yield Goal(what, shape.name, seconds, 2.0, 1.0, "s", large=False)

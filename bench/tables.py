@@ -60,7 +60,7 @@ def _fan_out(run: Run) -> Table:
         for size in found:
             row += [spread(seen(run.of(FAN_OUT, name, size), "rate")), number(to_limit(run, name, size), 2)]
         rows.append(row)
-    head = [""] + [cell for size in found for cell in (f"N = {size:,}: tasks/s", "of the limit")]
+    head = [""] + [cell for size in found for cell in (f"N = {size:,}: tasks/s", "share of limit")]
     return Table("fan-out", "Fan-out, 1 + N + 1 tasks", head, rows)
 
 
@@ -109,7 +109,7 @@ def _memory(run: Run) -> Table:
                 rows.append([title(name), f"{size:,}", word, ", ".join(peaks)])
     return Table(
         "memory",
-        "Peak RSS of each part's largest process, and what no file backs of it at the end, MiB",
+        "Peak RSS of each part's largest process, and its anonymous memory at the end, MiB",
         ["", "N", "tasks", "MiB"],
         rows,
     )
@@ -118,7 +118,7 @@ def _memory(run: Run) -> Table:
 def _verbs(run: Run) -> Table:
     calls = ("add", *CALLS)
     rows = _per_size(run, VERBS, lambda records: [spread(seen(records, call), 2) for call in calls])
-    head = ["", "tasks", *(call.replace("_", " ").replace("retry all", "retry of skipped") for call in calls)]
+    head = ["", "tasks", *(call.replace("_", " ").replace("retry all", "retry skipped") for call in calls)]
     return Table("verbs", "One call for all tasks of a stage, seconds", head, list(rows))
 
 
@@ -140,7 +140,7 @@ def _parts(run: Run) -> Table:
         cells = [number(found.median) if found else _NOTHING for found in used]
         if any(cells):
             rows.append([title(name), *cells])
-    head = ["", "the tasks' processes", "controller", "controller + worker", "workers", "broker", "database"]
+    head = ["", "task processes", "controller", "controller + worker", "workers", "broker", "database"]
     return Table("parts", f"CPU per task in microseconds, fan-out of {size:,}", head, rows)
 
 

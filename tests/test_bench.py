@@ -90,11 +90,13 @@ def test_what_was_repeated_within_a_round_counts_as_its_median() -> None:
     assert by_round(repeated, "rate") == {1: 20, 2: 5}
 
 
-@pytest.mark.parametrize(("rate", "verdict"), [(2500, "goal"), (2100, "wanted"), (1500, "missed by 0.10 L")])
+@pytest.mark.parametrize(
+    ("rate", "verdict"), [(2500, "goal reached"), (2100, "bar reached"), (1500, "missed by 0.10 L")]
+)
 def test_a_goal_says_what_is_reached_and_by_how_much_it_is_missed(rate: float, verdict: str) -> None:
     run = run_of(fan_out("limit", 1, 3000), fan_out("standalone", 1, rate))
 
-    assert [(goal.what, goal.verdict) for goal in goals.goals(run)] == [("fan-out 10,000, of the limit", verdict)]
+    assert [(goal.what, goal.verdict) for goal in goals.goals(run)] == [("fan-out 10,000, share of the limit", verdict)]
 
 
 def test_memory_beyond_the_small_fan_out_is_a_goal_that_wants_little() -> None:
@@ -105,7 +107,7 @@ def test_memory_beyond_the_small_fan_out_is_a_goal_that_wants_little() -> None:
 
     (goal,) = goals.goals(run)
 
-    assert (goal.seen, goal.verdict) == (30.0, "wanted")
+    assert (goal.seen, goal.verdict) == (30.0, "bar reached")
 
 
 # --- order
