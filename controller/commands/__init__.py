@@ -1,4 +1,5 @@
-"""The subcommands of `echelon` that belong to the controller, one module each; they are loaded when they are called.
+"""The subcommands of `echelon` that belong to the controller, one module each, loaded when called.
 
-Modules here import nothing heavy at their top: `echelon jobs` pays for no Flask and no SQLAlchemy.
+A new command is a module here and its line in setup.cfg under `echelon.commands`. Modules here import nothing heavy at
+their top: `echelon jobs` must not load Flask or SQLAlchemy.
 """

@@ -1,4 +1,4 @@
-"""`echelon artefacts`: list or fetch the files that a job left."""
+"""`echelon artefacts`: list or download the artefacts of a job."""
 
 from __future__ import annotations
 
@@ -7,65 +7,79 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.options import json_option, whole_job_id, with_client
-from echelon.controller.commands.screen import Column, amount, counted, moment, print_json, print_table, safe, words
+from echelon.controller.commands.options import json_option, resolve_job_id, with_client
+from echelon.controller.commands.screen import (
+    Column,
+    escape_text,
+    format_bytes,
+    format_count,
+    format_time,
+    print_json,
+    print_message,
+    print_table,
+)
 from echelon.shared.errors import EchelonError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.client.answers import Artefact
 
-_COLUMNS = (Column("SIZE", right=True), Column("MODIFIED"), Column("PATH", wide=True))
+_COLUMNS: tuple[Column[Artefact], ...] = (
+    Column("SIZE", lambda artefact: format_bytes(artefact["size"]), right=True),
+    Column("MODIFIED", lambda artefact: format_time(artefact["modified_at"])),
+    Column("PATH", lambda artefact: artefact["path"], wide=True),
+)
 
 
 @click.command()
 @click.argument("job_id", metavar="ID")
-@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Fetch all of them into this folder.")
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Download all into this folder.")
 @json_option
 @with_client
 def artefacts(client: Client, job_id: str, folder: Path | None, as_json: bool) -> None:
-    """List the artefacts of a job, or fetch them all with -o."""
-    whole = whole_job_id(client, job_id)
-    found = list(client.artefacts(whole))
-    if folder:
-        found = fetch(client, whole, found, folder)
-        words(f"{counted(len(found), 'file')}, {amount(sum(one['size'] for one in found))} in {safe(folder)}")
+    """List the artefacts of a job, or download them all with -o."""
+    job_id = resolve_job_id(client, job_id)
+    found = list(client.artefacts(job_id))
+    if folder is None:
+        print_table(_COLUMNS, found, empty="no artefacts", as_json=as_json)
+        return
+    found = download_artefacts(client, job_id, found, folder)
+    size = format_bytes(sum(artefact["size"] for artefact in found))
+    print_message(f"{format_count(len(found), 'file')}, {size} in {escape_text(folder)}")
     if as_json:
         print_json(found)
-    elif folder:
-        for one in found:
-            click.echo(safe(folder / one["path"]))
-    else:
-        rows = [(amount(one["size"]), moment(one["modified_at"]), one["path"]) for one in found]
-        print_table(_COLUMNS, rows, empty="no artefacts")
+        return
+    for artefact in found:
+        click.echo(escape_text(folder / artefact["path"]))
 
 
-def fetch(client: Client, job_id: str, wanted: list[Artefact], folder: Path) -> list[Artefact]:
-    """Save artefacts below a folder; return those that were still there. No path leaves the folder."""
+def download_artefacts(client: Client, job_id: str, wanted: list[Artefact], folder: Path) -> list[Artefact]:
+    """Save artefacts below a folder, never outside of it; return those that still existed."""
     saved: list[Artefact] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for one in wanted:
-            target = inside(folder, one["path"])
-            target.parent.mkdir(parents=True, exist_ok=True)
+        for artefact in wanted:
+            path = artefact["path"]
+            file = resolve_inside(folder, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                size = client.download(job_id, one["path"], target)
+                size = client.download(job_id, path, file)
             except NotFound:
-                words(f"{safe(one['path'])} is gone meanwhile")
+                print_message(f"{escape_text(path)} does not exist any more")
                 continue
-            saved.append({"path": one["path"], "size": size, "modified_at": one["modified_at"]})
+            saved.append({"path": path, "size": size, "modified_at": artefact["modified_at"]})
     except OSError as error:
-        raise EchelonError(f"cannot write {safe(error.filename or folder)}: {error.strerror}") from error
+        raise EchelonError(f"cannot write {escape_text(error.filename or folder)}: {error.strerror}") from error
     return saved
 
 
-def inside(folder: Path, path: str) -> Path:
-    """Return where an artefact's path lies below a folder; raises InvalidInput for one that would leave it."""
+def resolve_inside(folder: Path, path: str) -> Path:
+    """Return the file for an artefact's path below a folder; raises InvalidInput if it would lie outside."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise InvalidInput(f"the artefact path {safe(path)!r} leads out of the folder: nothing is written there")
-    target = folder.joinpath(*parts)
-    # A link that lies in the folder already may lead elsewhere.
-    if not target.parent.resolve().is_relative_to(folder.resolve()):
-        raise InvalidInput(f"{safe(target.parent)} leads out of {safe(folder)}: nothing is written there")
-    return target
+        raise InvalidInput(f"the artefact path {escape_text(path)!r} leads out of the folder: nothing is written there")
+    file = folder.joinpath(*parts)
+    # A link that is already in the folder may lead elsewhere.
+    if not file.parent.resolve().is_relative_to(folder.resolve()):
+        raise InvalidInput(f"{escape_text(file.parent)} leads out of {escape_text(folder)}: nothing is written there")
+    return file

@@ -1,12 +1,20 @@
-"""`echelon config`: what the settings are here and now, and who says so."""
+"""`echelon config`: show the settings in force and the origin of each."""
 
 from __future__ import annotations
 
 import click
 
 from echelon.controller.commands.options import json_option, with_settings
-from echelon.controller.commands.screen import Column, print_json, print_table, words
-from echelon.controller.settings import Resolved, default_file, table
+from echelon.controller.commands.screen import Column, print_json, print_message, print_table
+from echelon.controller.settings import Origin, Resolved, Setting, default_file, table
+
+_COLUMNS: tuple[Column[tuple[Setting, str, Origin]], ...] = (
+    Column("SETTING", lambda row: row[0].name),
+    Column("VALUE", lambda row: row[1]),
+    Column("ORIGIN", lambda row: row[2]),
+    Column("VARIABLE", lambda row: row[0].variable),
+    Column("MEANING", lambda row: row[0].meaning, wide=True),
+)
 
 
 @click.command()
@@ -15,17 +23,13 @@ from echelon.controller.settings import Resolved, default_file, table
 def config(resolved: Resolved, as_json: bool) -> None:
     """Show every setting, its value and its origin.
 
-    A flag stands over an ECHELON_* variable, that over the config file, that over the default. Secrets are masked.
+    A flag overrides an ECHELON_* variable, that overrides the config file, and that the default. Secrets are masked.
     """
+    rows = resolved.rows()
     if as_json:
-        print_json(
-            [
-                {"name": one.name, "value": value, "origin": origin, "variable": one.variable, "meaning": one.meaning}
-                for one, value, origin in resolved.rows()
-            ]
-        )
+        keys = ("name", "value", "origin", "variable", "meaning")
+        print_json([dict(zip(keys, (column.cell(row) for column in _COLUMNS), strict=True)) for row in rows])
         return
-    columns = (Column("SETTING"), Column("VALUE"), Column("ORIGIN"), Column("VARIABLE"), Column("MEANING", wide=True))
-    rows = [(one.name, value, origin, one.variable, one.meaning) for one, value, origin in resolved.rows()]
-    print_table(columns, rows, empty="")
-    words(f"config file: {resolved.file}" if resolved.file else f"no config file ({default_file()} would be read)")
+    print_table(_COLUMNS, rows, empty="")
+    file = f"config file: {resolved.file}" if resolved.file else f"no config file ({default_file()} would be read)"
+    print_message(file)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.places import find_place
+from echelon.controller.commands.targets import find_target
 from echelon.controller.commands.verbs import Wish, carry_out, given, opening_options, verb_options
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def pause(client: Client, what: str, state: str | None, etag: str | None, as_jso
       echelon pause 3f2a.Publish    its stage Publish
       echelon pause 3f2a.1.0-99     the first 100 tasks of its stage 1
     """
-    carry_out(client, "pause", find_place(client, what), Wish(state, etag), as_json=as_json)
+    carry_out(client, "pause", find_target(client, what), Wish(state, etag), as_json=as_json)
 
 
 @click.command()
@@ -42,7 +42,7 @@ def resume(client: Client, what: str, state: str | None, etag: str | None, as_js
       echelon resume 3f2a.Publish
       echelon resume 3f2a.1.0-99
     """
-    carry_out(client, "resume", find_place(client, what), Wish(state, etag), as_json=as_json)
+    carry_out(client, "resume", find_target(client, what), Wish(state, etag), as_json=as_json)
 
 
 @click.command()
@@ -57,7 +57,7 @@ def cancel(client: Client, what: str, state: str | None, etag: str | None, as_js
       echelon cancel 3f2a.1.17
       echelon cancel 3f2a.1 --state queued
     """
-    carry_out(client, "cancel", find_place(client, what), Wish(state, etag), as_json=as_json)
+    carry_out(client, "cancel", find_target(client, what), Wish(state, etag), as_json=as_json)
 
 
 @click.command()
@@ -71,7 +71,7 @@ def kill(client: Client, what: str, state: str | None, etag: str | None, as_json
       echelon kill 3f2a.1.17
       echelon kill 3f2a
     """
-    carry_out(client, "kill", find_place(client, what), Wish(state, etag), as_json=as_json)
+    carry_out(client, "kill", find_target(client, what), Wish(state, etag), as_json=as_json)
 
 
 @click.command()
@@ -97,6 +97,6 @@ def skip(
       echelon skip 3f2a.1 --state failed
       echelon skip 3f2a.Publish
     """
-    place = find_place(client, what)
+    place = find_target(client, what)
     values, sent = given(client, place, written, header_lines)
     carry_out(client, "skip", place, Wish(state, etag, values=values, headers=sent, tasks=secrets), as_json=as_json)

@@ -1,4 +1,4 @@
-"""`echelon controller`: a controller as a process of its own; workers on any machine do the work."""
+"""`echelon controller`: a controller as a separate process, for workers on any machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import with_settings
-from echelon.controller.commands.server import Inner, run_server
+from echelon.controller.commands.server import ServedEngine, run_server
 from echelon.controller.settings import Resolved
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     "max_open_jobs", "allow_inline_commands",
 )  # fmt: skip
 def controller(resolved: Resolved) -> None:
-    """Take jobs and hand their tasks to workers, over RabbitMQ.
+    """Take jobs over REST and give their tasks to workers, over RabbitMQ.
 
-    Several controllers may share one PostgreSQL datastore. Workers are started with 'echelon worker'. What has not
-    ended when a controller stops goes on with the others, or with its next start.
+    Several controllers may share one PostgreSQL datastore. Start workers with 'echelon worker'. When a controller
+    stops, unfinished jobs go on with the other controllers, or at its next start.
     """
     settings = resolved.settings
     if not settings.broker:
         raise click.UsageError("a broker is needed: --broker-file, ECHELON_BROKER or ECHELON_BROKER_FILE")
 
-    def build(first: Look) -> Inner:
+    def build_engine(first: Look) -> ServedEngine:
         from echelon.controller.serve import RemoteController
 
         return RemoteController(settings, first)
 
-    run_server(settings, build, about="workers over RabbitMQ")
+    run_server(settings, build_engine, about="workers over RabbitMQ")

@@ -1,4 +1,4 @@
-"""`echelon health`: can the controller take and run jobs?"""
+"""`echelon health`: tell whether the controller can take and run jobs."""
 
 from __future__ import annotations
 
@@ -7,29 +7,33 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import json_option, with_client
-from echelon.controller.commands.screen import Column, print_json, print_table, words
+from echelon.controller.commands.screen import Column, print_json, print_message, print_table
 from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
+    from echelon.controller.client.answers import Part
 
-_COLUMNS = (Column("PART"), Column("CONDITION", state=True), Column("DETAIL", wide=True))
+_COLUMNS: tuple[Column[Part], ...] = (
+    Column("PART", lambda part: part["name"]),
+    Column("CONDITION", lambda part: "ok" if part["ok"] else "bad", state=True),
+    Column("DETAIL", lambda part: part["detail"], wide=True),
+)
 
 
 @click.command()
 @json_option
 @with_client
 def health(client: Client, as_json: bool) -> None:
-    """Show whether the controller is ready.
+    """Show whether the controller is ready, and the condition of its parts.
 
-    And the condition of what it leans on; exit code 1 when it is not ready.
+    The exit code is 1 when it is not ready.
     """
     found = client.health()
     if as_json:
         print_json(found)
     else:
-        rows = [(one["name"], "ok" if one["ok"] else "bad", one["detail"]) for one in found["parts"]]
-        print_table(_COLUMNS, rows, empty="the controller names no parts")
-        words(f"{client.url} is {'ready' if found['ready'] else 'not ready'}")
+        print_table(_COLUMNS, found["parts"], empty="the controller names no parts")
+        print_message(f"{client.url} is {'ready' if found['ready'] else 'not ready'}")
     if not found["ready"]:
         raise click.exceptions.Exit(ExitCode.ENGINE)

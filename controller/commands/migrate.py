@@ -6,49 +6,33 @@ import time
 
 import click
 
-from echelon.controller.commands.options import with_settings
-from echelon.controller.commands.screen import words
-from echelon.controller.settings import Resolved, mask_password, seconds
+from echelon.controller.commands.options import LENGTH_OF_TIME, with_settings
+from echelon.controller.commands.screen import print_message
+from echelon.controller.settings import Resolved, mask_password
 from echelon.shared.errors import StoreUnavailable
 
-#: Seconds between two looks for a server that does not answer yet.
-_LOOK_AGAIN = 0.5
-
-
-class _Time(click.ParamType[float]):
-    """A length of time."""
-
-    name = "TIME"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return it in seconds."""
-        try:
-            return seconds(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+#: Seconds between two attempts to reach a server.
+_TRY_AGAIN = 0.5
 
 
 @click.command()
-@click.option("--wait", "patience", type=_Time(), default="0s", help="How long to wait for a server that is not there.")
+@click.option("--wait", "patience", type=LENGTH_OF_TIME, default="0s", help="How long to wait for the server.")
 @with_settings("datastore", "volume")
 def migrate(resolved: Resolved, patience: float) -> None:
     """Create or upgrade the tables of the datastore.
 
-    A second run changes nothing. A SQLite file is migrated by standalone itself.
+    A second run changes nothing. 'echelon standalone' migrates its SQLite file itself.
     """
+    from echelon.controller.datastore.open import migrate as migrate_schema
+
     url = resolved.settings.datastore_url
-    schema = _bring_up(url, until=time.monotonic() + patience)
-    words(f"{mask_password(url)} has schema {schema}")
-
-
-def _bring_up(url: str, *, until: float) -> str:
-    """Migrate, again and again as long as nobody answers; a moment of the monotonic clock ends it."""
-    from echelon.controller.datastore.open import migrate as bring_up
-
+    deadline = time.monotonic() + patience
     while True:
         try:
-            return bring_up(url)
+            schema = migrate_schema(url)
+            break
         except StoreUnavailable:
-            if time.monotonic() >= until:
+            if time.monotonic() >= deadline:
                 raise
-            time.sleep(_LOOK_AGAIN)
+            time.sleep(_TRY_AGAIN)
+    print_message(f"{mask_password(url)} has schema {schema}")

@@ -1,4 +1,4 @@
-"""`echelon queues`: what waits and runs."""
+"""`echelon queues`: how many tasks wait and run in each queue."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import json_option, with_client
-from echelon.controller.commands.screen import Column, print_json, print_table
+from echelon.controller.commands.screen import Column, print_table
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
+    from echelon.controller.client.answers import Queue
 
-_COLUMNS = (Column("QUEUE"), Column("READY", right=True), Column("RUNNING", right=True))
+_COLUMNS: tuple[Column[Queue], ...] = (
+    Column("QUEUE", lambda queue: queue["queue"]),
+    Column("READY", lambda queue: queue["ready"], right=True),
+    Column("RUNNING", lambda queue: queue["running"], right=True),
+)
 
 
 @click.command()
 @json_option
 @with_client
 def queues(client: Client, as_json: bool) -> None:
-    """List what waits and runs in each queue."""
-    found = client.queues()
-    if as_json:
-        print_json(found)
-    else:
-        rows = [(one["queue"], one["ready"], one["running"]) for one in found]
-        print_table(_COLUMNS, rows, empty="nothing waits and nothing runs")
+    """Count the waiting and the running tasks of each queue."""
+    print_table(_COLUMNS, client.queues(), empty="no tasks wait or run", as_json=as_json)

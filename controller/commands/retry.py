@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.places import find_place
-from echelon.controller.commands.screen import words
+from echelon.controller.commands.screen import print_message
+from echelon.controller.commands.targets import find_target
 from echelon.controller.commands.verbs import Wish, carry_out, change, given, opening_options, verb_options
-from echelon.controller.commands.watch import watch_to_the_end
+from echelon.controller.commands.watch import watch_to_end
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -46,12 +46,12 @@ def retry(
       echelon retry 3f2a.1.17                  one task
       echelon retry 3f2a.1.0-99 --all          these 100, the completed ones too
     """
-    place = find_place(client, what)
+    place = find_target(client, what)
     values, sent = given(client, place, written, header_lines)
     wish = Wish(state, etag, not everything, values, sent, secrets)
     if then_watch:
         change(client, "retry", place, wish)
-        watch_to_the_end(client, client.job(place.job_id), as_json=as_json)
+        watch_to_end(client, client.job(place.job_id), as_json=as_json)
         return
     if carry_out(client, "retry", place, wish, as_json=as_json) and not as_json:
-        words(f"'echelon watch {place.job_id[:8]}' shows it")
+        print_message(f"'echelon watch {place.job_id[:8]}' shows it")

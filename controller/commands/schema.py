@@ -1,4 +1,4 @@
-"""`echelon schema`: what a catalogue file may hold, for editors that complete and check while somebody writes."""
+"""`echelon schema`: print the JSON Schema of a catalogue file, with which editors complete and check it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from echelon.controller.commands.screen import print_json
 def schema() -> None:
     """Print the JSON Schema of a catalogue file.
 
-    Editors read it: save it as catalogue.schema.json and begin the file with
+    For editors: save it as catalogue.schema.json and begin the catalogue with
 
     \b
       # yaml-language-server: $schema=catalogue.schema.json

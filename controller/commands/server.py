@@ -1,4 +1,4 @@
-"""What `echelon standalone` and `echelon controller` have in common: checks before the start, and what is served."""
+"""The server of `echelon standalone` and `echelon controller`: checks before the start, and the service itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from echelon.controller.commands.screen import counted, safe, words
-from echelon.controller.commands.validate import tell
+from echelon.controller.commands.screen import escape_text, format_count, print_message
+from echelon.controller.commands.validate import print_mistakes
 from echelon.controller.settings import Address, Settings
 from echelon.shared.command import ExitCode
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from echelon.controller.catalogue.watcher import Look
     from echelon.controller.engine.jobs import Jobs
 
-#: Seconds in which whoever has listened at an address may let go of it: one that was killed just now needs a moment.
-_LETS_GO = 5.0
+#: Seconds for which a taken address is tried: a process that was just killed needs a moment to release it.
+_ADDRESS_WAIT = 5.0
 _TRY_AGAIN = 0.1
-#: Seconds beyond the tasks' own time in which everything else has ended.
+#: Seconds beyond the drain timeout until everything has ended.
 _PATIENCE = 30.0
-#: Reading requests that are answered at once: those that wait for a database elsewhere leave others time to compute.
+#: Reading requests answered at once: more with a database server, since waiting for it leaves others time to compute.
 _READERS_HERE, _READERS_ELSEWHERE = 2, 4
 
 
-class Inner(Protocol):
-    """What runs behind the interface."""
+class ServedEngine(Protocol):
+    """The engine behind the interface."""
 
     @property
     def jobs(self) -> Jobs:
@@ -43,43 +43,43 @@ class Inner(Protocol):
         """Begin to work."""
 
     def hurry(self) -> None:
-        """Give what still runs no more time. Any thread may call it, during `stop`."""
+        """Give running tasks no more time. Any thread may call it, also during `stop`."""
 
     def stop(self) -> None:
         """End in order."""
 
 
-def run_server(settings: Settings, build: Callable[[Look], Inner], *, about: str) -> None:
-    """Check what can be checked before, then serve until a signal.
+def run_server(settings: Settings, build: Callable[[Look], ServedEngine], *, about: str) -> None:
+    """Check the settings and the catalogue, then serve until a signal.
 
-    `build` gets the catalogue as it was found; `about` is what the greeting says of the engine.
+    `build` gets the catalogue as it was read; `about` describes the engine in the welcome message.
     """
-    _refuse_open_door(settings)
-    # Modules and a catalogue are no garbage.
+    _check_token(settings)
+    # Modules and the catalogue stay: collecting garbage among them would only cost time.
     gc.disable()
-    first, catalogue = _checked_catalogue(settings)
-    _refuse_taken_address(settings.listen)
+    first, catalogue = _load_catalogue(settings)
+    _check_address(settings.listen)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for chatty in ("alembic", "pika"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL if chatty == "pika" else logging.WARNING)
     from echelon.controller.serving import Serving, serve
 
     gc.enable()
-    ended = serve(
+    failed = serve(
         Serving(
             listen=settings.listen,
-            build=lambda: _Service(settings, build(first)),
-            ready=lambda address: _greet(address, settings, catalogue, about),
+            build=lambda: _EngineService(settings, build(first)),
+            ready=lambda address: _print_welcome(address, settings, catalogue, about),
             patience=settings.drain_timeout + _PATIENCE,
             max_body=settings.max_body,
             readers=_READERS_HERE if settings.datastore_url.startswith("sqlite:") else _READERS_ELSEWHERE,
         )
     )
-    raise click.exceptions.Exit(ExitCode.ENGINE if ended else ExitCode.GOOD)
+    raise click.exceptions.Exit(ExitCode.ENGINE if failed else ExitCode.GOOD)
 
 
-def _checked_catalogue(settings: Settings) -> tuple[Look, Catalogue]:
-    """Return what the catalogue's files are now and the catalogue to begin with: the last good one if they are torn."""
+def _load_catalogue(settings: Settings) -> tuple[Look, Catalogue]:
+    """Return the catalogue's files as read now, and the catalogue to use: the last good one if they are invalid."""
     from echelon.controller.catalogue.last_good import LastGood
     from echelon.controller.catalogue.watcher import look
 
@@ -89,39 +89,39 @@ def _checked_catalogue(settings: Settings) -> tuple[Look, Catalogue]:
     catalogue = first.loaded.catalogue or LastGood(settings.volume, settings.catalogue).find()
     missing = [path for path in settings.catalogue if not path.exists()]
     if catalogue is None and missing:
-        raise click.UsageError("there is no " + " and no ".join(safe(path) for path in missing))
-    tell(first.loaded)
+        raise click.UsageError("there is no " + " and no ".join(escape_text(path) for path in missing))
+    print_mistakes(first.loaded)
     if catalogue is None:
         raise click.exceptions.Exit(ExitCode.NOT_VALID)
     if first.loaded.catalogue is None:
-        words(f"until this is mended, revision {catalogue.revision} is in force, the last good one")
+        print_message(f"until this is corrected, the last good revision, {catalogue.revision}, is in force")
     return first, catalogue
 
 
-def _refuse_open_door(settings: Settings) -> None:
-    """Without a token, whoever reaches the address may run commands here."""
+def _check_token(settings: Settings) -> None:
+    """Require a token if other machines reach the address: without one, any program there may run commands here."""
     if not settings.listen.loopback and not settings.token and not settings.insecure:
         raise click.UsageError(
-            f"{settings.listen} can be reached from other machines, and whoever reaches it may run jobs: set a token "
-            "(--token-file, ECHELON_TOKEN or ECHELON_TOKEN_FILE), or say --insecure"
+            f"other machines can reach {settings.listen}, and any program there may run jobs: set a token "
+            "(--token-file, ECHELON_TOKEN or ECHELON_TOKEN_FILE), or accept this with --insecure"
         )
 
 
-def _refuse_taken_address(listen: Address) -> None:
-    """Another program may listen there, most likely an engine that was forgotten."""
-    deadline = time.monotonic() + _LETS_GO
-    while not _free(listen):
+def _check_address(listen: Address) -> None:
+    """Require that no other program listens at the address; most often it is a forgotten engine."""
+    deadline = time.monotonic() + _ADDRESS_WAIT
+    while not _is_free(listen):
         if time.monotonic() >= deadline:
-            words(
-                f"{listen} is taken by another program, perhaps by an engine that still runs: end that one, or give"
-                " this one another address (--listen HOST:PORT)"
+            print_message(
+                f"{listen} is taken by another program, perhaps by an engine that still runs: end that one, or choose"
+                " another address (--listen HOST:PORT)"
             )
             raise click.exceptions.Exit(ExitCode.ENGINE)
         time.sleep(_TRY_AGAIN)
 
 
-def _free(listen: Address) -> bool:
-    """Tell whether one could listen there. What else is wrong with the address is told by whoever tries for good."""
+def _is_free(listen: Address) -> bool:
+    """Tell whether the address is free; other errors are reported when the server begins to listen."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -132,48 +132,50 @@ def _free(listen: Address) -> bool:
     return True
 
 
-def _greet(address: Address, settings: Settings, catalogue: Catalogue, about: str) -> None:
+def _print_welcome(address: Address, settings: Settings, catalogue: Catalogue, about: str) -> None:
     jobs = list(catalogue.jobs)
-    words(f"echelon listens on http://{address} (to try it in a browser: http://{address}/docs)")
-    words(f"{counted(len(jobs), 'job')} in the catalogue, {about}, files in {safe(settings.volume)}")
+    print_message(f"echelon listens on http://{address} (to try it in a browser: http://{address}/docs)")
+    print_message(
+        f"{format_count(len(jobs), 'job')} in the catalogue, {about}, files in {escape_text(settings.volume)}"
+    )
     if settings.allow_inline_commands:
-        words("commands that stand in a request are run: whoever can submit a job runs any program on the workers")
+        print_message("commands in requests are allowed: whoever can submit a job runs any program on the workers")
     if jobs:
         url = "" if settings.url == f"http://{address}" else f" --url http://{address}"
-        words(f"to submit one: echelon submit{url} {safe(jobs[0])} --watch")
+        print_message(f"to submit one: echelon submit{url} {escape_text(jobs[0])} --watch")
 
 
-class _Service:
-    """The service that gunicorn's second process runs: the interface and the engine behind it."""
+class _EngineService:
+    """The service of gunicorn's second process: the interface and the engine behind it."""
 
-    def __init__(self, settings: Settings, inner: Inner) -> None:
+    def __init__(self, settings: Settings, engine: ServedEngine) -> None:
         self._settings = settings
-        self._inner = inner
+        self._engine = engine
         self._stopping = threading.Event()
 
     def app(self) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
         """Return the interface."""
         from echelon.controller.app import ApiSettings, create_app
 
-        return create_app(self._inner.jobs, ApiSettings.of(self._settings, self._stopping))
+        return create_app(self._engine.jobs, ApiSettings.of(self._settings, self._stopping))
 
     def start(self) -> None:
         """Begin to work."""
-        self._inner.start()
+        self._engine.start()
 
     def interrupt(self) -> None:
-        """Begin to end; at the second call, running tasks get no more time."""
+        """Begin to end; the second call gives running tasks no more time."""
         if self._stopping.is_set():
-            self._inner.hurry()
+            self._engine.hurry()
         self._stopping.set()
 
     def hurry(self) -> None:
-        """Give nothing any more time: running tasks are ended, and go on with the next start."""
+        """End running tasks now; they go on at the next start."""
         self._stopping.set()
-        # Once would leave them their grace.
-        self._inner.hurry()
-        self._inner.hurry()
+        # The second call takes their grace as well.
+        self._engine.hurry()
+        self._engine.hurry()
 
     def stop(self) -> None:
         """Let running tasks end, then everything else."""
-        self._inner.stop()
+        self._engine.stop()

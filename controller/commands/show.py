@@ -7,26 +7,34 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.options import json_option, whole_job_id, with_client
-from echelon.controller.commands.progress import done, held_back, remarks, waits_for_a_person
-from echelon.controller.commands.screen import Column, lasted, moment, print_facts, print_json, print_table, words
+from echelon.controller.commands.options import json_option, resolve_job_id, with_client
+from echelon.controller.commands.progress import count_done, count_held_back, describe_stage, needs_person
+from echelon.controller.commands.screen import (
+    Column,
+    format_elapsed,
+    format_time,
+    print_facts,
+    print_json,
+    print_message,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.client.answers import Job, Stage
 
-_COLUMNS = (
-    Column("STAGE", right=True),
-    Column("ORDER", right=True),
-    Column("NAME"),
-    Column("TASK CLASS"),
-    Column("STATE", state=True),
-    Column("DONE", right=True),
-    Column("TOOK", right=True),
-    Column("REMARKS", wide=True),
+_COLUMNS: tuple[Column[Stage], ...] = (
+    Column("STAGE", lambda stage: stage["number"], right=True),
+    Column("ORDER", lambda stage: stage["order"], right=True),
+    Column("NAME", lambda stage: stage["name"]),
+    Column("TASK CLASS", lambda stage: " > ".join(filter(None, (stage["spawn_task"], stage["task_class"])))),
+    Column("STATE", lambda stage: stage["state"], state=True),
+    Column(
+        "DONE", lambda stage: f"{count_done(stage)}/{'?' if stage['total'] is None else stage['total']}", right=True
+    ),
+    Column("TOOK", lambda stage: format_elapsed(stage["started_at"], stage["ended_at"]), right=True),
+    Column("REMARKS", lambda stage: "; ".join(filter(None, (describe_stage(stage), stage["error"]))), wide=True),
 )
-#: Told only where stages do not simply follow each other.
-_ORDER_AT = 1
 
 
 @click.command()
@@ -34,65 +42,46 @@ _ORDER_AT = 1
 @json_option
 @with_client
 def show(client: Client, job_id: str, as_json: bool) -> None:
-    """Show a job with all its stages.
+    """Show a job with its inputs and all its stages.
 
-    And its inputs, secrets masked.
+    Secret inputs are masked.
     """
-    job = client.job(whole_job_id(client, job_id))
+    job = client.job(resolve_job_id(client, job_id))
     if as_json:
         print_json(job)
         return
-    print_facts(_facts(job))
+    print_facts(_list_facts(job))
     click.echo()
-    columns, rows = list(_COLUMNS), [list(_row(stage)) for stage in job["stages"]]
-    if all(stage["order"] == stage["number"] for stage in job["stages"]):
-        del columns[_ORDER_AT]
-        for row in rows:
-            del row[_ORDER_AT]
-    print_table(columns, rows, empty="no stages")
+    # Orders matter only where stages do not simply follow each other.
+    plain = all(stage["order"] == stage["number"] for stage in job["stages"])
+    print_table(_COLUMNS, job["stages"], empty="no stages", without="ORDER" if plain else "")
     if job["failed_tasks"]:
-        words(f"'echelon tasks {job['job_id'][:8]} --state failed' says which tasks failed and why")
-    if _held(job):
-        words(f"'echelon why {job['job_id'][:8]}' says what holds it back")
+        print_message(f"'echelon tasks {job['job_id'][:8]} --state failed' lists the failed tasks and their errors")
+    if _is_held_back(job):
+        print_message(f"'echelon why {job['job_id'][:8]}' says what holds it back")
 
 
-def _held(job: Job) -> bool:
-    """Tell whether something of an open job is paused, or waits for a person or a time."""
+def _is_held_back(job: Job) -> bool:
+    """Tell whether part of an open job is paused, or waits for a person or a time."""
     stages = job["stages"]
-    held = any(stage["paused"] or held_back(stage) or waits_for_a_person(stage) for stage in stages)
+    held = any(stage["paused"] or count_held_back(stage) or needs_person(stage) for stage in stages)
     return job["state"] in ("PENDING", "RUNNING") and (job["paused"] or held)
 
 
-def _facts(job: Job) -> dict[str, object]:
+def _list_facts(job: Job) -> dict[str, object]:
     facts: dict[str, object] = {
         "job": job["job_id"],
         "type": job["type"],
         "state": job["state"],
-        "paused": f"by {job['paused_by']} since {moment(job['paused_at'])}" if job["paused"] else "",
+        "paused": f"by {job['paused_by']} since {format_time(job['paused_at'])}" if job["paused"] else "",
         "error": job["error"],
         "failed tasks": job["failed_tasks"] or "",
-        "created": moment(job["created_at"]),
-        "started": moment(job["started_at"]),
-        "ended": moment(job["ended_at"]),
-        "took": lasted(job["started_at"], job["ended_at"]),
+        "created": format_time(job["created_at"]),
+        "started": format_time(job["started_at"]),
+        "ended": format_time(job["ended_at"]),
+        "took": format_elapsed(job["started_at"], job["ended_at"]),
         "revision": job["revision"],
     }
-    return facts | {f"input {name}": _value(value) for name, value in job["input"].items()}
-
-
-def _value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _row(stage: Stage) -> tuple[object, ...]:
-    spawns = f"{stage['spawn_task']} > {stage['task_class']}" if stage["spawn_task"] else stage["task_class"]
-    return (
-        stage["number"],
-        stage["order"],
-        stage["name"],
-        spawns,
-        stage["state"],
-        f"{done(stage)}/{'?' if stage['total'] is None else stage['total']}",
-        lasted(stage["started_at"], stage["ended_at"]),
-        "; ".join(part for part in (remarks(stage), stage["error"]) if part),
-    )
+    for name, value in job["input"].items():
+        facts[f"input {name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return facts

@@ -1,4 +1,4 @@
-"""`echelon standalone`: controller, worker, broker and store in one process, with the REST interface in front."""
+"""`echelon standalone`: controller, worker, broker, store and REST interface in one process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import with_settings
-from echelon.controller.commands.screen import counted
-from echelon.controller.commands.server import Inner, run_server
+from echelon.controller.commands.screen import format_count
+from echelon.controller.commands.server import ServedEngine, run_server
 from echelon.controller.settings import Resolved
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 def standalone(resolved: Resolved) -> None:
     """Run everything on this machine.
 
-    Jobs are taken over REST and by 'echelon submit'. The catalogue is read again whenever it changes. Ctrl-C lets
-    running tasks end (a second one ends them); what has not ended goes on with the next start.
+    It takes jobs over REST and from 'echelon submit', and reads the catalogue again whenever it changes. On Ctrl-C
+    running tasks may end; a second Ctrl-C ends them. Unfinished jobs go on at the next start.
     """
     settings = resolved.settings
 
-    def build(first: Look) -> Inner:
+    def build_engine(first: Look) -> ServedEngine:
         from echelon.controller.standalone import Standalone, StandaloneOptions
 
         return Standalone(settings, options=StandaloneOptions(drain_timeout=settings.drain_timeout), first=first)
 
-    run_server(settings, build, about=counted(settings.slots, "slot"))
+    run_server(settings, build_engine, about=format_count(settings.slots, "slot"))

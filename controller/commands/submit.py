@@ -1,4 +1,4 @@
-"""`echelon submit`: hand a job to a running controller."""
+"""`echelon submit`: submit a job to a running controller."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echelon.controller.commands.options import (
-    explained,
+    escape_message,
+    explain_inputs,
     header_option,
     json_option,
     parameter_option,
-    safe_message,
     with_client,
 )
-from echelon.controller.commands.screen import print_json, safe, words
-from echelon.controller.commands.values import declared_types, headers, parameters
-from echelon.controller.commands.watch import watch_to_the_end
+from echelon.controller.commands.screen import escape_text, print_json, print_message
+from echelon.controller.commands.values import find_types, parse_headers, parse_parameters
+from echelon.controller.commands.watch import watch_option, watch_to_end
 from echelon.shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -32,16 +32,15 @@ if TYPE_CHECKING:
 @click.argument("job_type", metavar="[JOB]", required=False)
 @parameter_option
 @header_option
-@click.option("--idempotency-key", metavar="KEY", help="Submitted again with this key it is the same job.")
-@click.option("--paused", is_flag=True, help="Accepted, but not begun until 'echelon resume'.")
+@click.option("--idempotency-key", metavar="KEY", help="A second submission with this key returns the same job.")
+@click.option("--paused", is_flag=True, help="Accept the job, but do not begin it until 'echelon resume'.")
 @click.option(
     "--inline",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help='Submit the job that stands in a JSON file, {"name": ..., "stages": [...]}, instead of one of the'
-    " catalogue (- is stdin).",
+    help='Submit the job of a JSON file, {"name": ..., "stages": [...]}, instead of one of the catalogue (- is stdin).',
 )
-@click.option("--watch", "then_watch", is_flag=True, help="Watch the job to its end; the exit code says how it ended.")
+@watch_option
 @json_option
 @with_client
 def submit(
@@ -62,88 +61,74 @@ def submit(
       echelon submit --inline job.json
     """
     if (job_type is None) == (inline is None):
-        raise click.UsageError("name a job of the catalogue, or a file with --inline, and not both")
+        raise click.UsageError("name either a job of the catalogue or a file with --inline")
     if inline is not None:
         if written or header_lines:
-            raise click.UsageError("a job of --inline has no inputs of its own: its tasks say theirs")
-        job = _composed(client, inline, idempotency_key, paused)
+            raise click.UsageError("a job of --inline has no inputs: write those of its tasks into the file")
+        job = _submit_file(client, inline, idempotency_key, paused)
     else:
-        job = _submitted(client, str(job_type), written, header_lines, idempotency_key, paused)
+        headers = parse_headers(header_lines)
+        values = parse_parameters(written, find_input_types(client, str(job_type)))
+        with explain_inputs():
+            job = client.submit(
+                str(job_type), input=values, headers=headers, idempotency_key=idempotency_key, paused=paused
+            )
     if not as_json:
         click.echo(job["job_id"])
     if then_watch:
-        watch_to_the_end(client, job, as_json=as_json)
+        watch_to_end(client, job, as_json=as_json)
     elif as_json:
         print_json(job)
     else:
         short = job["job_id"][:8]
-        hint = f"paused; 'echelon resume {short}' lets it begin" if paused else f"'echelon watch {short}' shows it"
-        words(f"job {safe(job['type'])} is {job['state']}{', ' if paused else '; '}{hint}")
+        hint = f", paused; 'echelon resume {short}' lets it begin" if paused else f"; 'echelon watch {short}' shows it"
+        print_message(f"job {escape_text(job['type'])} is {job['state']}{hint}")
 
 
-def _submitted(
-    client: Client,
-    job_type: str,
-    written: tuple[str, ...],
-    header_lines: tuple[str, ...],
-    key: str | None,
-    paused: bool,
-) -> Job:
-    sent = headers(header_lines)
-    values = parameters(written, input_types(client, job_type))
-    with explained():
-        return client.submit(job_type, input=values, headers=sent, idempotency_key=key, paused=paused)
-
-
-def _composed(client: Client, file: Path, key: str | None, paused: bool) -> Job:
-    """Submit the job of a file; the controller says what is wrong with its stages, and where."""
-    document = json_of(file, "--inline")
+def _submit_file(client: Client, file: Path, key: str | None, paused: bool) -> Job:
+    """Submit the job of a file; the controller checks its stages."""
+    document = read_json(file, "--inline")
     if not isinstance(document, dict) or not isinstance(document.get("stages"), list):
-        raise InvalidInput(f'{safe(file)}: write {{"name": ..., "stages": [...]}}')
-    known = {"name", "stages", "paused"}
-    if unknown := sorted(document.keys() - known):
-        raise InvalidInput(f"{safe(file)}: unknown key {safe(unknown[0])!r}; a job has a name and stages")
-    held = paused or document.get("paused") is True
-    with explained():
-        return client.compose(
-            str(document.get("name") or ("inline" if str(file) == "-" else file.stem)),
-            document["stages"],
-            paused=held,
-            idempotency_key=key,
-        )
+        raise InvalidInput(f'{escape_text(file)}: write {{"name": ..., "stages": [...]}}')
+    if unknown := sorted(document.keys() - {"name", "stages", "paused"}):
+        raise InvalidInput(f"{escape_text(file)}: unknown key {escape_text(unknown[0])!r}; a job has a name and stages")
+    name = str(document.get("name") or ("inline" if str(file) == "-" else file.stem))
+    paused = paused or document.get("paused") is True
+    with explain_inputs():
+        return client.compose(name, document["stages"], paused=paused, idempotency_key=key)
 
 
-def json_of(file: Path, option: str) -> Any:
-    """Return what a JSON file, or stdin, holds."""
-    name = "stdin" if str(file) == "-" else safe(file)
+def read_json(file: Path, option: str) -> Any:
+    """Return the content of a JSON file, or of stdin."""
+    name = "stdin" if str(file) == "-" else escape_text(file)
     try:
         return json.loads(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
     except OSError as error:
         raise click.UsageError(f"{option} {name}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{name} is not JSON: {safe_message(error)}") from error
+        raise InvalidInput(f"{name} is not JSON: {escape_message(error)}") from error
 
 
 def unknown_job(job_type: str, known: list[str]) -> NotFound:
-    """Return the error for a job that the catalogue does not have, with what may be meant."""
-    close = difflib.get_close_matches(job_type, known, n=3)
-    if close:
-        return NotFound(f"there is no job {safe(job_type)!r}; did you mean {' or '.join(map(repr, map(safe, close)))}?")
-    listed = ", ".join(safe(name) for name in sorted(known)[:20]) or "none at all"
-    return NotFound(f"there is no job {safe(job_type)!r}; the catalogue has {listed}")
+    """Return the error for a job that is not in the catalogue, with suggestions."""
+    if close := difflib.get_close_matches(job_type, known, n=3):
+        hint = f"did you mean {' or '.join(repr(escape_text(name)) for name in close)}?"
+    else:
+        hint = f"the catalogue has {', '.join(map(escape_text, sorted(known)[:20])) or 'no jobs'}"
+    return NotFound(f"there is no job {escape_text(job_type)!r}; {hint}")
 
 
-def input_types(client: Client, job_type: str) -> dict[str, str]:
-    """Return the type of each of a job's inputs; raises NotFound with what may be meant."""
+def find_input_types(client: Client, job_type: str) -> dict[str, str]:
+    """Return the type of each of a job's inputs; raises NotFound for an unknown job."""
     definitions = client.definitions()
-    jobs = {one["type"]: one for one in definitions["jobs"]}
+    jobs = {job["type"]: job for job in definitions["jobs"]}
     if job_type not in jobs:
         raise unknown_job(job_type, list(jobs))
     job = jobs[job_type]
     tasks = {task["task_class"]: task["input"] for task in definitions["tasks"]}
     classes = [name for stage in job["stages"] for name in (stage["spawn_task"], stage["task_class"]) if name in tasks]
-    return declared_types(_types(job["input"]), (_types(tasks[name]) for name in classes))
+    return find_types(_list_types(job["input"]), (_list_types(tasks[name]) for name in classes))
 
 
-def _types(inputs: list[Input]) -> dict[str, str | None]:
+def _list_types(inputs: list[Input]) -> dict[str, str | None]:
     return {one["name"]: one["type"] for one in inputs}

@@ -1,4 +1,4 @@
-"""`echelon validate`: every mistake of a catalogue, with its place and what to write instead."""
+"""`echelon validate`: list every mistake of a catalogue, with its place and its remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import json_option
-from echelon.controller.commands.screen import counted, print_json, safe, words
+from echelon.controller.commands.screen import escape_text, format_count, print_json, print_message
 from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
@@ -24,52 +24,47 @@ if TYPE_CHECKING:
 def validate(files: tuple[Path, ...], as_json: bool) -> None:
     """Check catalogue files or folders.
 
-    All of them together are one catalogue. Every mistake is named with its place; exit code 5 when there is one.
+    All of them together are one catalogue. Every mistake is listed with its place; the exit code is then 5.
     """
     from echelon.controller.catalogue.loader import load
 
     loaded = load(files)
     mistakes, warnings = list(loaded.mistakes), list(loaded.warnings)
     if as_json:
-        print_json({"valid": not mistakes, "mistakes": _facts(mistakes), "warnings": _facts(warnings)})
+        print_json({"valid": not mistakes, "mistakes": _list_facts(mistakes), "warnings": _list_facts(warnings)})
     else:
-        for line in [*_lines(mistakes, "error"), *_lines(warnings, "warning")]:
+        for line in [*_format_mistakes(mistakes, "error"), *_format_mistakes(warnings, "warning")]:
             click.echo(line)
-        said = [counted(len(mistakes), "mistake")] if mistakes else ["valid"]
-        words(", ".join(said + ([counted(len(warnings), "warning")] if warnings else [])))
+        parts = [format_count(len(mistakes), "mistake") if mistakes else "valid"]
+        parts += [format_count(len(warnings), "warning")] if warnings else []
+        print_message(", ".join(parts))
     if mistakes:
         raise click.exceptions.Exit(ExitCode.NOT_VALID)
 
 
-def checked(files: Sequence[Path]) -> Catalogue:
-    """Return a catalogue that is valid, its warnings said; one that is not ends the command."""
+def load_valid_catalogue(files: Sequence[Path]) -> Catalogue:
+    """Return a valid catalogue after its warnings are printed; end the command if it is not valid."""
     from echelon.controller.catalogue.loader import load
 
     loaded = load(files)
-    tell(loaded)
+    print_mistakes(loaded)
     if loaded.catalogue is None:
         raise click.exceptions.Exit(ExitCode.NOT_VALID)
     return loaded.catalogue
 
 
-def tell(loaded: Loaded) -> None:
-    """Say what is wrong with a catalogue and what could be better."""
-    for line in [*_lines(loaded.warnings, "warning"), *_lines(loaded.mistakes, "error")]:
-        words(line)
+def print_mistakes(loaded: Loaded) -> None:
+    """Write the warnings and the mistakes of a catalogue to stderr."""
+    for line in [*_format_mistakes(loaded.warnings, "warning"), *_format_mistakes(loaded.mistakes, "error")]:
+        print_message(line)
 
 
-def _lines(found: Iterable[Mistake], kind: str) -> list[str]:
-    return [_line(one, kind) for one in found]
+def _format_mistakes(found: Iterable[Mistake], kind: str) -> Iterable[str]:
+    for mistake in found:
+        place = ":".join(str(part) for part in (escape_text(mistake.file), mistake.line, mistake.column) if part)
+        remedy = f"\n    {escape_text(mistake.remedy)}" if mistake.remedy else ""
+        yield f"{place}: {kind}: {escape_text(mistake.message)}{remedy}"
 
 
-def _line(one: Mistake, kind: str) -> str:
-    place = ":".join(str(part) for part in (safe(one.file), one.line, one.column) if part)
-    remedy = f"\n    {safe(one.remedy)}" if one.remedy else ""
-    return f"{place}: {kind}: {safe(one.message)}{remedy}"
-
-
-def _facts(found: Iterable[Mistake]) -> list[dict[str, object]]:
-    return [
-        {"file": one.file, "line": one.line, "column": one.column, "message": one.message, "remedy": one.remedy}
-        for one in found
-    ]
+def _list_facts(found: Iterable[Mistake]) -> list[dict[str, object]]:
+    return [{key: getattr(one, key) for key in ("file", "line", "column", "message", "remedy")} for one in found]

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from echelon.controller.commands.options import (
-    explained,
+    explain_inputs,
     header_option,
     json_option,
     parameter_option,
     state_option,
     with_client,
 )
-from echelon.controller.commands.places import METAVAR, Place, task_at
-from echelon.controller.commands.screen import counted, print_json, safe, words
-from echelon.controller.commands.submit import input_types
-from echelon.controller.commands.values import headers, parameters
+from echelon.controller.commands.screen import escape_text, format_count, print_json, print_message
+from echelon.controller.commands.submit import find_input_types
+from echelon.controller.commands.targets import TARGET_METAVAR, Target, find_task
+from echelon.controller.commands.values import parse_headers, parse_parameters
 from echelon.shared.errors import NotFound
 from echelon.shared.messages import JsonValue
 
@@ -47,7 +47,7 @@ if_match_option = click.option(
     "etag",
     metavar="ETAG",
     # As a header shows it, it stands in quotes.
-    callback=lambda _context, _option, value: None if value is None else value.strip().strip('"'),
+    callback=lambda _context, _make_option, value: None if value is None else value.strip().strip('"'),
     help="Only if it is still as it was when this etag was read (the --json of 'show' and 'tasks' tells etags).",
 )
 
@@ -60,9 +60,9 @@ def _task_secrets(_context: click.Context, _option: click.Parameter, value: Path
     except (OSError, ValueError) as error:
         # Not the words of a JSON error: a part of a secret may stand in them.
         why = error.strerror if isinstance(error, OSError) else "it is no JSON"
-        raise click.UsageError(f"--secrets {safe(str(value))}: {why}") from error
+        raise click.UsageError(f"--secrets {escape_text(str(value))}: {why}") from error
     if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
-        raise click.UsageError(f'--secrets {safe(str(value))}: it has to hold {{"TASK_ID": {{"NAME": VALUE}}}}')
+        raise click.UsageError(f'--secrets {escape_text(str(value))}: it has to hold {{"TASK_ID": {{"NAME": VALUE}}}}')
     return found
 
 
@@ -74,7 +74,7 @@ _secrets_option = click.option(
     callback=_task_secrets,
     help='JSON file with secrets of single tasks, erased when their job had ended: {"TASK_ID": {"NAME": VALUE}}.',
 )
-_place_argument = click.argument("what", metavar=METAVAR)
+_place_argument = click.argument("what", metavar=TARGET_METAVAR)
 _OPTIONS: Final = (_place_argument, state_option, if_match_option, json_option, with_client)
 
 
@@ -104,24 +104,24 @@ def opening_options(function: Callable[..., None]) -> Callable[..., None]:
     return parameter_option(header_option(_secrets_option(function)))
 
 
-def carry_out(client: Client, verb: Verb, place: Place, wish: Wish, *, as_json: bool) -> bool:
+def carry_out(client: Client, verb: Verb, place: Target, wish: Wish, *, as_json: bool) -> bool:
     """Do something to a place, and tell what came of it; return whether anything was changed."""
     answer = change(client, verb, place, wish)
     if as_json:
         print_json(answer)
     else:
         for line in outcome(verb, place, answer, chosen=wish.state is not None):
-            words(line)
+            print_message(line)
     return any(answer["changed"].values())
 
 
-def change(client: Client, verb: Verb, place: Place, wish: Wish) -> Changed:
+def change(client: Client, verb: Verb, place: Target, wish: Wish) -> Changed:
     """Ask the controller for it."""
-    with explained():
-        if place.of_one_task:
+    with explain_inputs():
+        if place.is_one_task:
             if wish.state is not None:
                 raise click.UsageError("--state chooses among the tasks of a job, a stage or a range of indexes")
-            task_id = task_at(client, place)["task_id"]
+            task_id = find_task(client, place)["task_id"]
             return client.change_task(
                 verb,
                 task_id,
@@ -142,37 +142,37 @@ def change(client: Client, verb: Verb, place: Place, wish: Wish) -> Changed:
         )  # fmt: skip
 
 
-def outcome(verb: Verb, place: Place, answer: Changed, *, chosen: bool) -> Iterator[str]:
+def outcome(verb: Verb, place: Target, answer: Changed, *, chosen: bool) -> Iterator[str]:
     """Yield what has been changed and what has not, in words; `chosen`: tasks of the place were meant, not itself."""
     one, several = _BECAME[verb]
-    changed, left, name = answer["changed"], answer["unchanged"], place.named()
+    changed, left, name = answer["changed"], answer["unchanged"], place.describe_target()
     tasks, itself = changed["tasks"], changed["jobs"] or changed["stages"]
-    ranged = place.index is not None and not place.of_one_task
-    if not (chosen or ranged or verb in _OF_TASKS) or place.of_one_task:
+    ranged = place.index is not None and not place.is_one_task
+    if not (chosen or ranged or verb in _OF_TASKS) or place.is_one_task:
         if not (tasks or itself):
-            yield f"{name}: nothing to do, {safe(left[0]['reason']) if left else 'it is so already'}"
+            yield f"{name}: nothing to do, {escape_text(left[0]['reason']) if left else 'it is so already'}"
             return
-        yield f"{name} {one}" + (f", {counted(tasks, 'task')} with it" if tasks and not place.of_one_task else "")
+        yield f"{name} {one}" + (f", {format_count(tasks, 'task')} with it" if tasks and not place.is_one_task else "")
     elif itself and not tasks:
         yield f"{name} {one}"
     else:
-        told = f"{counted(tasks, 'task') if tasks else 'no task'} of {place if ranged else name}"
+        told = f"{format_count(tasks, 'task') if tasks else 'no task'} of {place if ranged else name}"
         yield f"{told} {one if tasks < 2 else several}"
     for group in left:
-        yield f"  {group['count']} not: {safe(group['reason'])}"
+        yield f"  {group['count']} not: {escape_text(group['reason'])}"
 
 
 def given(
-    client: Client, place: Place, written: tuple[str, ...], header_lines: tuple[str, ...]
+    client: Client, place: Target, written: tuple[str, ...], header_lines: tuple[str, ...]
 ) -> tuple[dict[str, JsonValue], dict[str, str]]:
     """Return the values of -p and -H for a job that opens again."""
-    sent = headers(header_lines)
-    return parameters(written, _types(client, place.job_id) if written else {}), sent
+    sent = parse_headers(header_lines)
+    return parse_parameters(written, _types(client, place.job_id) if written else {}), sent
 
 
 def _types(client: Client, job_id: str) -> dict[str, str]:
     """Return the types of a job's inputs; none when its type is in the catalogue no more."""
     try:
-        return input_types(client, client.job(job_id)["type"])
+        return find_input_types(client, client.job(job_id)["type"])
     except NotFound:
         return {}

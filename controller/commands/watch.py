@@ -1,4 +1,4 @@
-"""`echelon watch`: look at a job until it has ended."""
+"""`echelon watch`: follow a job until it has ended."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.follow import RemoteJob, follow, tell_ending
-from echelon.controller.commands.options import json_option, leave, whole_job_id, with_client
-from echelon.controller.commands.progress import progress
-from echelon.controller.commands.screen import print_json, words
+from echelon.controller.commands.follow import RemoteJob, follow_job, print_ending
+from echelon.controller.commands.options import exit_like_job, json_option, resolve_job_id, with_client
+from echelon.controller.commands.progress import choose_progress
+from echelon.controller.commands.screen import print_json, print_message
 from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.client.answers import Job
+
+watch_option = click.option(
+    "--watch", "then_watch", is_flag=True, help="Watch the job to its end; the exit code says how it ended."
+)
 
 
 @click.command()
@@ -26,19 +30,21 @@ def watch(client: Client, job_id: str, as_json: bool) -> None:
 
     The exit code says how it ended. Ctrl-C leaves the job running.
     """
-    watch_to_the_end(client, client.job(whole_job_id(client, job_id)), as_json=as_json)
+    watch_to_end(client, client.job(resolve_job_id(client, job_id)), as_json=as_json)
 
 
-def watch_to_the_end(client: Client, job: Job, *, as_json: bool) -> None:
-    """Show a job until it has ended and leave with the exit code for that; the whole job as JSON at the end."""
+def watch_to_end(client: Client, job: Job, *, as_json: bool) -> None:
+    """Show a job until it has ended, print it as JSON if asked for, and exit with the code of its last state."""
     try:
-        with progress() as shown:
-            job = follow(RemoteJob(client, job["job_id"]), job, shown)
+        with choose_progress() as progress:
+            job = follow_job(RemoteJob(client, job["job_id"]), job, progress)
     except KeyboardInterrupt:
         short = job["job_id"][:8]
-        words(f"job {job['job_id']} goes on; 'echelon watch {short}' shows it, 'echelon cancel {short}' ends it")
+        print_message(
+            f"job {job['job_id']} goes on; 'echelon watch {short}' shows it, 'echelon cancel {short}' ends it"
+        )
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
-    tell_ending(job)
+    print_ending(job)
     if as_json:
         print_json(job)
-    leave(job["state"])
+    exit_like_job(job["state"])

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import json_option, with_client
-from echelon.controller.commands.places import METAVAR, Place, find_place, task_at
-from echelon.controller.commands.screen import age, length, moment, print_json, safe, words
+from echelon.controller.commands.screen import (
+    count_seconds,
+    escape_text,
+    format_duration,
+    format_time,
+    print_json,
+    print_message,
+)
+from echelon.controller.commands.targets import TARGET_METAVAR, Target, find_target, find_task
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -16,56 +23,56 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", metavar=METAVAR)
+@click.argument("what", metavar=TARGET_METAVAR)
 @json_option
 @with_client
 def why(client: Client, what: str, as_json: bool) -> None:
-    """Say why something does not move on.
+    """Say why a job, a stage or a task does not move on.
 
-    In one sentence, about a job, a stage or a task. With --json the code too: WAITING_STAGE, WAITING_FILES, PAUSED,
-    MAX_PARALLEL, NO_WORKER_FOR_QUEUE, ALL_SLOTS_BUSY, RETRY_AT, BLOCKED_BY_FAILURE, BROKER_DOWN; READY, RUNNING or
-    ENDED when nothing holds it back.
+    In one sentence. --json adds the code: WAITING_STAGE, WAITING_FILES, PAUSED, MAX_PARALLEL, NO_WORKER_FOR_QUEUE,
+    ALL_SLOTS_BUSY, RETRY_AT, BLOCKED_BY_FAILURE or BROKER_DOWN; READY, RUNNING or ENDED if nothing holds it back.
 
     \b
       echelon why 3f2a
       echelon why 3f2a.1.17
     """
-    place = find_place(client, what)
-    if place.index is None:
-        found = client.why(place.job_id, place.stage)
-    elif place.of_one_task:
-        found = client.why_task(task_at(client, place)["task_id"])
+    target = find_target(client, what)
+    if target.index is None:
+        found = client.why(target.job_id, target.stage)
+    elif target.is_one_task:
+        found = client.why_task(find_task(client, target)["task_id"])
     else:
-        raise click.UsageError("'why' is about one thing: name one task, not a range of them")
+        raise click.UsageError("'why' explains one task: name a single one, not a range")
     if as_json:
         print_json(found)
         return
-    click.echo(_sentence(found))
-    if hint := _hint(place, found):
-        words(hint)
+    click.echo(_format_sentence(found))
+    if hint := _find_hint(target, found):
+        print_message(hint)
 
 
-def _sentence(found: Why) -> str:
-    """Return the sentence, with the time that belongs to it."""
-    said = safe(found["sentence"])
+def _format_sentence(found: Why) -> str:
+    """Return the sentence with its time."""
+    sentence = escape_text(found["sentence"])
     if found["at"] is None:
-        return said
+        return sentence
+    time = format_time(found["at"])
     if found["code"] == "PAUSED":
-        return f"{said.removesuffix('.')} since {moment(found['at'])}, for {length(age(found['at']))}."
-    return f"{said.removesuffix('.')}: {moment(found['at'])}."
+        return f"{sentence.removesuffix('.')} since {time}, for {format_duration(count_seconds(found['at']))}."
+    return f"{sentence.removesuffix('.')}: {time}."
 
 
-def _hint(asked: Place, found: Why) -> str:
-    """Return what a person can do about it."""
+def _find_hint(asked: Target, found: Why) -> str:
+    """Return which commands let it move on."""
     index = None if found["task_id"] is None else "spawn" if found["index"] is None else str(found["index"])
-    place, stage = Place(asked.job_id, found["stage"], index), Place(asked.job_id, found["stage"])
+    target, stage = Target(asked.job_id, found["stage"], index), Target(asked.job_id, found["stage"])
     if found["code"] == "BLOCKED_BY_FAILURE":
         return (
-            f"'echelon logs {place}' shows what it wrote; 'echelon retry {stage}' runs again what has failed, "
-            f"'echelon skip {stage} --state failed' goes on without it"
+            f"'echelon logs {target}' shows its output; 'echelon retry {stage}' runs the failed tasks again, "
+            f"'echelon skip {stage} --state failed' goes on without them"
         )
     if found["code"] != "PAUSED":
         return ""
-    if place.index is not None and asked.index is None and not place.spawn:
-        return f"'echelon resume {stage} --state pending' lets go on what is paused"
-    return f"'echelon resume {place}' lets it go on"
+    if target.index is not None and asked.index is None and not target.is_spawn:
+        return f"'echelon resume {stage} --state pending' resumes its paused tasks"
+    return f"'echelon resume {target}' lets it go on"

@@ -1,4 +1,4 @@
-"""`echelon workers`: who runs tasks."""
+"""`echelon workers`: list the workers and the attempts that run there."""
 
 from __future__ import annotations
 
@@ -7,34 +7,41 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.follow import place
+from echelon.controller.commands.follow import format_place
 from echelon.controller.commands.options import json_option, with_client
-from echelon.controller.commands.screen import Column, counted, is_terminal, moment, print_json, print_table, words
+from echelon.controller.commands.screen import (
+    Column,
+    format_count,
+    format_time,
+    is_terminal,
+    print_json,
+    print_message,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.client.answers import Held, Worker
 
-#: A controller tells no more of one worker.
-_SHOWN = 100
+#: The most attempts that a controller lists of one worker.
+_LISTED_AT_MOST = 100
 
-_COLUMNS = (
-    Column("WORKER"),
-    Column("HOST"),
-    Column("STATE", state=True),
-    Column("RUNNING", right=True),
-    Column("SLOTS"),
-    Column("LAST SEEN"),
-    Column("VERSION"),
+_COLUMNS: tuple[Column[Worker], ...] = (
+    Column("WORKER", lambda worker: worker["name"]),
+    Column("HOST", lambda worker: worker["host"]),
+    Column("STATE", lambda worker: worker["state"], state=True),
+    Column("RUNNING", lambda worker: worker["running"], right=True),
+    Column("SLOTS", lambda worker: _format_slots(worker["slots"])),
+    Column("LAST SEEN", lambda worker: format_time(worker["last_seen_at"])),
+    Column("VERSION", lambda worker: worker["version"]),
 )
-
-
-_HELD = (
-    Column("WORKER"),
-    Column("JOB"),
-    Column("TASK"),
-    Column("ATTEMPT", right=True),
-    Column("SINCE"),
+#: Of a worker's name and one of its attempts.
+_ATTEMPT_COLUMNS: tuple[Column[tuple[str, Held]], ...] = (
+    Column("WORKER", lambda row: row[0]),
+    Column("JOB", lambda row: row[1]["job_id"][:8] if is_terminal(sys.stdout) else row[1]["job_id"]),
+    Column("TASK", lambda row: format_place(row[1])),
+    Column("ATTEMPT", lambda row: row[1]["attempt"], right=True),
+    Column("SINCE", lambda row: format_time(row[1]["started_at"])),
 )
 
 
@@ -42,38 +49,20 @@ _HELD = (
 @json_option
 @with_client
 def workers(client: Client, as_json: bool) -> None:
-    """List the workers: who lives, how much room each has, and what runs there. TASK is STAGE.INDEX."""
+    """List the workers: their state, their slots, and the attempts that run there. TASK is STAGE.INDEX."""
     found = client.workers()
     if as_json:
         print_json(found)
         return
-    rows = [
-        (
-            one["name"],
-            one["host"],
-            one["state"],
-            one["running"],
-            ", ".join(f"{'any queue' if queue == '*' else queue}: {room}" for queue, room in one["slots"].items()),
-            moment(one["last_seen_at"]),
-            one["version"],
-        )
-        for one in found
-    ]
-    print_table(_COLUMNS, rows, empty="no workers")
-    held = [(one, attempt) for one in found for attempt in one["attempts"]]
-    if held:
+    print_table(_COLUMNS, found, empty="no workers")
+    attempts = [(worker["name"], attempt) for worker in found for attempt in worker["attempts"]]
+    if attempts:
         click.echo()
-        print_table(_HELD, [_row(one, attempt) for one, attempt in held], empty="")
-    rest = sum(max(0, one["running"] - len(one["attempts"])) for one in found if len(one["attempts"]) >= _SHOWN)
-    if rest:
-        words(f"{counted(rest, 'attempt')} more: of one worker no more than {_SHOWN} are shown")
+        print_table(_ATTEMPT_COLUMNS, attempts, empty="")
+    cut = (worker for worker in found if len(worker["attempts"]) >= _LISTED_AT_MOST)
+    if rest := sum(max(0, worker["running"] - len(worker["attempts"])) for worker in cut):
+        print_message(f"{format_count(rest, 'attempt')} more: of one worker at most {_LISTED_AT_MOST} are listed")
 
 
-def _row(worker: Worker, held: Held) -> tuple[object, ...]:
-    return (
-        worker["name"],
-        held["job_id"][:8] if is_terminal(sys.stdout) else held["job_id"],
-        place(held),
-        held["attempt"],
-        moment(held["started_at"]),
-    )
+def _format_slots(slots: dict[str, int]) -> str:
+    return ", ".join(f"{'any queue' if queue == '*' else queue}: {number}" for queue, number in slots.items())

@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echelon.controller.commands.artefacts import inside
+from echelon.controller.commands.artefacts import resolve_inside
 from echelon.shared.errors import InvalidInput
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a/..", "..", "a\0b", ".", "./"])
 def test_a_path_that_leads_out_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(InvalidInput, match="nothing is written there"):
-        inside(tmp_path, path)
+        resolve_inside(tmp_path, path)
 
 
 @given(st.lists(st.sampled_from(["a", "..", ".", "", "/", "b c", "~", "-x"]), max_size=6).map("/".join))
 def test_whatever_a_path_says_the_target_lies_below_the_folder(path: str) -> None:
     folder = Path("/folder")
     try:
-        target = inside(folder, path)
+        target = resolve_inside(folder, path)
     except InvalidInput:
         return
 
@@ -36,11 +36,11 @@ def test_a_link_that_lies_in_the_folder_leads_nobody_out(tmp_path: Path) -> None
     (folder / "link").symlink_to(tmp_path)
 
     with pytest.raises(InvalidInput, match="leads out of"):
-        inside(folder, "link/file")
+        resolve_inside(folder, "link/file")
 
 
 def test_a_link_within_the_folder_is_fine(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
 
-    assert inside(tmp_path, "link/file") == tmp_path / "link" / "file"
+    assert resolve_inside(tmp_path, "link/file") == tmp_path / "link" / "file"

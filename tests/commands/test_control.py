@@ -182,7 +182,7 @@ def test_tasks_are_added_one_or_many_and_what_is_wrong_with_them_is_said(echelon
         (["--from", "-"], "[{", ExitCode.NOT_VALID, "stdin is not JSON"),
         (["--from", "-"], "5", ExitCode.NOT_VALID, "neither a list of objects nor one object"),
         (["--from", "nowhere.json"], None, ExitCode.USAGE, "cannot be read"),
-        (["--from", "-", "-p", "n=1"], "[]", ExitCode.USAGE, "not from both"),
+        (["--from", "-", "-p", "n=1"], "[]", ExitCode.USAGE, ", not both"),
     ):
         done = echelon("add", f"{short}.Extra", *arguments, stdin=stdin)
         assert (done.code, done.out) == (code, "")
@@ -192,7 +192,7 @@ def test_tasks_are_added_one_or_many_and_what_is_wrong_with_them_is_said(echelon
     good(echelon("skip", f"{short}.0", "--state", "failed"))
     told = held(echelon, f"{short}.Extra", "PAUSED")
     assert str(told["sentence"]).startswith("Task 3 of stage 1 (Extra) is paused by request ")
-    assert f"'echelon resume {short}.1 --state pending' lets go on what is paused" in echelon("why", short).err
+    assert f"'echelon resume {short}.1 --state pending' resumes its paused tasks" in echelon("why", short).err
     assert "1 held back" in echelon("show", short).out
     good(echelon("resume", f"{short}.1", "--state", "pending"))
     assert echelon("watch", job_id).code == ExitCode.GOOD

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from echelon.controller.client import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
-from echelon.controller.commands.options import leave
+from echelon.controller.commands.options import exit_like_job
 from echelon.shared.command import ExitCode, LazyGroup
 from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, StoreUnavailable
 
@@ -80,7 +80,7 @@ def test_a_command_that_saw_a_job_end_says_how() -> None:
     codes = []
     for state in ("COMPLETED", "FAILED", "CANCELLED"):
         with pytest.raises(click.exceptions.Exit) as caught:
-            leave(state)
+            exit_like_job(state)
         codes.append(caught.value.exit_code)
 
     assert codes == [ExitCode.GOOD, ExitCode.JOB_FAILED, ExitCode.CANCELLED]

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from echelon.controller.client.answers import Job, Stage, Task
-from echelon.controller.commands.follow import ending, follow, last_lines
-from echelon.controller.commands.progress import Lines, Picture, remarks
+from echelon.controller.commands.follow import describe_ending, follow_job, take_last_lines
+from echelon.controller.commands.progress import ProgressLines, ProgressPicture, describe_stage
 
 
 def stage(number: int, state: str = "PENDING", **more: object) -> Stage:
@@ -49,13 +49,13 @@ class Recorded:
         self._lives = iter(lives)
         self._failures = failures
 
-    def look(self) -> Job:
+    def wait_for_change(self) -> Job:
         return next(self._lives)
 
-    def failed(self) -> Iterator[Task]:
+    def list_failed_tasks(self) -> Iterator[Task]:
         return iter([failed_task(index) for index in range(self._failures)])
 
-    def stderr(self, task: Task) -> list[str]:
+    def read_stderr(self, task: Task) -> list[str]:
         return ["first\n", f"last of {task['index']}\x1b[2J\n"]
 
 
@@ -71,8 +71,8 @@ def test_lines_tell_when_a_stage_begins_and_ends(capsys: pytest.CaptureFixture[s
         job("COMPLETED", stage(0, "COMPLETED", counts={"COMPLETED": 1}), stage(1, "COMPLETED", total=0)),
     ]
 
-    with Lines() as shown:
-        follow(Recorded(*lives), job("PENDING", stage(0), stage(1, total=None)), shown)
+    with ProgressLines() as shown:
+        follow_job(Recorded(*lives), job("PENDING", stage(0), stage(1, total=None)), shown)
 
     assert capsys.readouterr().err.splitlines() == [
         "stage 0 S0: RUNNING, 0 of 1 task; 1 running",
@@ -85,8 +85,8 @@ def test_lines_tell_when_a_stage_begins_and_ends(capsys: pytest.CaptureFixture[s
 def test_failed_tasks_are_told_once_with_the_end_of_their_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     end = job("FAILED", stage(0, "FAILED", counts={"FAILED": 1}), failed=1)
 
-    with Lines() as shown:
-        follow(Recorded(end, failures=1), job("RUNNING", stage(0, "RUNNING"), failed=1), shown)
+    with ProgressLines() as shown:
+        follow_job(Recorded(end, failures=1), job("RUNNING", stage(0, "RUNNING"), failed=1), shown)
 
     assert capsys.readouterr().err.splitlines() == [
         "✗ task 1.0 fetch failed after 2 attempts: exit code 7",
@@ -100,8 +100,8 @@ def test_failed_tasks_are_told_once_with_the_end_of_their_stderr(capsys: pytest.
 def test_of_many_failed_tasks_only_a_few_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     end = job("COMPLETED", stage(0, "COMPLETED"), failed=900)
 
-    with Lines() as shown:
-        follow(Recorded(end, failures=900), end, shown)
+    with ProgressLines() as shown:
+        follow_job(Recorded(end, failures=900), end, shown)
 
     assert capsys.readouterr().err.count("✗ task") == 5
 
@@ -109,8 +109,8 @@ def test_of_many_failed_tasks_only_a_few_are_told(capsys: pytest.CaptureFixture[
 def test_a_stage_that_nobody_works_on_says_what_it_waits_for() -> None:
     since = {"started_at": "2026-01-01T00:00:00.000Z"}
 
-    assert remarks(stage(0, "RUNNING", counts={"QUEUED": 3}, queue="gpu", **since)) == "3 waiting in queue gpu"
-    assert remarks(stage(0, "RUNNING", spawn_state="QUEUED")) == "waits for its spawn task"
+    assert describe_stage(stage(0, "RUNNING", counts={"QUEUED": 3}, queue="gpu", **since)) == "3 waiting in queue gpu"
+    assert describe_stage(stage(0, "RUNNING", spawn_state="QUEUED")) == "waits for its spawn task"
 
 
 def test_lines_say_once_that_no_worker_listens_to_a_queue(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,9 +118,9 @@ def test_lines_say_once_that_no_worker_listens_to_a_queue(capsys: pytest.Capture
     running = stage(0, "RUNNING", counts={"QUEUED": 1}, **since)
     vain = stage(0, "RUNNING", counts={"QUEUED": 1}, waiting="1 task waits for the queue 'gpu'", **since)
 
-    with Lines() as shown:
+    with ProgressLines() as shown:
         for one in (running, vain, vain):
-            shown.show(job("RUNNING", one))
+            shown.show_job(job("RUNNING", one))
 
     assert capsys.readouterr().err.splitlines()[1:] == [
         "stage 0 S0: RUNNING, 0 of 1 task; 1 task waits for the queue 'gpu'"
@@ -128,7 +128,7 @@ def test_lines_say_once_that_no_worker_listens_to_a_queue(capsys: pytest.Capture
 
 
 def test_the_last_line_says_how_it_ended() -> None:
-    said = ending(job("FAILED", failed=2, error="stage 1 failed\x1b"))
+    said = describe_ending(job("FAILED", failed=2, error="stage 1 failed\x1b"))
 
     assert said == (
         "job 12345678-0000-4000-8000-000000000000 is FAILED after 1 m 05 s with 2 failed tasks: stage 1 failed\\x1b"
@@ -136,17 +136,17 @@ def test_the_last_line_says_how_it_ended() -> None:
 
 
 def test_the_end_of_a_long_text_is_short() -> None:
-    assert last_lines(f"line {number}\n" for number in range(1_000_000))[-2:] == ["line 999998", "line 999999"]
-    assert last_lines(["x" * 1_000_000]) == ["x" * 2000]
-    assert last_lines([]) == []
+    assert take_last_lines(f"line {number}\n" for number in range(1_000_000))[-2:] == ["line 999998", "line 999999"]
+    assert take_last_lines(["x" * 1_000_000]) == ["x" * 2000]
+    assert take_last_lines([]) == []
 
 
 def drawn(shown: Job, *, height: int, width: int = 100) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    picture = Picture(console)
-    picture.show(shown)
+    picture = ProgressPicture(console)
+    picture.show_job(shown)
     with console.capture() as captured:
-        console.print(picture.draw())
+        console.print(picture.draw_job())
     return captured.get().splitlines()
 
 

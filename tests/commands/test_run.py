@@ -133,7 +133,7 @@ def test_a_job_that_takes_too_long_is_cancelled(alone: Caller, catalogue: Path, 
     done = alone("run", catalogue, "hold", "--volume", tmp_path / "v", "--timeout", "1s")
 
     assert done.code == ExitCode.TIMED_OUT
-    assert "it was cancelled because it took longer than 1s" in done.err
+    assert "it was cancelled because it took longer than 1.0 s" in done.err
     assert processes_in(tmp_path / "v") == []
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echelon.controller.commands.logs import harmless
-from echelon.controller.commands.screen import Column, amount, length, print_json, print_table, safe, safe_lines
+from echelon.controller.commands.logs import escape_pieces
+from echelon.controller.commands.screen import (
+    Column,
+    escape_log,
+    escape_text,
+    format_bytes,
+    format_duration,
+    print_json,
+    print_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,11 +35,11 @@ from echelon.controller.commands.screen import Column, amount, length, print_jso
     ],
 )
 def test_a_value_is_one_line_that_a_terminal_does_not_obey(text: str, shown: str) -> None:
-    assert safe(text) == shown
+    assert escape_text(text) == shown
 
 
 def test_a_log_keeps_its_lines_and_loses_its_colours() -> None:
-    assert safe_lines("\x1b[31mred\x1b[0m\r\nnext\rover\tend\x1b[2J") == "red\nnext\nover\tend\\x1b[2J"
+    assert escape_log("\x1b[31mred\x1b[0m\r\nnext\rover\tend\x1b[2J") == "red\nnext\nover\tend\\x1b[2J"
 
 
 @given(st.text(alphabet="a\r\n\x1b[0;31m\x07"), st.lists(st.integers(0, 40)))
@@ -38,18 +47,20 @@ def test_where_a_log_is_cut_into_pieces_makes_no_difference(text: str, cuts: lis
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[start:end] for start, end in pairwise(places)]
 
-    assert "".join(harmless(pieces)) == safe_lines(text)
+    assert "".join(escape_pieces(pieces)) == escape_log(text)
 
 
 def test_a_plain_table_is_aligned_and_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table([Column("NAME"), Column("N", right=True)], [("x" * 300, 1), ("b\x1b", 22)], empty="nothing")
+    columns: list[Column[tuple[str, int]]] = [Column("NAME", itemgetter(0)), Column("N", itemgetter(1), right=True)]
+
+    print_table(columns, [("x" * 300, 1), ("b\x1b", 22)], empty="nothing")
 
     lines = capsys.readouterr().out.split("\n")
     assert lines == ["NAME" + " " * 298 + " N", "x" * 300 + "   1", "b\\x1b" + " " * 295 + "  22", ""]
 
 
 def test_an_empty_table_is_a_word_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table([Column("NAME")], [], empty="no jobs")
+    print_table([Column("NAME", str)], [], empty="no jobs")
 
     assert capsys.readouterr() == ("", "no jobs\n")
 
@@ -69,7 +80,7 @@ def test_json_is_read_as_it_was_written_and_holds_no_control_characters(value: o
     ("size", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB"), (9 << 50, "9216.0 TiB")]
 )
 def test_sizes_are_for_people(size: int, shown: str) -> None:
-    assert amount(size) == shown
+    assert format_bytes(size) == shown
 
 
 @pytest.mark.parametrize(
@@ -77,4 +88,4 @@ def test_sizes_are_for_people(size: int, shown: str) -> None:
     [(0.04, "40 ms"), (0.9999, "1.0 s"), (59.94, "59.9 s"), (59.97, "1 m 00 s"), (61, "1 m 01 s"), (7260, "2 h 01 m")],
 )
 def test_lengths_of_time_are_for_people(seconds: float, shown: str) -> None:
-    assert length(seconds) == shown
+    assert format_duration(seconds) == shown

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echelon.controller.commands.values import declared_types, explain, headers, parameters
+from echelon.controller.commands.values import describe_mistakes, find_types, parse_headers, parse_parameters
 from echelon.shared.errors import InvalidInput
 
 TYPES = {"n": "integer", "x": "number", "b": "boolean", "j": "json", "s": "string"}
@@ -43,7 +43,7 @@ class Wrong:
     ],
 )
 def test_text_becomes_what_the_input_declares(written: str, value: object) -> None:
-    found = list(parameters([written], TYPES).values())
+    found = list(parse_parameters([written], TYPES).values())
 
     assert found == [value]
     assert type(found[0]) is type(value)
@@ -65,7 +65,7 @@ def test_text_becomes_what_the_input_declares(written: str, value: object) -> No
 )
 def test_what_does_not_fit_is_named(written: str, said: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        parameters([written], TYPES)
+        parse_parameters([written], TYPES)
 
     assert said in str(caught.value)
 
@@ -73,32 +73,32 @@ def test_what_does_not_fit_is_named(written: str, said: str) -> None:
 def test_an_input_without_a_type_has_that_of_the_first_task_that_takes_it() -> None:
     taken = [{"a": None, "b": "json"}, {"a": "number", "x": "json"}]
 
-    types = declared_types({"a": None, "b": "string", "c": None}, taken)
+    types = find_types({"a": None, "b": "string", "c": None}, taken)
 
     assert types == {"a": "number", "b": "string"}
 
 
 def test_all_values_that_do_not_fit_are_named_at_once() -> None:
     with pytest.raises(InvalidInput, match=r"-p n: .*\n-p b: "):
-        parameters(["n=a", "b=b"], TYPES)
+        parse_parameters(["n=a", "b=b"], TYPES)
 
 
 @pytest.mark.parametrize("written", ["name", "=value", ":=1", ""])
 def test_what_is_no_pair_is_a_usage_error(written: str) -> None:
     with pytest.raises(click.UsageError, match="write name=value"):
-        parameters([written], {})
+        parse_parameters([written], {})
 
 
 def test_a_name_given_twice_is_a_usage_error() -> None:
     with pytest.raises(click.UsageError, match="-p a is given twice"):
-        parameters(["a=1", "a=2"], {})
+        parse_parameters(["a=1", "a=2"], {})
 
 
 def test_a_value_may_come_from_a_file_without_its_last_line_end(tmp_path: Path) -> None:
     file = tmp_path / "value"
     file.write_text("one\ntwo\n")
 
-    assert parameters([f"s=@{file}"], {}) == {"s": "one\ntwo"}
+    assert parse_parameters([f"s=@{file}"], {}) == {"s": "one\ntwo"}
 
 
 def test_a_file_that_is_too_large_or_no_text_is_refused(tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ def test_a_file_that_is_too_large_or_no_text_is_refused(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe")
 
     with pytest.raises(InvalidInput, match=r"holds more than 1 MiB(.|\n)*is not UTF-8 text"):
-        parameters([f"a=@{large}", f"b=@{binary}"], {})
+        parse_parameters([f"a=@{large}", f"b=@{binary}"], {})
 
 
 def test_headers_are_written_as_over_http(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("Bearer abc\n")
 
-    found = headers(["X-One:1", "X-Two:  a: b ", f"Authorization: @{file}"])
+    found = parse_headers(["X-One:1", "X-Two:  a: b ", f"Authorization: @{file}"])
 
     assert found == {"X-One": "1", "X-Two": "a: b", "Authorization": "Bearer abc"}
 
@@ -122,7 +122,7 @@ def test_headers_are_written_as_over_http(tmp_path: Path) -> None:
 @pytest.mark.parametrize("written", ["S3CR3T", "bad name: S3CR3T", ": S3CR3T"])
 def test_what_is_no_header_is_a_usage_error_without_its_value(written: str) -> None:
     with pytest.raises(click.UsageError) as caught:
-        headers([written])
+        parse_headers([written])
 
     assert "write 'Name: value'" in caught.value.message
     assert "S3CR3T" not in caught.value.message.replace("-H S3CR3T", "")
@@ -130,14 +130,14 @@ def test_what_is_no_header_is_a_usage_error_without_its_value(written: str) -> N
 
 def test_a_header_given_twice_is_a_usage_error_whatever_its_case() -> None:
     with pytest.raises(click.UsageError, match="is given twice"):
-        headers(["X-A: 1", "x-a: 2"])
+        parse_headers(["X-A: 1", "x-a: 2"])
 
 
 @given(st.text())
 def test_any_text_is_a_value_or_a_mistake_and_nothing_else(text: str) -> None:
     for kind in TYPES:
         try:
-            parameters([f"{kind}={text.replace('@', '')}"], TYPES)
+            parse_parameters([f"{kind}={text.replace('@', '')}"], TYPES)
         except InvalidInput:
             continue
 
@@ -152,7 +152,7 @@ def test_a_mistake_says_how_the_input_is_given() -> None:
         Wrong("#/input/token", "is taken from the header 'X-Token'"),
     ]
 
-    assert explain("", mistakes).split("\n") == [
+    assert describe_mistakes("", mistakes).split("\n") == [
         "input url: is required  (-p url=...)",
         "header Authorization: is required  (-H 'Authorization: ...')",
         "is odd",
