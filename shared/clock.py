@@ -1,6 +1,6 @@
-"""Time as a port, so that a test can hold it.
+"""Time as a port, so that a test can control it.
 
-``wall`` is for timestamps alone; every length of time is measured with ``monotonic``.
+`wall` is only for timestamps; durations are measured with `monotonic`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Clock(Protocol):
         """Return seconds since the Unix epoch."""
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that no one sets."""
+        """Return seconds on a clock that is never adjusted."""
 
 
 class SystemClock:

@@ -1,7 +1,7 @@
 """The command `echelon`: a group whose subcommands are entry points, loaded when they are called.
 
 Controller and worker each register their own commands in the group `echelon.commands`, so neither imports the other and
-`echelon jobs` does not pay for Flask. This module knows no subcommand by name.
+`echelon jobs` does not load Flask. No subcommand's name is written in this module.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from echelon.shared import failpoints
 from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 GROUP = "echelon.commands"
-#: What a terminal would obey instead of show, but for the newline.
+#: Replacements for control characters except the newline: a terminal would execute them.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
 
 
 class ExitCode(IntEnum):
-    """How the command ends, for the script that called it."""
+    """The exit codes of the command."""
 
     GOOD = 0
     #: Echelon itself failed.
     ENGINE = 1
-    #: The command was not called as it should be.
+    #: The command line is not valid.
     USAGE = 2
     JOB_FAILED = 3
     CANCELLED = 4
@@ -42,11 +42,11 @@ class ExitCode(IntEnum):
     TIMED_OUT = 8
     #: The controller does not answer.
     UNREACHABLE = 10
-    #: Ctrl-C, as shells have it.
+    #: Ctrl-C, as in shells.
     INTERRUPTED = 130
 
 
-#: How the command ends when an error comes through to the top; the first line that fits counts.
+#: Exit codes for uncaught errors; the first line that matches counts.
 _ENDS: tuple[tuple[type[EchelonError], ExitCode], ...] = (
     (InvalidInput, ExitCode.NOT_VALID),
     (NotFound, ExitCode.NOT_FOUND),
@@ -58,55 +58,55 @@ _ENDS: tuple[tuple[type[EchelonError], ExitCode], ...] = (
 
 
 class LazyGroup(click.Group):
-    """Finds its subcommands among the installed entry points and loads one when it is wanted."""
+    """Finds its subcommands among the installed entry points and loads the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all installed subcommands."""
         return sorted(entry_points(group=GROUP).names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one subcommand; None when nobody registered it."""
+        """Load one subcommand; None if none has this name."""
         found = tuple(entry_points(group=GROUP, name=cmd_name))
-        return _load(found[0]) if found else None
+        return _load_command(found[0]) if found else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand that the arguments name; an unknown one is a usage error with a suggestion."""
+        """Find the subcommand in the arguments; an unknown one is a usage error with a suggestion."""
         if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
-            ctx.fail(_unknown(args[0], self.list_commands(ctx)))
+            ctx.fail(_describe_unknown(args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; whatever it raises becomes words on stderr and a documented exit code."""
+        """Run the subcommand; turn any error into a message on stderr and a documented exit code."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
-            # The reader (head, a closed pager) has all that it wanted.
+            # The reader (head, a closed pager) needs no more.
             _close_stdout()
             ctx.exit(ExitCode.GOOD)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
         except Exception as error:  # noqa: BLE001 - the one guard of the command: a user never sees a traceback
-            ctx.exit(_ended_by(error))
+            ctx.exit(_report_error(error))
         return result
 
 
-def _ended_by(error: Exception) -> ExitCode:
-    """Tell of an error on stderr and return the exit code that it stands for."""
+def _report_error(error: Exception) -> ExitCode:
+    """Print an error to stderr and return its exit code."""
     if isinstance(error, EchelonError):
-        _tell(str(error))
+        _print_error(str(error))
         return next(code for kind, code in _ENDS if isinstance(error, kind))
-    _tell(f"{type(error).__name__}: {error}\nThis is a mistake in Echelon. ECHELON_DEBUG=1 shows where.")
+    _print_error(f"{type(error).__name__}: {error}\nThis is a bug in Echelon. ECHELON_DEBUG=1 shows the traceback.")
     return ExitCode.ENGINE
 
 
-def _tell(message: str) -> None:
-    """Write an error to stderr, with its traceback where somebody looks for one."""
+def _print_error(message: str) -> None:
+    """Print an error to stderr, with its traceback if ECHELON_DEBUG is set."""
     if os.environ.get("ECHELON_DEBUG"):
         import traceback
 
@@ -115,20 +115,20 @@ def _tell(message: str) -> None:
 
 
 def _close_stdout() -> None:
-    """Point stdout to nowhere, so that the interpreter's last flush does not complain."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """Redirect stdout to /dev/null, so that the interpreter's last flush does not fail."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
-def _load(entry: EntryPoint) -> click.Command:
+def _load_command(entry: EntryPoint) -> click.Command:
     command = entry.load()
     if not isinstance(command, click.Command):
         raise TypeError(f"the entry point {entry.name!r} of {GROUP} is not a click command: {entry.value}")
     return command
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _describe_unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3)
     meant = f" Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
     return f"There is no command {name!r}.{meant} 'echelon --help' lists them all."
@@ -138,19 +138,19 @@ def _unknown(name: str, known: list[str]) -> str:
 @click.version_option(package_name="echelon", prog_name="echelon")
 def main_group() -> None:
     """Run jobs: stages one after the other, the tasks of a stage in parallel."""
-    failpoints.arm(os.environ)
+    failpoints.arm_failpoints(os.environ)
 
 
 def main() -> None:
-    """Run the command line and leave with one of the documented exit codes."""
+    """Run the command line and exit with one of the documented exit codes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that knows no UTF-8 gets question marks instead of a crash.
+            # A terminal without UTF-8 gets question marks instead of a crash.
             stream.reconfigure(errors="replace")
     try:
         main_group(prog_name="echelon")
-    except Exception as error:  # noqa: BLE001 - what fails before a command begins, such as an installation in pieces
-        sys.exit(_ended_by(error))
+    except Exception as error:  # noqa: BLE001 - an error before a command begins, such as a broken installation
+        sys.exit(_report_error(error))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one tree of errors. A docstring is the default message; a message says what, which value, what to do."""
+"""The tree of errors. A docstring is the default message; a message names the problem, the value and the remedy."""
 
 from __future__ import annotations
 

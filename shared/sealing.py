@@ -1,10 +1,10 @@
-"""Keeps secret values unreadable wherever they rest or travel; whoever can read the volume's key can open them.
+"""Seals (encrypts) secret values in the store and in messages. The volume's key opens them.
 
-The key lies on the volume, readable by its owner alone: controller and workers share the volume, the store and the
-broker never see the key.
+The key is a file on the volume that only its owner can read. Controllers and workers share the volume; the store and
+the broker never get the key.
 
-The secrets of a job's single tasks are sealed with a key of the job's own, its seal, which itself is sealed with the
-volume's. One erased seal makes unreadable what a hundred thousand tasks hold, and every copy of it.
+The secrets of a job's single tasks are sealed with the job's own key, its seal, which is itself sealed with the
+volume's key. Without the seal, the secrets of a hundred thousand tasks, and every copy of them, are unreadable.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import functools
 import hashlib
 import hmac
 import os
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
@@ -25,12 +25,12 @@ from echelon.shared.volume import Volume
 from echelon.shared.volume.durable import write_bytes
 from echelon.shared.volume.layout import KEY
 
-#: How a value begins that is sealed where others stand in clear.
+#: Prefix of a sealed value in a place where other values are in clear text.
 _SEALED: Final = "sealed:"
 
 
 class CannotOpen(EchelonError):
-    """The sealed value was not sealed with this key."""
+    """The value was sealed with another key."""
 
 
 class Seal:
@@ -39,12 +39,12 @@ class Seal:
     def __init__(self, key: bytes) -> None:
         self._fernet = Fernet(key)
 
-    def seal(self, text: str) -> str:
-        """Return the text so that only holders of the key can read it; the same text never looks the same twice."""
+    def seal_text(self, text: str) -> str:
+        """Return the text encrypted, differently each time."""
         return self._fernet.encrypt(text.encode("utf-8", "surrogatepass")).decode("ascii")
 
-    def open(self, text: str) -> str:
-        """Return a sealed text in clear; raise CannotOpen."""
+    def open_text(self, text: str) -> str:
+        """Return a sealed text decrypted; raise CannotOpen."""
         try:
             return self._fernet.decrypt(text.encode("ascii", "replace")).decode("utf-8", "surrogatepass")
         except InvalidToken:
@@ -57,31 +57,29 @@ class Sealer:
     def __init__(self, volume: Volume) -> None:
         self._path = volume.absolute(KEY)
 
-    def seal(self, text: str) -> str:
-        """Return the text so that only holders of the key can read it; the same text never looks the same twice."""
-        return self._own.seal(text)
+    def seal_text(self, text: str) -> str:
+        return self._own_seal.seal_text(text)
 
-    def open(self, text: str) -> str:
-        """Return a sealed text in clear; raise CannotOpen."""
-        return self._own.open(text)
+    def open_text(self, text: str) -> str:
+        return self._own_seal.open_text(text)
 
     def new_seal(self) -> str:
-        """Return a new key for the tasks of one job, sealed."""
-        return self.seal(Fernet.generate_key().decode())
+        """Return a new seal for the tasks of one job."""
+        return self.seal_text(Fernet.generate_key().decode())
 
-    def unsealed(self, seal: str | None) -> Seal:
-        """Return what `new_seal` has made, ready for use; None, of a job that has none, is the volume's own key.
+    def open_seal(self, seal: str | None) -> Seal:
+        """Return a job's seal, ready for use; for a job without one (None), return the volume's own key.
 
-        Raises CannotOpen when it was made on another volume.
+        Raises CannotOpen if the seal was made on another volume.
         """
-        return self._own if seal is None else Seal(self.open(seal).encode())
+        return self._own_seal if seal is None else Seal(self.open_text(seal).encode())
 
-    def digest(self, text: str) -> str:
-        """Return a digest that nobody can try texts against who does not hold the key."""
+    def digest_text(self, text: str) -> str:
+        """Return a digest that cannot be matched against guessed texts without the key."""
         return hmac.new(self._digest_key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     @functools.cached_property
-    def _own(self) -> Seal:
+    def _own_seal(self) -> Seal:
         try:
             return Seal(self._key)
         except ValueError as error:
@@ -89,7 +87,7 @@ class Sealer:
 
     @functools.cached_property
     def _digest_key(self) -> bytes:
-        # Of its own: no key serves two purposes.
+        # A separate key: no key serves two purposes.
         return hmac.new(self._key, b"echelon request digests", hashlib.sha256).digest()
 
     @functools.cached_property
@@ -97,7 +95,7 @@ class Sealer:
         try:
             if not os.path.exists(self._path):
                 failpoint("key.before_write")
-                # Whoever comes second keeps the first one's key.
+                # If another process has written a key meanwhile, that one stays.
                 write_bytes(self._path, Fernet.generate_key(), mode=0o600, replace=False)
                 failpoint("key.after_write")
             with open(self._path, "rb") as file:
@@ -106,24 +104,14 @@ class Sealer:
             raise VolumeUnavailable(f"cannot use the key at {self._path}: {error}") from error
 
 
-class Opener(Protocol):
-    """What seals and opens texts."""
-
-    def seal(self, text: str) -> str:
-        """Return the text so that only holders of the key can read it."""
-
-    def open(self, text: str) -> str:
-        """Return a sealed text in clear; raise CannotOpen."""
+def seal_value(seal: Seal, value: JsonValue) -> str:
+    """Return a sealed value, marked so that `open_value` recognises it."""
+    return _SEALED + seal.seal_text(msgspec.json.encode(value).decode())
 
 
-def wrap(seal: Opener, value: JsonValue) -> str:
-    """Return a value sealed, in a form that can be told from one in clear."""
-    return _SEALED + seal.seal(msgspec.json.encode(value).decode())
-
-
-def unwrap(seal: Opener, value: JsonValue) -> JsonValue:
-    """Return what `wrap` was given; a value in clear is returned as it is. Raises CannotOpen."""
+def open_value(seal: Seal, value: JsonValue) -> JsonValue:
+    """Return the value that `seal_value` sealed; return a value in clear text unchanged. Raises CannotOpen."""
     if not isinstance(value, str) or not value.startswith(_SEALED):
         return value
-    found: JsonValue = msgspec.json.decode(seal.open(value.removeprefix(_SEALED)))
+    found: JsonValue = msgspec.json.decode(seal.open_text(value.removeprefix(_SEALED)))
     return found

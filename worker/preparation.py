@@ -201,13 +201,13 @@ class Preparation:
 
     def _open_secret(self, name: str, sealed: str) -> str:
         try:
-            return self._sealer.open(sealed)
+            return self._sealer.open_text(sealed)
         except CannotOpen as error:
             raise CannotStart(_ELSEWHERE.format(f"input {name!r}"), worker_fault=True) from error
 
     def _open_seal(self, grant: Grant) -> Seal:
         try:
-            return self._sealer.unsealed(grant.seal)
+            return self._sealer.open_seal(grant.seal)
         except (CannotOpen, ValueError) as error:
             raise CannotStart(_ELSEWHERE.format("of its job"), worker_fault=True) from error
 
@@ -217,7 +217,7 @@ _ELSEWHERE: Final = "the secret {} cannot be opened: it was sealed with another 
 
 def _open_task_secret(prepared: PreparedGrant, name: str, sealed: str) -> str:
     try:
-        return prepared.seal.open(sealed)
+        return prepared.seal.open_text(sealed)
     except CannotOpen as error:
         if prepared.grant.seal is None:
             raise CannotStart(_ELSEWHERE.format(f"input {name!r}"), worker_fault=True) from error

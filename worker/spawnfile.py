@@ -21,7 +21,7 @@ import msgspec
 from echelon.shared.errors import EchelonError
 from echelon.shared.failpoints import failpoint
 from echelon.shared.messages import SpawnedItems
-from echelon.shared.sealing import Opener, wrap
+from echelon.shared.sealing import Seal, seal_value
 from echelon.shared.volume import OpenFile, Volume
 from echelon.shared.volume.beneath import NotRegular
 
@@ -60,7 +60,7 @@ class Secrets:
     """The names of the items' secret inputs, and the seal for their values."""
 
     names: frozenset[str]
-    seal: Opener
+    seal: Seal
 
     def occur_in(self, item: dict[str, Any]) -> bool:
         """Return whether an item has a secret input."""
@@ -68,7 +68,7 @@ class Secrets:
 
     def seal_item(self, item: dict[str, Any]) -> dict[str, Any]:
         """Return an item with its secret inputs sealed."""
-        return {name: wrap(self.seal, value) if name in self.names else value for name, value in item.items()}
+        return {name: seal_value(self.seal, value) if name in self.names else value for name, value in item.items()}
 
 
 def keep_items(

@@ -243,10 +243,10 @@ class Jobs:
         if submission.idempotency_key is None:
             return None
         asked = [submission.type, submission.input, submission.paused, *more]
-        return self._parts.sealer.digest(json.dumps(asked, sort_keys=True))
+        return self._parts.sealer.digest_text(json.dumps(asked, sort_keys=True))
 
     def _sealed(self, inputs: Inputs) -> dict[str, str]:
-        return {name: self._parts.sealer.seal(value) for name, value in inputs.secrets.items()}
+        return {name: self._parts.sealer.seal_text(value) for name, value in inputs.secrets.items()}
 
 
 def _paused_by(submission: Submission) -> str | None:

@@ -49,7 +49,7 @@ def test_who_has_seen_a_task_completed_finds_its_files(
     folder = stand.volume.prepare_attempt(attempt_name(grant.job_id, 0, task.index, task.attempt), grant.revision)
     Path(folder, "made.txt").write_text("made")
     # The controller that counts the attempt gets no further than that.
-    failpoints.arm({failpoints.VARIABLE: "files.before_publish:raise"})
+    failpoints.arm_failpoints({failpoints.VARIABLE: "files.before_publish:raise"})
     with pytest.raises(failpoints.FailpointReached):
         puppet.finish((grant, task))
     assert stand.get(f"/jobs/{job_id}")["state"] == "COMPLETED"

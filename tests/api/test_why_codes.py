@@ -18,7 +18,7 @@ from echelon.controller.api.control_schemas import WhySchema
 from echelon.controller.commands.why import why as command
 from echelon.controller.engine.why.why import Code
 from echelon.shared import failpoints
-from echelon.shared.failpoints import VARIABLE, FailpointReached, arm
+from echelon.shared.failpoints import VARIABLE, FailpointReached, arm_failpoints
 from echelon.shared.messages import Outcome, WorkerCard
 from tests.api.live import done, spawned, task_of, work
 from tests.api.stand import Stand
@@ -50,7 +50,7 @@ def waiting_files(stand: Stand) -> Held:
     puppet = Puppet(stand)
     job_id = str(stand.post("made")["job_id"])
     puppet.heartbeat()
-    arm({VARIABLE: "files.before_publish:raise"})
+    arm_failpoints({VARIABLE: "files.before_publish:raise"})
     with pytest.raises(FailpointReached):
         puppet.finish(puppet.take())
     sentence = (

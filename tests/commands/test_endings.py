@@ -59,7 +59,7 @@ def test_a_mistake_of_ours_is_two_lines_and_a_hint(monkeypatch: pytest.MonkeyPat
     code, out, err = ended(KeyError("oops"))
 
     assert (code, out) == (ExitCode.ENGINE, "")
-    assert err == "echelon: KeyError: 'oops'\nThis is a mistake in Echelon. ECHELON_DEBUG=1 shows where.\n"
+    assert err == "echelon: KeyError: 'oops'\nThis is a bug in Echelon. ECHELON_DEBUG=1 shows the traceback.\n"
 
 
 def test_whoever_looks_for_the_place_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def opened(volume: Volume, words: str) -> list[str]:
     """Return all that the volume's key opens in a text: secrets and seals, and what these open."""
     sealer = Sealer(volume)
     pieces = _SEALED.findall(words)
-    found = list(_readable(sealer.unsealed(None), pieces))
+    found = list(_readable(sealer.open_seal(None), pieces))
     for key in list(found):
         try:
             found += _readable(Seal(key.encode()), pieces)
@@ -41,7 +41,7 @@ def opened(volume: Volume, words: str) -> list[str]:
 def _readable(seal: Seal, pieces: list[str]) -> Iterator[str]:
     for piece in pieces:
         try:
-            yield seal.open(piece)
+            yield seal.open_text(piece)
         except CannotOpen:
             continue
 

@@ -14,7 +14,7 @@ import pytest
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.broker.port import Broker, Delivery, Outgoing, Subscription, Unconfirmed
 from echelon.shared.broker.rabbitmq import RabbitBroker
-from echelon.shared.codec import MAX_BYTES, encode
+from echelon.shared.codec import MAX_BYTES, encode_message
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import Finished, Message, Outcome, Report
 
@@ -206,7 +206,7 @@ def test_a_message_as_long_as_the_broker_says_arrives_and_a_longer_one_comes_bac
 ) -> None:
     subscription = subscribe(queue)
     longest = broker.longest or MAX_BYTES
-    frame = len(encode(sized(0)))
+    frame = len(encode_message(sized(0)))
     fitting, longer = sized(longest - frame), sized(longest - frame + 1)
     publish_when_made(broker, queue, fitting)
 

@@ -15,7 +15,7 @@ import pytest
 from echelon.shared.broker.port import Outgoing, Unconfirmed
 from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from echelon.shared.broker.topology import DELIVERIES, Topology
-from echelon.shared.codec import decode
+from echelon.shared.codec import decode_message
 from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import WorkerId, new_worker_id
 from echelon.shared.messages import DEAD, Report, orders_queue
@@ -377,5 +377,5 @@ def test_what_a_reader_rejects_goes_to_the_dead_queue_with_its_reason_and_does_n
     assert messages(take_all(subscription, 1)) == [SMALL]
     until(lambda: ready(node, DEAD) == 1)
     _method, properties, kept = raw(node, lambda channel: channel.basic_get(DEAD, auto_ack=True))  # type: ignore[misc]
-    assert decode(kept) == Report(worker=WorkerId("w"), number=1)
+    assert decode_message(kept) == Report(worker=WorkerId("w"), number=1)
     assert properties.headers == {"reason": "a test says so", "queue": queue}

@@ -10,7 +10,7 @@ import pytest
 from echelon.controller.core.states import State
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
-from echelon.shared.codec import MAX_BYTES, decode, encode
+from echelon.shared.codec import MAX_BYTES, decode_message, encode_message
 from echelon.shared.errors import InvalidMessage
 from echelon.shared.messages import Orders
 from tests.engine.house import House, Make, Puppet, ref
@@ -49,7 +49,7 @@ class EncodingBroker(MemoryBroker):
         kept, refused = [], []
         for outgoing in messages:
             try:
-                body = encode(outgoing.message)
+                body = encode_message(outgoing.message)
             except InvalidMessage:
                 refused.append(outgoing)
                 continue
@@ -57,7 +57,7 @@ class EncodingBroker(MemoryBroker):
                 self.sent.append((outgoing.message, len(body)))
                 if len(self.sent) - 1 in self.lose:
                     continue
-            kept.append(replace(outgoing, message=decode(body)))
+            kept.append(replace(outgoing, message=decode_message(body)))
 
         def told(unconfirmed: Unconfirmed) -> None:
             if confirmed is not None:

@@ -40,7 +40,7 @@ SECRET = "S3CR3T-canary"
 def older(tmp_path: Path, store_url: str) -> Iterator[House]:
     """Give a house on a store and a volume of the first release."""
     volume = tmp_path / "volume"
-    leave_first_store(store_url, token=Sealer(Volume.create(volume)).seal(SECRET))
+    leave_first_store(store_url, token=Sealer(Volume.create(volume)).seal_text(SECRET))
     items = volume / ITEMS_PATH
     items.parent.mkdir(parents=True)
     items.write_text("".join(ITEMS))
@@ -63,7 +63,7 @@ def test_what_was_open_runs_to_its_end_and_nothing_that_was_done_runs_again(olde
     puppet = Puppet(house)
     begun = [ref(held) for held in puppet.granted]
     own = [held for held in puppet.granted if "key" in held[1].input]
-    opened = {Sealer(house.volume).unsealed(grant.seal).open(str(task.input["key"])) for grant, task in own}
+    opened = {Sealer(house.volume).open_seal(grant.seal).open_text(str(task.input["key"])) for grant, task in own}
     puppet.run_all()
 
     assert [house.view(job_id).state for job_id in (BEGUN, HALFWAY)] == [State.COMPLETED] * 2
@@ -91,8 +91,8 @@ def test_what_had_failed_is_given_its_secrets_again_and_completes(older: House) 
     puppet.granted.clear()
     puppet.heartbeat()
     mine = [held for held in puppet.granted if held[0].job_id == FAILED]
-    seal = Sealer(house.volume).unsealed(mine[0][0].seal)
-    given = {task.task_id: {"key": seal.open(str(task.input["key"]))} for _, task in mine}
+    seal = Sealer(house.volume).open_seal(mine[0][0].seal)
+    given = {task.task_id: {"key": seal.open_text(str(task.input["key"]))} for _, task in mine}
     puppet.run_all()
 
     assert {mistake.pointer for mistake in refused.value.mistakes} == {f"#/tasks/{task_id}" for task_id in tasks}

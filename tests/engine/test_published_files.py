@@ -18,7 +18,7 @@ from echelon.shared import failpoints
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.broker.port import Outgoing
 from echelon.shared.errors import StoreUnavailable, VolumeUnavailable
-from echelon.shared.failpoints import VARIABLE, FailpointReached, arm
+from echelon.shared.failpoints import VARIABLE, FailpointReached, arm_failpoints
 from echelon.shared.messages import REPORTS, Finished, Outcome, Report
 from echelon.shared.volume import Volume
 from tests.engine.house import House, Puppet
@@ -66,7 +66,7 @@ class RefusedCommits:
 
 def dies_at(point: str, puppet: Puppet, held: Held) -> None:
     """Let a controller settle an attempt, and fail at a step after that."""
-    arm({VARIABLE: f"{point}:raise"})
+    arm_failpoints({VARIABLE: f"{point}:raise"})
     with pytest.raises(FailpointReached):
         puppet.finish(held)
 

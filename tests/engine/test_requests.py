@@ -156,7 +156,7 @@ def test_a_delete_that_was_cut_off_before_the_folder_is_finished_by_asking_again
     job_id = spawned(house, puppet, "lenient", [])
     puppet.run_all()
     monkeypatch.setattr(failpoints, "_armed", None)
-    failpoints.arm({failpoints.VARIABLE: "delete.after_commit:raise"})
+    failpoints.arm_failpoints({failpoints.VARIABLE: "delete.after_commit:raise"})
     with pytest.raises(failpoints.FailpointReached):
         house.jobs.delete(job_id)
 

@@ -11,7 +11,7 @@ from echelon.controller.engine.base.requests import Choice, Composition, Given, 
 from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId, TaskId
 from echelon.shared.messages import Outcome
-from echelon.shared.sealing import Sealer, wrap
+from echelon.shared.sealing import Sealer, seal_value
 from tests.contract.canary import dump, opened
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import postgresql_template, postgresql_url, store_url
@@ -45,8 +45,8 @@ def spawned(house: House, puppet: Puppet) -> JobId:
     job_id = house.submit("many")
     held = puppet.take()
     assert held[0].seal is not None
-    seal = Sealer(house.volume).unsealed(held[0].seal)
-    puppet.finish(held, items=[{"url": "u", "token": wrap(seal, CANARY)}])
+    seal = Sealer(house.volume).open_seal(held[0].seal)
+    puppet.finish(held, items=[{"url": "u", "token": seal_value(seal, CANARY)}])
     return job_id
 
 
@@ -72,7 +72,7 @@ def test_a_tasks_own_secret_opens_for_its_worker_and_for_nobody_when_the_job_has
     house, puppet = anywhere, Puppet(anywhere)
     job_id = begun(house, puppet, way)
     (grant, task) = held = puppet.take()
-    seal = Sealer(house.volume).unsealed(grant.seal)
+    seal = Sealer(house.volume).open_seal(grant.seal)
     while_open = dump(house.settings.datastore_url)
     told = str(task.input["token"])
     if end is State.CANCELLED:
@@ -81,7 +81,7 @@ def test_a_tasks_own_secret_opens_for_its_worker_and_for_nobody_when_the_job_has
         puppet.finish(held, Outcome.COMPLETED if end is State.COMPLETED else Outcome.FAILED)
         puppet.run_all()
 
-    assert seal.open(told) == CANARY
+    assert seal.open_text(told) == CANARY
     assert CANARY in opened(house.volume, while_open), "this test would find what can be opened"
     assert house.view(job_id).state is end
     after = dump(house.settings.datastore_url)
@@ -163,7 +163,7 @@ def test_a_retry_names_the_tasks_whose_secrets_are_gone_and_takes_them_again(any
     house.jobs.control.job(Verb.RETRY, job_id, given=Given(tasks={task_id: {"token": "again"}}))
     house.turn()
     grant, task = again = puppet.take()
-    assert Sealer(house.volume).unsealed(grant.seal).open(str(task.input["token"])) == "again"
+    assert Sealer(house.volume).open_seal(grant.seal).open_text(str(task.input["token"])) == "again"
     assert task.input["url"] == "u"
     puppet.finish(again)
     puppet.run_all()
@@ -214,7 +214,7 @@ def test_later_stages_that_come_back_with_a_skip_need_their_secrets_too(house: H
     house.turn()
 
     grant, task = puppet.take()
-    assert Sealer(house.volume).unsealed(grant.seal).open(str(task.input["token"])) == "again"
+    assert Sealer(house.volume).open_seal(grant.seal).open_text(str(task.input["token"])) == "again"
 
 
 def test_a_secret_lost_in_an_earlier_life_is_asked_for_while_the_job_is_open_again(house: House) -> None:
@@ -235,8 +235,8 @@ def test_a_secret_lost_in_an_earlier_life_is_asked_for_while_the_job_is_open_aga
     puppet.listen()
     seals = {grant.seal for grant, _ in puppet.granted}
     assert len(seals) == 1, "one life has one seal"
-    seal = Sealer(house.volume).unsealed(seals.pop())
-    assert [seal.open(str(task.input["token"])) for _, task in puppet.granted] == ["again", "too"]
+    seal = Sealer(house.volume).open_seal(seals.pop())
+    assert [seal.open_text(str(task.input["token"])) for _, task in puppet.granted] == ["again", "too"]
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,8 @@ def test_items_that_were_sealed_in_an_earlier_life_of_their_job_are_asked_for(ho
     puppet = Puppet(house)
     job_id = house.submit("many")
     held = puppet.take()
-    old = Sealer(house.volume).unsealed(Sealer(house.volume).new_seal())
-    puppet.finish(held, items=[{"url": "u", "token": wrap(old, CANARY)}, {"url": "plain"}])
+    old = Sealer(house.volume).open_seal(Sealer(house.volume).new_seal())
+    puppet.finish(held, items=[{"url": "u", "token": seal_value(old, CANARY)}, {"url": "plain"}])
     puppet.run_all()
 
     lost = next(task for task in house.tasks(job_id, 0) if task.index == 0)
@@ -289,15 +289,15 @@ def test_items_that_were_sealed_in_an_earlier_life_of_their_job_are_asked_for(ho
 
     grant, task = puppet.take()
     assert task.input["url"] == "u"
-    assert Sealer(house.volume).unsealed(grant.seal).open(str(task.input["token"])) == "again"
+    assert Sealer(house.volume).open_seal(grant.seal).open_text(str(task.input["token"])) == "again"
 
 
 def test_nobody_is_asked_for_the_secret_of_an_item_that_never_fitted(house: House) -> None:
     puppet = Puppet(house)
     job_id = house.submit("many")
     held = puppet.take()
-    seal = Sealer(house.volume).unsealed(held[0].seal)
-    puppet.finish(held, items=[{"url": "u", "color": "red", "token": wrap(seal, CANARY)}, {"url": "plain"}])
+    seal = Sealer(house.volume).open_seal(held[0].seal)
+    puppet.finish(held, items=[{"url": "u", "color": "red", "token": seal_value(seal, CANARY)}, {"url": "plain"}])
     puppet.run_all()
     unfit = next(task for task in house.tasks(job_id, 0) if task.index == 0)
     assert unfit.state is State.FAILED
@@ -310,12 +310,12 @@ def test_an_item_that_does_not_fit_does_not_tell_its_secret(house: House) -> Non
     puppet = Puppet(house)
     job_id = house.submit("many")
     held = puppet.take()
-    seal = Sealer(house.volume).unsealed(held[0].seal)
+    seal = Sealer(house.volume).open_seal(held[0].seal)
     wrong: list[object] = [
-        {"url": "u", "token": wrap(seal, [CANARY])},
-        {"url": "u", "token": wrap(seal, f"{CANARY}\0")},
-        {"url": "u", "token": wrap(seal, {CANARY: 1})},
-        {"url": 1, "size": "x", "token": wrap(seal, CANARY)},
+        {"url": "u", "token": seal_value(seal, [CANARY])},
+        {"url": "u", "token": seal_value(seal, f"{CANARY}\0")},
+        {"url": "u", "token": seal_value(seal, {CANARY: 1})},
+        {"url": 1, "size": "x", "token": seal_value(seal, CANARY)},
     ]
     puppet.finish(held, items=wrong)
 
@@ -332,7 +332,7 @@ def test_items_of_a_worker_of_the_release_before_are_sealed_on_their_way_into_th
     (grant, task) = puppet.take()
 
     assert CANARY not in dump(house.settings.datastore_url)
-    assert Sealer(house.volume).unsealed(grant.seal).open(str(task.input["token"])) == CANARY
+    assert Sealer(house.volume).open_seal(grant.seal).open_text(str(task.input["token"])) == CANARY
     assert house.view(job_id).state is State.RUNNING
 
 

@@ -99,8 +99,8 @@ def test_a_job_with_thousands_of_withdrawn_secrets_is_retried_with_all_of_them(a
         puppet.heartbeat()
         assert len(puppet.granted) > count
 
-    seal = Sealer(house.volume).unsealed(puppet.granted[0][0].seal)
-    assert {task.task_id: seal.open(str(task.input["token"])) for _, task in puppet.granted} == tokens
+    seal = Sealer(house.volume).open_seal(puppet.granted[0][0].seal)
+    assert {task.task_id: seal.open_text(str(task.input["token"])) for _, task in puppet.granted} == tokens
 
 
 def test_a_job_of_an_earlier_release_that_was_opened_again_asks_for_the_secrets_that_were_erased_before(
@@ -123,8 +123,8 @@ def test_a_job_of_an_earlier_release_that_was_opened_again_asks_for_the_secrets_
     house.turn()
 
     puppet.listen()
-    seal = Sealer(house.volume).unsealed(puppet.granted[0][0].seal)
-    assert [seal.open(str(task.input["token"])) for _, task in puppet.granted] == ["again", "too"]
+    seal = Sealer(house.volume).open_seal(puppet.granted[0][0].seal)
+    assert [seal.open_text(str(task.input["token"])) for _, task in puppet.granted] == ["again", "too"]
 
 
 def as_an_earlier_release_left_it(house: House) -> None:

@@ -54,7 +54,7 @@ def test_a_retry_at_one_controller_reaches_the_tasks_that_the_other_grants(pair:
     worker.heartbeat()
     grant, _ = worker.take()
 
-    assert Sealer(there.volume).open(grant.sealed["token"]) == "new"
+    assert Sealer(there.volume).open_text(grant.sealed["token"]) == "new"
     assert grant.input == {"url": "b"}
 
 

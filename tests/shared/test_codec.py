@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echelon.shared.codec import MAX_BYTES, decode, encode
+from echelon.shared.codec import MAX_BYTES, decode_message, encode_message
 from echelon.shared.errors import InvalidMessage
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import (
@@ -97,13 +97,13 @@ orders = st.builds(
 
 @given(reports | orders)
 def test_a_message_survives_the_way_there_and_back(message: Message) -> None:
-    assert decode(encode(message)) == message
+    assert decode_message(encode_message(message)) == message
 
 
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
     with pytest.raises(InvalidMessage):
-        decode(data)
+        decode_message(data)
 
 
 @given(values, st.sampled_from(["report", "orders", "x"]))
@@ -115,7 +115,7 @@ def test_arbitrary_json_never_raises_anything_else(value: object, kind: str) -> 
 
 @given(reports | orders, st.data())
 def test_damaged_messages_never_raise_anything_else(message: Message, data: st.DataObject) -> None:
-    body = bytearray(encode(message))
+    body = bytearray(encode_message(message))
     for place in data.draw(st.lists(st.integers(0, len(body) - 1), max_size=4)):
         body[place] = data.draw(st.integers(0, 255))
 
@@ -126,30 +126,30 @@ def test_damaged_messages_never_raise_anything_else(message: Message, data: st.D
 @pytest.mark.parametrize("bracket", [b"[", b'{"a":'])
 def test_deep_nesting_is_refused(opening: bytes, bracket: bytes) -> None:
     with pytest.raises(InvalidMessage):
-        decode(opening + bracket * 100_000)
+        decode_message(opening + bracket * 100_000)
 
 
 def test_deep_nesting_of_an_input_is_refused() -> None:
-    body = json.loads(encode(_orders_with({"deep": "HERE"})))
+    body = json.loads(encode_message(_orders_with({"deep": "HERE"})))
     nested = json.dumps(body).replace('"HERE"', "[" * 50_000 + "]" * 50_000)
 
     with pytest.raises(InvalidMessage, match="nested too deeply"):
-        decode(nested.encode())
+        decode_message(nested.encode())
 
 
 def test_a_message_that_is_too_long_is_refused_unread() -> None:
     with pytest.raises(InvalidMessage, match="more than"):
-        decode(b"[" * (MAX_BYTES + 1))
+        decode_message(b"[" * (MAX_BYTES + 1))
 
 
 def test_a_message_that_would_be_too_long_is_not_written() -> None:
     with pytest.raises(InvalidMessage, match="more than"):
-        encode(_orders_with({"long": "x" * MAX_BYTES}))
+        encode_message(_orders_with({"long": "x" * MAX_BYTES}))
 
 
 def test_a_lone_surrogate_is_not_written() -> None:
     with pytest.raises(InvalidMessage):
-        encode(_orders_with({"half": "\ud800"}))
+        encode_message(_orders_with({"half": "\ud800"}))
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ def test_a_lone_surrogate_is_not_written() -> None:
 )
 def test_another_version_is_named_as_the_reason(data: bytes) -> None:
     with pytest.raises(InvalidMessage, match="version 2"):
-        decode(data)
+        decode_message(data)
 
 
 def test_messages_of_a_release_that_told_no_times_are_read() -> None:
-    report = decode(b'{"kind":"report","v":1,"worker":"w","number":1,"running":[]}')
-    orders = decode(b'{"kind":"orders","v":1,"worker":"w","number":1,"answers":1,"lease":15.0}')
+    report = decode_message(b'{"kind":"report","v":1,"worker":"w","number":1,"running":[]}')
+    orders = decode_message(b'{"kind":"orders","v":1,"worker":"w","number":1,"answers":1,"lease":15.0}')
 
     assert isinstance(report, Report) and report.as_of == 0.0
     assert isinstance(orders, Orders) and orders.at == 0.0
@@ -176,7 +176,7 @@ def test_messages_of_a_release_that_told_no_times_are_read() -> None:
 def test_fields_of_a_later_release_are_passed_over() -> None:
     data = json.dumps({"kind": "report", "v": VERSION, "worker": "w", "number": 1, "later": {"a": [1]}}).encode()
 
-    assert decode(data) == Report(worker=WorkerId("w"), number=1)
+    assert decode_message(data) == Report(worker=WorkerId("w"), number=1)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_fields_of_a_later_release_are_passed_over() -> None:
 )
 def test_what_cannot_be_read_says_why(data: bytes) -> None:
     with pytest.raises(InvalidMessage, match=r"\w"):
-        decode(data)
+        decode_message(data)
 
 
 def _orders_with(values: dict[str, Any]) -> Orders:
@@ -219,6 +219,6 @@ def _orders_with(values: dict[str, Any]) -> Orders:
 
 def _decode_or_refuse(data: bytes) -> None:
     try:
-        decode(data)
+        decode_message(data)
     except InvalidMessage as error:
         assert str(error)

@@ -12,12 +12,12 @@ import pytest
 
 from echelon.shared import failpoints
 from echelon.shared.errors import InvalidInput
-from echelon.shared.failpoints import FAILPOINTS, VARIABLE, FailpointReached, arm, failpoint
+from echelon.shared.failpoints import FAILPOINTS, VARIABLE, FailpointReached, arm_failpoints, failpoint
 from tests.system.process import until
 
 REACH = (
-    "import os; from echelon.shared.failpoints import arm, failpoint;"
-    " arm(os.environ); failpoint('exec.mid'); print('after')"
+    "import os; from echelon.shared.failpoints import arm_failpoints, failpoint;"
+    " arm_failpoints(os.environ); failpoint('exec.mid'); print('after')"
 )
 
 
@@ -32,16 +32,16 @@ def reach(action: str, program: str = REACH) -> subprocess.Popen[str]:
 
 
 def test_nothing_happens_at_a_failpoint_that_nobody_has_armed() -> None:
-    arm({})
+    arm_failpoints({})
     for name in FAILPOINTS:
         failpoint(name)
 
-    arm({VARIABLE: "exec.mid:raise"})
+    arm_failpoints({VARIABLE: "exec.mid:raise"})
     failpoint("submit.after_commit")
 
 
 def test_a_failpoint_raises_at_its_nth_hit_and_never_again() -> None:
-    arm({VARIABLE: "exec.mid:raise:3, drain.begun:raise"})
+    arm_failpoints({VARIABLE: "exec.mid:raise:3, drain.begun:raise"})
     failpoint("exec.mid")
     failpoint("exec.mid")
     with pytest.raises(FailpointReached, match=r"exec\.mid"):
@@ -65,7 +65,7 @@ def test_a_failpoint_raises_at_its_nth_hit_and_never_again() -> None:
 )
 def test_what_cannot_be_understood_is_refused_with_words(asked: str, said: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        arm({VARIABLE: asked})
+        arm_failpoints({VARIABLE: asked})
 
     assert said in str(caught.value)
 
@@ -80,7 +80,7 @@ def test_a_command_with_an_unknown_failpoint_does_not_start() -> None:
 
 def test_a_process_that_is_armed_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        arm({VARIABLE: "exec.mid:raise"})
+        arm_failpoints({VARIABLE: "exec.mid:raise"})
 
     assert "this process fails on purpose: exec.mid:raise" in caplog.text
 
@@ -113,7 +113,7 @@ def test_nobody_dies_between_the_count_of_a_failpoint_and_its_line_in_the_log() 
     code = """
 import logging, threading, time
 from echelon.shared import failpoints
-from echelon.shared.failpoints import arm, failpoint
+from echelon.shared.failpoints import arm_failpoints, failpoint
 logging.basicConfig(format="%(message)s")
 begun = threading.Event()
 def slow(record):
@@ -122,7 +122,7 @@ def slow(record):
         time.sleep(0.5)
     return True
 failpoints.log.addFilter(slow)
-arm({failpoints.VARIABLE: "submit.after_insert:kill,claim.before_commit:kill"})
+arm_failpoints({failpoints.VARIABLE: "submit.after_insert:kill,claim.before_commit:kill"})
 threading.Thread(target=failpoint, args=["submit.after_insert"]).start()
 begun.wait()
 failpoint("claim.before_commit")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from echelon.shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
-from echelon.shared.codec import decode, encode
+from echelon.shared.codec import decode_message, encode_message
 from echelon.shared.messages import DEAD, REPORTS, Message, Report
 from tests.simulation.faults import Fault
 from tests.simulation.world import Actor, Killed, Process, World
@@ -178,7 +178,7 @@ class Line:
         if not self.connected:
             hub.world.at(0.1, None, lambda: batch.answer(outgoing, False))
             return
-        data, number = encode(outgoing.message), next(self._sent)
+        data, number = encode_message(outgoing.message), next(self._sent)
         self._open[number] = batch, outgoing
 
         def arrive() -> None:
@@ -314,7 +314,7 @@ class Subscription:
             while queue and queue.entries and len(taken) < limit and len(self.unacked) < self.prefetch:
                 number, data = queue.entries.popleft()
                 self.unacked[number] = (name, data)
-                taken.append(Delivery(number, name, decode(data)))
+                taken.append(Delivery(number, name, decode_message(data)))
         return taken
 
     def _give_back(self, numbers: Sequence[int]) -> None:

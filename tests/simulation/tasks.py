@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome, SpawnedItems
-from echelon.shared.sealing import CannotOpen, wrap
+from echelon.shared.sealing import CannotOpen, seal_value
 from echelon.shared.volume.layout import attempt_name
 from echelon.worker.settings import WorkerSettings
 from tests.simulation.catalogue import BEHAVIOURS
@@ -56,9 +56,9 @@ def token_of(grant: Grant, task: GrantedTask) -> str:
     """Return the secret that a worker finds for a task: its own, else that of its job."""
     sealer = SimSealer()
     if "token" not in task.input:
-        return sealer.open(grant.sealed["token"]) if "token" in grant.sealed else ""
+        return sealer.open_text(grant.sealed["token"]) if "token" in grant.sealed else ""
     try:
-        return sealer.unsealed(grant.seal).open(str(task.input["token"]))
+        return sealer.open_seal(grant.seal).open_text(str(task.input["token"]))
     except CannotOpen:
         return f"{task.input['token']}, which cannot be opened with {grant.seal}"
 
@@ -72,7 +72,7 @@ def secret_of_item(item: str) -> str | None:
 def _with_secret(item: dict[str, object], grant: Grant) -> dict[str, object]:
     """Return an item as a worker lays it down: what is secret sealed with the seal of its job."""
     token = secret_of_item(str(item["item"]))
-    return item if token is None else {**item, "token": wrap(SimSealer().unsealed(grant.seal), token)}
+    return item if token is None else {**item, "token": seal_value(SimSealer().open_seal(grant.seal), token)}
 
 
 class SimExecutor:

@@ -81,22 +81,22 @@ class SimSealer:
         self._numbers = numbers
         self._prefix = f"sealed{name}:"
 
-    def seal(self, text: str) -> str:
+    def seal_text(self, text: str) -> str:
         return f"{self._prefix}{text}"
 
-    def open(self, text: str) -> str:
+    def open_text(self, text: str) -> str:
         if not text.startswith(self._prefix):
             raise CannotOpen
         return text.removeprefix(self._prefix)
 
     def new_seal(self) -> str:
         assert self._numbers is not None, "only a controller makes seals"
-        return self.seal(f"-{next(self._numbers)}")
+        return self.seal_text(f"-{next(self._numbers)}")
 
-    def unsealed(self, seal: str | None) -> SimSealer:
-        return self if seal is None else SimSealer(name=self.open(seal))
+    def open_seal(self, seal: str | None) -> SimSealer:
+        return self if seal is None else SimSealer(name=self.open_text(seal))
 
-    def digest(self, text: str) -> str:
+    def digest_text(self, text: str) -> str:
         return hashlib.sha256(text.encode()).hexdigest()
 
 

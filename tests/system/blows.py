@@ -187,7 +187,7 @@ def _stale(nemesis: Nemesis, fault: Fault) -> None:
             finished = Finished(
                 job_id, TaskId(str(task_id)), int(str(attempt)), rng.choice([Outcome.COMPLETED, Outcome.FAILED]), 1
             )  # type: ignore[arg-type]
-            body = codec.encode(Report(worker=teller, number=1, finished=(finished, finished)))
+            body = codec.encode_message(Report(worker=teller, number=1, finished=(finished, finished)))
             for _ in range(2):
                 channel.basic_publish("", REPORTS, body)
 

@@ -24,13 +24,13 @@ from tests.system.process import until
 #: A process that is the first on a volume: it makes the volume and its key, and seals with it.
 FIRST = """
 import os, sys
-from echelon.shared.failpoints import arm
+from echelon.shared.failpoints import arm_failpoints
 from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume
-arm(os.environ)
+arm_failpoints(os.environ)
 volume = Volume.create(sys.argv[1])
 sealer = Sealer(volume)
-print(volume.volume_id, sealer.seal("a secret"))
+print(volume.volume_id, sealer.seal_text("a secret"))
 """
 
 
@@ -75,7 +75,7 @@ def opened(folder: Path, sealed: str) -> str:
     from echelon.shared.sealing import Sealer
     from echelon.shared.volume import Volume
 
-    return Sealer(Volume.open(folder / "volume")).open(sealed)
+    return Sealer(Volume.open(folder / "volume")).open_text(sealed)
 
 
 def called() -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from echelon.shared import failpoints
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.clock import SystemClock
-from echelon.shared.failpoints import VARIABLE, FailpointReached, arm
+from echelon.shared.failpoints import VARIABLE, FailpointReached, arm_failpoints
 from echelon.shared.messages import ANY_QUEUE, REPORTS, Outcome, WorkerCard, orders_queue
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.heartbeat import Heartbeat
@@ -38,7 +38,7 @@ def test_an_attempt_that_was_not_started_by_mistake_ends_as_the_workers_fault_an
     tmp_path: Path, step: str
 ) -> None:
     bench = Workbench(tmp_path)
-    arm({VARIABLE: f"{step}:raise"})
+    arm_failpoints({VARIABLE: f"{step}:raise"})
 
     failed = bench.run("sleep", "1000")
     again = bench.run("true")
@@ -61,7 +61,7 @@ def test_the_end_of_an_attempt_is_told_whatever_goes_wrong_when_it_is_looked_at(
     tmp_path: Path, step: str, outcome: Outcome
 ) -> None:
     bench = Workbench(tmp_path)
-    arm({VARIABLE: f"{step}:raise"})
+    arm_failpoints({VARIABLE: f"{step}:raise"})
     ref = bench.start("sh", "-c", 'echo "[]" > $ECHELON_SPAWN_FILE', index=-1, spawns=True)
 
     with contextlib.suppress(FailpointReached):
@@ -88,7 +88,7 @@ def test_a_mistake_in_one_heartbeat_is_not_the_last_heartbeat() -> None:
         sent=ReportLog(clock),
         interval=0.01,
     )
-    arm({VARIABLE: "heartbeat.before_publish:raise"})
+    arm_failpoints({VARIABLE: "heartbeat.before_publish:raise"})
     heart = threading.Thread(target=heartbeat.run, daemon=True)
     heart.start()
     try:
@@ -102,7 +102,7 @@ def test_results_that_were_not_sent_by_mistake_are_sent_again(stand: Stand) -> N
     (ref,) = stand.run()
     end = stand.executor.end(ref)
     stand.reports()
-    arm({VARIABLE: "result.before_publish:raise"})
+    arm_failpoints({VARIABLE: "result.before_publish:raise"})
     with pytest.raises(FailpointReached):
         stand.turn()
 
@@ -115,7 +115,7 @@ def test_results_that_were_not_sent_by_mistake_are_sent_again(stand: Stand) -> N
 def test_orders_that_were_taken_in_with_a_mistake_are_off_the_broker(stand: Stand) -> None:
     refs = stand.tasks(2)
     stand.grant(refs, answers=stand.beat().number)
-    arm({VARIABLE: "orders.before_ack:raise"})
+    arm_failpoints({VARIABLE: "orders.before_ack:raise"})
     with pytest.raises(FailpointReached):
         stand.turn()
 

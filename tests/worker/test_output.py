@@ -148,8 +148,8 @@ def test_secrets_are_masked_in_both_streams_and_in_errors_and_results(bench: Wor
         "sh",
         "{token}",
         "{own}",
-        sealed={"token": bench.sealer.seal("S3CR3T-job")},
-        task_input={"own": bench.sealer.seal("S3CR3T-task")},
+        sealed={"token": bench.sealer.seal_text("S3CR3T-job")},
+        task_input={"own": bench.sealer.seal_text("S3CR3T-task")},
         secret=frozenset({"token", "own"}),
     )
 
@@ -164,7 +164,7 @@ def test_a_secret_printed_in_two_pieces_is_masked(bench: Workbench) -> None:
         "sh",
         "-c",
         "printf 'a S3CR'; touch half; while ! [ -e go ]; do sleep 0.01; done; printf '3T b'",
-        sealed={"token": bench.sealer.seal("S3CR3T")},
+        sealed={"token": bench.sealer.seal_text("S3CR3T")},
     )
     bench.until(lambda: (bench.work / "half").exists() and bench.log() == b"a ")
 

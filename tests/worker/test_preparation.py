@@ -129,7 +129,7 @@ def test_the_tasks_own_values_stand_over_the_jobs_and_both_over_the_environment(
 
 
 def test_a_sealed_value_of_the_job_is_opened(bench: Workbench) -> None:
-    bench.run("sh", "-c", "printf '%s' \"$1\" | wc -c", "sh", "{t}", sealed={"t": bench.sealer.seal("S3CR3T")})
+    bench.run("sh", "-c", "printf '%s' \"$1\" | wc -c", "sh", "{t}", sealed={"t": bench.sealer.seal_text("S3CR3T")})
 
     assert bench.log().split() == [b"6"]
 
@@ -166,7 +166,7 @@ def test_an_input_may_allow_a_leading_dash(bench: Workbench) -> None:
 
 
 def test_a_secret_that_cannot_be_used_is_not_told(bench: Workbench) -> None:
-    finished = bench.run("{t}", sealed={"t": bench.sealer.seal("S3CR3T")})
+    finished = bench.run("{t}", sealed={"t": bench.sealer.seal_text("S3CR3T")})
 
     assert finished.outcome is Outcome.NOT_STARTED
     assert "S3CR3T" not in (finished.error or "")
@@ -174,7 +174,7 @@ def test_a_secret_that_cannot_be_used_is_not_told(bench: Workbench) -> None:
 
 def test_a_tasks_own_secret_is_opened_with_the_seal_of_its_job(bench: Workbench) -> None:
     key = bench.sealer.new_seal()
-    own = bench.sealer.unsealed(key).seal("S3CR3T")
+    own = bench.sealer.open_seal(key).seal_text("S3CR3T")
 
     finished = bench.run(
         "sh", "-c", 'test "$1" = S3CR3T', "sh", "{t}", task_input={"t": own}, seal=key, secret=frozenset({"t"})
@@ -184,7 +184,7 @@ def test_a_tasks_own_secret_is_opened_with_the_seal_of_its_job(bench: Workbench)
 
 
 def test_a_tasks_own_secret_of_an_earlier_life_of_its_job_is_said_to_be_erased(bench: Workbench) -> None:
-    own = bench.sealer.unsealed(bench.sealer.new_seal()).seal("S3CR3T")
+    own = bench.sealer.open_seal(bench.sealer.new_seal()).seal_text("S3CR3T")
 
     finished = bench.run("true", "{t}", task_input={"t": own}, seal=bench.sealer.new_seal(), secret=frozenset({"t"}))
 

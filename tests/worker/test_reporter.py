@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from echelon.shared.codec import MAX_BYTES, encode
+from echelon.shared.codec import MAX_BYTES, encode_message
 from echelon.shared.messages import ANY_QUEUE, Orders, Outcome, Report
 from echelon.worker.attempt import ERROR_LIMIT
 from echelon.worker.outputs import RESULT_LIMIT
@@ -306,7 +306,7 @@ def test_the_largest_results_fit_into_messages(make: Make) -> None:
     stand.turn()
 
     reports = stand.reports()
-    assert [len(encode(report)) <= MAX_BYTES for report in reports] == [True] * len(reports)
+    assert [len(encode_message(report)) <= MAX_BYTES for report in reports] == [True] * len(reports)
     assert sum(len(report.finished) for report in reports) == 64
 
 
@@ -318,5 +318,5 @@ def test_however_many_attempts_are_handed_back_each_report_is_a_message(make: Ma
     stand.turn()
 
     reports = stand.reports()
-    assert [len(encode(report)) <= MAX_BYTES for report in reports] == [True] * len(reports)
+    assert [len(encode_message(report)) <= MAX_BYTES for report in reports] == [True] * len(reports)
     assert [ref for report in reports for ref in report.released] == refs

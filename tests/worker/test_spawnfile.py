@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echelon.shared.messages import Finished, Outcome, SpawnedItems
-from echelon.shared.sealing import unwrap
+from echelon.shared.sealing import open_value
 from echelon.worker.spawnfile import Limits, SpawnInvalid, read_items
 from tests.worker.workbench import Workbench
 
@@ -214,9 +214,9 @@ def test_secrets_of_items_are_laid_down_sealed_and_the_file_that_held_them_is_go
 
     (first, second, third) = lines(bench, finished)
     assert isinstance(first, dict) and isinstance(second, dict)
-    seal = bench.sealer.unsealed(key)
-    assert (first["n"], unwrap(seal, first["token"])) == (1, "S3CR3T")
-    assert unwrap(seal, second["token"]) == {"a": [2.5, None]}
+    seal = bench.sealer.open_seal(key)
+    assert (first["n"], open_value(seal, first["token"])) == (1, "S3CR3T")
+    assert open_value(seal, second["token"]) == {"a": [2.5, None]}
     assert third == {"n": 3}
     assert [path for path in bench.folder.rglob("*") if path.is_file() and b"S3CR3T" in path.read_bytes()] == []
     assert list(bench.folder.rglob("spawn.json")) == []

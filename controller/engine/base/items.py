@@ -19,7 +19,7 @@ from echelon.controller.datastore.records import SPAWN_INDEX, JobInputs, NewTask
 from echelon.shared.expressions import to_text
 from echelon.shared.ids import new_task_ids
 from echelon.shared.messages import JsonValue
-from echelon.shared.sealing import CannotOpen, Seal, Sealer, unwrap
+from echelon.shared.sealing import CannotOpen, Seal, Sealer, open_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,15 @@ class Sealing:
         """Return values with the secret ones sealed, and the number of the seal; None: there are none."""
         if not any(name in secret for name in values):
             return values, None
-        sealed = {name: self.seal.seal(to_text(value)) if name in secret else value for name, value in values.items()}
+        sealed = {
+            name: self.seal.seal_text(to_text(value)) if name in secret else value for name, value in values.items()
+        }
         return sealed, self.number
 
 
 def sealing(sealer: Sealer, inputs: JobInputs) -> Sealing:
     """Return what the secrets of a job's tasks are sealed with."""
-    return Sealing(sealer.unsealed(inputs.seal), inputs.seal_number)
+    return Sealing(sealer.open_seal(inputs.seal), inputs.seal_number)
 
 
 def new_seal(sealer: Sealer, catalogue: Catalogue, definition: JobDefinition) -> str | None:
@@ -56,7 +58,7 @@ def opened(seal: Seal, item: object, secret: Set[str]) -> tuple[object, frozense
     clear, lost = dict(item), set()
     for name in secret & item.keys():
         try:
-            clear[name] = unwrap(seal, item[name])
+            clear[name] = open_value(seal, item[name])
         except CannotOpen:
             del clear[name]
             lost.add(name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from echelon.shared.codec import measure
+from echelon.shared.codec import measure_part
 from echelon.shared.errors import InvalidMessage
 from echelon.shared.messages import Finished, Grant, GrantedTask, Outcome
 
@@ -52,7 +52,7 @@ def pack(grants: Sequence[Grant], *, longest: int | None) -> Packed:
 def _pieces(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple[Grant, int]]:
     """Yield a grant in pieces of at most `PART_BYTES` where that is possible, each with its size."""
     try:
-        size = measure(grant)
+        size = measure_part(grant)
     except InvalidMessage:
         size = longest + 1
     if size <= min(PART_BYTES, longest) or (len(grant.tasks) == 1 and size <= longest):
@@ -68,7 +68,7 @@ def _cut(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple[Gr
     for task in grant.tasks:
         try:
             # A task that is not the first has a comma before it.
-            common, own = measure(shared), measure(task) + 1
+            common, own = measure_part(shared), measure_part(task) + 1
         except InvalidMessage as error:
             unfit.append(_refused(grant, task, str(error)))
             continue

@@ -68,7 +68,7 @@ class Opening:
         inputs = self._gather(board, job, given)
         sealer, snapshots = self._parts.sealer, self._parts.snapshots
         catalogue = snapshots.catalogue(job.job_id)
-        sealed = {name: sealer.seal(value) for name, value in inputs.secrets.items()}
+        sealed = {name: sealer.seal_text(value) for name, value in inputs.secrets.items()}
         seal = new_seal(sealer, catalogue, snapshots.definition(job.job_id))
         board.tx.replace_input(job.job_id, inputs.values, sealed, seal)
         return seal is not None

@@ -20,7 +20,7 @@ from pika.spec import Basic
 
 from echelon.shared.broker.port import Delivery
 from echelon.shared.broker.topology import Topology
-from echelon.shared.codec import decode, encode
+from echelon.shared.codec import decode_message, encode_message
 from echelon.shared.errors import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,9 @@ class RabbitSubscription:
         """Send this to the dead queue; it comes again when that cannot be done."""
         tag = delivery.tag
         assert isinstance(tag, _Tag), "a delivery of this subscription"
-        self._listening.bury(delivery.queue, encode(delivery.message), reason, lambda taken: self._buried(tag, taken))
+        self._listening.bury(
+            delivery.queue, encode_message(delivery.message), reason, lambda taken: self._buried(tag, taken)
+        )
 
     def wake(self) -> None:
         """Make a waiting `take` return at once."""
@@ -183,7 +185,7 @@ class RabbitSubscription:
         self._heard_at = time.monotonic()
         self._unacked.add(tag.number)
         try:
-            message = decode(body)
+            message = decode_message(body)
         except InvalidMessage as error:
             log.warning("a message in %s cannot be read and goes to the dead ones: %s", queue, error)
             self._listening.bury(queue, body, str(error), lambda taken: self._buried(tag, taken))

@@ -23,7 +23,7 @@ from pika.spec import Basic
 from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
 from echelon.shared.broker.rabbitmq.link import Link
 from echelon.shared.broker.topology import Topology
-from echelon.shared.codec import CONTENT_TYPE, encode
+from echelon.shared.codec import CONTENT_TYPE, encode_message
 from echelon.shared.errors import InvalidMessage
 from echelon.shared.messages import DEAD
 
@@ -104,7 +104,7 @@ class Publisher:
         unwritable: set[int] = set()
         for place, outgoing in enumerate(messages):
             try:
-                queue, data = self._topology.physical(outgoing.queue), encode(outgoing.message)
+                queue, data = self._topology.physical(outgoing.queue), encode_message(outgoing.message)
                 bodies.append(_Body(queue, data, lives=outgoing.lives))
             except InvalidMessage as error:
                 log.error("a message for %s is dropped: %s", outgoing.queue, error)
