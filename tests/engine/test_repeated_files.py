@@ -101,7 +101,7 @@ def test_a_controller_that_stood_still_publishes_no_older_files_over_newer_ones(
     puppet.heartbeat()
     before = seen(house, job_id)
 
-    publisher._note(stale, publisher._publish(stale))
+    publisher._note(stale, publisher.publish(stale))
 
     assert before == seen(house, job_id) == {"made": "2", "kept": "1"}
 
