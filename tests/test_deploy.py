@@ -12,6 +12,8 @@ import yaml
 
 from echelon.controller.settings import table
 from echelon.shared.command import GROUP
+from echelon.shared.settings import settings_of
+from echelon.worker.settings import WorkerOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 UNITS = sorted((ROOT / "deploy").glob("*.service"))
@@ -22,11 +24,8 @@ COMMANDS: dict[str, click.Command] = {entry.name: entry.load() for entry in entr
 
 def known_variables() -> set[str]:
     """Return the names of all variables that controller and worker read."""
-    known = {one.variable for one in table()} | {f"{one.variable}_FILE" for one in table() if one.secret}
-    for option in COMMANDS["worker"].params:
-        assert isinstance(option.envvar, str | None)
-        known |= {option.envvar} if option.envvar else set()
-    return known
+    known = [*table(), *settings_of(WorkerOptions)]
+    return {one.variable for one in known} | {f"{one.variable}_FILE" for one in known if one.secret}
 
 
 def unknown_options(name: str, words: list[str]) -> list[str]:
@@ -81,7 +80,7 @@ def test_only_this_machine_reaches_what_compose_publishes() -> None:
 
 
 def test_a_worker_is_given_more_time_to_end_than_its_tasks_have() -> None:
-    drain = next(option.default for option in COMMANDS["worker"].params if option.name == "drain_timeout")
+    drain = WorkerOptions().drain_timeout
     unit = (ROOT / "deploy/echelon-worker@.service").read_text(encoding="utf-8")
     stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
 

@@ -1,19 +1,23 @@
-"""What can be set about a worker. Values only; where they come from is the command's business."""
+"""What can be set about a worker: how one works, and what `echelon worker` can be told of it."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from echelon.shared.lease import DEFAULT_HEARTBEAT
 from echelon.shared.messages import ANY_QUEUE
+from echelon.shared.readers import at_least, one_of, seconds, size
+from echelon.shared.settings import WORKER_TABLE, InvalidSetting, Layer, declare, file_layer, resolve, settings_of
 
 MIB = 1024 * 1024
+#: What the config file holds for workers in their own table alone.
+_OWN = {"name", "queue", "state_dir"}
 
 
 def default_slots() -> dict[str, int]:
@@ -27,6 +31,12 @@ def release() -> str:
         return importlib.metadata.version("echelon")
     except importlib.metadata.PackageNotFoundError:
         return "0"
+
+
+def _default_state_dir() -> Path:
+    import platformdirs
+
+    return platformdirs.user_state_path("echelon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +72,106 @@ class WorkerSettings:
     version: str = field(default_factory=release)
     #: This process has no children but its tasks, so that every stray must be a task's.
     sole_parent: bool = False
+
+
+def read_queue(text: str) -> tuple[str, int]:
+    """Read NAME:SLOTS, or a bare number of slots for tasks of every queue."""
+    name, _, slots = text.rpartition(":")
+    if not slots.isascii() or not slots.isdigit() or not 1 <= int(slots) <= 10_000:
+        raise ValueError("write NAME:SLOTS, such as default:4 (slots from 1 to 10000)")
+    return name or ANY_QUEUE, int(slots)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What `echelon worker` can be told."""
+
+    volume: Path | None = field(
+        default=None,
+        metadata=declare(
+            "Folder of workspaces, logs and artefacts: the one that the controllers use.", Path, flag="--volume"
+        ),
+    )
+    broker: str = field(
+        default="",
+        repr=False,
+        metadata=declare(
+            "URL of RabbitMQ: amqp://user:password@host:5672/", flag="--broker", secret=True, has_file_flag=True
+        ),
+    )
+    queue_type: Literal["classic", "quorum"] = field(
+        default="classic",
+        metadata=declare(
+            "Kind of the broker's queues: the controllers' own, or neither hears the other (default: classic).",
+            one_of("classic", "quorum"),
+            flag="--queue-type",
+        ),
+    )
+    queue: tuple[tuple[str, int], ...] = field(
+        default_factory=lambda: tuple(default_slots().items()),
+        metadata=declare(
+            "Queue and slots; may be given several times (default: one slot per CPU, for every queue).",
+            read_queue,
+            flag="--queue",
+            many=True,
+            metavar="NAME:SLOTS",
+            has_variable=False,
+        ),
+    )
+    name: str = field(
+        default_factory=platform.node,
+        metadata=declare("Name of this worker, unique on this host (default: the host's name).", flag="--name"),
+    )
+    state_dir: Path = field(
+        default_factory=_default_state_dir,
+        metadata=declare("Local folder in which this worker remembers its incarnations.", Path, flag="--state-dir"),
+    )
+    drain_timeout: float = field(
+        default=60.0,
+        metadata=declare(
+            "Seconds that running tasks may go on at SIGTERM (default: 60).", seconds, flag="--drain-timeout"
+        ),
+    )
+    heartbeat: float = field(
+        default=DEFAULT_HEARTBEAT,
+        metadata=declare(
+            "Longest time between two heartbeats (default: 5); a third of the controllers' lease if that is less.",
+            at_least(0.1, seconds),
+            flag="--heartbeat",
+            metavar="TIME",
+        ),
+    )
+    max_output: int = field(
+        default=16 * MIB,
+        metadata=declare(
+            "Bytes kept of a task's stdout, and of its stderr (default: 16MiB).",
+            at_least(1024, size),
+            flag="--max-output",
+            metavar="BYTES",
+        ),
+    )
+    log_level: str = field(
+        default="info",
+        metadata=declare(
+            "Least weight of what is logged (default: info).",
+            one_of("debug", "info", "warning", "error"),
+            flag="--log-level",
+        ),
+    )
+
+
+def resolve_options(
+    flags: Mapping[str, object], environ: Mapping[str, str], *, file: Path | None = None
+) -> WorkerOptions:
+    """Find every option's value; raises InvalidSetting, which names the place of the mistake."""
+    return resolve(WorkerOptions, flags, environ, file=file, file_layers=_layers).settings
+
+
+def _layers(path: Path, written: dict[str, Any]) -> Sequence[Layer]:
+    """Return what the config file holds for workers: its own table over the settings that controllers have as well."""
+    own = written.get(WORKER_TABLE, {})
+    known = {one.name for one in settings_of(WorkerOptions)} | {"broker_file"}
+    if not isinstance(own, dict) or not own.keys() <= known:
+        raise InvalidSetting(f"{path}: [{WORKER_TABLE}] is a table of {', '.join(sorted(known))}")
+    common = {name: value for name, value in written.items() if name in known - _OWN}
+    return file_layer(path, own, table=f"[{WORKER_TABLE}] "), file_layer(path, common)

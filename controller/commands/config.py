@@ -6,7 +6,8 @@ import click
 
 from echelon.controller.commands.options import json_option, with_settings
 from echelon.controller.commands.screen import Column, print_json, print_message, print_table
-from echelon.controller.settings import Origin, Resolved, Setting, default_file, table
+from echelon.controller.settings import Resolved, table
+from echelon.shared.settings import Origin, Setting, default_file
 
 _COLUMNS: tuple[Column[tuple[Setting, str, Origin]], ...] = (
     Column("SETTING", lambda row: row[0].name),

@@ -8,8 +8,9 @@ import click
 
 from echelon.controller.commands.options import LENGTH_OF_TIME, with_settings
 from echelon.controller.commands.screen import print_message
-from echelon.controller.settings import Resolved, mask_password
+from echelon.controller.settings import Resolved
 from echelon.shared.errors import StoreUnavailable
+from echelon.shared.readers import mask_password
 
 #: Seconds between two attempts to reach a server.
 _TRY_AGAIN = 0.5

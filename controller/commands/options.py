@@ -14,14 +14,15 @@ import click
 
 from echelon.controller.commands.screen import escape_text
 from echelon.controller.commands.values import HEADER_HELP, PARAMETER_HELP, describe_mistakes
-from echelon.controller.settings import InvalidSetting, Resolved, Setting, resolve, seconds, table
+from echelon.controller.settings import Resolved, resolve_settings, table
 from echelon.shared.command import ExitCode
 from echelon.shared.errors import InvalidInput
+from echelon.shared.flags import Command, with_flags
+from echelon.shared.readers import seconds
+from echelon.shared.settings import InvalidSetting
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-
-Command = Callable[..., None]
 
 
 class _LengthOfTime(click.ParamType[float]):
@@ -55,9 +56,6 @@ state_option = click.option(
 )
 parameter_option = click.option("-p", "--param", "written", multiple=True, metavar="NAME=VALUE", help=PARAMETER_HELP)
 header_option = click.option("-H", "--header", "header_lines", multiple=True, metavar="'NAME: VALUE'", help=HEADER_HELP)
-_config_option = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="Config file (TOML).  [ECHELON_CONFIG]"
-)
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -66,40 +64,14 @@ _config_option = click.option(
 def with_settings(*names: str) -> Callable[[Command], Command]:
     """Add the flags of these settings and --config; the command gets all settings as `resolved`."""
     known = {one.name: one for one in table()}
-    chosen = [known[name] for name in names]
-
-    def decorate(function: Command) -> Command:
-        @functools.wraps(function)
-        def call(config_file: Path | None, **values: Any) -> None:
-            flags = {name: values.pop(name) for one in chosen for name in (_name_flag(one),)}
-            given = {name: value for name, value in flags.items() if value not in (None, ())}
-            try:
-                resolved = resolve(given, os.environ, file=config_file)
-            except InvalidSetting as error:
-                raise click.UsageError(escape_message(error)) from error
-            function(resolved=resolved, **values)
-
-        decorated: Command = _config_option(call)
-        for one in reversed(chosen):
-            decorated = _make_option(one)(decorated)
-        return decorated
-
-    return decorate
+    return with_flags([known[name] for name in names], _resolve)
 
 
-def _name_flag(one: Setting) -> str:
-    return one.name if one.flag else f"{one.name}_file"
-
-
-def _make_option(one: Setting) -> Callable[[Command], Command]:
-    """Return the option of a setting; a secret without a flag is read from a file."""
-    meaning = f"{one.meaning}  [{one.variable}]"
-    if not one.flag:
-        name = f"{one.name}_file"
-        return click.option(f"--{one.name}-file", name, metavar="FILE", help=f"File with the {one.name}: {meaning}")
-    if one.is_switch:
-        return click.option(one.flag, one.name, is_flag=True, default=None, help=meaning)
-    return click.option(one.flag, one.name, multiple=one.many, metavar=one.metavar, help=meaning)
+def _resolve(given: dict[str, Any], config_file: Path | None) -> Resolved:
+    try:
+        return resolve_settings(given, os.environ, file=config_file)
+    except InvalidSetting as error:
+        raise click.UsageError(escape_message(error)) from error
 
 
 def escape_message(error: BaseException) -> str:

@@ -38,8 +38,9 @@ from echelon.controller.commands.screen import (
 from echelon.controller.commands.submit import unknown_job
 from echelon.controller.commands.validate import load_valid_catalogue
 from echelon.controller.commands.values import find_types, parse_headers, parse_parameters
-from echelon.controller.settings import Origin, Resolved, Settings
+from echelon.controller.settings import Resolved, Settings
 from echelon.shared.command import ExitCode
+from echelon.shared.settings import Origin
 
 if TYPE_CHECKING:
     from echelon.controller.catalogue.definitions import Catalogue, InputDefinition, StageDefinition

@@ -6,17 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from echelon.controller.settings import (
-    Address,
-    InvalidSetting,
-    Origin,
-    Settings,
-    address,
-    resolve,
-    seconds,
-    size,
-    table,
-)
+from echelon.controller.settings import Address, Settings, address, resolve_settings, table
+from echelon.shared.readers import seconds, size
+from echelon.shared.settings import InvalidSetting, Origin
 
 NO_FILE = {"ECHELON_CONFIG": "/dev/null"}
 
@@ -29,7 +21,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_a_flag_stands_over_the_environment_and_that_over_the_file(config: Path) -> None:
-    found = resolve({"slots": "3"}, {"ECHELON_SLOTS": "5", "ECHELON_LISTEN": "[::1]:80"}, file=config)
+    found = resolve_settings({"slots": "3"}, {"ECHELON_SLOTS": "5", "ECHELON_LISTEN": "[::1]:80"}, file=config)
 
     assert (found.settings.slots, found.origins["slots"]) == (3, Origin.FLAG)
     assert (found.settings.listen, found.origins["listen"]) == (Address("::1", 80), Origin.ENVIRONMENT)
@@ -38,13 +30,13 @@ def test_a_flag_stands_over_the_environment_and_that_over_the_file(config: Path)
 
 
 def test_paths_of_a_config_file_begin_in_its_folder(config: Path) -> None:
-    found = resolve({}, {}, file=config)
+    found = resolve_settings({}, {}, file=config)
 
     assert found.settings.catalogue == (config.parent / "jobs.yaml", Path("/more"))
 
 
 def test_paths_of_a_flag_begin_in_the_current_folder() -> None:
-    found = resolve({"catalogue": ("a.yaml", "b.yaml")}, NO_FILE)
+    found = resolve_settings({"catalogue": ("a.yaml", "b.yaml")}, NO_FILE)
 
     assert found.settings.catalogue == (Path("a.yaml"), Path("b.yaml"))
 
@@ -52,11 +44,11 @@ def test_paths_of_a_flag_begin_in_the_current_folder() -> None:
 def test_what_stands_there_for_workers_is_not_read(config: Path) -> None:
     config.write_text(config.read_text() + '[worker]\nname = "north-1"\nslots = "many"\n')
 
-    assert resolve({}, {}, file=config).settings.slots == 7
+    assert resolve_settings({}, {}, file=config).settings.slots == 7
 
 
 def test_an_empty_variable_is_none() -> None:
-    assert resolve({}, {"ECHELON_SLOTS": "", **NO_FILE}).origins["slots"] is Origin.DEFAULT
+    assert resolve_settings({}, {"ECHELON_SLOTS": "", **NO_FILE}).origins["slots"] is Origin.DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -77,7 +69,7 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path, content: 
     path.write_text(content)
 
     with pytest.raises(InvalidSetting) as caught:
-        resolve({}, {}, file=path)
+        resolve_settings({}, {}, file=path)
 
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
@@ -88,17 +80,17 @@ def test_all_unknown_keys_of_a_file_are_named_at_once(tmp_path: Path) -> None:
     path.write_text("a = 1\nlistn = 2\n")
 
     with pytest.raises(InvalidSetting, match=r"'a'.*\n.*did you mean 'listen'"):
-        resolve({}, {}, file=path)
+        resolve_settings({}, {}, file=path)
 
 
 def test_a_mistake_in_a_variable_is_named_with_the_variable() -> None:
     with pytest.raises(InvalidSetting, match=r"ECHELON_SLOTS: 'many' cannot be used"):
-        resolve({}, {"ECHELON_SLOTS": "many", **NO_FILE})
+        resolve_settings({}, {"ECHELON_SLOTS": "many", **NO_FILE})
 
 
 def test_a_config_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="there is no config file"):
-        resolve({}, {"ECHELON_CONFIG": str(tmp_path / "missing.toml")})
+        resolve_settings({}, {"ECHELON_CONFIG": str(tmp_path / "missing.toml")})
 
 
 def test_the_users_own_config_file_is_read_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,14 +98,14 @@ def test_the_users_own_config_file_is_read_where_it_is(tmp_path: Path, monkeypat
     (tmp_path / "echelon").mkdir()
     (tmp_path / "echelon" / "echelon.toml").write_text("slots = 9\n")
 
-    assert resolve({}, {}).settings.slots == 9
+    assert resolve_settings({}, {}).settings.slots == 9
 
 
 def test_a_secret_may_lie_in_a_file_and_is_never_shown(tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text("S3CR3T\n")
 
-    found = resolve({}, {"ECHELON_TOKEN_FILE": str(secret), **NO_FILE})
+    found = resolve_settings({}, {"ECHELON_TOKEN_FILE": str(secret), **NO_FILE})
 
     assert (found.settings.token, found.origins["token"]) == ("S3CR3T", Origin.ENVIRONMENT)
     assert "S3CR3T" not in repr(found) + repr(found.rows())
@@ -121,12 +113,12 @@ def test_a_secret_may_lie_in_a_file_and_is_never_shown(tmp_path: Path) -> None:
 
 def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"--token-file: cannot read .*missing: No such file"):
-        resolve({"token_file": str(tmp_path / "missing")}, NO_FILE)
+        resolve_settings({"token_file": str(tmp_path / "missing")}, NO_FILE)
 
 
 def test_the_password_of_a_url_is_masked() -> None:
     url = "postgresql://me:S3C/R3@T@host/db?password=S3CR3T"
-    shown = [value for one, value, _ in resolve({"datastore": url}, NO_FILE).rows() if one.name == "datastore"]
+    shown = [value for one, value, _ in resolve_settings({"datastore": url}, NO_FILE).rows() if one.name == "datastore"]
 
     assert shown == ["postgresql://me:********@host/db?password=********"]
 

@@ -17,9 +17,20 @@ from click.testing import CliRunner
 from echelon.shared.broker.port import Outgoing, Subscription
 from echelon.shared.broker.rabbitmq import RabbitBroker
 from echelon.shared.ids import WorkerId, new_job_id, new_task_ids
-from echelon.shared.messages import REPORTS, Grant, GrantedTask, Orders, Outcome, Recipe, Report, orders_queue
+from echelon.shared.messages import (
+    ANY_QUEUE,
+    REPORTS,
+    Grant,
+    GrantedTask,
+    Orders,
+    Outcome,
+    Recipe,
+    Report,
+    orders_queue,
+)
 from echelon.shared.volume import Volume
-from echelon.worker.command import broker_url, worker
+from echelon.worker.command import worker
+from echelon.worker.settings import resolve_options
 from tests.contract.rabbit import rabbitmq_server
 from tests.system.process import until
 
@@ -42,8 +53,8 @@ def volume(tmp_path: Path) -> Volume:
     [
         ([], "--volume"),
         (["--volume", "v"], "a broker is needed"),
-        (["--volume", "v", "--broker", "amqp://h/", "--queue", "default"], "is not NAME:SLOTS"),
-        (["--volume", "v", "--broker", "amqp://h/", "--queue", "default:0"], "is not NAME:SLOTS"),
+        (["--volume", "v", "--broker", "amqp://h/", "--queue", "default"], "--queue: 'default' cannot be used"),
+        (["--volume", "v", "--broker", "amqp://h/", "--queue", "default:0"], "write NAME:SLOTS"),
         (["--volume", "v", "--broker", "amqp://h/", "--drain-timeout", "-1"], "--drain-timeout"),
     ],
 )
@@ -71,10 +82,10 @@ def test_a_url_that_cannot_be_used_is_not_shown(volume: Volume, tmp_path: Path) 
         ("volume = ", "echelon.toml"),
         ("[worker]\nslots = 3", "[worker] is a table of"),
         ("worker = 3", "[worker] is a table of"),
-        ('volume = "v"\nbroker = "amqp://h/"\n[worker]\nqueue = ["default"]', "is not NAME:SLOTS"),
+        ('volume = "v"\nbroker = "amqp://h/"\n[worker]\nqueue = ["default"]', "[worker] queue: 'default'"),
         ('volume = "v"\nbroker = "amqp://h/"\nheartbeat = "soon"', "write a number of seconds"),
         ('volume = "v"\nbroker = "amqp://h/"\nheartbeat = 0', "write at least 0.1"),
-        ('volume = "v"\nbroker = "amqp://h/"\nqueue_type = "mirrored"', "is not one of 'classic', 'quorum'"),
+        ('volume = "v"\nbroker = "amqp://h/"\nqueue_type = "mirrored"', "write one of classic, quorum"),
         ('volume = "v"\nbroker_file = "none"', "cannot read"),
         ('listen = "127.0.0.1:80"\nvolume = "v"\nslots = 3', "a broker is needed"),
     ],
@@ -89,13 +100,13 @@ def test_a_mistake_in_the_config_file_is_a_usage_error(tmp_path: Path, content: 
 
 
 @pytest.mark.parametrize(
-    ("written", "variables", "arguments", "said"),
+    ("written", "variables", "flags", "said"),
     [
-        ('broker = "file://"', {}, [], "file"),
-        ('broker = "file://"\n[worker]\nbroker_file = "url"', {}, [], "kept"),
-        ('broker_file = "url"', {"ECHELON_BROKER": "variable://"}, [], "variable"),
-        ("", {"ECHELON_BROKER_FILE": "url", "ECHELON_BROKER": "variable://"}, ["--broker", "flag://"], "flag"),
-        ("", {"ECHELON_BROKER": "variable://"}, ["--broker-file", "url"], "kept"),
+        ('broker = "file://"', {}, {}, "file"),
+        ('broker = "file://"\n[worker]\nbroker_file = "url"', {}, {}, "kept"),
+        ('broker_file = "url"', {"ECHELON_BROKER": "variable://"}, {}, "variable"),
+        ("", {"ECHELON_BROKER_FILE": "url", "ECHELON_BROKER": "variable://"}, {"broker": "flag://"}, "flag"),
+        ("", {"ECHELON_BROKER": "variable://"}, {"broker_file": "url"}, "kept"),
     ],
 )
 def test_a_flag_stands_over_a_variable_and_that_over_the_file_however_a_url_is_given(
@@ -103,16 +114,29 @@ def test_a_flag_stands_over_a_variable_and_that_over_the_file_however_a_url_is_g
     monkeypatch: pytest.MonkeyPatch,
     written: str,
     variables: dict[str, str],
-    arguments: list[str],
+    flags: dict[str, str],
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("echelon.toml").write_text(f'volume = "volume"\n{written}')
     Path("url").write_text("kept://\n")
-    for name, value in (CLEAN | {"ECHELON_CONFIG": "echelon.toml"} | variables).items():
-        monkeypatch.setenv(name, value or "")
 
-    assert broker_url(worker.make_context("worker", arguments)) == f"{said}://"
+    options = resolve_options(flags, {"ECHELON_CONFIG": "echelon.toml"} | variables)
+
+    assert options.broker == f"{said}://"
+
+
+def test_what_a_worker_is_told_in_its_own_table_stands_over_what_all_are_told(tmp_path: Path) -> None:
+    (tmp_path / "echelon.toml").write_text(
+        'volume = "all"\nheartbeat = "1s"\nname = "of nobody"\nlease = "9s"\n'
+        '[worker]\nheartbeat = "2s"\nname = "north-1"\nstate_dir = "state"\nqueue = ["rare:3", "2"]\n'
+    )
+
+    found = resolve_options({}, {"ECHELON_MAX_OUTPUT": "2KiB"}, file=tmp_path / "echelon.toml")
+
+    assert (found.volume, found.state_dir) == (tmp_path / "all", tmp_path / "state")
+    assert (found.heartbeat, found.name, found.max_output) == (2.0, "north-1", 2048)
+    assert found.queue == (("rare", 3), (ANY_QUEUE, 2))
 
 
 class Desk:

@@ -1,0 +1,208 @@
+"""Every setting of the controller and of its command line: name, default, meaning."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from echelon.shared.lease import DEFAULT_HEARTBEAT, DEFAULT_LEASE, SHORTEST_LEASE
+from echelon.shared.readers import count, one_of, positive, seconds, size, switch
+from echelon.shared.settings import (
+    WORKER_TABLE,
+    Layer,
+    ResolvedSettings,
+    Setting,
+    check_names,
+    declare,
+    file_layer,
+    resolve,
+    settings_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Tell whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def address(text: str) -> Address:
+    """Read HOST:PORT; an IPv6 host stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("write HOST:PORT, for example 127.0.0.1:8080")
+    return Address(host, int(port))
+
+
+def lease(text: str) -> float:
+    """Read the length of a lease."""
+    length = seconds(text)
+    if length < SHORTEST_LEASE:
+        raise ValueError(
+            f"write {SHORTEST_LEASE:g}s or more: a worker needs some of it to end a task's processes in time"
+        )
+    return length
+
+
+def http_url(text: str) -> str:
+    """Read the address of a controller."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a URL like http://127.0.0.1:8080")
+    return text.rstrip("/")
+
+
+def _default_volume() -> Path:
+    import platformdirs
+
+    return platformdirs.user_data_path("echelon") / "volume"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a controller and its command line can be told."""
+
+    url: str = field(
+        default="http://127.0.0.1:8080",
+        metadata=declare("The controller that commands talk to.", http_url, flag="--url", metavar="URL"),
+    )
+    token: str = field(
+        default="",
+        repr=False,
+        metadata=declare("Secret that clients show to the controller.", secret=True),
+    )
+    catalogue: tuple[Path, ...] = field(
+        default=(), metadata=declare("Catalogue files or folders.", Path, flag="--catalogue", many=True)
+    )
+    volume: Path = field(
+        default_factory=_default_volume,
+        metadata=declare("Folder of workspaces, logs and artefacts.", Path, flag="--volume"),
+    )
+    datastore: str = field(
+        default="",
+        repr=False,
+        metadata=declare("Database URL; empty: a SQLite file in the volume.", flag="--datastore", secret=True),
+    )
+    broker: str = field(
+        default="",
+        repr=False,
+        metadata=declare(
+            "URL of RabbitMQ, amqp://user:password@host:5672/; standalone has its own.", flag="--broker", secret=True
+        ),
+    )
+    queue_type: str = field(
+        default="classic",
+        metadata=declare(
+            "Kind of the broker's queues; the same for controllers and workers.",
+            one_of("classic", "quorum"),
+            flag="--queue-type",
+        ),
+    )
+    listen: Address = field(
+        default=Address("127.0.0.1", 8080),
+        metadata=declare("Address of the REST interface.", address, flag="--listen", metavar="HOST:PORT"),
+    )
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=declare(
+            "Names beside localhost that requests without a token may give in their Host header.", many=True
+        ),
+    )
+    insecure: bool = field(
+        default=False,
+        metadata=declare("Listen beyond this machine although no token is set.", switch, flag="--insecure"),
+    )
+    slots: int = field(
+        default_factory=lambda: os.cpu_count() or 1,
+        metadata=declare("Tasks that run at once.", positive, flag="--slots"),
+    )
+    lease: float = field(
+        default=DEFAULT_LEASE,
+        metadata=declare(
+            "Seconds without a sign of life after which an attempt counts as lost.",
+            lease,
+            flag="--lease",
+            metavar="TIME",
+        ),
+    )
+    heartbeat: float = field(
+        default=DEFAULT_HEARTBEAT, metadata=declare("Seconds between two signs of life of a worker.", seconds)
+    )
+    drain_timeout: float = field(
+        default=60.0,
+        metadata=declare("Seconds that running tasks may go on when the process is asked to end.", seconds),
+    )
+    max_losses: int = field(
+        default=3, metadata=declare("Workers that a task may take down before it counts as failed.", positive)
+    )
+    max_items: int = field(default=100_000, metadata=declare("Tasks that one spawn.json may ask for.", positive))
+    max_open_jobs: int = field(
+        default=100_000,
+        metadata=declare(
+            "Jobs that may be open at once: more are not taken until some have ended; 0: any number.",
+            count,
+            flag="--max-open-jobs",
+        ),
+    )
+    allow_inline_commands: bool = field(
+        default=False,
+        metadata=declare(
+            "Jobs composed in a request may bring commands of their own: whoever can submit runs any program on the"
+            " workers.",
+            switch,
+            flag="--allow-inline-commands",
+        ),
+    )
+    max_output: int = field(
+        default=16 << 20, metadata=declare("Bytes kept of a task's stdout, and of its stderr.", size)
+    )
+    max_body: int = field(default=1 << 20, metadata=declare("Bytes of a request's body.", size))
+    log_level: str = field(
+        default="info",
+        metadata=declare("Least weight of what is logged.", one_of("debug", "info", "warning", "error")),
+    )
+
+    @property
+    def datastore_url(self) -> str:
+        """Return the database URL, the SQLite file in the volume when none is set."""
+        return self.datastore or f"sqlite:///{self.volume.absolute() / '.echelon' / 'echelon.db'}"
+
+
+Resolved: TypeAlias = ResolvedSettings[Settings]
+
+
+def table() -> tuple[Setting, ...]:
+    """Return every setting, in the order in which they are shown."""
+    return settings_of(Settings)
+
+
+def resolve_settings(
+    flags: Mapping[str, object], environ: Mapping[str, str], *, file: Path | None = None
+) -> ResolvedSettings[Settings]:
+    """Find every setting's value; raises InvalidSetting, which names the place of the mistake."""
+    return resolve(Settings, flags, environ, file=file, file_layers=_layers)
+
+
+def _layers(path: Path, written: dict[str, Any]) -> Sequence[Layer]:
+    own = {name: value for name, value in written.items() if name != WORKER_TABLE}
+    check_names(Settings, path, own)
+    return (file_layer(path, own),)
