@@ -30,7 +30,7 @@ PARAMETER_HELP: Final = (
 HEADER_HELP: Final = "A header, as over HTTP: 'Name: value'. 'Name: @FILE' takes the value from a file."
 
 
-class InputMistake(Protocol):
+class ReportedMistake(Protocol):
     """One mistake in a request, as the engine and the client report it."""
 
     @property
@@ -171,12 +171,12 @@ def _quote_text(text: str) -> str:
     return repr(escape_text(text if len(text) <= 60 else text[:57] + "..."))
 
 
-def describe_mistakes(message: str, mistakes: Sequence[InputMistake]) -> str:
+def describe_mistakes(message: str, mistakes: Sequence[ReportedMistake]) -> str:
     """Describe what is wrong with a job's inputs, and how to give each on the command line."""
     return "\n".join(_describe_mistake(mistake) for mistake in mistakes) or message
 
 
-def _describe_mistake(mistake: InputMistake) -> str:
+def _describe_mistake(mistake: ReportedMistake) -> str:
     pointer, detail = mistake.pointer, escape_text(mistake.detail)
     found = re.fullmatch(r"#/(input|headers)/(.+)", pointer)
     if not found:
@@ -189,12 +189,12 @@ def _describe_mistake(mistake: InputMistake) -> str:
     return f"input {name}: {detail}" + (f"  ({option})" if option else "")
 
 
-def describe_item_mistakes(message: str, mistakes: Sequence[InputMistake], *, one: bool) -> str:
+def describe_item_mistakes(message: str, mistakes: Sequence[ReportedMistake], *, one: bool) -> str:
     """Describe what is wrong with added tasks; `one`: the only one was given with -p."""
     return "\n".join(_describe_item_mistake(mistake, one) for mistake in mistakes) or message
 
 
-def _describe_item_mistake(mistake: InputMistake, one: bool) -> str:
+def _describe_item_mistake(mistake: ReportedMistake, one: bool) -> str:
     detail = escape_text(mistake.detail)
     found = re.fullmatch(r"#(?:/tasks)?/(\d+)(?:/(.+))?", mistake.pointer) or re.fullmatch(r"#()/(.+)", mistake.pointer)
     if found is None:

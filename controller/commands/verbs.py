@@ -1,12 +1,14 @@
-"""What pause, resume, cancel, kill, retry and skip have in common: their options, and what is said after."""
+"""Live control for pause, resume, cancel, kill, retry and skip: their options, the request, and its result.
+
+A new verb is a command in control.py: it names its REST verb and the two sentences of its report.
+"""
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +22,7 @@ from echelon.controller.commands.options import (
 )
 from echelon.controller.commands.screen import escape_text, format_count, print_json, print_message
 from echelon.controller.commands.submit import find_input_types
-from echelon.controller.commands.targets import TARGET_METAVAR, Target, find_task
+from echelon.controller.commands.targets import TARGET_METAVAR, Target, find_target, find_task
 from echelon.controller.commands.values import parse_headers, parse_parameters
 from echelon.shared.errors import NotFound
 from echelon.shared.messages import JsonValue
@@ -28,150 +30,120 @@ from echelon.shared.messages import JsonValue
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.client.answers import Changed
-    from echelon.controller.client.control import TaskSecrets, Verb
+    from echelon.controller.client.control import Verb
 
-#: What has become of one thing, and of several.
-_BECAME: Final = {
-    "pause": ("is paused", "are paused"),
-    "resume": ("goes on", "go on"),
-    "cancel": ("is CANCELLED", "are CANCELLED"),
-    "kill": ("is killed", "are killed"),
-    "retry": ("runs again", "run again"),
-    "skip": ("is SKIPPED", "are SKIPPED"),
-}
-#: These are meant for tasks, even when a job or a stage is named.
-_OF_TASKS: Final = ("kill", "retry")
-
+_target_argument = click.argument("what", metavar=TARGET_METAVAR)
 if_match_option = click.option(
     "--if-match",
     "etag",
     metavar="ETAG",
-    # As a header shows it, it stands in quotes.
-    callback=lambda _context, _make_option, value: None if value is None else value.strip().strip('"'),
-    help="Only if it is still as it was when this etag was read (the --json of 'show' and 'tasks' tells etags).",
+    # A header shows it in quotes.
+    callback=lambda _context, _option, value: None if value is None else value.strip().strip('"'),
+    help="Only if it has not changed since this etag was read ('show --json' and 'tasks --json' print etags).",
 )
-
-
-def _task_secrets(_context: click.Context, _option: click.Parameter, value: Path | None) -> dict[str, Any]:
-    if value is None:
-        return {}
-    try:
-        found = json.loads(value.read_text())
-    except (OSError, ValueError) as error:
-        # Not the words of a JSON error: a part of a secret may stand in them.
-        why = error.strerror if isinstance(error, OSError) else "it is no JSON"
-        raise click.UsageError(f"--secrets {escape_text(str(value))}: {why}") from error
-    if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
-        raise click.UsageError(f'--secrets {escape_text(str(value))}: it has to hold {{"TASK_ID": {{"NAME": VALUE}}}}')
-    return found
-
-
-_secrets_option = click.option(
-    "--secrets",
-    "secrets",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    callback=_task_secrets,
-    help='JSON file with secrets of single tasks, erased when their job had ended: {"TASK_ID": {"NAME": VALUE}}.',
-)
-_place_argument = click.argument("what", metavar=TARGET_METAVAR)
-_OPTIONS: Final = (_place_argument, state_option, if_match_option, json_option, with_client)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is wanted of a place, beside the verb."""
+class VerbRequest:
+    """A request to change a target, without its verb."""
 
-    state: str | None = None
-    etag: str | None = None
-    only_failed: bool = True
-    #: Values for a job that opens again.
-    values: Mapping[str, JsonValue] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    tasks: TaskSecrets = field(default_factory=dict)
+    client: Client
+    target: Target
+    state: str | None
+    etag: str | None
+    as_json: bool
+    #: Secrets for an ended job that opens again.
+    values: Mapping[str, JsonValue]
+    headers: Mapping[str, str]
+
+    def carry_out(
+        self, verb: Verb, one: str, several: str, *, of_tasks: bool = False, only_failed: bool = True
+    ) -> bool:
+        """Send the request and print its result; return whether anything was changed.
+
+        `one` and `several` describe one changed thing and several. `of_tasks`: the verb is for tasks, even if a job or
+        a stage is named.
+        """
+        answer = self.send_verb(verb, only_failed=only_failed)
+        if self.as_json:
+            print_json(answer)
+        else:
+            for line in self._describe_result(answer, one, several, of_tasks):
+                print_message(line)
+        return any(answer["changed"].values())
+
+    def send_verb(self, verb: Verb, *, only_failed: bool = True) -> Changed:
+        """Send the request to the controller."""
+        client, target, state, etag = self.client, self.target, self.state, self.etag
+        with explain_inputs():
+            if target.is_one_task:
+                if state is not None:
+                    raise click.UsageError("--state chooses among the tasks of a job, a stage or a range of indexes")
+                return client.change_task(
+                    verb, find_task(client, target)["task_id"], only_failed=only_failed, etag=etag,
+                    input=self.values, headers=self.headers,
+                )  # fmt: skip
+            if target.stage is None:
+                return client.change_job(
+                    verb, target.job_id, state=state, only_failed=only_failed, etag=etag,
+                    input=self.values, headers=self.headers,
+                )  # fmt: skip
+            return client.change_stage(
+                verb, target.job_id, target.stage, index=target.index, state=state, only_failed=only_failed, etag=etag,
+                input=self.values, headers=self.headers,
+            )  # fmt: skip
+
+    def _describe_result(self, answer: Changed, one: str, several: str, of_tasks: bool) -> Iterator[str]:
+        """Yield lines about the changed and the unchanged things."""
+        target, name = self.target, self.target.describe_target()
+        changed, unchanged = answer["changed"], answer["unchanged"]
+        tasks, itself = changed["tasks"], changed["jobs"] or changed["stages"]
+        is_range = target.index is not None and not target.is_one_task
+        if target.is_one_task or not (self.state is not None or is_range or of_tasks):
+            if not (tasks or itself):
+                reason = escape_text(unchanged[0]["reason"]) if unchanged else "it is so already"
+                yield f"{name}: nothing to do, {reason}"
+                return
+            with_it = f", {format_count(tasks, 'task')} with it" if tasks and target.index is None else ""
+            yield f"{name} {one}{with_it}"
+        elif itself and not tasks:
+            yield f"{name} {one}"
+        else:
+            number = format_count(tasks, "task") if tasks else "no task"
+            yield f"{number} of {target if is_range else name} {one if tasks < 2 else several}"
+        for group in unchanged:
+            yield f"  {group['count']} not: {escape_text(group['reason'])}"
 
 
 def verb_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add what every verb takes: the command gets `client`, `what`, `state`, `etag` and `as_json`."""
-    decorated: Callable[..., Any] = function
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    """Add the options of every verb; the command gets a `VerbRequest` as its first argument."""
+
+    @functools.wraps(function)
+    def call(
+        client: Client,
+        what: str,
+        state: str | None,
+        etag: str | None,
+        as_json: bool,
+        written: tuple[str, ...] = (),
+        header_lines: tuple[str, ...] = (),
+        **more: Any,
+    ) -> None:
+        target = find_target(client, what)
+        headers = parse_headers(header_lines)
+        values = parse_parameters(written, _find_types(client, target.job_id) if written else {})
+        function(VerbRequest(client, target, state, etag, as_json, values, headers), **more)
+
+    return _target_argument(state_option(if_match_option(json_option(with_client(call)))))
 
 
 def opening_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add what a verb takes that may open an ended job again: `written`, `header_lines` and `secrets`."""
-    return parameter_option(header_option(_secrets_option(function)))
+    """Add -p and -H, for the secrets of an ended job that the verb opens again; below `verb_options`."""
+    return parameter_option(header_option(function))
 
 
-def carry_out(client: Client, verb: Verb, place: Target, wish: Wish, *, as_json: bool) -> bool:
-    """Do something to a place, and tell what came of it; return whether anything was changed."""
-    answer = change(client, verb, place, wish)
-    if as_json:
-        print_json(answer)
-    else:
-        for line in outcome(verb, place, answer, chosen=wish.state is not None):
-            print_message(line)
-    return any(answer["changed"].values())
-
-
-def change(client: Client, verb: Verb, place: Target, wish: Wish) -> Changed:
-    """Ask the controller for it."""
-    with explain_inputs():
-        if place.is_one_task:
-            if wish.state is not None:
-                raise click.UsageError("--state chooses among the tasks of a job, a stage or a range of indexes")
-            task_id = find_task(client, place)["task_id"]
-            return client.change_task(
-                verb,
-                task_id,
-                only_failed=wish.only_failed,
-                etag=wish.etag,
-                input=wish.values,
-                headers=wish.headers,
-                tasks=wish.tasks,
-            )
-        if place.stage is None:
-            return client.change_job(
-                verb, place.job_id, state=wish.state, only_failed=wish.only_failed, etag=wish.etag,
-                input=wish.values, headers=wish.headers, tasks=wish.tasks,
-            )  # fmt: skip
-        return client.change_stage(
-            verb, place.job_id, place.stage, index=place.index, state=wish.state, only_failed=wish.only_failed,
-            etag=wish.etag, input=wish.values, headers=wish.headers, tasks=wish.tasks,
-        )  # fmt: skip
-
-
-def outcome(verb: Verb, place: Target, answer: Changed, *, chosen: bool) -> Iterator[str]:
-    """Yield what has been changed and what has not, in words; `chosen`: tasks of the place were meant, not itself."""
-    one, several = _BECAME[verb]
-    changed, left, name = answer["changed"], answer["unchanged"], place.describe_target()
-    tasks, itself = changed["tasks"], changed["jobs"] or changed["stages"]
-    ranged = place.index is not None and not place.is_one_task
-    if not (chosen or ranged or verb in _OF_TASKS) or place.is_one_task:
-        if not (tasks or itself):
-            yield f"{name}: nothing to do, {escape_text(left[0]['reason']) if left else 'it is so already'}"
-            return
-        yield f"{name} {one}" + (f", {format_count(tasks, 'task')} with it" if tasks and not place.is_one_task else "")
-    elif itself and not tasks:
-        yield f"{name} {one}"
-    else:
-        told = f"{format_count(tasks, 'task') if tasks else 'no task'} of {place if ranged else name}"
-        yield f"{told} {one if tasks < 2 else several}"
-    for group in left:
-        yield f"  {group['count']} not: {escape_text(group['reason'])}"
-
-
-def given(
-    client: Client, place: Target, written: tuple[str, ...], header_lines: tuple[str, ...]
-) -> tuple[dict[str, JsonValue], dict[str, str]]:
-    """Return the values of -p and -H for a job that opens again."""
-    sent = parse_headers(header_lines)
-    return parse_parameters(written, _types(client, place.job_id) if written else {}), sent
-
-
-def _types(client: Client, job_id: str) -> dict[str, str]:
-    """Return the types of a job's inputs; none when its type is in the catalogue no more."""
+def _find_types(client: Client, job_id: str) -> dict[str, str]:
+    """Return the types of a job's inputs; none if the catalogue does not have its type any more."""
     try:
         return find_input_types(client, client.job(job_id)["type"])
     except NotFound:
