@@ -10,6 +10,7 @@ from echelon.controller.api.definition_schemas import DefinitionsSchema, JobDefi
 from echelon.controller.api.render import Json
 from echelon.controller.api.routes import Answer, Routes
 from echelon.controller.catalogue.definitions import InputDefinition, JobDefinition, StageDefinition, TaskClass
+from echelon.controller.core.planner import source_of
 from echelon.controller.engine.jobs import MASK
 
 routes = Routes("definitions", "The catalogue in force.")
@@ -50,7 +51,7 @@ def _stage(number: int, stage: StageDefinition) -> Json:
         "name": stage.name,
         "task_class": stage.task_class,
         "spawn_task": stage.spawn_task,
-        "source": "spawn" if stage.spawn_task else "open" if stage.open else "fixed",
+        "source": source_of(stage),
         "on_error": "block" if stage.block_on_error else "fail_job" if stage.job_failed_on_error else "ignore",
         "paused": stage.paused,
         "job_failed_on_error": stage.job_failed_on_error,

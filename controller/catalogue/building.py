@@ -3,85 +3,64 @@ refused is simply absent, so that the other checks can go on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from echelon.controller.catalogue.definitions import (
-    DEFAULT_GRACE,
-    DEFAULT_QUEUE,
-    InputDefinition,
-    InputSource,
-    InputType,
-    JobDefinition,
-    Retry,
-    StageDefinition,
-    TaskClass,
-)
+from echelon.controller.catalogue.definitions import InputDefinition, InputSource, InputType, StageDefinition
+from echelon.controller.catalogue.keys import Kind, keys_of
+from echelon.controller.catalogue.kinds import Items, Named, Record
 from echelon.controller.catalogue.values import InvalidValue, coerce_text
 from echelon.shared.expressions import to_text
 from echelon.shared.messages import JsonValue
 
 Values = Mapping[str, Any]
+Built = TypeVar("Built")
 
 
-def task_class(name: str, values: Values) -> TaskClass:
-    """Return a task class."""
-    return TaskClass(
-        task_class=name,
-        exec_command=values.get("exec_command", ""),
-        exec_args=tuple(values.get("exec_args") or ()),
-        env=dict(values.get("env") or {}),
-        name=values.get("name"),
-        description=values.get("description"),
-        input=inputs(values),
-        queue=values.get("queue", DEFAULT_QUEUE),
-        timeout=values.get("timeout"),
-        grace=values.get("grace", DEFAULT_GRACE),
-        retry=_retry(values.get("retry") or {}),
-        workdir=values.get("workdir", "job"),
-    )
+def build_record(record: type[Built], values: Values, *name: str) -> Built:
+    """Return a record; `name` is the key under which it stands, where users choose that."""
+    fields: dict[str, object] = {}
+    known: type = record
+    for one in keys_of(known).values():
+        value = values.get(one.name, values.get(one.alias))
+        if value is not None:
+            fields[one.field] = one.make(_build_value(one.kind, value))
+        elif one.required:
+            fields[one.field] = () if isinstance(one.kind, Items) else ""
+    if record in _COMPLETE:
+        _COMPLETE[record](fields, values, *name)
+    return record(*name, **fields)
 
 
-def job(name: str, values: Values) -> JobDefinition:
-    """Return a job."""
-    return JobDefinition(
-        type=name,
-        stages=tuple(_stage(stage) for stage in values.get("stages") or ()),
-        name=values.get("name"),
-        description=values.get("description"),
-        input=inputs(values),
-    )
+def _build_value(kind: Kind, value: Any) -> object:
+    if isinstance(kind, Record):
+        return build_record(kind.record, value)
+    if isinstance(kind, Items):
+        return tuple(_build_value(kind.items, one) for one in value)
+    if isinstance(kind, Named) and isinstance(kind.items, Record):
+        record = kind.items.record
+        return {
+            name: build_record(record, one if isinstance(one, Mapping) else {}, name) for name, one in value.items()
+        }
+    return value
 
 
-def inputs(values: Values) -> dict[str, InputDefinition]:
-    """Return the inputs of a task or a job."""
-    return {name: _input(name, one if isinstance(one, Mapping) else {}) for name, one in _mapping(values, "input")}
+def _complete_input(fields: dict[str, Any], values: Values, name: str) -> None:
+    kind = fields.get("type")
+    fields.setdefault("key", name)
+    fields.setdefault("secret", fields.get("source") is InputSource.HTTP_HEADER)
+    fields["required"] = "default" not in values
+    fields["default"] = _meant(kind, values.get("default"))
+    if "enum" in fields:
+        fields["enum"] = tuple(_meant(kind, one) for one in fields["enum"])
 
 
-def _mapping(values: Values, key: str) -> list[tuple[str, Any]]:
-    inner = values.get(key)
-    return list(inner.items()) if isinstance(inner, Mapping) else []
+def _complete_stage(fields: dict[str, Any], values: Values) -> None:
+    fields["name"] = fields.get("name") or fields["task_class"]
 
 
-def _input(name: str, values: Values) -> InputDefinition:
-    source = InputSource(values.get("source") or values.get("source_type") or InputSource.PARAMETER)
-    kind = InputType(values["type"]) if values.get("type") else None
-    enum = values.get("enum")
-    return InputDefinition(
-        name=name,
-        source=source,
-        key=values.get("key", name),
-        description=values.get("description"),
-        type=kind,
-        required="default" not in values,
-        default=_meant(kind, values.get("default")),
-        enum=tuple(_meant(kind, one) for one in enum) if isinstance(enum, list) else None,
-        pattern=values.get("pattern"),
-        minimum=values.get("minimum"),
-        maximum=values.get("maximum"),
-        secret=values.get("secret", source is InputSource.HTTP_HEADER),
-        allow_leading_dash=values.get("allow_leading_dash", False),
-    )
+#: What one field of a record says about another.
+_COMPLETE: dict[type, Callable[..., None]] = {InputDefinition: _complete_input, StageDefinition: _complete_stage}
 
 
 def _meant(kind: InputType | None, value: JsonValue) -> JsonValue:
@@ -94,29 +73,3 @@ def _meant(kind: InputType | None, value: JsonValue) -> JsonValue:
         except InvalidValue:
             return value
     return value
-
-
-def _retry(values: Values) -> Retry:
-    usual = Retry()
-    return Retry(
-        limit=values.get("limit", usual.limit),
-        delay=values.get("delay", usual.delay),
-        factor=values.get("factor", usual.factor),
-        max_delay=values.get("max_delay", usual.max_delay),
-    )
-
-
-def _stage(values: Values) -> StageDefinition:
-    name = values.get("task_class", "")
-    return StageDefinition(
-        name=values.get("name") or name,
-        task_class=name,
-        spawn_task=values.get("spawn_task"),
-        job_failed_on_error=values.get("job_failed_on_error", True),
-        fail_fast=values.get("fail_fast", False),
-        max_parallel=values.get("max_parallel"),
-        order=values.get("order"),
-        block_on_error=values.get("on_error") == "block",
-        open=values.get("tasks") == "open",
-        paused=values.get("paused", False),
-    )

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from echelon.controller.catalogue.definitions import InputSource, JobDefinition, StageDefinition, TaskClass
+from echelon.controller.catalogue.definitions import (
+    AddedTasks,
+    InputSource,
+    JobDefinition,
+    SingleTask,
+    StageDefinition,
+    TaskClass,
+)
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.task_checks import check_inputs, checked_task, warn_of_secrets
 from echelon.controller.catalogue.tree import Path, dotted
@@ -50,7 +57,7 @@ def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Map
         if stage.spawn_task is not None:
             _check_named(reading, (*here, "spawn_task"), stage.spawn_task, draft)
             _check_reach(reading, (*here, "spawn_task"), tasks.get(stage.spawn_task), job)
-        elif not stage.open:
+        elif isinstance(stage.source, SingleTask):
             _check_reach(reading, (*here, "task_class"), tasks.get(stage.task_class), job)
         if stage.fail_fast and not stage.job_failed_on_error:
             place = reading.key_place((*here, "fail_fast"))
@@ -60,7 +67,7 @@ def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Map
 
 def _check_sense(reading: Reading, path: Path, stage: StageDefinition) -> None:
     """Note what contradicts itself in one stage."""
-    if stage.open and stage.spawn_task is not None:
+    if isinstance(stage.source, AddedTasks) and (*path, "spawn_task") in reading.keys:
         place = reading.key_place((*path, "tasks"))
         reading.mistake(
             place, f"{dotted(path)}.tasks: a stage with a spawn_task has its tasks from it", "leave one out"

@@ -12,23 +12,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from echelon.controller.catalogue.checks import Draft, check
-from echelon.controller.catalogue.definitions import Catalogue, StageDefinition, TaskClass, TaskDefinition, revision_of
+from echelon.controller.catalogue.definitions import (
+    Catalogue,
+    Command,
+    InlineCommand,
+    ListedTasks,
+    StageDefinition,
+    TaskClass,
+    TaskDefinition,
+)
 from echelon.controller.catalogue.inputs import MAX_MISTAKES, InputMistake, item_inputs
+from echelon.controller.catalogue.keys import Key, keys_of
 from echelon.controller.catalogue.loader import take_in
 from echelon.controller.catalogue.mistakes import Mistake
 from echelon.controller.catalogue.reading import Reading
+from echelon.controller.catalogue.stored import revision_of
 from echelon.controller.catalogue.tree import Path, Source, dotted
 from echelon.shared.expressions import suggestion
 
-#: What makes a task a command of the request's own.
-_COMMAND = ("exec_command", "exec_args", "env", "queue", "timeout", "grace", "retry", "workdir")
-#: What a stage of a request may say, as in a catalogue; its tasks are looked at one by one.
-_STAGE = frozenset(
-    {
-        "name", "order", "tasks", "task_class", "spawn_task", "on_error", "job_failed_on_error", "fail_fast",
-        "max_parallel", "paused",
-    }
-)  # fmt: skip
 MAX_STAGES = 1_000
 #: Stands for the class of tasks about which enough is said already; a catalogue that has no such class has none of it.
 _WRONG = "?"
@@ -62,7 +63,10 @@ def compose(base: Catalogue, name: str, stages: object, *, commands: bool) -> Co
     if mistakes or job is None:
         return Composed(None, tuple(mistakes[:MAX_MISTAKES]))
     classes = {**base.tasks, **own}
-    described = tuple(replace(stage, tasks=tuple(tasks)) for stage, tasks in zip(job.stages, reader.tasks, strict=True))
+    described = tuple(
+        replace(stage, source=ListedTasks(tuple(tasks))) if tasks else stage
+        for stage, tasks in zip(job.stages, reader.tasks, strict=True)
+    )
     mistakes = list(_several_queues(described, classes))
     if mistakes:
         return Composed(None, tuple(mistakes[:MAX_MISTAKES]))
@@ -94,11 +98,12 @@ class _Composer:
         if not isinstance(stage, Mapping):
             self._wrong(place, "must be an object")
             return {"task_class": ""}
-        self._refuse_unknown(place, stage, _STAGE)
+        known = keys_of(StageDefinition)
+        self._refuse_unknown(place, stage, known)
         for key in ("task_class", "spawn_task"):
             if stage.get(key) == _WRONG and _WRONG not in self.base.tasks:
                 self._wrong(f"{place}/{key}", _NO_CLASS)
-        written = {key: value for key, value in stage.items() if key in _STAGE and key != "tasks"}
+        written = {key: value for key, value in stage.items() if key in known and key != "tasks"}
         tasks = stage.get("tasks")
         if tasks == "open":
             written["tasks"] = "open"
@@ -135,7 +140,7 @@ class _Composer:
             return None
         if "exec_command" in task:
             return self._command(place, task, paused)
-        self._refuse_unknown(place, task, frozenset({"task_class", "input", "paused"}))
+        self._refuse_unknown(place, task, keys_of(TaskDefinition))
         name = task.get("task_class")
         task_class = self.base.tasks.get(name) if isinstance(name, str) else None
         if task_class is None:
@@ -155,15 +160,15 @@ class _Composer:
             detail = "own commands are not taken: the controller has to be started with --allow-inline-commands"
             self._wrong(f"{place}/exec_command", detail)
             return None
-        self._refuse_unknown(place, task, frozenset({*_COMMAND, "paused"}))
-        written = {key: task[key] for key in _COMMAND if key in task}
+        self._refuse_unknown(place, task, keys_of(InlineCommand))
+        written = {key: task[key] for key in keys_of(Command) if key in task}
         content = json.dumps(written, sort_keys=True, default=str)
         name = f"inline-{hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
         self.own.setdefault(name, written)
         self.places.setdefault(name, place)
         return TaskDefinition(name, {}, paused)
 
-    def _refuse_unknown(self, place: str, given: Mapping[str, object], known: frozenset[str]) -> None:
+    def _refuse_unknown(self, place: str, given: Mapping[str, object], known: Mapping[str, Key]) -> None:
         for key in given:
             if key not in known:
                 guess = suggestion(str(key)[:100], known)
@@ -217,7 +222,7 @@ def _several_queues(stages: tuple[StageDefinition, ...], classes: Mapping[str, T
     mistakes = []
     for number, stage in enumerate(stages):
         queue = classes[stage.task_class].queue
-        for index, task in enumerate(stage.tasks):
+        for index, task in enumerate(stage.source.tasks if isinstance(stage.source, ListedTasks) else ()):
             other = classes[task.task_class].queue
             if other != queue:
                 detail = (

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from echelon.controller.catalogue.definitions import Catalogue, from_json, to_json
+from echelon.controller.catalogue.definitions import Catalogue
+from echelon.controller.catalogue.stored import from_json, to_json
 from echelon.shared.volume import durable, layout
 
 _log = logging.getLogger(__name__)

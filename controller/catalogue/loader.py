@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,13 +12,16 @@ from typing import Any, TypeVar
 import yaml
 from marshmallow import ValidationError
 
-from echelon.controller.catalogue import building, files
+from echelon.controller.catalogue import files
+from echelon.controller.catalogue.building import build_record
 from echelon.controller.catalogue.checks import Draft, check
 from echelon.controller.catalogue.composing import MAX_DEPTH, Composer, Event, Refused
-from echelon.controller.catalogue.definitions import Catalogue, revision_of
+from echelon.controller.catalogue.definitions import Catalogue, JobDefinition, TaskClass
+from echelon.controller.catalogue.keys import schema_of, walk_keys
+from echelon.controller.catalogue.kinds import Named
 from echelon.controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, in_order
 from echelon.controller.catalogue.reading import Reading
-from echelon.controller.catalogue.schema import CatalogueSchema
+from echelon.controller.catalogue.stored import revision_of
 from echelon.controller.catalogue.tree import Path as Way
 from echelon.controller.catalogue.tree import Source, dotted
 from echelon.shared.errors import InvalidInput
@@ -32,7 +35,9 @@ _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 #: Characters that no YAML file may hold.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 #: Mappings whose keys are names that users choose: there marshmallow puts its complaints under "key" and "value".
-_NAMED = {1: ("tasks", "jobs"), 3: ("input", "env")}
+_NAMED = frozenset(one.name for one in walk_keys(Catalogue) if isinstance(one.kind, Named))
+#: How deep such mappings stand.
+_NAMED_DEPTHS = (1, 3)
 
 Definition = TypeVar("Definition")
 
@@ -234,21 +239,21 @@ def take_in(reading: Reading, draft: Draft) -> None:
     draft.whole = draft.whole and not reading.broken
     written = reading.data.get("tasks")
     draft.named.update(written if isinstance(written, dict) else ())
-    schema = CatalogueSchema()
+    schema = schema_of(Catalogue)()
     try:
         values: Mapping[str, Any] = schema.load(reading.data)
     except ValidationError as error:
         values = error.valid_data if isinstance(error.valid_data, Mapping) else {}
         _note(reading, (), error.messages)
-    _add(reading, "tasks", values, building.task_class, draft.tasks, draft.task_readings)
-    _add(reading, "jobs", values, building.job, draft.jobs, draft.job_readings)
+    _add(reading, "tasks", values, TaskClass, draft.tasks, draft.task_readings)
+    _add(reading, "jobs", values, JobDefinition, draft.jobs, draft.job_readings)
 
 
 def _add(
     reading: Reading,
     section: str,
     values: Mapping[str, Any],
-    build: Callable[[str, Mapping[str, Any]], Definition],
+    record: type[Definition],
     taken: dict[str, Definition],
     readings: dict[str, Reading],
 ) -> None:
@@ -259,14 +264,14 @@ def _add(
             message = f"{name!r} is defined in {place.file}, line {first}, too"
             reading.mistake(reading.key_place((section, name)), message, "give one of them another name")
             continue
-        taken[name] = build(name, one if isinstance(one, Mapping) else {})
+        taken[name] = build_record(record, one if isinstance(one, Mapping) else {}, name)
         readings[name] = reading
 
 
 def _note(reading: Reading, way: Way, messages: object) -> None:
     """Turn marshmallow's tree of complaints into mistakes with places."""
     if isinstance(messages, Mapping):
-        named = way and way[-1] in _NAMED.get(len(way), ())
+        named = len(way) in _NAMED_DEPTHS and way[-1] in _NAMED
         for key, inner in messages.items():
             if named and isinstance(inner, Mapping):
                 _note(reading, (*way, key), inner.get("value", ()))

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from echelon.controller.catalogue.composing import MAX_DEPTH, Refused
+from echelon.controller.catalogue.definitions import Catalogue, TaskClass
+from echelon.controller.catalogue.keys import keys_of, walk_keys
+from echelon.controller.catalogue.kinds import Anything, Argument
 from echelon.controller.catalogue.mistakes import Mistake
 from echelon.controller.catalogue.tree import Leaf, Listing, Node, Path, Source, Table, dotted
 from echelon.shared.expressions import to_text
@@ -24,16 +27,17 @@ _WORDS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_KEYS = tuple(walk_keys(Catalogue))
 #: Keys whose values are not text.
-_VALUE_KEYS = frozenset(
-    {
-        "input", "env", "exec_args", "stages", "retry", "tasks", "jobs",
-        "default", "enum", "minimum", "maximum", "secret", "allow_leading_dash",
-        "job_failed_on_error", "fail_fast", "max_parallel", "order", "paused", "limit", "factor", "delay", "max_delay",
-        "timeout", "grace",
-    }
-)  # fmt: skip
-_AS_WRITTEN = frozenset({"default", "enum"})
+_VALUE_KEYS = frozenset(one.name for one in _KEYS if not one.kind.textual)
+#: Keys whose values are read as their input's type says.
+_AS_WRITTEN = frozenset(one.name for one in _KEYS if isinstance(one.kind.single, Anything))
+#: Keys of a task whose values hold placeholders -> how deep they stand.
+_ARGUMENT_DEPTHS = {
+    name: 3 if one.kind.textual else 4
+    for name, one in keys_of(TaskClass).items()
+    if isinstance(one.kind.single, Argument)
+}
 
 
 @dataclass
@@ -230,9 +234,7 @@ def _plain_value(leaf: Leaf) -> str | int | float | bool | None:
 
 def _is_argument(path: Path) -> bool:
     """Tell whether a path leads to a command, an argument or a variable of a task."""
-    if len(path) == 3:
-        return path[0] == "tasks" and path[2] == "exec_command"
-    return len(path) == 4 and path[0] == "tasks" and path[2] in ("exec_args", "env")
+    return len(path) > 2 and path[0] == "tasks" and _ARGUMENT_DEPTHS.get(str(path[2])) == len(path)
 
 
 def _is_placeholder(table: Table) -> bool:
@@ -254,7 +256,3 @@ def _quoted(text: str) -> str:
     if "'" not in text:
         return f"'{text}'" if '"' in text or "\\" in text else f'"{text}"'
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _said(path: Path) -> str:
-    return ".".join(str(step) for step in path)

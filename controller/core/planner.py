@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from echelon.controller.catalogue.definitions import (
+    AddedTasks,
     Catalogue,
     InputDefinition,
     InputSource,
     JobDefinition,
+    ListedTasks,
+    SingleTask,
+    SpawnedTasks,
     StageDefinition,
     TaskClass,
+    TaskDefinition,
 )
 from echelon.controller.catalogue.inputs import item_inputs
 from echelon.controller.core.model import OnError, Source, Stage, Tally
@@ -30,22 +35,44 @@ def plan_stages(catalogue: Catalogue, definition: JobDefinition) -> tuple[Stage,
 
 def _stage(catalogue: Catalogue, number: int, stage: StageDefinition) -> Stage:
     spawns = stage.spawn_task is not None
-    fixed = 0 if spawns or stage.open else len(stage.tasks) or 1
+    known = known_tasks(stage)
     return Stage(
         number=number,
         order=number if stage.order is None else stage.order,
         name=stage.name,
-        source=Source.SPAWN if spawns else Source.OPEN if stage.open else Source.FIXED,
+        source=source_of(stage),
         on_error=_on_error(stage),
         queue=catalogue.tasks[stage.task_class].queue,
         spawn_queue=catalogue.tasks[stage.spawn_task].queue if stage.spawn_task else None,
         max_parallel=stage.max_parallel,
         fail_fast=stage.fail_fast,
-        tally=Tally(pending=fixed, held=sum(task.paused for task in stage.tasks)),
+        tally=Tally(pending=len(known), held=sum(task.paused for task in known)),
         spawn=State.PENDING if spawns else None,
-        expected=None if spawns else fixed,
+        expected=None if spawns else len(known),
         by=DEFINED if stage.paused else None,
     )
+
+
+def source_of(stage: StageDefinition) -> Source:
+    """Return where the tasks of a stage come from."""
+    match stage.source:
+        case SpawnedTasks():
+            return Source.SPAWN
+        case AddedTasks():
+            return Source.OPEN
+        case SingleTask() | ListedTasks():
+            return Source.FIXED
+
+
+def known_tasks(stage: StageDefinition) -> tuple[TaskDefinition, ...]:
+    """Return the tasks of a stage that are known when its job is submitted; a spawn task is none of them."""
+    match stage.source:
+        case SingleTask():
+            return (TaskDefinition(stage.task_class),)
+        case ListedTasks(tasks):
+            return tasks
+        case SpawnedTasks() | AddedTasks():
+            return ()
 
 
 def _on_error(stage: StageDefinition) -> OnError:

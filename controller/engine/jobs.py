@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from echelon.controller.catalogue.definitions import Catalogue, to_json
+from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.inline import compose
+from echelon.controller.catalogue.stored import to_json
 from echelon.controller.core.model import CancelRequested, Job, Submitted
 from echelon.controller.core.planner import plan_stages
 from echelon.controller.core.states import ENDED, State

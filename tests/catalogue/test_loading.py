@@ -13,13 +13,13 @@ from echelon.controller.catalogue.definitions import (
     InputType,
     JobDefinition,
     Retry,
+    SpawnedTasks,
     StageDefinition,
     TaskClass,
-    from_json,
-    recipe,
-    to_json,
 )
 from echelon.controller.catalogue.loader import load
+from echelon.controller.catalogue.recipes import recipe
+from echelon.controller.catalogue.stored import from_json, to_json
 from echelon.shared.errors import NotFound
 from echelon.shared.messages import EnvironmentInput, Recipe
 from tests.catalogue.original import ORIGINAL, loading
@@ -44,7 +44,7 @@ def test_the_original_example_is_understood_and_its_traps_are_warned_of(tmp_path
     job = catalogue.jobs["request-data"]
     assert job.stages == (
         StageDefinition("Request Data", "export-data"),
-        StageDefinition("Download Data", "download", "spawn_download_tasks", job_failed_on_error=False),
+        StageDefinition("Download Data", "download", SpawnedTasks("spawn_download_tasks"), job_failed_on_error=False),
     )
     assert job.secret == {"basic_auth"}
     lines = {ORIGINAL.split("\n")[warning.line - 1].strip() for warning in loaded.warnings}

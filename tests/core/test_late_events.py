@@ -81,7 +81,7 @@ def test_what_a_failure_withdrew_from_a_stage_that_still_runs_is_put_back_when_t
 
 
 def test_an_item_that_is_gone_says_so() -> None:
-    values, why = plan_item(TaskClass("say", "echo"), None, ())
+    values, why = plan_item(TaskClass("say", exec_command="echo"), None, ())
 
     assert (values, why) == ({}, "spawn.json does not hold this item any more")
 

@@ -11,10 +11,12 @@ from echelon.controller.catalogue.definitions import (
     InputSource,
     JobDefinition,
     Retry,
+    SingleTask,
+    SpawnedTasks,
     StageDefinition,
     TaskClass,
-    revision_of,
 )
+from echelon.controller.catalogue.stored import revision_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ def make_catalogue(rng: random.Random, edition: int) -> Catalogue:
     """Return a catalogue with some jobs; equal editions of one seed are equal."""
     tasks = {name: _task_class(name, edition) for name in BEHAVIOURS}
     jobs = {f"job{number}": _job(rng, f"job{number}", secret=number == 1) for number in range(JOBS)}
-    jobs["calm"] = JobDefinition("calm", (StageDefinition("Calm", "steady", "some"),), input={"note": NOTE})
+    jobs["calm"] = JobDefinition(
+        "calm", (StageDefinition("Calm", "steady", SpawnedTasks("some")),), input={"note": NOTE}
+    )
     return Catalogue(revision_of(tasks, jobs, None), tasks, jobs)
 
 
@@ -97,7 +101,7 @@ def _stage(rng: random.Random, number: int) -> StageDefinition:
     return StageDefinition(
         name=f"Stage {number}",
         task_class=rng.choices(classes, weights)[0],
-        spawn_task="list" if rng.random() < 0.6 else None,
+        source=SpawnedTasks("list") if rng.random() < 0.6 else SingleTask(),
         job_failed_on_error=failing,
         fail_fast=failing and rng.random() < 0.3,
         max_parallel=rng.choice((None, None, 1, 3)),

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
 
-from echelon.controller.catalogue.definitions import (
-    Catalogue,
-    JobDefinition,
-    StageDefinition,
-    TaskDefinition,
-    secret_inputs,
-)
-from echelon.controller.core.model import Source, Stage
-from echelon.controller.core.planner import DEFINED
+from echelon.controller.catalogue.definitions import Catalogue, JobDefinition, StageDefinition
+from echelon.controller.catalogue.recipes import secret_inputs
+from echelon.controller.core.model import Stage
+from echelon.controller.core.planner import DEFINED, known_tasks
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import SPAWN_INDEX, JobInputs, NewTask
 from echelon.shared.expressions import to_text
@@ -73,14 +68,10 @@ def erased(names: Iterable[str]) -> str:
 
 def plan_tasks(catalogue: Catalogue, stage: Stage, described: StageDefinition, sealing: Sealing) -> list[NewTask]:
     """Return the tasks of a stage that are known when its job is submitted."""
-    if stage.source is Source.OPEN:
-        return []
-    if stage.source is Source.SPAWN:
-        assert described.spawn_task is not None and stage.spawn_queue is not None, (
-            "a stage that spawns has a spawn task"
-        )
-        return [NewTask(new_task_ids(1)[0], SPAWN_INDEX, State.PENDING, described.spawn_task, stage.spawn_queue)]
-    known = described.tasks or (TaskDefinition(described.task_class),)
+    spawn = described.spawn_task
+    if spawn is not None:
+        return [NewTask(new_task_ids(1)[0], SPAWN_INDEX, State.PENDING, spawn, catalogue.tasks[spawn].queue)]
+    known = known_tasks(described)
     tasks = []
     for index, (task, task_id) in enumerate(zip(known, new_task_ids(len(known)), strict=True)):
         values, number = sealing.values(task.input, catalogue.tasks[task.task_class].secret)

@@ -1,4 +1,4 @@
-"""The kinds of values in a catalogue as marshmallow fields: what they accept, what they say, and their JSON Schema."""
+"""The kinds of values in a catalogue: marshmallow fields with their complaints and their JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
+from echelon.controller.catalogue.keys import NOT_A_MAPPING, Dialect, Kind, Shape, schema_of
 from echelon.controller.catalogue.mistakes import Complaint
 from echelon.shared.expressions import suggestion, to_text
 
@@ -18,28 +19,19 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
-Messages = dict[str, str | list[Any] | dict[Any, Any]]
-_MESSAGES: Messages = {
-    "required": Complaint("is missing"),
-    "null": Complaint("is empty", "write a value, or leave the key out"),
-}
 
-Shape = dict[str, object]
-
-
-class Text(fields.Field[str]):
+class Text(Kind):
     """Text, optionally of a given form."""
 
-    default_error_messages = _MESSAGES
+    textual = True
 
     def __init__(self, *, form: str | None = None, saying: str = "", longest: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._form, self._saying, self._longest = form, saying, longest
 
-    @property
-    def shape(self) -> Shape:
-        """Return its JSON Schema; what YAML reads as a number or a boolean is taken as it is written."""
-        shape: Shape = {"type": ["string", "number", "boolean"]}
+    def shape(self, dialect: Dialect) -> Shape:
+        """Return its JSON Schema."""
+        shape: Shape = {"type": dialect.text}
         if self._form is not None:
             shape["pattern"] = f"^(?:{self._form})$"
         if self._longest is not None:
@@ -58,39 +50,42 @@ class Text(fields.Field[str]):
         return value
 
 
-class Word(fields.Field[str]):
-    """One of some words."""
+class Argument(Text):
+    """A text with placeholders, read as it is written, whatever YAML makes of its braces and numbers."""
 
-    default_error_messages = _MESSAGES
 
-    def __init__(self, *words: str, **kwargs: Any) -> None:
+class Word(Kind):
+    """One of some words, each with the value that it stands for."""
+
+    textual = True
+
+    def __init__(self, words: Mapping[str, object], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._words = words
 
-    @property
-    def shape(self) -> Shape:
+    def shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         return {"enum": list(self._words)}
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> object:
         if isinstance(value, str) and value in self._words:
-            return value
+            return self._words[value]
         guess = suggestion(value, self._words) if isinstance(value, str) else None
         remedy = f"did you mean {guess}?" if guess else "write " + " or ".join(self._words)
         raise ValidationError(Complaint(f"{_shown(value)} is not one of {', '.join(self._words)}", remedy))
 
 
-class Duration(fields.Field[float]):
+class Duration(Kind):
     """A length of time, as seconds."""
-
-    default_error_messages = _MESSAGES
-    shape: Shape = {
-        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^(?:{_DURATION.pattern})$"}]
-    }
 
     def __init__(self, *, positive: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._positive = positive
+
+    def shape(self, dialect: Dialect) -> Shape:
+        """Return its JSON Schema."""
+        written = {"type": "string", "pattern": f"^(?:{_DURATION.pattern})$"}
+        return {"anyOf": [{"type": "number", "minimum": 0}, written]}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
         seconds = duration(value)
@@ -119,12 +114,14 @@ def duration(value: object) -> float | None:
     return math.fsum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
-class Flag(fields.Field[bool]):
+class Flag(Kind):
     """True or false."""
 
-    default_error_messages = _MESSAGES
-    shape: Shape = {"enum": [True, False, "yes", "no", "on", "off"]}
-    _words = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+    _words = {"yes": True, "no": False, "on": True, "off": False, "true": True, "false": False}
+
+    def shape(self, dialect: Dialect) -> Shape:
+        """Return its JSON Schema."""
+        return {"enum": [True, False, "yes", "no", "on", "off"]}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
         if isinstance(value, bool):
@@ -134,10 +131,8 @@ class Flag(fields.Field[bool]):
         raise ValidationError(Complaint(f"{_shown(value)} is neither true nor false", "write true or false"))
 
 
-class Amount(fields.Field[float]):
+class Amount(Kind):
     """A number within limits; a whole one when `whole`."""
-
-    default_error_messages = _MESSAGES
 
     def __init__(
         self, *, whole: bool = False, least: float | None = None, most: float | None = None, **kwargs: Any
@@ -145,8 +140,7 @@ class Amount(fields.Field[float]):
         super().__init__(**kwargs)
         self._whole, self._least, self._most = whole, least, most
 
-    @property
-    def shape(self) -> Shape:
+    def shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         shape: Shape = {"type": "integer" if self._whole else "number"}
         if self._least is not None:
@@ -168,14 +162,70 @@ class Amount(fields.Field[float]):
         return int(value) if self._whole else value
 
 
-class Anything(fields.Field[Any]):
-    """Any value; what it must be depends on what stands beside it."""
-
-    default_error_messages = _MESSAGES
-    shape: Shape = {}
+class Anything(Kind):
+    """Any value, read as its input's type says; what it must be depends on what stands beside it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         return value
+
+
+class Items(fields.List[Any], Kind):
+    """A list."""
+
+    default_error_messages = {"invalid": Complaint("must be a list", "write `- ` before each item")}
+
+    def __init__(self, inner: Kind, *, least: int = 0, **kwargs: Any) -> None:
+        super().__init__(inner, **kwargs)
+        self.items: Kind = inner
+        self._least = least
+
+    @property
+    def single(self) -> Kind:
+        """Return the kind of a single value."""
+        return self.items
+
+    def shape(self, dialect: Dialect) -> Shape:
+        """Return its JSON Schema."""
+        shape: Shape = {"type": "array", "items": self.items.shape(dialect)}
+        return {**shape, "minItems": self._least} if self._least else shape
+
+
+class Record(fields.Nested, Kind):
+    """A mapping whose keys are those of a record."""
+
+    def __init__(self, record: type, *, example: str = "", **kwargs: Any) -> None:
+        schema = schema_of(record)()
+        if example:
+            schema.error_messages = {"type": Complaint("must be a mapping", f"write for example `{example}`")}
+        super().__init__(schema, **kwargs)
+        self.record = record
+
+    def shape(self, dialect: Dialect) -> Shape:
+        """Return its JSON Schema."""
+        shape = dialect.refer(self.record)
+        return {"anyOf": [shape, {"type": "null"}]} if self.allow_none and dialect.full else shape
+
+
+class Named(fields.Dict, Kind):
+    """A mapping whose keys are names that users choose."""
+
+    default_error_messages = {"invalid": NOT_A_MAPPING, "null": NOT_A_MAPPING}
+
+    def __init__(self, names: Text, inner: Kind, **kwargs: Any) -> None:
+        super().__init__(names, inner, **kwargs)
+        self.names: Text = names
+        self.items: Kind = inner
+
+    @property
+    def single(self) -> Kind:
+        """Return the kind of a single value."""
+        return self.items
+
+    def shape(self, dialect: Dialect) -> Shape:
+        """Return its JSON Schema."""
+        shape: Shape = {"type": "object", "additionalProperties": self.items.shape(dialect)}
+        names = {key: value for key, value in self.names.shape(dialect).items() if key != "type"}
+        return {**shape, "propertyNames": names} if dialect.full else shape
 
 
 def _shown(value: object) -> str:

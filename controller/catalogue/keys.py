@@ -1,0 +1,166 @@
+"""What a key of the catalogue is: a field of a record, with the kind of its value and its description, written once.
+
+A record (a dataclass of `definitions`) says of each field how people write it: `Annotated[type, Key(...)]`. The parser,
+the JSON Schema, the lists of known keys, the body of composed jobs and the reference page are all made from these.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, ClassVar, get_type_hints
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
+
+from echelon.controller.catalogue.mistakes import MAX_REPORTED, Complaint
+from echelon.shared.expressions import suggestion
+
+Shape = dict[str, object]
+NOT_A_MAPPING = Complaint("must be a mapping", "write `key: value` below it")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """What differs between the JSON Schemas that a key can stand in."""
+
+    #: Types of a text: YAML takes a number or a boolean as it is written.
+    text: object
+    #: All of JSON Schema 2020-12, not only what OpenAPI 3.0 takes of it.
+    full: bool
+    #: Returns the shape of a record, or a reference to it.
+    refer: Callable[[type], Shape]
+
+
+class Kind(fields.Field[Any]):
+    """What the value of a key can be."""
+
+    default_error_messages = {
+        "required": Complaint("is missing"),
+        "null": Complaint("is empty", "write a value, or leave the key out"),
+    }
+    #: A number or a boolean that is written without quotes is text.
+    textual: ClassVar[bool] = False
+
+    @property
+    def single(self) -> Kind:
+        """Return the kind of a single value, within a list or a mapping."""
+        return self
+
+    def shape(self, dialect: Dialect) -> Shape:
+        """Return its JSON Schema."""
+        return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """How people write a field of a record."""
+
+    kind: Kind
+    #: For the reference page and for editors, in Markdown.
+    description: str
+    _: dataclasses.KW_ONLY
+    #: In the file; empty: as the field.
+    name: str = ""
+    #: Another name in the file.
+    alias: str = ""
+    #: For the reference page, where the record's own default does not say it.
+    default: str = ""
+    #: Makes the field's value of the key's, for a field that several keys can fill.
+    make: Callable[[Any], object] = lambda value: value
+    #: The field, and whether the key must be written; known from the record.
+    field: str = ""
+    required: bool = False
+
+
+@cache
+def keys_of(record: type) -> Mapping[str, Key]:
+    """Return the keys that people can write for a record, its own before those of its bases."""
+    hints = get_type_hints(record, include_extras=True)
+    own = {one.name: one for one in dataclasses.fields(record)}
+    names = dict.fromkeys(
+        name for part in record.__mro__ for name in vars(part).get("__annotations__", ()) if name in own
+    )
+    found = {}
+    for name in names:
+        for one in getattr(hints[name], "__metadata__", ()):
+            required = not one.default and not _has_default(own[name])
+            found[one.name or name] = dataclasses.replace(one, name=one.name or name, field=name, required=required)
+    return found
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
+def walk_keys(record: type) -> Iterator[Key]:
+    """Yield the keys of a record and of all records within it."""
+    for one in keys_of(record).values():
+        yield one
+        inner = getattr(one.kind.single, "record", None)
+        if inner is not None:
+            yield from walk_keys(inner)
+
+
+class RecordSchema(Schema):
+    """The shape of a record. Refuses keys that it does not know, with the one that was meant."""
+
+    error_messages = {"type": NOT_A_MAPPING}
+    record: ClassVar[type]
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def refuse_unknown_keys(self, data: object, original: object, **kwargs: Any) -> None:
+        """Raise ValidationError with every unknown key."""
+        if not isinstance(original, Mapping):
+            return
+        ignored = getattr(self.record, "IGNORED", None)
+        unknown = [one for one in original if one not in self.fields and not (ignored and one.startswith(ignored))]
+        if unknown:
+            raise ValidationError({one: [unknown_key(one, self.fields)] for one in unknown[: MAX_REPORTED + 1]})
+
+    @validates_schema(skip_on_field_errors=False)
+    def refuse_both_spellings(self, data: Mapping[str, object], **kwargs: Any) -> None:
+        """Raise ValidationError when a key is given under both of its names."""
+        for one in keys_of(self.record).values():
+            if one.name in data and one.alias in data:
+                complaint = Complaint(f"is another spelling of {one.name}", "leave one of them out")
+                raise ValidationError(complaint, one.alias)
+
+
+def unknown_key(name: str, known: Mapping[str, object]) -> Complaint:
+    """Return what is wrong with a key that is not known."""
+    guess = suggestion(name, known)
+    return Complaint("unknown key", f"did you mean {guess}?" if guess else f"known are {', '.join(known)}")
+
+
+@cache
+def schema_of(record: type) -> type[RecordSchema]:
+    """Return the marshmallow schema of a record."""
+    members: dict[str, object] = {"record": record}
+    for name, one in keys_of(record).items():
+        kind = copy.copy(one.kind)
+        kind.required = one.required
+        members[name] = kind
+        if one.alias:
+            members[one.alias] = copy.copy(kind)
+    return type(f"{record.__name__}Schema", (RecordSchema,), members)
+
+
+def shape_of(record: type, dialect: Dialect) -> Shape:
+    """Return the JSON Schema of a record."""
+    properties: dict[str, Shape] = {}
+    for name, one in keys_of(record).items():
+        shape = one.kind.shape(dialect)
+        if one.kind.allow_none and shape and dialect.full:
+            shape = {"anyOf": [shape, {"type": "null"}]}
+        properties[name] = {**shape, "description": one.description}
+        if one.alias:
+            properties[one.alias] = {**shape, "description": f"Another spelling of {name}."}
+    required = [name for name, one in keys_of(record).items() if one.required]
+    shape = {"type": "object", "properties": properties, "additionalProperties": False}
+    shape["description"] = (record.__doc__ or "").strip().split("\n")[0]
+    return {**shape, "required": required} if required else shape

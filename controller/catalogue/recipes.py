@@ -1,0 +1,55 @@
+"""What a worker has to know to run the tasks of a class, and which of their values nobody may see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from echelon.controller.catalogue.definitions import Catalogue, InputDefinition, InputSource, JobDefinition, TaskClass
+from echelon.shared.expressions import to_text
+from echelon.shared.messages import EnvironmentInput, Recipe
+
+
+def secret_inputs(catalogue: Catalogue, job: JobDefinition, task_class: str) -> frozenset[str]:
+    """Return the inputs of a class whose values nobody may see: the job may hide more than the class does."""
+    return catalogue.tasks[task_class].secret | job.secret
+
+
+def recipe(
+    task_class: TaskClass,
+    *,
+    spawns: bool,
+    max_items: int = 100_000,
+    job: JobDefinition | None = None,
+    item_secret: frozenset[str] = frozenset(),
+) -> Recipe:
+    """Return what a worker has to know to run tasks of a class; a job may allow and hide more of its inputs.
+
+    `item_secret`: the secret inputs of the tasks that are spawned.
+    """
+    allowed = {name for name, one in task_class.input.items() if one.allow_leading_dash}
+    secret = set(task_class.secret)
+    if job is not None:
+        allowed |= {name for name, one in job.input.items() if one.allow_leading_dash}
+        secret |= job.secret
+    return Recipe(
+        task_class=task_class.task_class,
+        exec_command=task_class.exec_command,
+        exec_args=task_class.exec_args,
+        env=task_class.env,
+        environment=tuple(_environment_inputs(task_class.input.values())),
+        secret=frozenset(secret),
+        leading_dash=frozenset(allowed),
+        timeout=task_class.timeout,
+        grace=task_class.grace,
+        workdir=task_class.workdir,
+        spawns=spawns,
+        max_items=max_items,
+        item_secret=item_secret,
+    )
+
+
+def _environment_inputs(inputs: Iterable[InputDefinition]) -> Iterable[EnvironmentInput]:
+    for one in inputs:
+        if one.source is InputSource.ENVIRONMENT:
+            default = None if one.required else to_text(one.default)
+            yield EnvironmentInput(one.name, one.key, default, one.secret)
