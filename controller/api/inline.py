@@ -1,7 +1,7 @@
 """The body of POST /jobs: a job of the catalogue by its type, or one that is composed in the request.
 
 What the stages of a composed job may hold is decided by the catalogue (`echelon.controller.catalogue.inline`), with a
-pointer to each mistake; the OpenAPI document describes it for programs.
+pointer to each mistake; the OpenAPI document describes it for programs, with the keys of the catalogue.
 """
 
 from __future__ import annotations
@@ -12,53 +12,25 @@ import marshmallow
 from marshmallow import fields, validate
 
 from echelon.controller.api.schemas import Text, values_field
+from echelon.controller.catalogue.definitions import InlineCommand, StageDefinition, TaskDefinition
+from echelon.controller.catalogue.keys import Dialect, Shape, shape_of
 
-_TEXT = {"type": "string"}
-_INPUT = {"type": "object", "description": "Its input values."}
-_PAUSED = {"type": "boolean", "description": "It is not started until it is resumed."}
-_BY_CLASS = {
-    "type": "object",
-    "description": "A task of a class of the catalogue.",
-    "properties": {"task_class": _TEXT, "input": _INPUT, "paused": _PAUSED},
-    "required": ["task_class"],
-}
-_BY_COMMAND = {
-    "type": "object",
-    "description": "A command of the request's own; only where the controller allows it (allow_inline_commands).",
-    "properties": {
-        "exec_command": _TEXT,
-        "exec_args": {"type": "array", "items": _TEXT},
-        "env": {"type": "object"},
-        "queue": _TEXT,
-        "timeout": {},
-        "grace": {},
-        "retry": {"type": "object"},
-        "workdir": {"type": "string", "enum": ["job", "task"]},
-        "paused": _PAUSED,
-    },
-    "required": ["exec_command"],
-}
-_STAGE = {
-    "type": "object",
-    "description": "A stage; beside its tasks it holds what a stage of a catalogue does.",
-    "properties": {
-        "name": _TEXT,
-        "order": {"type": "integer", "description": "Stages of equal order run at the same time."},
-        "tasks": {
-            "oneOf": [
-                {"type": "array", "items": {"oneOf": [_BY_CLASS, _BY_COMMAND]}},
-                {"type": "string", "enum": ["open"]},
-            ]
-        },
-        "task_class": _TEXT,
-        "spawn_task": _TEXT,
-        "on_error": _TEXT,
-        "job_failed_on_error": {"type": "boolean"},
-        "fail_fast": {"type": "boolean"},
-        "max_parallel": {"type": "integer", "minimum": 1},
-        "paused": _PAUSED,
-    },
-}
+
+def _describe_record(record: type) -> Shape:
+    return shape_of(record, _DIALECT)
+
+
+#: A request is no YAML, where a number can stand for a text.
+_DIALECT = Dialect(text="string", full=False, refer=_describe_record)
+
+
+def _describe_stage() -> Shape:
+    """Return the JSON Schema of a stage: a catalogue's, but that its tasks can be listed."""
+    stage: dict[str, Any] = _describe_record(StageDefinition)
+    del stage["required"]
+    task = {"oneOf": [_describe_record(TaskDefinition), _describe_record(InlineCommand)]}
+    tasks = {"oneOf": [{"type": "array", "items": task}, {"type": "string", "enum": ["open"]}]}
+    return {**stage, "properties": {**stage["properties"], "tasks": tasks}}
 
 
 def _about(text: str, **more: object) -> dict[str, Any]:
@@ -81,7 +53,7 @@ class SubmissionSchema(marshmallow.Schema):
     input = values_field(load_default=dict, **_about("Values of the job's inputs of source parameter."))
     name = Text(200, **_about("What the job that is composed here is called."))
     stages = fields.List(
-        fields.Raw(), **_about("The stages of a job that is in no catalogue.", items=_STAGE, minItems=1)
+        fields.Raw(), **_about("The stages of a job that is in no catalogue.", items=_describe_stage(), minItems=1)
     )
     paused = Truth(load_default=False, **_about("Accepted, but not begun until it is resumed."))
 
