@@ -18,7 +18,6 @@ import click
 import pytest
 import requests
 
-from echelon.controller.catalogue.schema import InputSchema, JobSchema, RetrySchema, StageSchema, TaskSchema
 from echelon.controller.core.answers import Verb
 from echelon.controller.settings import Settings, table
 from echelon.shared.command import GROUP, ExitCode
@@ -175,13 +174,6 @@ def test_the_drawing_of_the_states_is_made_from_their_tables() -> None:
 
 
 # --- the catalogue
-
-
-def test_the_reference_of_the_catalogue_names_every_key() -> None:
-    text = (ROOT / "docs/catalogue.md").read_text(encoding="utf-8")
-    schemas = (TaskSchema, RetrySchema, InputSchema, JobSchema, StageSchema)
-
-    assert [name for schema in schemas for name in schema().fields if f"`{name}`" not in text] == []
 
 
 def catalogue_blocks() -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import marshmallow
 from marshmallow import fields, validate
 
 from echelon.controller.api.schemas import number_field, on_error_field, source_field, text_field
-from echelon.controller.catalogue.definitions import InputSource, InputType
+from echelon.controller.catalogue.task_classes import InputSource, InputType
 
 
 class InputSchema(marshmallow.Schema):

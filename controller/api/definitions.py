@@ -9,7 +9,8 @@ from echelon.controller.api.config import jobs
 from echelon.controller.api.definition_schemas import DefinitionsSchema, JobDefinitionSchema
 from echelon.controller.api.render import Json
 from echelon.controller.api.routes import Answer, Routes
-from echelon.controller.catalogue.definitions import InputDefinition, JobDefinition, StageDefinition, TaskClass
+from echelon.controller.catalogue.definitions import JobDefinition, StageDefinition
+from echelon.controller.catalogue.task_classes import InputDefinition, TaskClass
 from echelon.controller.core.planner import source_of
 from echelon.controller.engine.jobs import MASK
 

@@ -12,8 +12,9 @@ import marshmallow
 from marshmallow import fields, validate
 
 from echelon.controller.api.schemas import Text, values_field
-from echelon.controller.catalogue.definitions import InlineCommand, StageDefinition, TaskDefinition
+from echelon.controller.catalogue.definitions import StageDefinition, TaskDefinition
 from echelon.controller.catalogue.keys import Dialect, Shape, shape_of
+from echelon.controller.catalogue.task_classes import InlineCommand
 
 
 def _describe_record(record: type) -> Shape:

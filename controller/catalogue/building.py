@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from echelon.controller.catalogue.definitions import InputDefinition, InputSource, InputType, StageDefinition
+from echelon.controller.catalogue.definitions import StageDefinition
 from echelon.controller.catalogue.keys import Kind, keys_of
 from echelon.controller.catalogue.kinds import Items, Named, Record
+from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType
 from echelon.controller.catalogue.values import InvalidValue, coerce_text
 from echelon.shared.expressions import to_text
 from echelon.shared.messages import JsonValue

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from echelon.controller.catalogue.definitions import (
-    AddedTasks,
-    InputSource,
-    JobDefinition,
-    SingleTask,
-    StageDefinition,
-    TaskClass,
-)
+from echelon.controller.catalogue.definitions import AddedTasks, JobDefinition, SingleTask, StageDefinition
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.task_checks import check_inputs, checked_task, warn_of_secrets
+from echelon.controller.catalogue.task_classes import InputSource, TaskClass
 from echelon.controller.catalogue.tree import Path, dotted
 from echelon.shared.expressions import suggestion
 

@@ -12,21 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from echelon.controller.catalogue.checks import Draft, check
-from echelon.controller.catalogue.definitions import (
-    Catalogue,
-    Command,
-    InlineCommand,
-    ListedTasks,
-    StageDefinition,
-    TaskClass,
-    TaskDefinition,
-)
+from echelon.controller.catalogue.definitions import Catalogue, ListedTasks, StageDefinition, TaskDefinition
 from echelon.controller.catalogue.inputs import MAX_MISTAKES, InputMistake, item_inputs
 from echelon.controller.catalogue.keys import Key, keys_of
 from echelon.controller.catalogue.loader import take_in
 from echelon.controller.catalogue.mistakes import Mistake
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.stored import revision_of
+from echelon.controller.catalogue.task_classes import Command, InlineCommand, TaskClass
 from echelon.controller.catalogue.tree import Path, Source, dotted
 from echelon.shared.expressions import suggestion
 

@@ -7,13 +7,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from echelon.controller.catalogue.definitions import (
-    Catalogue,
-    InputDefinition,
-    InputSource,
-    JobDefinition,
-    TaskClass,
-)
+from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
+from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, TaskClass
 from echelon.controller.catalogue.values import InvalidValue, check_value, coerce_text
 from echelon.shared.expressions import suggestion, to_text
 from echelon.shared.messages import JsonValue

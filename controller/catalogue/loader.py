@@ -16,12 +16,13 @@ from echelon.controller.catalogue import files
 from echelon.controller.catalogue.building import build_record
 from echelon.controller.catalogue.checks import Draft, check
 from echelon.controller.catalogue.composing import MAX_DEPTH, Composer, Event, Refused
-from echelon.controller.catalogue.definitions import Catalogue, JobDefinition, TaskClass
+from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
 from echelon.controller.catalogue.keys import schema_of, walk_keys
 from echelon.controller.catalogue.kinds import Named
 from echelon.controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, in_order
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.stored import revision_of
+from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.catalogue.tree import Path as Way
 from echelon.controller.catalogue.tree import Source, dotted
 from echelon.shared.errors import InvalidInput

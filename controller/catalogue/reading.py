@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from echelon.controller.catalogue.composing import MAX_DEPTH, Refused
-from echelon.controller.catalogue.definitions import Catalogue, TaskClass
+from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.keys import keys_of, walk_keys
 from echelon.controller.catalogue.kinds import Anything, Argument
 from echelon.controller.catalogue.mistakes import Mistake
+from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.catalogue.tree import Leaf, Listing, Node, Path, Source, Table, dotted
 from echelon.shared.expressions import to_text
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from echelon.controller.catalogue.definitions import Catalogue, InputDefinition, InputSource, JobDefinition, TaskClass
+from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
+from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, TaskClass
 from echelon.shared.expressions import to_text
 from echelon.shared.messages import EnvironmentInput, Recipe
 

@@ -15,10 +15,10 @@ from echelon.controller.catalogue.definitions import (
     SingleTask,
     SpawnedTasks,
     StageDefinition,
-    TaskClass,
     TaskDefinition,
     TaskSource,
 )
+from echelon.controller.catalogue.task_classes import TaskClass
 
 
 class _Document(msgspec.Struct, frozen=True):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from echelon.controller.catalogue.definitions import InputDefinition, InputSource, InputType, TaskClass
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.scripts import safe_form, script_position
+from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType, TaskClass
 from echelon.controller.catalogue.tree import Path, dotted
 from echelon.controller.catalogue.values import InvalidValue, check_value
 from echelon.shared.expressions import BUILTIN_NAMES, Template, TemplateError, compile_template, to_text

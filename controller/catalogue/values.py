@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import msgspec
 
-from echelon.controller.catalogue.definitions import InputDefinition, InputType
+from echelon.controller.catalogue.task_classes import InputDefinition, InputType
 from echelon.shared.errors import InvalidInput
 from echelon.shared.expressions import is_number, to_text
 from echelon.shared.messages import JsonValue

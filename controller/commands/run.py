@@ -43,7 +43,8 @@ from echelon.shared.command import ExitCode
 from echelon.shared.settings import Origin
 
 if TYPE_CHECKING:
-    from echelon.controller.catalogue.definitions import Catalogue, InputDefinition, StageDefinition
+    from echelon.controller.catalogue.definitions import Catalogue, StageDefinition
+    from echelon.controller.catalogue.task_classes import InputDefinition
     from echelon.controller.client.answers import Artefact, Job
     from echelon.controller.commands.local import LocalJob
     from echelon.controller.engine.base.requests import Submission

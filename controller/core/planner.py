@@ -7,17 +7,15 @@ from collections.abc import Collection, Mapping
 from echelon.controller.catalogue.definitions import (
     AddedTasks,
     Catalogue,
-    InputDefinition,
-    InputSource,
     JobDefinition,
     ListedTasks,
     SingleTask,
     SpawnedTasks,
     StageDefinition,
-    TaskClass,
     TaskDefinition,
 )
 from echelon.controller.catalogue.inputs import item_inputs
+from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, TaskClass
 from echelon.controller.core.model import OnError, Source, Stage, Tally
 from echelon.controller.core.states import State
 from echelon.shared.messages import JsonValue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from echelon.controller.catalogue.definitions import Retry
+from echelon.controller.catalogue.task_classes import Retry
 from echelon.controller.core.states import State
 from echelon.shared.ablation import ablated
 from echelon.shared.messages import Outcome

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echelon.controller.catalogue.definitions import Catalogue, InputDefinition, InputType
+from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.inputs import InputMistake, check_inputs, item_inputs, job_inputs
 from echelon.controller.catalogue.loader import load
+from echelon.controller.catalogue.task_classes import InputDefinition, InputType
 from echelon.controller.catalogue.values import MAX_DEPTH, MAX_VALUE, InvalidValue, check_value, coerce_text
 
 ANY = InputDefinition("a")

@@ -7,19 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from echelon.controller.catalogue.definitions import (
-    InputDefinition,
-    InputSource,
-    InputType,
-    JobDefinition,
-    Retry,
-    SpawnedTasks,
-    StageDefinition,
-    TaskClass,
-)
+from echelon.controller.catalogue.definitions import JobDefinition, SpawnedTasks, StageDefinition
 from echelon.controller.catalogue.loader import load
 from echelon.controller.catalogue.recipes import recipe
 from echelon.controller.catalogue.stored import from_json, to_json
+from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType, Retry, TaskClass
 from echelon.shared.errors import NotFound
 from echelon.shared.messages import EnvironmentInput, Recipe
 from tests.catalogue.original import ORIGINAL, loading

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echelon.controller.catalogue.definitions import TaskClass
+from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.core.again import of_stage
 from echelon.controller.core.answers import Kind, Verb, answer
 from echelon.controller.core.effects import RestoreTasks

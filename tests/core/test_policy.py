@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echelon.controller.catalogue.definitions import Retry
+from echelon.controller.catalogue.task_classes import Retry
 from echelon.controller.core.policy import Budget, Verdict, back_off, judge
 from echelon.controller.core.states import State
 from echelon.shared.messages import Outcome

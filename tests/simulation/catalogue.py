@@ -5,18 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from echelon.controller.catalogue.definitions import (
-    Catalogue,
-    InputDefinition,
-    InputSource,
-    JobDefinition,
-    Retry,
-    SingleTask,
-    SpawnedTasks,
-    StageDefinition,
-    TaskClass,
-)
+from echelon.controller.catalogue.definitions import Catalogue, JobDefinition, SingleTask, SpawnedTasks, StageDefinition
 from echelon.controller.catalogue.stored import revision_of
+from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, Retry, TaskClass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from echelon.controller.catalogue.definitions import Catalogue, InputSource, JobDefinition
+from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
 from echelon.controller.catalogue.inputs import job_inputs
+from echelon.controller.catalogue.task_classes import InputSource
 from echelon.controller.engine.base.requests import InvalidInputs, Mistake
 from echelon.shared.expressions import to_text
 from echelon.shared.messages import JsonValue

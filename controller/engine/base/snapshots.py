@@ -9,9 +9,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-from echelon.controller.catalogue.definitions import Catalogue, JobDefinition, TaskClass
+from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
 from echelon.controller.catalogue.recipes import recipe, secret_inputs
 from echelon.controller.catalogue.stored import from_json
+from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import JobFacts
 from echelon.shared.errors import NotFound

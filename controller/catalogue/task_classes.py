@@ -1,0 +1,211 @@
+"""The records of a task class: inputs, command, retries. Each field says how people write it: see `keys`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from echelon.controller.catalogue.keys import Key
+from echelon.controller.catalogue.kinds import (
+    Amount,
+    Anything,
+    Argument,
+    Duration,
+    Flag,
+    Items,
+    Named,
+    Record,
+    Text,
+    Word,
+)
+from echelon.shared.messages import JsonValue
+
+DEFAULT_QUEUE = "default"
+#: Seconds between SIGTERM and SIGKILL.
+DEFAULT_GRACE = 5.0
+#: Names of inputs: what a placeholder can hold.
+INPUT_NAME = Text(
+    form=r"[A-Za-z_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -, a letter or _ first", longest=100
+)
+
+
+class InputSource(StrEnum):
+    """Where the value of an input comes from."""
+
+    PARAMETER = "parameter"
+    #: The environment of the worker that runs the task.
+    ENVIRONMENT = "environment"
+    #: A header of the request that submits the job.
+    HTTP_HEADER = "http-header"
+
+
+class InputType(StrEnum):
+    """What an input's value must be."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class InputDefinition:
+    """An input of a task or of a job."""
+
+    name: str
+    source: Annotated[
+        InputSource,
+        Key(
+            Word({str(one): one for one in InputSource}),
+            "`parameter`: given with the job, or by a spawn task. `http-header` (jobs only): a header of the request "
+            "that submits the job. `environment` (tasks only): a variable of the worker that runs the task.",
+            alias="source_type",
+        ),
+    ] = InputSource.PARAMETER
+    key: Annotated[
+        str,
+        Key(
+            Text(form=r"[^\s:=\x00]+", saying="write the name of a header or of a variable"),
+            "Name of the header or of the variable; the case of a header does not matter.",
+            default="the input's name",
+        ),
+    ] = ""
+    description: Annotated[str | None, Key(Text(), "What the value is, for people.")] = None
+    type: Annotated[
+        InputType | None,
+        Key(
+            Word({str(one): one for one in InputType}),
+            "What the value must be: `string`, `integer`, `number`, `boolean` or `json`.",
+            default="text, a number or a boolean",
+        ),
+    ] = None
+    #: False when it has a default.
+    required: bool = True
+    default: Annotated[
+        JsonValue,
+        Key(Anything(allow_none=True), "The value when none is given; an input without a default is required."),
+    ] = None
+    enum: Annotated[tuple[JsonValue, ...] | None, Key(Items(Anything()), "The only values that are accepted.")] = None
+    pattern: Annotated[
+        str | None, Key(Text(longest=1000), "A regular expression (Python's) that the whole value matches.")
+    ] = None
+    minimum: Annotated[float | None, Key(Amount(), "The least number that is accepted.")] = None
+    maximum: Annotated[float | None, Key(Amount(), "The greatest number that is accepted.")] = None
+    secret: Annotated[
+        bool,
+        Key(
+            Flag(),
+            "The value is stored encrypted, masked wherever people could see it, and erased when the job has ended. "
+            "The same holds for a value that a spawn task writes.",
+            default="`true` for a header, else `false`",
+        ),
+    ] = False
+    allow_leading_dash: Annotated[
+        bool, Key(Flag(), "The value may begin an argument with `-`, and could be read as an option there.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What follows a failed attempt."""
+
+    limit: Annotated[int, Key(Amount(whole=True, least=0, most=1000), "Additional attempts.")] = 0
+    delay: Annotated[float, Key(Duration(), "Wait before the first of them.")] = 1.0
+    factor: Annotated[float, Key(Amount(least=1, most=1000), "Each later wait is this many times the one before.")] = (
+        2.0
+    )
+    max_delay: Annotated[float, Key(Duration(), "The longest wait.")] = 300.0
+
+
+Title = Annotated[str | None, Key(Text(longest=200, allow_none=True), "A title for people.")]
+Paused = Annotated[bool, Key(Flag(), "It does not begin until a person resumes it.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What runs, and how: the same keys in a task class and in a task that a request composes."""
+
+    exec_command: Annotated[
+        str,
+        Key(
+            Argument(form=r"[\s\S]+", saying="write a command"),
+            "The program to run: a name that `PATH` finds, or a path. No shell sees it.",
+        ),
+    ]
+    exec_args: Annotated[
+        tuple[str, ...],
+        Key(
+            Items(Argument(), allow_none=True),
+            "Its arguments, one list item each; never split, never seen by a shell. `{name}` is filled in, `\\{` is a "
+            "literal brace.",
+        ),
+    ] = ()
+    env: Annotated[
+        dict[str, str],
+        Key(
+            Named(
+                Text(form=r"[^=\x00]+", saying="write the name of a variable", longest=200), Argument(), allow_none=True
+            ),
+            "Environment variables of the process; `{name}` is filled in.",
+        ),
+    ] = field(default_factory=dict)
+    queue: Annotated[
+        str,
+        Key(
+            Text(form=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -", longest=64),
+            "Only workers that subscribe to this queue run the task.",
+        ),
+    ] = DEFAULT_QUEUE
+    #: Seconds; None: no limit.
+    timeout: Annotated[
+        float | None,
+        Key(
+            Duration(positive=True),
+            "When an attempt takes longer, its process tree is ended, and the attempt has failed.",
+        ),
+    ] = None
+    grace: Annotated[float, Key(Duration(), "Time between SIGTERM and SIGKILL when a task is ended.")] = DEFAULT_GRACE
+    retry: Annotated[
+        Retry, Key(Record(Retry, example="retry: {limit: 2}"), "What follows a failed attempt.", default="none")
+    ] = Retry()
+    workdir: Annotated[
+        Literal["job", "task"],
+        Key(
+            Word({"job": "job", "task": "task"}),
+            "`job`: the task runs in the job's workspace. `task`: in a folder of its attempt; its files move into the "
+            "workspace when, and only when, the attempt counts.",
+        ),
+    ] = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClass(Command):
+    """What a task does."""
+
+    #: Its key in the catalogue.
+    task_class: str
+    name: Title = None
+    description: Annotated[str | None, Key(Text(allow_none=True), "What the task does, for people.")] = None
+    input: Annotated[
+        dict[str, InputDefinition],
+        Key(
+            Named(INPUT_NAME, Record(InputDefinition, allow_none=True), allow_none=True),
+            "The inputs of the task; `{name}` stands for a value in the command, its arguments and its variables.",
+        ),
+    ] = field(default_factory=dict)
+    #: Inputs whose placeholders begin an argument.
+    leading: frozenset[str] = frozenset()
+
+    @property
+    def secret(self) -> frozenset[str]:
+        """Return the inputs whose values nobody may see."""
+        return frozenset(name for name, one in self.input.items() if one.secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineCommand(Command):
+    """A command of the request's own; only where the controller allows it (`allow_inline_commands`)."""
+
+    paused: Paused = False
