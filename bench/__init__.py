@@ -1,1 +1,1 @@
-"""The benchmark: what the engine reaches, beside the machine's own limit and other engines. `python -m bench`."""
+"""The benchmark: Echelon, the machine's own limit and other engines with the same work. `python -m bench`."""

@@ -8,13 +8,13 @@ import click
 
 from bench.arguments import Names, Numbers
 from bench.contestant import BENCHES, CHAIN, FAN_OUT
-from bench.field import CONTESTANTS
-from bench.ground import missing_servers
-from bench.measure import measure
+from bench.contestants import CONTESTANTS
+from bench.measure import run_bench
 from bench.plan import Options
-from bench.records import load
+from bench.records import load_run
+from bench.resources import find_missing_servers
 
-#: Who takes part in the short bench: no other engine, for that would be fetched from the network.
+#: Contestants of the short bench: no other engines, because these are installed from the network.
 _SHORT = ("limit", "xargs", "standalone", "sqlite", "postgresql")
 _DEFAULT = Options((), frozenset())
 
@@ -22,25 +22,27 @@ _DEFAULT = Options((), frozenset())
 @click.group(invoke_without_command=True)
 @click.pass_context
 @click.option(
-    "--short", is_flag=True, help="Fan-out 1,000 and chain 20, one round, without other engines; nothing else is asked."
+    "--short",
+    is_flag=True,
+    help="Fan-out 1,000 and chain 20, one round, without other engines; ignores the other options.",
 )
-@click.option("--only", type=Names(BENCHES), default=BENCHES, help="Benches; parts and memory run the fan-out too.")
-@click.option("--contestants", type=Names(tuple(CONTESTANTS)), default=tuple(CONTESTANTS), help="Who takes part.")
+@click.option("--only", type=Names(BENCHES), default=BENCHES, help="Benches; parts and memory also run the fan-out.")
+@click.option("--contestants", type=Names(tuple(CONTESTANTS)), default=tuple(CONTESTANTS), help="Contestants.")
 @click.option("--rounds", type=click.IntRange(min=1), default=_DEFAULT.rounds, show_default=True)
 @click.option("--sizes", type=Numbers(), default=_DEFAULT.sizes, help="N of the fan-out.")
 @click.option("--finished", type=Numbers(), default=_DEFAULT.finished, help="Finished tasks of the growth bench.")
-@click.option("--counted", type=Numbers(), default=_DEFAULT.counted, help="N of the memory bench's counted tasks.")
+@click.option("--counted", type=Numbers(), default=_DEFAULT.counted, help="Counted tasks of the memory bench.")
 @click.option("--handled", type=Numbers(), default=_DEFAULT.handled, help="Tasks of one call in the verbs bench.")
 @click.option("--clients", type=Numbers(), default=_DEFAULT.clients, help="Clients of the API bench.")
 @click.option(
     "--json",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the records go.  [default: bench.json; of the short bench nowhere]",
+    help="File for the records.  [default: bench.json; none for the short bench]",
 )
 @click.option(
     "--folder", type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="Where contestants keep their files while it runs.  [default: where temporary files lie, as the servers' do]",
+    help="Folder for the contestants' files.  [default: the system's temporary folder, like the servers']",
 )  # fmt: skip
 def main(
     ctx: click.Context,
@@ -60,7 +62,7 @@ def main(
     if ctx.invoked_subcommand is not None:
         return
     if short:
-        taking_part = [CONTESTANTS[name] for name in _SHORT if not missing_servers(CONTESTANTS[name].servers)]
+        taking_part = [CONTESTANTS[name] for name in _SHORT if not find_missing_servers(CONTESTANTS[name].servers)]
         options = Options(taking_part, frozenset({FAN_OUT, CHAIN}), rounds=1, sizes=(1_000,), chains=(20,), rest=0.0)
     else:
         taking_part = [CONTESTANTS[name] for name in CONTESTANTS if name in contestants]
@@ -68,16 +70,16 @@ def main(
             taking_part, frozenset(only), rounds, sizes,
             clients=clients, finished=finished, counted=counted, handled=handled,
         )  # fmt: skip
-    measure(options, target=target or (None if short else Path("bench.json")), folder=folder)
+    run_bench(options, target=target or (None if short else Path("bench.json")), folder=folder)
 
 
 @main.command()
 @click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
 def report(file: Path) -> None:
-    """Write the tables and the chart of docs/performance.md from FILE, and keep a copy beside it."""
-    from bench.report import write
+    """Write the tables and the chart of docs/performance.md from FILE, and copy FILE beside it."""
+    from bench.report import write_report
 
-    write(load(file))
+    write_report(load_run(file))
 
 
 if __name__ == "__main__":

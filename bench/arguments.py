@@ -1,4 +1,4 @@
-"""What the bench's command line understands beside words and paths."""
+"""Parameter types of the bench's command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """A list of known names with commas between them."""
+    """A list of known names, separated by commas."""
 
     name = "NAME,..."
 
@@ -18,12 +18,12 @@ class Names(click.ParamType[tuple[str, ...]]):
         names = value if isinstance(value, tuple) else tuple(str(value).split(","))
         unknown = [name for name in names if name not in self._known]
         if unknown:
-            self.fail(f"{', '.join(unknown)}: there is {', '.join(self._known)}", param, ctx)
+            self.fail(f"unknown: {', '.join(unknown)}; choose from {', '.join(self._known)}", param, ctx)
         return names
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
-    """A list of numbers with commas between them."""
+    """A list of numbers, separated by commas."""
 
     name = "N,..."
 

@@ -1,8 +1,8 @@
-"""The work itself: start one process with its output in two fresh files, and wait for it.
+"""The work itself: start one process with its output in two new files, and wait for it.
 
-What the limit does and nothing else, and what every other engine's tasks do. Runs in environments of other engines too:
-the standard library alone. As a program (`python -m bench.bare FOLDER`) it reads a count per line from stdin, does that
-many and answers with a line.
+The limit does only this; tasks of the other engines do the same. It also runs in the other engines' environments, so it
+imports only the standard library. As a program (`python -m bench.bare FOLDER`) it reads a count per line from stdin,
+runs that many processes and answers with a line.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import sys
 import time
 
 TRUE = ("/bin/true",)
-#: Prints the wall clock in nanoseconds as soon as it runs.
+#: Prints the wall clock in nanoseconds at once.
 CLOCK = ("/bin/date", "+%s%N")
 
 _FRESH = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _ENVIRON = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
-def run(command: tuple[str, ...], place: str) -> None:
+def run_process(command: tuple[str, ...], place: str) -> None:
     """Run a command with its output in `place`.out and `place`.err; an exit code other than 0 is an error."""
     actions = [
         (os.POSIX_SPAWN_OPEN, 1, f"{place}.out", _FRESH, 0o644),
@@ -32,25 +32,25 @@ def run(command: tuple[str, ...], place: str) -> None:
 
 
 def read_clock(place: str) -> float:
-    """Return what a process that ran `CLOCK` at this place has read, in seconds since the epoch."""
+    """Return the time that a process running `CLOCK` at this place has read, in seconds since the epoch."""
     with open(f"{place}.out", encoding="ascii") as file:
         return int(file.read()) / 1e9
 
 
-def own_latency(place: str) -> float:
-    """Return the seconds from the start of a bare process until it reads the clock: nobody can be faster."""
+def measure_own_latency(place: str) -> float:
+    """Return the seconds from the start of a bare process until it reads the clock: the lower bound."""
     begun = time.time()
-    run(CLOCK, place)
+    run_process(CLOCK, place)
     return read_clock(place) - begun
 
 
 def main() -> None:
-    """Serve the limit: one line in, so many processes, one line out."""
+    """Serve the limit: read a count, run as many processes, write a line."""
     folder = sys.argv[1]
     done = 0
     for line in sys.stdin:
         for _ in range(int(line)):
-            run(TRUE, f"{folder}/{done}")
+            run_process(TRUE, f"{folder}/{done}")
             done += 1
         print(done, flush=True)
 

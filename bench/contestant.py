@@ -1,4 +1,4 @@
-"""What the bench asks of whoever takes part."""
+"""The interface between the bench and its contestants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bench.ground import Ground
+from bench.resources import Resources
 
 FAN_OUT, CHAIN, LATENCY = "fan-out", "chain", "latency"
 API, GROWTH, MEMORY, VERBS = "api", "growth", "memory", "verbs"
@@ -17,16 +17,16 @@ PARTS = "parts"
 BENCHES = (FAN_OUT, CHAIN, LATENCY, API, GROWTH, MEMORY, VERBS, PARTS)
 
 
-class Up(Protocol):
-    """A contestant that is up and has nothing to do. Seconds are wall time from submit to the stored end."""
+class RunningContestant(Protocol):
+    """A contestant that is up and idle. Seconds are wall time from submit to the stored end."""
 
-    def fan_out(self, count: int) -> float:
+    def run_fan_out(self, count: int) -> float:
         """Run 1 + `count` + 1 tasks in three stages and return the seconds."""
 
-    def chain(self, stages: int) -> float:
+    def run_chain(self, stages: int) -> float:
         """Run stages of one task each and return the seconds."""
 
-    def latency(self) -> float:
+    def measure_latency(self) -> float:
         """Submit one task and return the seconds until its process read the clock."""
 
     @property
@@ -36,16 +36,16 @@ class Up(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """Who takes part, and in what."""
+    """A contestant and its benches."""
 
     name: str
-    #: For people.
+    #: Its name in tables.
     title: str
     benches: frozenset[str]
-    #: Servers it needs: "rabbitmq", "postgresql", "redis".
+    #: The servers it needs: "rabbitmq", "postgresql", "redis".
     servers: frozenset[str]
-    #: Tasks a second and seconds to start, roughly: for the expected time alone.
+    #: Rough tasks a second and seconds to start: only to estimate the time.
     pace: float
     start: float
-    #: Starts it on an empty folder of its own.
-    open: Callable[[Ground, Path], AbstractContextManager[Up]]
+    #: Starts it in an empty folder of its own.
+    open: Callable[[Resources, Path], AbstractContextManager[RunningContestant]]

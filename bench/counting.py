@@ -1,7 +1,7 @@
-"""A worker that starts nothing: it reports each granted task of one queue as completed at once.
+"""A worker that starts no processes: it reports each granted task of one queue as completed at once.
 
-With it, a fan-out of a million shows what the controller holds, in minutes. It speaks the real protocol over the real
-broker. A process of its own: `python -m bench.counting BROKER_URL`.
+With it, a fan-out of a million shows the controller's memory within minutes. It uses the real protocol and the real
+broker. It is a separate process: `python -m bench.counting BROKER_URL`.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from echelon.shared.broker.rabbitmq import RabbitBroker
 from echelon.shared.ids import WorkerId, new_worker_id
 from echelon.shared.messages import REPORTS, AttemptRef, Finished, Orders, Outcome, Report, WorkerCard, orders_queue
 
-#: The queue of the tasks that it takes.
+#: The queue of its tasks.
 COUNTED = "counted"
-_ROOM = 512
-#: Seconds between two signs of life.
+_CAPACITY = 512
+#: Seconds between two heartbeats.
 _HEARTBEAT = 2.0
 
 
 class Counter:
-    """One life of such a worker."""
+    """One incarnation of this worker."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._id: WorkerId = new_worker_id()
-        self._card = WorkerCard("counter", "localhost", os.getpid(), "0", {COUNTED: _ROOM})
+        self._card = WorkerCard("counter", "localhost", os.getpid(), "0", {COUNTED: _CAPACITY})
         self._subscription = broker.subscribe([orders_queue(self._id)], prefetch=100)
         self._number = 0
         self._seen = 0
 
     def run(self) -> None:
-        """Work until the process is ended."""
+        """Work until the process is killed."""
         beat = 0.0
         while True:
             if time.monotonic() >= beat:
-                self._report(())
+                self._send_report(())
                 beat = time.monotonic() + _HEARTBEAT
             deliveries = self._subscription.take(limit=100, timeout=_HEARTBEAT / 2)
             orders = [one.message for one in deliveries if isinstance(one.message, Orders)]
-            finished = [ended for order in orders for ended in self._finished(order)]
+            finished = [ended for order in orders for ended in self._finish_grants(order)]
             self._subscription.ack(deliveries)
             if finished:
-                self._report(finished)
+                self._send_report(finished)
 
-    def _finished(self, order: Orders) -> Sequence[Finished]:
+    def _finish_grants(self, order: Orders) -> Sequence[Finished]:
         self._seen = max(self._seen, order.number)
         return [
             Finished(grant.job_id, task.task_id, task.attempt, Outcome.COMPLETED, exit_code=0)
@@ -56,12 +56,12 @@ class Counter:
             for task in grant.tasks
         ]
 
-    def _report(self, finished: Sequence[Finished]) -> None:
+    def _send_report(self, finished: Sequence[Finished]) -> None:
         self._number += 1
         beat = not finished
         held: tuple[AttemptRef, ...] | None = () if beat else None
         report = Report(
-            self._id, self._number, {COUNTED: _ROOM}, self._seen, tuple(finished),
+            self._id, self._number, {COUNTED: _CAPACITY}, self._seen, tuple(finished),
             running=held, card=self._card if beat else None,
         )  # fmt: skip
         self._broker.publish([Outgoing(REPORTS, report)])

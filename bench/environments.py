@@ -1,4 +1,4 @@
-"""Virtual environments of the other engines: made once, in the user's cache, and used again."""
+"""Virtual environments of the other engines, made once in the user's cache and then reused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-#: What each engine needs, at the releases that the bench was written with.
+#: The packages of each engine, at the releases with which the bench was written.
 REQUIREMENTS = {
     "celery": ("celery[redis]==5.7.0",),
     "dramatiq": ("dramatiq[rabbitmq]==2.2.1", "redis==8.1.0"),
@@ -18,8 +18,8 @@ REQUIREMENTS = {
 }
 
 
-def environment(name: str) -> Path:
-    """Return the `bin` folder of an engine's environment, made if it is not there yet."""
+def ensure_environment(name: str) -> Path:
+    """Return the `bin` folder of an engine's environment, which is made if it is missing."""
     wanted = "\n".join([sys.version, *REQUIREMENTS[name]])
     key = hashlib.sha256(wanted.encode()).hexdigest()[:12]
     folder = platformdirs.user_cache_path("echelon") / "bench" / f"{name}-{key}"
@@ -32,10 +32,10 @@ def environment(name: str) -> Path:
     return folder / "bin"
 
 
-def versions(name: str) -> dict[str, str]:
-    """Return the releases of an engine and what it needs that are installed in its environment."""
+def read_versions(name: str) -> dict[str, str]:
+    """Return the installed releases of an engine and its main dependencies."""
     listed = subprocess.run(
-        [environment(name) / "pip", "list", "--format=freeze", "--disable-pip-version-check"],
+        [ensure_environment(name) / "pip", "list", "--format=freeze", "--disable-pip-version-check"],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     found = dict(line.split("==", 1) for line in listed.splitlines() if "==" in line)

@@ -1,7 +1,7 @@
-"""The growth bench: the same fan-out, and the same pages, beside stores that hold more and more finished tasks.
+"""The growth bench: the same fan-out and the same pages with more and more finished tasks in the store.
 
-The finished tasks are rows of jobs of 1,000 that went through the datastore's own port as an engine's would: inserted,
-claimed, settled; nothing but their processes is left out.
+The finished tasks are rows of jobs of 1,000 tasks that went through the datastore's own port like an engine's:
+inserted, claimed, settled. Only their processes are omitted.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from pathlib import Path
 import psycopg
 
 from bench.contestant import GROWTH
-from bench.echelon import Shape, running
-from bench.ground import Ground
+from bench.echelon import Shape, run_echelon
 from bench.records import Record
+from bench.resources import Resources
 from bench.rest import Rest
 from bench.session import Session
 from echelon.controller.datastore.open import migrate, open_datastore
 from tests.contract import stores
 from tests.contract.servers import fresh_database
 
-#: Tasks of each finished job, and of the fan-out that is measured.
+#: Tasks of each finished job, and of the measured fan-out.
 FAN_OUT = 1_000
-#: Fan-outs, and requests for each page, in a round.
+#: Fan-outs, and requests for each page, per round.
 REPEATS, _PAGES = 5, 20
 #: Items of a page.
 _PAGE = 50
 
 
 class Stores:
-    """Filled stores, made once and kept for all rounds."""
+    """Filled stores, made once and used in all rounds."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
         self._stack = ExitStack()
         #: (contestant, finished tasks) -> URL.
         self.urls: dict[tuple[str, int], str] = {}
@@ -55,11 +55,11 @@ class Stores:
         for shape in shapes:
             if shape.postgresql:
                 self._fill_postgresql(shape, sizes)
-        # What was written must not be on its way to the disk while others are measured.
+        # Writes to the disk must not go on while contestants are measured.
         os.sync()
 
     def _fill_sqlite(self, shapes: Sequence[Shape], sizes: Sequence[int]) -> None:
-        folder = self._ground.fresh_folder("stores")
+        folder = self._resources.make_folder("stores")
         original = folder / "original.db"
         migrate(f"sqlite:///{original}")
         held = 0
@@ -74,12 +74,12 @@ class Stores:
     def _fill_postgresql(self, shape: Shape, sizes: Sequence[int]) -> None:
         template, held = None, 0
         for size in sizes:
-            server = self._ground.postgresql.url
+            server = self._resources.postgresql.url
             url = self._stack.enter_context(fresh_database(server, template=template))
             migrate(url)
             insert_finished(url, size - held)
             with psycopg.connect(url, autocommit=True) as connection:
-                # What its own housekeeping would do sooner or later, and not in the middle of a measurement.
+                # Autovacuum and the checkpointer would do this later, perhaps during a measurement.
                 connection.execute("VACUUM ANALYZE")
                 connection.execute("CHECKPOINT")
             self.urls[shape.name, size] = url
@@ -87,7 +87,7 @@ class Stores:
 
 
 def insert_finished(url: str, count: int) -> None:
-    """Put finished tasks into a store."""
+    """Insert finished tasks into a store."""
     store = open_datastore(url)
     for _ in range(count // FAN_OUT):
         job_id = stores.fan_out(store, FAN_OUT)
@@ -97,30 +97,30 @@ def insert_finished(url: str, count: int) -> None:
     store.close()
 
 
-def visit(session: Session, shape: Shape, round_: int, size: int, filled: Stores) -> None:
-    """Measure fan-outs and pages beside so many finished tasks."""
-    folder: Path = session.ground.fresh_folder(f"growth-{shape.name}")
-    with running(session.ground, folder, shape, datastore=filled.urls[shape.name, size]) as echelon:
-        echelon.fan_out(200)
-        seconds = statistics.median(echelon.fan_out(FAN_OUT) for _ in range(REPEATS))
+def measure_growth(session: Session, shape: Shape, round_: int, size: int, filled: Stores) -> None:
+    """Measure fan-outs and pages with `size` finished tasks in the store."""
+    folder: Path = session.resources.make_folder(f"growth-{shape.name}")
+    with run_echelon(session.resources, folder, shape, datastore=filled.urls[shape.name, size]) as echelon:
+        echelon.run_fan_out(200)
+        seconds = statistics.median(echelon.run_fan_out(FAN_OUT) for _ in range(REPEATS))
         for _ in range(_PAGE):
-            # A page is as full beside no finished task as beside a million.
-            echelon.rest.completed(echelon.rest.submit("single"))
-        newest = echelon.rest.page("/jobs?type=fan_out&limit=1")["items"][0]["job_id"]
+            # A page is full even without finished tasks, as with a million.
+            echelon.rest.wait_completed(echelon.rest.submit_job("single"))
+        newest = echelon.rest.get_page("/jobs?type=fan_out&limit=1")["items"][0]["job_id"]
         figures = {
             "rate": (FAN_OUT + 2) / seconds,
-            "jobs_ms": _page(echelon.rest, f"/jobs?limit={_PAGE}"),
-            "completed_ms": _page(echelon.rest, f"/jobs?state=COMPLETED&limit={_PAGE}"),
-            "tasks_ms": _page(echelon.rest, f"/jobs/{newest}/tasks?limit={_PAGE}"),
+            "jobs_ms": _time_page(echelon.rest, f"/jobs?limit={_PAGE}"),
+            "completed_ms": _time_page(echelon.rest, f"/jobs?state=COMPLETED&limit={_PAGE}"),
+            "tasks_ms": _time_page(echelon.rest, f"/jobs/{newest}/tasks?limit={_PAGE}"),
         }
-    session.keep(Record(GROWTH, shape.name, size, round_, figures))
+    session.keep_record(Record(GROWTH, shape.name, size, round_, figures))
 
 
-def _page(rest: Rest, path: str) -> float:
-    """Return the median milliseconds of a page."""
+def _time_page(rest: Rest, path: str) -> float:
+    """Return the median milliseconds of a request for a page."""
     seen = []
     for _ in range(_PAGES):
         begun = time.perf_counter()
-        rest.page(path)
+        rest.get_page(path)
         seen.append((time.perf_counter() - begun) * 1e3)
     return statistics.median(seen)

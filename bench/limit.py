@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import bare
-from bench.ground import Ground
+from bench.resources import Resources
 from tests.system.cluster import ROOT
 
-#: One per core of a small machine, as many as every engine's workers.
+#: As many as the workers of every engine.
 _PROCESSES = 2
 
 
 class Limit:
-    """Two processes that start tasks and wait for them, with nothing around it."""
+    """Two processes that only start tasks and wait for them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Limit:
                 subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )
 
-    def fan_out(self, count: int) -> float:
+    def run_fan_out(self, count: int) -> float:
         """Start `count` + 2 processes and return the seconds."""
         begun = time.perf_counter()
         shares = [(count + 2) // _PROCESSES] * (_PROCESSES - 1)
@@ -45,24 +45,24 @@ class Limit:
                 raise RuntimeError("a process of the limit has ended")
         return time.perf_counter() - begun
 
-    def chain(self, stages: int) -> float:
-        """Start one process after the other and return the seconds."""
+    def run_chain(self, stages: int) -> float:
+        """Run processes one after the other and return the seconds."""
         begun = time.perf_counter()
         for number in range(stages):
-            bare.run(bare.TRUE, f"{self._folder}/chain-{number}")
+            bare.run_process(bare.TRUE, f"{self._folder}/chain-{number}")
         return time.perf_counter() - begun
 
-    def latency(self) -> float:
+    def measure_latency(self) -> float:
         """Start one process and return the seconds until it read the clock."""
-        return bare.own_latency(f"{self._folder}/clock")
+        return bare.measure_own_latency(f"{self._folder}/clock")
 
     @property
     def parts(self) -> Mapping[str, int]:
-        """Return its processes."""
+        """Return the processes."""
         return {f"worker {number}": process.pid for number, process in enumerate(self._processes, 1)}
 
     def stop(self) -> None:
-        """End both."""
+        """Wait for the end of both."""
         for process in self._processes:
             process.communicate()
 
@@ -74,7 +74,7 @@ class Xargs(Limit):
         self._folder = folder
         self._processes = []
 
-    def fan_out(self, count: int) -> float:
+    def run_fan_out(self, count: int) -> float:
         """Start `count` + 2 processes and return the seconds."""
         begun = time.perf_counter()
         numbers = "\n".join(map(str, range(count + 2)))
@@ -83,18 +83,18 @@ class Xargs(Limit):
 
 
 @contextmanager
-def limit(ground: Ground, folder: Path) -> Iterator[Limit]:
+def run_limit(resources: Resources, folder: Path) -> Iterator[Limit]:
     """Run the limit."""
     running = Limit(folder)
     try:
-        # They answer when they have started.
-        running.fan_out(0)
+        # The processes answer when they have started.
+        running.run_fan_out(0)
         yield running
     finally:
         running.stop()
 
 
 @contextmanager
-def xargs(ground: Ground, folder: Path) -> Iterator[Xargs]:
-    """Nothing has to run before."""
+def run_xargs(resources: Resources, folder: Path) -> Iterator[Xargs]:
+    """Return at once: xargs needs no running process."""
     yield Xargs(folder)

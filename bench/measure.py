@@ -1,4 +1,4 @@
-"""One whole run: look whether everything is there, tell how long it takes, measure, print, save."""
+"""A whole run: check the servers, estimate the time, measure, print, save."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from bench import environments
-from bench.ground import Ground, missing_servers
 from bench.growth import Stores
-from bench.machine import all_versions, machine
-from bench.plan import Options, steps
-from bench.records import Run, save
+from bench.machine import collect_versions, describe_machine
+from bench.plan import Options, plan_steps
+from bench.records import Run, save_run
+from bench.resources import Resources, find_missing_servers
 from bench.session import Session
-from bench.tables import Table, tables
+from bench.tables import Table, make_tables
 
-#: Columns of a screen that nobody looks at: a log.
+#: Columns of a log.
 _WIDTH = 200
 
 
-def measure(options: Options, *, target: Path | None, folder: Path | None) -> Run:
-    """Measure what is wanted, print its tables and write its records to `target`."""
+def run_bench(options: Options, *, target: Path | None, folder: Path | None) -> Run:
+    """Run the chosen benches, print their tables and write their records to `target`."""
     console = Console() if Console().is_terminal else Console(width=_WIDTH)
-    missing = missing_servers(frozenset().union(*(one.servers for one in options.contestants)))
+    missing = find_missing_servers(frozenset().union(*(one.servers for one in options.contestants)))
     if missing:
         raise click.ClickException(f"a server is missing: apt-get install {' '.join(missing)}")
     for one in options.contestants:
         if one.name in environments.REQUIREMENTS:
-            console.print(f"the environment of {one.name}: {environments.environment(one.name)}")
-    with Ground(folder) as ground, closing(Stores(ground)) as filled:
-        run = _begun(options, ground)
-        planned = steps(options, filled)
+            console.print(f"the environment of {one.name}: {environments.ensure_environment(one.name)}")
+    with Resources(folder) as resources, closing(Stores(resources)) as filled:
+        run = _begin_run(options, resources)
+        planned = plan_steps(options, filled)
         minutes = sum(step.seconds for step in planned) / 60
-        console.print(f"{len(planned)} steps, about {minutes:.0f} min; files in {ground.folder}", highlight=False)
+        console.print(f"{len(planned)} steps, about {minutes:.0f} min; files in {resources.folder}", highlight=False)
         begun = time.monotonic()
         try:
-            Session(ground, run, console).work_off(planned)
+            Session(resources, run, console).run_steps(planned)
         finally:
-            # What was measured before something went wrong is not lost.
+            # Keep the records of the steps before a failure.
             run.seconds = time.monotonic() - begun
             if target is not None:
-                save(run, target)
-    show(console, tables(run))
+                save_run(run, target)
+    print_tables(console, make_tables(run))
     if run.failures:
         raise click.ClickException("these steps failed: " + "; ".join(run.failures))
     return run
 
 
-def show(console: Console, made: Iterable[Table]) -> None:
+def print_tables(console: Console, made: Iterable[Table]) -> None:
     """Print tables."""
     for table in made:
         grid = Grid(title=table.title, title_justify="left", title_style="bold")
@@ -65,7 +65,7 @@ def show(console: Console, made: Iterable[Table]) -> None:
         console.print(grid)
 
 
-def _begun(options: Options, ground: Ground) -> Run:
+def _begin_run(options: Options, resources: Resources) -> Run:
     names = [one.name for one in options.contestants]
     told = {
         "contestants": " ".join(names),
@@ -74,4 +74,4 @@ def _begun(options: Options, ground: Ground) -> Run:
         "nice": str(os.nice(0)),
     }
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    return Run(made, machine(ground.folder), all_versions(names), told)
+    return Run(made, describe_machine(resources.folder), collect_versions(names), told)

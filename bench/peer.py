@@ -1,4 +1,4 @@
-"""Other engines as contestants: their workers, and a client of their own that submits and waits."""
+"""Other engines as contestants: their workers, and a client that submits and waits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.environments import environment
-from bench.ground import Ground
+from bench.environments import ensure_environment
+from bench.resources import Resources
 from tests.system.cluster import ROOT
 
 _PATIENCE = 30.0
@@ -19,7 +19,7 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How the two worker processes of an engine are started; the first word lies in its environment."""
+    """The command that starts the two worker processes of an engine; the program is in its environment."""
 
     name: str
     command: tuple[str, ...]
@@ -52,11 +52,11 @@ HUEY = Engine(
 
 
 class Peer:
-    """Another engine that runs."""
+    """Another engine, running."""
 
-    def __init__(self, engine: Engine, ground: Ground, folder: Path, *, results: bool) -> None:
-        self._engine, self._ground = engine, ground
-        self._bin = environment(engine.name)
+    def __init__(self, engine: Engine, resources: Resources, folder: Path, *, results: bool) -> None:
+        self._engine, self._resources = engine, resources
+        self._bin = ensure_environment(engine.name)
         tasks = folder / "tasks"
         tasks.mkdir()
         kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
@@ -64,8 +64,8 @@ class Peer:
             "PATH": f"{self._bin}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "PYTHONPATH": str(ROOT),
             "HOME": str(folder),
-            "BENCH_BROKER": ground.rabbitmq.url if engine.rabbitmq else "",
-            "BENCH_REDIS": ground.redis.url,
+            "BENCH_BROKER": resources.rabbitmq.url if engine.rabbitmq else "",
+            "BENCH_REDIS": resources.redis.url,
             "BENCH_FOLDER": str(tasks),
             "BENCH_RESULTS": "1" if results else "",
             **engine.environ,
@@ -86,30 +86,30 @@ class Peer:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
 
-    def ready(self) -> None:
+    def wait_ready(self) -> None:
         """Return when the client is there and a task has run."""
         assert self._client.stdout is not None
         if self._client.stdout.readline() != "ready\n":
             raise RuntimeError(f"the client of {self._engine.name} does not start")
-        self.latency()
+        self.measure_latency()
 
-    def fan_out(self, count: int) -> float:
+    def run_fan_out(self, count: int) -> float:
         """Run 1 + `count` + 1 tasks in three stages and return the seconds."""
-        return self._ask("first", count)
+        return self._send_request("first", count)
 
-    def chain(self, stages: int) -> float:
+    def run_chain(self, stages: int) -> float:
         """Run tasks one after the other and return the seconds."""
-        return self._ask("chain", stages)
+        return self._send_request("chain", stages)
 
-    def latency(self) -> float:
+    def measure_latency(self) -> float:
         """Submit one task and return the seconds until its process read the clock."""
-        return self._ask("clock", 1)
+        return self._send_request("clock", 1)
 
     @property
     def parts(self) -> Mapping[str, int]:
         """Return the first process of each part."""
-        found = {"worker": self._worker.pid, "database": self._ground.redis.pid}
-        return found | ({"broker": self._ground.rabbitmq.pid} if self._engine.rabbitmq else {})
+        found = {"worker": self._worker.pid, "database": self._resources.redis.pid}
+        return found | ({"broker": self._resources.rabbitmq.pid} if self._engine.rabbitmq else {})
 
     def stop(self) -> None:
         """End the client, then the workers."""
@@ -125,25 +125,25 @@ class Peer:
             self._client.wait()
             self._worker.wait()
 
-    def _ask(self, what: str, count: int) -> float:
+    def _send_request(self, what: str, count: int) -> float:
         assert self._client.stdin is not None and self._client.stdout is not None
         self._client.stdin.write(f"{what} {count}\n")
         self._client.stdin.flush()
         answer = self._client.stdout.readline()
         if not answer:
-            raise RuntimeError(f"the client of {self._engine.name} has ended in the middle of `{what} {count}`")
+            raise RuntimeError(f"the client of {self._engine.name} ended during `{what} {count}`")
         return float(answer)
 
 
 @contextmanager
-def running(ground: Ground, folder: Path, engine: Engine, *, results: bool) -> Iterator[Peer]:
-    """Run another engine on empty servers; with `results` it keeps the state of every task."""
-    ground.redis.empty()
+def run_peer(resources: Resources, folder: Path, engine: Engine, *, results: bool) -> Iterator[Peer]:
+    """Run another engine on empty servers; with `results` it stores the state of every task."""
+    resources.redis.delete_all()
     if engine.rabbitmq:
-        ground.empty_queues()
-    peer = Peer(engine, ground, folder, results=results)
+        resources.empty_queues()
+    peer = Peer(engine, resources, folder, results=results)
     try:
-        peer.ready()
+        peer.wait_ready()
         yield peer
     finally:
         peer.stop()

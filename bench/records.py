@@ -1,4 +1,4 @@
-"""What a run has measured, as records and as a JSON file."""
+"""The measurements of a run, as records and as a JSON file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Record:
 
     bench: str
     contestant: str
-    #: Tasks, stages, clients or finished tasks in the store: what the bench varies; 0 where it varies nothing.
+    #: The bench's variable: tasks, stages, clients or finished tasks in the store; 0 if it has none.
     size: int
     round: int
     #: "seconds", "rate", "cpu.worker" (seconds), "rss.controller" (MiB), ...
@@ -24,19 +24,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the machine did beside the bench, before a contestant started."""
+    """The load of the machine by other programs, before a contestant started."""
 
     at: str
     before: str
-    #: Mean number of runnable processes over the last minute; what the bench itself did is in it.
+    #: Mean number of runnable processes over the last minute, including the bench's own.
     average: float
-    #: Cores that were busy while no contestant ran.
+    #: Busy cores while no contestant ran.
     busy: float
 
 
 @dataclass(slots=True)
 class Run:
-    """Everything of one run."""
+    """One run: its circumstances and its measurements."""
 
     made: str
     machine: dict[str, str]
@@ -45,10 +45,10 @@ class Run:
     seconds: float = 0.0
     loads: list[Load] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    #: Steps that went wrong, and why; the run went on without them.
+    #: Failed steps with their errors; the run continued without them.
     failures: list[str] = field(default_factory=list)
 
-    def of(self, bench: str, contestant: str | None = None, size: int | None = None) -> list[Record]:
+    def find_records(self, bench: str, contestant: str | None = None, size: int | None = None) -> list[Record]:
         """Return the measurements of one bench, in the order of their rounds."""
         return [
             record
@@ -57,21 +57,21 @@ class Run:
         ]
 
 
-def sizes(records: Iterable[Record]) -> list[int]:
-    """Return the sizes that occur, the smallest first."""
+def list_sizes(records: Iterable[Record]) -> list[int]:
+    """Return the sizes in these records, the smallest first."""
     return sorted({record.size for record in records})
 
 
-def contestants(records: Iterable[Record]) -> list[str]:
-    """Return the contestants that occur, in the order of their first measurement."""
+def list_contestants(records: Iterable[Record]) -> list[str]:
+    """Return the contestants in these records, in the order of their first measurement."""
     return list(dict.fromkeys(record.contestant for record in records))
 
 
-def save(run: Run, path: Path) -> None:
+def save_run(run: Run, path: Path) -> None:
     """Write a run as JSON."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
 
 
-def load(path: Path) -> Run:
-    """Read a run that was saved."""
+def load_run(path: Path) -> Run:
+    """Read a saved run."""
     return msgspec.json.decode(path.read_bytes(), type=Run)

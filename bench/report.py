@@ -1,4 +1,4 @@
-"""Writes what a run has seen into docs/performance.md, between its marks, and draws the chart."""
+"""Write the results of a run into docs/performance.md, between its markers, and draw the chart."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import chart, goals
-from bench.records import Run, save
-from bench.tables import Table, tables
+from bench.records import Run, save_run
+from bench.tables import Table, make_tables
 
 _ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = _ROOT / "docs" / "performance.md"
@@ -16,31 +16,31 @@ RECORDS = _ROOT / "docs" / "performance.json"
 CHART = _ROOT / "img" / "performance.svg"
 
 
-def write(run: Run) -> None:
-    """Bring the document, its chart and the records beside it to a run."""
-    CHART.write_text(chart.draw(run), encoding="utf-8")
-    save(run, RECORDS)
-    DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8"), run), encoding="utf-8")
+def write_report(run: Run) -> None:
+    """Write the document, its chart and the records beside it from a run."""
+    CHART.write_text(chart.draw_chart(run), encoding="utf-8")
+    save_run(run, RECORDS)
+    DOCUMENT.write_text(fill_document(DOCUMENT.read_text(encoding="utf-8"), run), encoding="utf-8")
 
 
-def filled(text: str, run: Run) -> str:
-    """Return the document with everything between `<!-- KEY -->` and `<!-- end -->` made anew."""
-    parts = {table.key: _markdown(table) for table in [goals.table(run), *tables(run)]}
-    parts["run"] = _about(run)
-    parts["chart"] = f"![{_chart_words(run)}](../img/{CHART.name})"
+def fill_document(text: str, run: Run) -> str:
+    """Return the document with new text between each `<!-- KEY -->` and `<!-- end -->`."""
+    parts = {table.key: _format_table(table) for table in [goals.make_table(run), *make_tables(run)]}
+    parts["run"] = _describe_run(run)
+    parts["chart"] = f"![{_describe_chart(run)}](../img/{CHART.name})"
 
-    def part(found: re.Match[str]) -> str:
+    def replace_part(found: re.Match[str]) -> str:
         return f"{found[1]}\n{parts.get(found[2], 'Not measured in this run.')}\n{found[3]}"
 
-    return re.sub(r"(<!-- ([a-z-]+) -->)\n.*?(<!-- end -->)", part, text, flags=re.DOTALL)
+    return re.sub(r"(<!-- ([a-z-]+) -->)\n.*?(<!-- end -->)", replace_part, text, flags=re.DOTALL)
 
 
-def _chart_words(run: Run) -> str:
+def _describe_chart(run: Run) -> str:
     return f"Fan-out, chain and latency of all contestants, {run.made[:10]}"
 
 
-def _about(run: Run) -> str:
-    """Return when, on what and with what a run was made."""
+def _describe_run(run: Run) -> str:
+    """Return the time, the machine, the load and the releases of a run."""
     machine = ", ".join(f"{name} {value}" for name, value in run.machine.items())
     versions = ", ".join(f"{name} {value}" for name, value in run.versions.items())
     busiest = max((load.busy for load in run.loads), default=0.0)
@@ -59,10 +59,10 @@ def _about(run: Run) -> str:
     )
 
 
-def _markdown(table: Table) -> str:
-    lines = [_row(table.head), _row(["---", *("---:" for _ in table.head[1:])])]
-    return "\n".join(lines + [_row(row) for row in table.rows])
+def _format_table(table: Table) -> str:
+    lines = [_format_row(table.head), _format_row(["---", *("---:" for _ in table.head[1:])])]
+    return "\n".join(lines + [_format_row(row) for row in table.rows])
 
 
-def _row(cells: Sequence[str]) -> str:
+def _format_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"

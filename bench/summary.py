@@ -1,4 +1,4 @@
-"""What the records of a run come to: medians, and ratios that are taken within a round before their median is."""
+"""Medians, and ratios: first the ratio within each round, then the median of the ratios."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.contestant import FAN_OUT
-from bench.field import LIMIT
+from bench.contestants import LIMIT
 from bench.records import Record, Run
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Summary:
     """Median and span of a figure over all rounds."""
 
     median: float
@@ -22,16 +22,16 @@ class Seen:
     count: int
 
 
-def seen(records: Sequence[Record], figure: str) -> Seen | None:
-    """Return a figure of these records; None where nobody measured it."""
+def summarize(records: Sequence[Record], figure: str) -> Summary | None:
+    """Return the summary of a figure in these records; None if none of them has it."""
     values = [record.figures[figure] for record in records if figure in record.figures]
     if not values:
         return None
-    return Seen(statistics.median(values), min(values), max(values), len(values))
+    return Summary(statistics.median(values), min(values), max(values), len(values))
 
 
-def by_round(records: Sequence[Record], figure: str) -> dict[int, float]:
-    """Return a figure's median of each round."""
+def group_by_round(records: Sequence[Record], figure: str) -> dict[int, float]:
+    """Return a figure's median in each round."""
     values: dict[int, list[float]] = defaultdict(list)
     for record in records:
         if figure in record.figures:
@@ -39,13 +39,13 @@ def by_round(records: Sequence[Record], figure: str) -> dict[int, float]:
     return {round_: statistics.median(found) for round_, found in values.items()}
 
 
-def ratio(above: Sequence[Record], below: Sequence[Record], figure: str) -> float | None:
-    """Return the median of a figure's ratio in each round that has both: the machine may drift from round to round."""
-    first, second = by_round(above, figure), by_round(below, figure)
+def compute_ratio(above: Sequence[Record], below: Sequence[Record], figure: str) -> float | None:
+    """Return the median of the ratios within rounds, because the machine's speed varies between rounds."""
+    first, second = group_by_round(above, figure), group_by_round(below, figure)
     ratios = [first[round_] / second[round_] for round_ in first.keys() & second.keys()]
     return statistics.median(ratios) if ratios else None
 
 
-def to_limit(run: Run, contestant: str, size: int) -> float | None:
-    """Return a contestant's rate as a part of the limit's at a size of fan-out."""
-    return ratio(run.of(FAN_OUT, contestant, size), run.of(FAN_OUT, LIMIT, size), "rate")
+def compare_to_limit(run: Run, contestant: str, size: int) -> float | None:
+    """Return a contestant's rate as a share of the limit's for a size of fan-out."""
+    return compute_ratio(run.find_records(FAN_OUT, contestant, size), run.find_records(FAN_OUT, LIMIT, size), "rate")

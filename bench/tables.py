@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, VERBS
+from bench.contestants import CONTESTANTS
 from bench.echelon import SHAPES
-from bench.field import CONTESTANTS
-from bench.records import Record, Run, contestants, sizes
-from bench.summary import Seen, seen, to_limit
+from bench.records import Record, Run, list_contestants, list_sizes
+from bench.summary import Summary, compare_to_limit, summarize
 from bench.verbs import CALLS
 
 _NOTHING = ""
@@ -26,87 +26,103 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def tables(run: Run) -> list[Table]:
-    """Return the tables of everything that was measured."""
-    made = [_fan_out(run), _chain(run), _latency(run), _api(run), _growth(run), _memory(run), _verbs(run), _parts(run)]
+def make_tables(run: Run) -> list[Table]:
+    """Return the tables of a run that have rows."""
+    made = [
+        _tabulate_fan_out(run),
+        _tabulate_chain(run),
+        _tabulate_latency(run),
+        _tabulate_api(run),
+        _tabulate_growth(run),
+        _tabulate_memory(run),
+        _tabulate_verbs(run),
+        _tabulate_parts(run),
+    ]
     return [table for table in made if table.rows]
 
 
-def title(contestant: str) -> str:
-    """Return a contestant's name for people."""
+def find_title(contestant: str) -> str:
+    """Return a contestant's name in tables."""
     return CONTESTANTS[contestant].title if contestant in CONTESTANTS else contestant
 
 
-def number(value: float | None, digits: int = 0) -> str:
-    """Return a figure as text."""
+def format_number(value: float | None, digits: int = 0) -> str:
+    """Return a figure as text; empty for None."""
     return _NOTHING if value is None else f"{value:,.{digits}f}"
 
 
-def spread(found: Seen | None, digits: int = 0) -> str:
+def format_spread(found: Summary | None, digits: int = 0) -> str:
     """Return a median with its span."""
     if found is None:
         return _NOTHING
     if found.count == 1:
-        return number(found.median, digits)
-    return f"{number(found.median, digits)} ({number(found.least, digits)}-{number(found.most, digits)})"
+        return format_number(found.median, digits)
+    median, least, most = (format_number(value, digits) for value in (found.median, found.least, found.most))
+    return f"{median} ({least}-{most})"
 
 
-def _fan_out(run: Run) -> Table:
-    records = run.of(FAN_OUT)
-    found = sizes(records)
+def _tabulate_fan_out(run: Run) -> Table:
+    records = run.find_records(FAN_OUT)
+    found = list_sizes(records)
     rows = []
-    for name in contestants(records):
-        row = [title(name)]
+    for name in list_contestants(records):
+        row = [find_title(name)]
         for size in found:
-            row += [spread(seen(run.of(FAN_OUT, name, size), "rate")), number(to_limit(run, name, size), 2)]
+            row += [
+                format_spread(summarize(run.find_records(FAN_OUT, name, size), "rate")),
+                format_number(compare_to_limit(run, name, size), 2),
+            ]
         rows.append(row)
     head = [""] + [cell for size in found for cell in (f"N = {size:,}: tasks/s", "share of limit")]
     return Table("fan-out", "Fan-out, 1 + N + 1 tasks", head, rows)
 
 
-def _chain(run: Run) -> Table:
-    records = run.of(CHAIN)
-    found = sizes(records)
+def _tabulate_chain(run: Run) -> Table:
+    records = run.find_records(CHAIN)
+    found = list_sizes(records)
     rows = [
-        [title(name), *(spread(seen(run.of(CHAIN, name, size), "ms"), 2) for size in found)]
-        for name in contestants(records)
+        [find_title(name), *(format_spread(summarize(run.find_records(CHAIN, name, size), "ms"), 2) for size in found)]
+        for name in list_contestants(records)
     ]
     return Table("chain", "Chain, ms per stage", ["", *(f"{size} stages" for size in found)], rows)
 
 
-def _latency(run: Run) -> Table:
+def _tabulate_latency(run: Run) -> Table:
     rows = [
-        [title(name), *(spread(seen(run.of(LATENCY, name), figure), 2) for figure in ("median", "p95"))]
-        for name in contestants(run.of(LATENCY))
+        [
+            find_title(name),
+            *(format_spread(summarize(run.find_records(LATENCY, name), figure), 2) for figure in ("median", "p95")),
+        ]
+        for name in list_contestants(run.find_records(LATENCY))
     ]
     return Table("latency", "Latency, ms from submit to the process's own clock", ["", "median", "p95"], rows)
 
 
-def _api(run: Run) -> Table:
+def _tabulate_api(run: Run) -> Table:
     figures = ("get_rate", "get_median", "get_p99", "post_rate", "post_median", "post_p99")
-    rows = _per_size(run, API, lambda records: [spread(seen(records, one), 1) for one in figures])
+    rows = _tabulate_sizes(run, API, lambda records: [format_spread(summarize(records, one), 1) for one in figures])
     head = ["", "clients", "GET/s", "GET ms", "GET p99", "POST/s", "POST ms", "POST p99"]
     return Table("api", "API during a fan-out of 10,000", head, list(rows))
 
 
-def _growth(run: Run) -> Table:
+def _tabulate_growth(run: Run) -> Table:
     def cells(records: Sequence[Record]) -> list[str]:
-        pages = [spread(seen(records, one), 1) for one in ("jobs_ms", "completed_ms", "tasks_ms")]
-        return [spread(seen(records, "rate")), *pages]
+        pages = [format_spread(summarize(records, one), 1) for one in ("jobs_ms", "completed_ms", "tasks_ms")]
+        return [format_spread(summarize(records, "rate")), *pages]
 
     head = ["", "finished tasks", "tasks/s", "/jobs ms", "/jobs?state= ms", "/tasks ms"]
-    return Table("growth", "Fan-out of 1,000 and first pages", head, list(_per_size(run, GROWTH, cells)))
+    return Table("growth", "Fan-out of 1,000 and first pages", head, list(_tabulate_sizes(run, GROWTH, cells)))
 
 
-def _memory(run: Run) -> Table:
+def _tabulate_memory(run: Run) -> Table:
     rows = []
     for bench, word in ((FAN_OUT, "real"), (MEMORY, "counted")):
         for name in (shape.name for shape in SHAPES):
-            for size in sizes(run.of(bench, name)):
-                records = run.of(bench, name, size)
+            for size in list_sizes(run.find_records(bench, name)):
+                records = run.find_records(bench, name, size)
                 parts = sorted({figure[4:] for one in records for figure in one.figures if figure.startswith("rss.")})
-                peaks = [f"{part} {_held(records, part)}" for part in parts]
-                rows.append([title(name), f"{size:,}", word, ", ".join(peaks)])
+                peaks = [f"{part} {_format_memory(records, part)}" for part in parts]
+                rows.append([find_title(name), f"{size:,}", word, ", ".join(peaks)])
     return Table(
         "memory",
         "Peak RSS of each part's largest process, and its anonymous memory at the end, MiB",
@@ -115,36 +131,36 @@ def _memory(run: Run) -> Table:
     )
 
 
-def _verbs(run: Run) -> Table:
+def _tabulate_verbs(run: Run) -> Table:
     calls = ("add", *CALLS)
-    rows = _per_size(run, VERBS, lambda records: [spread(seen(records, call), 2) for call in calls])
+    rows = _tabulate_sizes(run, VERBS, lambda records: [format_spread(summarize(records, call), 2) for call in calls])
     head = ["", "tasks", *(call.replace("_", " ").replace("retry all", "retry skipped") for call in calls)]
     return Table("verbs", "One call for all tasks of a stage, seconds", head, list(rows))
 
 
-def _held(records: Sequence[Record], part: str) -> str:
-    peak, own = seen(records, f"rss.{part}"), seen(records, f"anon.{part}")
-    return f"{number(peak.most if peak else None)} ({number(own.most if own else None)})"
+def _format_memory(records: Sequence[Record], part: str) -> str:
+    peak, own = summarize(records, f"rss.{part}"), summarize(records, f"anon.{part}")
+    return f"{format_number(peak.most if peak else None)} ({format_number(own.most if own else None)})"
 
 
-def _parts(run: Run) -> Table:
-    """Take the largest fan-out that everybody ran."""
-    everybody = [size for size in sizes(run.of(FAN_OUT)) if size <= 10_000]
-    if not everybody:
+def _tabulate_parts(run: Run) -> Table:
+    """Tabulate the largest fan-out that all contestants ran."""
+    common = [size for size in list_sizes(run.find_records(FAN_OUT)) if size <= 10_000]
+    if not common:
         return Table("parts", "", [], [])
-    size = everybody[-1]
+    size = common[-1]
     rows = []
-    for name in contestants(run.of(FAN_OUT, size=size)):
-        records = run.of(FAN_OUT, name, size)
-        used = [seen(records, f"cpu.{part}") for part in _PARTS]
-        cells = [number(found.median) if found else _NOTHING for found in used]
+    for name in list_contestants(run.find_records(FAN_OUT, size=size)):
+        records = run.find_records(FAN_OUT, name, size)
+        used = [summarize(records, f"cpu.{part}") for part in _PARTS]
+        cells = [format_number(found.median) if found else _NOTHING for found in used]
         if any(cells):
-            rows.append([title(name), *cells])
+            rows.append([find_title(name), *cells])
     head = ["", "task processes", "controller", "controller + worker", "workers", "broker", "database"]
     return Table("parts", f"CPU per task in microseconds, fan-out of {size:,}", head, rows)
 
 
-def _per_size(run: Run, bench: str, cells: Callable[[Sequence[Record]], list[str]]) -> Iterator[list[str]]:
-    for name in contestants(run.of(bench)):
-        for size in sizes(run.of(bench, name)):
-            yield [title(name), f"{size:,}", *cells(run.of(bench, name, size))]
+def _tabulate_sizes(run: Run, bench: str, cells: Callable[[Sequence[Record]], list[str]]) -> Iterator[list[str]]:
+    for name in list_contestants(run.find_records(bench)):
+        for size in list_sizes(run.find_records(bench, name)):
+            yield [find_title(name), f"{size:,}", *cells(run.find_records(bench, name, size))]

@@ -1,7 +1,7 @@
-"""The verbs bench: one call that does something to all tasks of a stage, a hundred thousand of them in line.
+"""The verbs bench: single calls that change all tasks of a stage, up to a hundred thousand.
 
-The tasks lie in a stage that has begun and of which one runs (`max_parallel: 1`), in a job that is paused: nothing
-moves but what the calls do. Each is timed by its client, from the request until the answer: it comes after the commit.
+The stage has begun and one of its tasks runs (`max_parallel: 1`); its job is paused, so only the calls change anything.
+The client measures each call from the request to the answer, which comes after the commit.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator
 
 from bench.contestant import VERBS
-from bench.echelon import HELD, Shape, running
+from bench.echelon import HELD, Shape, run_echelon
 from bench.records import Record
 from bench.rest import Rest
 from bench.session import Session
 from tests.system.process import until
 
-#: What is measured, in this order: figure -> (path within the job, query). All but the first task of the stage are
-#: meant, for that one runs; then the job as a whole.
+#: The measured calls in their order: figure -> (path within the job, query). First all tasks of the stage except the
+#: first, which runs; then the job as a whole.
 CALLS = {
     "pause": ("/stages/0/pause", "?index=1-{last}"),
     "resume": ("/stages/0/resume", "?index=1-{last}"),
@@ -29,28 +29,28 @@ CALLS = {
     "retry_job": ("/retry", ""),
     "skip_job": ("/skip", ""),
 }
-#: These are counted with the task that runs, and some with the one of the stage behind.
+#: Their counts include the running task, and some also the task of the later stage.
 _WHOLE = ("cancel_job", "retry_job", "skip_job")
 
 
-def visit(session: Session, shape: Shape, round_: int, size: int) -> None:
-    """Measure every verb on so many tasks."""
-    with running(session.ground, session.ground.fresh_folder(f"verbs-{shape.name}"), shape) as echelon:
-        echelon.fan_out(200)
-        figures = dict(_calls(echelon.rest, size))
-    session.keep(Record(VERBS, shape.name, size, round_, figures))
+def measure_verbs(session: Session, shape: Shape, round_: int, size: int) -> None:
+    """Measure every verb on `size` tasks."""
+    with run_echelon(session.resources, session.resources.make_folder(f"verbs-{shape.name}"), shape) as echelon:
+        echelon.run_fan_out(200)
+        figures = dict(_time_calls(echelon.rest, size))
+    session.keep_record(Record(VERBS, shape.name, size, round_, figures))
 
 
-def _calls(rest: Rest, size: int) -> Iterator[tuple[str, float]]:
-    """Yield the seconds of every call; each has to change all that it is meant for."""
-    job_id = rest.submit(HELD)
+def _time_calls(rest: Rest, size: int) -> Iterator[tuple[str, float]]:
+    """Yield the seconds of every call; each has to change all of its tasks."""
+    job_id = rest.submit_job(HELD)
     job = f"/jobs/{job_id}"
     begun = time.perf_counter()
     added = rest.post(f"{job}/stages/0/tasks", [{}] * (size + 1))
     yield "add", time.perf_counter() - begun
     assert len(added["task_ids"]) == size + 1
     rest.post(f"{job}/stages/0/resume")
-    until(lambda: rest.job(job_id)["stages"][0]["counts"]["RUNNING"] == 1, "the first task runs")
+    until(lambda: rest.get_job(job_id)["stages"][0]["counts"]["RUNNING"] == 1, "the first task runs")
     rest.post(f"{job}/pause")
     for figure, (path, query) in CALLS.items():
         begun = time.perf_counter()
@@ -58,4 +58,4 @@ def _calls(rest: Rest, size: int) -> Iterator[tuple[str, float]]:
         yield figure, time.perf_counter() - begun
         changed = answer["changed"]["tasks"]
         if changed < size or (figure not in _WHOLE and changed != size):
-            raise RuntimeError(f"{figure} has changed {changed} of {size} tasks: {answer['unchanged']}")
+            raise RuntimeError(f"{figure} changed {changed} of {size} tasks: {answer['unchanged']}")

@@ -1,1 +1,1 @@
-"""The same work in other engines. Runs in their own environments: nothing here may import what only Echelon's has."""
+"""The same work in other engines. It runs in their environments and must not import packages that they lack."""

@@ -1,5 +1,5 @@
-"""Celery with RabbitMQ and Redis, tuned: no events, no rate limits, prefetch, one connection for a batch; states where
-asked for."""
+"""Celery with RabbitMQ and Redis, tuned: no events, no rate limits, prefetch, one connection for a batch; task states
+are optional."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ app.conf.update(
 
 @app.task
 def work(what: str, job: str, number: int, total: int) -> bool:
-    """Be one task."""
-    stages.work(what, job, number, total, send)
+    """Run one task."""
+    stages.run_task(what, job, number, total, send_tasks)
     return True
 
 
-def send(calls: Sequence[stages.Call]) -> None:
+def send_tasks(calls: Sequence[stages.Call]) -> None:
     """Publish tasks over one channel."""
     with app.producer_or_acquire() as producer:
         for call in calls:

@@ -1,4 +1,4 @@
-"""Dramatiq with RabbitMQ and Redis, tuned: no middleware but the one that keeps results, and that where asked for."""
+"""Dramatiq with RabbitMQ and Redis, tuned: no middleware except, optionally, the one for results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ dramatiq.set_broker(RabbitmqBroker(url=stages.BROKER, middleware=_kept))
 
 @dramatiq.actor
 def work(what: str, job: str, number: int, total: int) -> bool:
-    """Be one task."""
-    stages.work(what, job, number, total, send)
+    """Run one task."""
+    stages.run_task(what, job, number, total, send_tasks)
     return True
 
 
-def send(calls: Sequence[stages.Call]) -> None:
+def send_tasks(calls: Sequence[stages.Call]) -> None:
     """Publish tasks over this thread's channel."""
     for call in calls:
         work.send(*call)

@@ -1,4 +1,4 @@
-"""Huey with Redis, tuned: a consumer that waits in Redis instead of asking again and again; states where asked for."""
+"""Huey with Redis, tuned: the consumer blocks in Redis instead of polling; task states are optional."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ huey = RedisHuey("bench", url=stages.REDIS, results=stages.RESULTS, blocking=Tru
 
 @huey.task()
 def work(what: str, job: str, number: int, total: int) -> bool:
-    """Be one task."""
-    stages.work(what, job, number, total, send)
+    """Run one task."""
+    stages.run_task(what, job, number, total, send_tasks)
     return True
 
 
-def send(calls: Sequence[stages.Call]) -> None:
+def send_tasks(calls: Sequence[stages.Call]) -> None:
     """Queue tasks."""
     for call in calls:
         work(*call)

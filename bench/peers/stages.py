@@ -1,8 +1,8 @@
-"""The same jobs for engines that know tasks alone: what a task does, and how it lets the next ones follow.
+"""The same jobs for engines that have only tasks: a task's work, and the start of the next tasks.
 
-The tasks of a stage are counted in Redis, one INCR each: the cheapest join there is, and what keeps these engines fast
-(their own joins read all results). With `BENCH_RESULTS` an engine keeps the state of every task in its own result
-store, so that it can be asked for; without it there is the counter alone. A job is final when Redis says so.
+Redis counts the tasks of a stage, one INCR each: this is the cheapest join and keeps these engines fast (their own
+joins read all results). With `BENCH_RESULTS` an engine also stores the state of every task in its own result store. A
+job is final when its state in Redis is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import redis
 
 from bench import bare
 
-#: (what, name of the job, number in the stage, tasks of the stage): the arguments of the one task that there is.
+#: (kind, name of the job, number in the stage, tasks of the stage): the arguments of the only task.
 Call = tuple[str, str, int, int]
 Send = Callable[[Sequence[Call]], None]
 
@@ -23,14 +23,14 @@ BROKER = os.environ.get("BENCH_BROKER", "")
 REDIS = os.environ.get("BENCH_REDIS", "")
 FOLDER = os.environ.get("BENCH_FOLDER", "")
 RESULTS = bool(os.environ.get("BENCH_RESULTS"))
-#: Seconds after which a job is given up.
+#: Seconds to wait for a job.
 _PATIENCE = 900
 _store = redis.Redis.from_url(REDIS, socket_timeout=None)
 
 
-def work(what: str, job: str, number: int, total: int, send: Send) -> None:
-    """Be one task."""
-    bare.run(bare.CLOCK if what == "clock" else bare.TRUE, place(what, job, number))
+def run_task(what: str, job: str, number: int, total: int, send: Send) -> None:
+    """Run one task and start those that follow it."""
+    bare.run_process(bare.CLOCK if what == "clock" else bare.TRUE, find_place(what, job, number))
     if what == "first":
         send([("middle", job, index, total) for index in range(total)])
     elif what == "middle":
@@ -39,22 +39,22 @@ def work(what: str, job: str, number: int, total: int, send: Send) -> None:
     elif what == "chain" and number + 1 < total:
         send([("chain", job, number + 1, total)])
     else:
-        _finish(job)
+        _finish_job(job)
 
 
-def place(what: str, job: str, number: int) -> str:
-    """Return where a task leaves its output."""
+def find_place(what: str, job: str, number: int) -> str:
+    """Return the path of a task's output, without its ending."""
     return f"{FOLDER}/{job}-{what}-{number}"
 
 
-def _finish(job: str) -> None:
+def _finish_job(job: str) -> None:
     with _store.pipeline() as pipeline:
         pipeline.set(f"{job}:state", "COMPLETED")
         pipeline.rpush(f"{job}:ended", 1)
         pipeline.execute()
 
 
-def timed(send: Send, call: Call) -> float:
+def time_job(send: Send, call: Call) -> float:
     """Submit a job by its first task and return the seconds until its stored state is final."""
     begun = time.perf_counter()
     send([call])
@@ -63,8 +63,8 @@ def timed(send: Send, call: Call) -> float:
     return time.perf_counter() - begun
 
 
-def latency(send: Send, job: str) -> float:
+def measure_latency(send: Send, job: str) -> float:
     """Submit one task and return the seconds until its process read the clock."""
     begun = time.time()
-    timed(send, ("clock", job, 0, 1))
-    return bare.read_clock(place("clock", job, 0)) - begun
+    time_job(send, ("clock", job, 0, 1))
+    return bare.read_clock(find_place("clock", job, 0)) - begun

@@ -1,7 +1,7 @@
-"""What all contestants stand on: one folder, and servers of the bench's own on free ports, stopped at the end.
+"""The folder and the servers of all contestants. The servers use free ports and stop at the end.
 
-PostgreSQL and RabbitMQ are the ones that the tests start (`tests/contract`). Nothing is removed while the bench runs:
-after many files were deleted, a file system is slower for a while.
+PostgreSQL and RabbitMQ are started like those of the tests (`tests/contract`). The bench removes no files while it
+runs: after many files were deleted, a file system is slower for a while.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tests.system.process import until
 
 #: Server -> Debian's package.
 PACKAGES = {"rabbitmq": "rabbitmq-server", "postgresql": "postgresql", "redis": "redis-server"}
-#: Queues that outlive a contestant's life; what lies in them must not reach the next one.
+#: Queues that outlive a contestant; their messages must not reach the next one.
 _QUEUES = (REPORTS, "celery", "default", "default.DQ", "default.XQ")
 
 
-def missing_servers(wanted: frozenset[str]) -> list[str]:
-    """Return the Debian packages of those servers that this machine lacks."""
+def find_missing_servers(wanted: frozenset[str]) -> list[str]:
+    """Return the Debian packages of the servers that this machine lacks."""
     here = {
         "rabbitmq": rabbitmq_binaries() is not None,
         "postgresql": postgresql_binaries() is not None,
@@ -38,15 +38,15 @@ def missing_servers(wanted: frozenset[str]) -> list[str]:
     return sorted(PACKAGES[server] for server in wanted if not here[server])
 
 
-class Ground:
-    """Servers that start when they are first asked for, and run until the end."""
+class Resources:
+    """One folder, and servers that start at their first use and run until the end."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="echelon-bench-", dir=folder))
-        # PostgreSQL refuses to run as root, and its own user has to reach its folder.
+        # PostgreSQL refuses to run as root, so its own user has to reach its folder.
         self.folder.chmod(0o755)
         self._stack = ExitStack()
-        self._lives = 0
+        self._folders = 0
 
     def __enter__(self) -> Self:
         return self
@@ -55,23 +55,23 @@ class Ground:
         self._stack.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def fresh_folder(self, name: str) -> Path:
-        """Return an empty folder for one life of a contestant."""
-        self._lives += 1
-        folder = self.folder / f"{self._lives:03}-{name}"
+    def make_folder(self, name: str) -> Path:
+        """Make an empty folder for one run of a contestant."""
+        self._folders += 1
+        folder = self.folder / f"{self._folders:03}-{name}"
         folder.mkdir()
         return folder
 
     @cached_property
     def rabbitmq(self) -> PrivateRabbitmq:
-        """Return a RabbitMQ as its package has it."""
+        """Return a RabbitMQ with its default settings."""
         binaries = rabbitmq_binaries()
         assert binaries is not None
         return self._stack.enter_context(PrivateRabbitmq(binaries))
 
     @cached_property
     def postgresql(self) -> PrivatePostgresql:
-        """Return a PostgreSQL that syncs, as its package has it."""
+        """Return a PostgreSQL with its default settings; it syncs."""
         binaries = postgresql_binaries()
         assert binaries is not None
         return self._stack.enter_context(PrivatePostgresql(binaries, durable=True))
@@ -84,7 +84,7 @@ class Ground:
         return self._stack.enter_context(PrivateRedis(folder))
 
     def empty_queues(self) -> None:
-        """Throw away what an earlier life may have left at the broker."""
+        """Delete the queues that an earlier contestant may have left at the broker."""
         with BlockingConnection(URLParameters(self.rabbitmq.url)) as connection:
             channel = connection.channel()
             for queue in _QUEUES:
@@ -92,7 +92,7 @@ class Ground:
 
 
 class PrivateRedis:
-    """A Redis server of our own."""
+    """A Redis server of the bench."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -104,7 +104,7 @@ class PrivateRedis:
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self._answers, "Redis answers")
+        until(self._is_ready, "Redis answers")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,21 +114,21 @@ class PrivateRedis:
 
     @property
     def pid(self) -> int:
-        """Return the server's process."""
+        """Return the server's process id."""
         assert self._process is not None
         return self._process.pid
 
-    def empty(self) -> None:
-        """Forget everything."""
-        assert self._say(b"FLUSHALL\r\n").startswith(b"+OK")
+    def delete_all(self) -> None:
+        """Delete all data."""
+        assert self._send_command(b"FLUSHALL\r\n").startswith(b"+OK")
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
-            return self._say(b"PING\r\n").startswith(b"+PONG")
+            return self._send_command(b"PING\r\n").startswith(b"+PONG")
         except OSError:
             return False
 
-    def _say(self, words: bytes) -> bytes:
+    def _send_command(self, words: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5.0) as connection:
             connection.sendall(words)
             return connection.recv(64)
