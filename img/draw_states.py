@@ -1,6 +1,6 @@
 """Draw img/states.svg from the tables of controller/core/states.py: `python3 -m img.draw_states`.
 
-What goes forward runs to the right and downward, what goes back runs over the top; the way out of an ended state is
+Forward transitions run to the right and downward, backward ones over the top; transitions out of an ended state are
 dashed.
 """
 

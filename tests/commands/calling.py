@@ -22,19 +22,19 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody with a shell, a home of their own and perhaps a controller to talk to."""
+    """A user with a shell, a home folder and perhaps a controller."""
 
     home: Path
     url: str | None = None
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of their shell."""
+        """Return the environment of the user's shell."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("ECHELON_", "XDG_"))}
         mine = kept | {"HOME": str(self.home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
         return mine | ({"ECHELON_URL": self.url} if self.url else {})
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """Begin a call and let it run; in a session of its own, as a signal is to reach nobody else."""
+        """Start a call and leave it running, in its own session, so that a signal reaches nothing else."""
         return subprocess.Popen(
             [sys.executable, "-m", "echelon.shared.command", *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.home, env=self.environment(),

@@ -26,7 +26,7 @@ def echelon(standalone: Standalone, tmp_path: Path) -> Caller:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Caller:
-    """Somebody without a controller."""
+    """A user without a controller."""
     return Caller(home=tmp_path, url="http://127.0.0.1:9")
 
 

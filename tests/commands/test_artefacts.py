@@ -30,7 +30,7 @@ def test_whatever_a_path_says_the_target_lies_below_the_folder(path: str) -> Non
     assert ".." not in target.parts
 
 
-def test_a_link_that_lies_in_the_folder_leads_nobody_out(tmp_path: Path) -> None:
+def test_a_link_in_the_folder_does_not_lead_out(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "link").symlink_to(tmp_path)

@@ -231,7 +231,7 @@ def test_why_says_the_reason_and_what_a_person_can_do(echelon: Caller) -> None:
     assert echelon("why", short).out == "The job is CANCELLED.\n"
 
 
-def test_whoever_watches_is_told_that_a_person_is_waited_for(echelon: Caller) -> None:
+def test_watch_reports_that_a_job_waits_for_a_person(echelon: Caller) -> None:
     job_id = submitted(echelon, "blocked")
     watching = echelon.start("watch", job_id)
     assert watching.stderr is not None
@@ -258,7 +258,7 @@ def test_orders_are_shown_where_stages_do_not_just_follow_each_other(echelon: Ca
         good(echelon("cancel", job_id))
 
 
-def test_run_refuses_a_job_that_nobody_could_let_go_on(alone: Caller, catalogue: Path) -> None:
+def test_run_refuses_a_job_that_it_could_not_resume(alone: Caller, catalogue: Path) -> None:
     done = alone("run", catalogue, "gated")
 
     assert (done.code, done.out) == (ExitCode.USAGE, "")

@@ -1,4 +1,4 @@
-"""However a command ends, its exit code is one of the documented ones, and nobody sees a traceback."""
+"""Every command ends with a documented exit code and without a traceback."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_mistake_of_ours_is_two_lines_and_a_hint(monkeypatch: pytest.MonkeyPat
     assert err == "echelon: KeyError: 'oops'\nThis is a bug in Echelon. ECHELON_DEBUG=1 shows the traceback.\n"
 
 
-def test_whoever_looks_for_the_place_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECHELON_DEBUG", "1")
 
     assert "Traceback (most recent call last)" in ended(KeyError("oops"))[2]

@@ -106,7 +106,7 @@ def test_of_many_failed_tasks_only_a_few_are_told(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.count("✗ task") == 5
 
 
-def test_a_stage_that_nobody_works_on_says_what_it_waits_for() -> None:
+def test_an_idle_stage_says_what_it_waits_for() -> None:
     since = {"started_at": "2026-01-01T00:00:00.000Z"}
 
     assert describe_stage(stage(0, "RUNNING", counts={"QUEUED": 3}, queue="gpu", **since)) == "3 waiting in queue gpu"

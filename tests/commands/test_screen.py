@@ -1,4 +1,4 @@
-"""What is shown cannot trick a terminal, and a program reads it without decoration."""
+"""Output holds no control sequences for a terminal, and no decoration for a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands after -p and -H becomes values, and a mistake says how to write it instead."""
+"""The options -p and -H become values, and an error says how to write them."""
 
 from __future__ import annotations
 

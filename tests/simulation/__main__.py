@@ -78,7 +78,7 @@ def _many(seeds: Sequence[int], *, processes: int, small: bool) -> int:
     struck: Counter[str] = Counter()
     failed: list[int] = []
     done, told = 0, began
-    # What is compiled and read once is there when the processes are forked.
+    # Load and compile everything before the processes are forked.
     run_seed(seeds[0])
     pieces = [seeds[first : first + PIECE] for first in range(0, len(seeds), PIECE)]
     with contextlib.closing(spread(pieces, _piece, processes=processes)) as answers:

@@ -1,8 +1,8 @@
-"""A broker that loses, doubles, delays and reorders, and goes away without a word about what it was sent.
+"""A broker that loses, doubles, delays and reorders messages, and disconnects without confirming them.
 
 The `Hub` holds the queues; each process has a `Line` to it. Messages are encoded and decoded on their way, so nothing
-is shared. What is sent and not confirmed when a line is cut may arrive or not, and its sender is told just that. A
-queue of orders goes away some time after its only listener has died.
+is shared. A message that is unconfirmed when its line is cut may arrive or not; its sender learns only that. A queue of
+orders disappears some time after its only listener has died.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Line:
         #: Messages that were sent and of which nothing is known yet.
         self._open: dict[int, tuple[_Batch, Outgoing]] = {}
         self._sent = itertools.count()
-        #: Hears of every batch what was not taken for sure; for those who watch.
+        #: Called with the unconfirmed messages of each batch, for observers.
         self.on_unconfirmed: Callable[[Unconfirmed], None] = lambda unconfirmed: None
         hub.lines.append(self)
         actor.process.at_death.append(self.die)
@@ -139,7 +139,7 @@ class Line:
         self.die()
 
     def cut(self, seconds: float) -> None:
-        """Lose the connection for a while; what was not acked goes back, what was not confirmed may have arrived."""
+        """Lose the connection for a while: unacked messages go back, unconfirmed ones may have arrived."""
         self.down_until = max(self.down_until, self.hub.world.now + seconds)
         unknown, self._open = self._open, {}
         for batch, outgoing in unknown.values():
@@ -149,7 +149,7 @@ class Line:
         self.hub.world.at(seconds, self.actor, self._back)
 
     def die(self) -> None:
-        """Leave for good; a queue that nobody else listens to goes away, at once or later."""
+        """Leave for good; a queue without another listener disappears, at once or later."""
         self.down_until = float("inf")
         if self in self.hub.lines:
             self.hub.lines.remove(self)
@@ -296,7 +296,7 @@ class Subscription:
         self.names_closed = True
 
     def lose(self) -> None:
-        """Lose the connection: what was not acked goes back to its queue."""
+        """Lose the connection: unacked messages return to their queue."""
         self._give_back(list(self.unacked))
 
     def listen(self) -> None:
@@ -339,7 +339,7 @@ class _Batch:
         self._unknown: list[Outgoing] = []
 
     def answer(self, outgoing: Outgoing, taken: bool | None) -> None:
-        """Hear whether a message was taken; None: nobody knows."""
+        """Take the broker's answer: whether a message was taken; None if unknown."""
         if not taken:
             (self._unknown if taken is None else self._refused).append(outgoing)
         self._open -= 1

@@ -12,7 +12,7 @@ from echelon.controller.catalogue.task_classes import InputDefinition, InputSour
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What the processes of a task class do."""
+    """The behaviour of a task class's processes."""
 
     shortest: float
     longest: float

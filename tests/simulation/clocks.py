@@ -24,7 +24,7 @@ class SimClock:
 
 
 class StoreClock(SimClock):
-    """The clock by which the store judges; somebody may set it."""
+    """The store's clock, which judges leases; a person may set it."""
 
     def wall(self) -> float:
         return super().wall() + self._world.store_skew

@@ -34,7 +34,7 @@ CHUNK = 5
 AUDIT = 5.0
 STATES = ("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 TOLD = f"SELECT key, spawn, {', '.join(STATES)} FROM stages"
-#: What nobody may ever find -> what it means.
+#: A query that must never find a row -> the complaint about such a row.
 NEVER = {
     "SELECT task_id FROM tasks WHERE state = 'QUEUED' AND lease_until IS NOT NULL": (
         "task {} is QUEUED while its last attempt may be there"

@@ -1,4 +1,4 @@
-"""What somebody who interferes has done in a run: records for the rules."""
+"""Records of live control in a run, for the rules: pauses, requests and their answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.simulation.witness import Seen, Wish
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A pause that was answered: nothing of what it is about starts from then until somebody touches the job again."""
+    """A confirmed pause: nothing of its target starts until the next request about the job."""
 
     job_id: str
     #: None: the whole job.
@@ -29,7 +29,7 @@ class Deeds:
     held: Sequence[Held] = ()
     #: (job, when the request was sent): from then on a pause of that job is not relied on.
     touched: Sequence[tuple[str, float]] = ()
-    #: What each commit did.
+    #: The effect of each commit.
     seen: Sequence[Seen] = ()
     #: Requests that were answered, with what they came to.
     answers: Sequence[tuple[Wish, object]] = ()

@@ -1,4 +1,4 @@
-"""Which fault strikes at which step. A step is an effect of a process: a commit, a message, a start, a file.
+"""Decides which fault strikes at which step. A step is an effect of a process: a commit, a message, a start, a file.
 
 Every step draws once from one stream, so that a fault can be switched off by its step without moving the others'.
 """
@@ -13,7 +13,7 @@ PROBABILITY = 0.03
 #: ... until so many seconds have passed.
 CALM_FROM = 200.0
 
-#: What may happen at a step, by place, with weights.
+#: The faults that may strike at a step, by place, with weights.
 KINDS: dict[str, tuple[tuple[str, int], ...]] = {
     "store.commit": (
         ("refused", 6), ("ambiguous", 8), ("kill_before", 3), ("kill_after", 5), ("pause_before", 1),

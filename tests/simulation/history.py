@@ -1,4 +1,4 @@
-"""What a run leaves for its checker: records alone. A chaos of real processes fills the same ones."""
+"""The records of a run for its checker. Runs of real processes fill the same ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Run:
     whole: bool = False
     #: Items of the spawn.json that it left.
     spawned: int | None = None
-    #: Files that it found in the workspace: name -> content; None: nobody has looked.
+    #: Files that it found in the workspace: name -> content; None: not looked at.
     found: Mapping[str, str] | None = None
 
 
@@ -45,7 +45,7 @@ class Life:
     died: float | None
     #: When it stood still, each from when until when.
     pauses: Sequence[tuple[float, float]]
-    #: When it found, at the end of a lease, that nobody could take its tasks away, and went on with them.
+    #: The moments when a lease ended without a controller that could end it, and the worker kept its tasks.
     kept: Sequence[float] = ()
 
 
@@ -109,7 +109,7 @@ class History:
     #: When the last fault struck, and when the run was over.
     calm_from: float
     ended: float
-    #: Orders that a controller was told nobody took, in the calm: (when, task id, attempt).
+    #: Orders that the broker returned to a controller as not taken, in the calm: (when, task id, attempt).
     refused: Sequence[tuple[float, str, int]] = ()
     #: Worker lives that a later life of the same worker has declared dead, in the calm: (when, worker id).
     buried: Sequence[tuple[float, str]] = ()

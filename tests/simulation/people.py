@@ -1,4 +1,4 @@
-"""People: they submit, ask again when nobody answers, cancel, and retry what has failed."""
+"""People: they submit jobs, repeat unanswered requests, cancel jobs, and retry failed ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Request = Callable[[Jobs], object]
 
 
 def first_token(number: object) -> str:
-    """Return the secret with which somebody submits a job; `number` is whose."""
+    """Return the secret with which person `number` submits a job."""
     return f"token-{number}-1"
 
 
@@ -60,7 +60,7 @@ class Person:
         elif asked.answer == "info" and self._key is not None:
             self._later(1.0, 5.0, self._submit)
         else:
-            # Without a key nobody dares to ask again.
+            # Without a key a repeated request could make a second job.
             self.done = True
 
     def _accepted(self, job_id: JobId) -> None:

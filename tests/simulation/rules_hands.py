@@ -1,4 +1,4 @@
-"""What holds while people interfere. The rules that know no people are taken as they are."""
+"""Rules for runs with live control; the rules without live control hold as well."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def tables(index: Index) -> Complaints:
 
 
 def alone(index: Index) -> Complaints:
-    """What a person has ended is gone before its task runs again; a worker that stood still is excused."""
+    """A process ended by a person is gone before its task runs again; a paused worker is excused."""
     ended_by_hand = {
         (index.tasks[row["task"]]["task_id"], row["attempt"])
         for row in index.history.attempts
@@ -188,7 +188,7 @@ def _stage_ends(index: Index, stage: Row, job: Row) -> Complaints:
 
 
 def misfits(index: Index) -> Complaints:
-    """A task that was refused when its item was read never gets into line, whoever asks for it."""
+    """A task whose item was rejected is never queued, whatever is requested."""
     # One whose secret was erased before it was made is refused as well, and runs when it is given another.
     refused = {entry.key for entry in index.history.diary if entry.kind == "task" and entry.before is None
                and entry.after == "FAILED" and index.tasks[entry.key]["seal_number"] is None}  # fmt: skip
@@ -208,7 +208,7 @@ def in_vain(index: Index) -> Complaints:
 
 
 def paused(index: Index, held: Sequence[Held], touched: Sequence[tuple[str, float]]) -> Complaints:
-    """Nothing is claimed of what was answered as paused, until somebody asks for something else of that job."""
+    """No task of a confirmed pause is claimed until the next request about that job."""
     asked = [*touched, *((str(one.job_id), one.begun) for one in index.history.asked if one.what != "submit")]
     ids = {str(row["job_id"]): key for key, row in index.jobs.items()}
     for one in held:

@@ -1,4 +1,4 @@
-"""What holds for jobs and stages."""
+"""Rules for jobs and stages."""
 
 from __future__ import annotations
 

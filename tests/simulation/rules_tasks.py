@@ -1,4 +1,4 @@
-"""What holds for tasks, their attempts and their processes."""
+"""Rules for tasks, their attempts and their processes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.simulation.index import ENDED, Complaints, Index
 
 #: Seconds that clocks, wires and turns of a loop may cost.
 SLACK = 1.5
-#: A task that is kept for want of a controller ends within so many seconds of the last look, when one has come: a
-#: lease and the time for the way back, less the age that a sign may have.
+#: A task kept for lack of a controller ends within so many seconds of the last look at the status files once one has
+#: returned: a lease and the time for the way back, less the age that a status may have.
 KEPT = 15.0 + RETURN_TIME - STATUS_FRESH_FOR
 #: A worker is awake enough to end a task in time if it did not stand still for so long before.
 AWAKE = 7.0
 #: The task class whose tasks run in folders of their own, each leaving a file that is named as the task.
 PRIVATE = "private"
-#: An order that nobody took, and the attempts of a buried life, run again within so many seconds of the calm.
+#: Within so many seconds, in the calm, returned orders and the attempts of a dead life run again.
 PROMPT = 2.0
 
 
@@ -75,7 +75,7 @@ def _minded(index: Index, task: Row, run: Run, lease: tuple[float, float]) -> Co
         return
     last = min(ended, life.died if life.died is not None else ended)
     excused = any(begun < last and over > until - AWAKE for begun, over in life.pauses)
-    # When nobody can take tasks away, a worker goes on with them: that is no loss, and whoever comes waits for a lease.
+    # Without a controller a worker keeps its tasks: that is no loss, and a returning controller waits for a lease.
     stored, until = until, max([until, *(at + KEPT for at in life.kept if at < last)])
     if last > until + SLACK and not excused:
         yield f"{index.name(task)}, attempt {run.attempt}, ran until {last:.3f}; its lease ended at {until:.3f}"
@@ -84,7 +84,7 @@ def _minded(index: Index, task: Row, run: Run, lease: tuple[float, float]) -> Co
 
 
 def _kept_alone(index: Index, task: Row, run: Run, last: float) -> Complaints:
-    """What a worker goes on with for want of a controller is not taken away by one that comes, before it has ended."""
+    """A task that a worker keeps for lack of a controller is not taken away by a returning one before it has ended."""
     lost = any(row["attempt"] == run.attempt and row["outcome"] == "lost" for row in index.attempts[task["key"]])
     again = min((one.started for one in index.runs.get((run.task_id, run.attempt + 1), ())), default=last)
     if lost and again < last - SLACK:

@@ -1,4 +1,4 @@
-"""One seed: a world, a cluster in it, and the verdict; and how a failure is made small."""
+"""Run one seed in a world of its own and check it; reduce the faults of a failing seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.simulation.world import World
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one seed."""
+    """The result of one seed."""
 
     seed: int
     violations: list[str]
@@ -26,7 +26,7 @@ class Result:
 
 
 def run_seed(seed: int, *, trace: bool = False, only: frozenset[int] | None = None) -> Result:
-    """Let one seed run and check its history; `only` are the steps at which faults may strike (None: all)."""
+    """Run one seed and check its history; faults may strike only at the steps `only` (None: at all)."""
     world = World(str(seed), trace=trace, only=only)
     cluster = Cluster(world)
     try:
@@ -47,7 +47,7 @@ def run_seed(seed: int, *, trace: bool = False, only: frozenset[int] | None = No
 
 
 def shrink(steps: list[int], fails: Callable[[frozenset[int]], bool]) -> list[int]:
-    """Return few faults with which a seed still fails: ddmin over the steps at which they strike."""
+    """Return a small set of faults with which a seed still fails: ddmin over their steps."""
     parts = 2
     while len(steps) > 1:
         size = -(-len(steps) // parts)

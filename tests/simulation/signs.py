@@ -1,4 +1,4 @@
-"""What stands between the real loops and the world: stops that let a loop turn once, and signs on the volume."""
+"""Adapters between the real loops and the world: stops that let a loop turn once, and status files on the volume."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class SimDatastore(SqliteDatastore):
 
     @contextlib.contextmanager
     def watched(self, around: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
-        """Let somebody look on at every commit for a while."""
+        """Run `around` at every commit for a while."""
         self._around = around
         try:
             yield
@@ -190,7 +190,7 @@ class SimDatastore(SqliteDatastore):
         connection = sqlite3.connect(
             self._path, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=256
         )
-        # Nobody can pull this machine's plug: what a real store must wait for is left out.
+        # This machine cannot lose its power: a real store would have to wait for its disk here.
         connection.execute("PRAGMA synchronous=OFF")
         connection.create_function("now", 0, lambda: self._world.now)
         connection.create_function("skew", 0, lambda: self._world.store_skew)

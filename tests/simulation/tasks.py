@@ -1,4 +1,4 @@
-"""Processes of tasks that are made up: they take their time, fail, ignore SIGTERM, and outlive their worker.
+"""Simulated processes of tasks: they take time, fail, ignore SIGTERM, and outlive their worker.
 
 Each writes its start and its end into the ledger, outside of the engine; the checker compares it with the store.
 """
@@ -35,7 +35,7 @@ class Task:
     run: Run
     outcome: Outcome
     over: bool = False
-    #: What a stop made of it.
+    #: Its outcome after a stop.
     stopped: Outcome | None = None
     error: str | None = None
     spawned: SpawnedItems | None = None
@@ -43,7 +43,7 @@ class Task:
 
 @dataclass(eq=False)
 class Ground:
-    """What the processes of all workers stand on."""
+    """The ground of all workers' processes: world, files and ledger."""
 
     world: World
     files: SimFiles

@@ -1,4 +1,4 @@
-"""The simulation with people who interfere: so many seeds hold, and what is taken away is noticed."""
+"""The simulation of live control in CI: all seeds hold, and the loss of each mechanism is noticed."""
 
 from __future__ import annotations
 

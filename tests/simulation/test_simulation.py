@@ -1,4 +1,4 @@
-"""The simulation in CI: so many seeds hold, and a mechanism that is taken away is noticed."""
+"""The simulation in CI: all seeds hold, and the loss of each mechanism is noticed."""
 
 from __future__ import annotations
 

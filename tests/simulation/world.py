@@ -2,7 +2,7 @@
 
 How it works: everything that happens is an event on one heap of (time, number). A process that is paused in the middle
 of a call runs the heap itself, from inside that call, until its pause is over: so a pause may strike between any two
-effects, and still there is one thread and one order. Whatever was due for a paused process waits for its end.
+effects, and still there is one thread and one order. Actions due for a paused process wait for the pause's end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Process:
     paused: bool = False
     #: Pauses and hangs, each from when until when.
     pauses: list[tuple[float, float]] = field(default_factory=list)
-    #: What is to be let go of when it dies.
+    #: Called when it dies, to release what it holds.
     at_death: list[Callable[[], None]] = field(default_factory=list)
     actors: list[Actor] = field(default_factory=list)
 
@@ -82,12 +82,12 @@ class World:
     # --- time
 
     def at(self, delay: float, actor: Actor | None, action: Callable[[], None]) -> None:
-        """Let something happen `delay` seconds from now, unless its process is dead by then."""
+        """Run an action `delay` seconds from now, unless its process is dead by then."""
         self._events += 1
         heapq.heappush(self._heap, (self.now + delay, self._events, actor, action))
 
     def run(self, until: float) -> None:
-        """Let everything happen that is due until then."""
+        """Run all actions that are due until then."""
         while self._heap and self._heap[0][0] <= until and not self._stopped:
             time, _, actor, action = heapq.heappop(self._heap)
             self.now = max(self.now, time)
@@ -99,7 +99,7 @@ class World:
             self.now = max(self.now, until)
 
     def stop(self) -> None:
-        """Let nothing happen any more."""
+        """Run no further action."""
         self._stopped = True
 
     def _one(self, actor: Actor | None, action: Callable[[], None]) -> None:
@@ -192,7 +192,7 @@ class World:
         self.log("VIOLATION", f"{rule}: {what}")
         self.violations.append(f"{rule}: {what}")
         if rule == "bug":
-            # What follows would only say the same in other words.
+            # Later complaints would only repeat this one.
             self._stopped = True
 
     def log(self, who: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What each kind of fault does, and how it is made whole again afterwards."""
+"""Carries out each kind of fault, and undoes it afterwards."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _link(act: str, server: str) -> Blow:
         else:
             link.swallow(up=act != "deafen", down=act != "mute")
         _wait(fault.seconds)
-        # What was held back arrives late, or never: both happen.
+        # The held-back data arrives late, or never: test both.
         if fault.seed % 2:
             link.cut()
         link.heal()

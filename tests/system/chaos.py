@@ -1,4 +1,4 @@
-"""One run: a cluster, people, a nemesis; then quiet, and the judgement."""
+"""One fault run: people work on a cluster while faults strike; then everything has to end and is checked."""
 
 from __future__ import annotations
 

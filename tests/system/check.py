@@ -1,4 +1,4 @@
-"""What has to be true after a run of real processes: the checker's promises, known answers, and nothing left behind."""
+"""Checks after a run of real processes: the checker's rules, the known answers, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def left_processes(folder: Path) -> list[str]:
 
 
 def left_messages(cluster: Cluster) -> Iterator[str]:
-    """Yield queues that keep a message that nobody takes, after everything has ended."""
+    """Yield queues that still hold messages after everything has ended."""
     listed = cluster.rabbit.control("-q", "list_queues", "name", "messages_unacknowledged", "messages")
     for line in listed.splitlines()[1:]:
         name, unacked, messages = line.split("\t")

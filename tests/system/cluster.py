@@ -33,7 +33,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a cluster is made of."""
+    """The parts and settings of a cluster."""
 
     controllers: int = 2
     workers: int = 3
@@ -290,7 +290,7 @@ class Cluster:
         return self._stack.enter_context(Client(self.urls[number]))
 
     def stranger(self, name: str, *arguments: str) -> Program:
-        """Return a program that is not one of the cluster's; whoever starts it waits for its end."""
+        """Return a program that is not one of the cluster's; its caller starts it and waits for its end."""
         return Program(name, list(arguments), self._environ(), self.folder)
 
     def note_lives(self) -> None:

@@ -1,4 +1,4 @@
-"""Single blows on a quiet cluster, each with a stopwatch: how soon does what it hit go on?
+"""Drills: single faults on a quiet cluster, each with the time until work goes on.
 
 `python -m tests.system.drills` prints the figures of docs/reliability.md; the tests hold the same ones to their bars.
 """

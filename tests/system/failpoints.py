@@ -1,4 +1,4 @@
-"""Every failpoint of the product, reached by real processes under a small workload; then quiet, and the judgement.
+"""Lets real processes reach every failpoint of the product under a small workload, and checks the run.
 
 `python -m tests.system.failpoints` does it with every action and prints a summary; the tests do it with `kill`.
 """
@@ -31,7 +31,7 @@ from tests.system.process import until
 from tests.system.reopening import Reopener
 from tests.system.workload import Plan, Workload
 
-#: What the first controller and the first worker are made to reach. The steps of a new volume have a test of their own.
+#: Steps that the first controller and the first worker must reach. The steps of a new volume have their own test.
 CONTROLLER = (
     "submit.before_insert", "submit.after_insert", "submit.after_commit",
     "cancel.before_commit", "cancel.after_commit", "retry.before_commit", "retry.after_commit",
@@ -217,7 +217,7 @@ class Victim:
 
 @dataclass
 class Run:
-    """Who takes part in one run."""
+    """The parts of one run."""
 
     cluster: Cluster
     workload: Steps

@@ -1,4 +1,4 @@
-"""What a process of the system costs: memory, open files, threads; and what it has not buried."""
+"""Measures a process: memory, open files, threads, and zombies."""
 
 from __future__ import annotations
 

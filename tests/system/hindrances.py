@@ -1,4 +1,4 @@
-"""What holds a cluster up and ends nothing: a locked table, links that flap, a broker that takes no messages."""
+"""Hindrances that slow a cluster down: a locked table, flapping links, a broker that takes no messages."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _POLICY = "hindrance"
 
 @contextmanager
 def locked(cluster: Cluster, table: str) -> Iterator[None]:
-    """Hold a table of the cluster's PostgreSQL so that nobody else reads or changes it."""
+    """Lock a table of the cluster's PostgreSQL against all reads and changes."""
     with psycopg.connect(cluster.database, connect_timeout=5) as connection:
-        # Whoever is in the middle of something has to let go first; nobody takes longer.
+        # Open transactions have to end first; none takes longer.
         connection.execute("SET lock_timeout = '15s'")
         connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
         try:

@@ -1,4 +1,4 @@
-"""A seeded schedule of faults, and the hand that strikes with them. What struck is written down and can be replayed."""
+"""Makes a seeded schedule of faults and carries it out. Each fault is recorded, so that a run can be replayed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Nemesis:
         self.struck: list[Fault] = []
         #: Faults that could not be dealt as meant.
         self.failures: list[str] = []
-        #: What a fault showed to be wrong by itself.
+        #: Broken promises that a fault itself has found.
         self.complaints: list[str] = []
         self._record = record
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)

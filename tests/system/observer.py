@@ -1,4 +1,4 @@
-"""Looks on while a run goes: which process of a task lives, whether any controller is able, what the API answers."""
+"""Observes a run: which processes of tasks live, whether a controller is ready, and the API's answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EVERY = 0.2
 
 @dataclass
 class Seen:
-    """What was seen."""
+    """The observations of a run."""
 
     #: (task id, attempt, pid) -> when its process was seen alive last.
     alive: dict[tuple[str, int, int], float] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Observer:
                 self._open.discard(key)
 
     def _look_at(self, program: Program) -> None:
-        """Nobody has to start a process again that was not killed."""
+        """Complain about a process that ended although no fault has killed it."""
         if not program.running and not self._busy(program.name) and not program.running:
             code = program.wait()
             self.seen.complaints.append(f"I9 no leaks: {program.name} ended by itself ({code}), see {program.log}")

@@ -38,7 +38,7 @@ class Followed:
 
 @dataclass
 class Diary:
-    """What all people saw."""
+    """All requests and answers of a run."""
 
     asked: list[Asked]
     jobs: list[Followed]
@@ -79,7 +79,7 @@ class Person:
         most = self._rng.choice((0, 10, 30, self._widest)) if plan.wide else 6
         count = self._rng.randint(0, most)
         cancel = self._rng.uniform(0.0, 6.0) if self._rng.random() < 0.2 else None
-        # One in ten asks twice, as somebody would whose answer was lost.
+        # One in ten asks twice, as after a lost answer.
         times = 2 if self._rng.random() < 0.1 else 1
         job_id = None
         for _ in range(times):

@@ -68,7 +68,7 @@ class Link:
         self._proxies.call(self._reset)
 
     def swallow(self, *, up: bool = True, down: bool = True) -> None:
-        """Let nothing through in the given directions, without a word: nobody is told."""
+        """Silently drop all data in the given directions."""
 
         async def act() -> None:
             for flows, hold in ((self._up, up), (self._down, down)):

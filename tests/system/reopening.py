@@ -1,4 +1,4 @@
-"""Somebody whose jobs all fail: they are opened again, fail again, and are deleted."""
+"""A client whose jobs all fail: it opens them again, they fail again, and it deletes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reopener:
         self._clients = [Client(url, timeout=8.0) for url in urls]
         self._quiet = threading.Event()
         self._turn = 0
-        #: What was asked, of every job that has not been deleted.
+        #: Requests about the jobs that are not deleted.
         self.asked: list[Asked] = []
         self.retried = 0
         self.deleted: list[str] = []

@@ -38,7 +38,7 @@ STORE_GROWTH = 8 * _MIB
 
 @dataclass
 class Done:
-    """What the customers have had done."""
+    """The work that the clients have had done."""
 
     jobs: int = 0
     tasks: int = 0

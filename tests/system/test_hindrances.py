@@ -30,13 +30,13 @@ LONGEST_WAIT = 25.0
 #: Seconds that a process may take to end while the broker takes no messages: a worker's farewell, a controller's flush,
 #: and what Python needs to go.
 FAREWELL = 12.0
-#: Orders of one task that queues without room may refuse: whoever is refused waits before it asks again.
+#: Orders of one task that full queues may refuse: the controller waits before it sends the next.
 MOST_IN_VAIN = 10 if LONG else 3
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    # As it is by default: what workers keep of a lease that nobody renews is enough for a controller to notice why.
+    # The defaults: the reserve that workers keep of an unrenewed lease is enough for a controller to find the reason.
     shape = Shape(workers=2, slots=2, lease=15.0, heartbeat=5.0)
     with Cluster(tmp_path_factory.mktemp("hindrances"), CATALOGUE, shape) as one:
         yield one
@@ -175,7 +175,7 @@ def test_what_full_queues_refuse_is_sent_again_when_there_is_room(cluster: Clust
         assert refuses(cluster), "the queues take messages"
         (ending.folder / "go").touch()
         jobs = [Job(cluster, "quick") for _ in range(5)]
-        # In the short version less than a worker keeps what it cannot renew: what runs ends, and nobody hears of it.
+        # In the short version less than a worker keeps an unrenewed lease: running tasks end unnoticed.
         pass_by(20.0 if LONG else 2.0)
         assert not any(job.starts for job in jobs)
         assert all(cluster.answering(url) for url in cluster.urls)

@@ -209,7 +209,7 @@ def test_garbage_goes_to_the_dead_queue_with_a_reason_and_harms_nobody(cluster: 
 
 def test_no_secret_stands_in_clear_in_the_files_of_broker_store_and_engine(cluster: Cluster) -> None:
     canary = f"S3CR3T-{uuid.uuid4().hex}"
-    # Nobody takes the orders: they lie in the broker's files when it is killed.
+    # No worker takes the orders: they are in the broker's files when it is killed.
     job = Job(cluster, "whisper", {"X-Token": canary})
     job.started()
     cluster.rabbit.stop(signal.SIGKILL)

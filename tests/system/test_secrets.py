@@ -1,4 +1,4 @@
-"""A canary on each way in, through real processes: nobody but its task ever sees it, whatever becomes of the job."""
+"""A canary secret on each way in, through real processes: only its task ever sees it, however the job ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the long quiet run measures with: what grows is seen, what does not is not blamed."""
+"""The measurements of the soak: growth is found, and steady figures are not reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def watched(*, memory: float = 0.0, files: float = 0.0, threads: float = 0.0, st
     for number in range(LOOKS):
         at = EVERY * number
         hours = at / 3600.0
-        # What comes and goes is no growth.
+        # Figures that rise and fall again are no growth.
         noise = number % 3
         one = Gauge(
             int((90 + memory * hours) * _MIB) + noise * 4096,

@@ -1,7 +1,7 @@
 """One of two controllers stands still for longer than a lease, idle or with a transaction open, and goes on afterwards.
 
-The other one acts meanwhile, and then both believe that what there is to do is theirs. What is promised is that nothing
-is counted twice, no stage begins early or has other tasks than its items, and everything ends.
+The other one acts meanwhile, and then both try to do the same work. Still nothing may be counted twice, no stage may
+begin early or have other tasks than its items, and everything must end.
 """
 
 from __future__ import annotations
