@@ -112,9 +112,9 @@ class JobReads(ReaderBase):
         if not rows:
             return []
         views: dict[int, list[StageView]] = {row.key: [] for row in rows}
-        query = select(*STAGE_COLUMNS, stages.c.job).join_from(jobs, stages, _OWN_STAGES)
-        for *stage, job in self._connection.execute(query.where(jobs.c.key.in_(views)).order_by(stages.c.key)):
-            views[job].append(stage_view(tuple(stage)))
+        query = select(stages.c.job, *STAGE_COLUMNS).join_from(jobs, stages, _OWN_STAGES)
+        for stage in self._connection.execute(query.where(jobs.c.key.in_(views)).order_by(stages.c.key)):
+            views[stage[0]].append(stage_view(stage[1:]))
         return [_job_view(row, views[row.key]) for row in rows]
 
 
@@ -122,7 +122,7 @@ def job_of(rows: Sequence[Found] | Sequence[Row]) -> JobView | None:
     """Return the job that the rows of `ONE_JOB` hold."""
     if not rows:
         return None
-    return _job_view(rows[0][: len(_JOB)], [stage_view(tuple(row[len(_JOB) :])) for row in rows])
+    return _job_view(rows[0][: len(_JOB)], [stage_view(row[len(_JOB) :]) for row in rows])
 
 
 def _job_view(row: Found | Row, found: Sequence[StageView]) -> JobView:

@@ -202,16 +202,16 @@ class Remembered:
 # --- out ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StageView(Stage):
     """A stage as users see it: with what only its row knows."""
 
-    task_class: str
-    spawn_task: str | None
-    etag: int
-    started_at: float | None
-    ended_at: float | None
-    paused_at: float | None
+    task_class: str = ""
+    spawn_task: str | None = None
+    etag: int = 0
+    started_at: float | None = None
+    ended_at: float | None = None
+    paused_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
@@ -36,24 +37,25 @@ class _Kept:
     derived: bool = False
 
 
-def _state(word: str | None) -> State | None:
-    return STATES[word] if word else None
+def _words(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+    return {word.value: word for word in kind}.__getitem__
 
 
 _c = stages.c
+#: In the order of the fields of `Stage`.
 _KEPT = (
     _Kept("number", _c.number, changes=False),
     _Kept("order", _c.place, changes=False),
     _Kept("name", _c.name, changes=False),
-    _Kept("source", _c.source, changes=False, read=Source),
-    _Kept("on_error", _c.on_error, changes=False, read=OnError),
+    _Kept("source", _c.source, changes=False, read=_words(Source)),
+    _Kept("on_error", _c.on_error, changes=False, read=_words(OnError)),
     _Kept("queue", _c.queue, changes=False),
     _Kept("spawn_queue", _c.spawn_queue, changes=False),
     _Kept("max_parallel", _c.max_parallel, changes=False),
     _Kept("fail_fast", _c.fail_fast, changes=False, write=int, read=bool),
-    _Kept("state", _c.state, read=_state),
+    _Kept("state", _c.state, read=STATES.get),
     *(_Kept(f"tally.{count}", _c[count]) for count in Tally.__dataclass_fields__),
-    _Kept("spawn", _c.spawn, read=_state),
+    _Kept("spawn", _c.spawn, read=STATES.get),
     _Kept("expected", _c.expected),
     _Kept("error", _c.error, write=clean),
     _Kept("by", _c.by_whom, write=clean),
@@ -87,21 +89,14 @@ _ALL = _Writer(_KEPT)
 _CHANGING = _Writer(one for one in _KEPT if one.changes)
 
 _READ = tuple(one for one in _KEPT if not one.derived)
-_FACTS = [(place, one.fact, one.read) for place, one in enumerate(_READ) if "." not in one.fact]
+_READINGS = [(place, one.read) for place, one in enumerate(_READ) if one.read is not None]
 _TALLY = [place for place, one in enumerate(_READ) if "." in one.fact]
 _COUNTS = slice(_TALLY[0], _TALLY[-1] + 1)
-#: What only the row of a stage knows, in the words of `StageView`.
-_SHOWN = {
-    "task_class": _c.task_class,
-    "spawn_task": _c.spawn_class,
-    "etag": _c.etag,
-    "started_at": _c.started_at,
-    "ended_at": _c.ended_at,
-    "paused_at": _c.paused_at,
-}
-_BEGUN = len(_READ) + list(_SHOWN).index("started_at")
-#: What a row that `stage_of` or `stage_view` reads begins with.
-STAGE_COLUMNS = (*(one.column for one in _READ), *_SHOWN.values())
+#: What only the row of a stage knows, in the order of `StageView`.
+_SHOWN = (_c.task_class, _c.spawn_class, _c.etag, _c.started_at, _c.ended_at, _c.paused_at)
+_BEGUN = len(_READ) + _SHOWN.index(_c.started_at)
+#: What a row that `stage_of` or `stage_view` reads holds.
+STAGE_COLUMNS = (*(one.column for one in _READ), *_SHOWN)
 
 INSERT_STAGE = insertion(stages)
 _of_job = and_(_c.key >= _p("first_key"), _c.key < _p("end_key"))
@@ -156,15 +151,18 @@ def times_of_change(state: State, now: float) -> Row:
 
 def stage_of(row: Row) -> Stage:
     """Return the stage of a row."""
-    return Stage(**_facts(row))
+    return Stage(*_facts(row))
 
 
 def stage_view(row: Row) -> StageView:
     """Return a stage as users see it."""
-    shown = dict(zip(_SHOWN, row[len(_READ) :], strict=True))
-    return StageView(**_facts(row), **shown)
+    return StageView(*_facts(row), *row[len(_READ) :])
 
 
-def _facts(row: Row) -> dict[str, Any]:
-    facts = {fact: read(row[place]) if read else row[place] for place, fact, read in _FACTS}
-    return {**facts, "tally": Tally(*row[_COUNTS]), "begun": row[_BEGUN] is not None}
+def _facts(row: Row) -> list[Any]:
+    facts = list(row[: len(_READ)])
+    for place, read in _READINGS:
+        facts[place] = read(facts[place])
+    facts[_COUNTS] = [Tally(*facts[_COUNTS])]
+    facts.append(row[_BEGUN] is not None)
+    return facts
