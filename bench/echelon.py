@@ -14,7 +14,7 @@ from bench.bare import CLOCK, TRUE
 from bench.counting import COUNTED
 from bench.resources import Resources
 from bench.rest import Rest
-from echelon.controller.datastore.open import migrate
+from echelon.controller.datastore.open import migrate_datastore
 from tests.contract.servers import free_port, fresh_database
 from tests.system.cluster import ROOT, Program
 from tests.system.process import until
@@ -188,7 +188,7 @@ def run_echelon(resources: Resources, folder: Path, shape: Shape, *, datastore: 
         resources.empty_queues()
     if shape.postgresql and datastore is None:
         with fresh_database(resources.postgresql.url) as url:
-            migrate(url)
+            migrate_datastore(url)
             with run_echelon(resources, folder, shape, datastore=url) as echelon:
                 yield echelon
         return

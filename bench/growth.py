@@ -22,7 +22,7 @@ from bench.records import Record
 from bench.resources import Resources
 from bench.rest import Rest
 from bench.session import Session
-from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from tests.contract import stores
 from tests.contract.servers import fresh_database
 
@@ -61,7 +61,7 @@ class Stores:
     def _fill_sqlite(self, shapes: Sequence[Shape], sizes: Sequence[int]) -> None:
         folder = self._resources.make_folder("stores")
         original = folder / "original.db"
-        migrate(f"sqlite:///{original}")
+        migrate_datastore(f"sqlite:///{original}")
         held = 0
         for size in sizes:
             insert_finished(f"sqlite:///{original}", size - held)
@@ -76,7 +76,7 @@ class Stores:
         for size in sizes:
             server = self._resources.postgresql.url
             url = self._stack.enter_context(fresh_database(server, template=template))
-            migrate(url)
+            migrate_datastore(url)
             insert_finished(url, size - held)
             with psycopg.connect(url, autocommit=True) as connection:
                 # Autovacuum and the checkpointer would do this later, perhaps during a measurement.

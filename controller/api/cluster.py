@@ -28,4 +28,4 @@ def list_workers() -> Response:
 def list_queues() -> Response:
     """Tell how many tasks wait and run in each queue."""
     with context().jobs.store.read() as reader:
-        return render.everything(reader.queues(), render.queue)
+        return render.everything(reader.count_queues(), render.queue)

@@ -56,7 +56,7 @@ class _Store(Collector):
         up = GaugeMetricFamily("echelon_store_up", "1 when the datastore answers.")
         try:
             with self._store.read() as reader:
-                counts = reader.counts()
+                counts = reader.count_states()
         except Unavailable:
             up.add_metric([], 0)
             yield up

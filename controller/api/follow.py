@@ -134,7 +134,7 @@ class Follower:
         return not self._stopping.is_set() and not has_left(self._connection)
 
     def _task(self, task_id: TaskId) -> TaskView | None:
-        return self._ask(lambda reader: reader.task(task_id))
+        return self._ask(lambda reader: reader.find_task(task_id))
 
     def _running(self, job_id: JobId) -> list[TaskView]:
         return self._ask(lambda reader: reader.running(job_id, limit=_AT_ONCE))
@@ -143,7 +143,7 @@ class Follower:
         return self._ask(lambda reader: reader.attempts_since(job_id, after=after, limit=_PAGE))
 
     def _over(self, job_id: JobId) -> bool:
-        view = self._ask(lambda reader: reader.job(job_id))
+        view = self._ask(lambda reader: reader.find_job(job_id))
         return view is None or view.state in ENDED
 
     def _ask(self, question: Callable[[Reader], Found]) -> Found:

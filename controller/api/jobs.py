@@ -105,7 +105,7 @@ def list_jobs(query: JobsQuery) -> Response:
     """List jobs, newest first."""
     state = State(query.state) if query.state else None
     with jobs().store.read() as reader, blamed_on("#/query/cursor"):
-        found = reader.jobs(JobFilter(state, query.type, query.q), limit=query.limit, cursor=query.cursor)
+        found = reader.list_jobs(JobFilter(state, query.type, query.q), limit=query.limit, cursor=query.cursor)
     listeners = context().listeners
     return render.page(found, lambda view: _rendered(view, listeners.waiting(view)))
 
@@ -126,7 +126,7 @@ def list_events(query: PageQuery, job_id: object) -> Response:
     """Tell a job's history, in order."""
     known = view_of(JobId(str(job_id)))
     with jobs().store.read() as reader, blamed_on("#/query/cursor"):
-        return render.page(reader.events(known.job_id, limit=query.limit, cursor=query.cursor), render.event)
+        return render.page(reader.list_events(known.job_id, limit=query.limit, cursor=query.cursor), render.event)
 
 
 @routes.route("DELETE", "/jobs/<uuid:job_id>", [_JOB], refuses=[404, 409, 412], headers=IF_MATCH)
@@ -144,7 +144,7 @@ def delete_job(job_id: object) -> Response:
 
 def view_of(job_id: JobId) -> JobView:
     """Return a job; NotFound when there is none."""
-    view = jobs().store.job(job_id)
+    view = jobs().store.find_job(job_id)
     if view is None:
         raise NotFound(f"there is no job {job_id}")
     return view

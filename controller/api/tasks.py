@@ -40,7 +40,7 @@ def list_tasks(query: TasksQuery, job_id: object) -> Response:
     limit = min(query.limit, max(1, _BYTES_OF_INPUT // size))
     wanted = TaskFilter(query.stage, State(query.state) if query.state else None, query.index)
     with jobs().store.read() as reader, blamed_on("#/query/cursor"):
-        found = reader.tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
+        found = reader.list_tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
     return render.page(found, lambda task: render.task(task, values_of(task)))
 
 
@@ -78,7 +78,7 @@ def answer(task_id: TaskId, *, more: render.Json) -> Response:
 def task_of(task_id: TaskId) -> TaskView:
     """Return a task; NotFound when there is none."""
     with jobs().store.read() as reader:
-        view = reader.task(task_id)
+        view = reader.find_task(task_id)
     if view is None:
         raise NotFound(f"there is no task {task_id}")
     return view

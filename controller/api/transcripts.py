@@ -93,7 +93,7 @@ def all_tasks(jobs: Jobs, job_id: JobId) -> Iterator[TaskView]:
     cursor = None
     while True:
         with jobs.store.read() as reader:
-            found = reader.tasks(job_id, TaskFilter(), limit=_PAGE, cursor=cursor)
+            found = reader.list_tasks(job_id, TaskFilter(), limit=_PAGE, cursor=cursor)
         yield from found.items
         cursor = found.next_cursor
         if cursor is None:

@@ -50,7 +50,7 @@ class LocalJob:
     def render_job(self) -> Job:
         """Return the job as it is."""
         with self._jobs.store.read() as reader:
-            found = reader.job(self._job_id)
+            found = reader.find_job(self._job_id)
         if found is None:
             raise NotFound(f"job {self._job_id} does not exist any more")
         return cast(Job, render.job(found, self._jobs.masked_input(found)))
@@ -58,7 +58,7 @@ class LocalJob:
     def list_failed_tasks(self) -> Iterator[Task]:
         """Yield some of its tasks that are FAILED now."""
         with self._jobs.store.read() as reader:
-            page = reader.tasks(self._job_id, TaskFilter(state=State.FAILED), limit=10, cursor=None)
+            page = reader.list_tasks(self._job_id, TaskFilter(state=State.FAILED), limit=10, cursor=None)
         for view in page.items:
             yield cast(Task, render.task(view, view.input))
 

@@ -24,13 +24,13 @@ def migrate(resolved: Resolved, patience: float) -> None:
 
     A second run changes nothing. 'echelon standalone' migrates its SQLite file itself.
     """
-    from echelon.controller.datastore.open import migrate as migrate_schema
+    from echelon.controller.datastore.open import migrate_datastore
 
     url = resolved.settings.datastore_url
     deadline = time.monotonic() + patience
     while True:
         try:
-            schema = migrate_schema(url)
+            schema = migrate_datastore(url)
             break
         except StoreUnavailable:
             if time.monotonic() >= deadline:

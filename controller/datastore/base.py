@@ -8,11 +8,11 @@ from sqlalchemy import bindparam as _p
 from sqlalchemy import func, select
 
 from echelon.controller.datastore.cache import Entry, JobCache, WorkerKeys
-from echelon.controller.datastore.encoding import clean, encode
+from echelon.controller.datastore.encoding import clean_text, encode_json
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.session import Row, Session
-from echelon.controller.datastore.sql import insertion
+from echelon.controller.datastore.sql import build_insertion
 from echelon.controller.datastore.tables import events, jobs, task_key
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
@@ -20,7 +20,7 @@ from echelon.shared.ids import JobId
 #: Before all leases: by this moment none is over. After all leases: by this moment each is over.
 _BEFORE_ALL, _AFTER_ALL = 0.0, 1e18
 
-INSERT_EVENT = insertion(events)
+INSERT_EVENT = build_insertion(events)
 LAST_EVENT = Prepared(select(func.max(events.c.number)).where(events.c.job == _p("job")), "job")
 JOB_IDS = Prepared(select(jobs.c.key, jobs.c.job_id).where(Among(jobs.c.key, _p("keys"))), "keys")
 
@@ -43,22 +43,22 @@ class TransactionBase:
         """Return the store's own time, seconds since the epoch; the only clock that judges leases."""
         return self._session.now()
 
-    def remember(
+    def record_event(
         self, job_id: JobId, kind: str, *, stage: int | None = None, detail: Mapping[str, object] | None = None
     ) -> None:
         """Append a line to a job's history."""
-        text = clean(encode(detail)) if detail else None
-        self._history.append((self._entry(job_id).key, self.now(), kind, stage, text))
+        text = clean_text(encode_json(detail)) if detail else None
+        self._history.append((self._locked_entry(job_id).key, self.now(), kind, stage, text))
 
-    def flush(self) -> None:
+    def flush_writes(self) -> None:
         """Write the lines of history that are still held back, all in one statement, and see that every guard held."""
         self._write_history()
-        self._session.verify()
+        self._session.verify_guards()
 
-    def publish(self) -> None:
+    def update_caches(self) -> None:
         """Let later transactions profit from what this one has committed."""
-        self._cache.publish(self._locked.values(), self._deleted)
-        self._worker_keys.publish(self._workers)
+        self._cache.update_jobs(self._locked.values(), self._deleted)
+        self._worker_keys.add_keys(self._workers)
 
     # --- for the parts
 
@@ -70,22 +70,22 @@ class TransactionBase:
 
     def _write_history(self) -> None:
         if self._history:
-            self._session.post(INSERT_EVENT, *self._numbered(LAST_EVENT, self._history))
+            self._session.send_rows(INSERT_EVENT, *self._number_lines(LAST_EVENT, self._history))
             self._history.clear()
 
-    def _entry(self, job_id: JobId) -> Entry:
+    def _locked_entry(self, job_id: JobId) -> Entry:
         try:
             return self._locked[job_id]
         except KeyError:
             raise GuardFailed(f"job {job_id} is not locked in this transaction (a bug of Echelon)") from None
 
-    def _hold(self, entry: Entry) -> None:
+    def _keep_entry(self, entry: Entry) -> None:
         self._locked[entry.job.job_id] = entry
         self._job_ids[entry.key] = entry.job.job_id
 
-    def _range(self, job_id: JobId, stage: int) -> tuple[int, int]:
+    def _task_keys(self, job_id: JobId, stage: int) -> tuple[int, int]:
         """Return the keys of a stage's tasks: from the first, to before the second."""
-        key = self._entry(job_id).key + stage
+        key = self._locked_entry(job_id).key + stage
         return task_key(key, -1), task_key(key + 1, -1)
 
     def _ids_of_jobs(self, keys: Iterable[int]) -> dict[int, JobId]:
@@ -94,7 +94,7 @@ class TransactionBase:
             self._job_ids.update(self._rows_of(JOB_IDS, missing))
         return self._job_ids
 
-    def _numbered(self, last: Prepared, lines: list[Row]) -> list[Row]:
+    def _number_lines(self, last: Prepared, lines: list[Row]) -> list[Row]:
         """Return lines that begin with a job's key with their number in its history put behind it."""
         numbers: dict[int, int | None] = {}
         rows = []
@@ -106,4 +106,4 @@ class TransactionBase:
         return rows
 
     def _rows_of(self, statement: Prepared, values: Iterable[object]) -> list[Row]:
-        return self._session.rows(statement, (self._session.listed(list(values)),))
+        return self._session.fetch_rows(statement, (self._session.list_parameter(list(values)),))

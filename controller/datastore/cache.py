@@ -33,12 +33,12 @@ class Entry:
     etag: int
     job: Job
     #: The job's input, if that is known and not long.
-    input: Kept | None = None
+    input: KeptInput | None = None
     #: When it was asked for last, on the cache's clock.
     used_at: float = 0.0
 
 
-class Kept(NamedTuple):
+class KeptInput(NamedTuple):
     """A job's values, its sealed secrets, its seal and that one's number, as their columns hold them."""
 
     values: str
@@ -47,7 +47,7 @@ class Kept(NamedTuple):
     seal_number: int
 
 
-def short(kept: Kept) -> Kept | None:
+def keep_if_short(kept: KeptInput) -> KeptInput | None:
     """Return a job's input as an entry keeps it; None when it is too long."""
     return kept if len(kept.values) + len(kept.sealed or "") <= INPUT_KEPT else None
 
@@ -62,7 +62,7 @@ class JobCache:
         self._entries: OrderedDict[JobId, Entry] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, job_id: JobId, etag: int) -> Entry | None:
+    def find_job(self, job_id: JobId, etag: int) -> Entry | None:
         """Return a job if what is known of it carries this etag."""
         with self._lock:
             entry = self._entries.get(job_id)
@@ -72,25 +72,25 @@ class JobCache:
             entry.used_at = self._now()
             return entry
 
-    def publish(self, entries: Iterable[Entry], dropped: Iterable[JobId]) -> None:
+    def update_jobs(self, entries: Iterable[Entry], dropped: Iterable[JobId]) -> None:
         """Take in what a transaction has committed."""
         now = self._now()
         with self._lock:
             for job_id in dropped:
-                self._drop(job_id)
+                self._drop_job(job_id)
             for entry in entries:
-                self._drop(entry.job.job_id)
+                self._drop_job(entry.job.job_id)
                 if entry.job.state not in ENDED:
                     entry.used_at = now
                     self._entries[entry.job.job_id] = entry
                     self._stages += len(entry.job.stages)
             while self._stages > self._capacity or self._oldest_used_at() < now - UNUSED_FOR:
-                self._drop(next(iter(self._entries)))
+                self._drop_job(next(iter(self._entries)))
 
     def _oldest_used_at(self) -> float:
         return next((entry.used_at for entry in self._entries.values()), math.inf)
 
-    def _drop(self, job_id: JobId) -> None:
+    def _drop_job(self, job_id: JobId) -> None:
         entry = self._entries.pop(job_id, None)
         if entry is not None:
             self._stages -= len(entry.job.stages)
@@ -103,15 +103,15 @@ class WorkerKeys:
         self._keys: dict[str, int] = {}
         self._ids: dict[int, str] = {}
 
-    def key(self, worker: str) -> int | None:
+    def find_key(self, worker: str) -> int | None:
         """Return a worker's key if it is known here."""
         return self._keys.get(worker)
 
-    def worker(self, key: int) -> str | None:
+    def find_worker(self, key: int) -> str | None:
         """Return the worker with a key if it is known here."""
         return self._ids.get(key)
 
-    def publish(self, known: dict[str, int]) -> None:
+    def add_keys(self, known: dict[str, int]) -> None:
         """Take in what a transaction has committed."""
         self._keys.update(known)
         self._ids.update((key, worker) for worker, key in known.items())

@@ -16,7 +16,7 @@ from echelon.controller.datastore.fanout import EXPANDING
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.sql import DYING, ONE, RUNNING, ZERO, is_in, leaves, still, word
+from echelon.controller.datastore.sql import DYING, ONE, RUNNING, ZERO, guard_leaving, is_in, state_literal, still_in
 from echelon.controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, tasks, unpublished, workers
 from echelon.controller.datastore.tasks import DUE, TaskWrites, waited_for
 from echelon.controller.datastore.workers import FIND_WORKERS
@@ -28,7 +28,7 @@ _LAST_INDEX = (1 << INDEX_BITS) - 2
 
 _next = (
     select(tasks.c.key)
-    .where(leaves(State.QUEUED, to=State.RUNNING), tasks.c.stage == _p("at_stage"), tasks.c.idx >= _p("first"))
+    .where(guard_leaving(State.QUEUED, to=State.RUNNING), tasks.c.stage == _p("at_stage"), tasks.c.idx >= _p("first"))
     .where(tasks.c.idx <= _p("last"), tasks.c.losses >= _p("least"), tasks.c.losses <= _p("most"))
     .order_by(tasks.c.idx)
     .limit(_p("count"))
@@ -36,12 +36,12 @@ _next = (
 )
 
 
-def _claim(chosen: ColumnElement[bool]) -> Any:
+def _build_claim(chosen: ColumnElement[bool]) -> Any:
     return (
         update(tasks)
-        .where(chosen, still(tasks.c.state, State.QUEUED))
+        .where(chosen, still_in(tasks.c.state, State.QUEUED))
         .values(
-            state=word(State.RUNNING),
+            state=state_literal(State.RUNNING),
             attempt=tasks.c.attempt + ONE,
             worker=_p("worker"),
             lease_until=_p("lease_until"),
@@ -60,9 +60,9 @@ def _claim(chosen: ColumnElement[bool]) -> Any:
 # Not `IN (SELECT .. LIMIT)` on PostgreSQL: its planner may run the subselect once per row, and with row locks in it
 # each run finds other rows. An array is made once. Row locks are not needed: who claims holds the lock of the job.
 CLAIM = Prepared(
-    _claim(tasks.c.key.in_(_next)),
+    _build_claim(tasks.c.key.in_(_next)),
     "worker lease_until started_at at_stage first last least most count",
-    postgresql=_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
+    postgresql=_build_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
 )
 
 #: The (job, stage) pairs with something to claim, oldest first; by queue once for each queue.
@@ -189,7 +189,7 @@ LOADS = Prepared(
     "now worker_ids",
 )
 
-_renewed = and_(still(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))
+_renewed = and_(still_in(tasks.c.state, State.RUNNING), tasks.c.worker == _p("at_worker"))
 _NAMED = (tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.lease_until)
 RENEWABLE = Prepared(
     select(*_NAMED).where(_renewed, Among(tasks.c.task_id, _p("task_ids"))),
@@ -234,7 +234,7 @@ class Load:
 class ClaimWrites(TaskWrites):
     """The methods of a transaction about claims and leases."""
 
-    def claim(
+    def claim_tasks(
         self,
         job_id: JobId,
         stage: int,
@@ -252,7 +252,7 @@ class ClaimWrites(TaskWrites):
         """
         now = self.now()
         first, last = (SPAWN_INDEX, SPAWN_INDEX) if spawn else (0, _LAST_INDEX)
-        key = self._entry(job_id).key + stage
+        key = self._locked_entry(job_id).key + stage
         parameters = (
             self._worker_key(worker),
             now + lease,
@@ -266,35 +266,35 @@ class ClaimWrites(TaskWrites):
         )
         claimed = [
             Claimed(TaskId(task_id), index, attempt, decode_object(values) if values else None, task_class)
-            for task_id, index, attempt, values, task_class in self._session.rows(CLAIM, parameters)
+            for task_id, index, attempt, values, task_class in self._session.fetch_rows(CLAIM, parameters)
         ]
         claimed.sort(key=lambda task: task.index)
         return claimed
 
-    def loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
+    def count_loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
         """Return what runs on each of these workers, those without anything left out.
 
         What was taken from a worker that has not told of its end runs as well, until its lease is over.
         """
-        rows = self._session.rows(LOADS, (self.now(), self._session.listed(list(workers))))
+        rows = self._session.fetch_rows(LOADS, (self.now(), self._session.list_parameter(list(workers))))
         return {WorkerId(worker): Load(count, losses) for worker, count, losses in rows}
 
-    def claimable(
+    def find_claimable(
         self, queues: Collection[str] | None, *, limit: int, unsaved: Collection[Job] = ()
     ) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first.
 
         `unsaved` are locked jobs as they stand now: what their rows say still is left aside.
         """
-        entries = {job.job_id: self._entry(job.job_id) for job in unsaved}
+        entries = {job.job_id: self._locked_entry(job.job_id) for job in unsaved}
         # So many rows at most say what is no longer true.
         old = sum(stage.state is State.RUNNING for entry in entries.values() for stage in entry.job.stages)
         rows: list[Row] = []
         if queues is None:
-            rows = self._session.rows(CLAIMABLE, (limit + old,))
+            rows = self._session.fetch_rows(CLAIMABLE, (limit + old,))
         else:
             for queue in queues:
-                rows += self._session.rows(CLAIMABLE_IN, (queue, limit + old))
+                rows += self._session.fetch_rows(CLAIMABLE_IN, (queue, limit + old))
         if entries:
             rows = [row for row in rows if row[1] not in entries]
         rows += [
@@ -306,7 +306,7 @@ class ClaimWrites(TaskWrites):
         rows.sort()
         return [(JobId(job_id), number) for _, job_id, number in rows[:limit]]
 
-    def renew(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
+    def renew_leases(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
         """Extend the leases of attempts that run on this worker; return those that run on. No lease becomes shorter.
 
         It waits for nobody: what another transaction is at work on is left out as if it did not run here.
@@ -315,27 +315,31 @@ class ClaimWrites(TaskWrites):
             return set()
         worker_key = self._worker_key(worker)
         asked = set(refs)
-        rows = self._session.rows(RENEWABLE, (worker_key, self._session.listed([ref.task_id for ref in refs])))
+        rows = self._session.fetch_rows(
+            RENEWABLE, (worker_key, self._session.list_parameter([ref.task_id for ref in refs]))
+        )
         found = [(key, AttemptRef(TaskId(task_id), attempt), until) for key, task_id, attempt, until in rows]
         found = [one for one in found if one[1] in asked]
         wanted = self.now() + lease
         keys = [key for key, _, until in found if until is None or until < wanted]
         if keys:
-            self._session.post(RENEW, (wanted, self._session.listed(keys), worker_key))
+            self._session.send_rows(RENEW, (wanted, self._session.list_parameter(keys), worker_key))
         return {ref for _, ref, _ in found}
 
-    def chores(self) -> Chores:
+    def find_chores(self) -> Chores:
         """Tell what there is to do that nobody reports, in one cheap look."""
-        (row,) = self._session.rows(CHORES, (self.now(), self.now(), self._last_leases_judged_at()))
+        (row,) = self._session.fetch_rows(CHORES, (self.now(), self.now(), self._last_leases_judged_at()))
         return Chores(*map(bool, row))
 
-    def expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
+    def find_expired(self, *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return RUNNING tasks whose lease has run out."""
-        return _pairs(self._session.rows(EXPIRED, (self.now(), limit)))
+        return _as_pairs(self._session.fetch_rows(EXPIRED, (self.now(), limit)))
 
-    def due(self, *, limit: int, expire: bool = True) -> list[tuple[JobId, TaskId]]:
+    def find_due(self, *, limit: int, expire: bool = True) -> list[tuple[JobId, TaskId]]:
         """Return PENDING tasks whose `not_before` has come; without `expire` none that waits for a lease to end."""
-        return _pairs(self._session.rows(FIND_DUE, (self.now(), self._last_leases_judged_at(expire=expire), limit)))
+        return _as_pairs(
+            self._session.fetch_rows(FIND_DUE, (self.now(), self._last_leases_judged_at(expire=expire), limit))
+        )
 
     def shorten_leases(self, *, longest: float) -> None:
         """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back.
@@ -343,18 +347,20 @@ class ClaimWrites(TaskWrites):
         A wait for a retry is begun anew when it began at a moment that is still to come.
         """
         now = self.now()
-        self._session.post(SHORTEN_LEASES, (now + longest, now + longest))
+        self._session.send_rows(SHORTEN_LEASES, (now + longest, now + longest))
         if not ablated("last_lease_shortening"):
-            self._session.post(SHORTEN_LAST_LEASES, (now + longest, now + longest))
+            self._session.send_rows(SHORTEN_LAST_LEASES, (now + longest, now + longest))
         if not ablated("wait_shortening"):
-            self._session.post(SHORTEN_WAITS, (now, now, now))
-            self._session.post(END_IN_TIME, (now, now, now))
+            self._session.send_rows(SHORTEN_WAITS, (now, now, now))
+            self._session.send_rows(END_IN_TIME, (now, now, now))
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""
         keys = [key for _, key in self._rows_of(FIND_WORKERS, workers)]
-        return _pairs(self._session.rows(RUNNING_ON, (self._session.listed(keys), limit))) if keys else []
+        return (
+            _as_pairs(self._session.fetch_rows(RUNNING_ON, (self._session.list_parameter(keys), limit))) if keys else []
+        )
 
 
-def _pairs(rows: list[Row]) -> list[tuple[JobId, TaskId]]:
+def _as_pairs(rows: list[Row]) -> list[tuple[JobId, TaskId]]:
     return [(JobId(job_id), TaskId(task_id)) for job_id, task_id in rows]

@@ -24,7 +24,7 @@ def _count_of(state: State) -> ColumnElement[int]:
 class CountReads(ReaderBase):
     """The methods of a reader that count."""
 
-    def queues(self) -> list[QueueView]:
+    def count_queues(self) -> list[QueueView]:
         """Return what waits and runs per queue."""
         waiting = case((stages.c.spawn == State.QUEUED.value, 1), else_=stages.c.queued)
         ready = (
@@ -40,12 +40,12 @@ class CountReads(ReaderBase):
                     found.setdefault(queue, [0, 0])[place] = int(count)
         return [QueueView(queue, *counts) for queue, counts in sorted(found.items())]
 
-    def open_jobs(self, *, limit: int) -> int:
+    def count_open_jobs(self, *, limit: int) -> int:
         """Return how many jobs have not ended, `limit` at most."""
         some = select(jobs.c.key).where(is_in(jobs.c.state, State.PENDING, State.RUNNING)).limit(limit)
         return self._connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
 
-    def counts(self) -> Mapping[str, Mapping[str, int]]:
+    def count_states(self) -> Mapping[str, Mapping[str, int]]:
         """Return {"jobs": {state: n}} of all jobs and {"tasks": {state: n}} of the open ones, for the metrics."""
         by_state = select(jobs.c.state, func.count()).group_by(jobs.c.state)
         sums = select(*(func.sum(_count_of(state)) for state in _OPEN_TASK)).where(_OPEN_STAGE)

@@ -29,12 +29,12 @@ def place_of(kind: str, cursor: str, length: int) -> tuple[int, ...]:
             raise ValueError
         text = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         found, *place = json.loads(text)
-        if found != kind or len(place) != length or not all(_usable(number) for number in place):
+        if found != kind or len(place) != length or not all(_is_usable(number) for number in place):
             raise ValueError
     except (ValueError, TypeError, binascii.Error, RecursionError):
         raise InvalidInput("the cursor is not one that this list has given out; start without one") from None
     return tuple(place)
 
 
-def _usable(number: object) -> bool:
+def _is_usable(number: object) -> bool:
     return type(number) is int and 0 <= number <= _LARGEST

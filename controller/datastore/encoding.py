@@ -16,7 +16,7 @@ _object_decoder = msgspec.json.Decoder(dict[str, Any])
 _names_decoder = msgspec.json.Decoder(list[str])
 
 
-def encode(value: object) -> str:
+def encode_json(value: object) -> str:
     """Return a value as JSON text."""
     return _encoder.encode(value).decode()
 
@@ -31,7 +31,7 @@ def decode_names(text: str) -> list[str]:
     return _names_decoder.decode(text)
 
 
-def clean(text: str | None) -> str | None:
+def clean_text(text: str | None) -> str | None:
     """Return text that any database takes: NUL and lone surrogates become U+FFFD.
 
     Errors and results carry what a task has printed; one odd character must not hold up the batch that it is in.

@@ -60,12 +60,12 @@ class FanOutWrites(TransactionBase):
 
     def set_spawned(self, job_id: JobId, stage: int, path: str) -> None:
         """Remember where the checked items of a stage lie, and that none is read yet."""
-        self._session.post(SET_SPAWNED, (path, self._entry(job_id).key + stage))
+        self._session.send_rows(SET_SPAWNED, (path, self._locked_entry(job_id).key + stage))
 
-    def expansions(self, *, limit: int) -> list[Expansion]:
+    def find_expansions(self, *, limit: int) -> list[Expansion]:
         """Return RUNNING stages that still lack task rows for some of their items."""
-        return [Expansion(*row) for row in self._session.rows(EXPANSIONS, (limit,))]
+        return [Expansion(*row) for row in self._session.fetch_rows(EXPANSIONS, (limit,))]
 
     def set_expanded(self, job_id: JobId, stage: int, *, created: int, offset: int) -> None:
         """Remember how many items became tasks and the byte where the next one begins."""
-        self._session.post(SET_EXPANDED, (created, offset, self._entry(job_id).key + stage))
+        self._session.send_rows(SET_EXPANDED, (created, offset, self._locked_entry(job_id).key + stage))

@@ -74,22 +74,22 @@ class FileWrites(TransactionBase):
         """Tell whether files that a stage's tasks may want are still to be published: of the stages in front of it, or
         of its own spawn task. Once False, this stays so until a stage in front of it is opened again.
         """
-        entry = self._entry(job_id)
+        entry = self._locked_entry(job_id)
         order = entry.job.stages[stage].order
         first = min(each.number for each in entry.job.stages if each.order == order)
         ahead = task_key(entry.key, SPAWN_INDEX), task_key(entry.key + first, SPAWN_INDEX)
-        ((lacks,),) = self._session.rows(LACKS_FILES, (*ahead, task_key(entry.key + stage, SPAWN_INDEX)))
+        ((lacks,),) = self._session.fetch_rows(LACKS_FILES, (*ahead, task_key(entry.key + stage, SPAWN_INDEX)))
         return bool(lacks)
 
-    def published(self, attempts: Sequence[Unpublished]) -> list[Unpublished]:
+    def mark_published(self, attempts: Sequence[Unpublished]) -> list[Unpublished]:
         """Note that the files of attempts are where they belong; return those of which nobody had noted it before.
 
         An attempt in whose place another one counts by now is left out: with that one its files come again.
         """
         removed: set[tuple[int, int]] = set()
         for number in sorted({one.attempt for one in attempts}):
-            keys = self._session.listed([one.key for one in attempts if one.attempt == number])
-            removed |= {(key, number) for (key,) in self._session.rows(DELETE_PUBLISHED, (keys, number))}
+            keys = self._session.list_parameter([one.key for one in attempts if one.attempt == number])
+            removed |= {(key, number) for (key,) in self._session.fetch_rows(DELETE_PUBLISHED, (keys, number))}
         return [one for one in attempts if (one.key, one.attempt) in removed]
 
 
@@ -105,7 +105,7 @@ _UNPUBLISHED = (
 class FileReads(ReaderBase):
     """The methods of a reader about files."""
 
-    def unpublished(
+    def find_unpublished(
         self, job_id: JobId | None = None, *, stage: int | None = None, after: int = -1, limit: int
     ) -> list[Unpublished]:
         """Return attempts whose files are still to be published: of any job, of one, or of one of its stages.
@@ -114,7 +114,7 @@ class FileReads(ReaderBase):
         """
         query = _UNPUBLISHED.where(unpublished.c.task > after)
         if job_id is not None:
-            job = self._place(job_id)
+            job = self._find_keys(job_id)
             if job is None:
                 return []
             key, count = job if stage is None else (job[0] + stage, 1)

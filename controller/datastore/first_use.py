@@ -20,7 +20,7 @@ class FirstUse:
         self._prepared = False
         self._pid = os.getpid()
 
-    def check(self) -> None:
+    def prepare_once(self) -> None:
         """Raise what keeps the database from being used: StoreUnavailable, or EchelonError after a fork."""
         # Database connections do not survive a fork: parent and child would talk on the same one.
         if os.getpid() != self._pid:

@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, select
 from echelon.controller.datastore.cursors import cursor_after, place_of
 from echelon.controller.datastore.encoding import STATES, decode_names, decode_object
 from echelon.controller.datastore.prepared import Prepared
-from echelon.controller.datastore.reading import Found, ReaderBase, page_size, searchable
+from echelon.controller.datastore.reading import Found, ReaderBase, check_search_text, page_size
 from echelon.controller.datastore.records import EventView, JobFacts, JobFilter, JobInputs, JobView, Page, StageView
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.stages import STAGE_COLUMNS, stage_view
@@ -50,11 +50,11 @@ _FACTS = Prepared(
 class JobReads(ReaderBase):
     """The methods of a reader about jobs."""
 
-    def job(self, job_id: JobId) -> JobView | None:
+    def find_job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages."""
-        return job_of(self._prepared(ONE_JOB, job_id))
+        return job_of(self._run_prepared(ONE_JOB, job_id))
 
-    def jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
+    def list_jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
         """Return a page of jobs, newest first, with their stages. A cursor that is not ours raises InvalidInput."""
         limit = page_size(limit)
         query = _JOBS.order_by(jobs.c.key.desc()).limit(limit + 1)
@@ -63,22 +63,22 @@ class JobReads(ReaderBase):
         if wanted.state is not None:
             query = query.where(jobs.c.state == wanted.state.value)
         if wanted.type is not None:
-            query = query.where(jobs.c.type == searchable(wanted.type))
+            query = query.where(jobs.c.type == check_search_text(wanted.type))
         if wanted.text is not None:
-            text = searchable(wanted.text).casefold()
+            text = check_search_text(wanted.text).casefold()
             query = query.where(job_inputs.c.words.contains(text, autoescape=True))
         rows = self._connection.execute(query).all()
         more = len(rows) > limit
         rows = rows[:limit]
-        return Page(self._views(rows), cursor_after("jobs", rows[-1].key) if more else None)
+        return Page(self._load_views(rows), cursor_after("jobs", rows[-1].key) if more else None)
 
-    def events(self, job_id: JobId, *, limit: int, cursor: str | None) -> Page[EventView]:
+    def list_events(self, job_id: JobId, *, limit: int, cursor: str | None) -> Page[EventView]:
         """Return a page of a job's history, in order."""
         after = place_of("events", cursor, 1)[0] if cursor is not None else 0
         limit = page_size(limit)
         query = (
             select(events.c.number, events.c.at, events.c.kind, events.c.stage, events.c.detail)
-            .where(events.c.job == self._key(job_id), events.c.number > after)
+            .where(events.c.job == self._job_key(job_id), events.c.number > after)
             .order_by(events.c.number)
             .limit(limit + 1)
         )
@@ -88,9 +88,9 @@ class JobReads(ReaderBase):
         items = items[:limit]
         return Page(items, cursor_after("events", items[-1].number) if more else None)
 
-    def facts(self, job_id: JobId) -> JobFacts | None:
+    def find_facts(self, job_id: JobId) -> JobFacts | None:
         """Return what never changes about a job, and its values with the secrets sealed."""
-        rows = self._prepared(_FACTS, job_id)
+        rows = self._run_prepared(_FACTS, job_id)
         if not rows:
             return None
         row = rows[0]
@@ -98,16 +98,16 @@ class JobReads(ReaderBase):
         inputs = JobInputs(decode_object(row.input), sealed, row.seal, row.seal_number)
         return JobFacts(job_id, row.type, row.revision, inputs)
 
-    def definition(self, revision: str, *, of: JobId | None = None) -> str | None:
+    def find_definition(self, revision: str, *, of: JobId | None = None) -> str | None:
         """Return a revision of the catalogue; of a composed job the small one that it has brought along."""
-        own = select(compositions.c.document).where(compositions.c.key == self._key(of)) if of is not None else None
+        own = select(compositions.c.document).where(compositions.c.key == self._job_key(of)) if of is not None else None
         brought: str | None = None if own is None else self._connection.execute(own).scalar()
         if brought is not None:
             return brought
         query = select(definitions.c.document).where(definitions.c.revision == revision)
         return self._connection.execute(query).scalar()
 
-    def _views(self, rows: Sequence[Found]) -> list[JobView]:
+    def _load_views(self, rows: Sequence[Found]) -> list[JobView]:
         """Return jobs with their stages, all of which come in one more query."""
         if not rows:
             return []

@@ -11,15 +11,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
-from echelon.controller.datastore.cache import Entry, Kept, short
-from echelon.controller.datastore.encoding import STATES, clean, encode
+from echelon.controller.datastore.cache import Entry, KeptInput, keep_if_short
+from echelon.controller.datastore.encoding import STATES, clean_text, encode_json
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.files import DELETE_UNPUBLISHED
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.records import NewJob, Remembered
 from echelon.controller.datastore.secrets import ERASE_SECRETS, words_of
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.sql import IN_RANGE, ONE, insertion
+from echelon.controller.datastore.sql import IN_RANGE, ONE, build_insertion
 from echelon.controller.datastore.stages import (
     DELETE_STAGES,
     INSERT_STAGE,
@@ -46,9 +46,9 @@ from echelon.controller.datastore.tasks import TaskWrites
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
-INSERT_JOB = insertion(jobs)
-INSERT_INPUT = insertion(job_inputs)
-INSERT_COMPOSITION = insertion(compositions)
+INSERT_JOB = build_insertion(jobs)
+INSERT_INPUT = build_insertion(job_inputs)
+INSERT_COMPOSITION = build_insertion(compositions)
 
 SUBMITTED_WITH = Prepared(
     select(jobs.c.job_id, job_inputs.c.request_hash)
@@ -100,18 +100,18 @@ class JobWrites(TaskWrites):
         now = self.now()
         values = _input_row(new, key)
         stages = zip(new.job.stages, new.classes, strict=True)
-        self._session.post(INSERT_JOB, _job_row(new, key, now))
-        self._session.post(INSERT_INPUT, values)
-        self._session.post(INSERT_STAGE, *(new_stage_row(stage, key, classes, now) for stage, classes in stages))
+        self._session.send_rows(INSERT_JOB, _job_row(new, key, now))
+        self._session.send_rows(INSERT_INPUT, values)
+        self._session.send_rows(INSERT_STAGE, *(new_stage_row(stage, key, classes, now) for stage, classes in stages))
         if new.composition is not None:
-            self._session.post(INSERT_COMPOSITION, (key, new.composition))
-        self._hold(Entry(key, 1, new.job, short(Kept(values[2], *values[4:7]))))
+            self._session.send_rows(INSERT_COMPOSITION, (key, new.composition))
+        self._keep_entry(Entry(key, 1, new.job, keep_if_short(KeptInput(values[2], *values[4:7]))))
         for number, of_stage in enumerate(new.tasks):
             self._insert_tasks(key + number, of_stage)
 
     def submitted_with(self, key: str) -> Remembered | None:
         """Return what was submitted with an idempotency key."""
-        for job_id, request_hash in self._session.rows(SUBMITTED_WITH, (key,)):
+        for job_id, request_hash in self._session.fetch_rows(SUBMITTED_WITH, (key,)):
             return Remembered(job_id, request_hash or "")
         return None
 
@@ -124,8 +124,8 @@ class JobWrites(TaskWrites):
         if wanted:
             statement = LOCK_FREE_JOBS if skip_locked else LOCK_JOBS
             for job_id, key, etag, count, state, error, by in self._rows_of(statement, wanted):
-                entry = self._cache.get(job_id, etag)
-                self._hold(entry or self._load(Job(job_id, STATES[state], (), error, by), key, etag, count))
+                entry = self._cache.find_job(job_id, etag)
+                self._keep_entry(entry or self._load_job(Job(job_id, STATES[state], (), error, by), key, etag, count))
         return {job_id: self._locked[job_id].job for job_id in job_ids if job_id in self._locked}
 
     def save_job(self, before: Job, after: Job) -> None:
@@ -133,7 +133,7 @@ class JobWrites(TaskWrites):
 
         A job that has ended loses its sealed secrets and its seal here.
         """
-        entry = self._entry(after.job_id)
+        entry = self._locked_entry(after.job_id)
         if before is not entry.job and before != entry.job:
             raise GuardFailed(f"job {after.job_id} is not as the transaction has left it (a bug of Echelon)")
         changed = [new for old, new in zip(before.stages, after.stages, strict=True) if old is not new and old != new]
@@ -143,56 +143,56 @@ class JobWrites(TaskWrites):
         now = self.now()
         state = after.state.value
         started, ended = times_of_change(after.state, now)
-        pause = (clean(after.by), int(after.paused), now)
-        row = (state, clean(after.error), started, state, ended, *pause, entry.key, entry.etag)
+        pause = (clean_text(after.by), int(after.paused), now)
+        row = (state, clean_text(after.error), started, state, ended, *pause, entry.key, entry.etag)
         complaint = f"job {after.job_id} was changed without its lock (a bug of Echelon)"
-        self._session.post_exactly(SAVE_JOB, [row], complaint)
+        self._session.send_guarded(SAVE_JOB, [row], complaint)
         rows = [saved_stage_row(stage, entry.key, now) for stage in changed]
-        self._session.post_exactly(SAVE_STAGE, rows, f"a stage of job {entry.key} is missing (a bug of Echelon)")
+        self._session.send_guarded(SAVE_STAGE, rows, f"a stage of job {entry.key} is missing (a bug of Echelon)")
         if after.state in ENDED and not ablated("secret_erasure"):
-            self._session.post(ERASE_SECRETS, (entry.key,))
-        self._hold(Entry(entry.key, entry.etag + 1, after, None if after.state in ENDED else entry.input))
+            self._session.send_rows(ERASE_SECRETS, (entry.key,))
+        self._keep_entry(Entry(entry.key, entry.etag + 1, after, None if after.state in ENDED else entry.input))
 
     def delete_job(self, job_id: JobId) -> None:
         """Remove a job and all that belongs to it."""
         self._write_history()
-        entry = self._entry(job_id)
+        entry = self._locked_entry(job_id)
         key, end = entry.key, entry.key + len(entry.job.stages)
         for of_tasks in (DELETE_UNPUBLISHED, DELETE_TASKS):
-            self._session.post(of_tasks, (task_key(key, -1), task_key(end, -1)))
-        self._session.post(DELETE_STAGES, (key, end))
+            self._session.send_rows(of_tasks, (task_key(key, -1), task_key(end, -1)))
+        self._session.send_rows(DELETE_STAGES, (key, end))
         of_job = (DELETE_ATTEMPTS, DELETE_EVENTS, DELETE_COMPOSITION, DELETE_INPUT, DELETE_JOB)
         for statement in of_job:
-            self._session.post(statement, (key,))
+            self._session.send_rows(statement, (key,))
         del self._locked[job_id]
         self._deleted.add(job_id)
 
-    def exists(self, job_id: JobId) -> bool:
+    def job_exists(self, job_id: JobId) -> bool:
         """Tell whether there is a job, whoever holds its lock."""
         return bool(self._rows_of(KNOWN_JOBS, [job_id]))
 
     def job_etag(self, job_id: JobId) -> int:
         """Return the etag of a locked job as it was when it was locked or last saved."""
-        return self._entry(job_id).etag
+        return self._locked_entry(job_id).etag
 
     def stage_etag(self, job_id: JobId, stage: int) -> int:
         """Return the etag of a stage of a locked job."""
-        return int(self._session.rows(STAGE_ETAG, (self._entry(job_id).key + stage,))[0][0])
+        return int(self._session.fetch_rows(STAGE_ETAG, (self._locked_entry(job_id).key + stage,))[0][0])
 
     def save_definition(self, revision: str, document: str) -> None:
         """Keep a revision of the catalogue; a revision that is there already stays as it is."""
-        self._session.post(SAVE_DEFINITION, (revision, document, self.now()))
+        self._session.send_rows(SAVE_DEFINITION, (revision, document, self.now()))
 
-    def _load(self, job: Job, key: int, etag: int, count: int) -> Entry:
-        stages = tuple(stage_of(row) for row in self._session.rows(LOAD_STAGES, (key, key + count)))
+    def _load_job(self, job: Job, key: int, etag: int, count: int) -> Entry:
+        stages = tuple(stage_of(row) for row in self._session.fetch_rows(LOAD_STAGES, (key, key + count)))
         return Entry(key, etag, replace(job, stages=stages, live=None))
 
 
 def _job_row(new: NewJob, key: int, now: float) -> Row:
     job = new.job
     times = (now, *times_from_start(job.state, now))
-    pause = (clean(job.by), now if job.paused else None)
-    return (key, job.job_id, new.type, job.state.value, clean(job.error), len(job.stages), 1, *times, *pause)
+    pause = (clean_text(job.by), now if job.paused else None)
+    return (key, job.job_id, new.type, job.state.value, clean_text(job.error), len(job.stages), 1, *times, *pause)
 
 
 def _input_row(new: NewJob, key: int) -> Row:
@@ -200,9 +200,9 @@ def _input_row(new: NewJob, key: int) -> Row:
     return (
         key,
         new.revision,
-        encode(new.input),
-        encode(sorted(new.sealed)),
-        encode(new.sealed) if new.sealed and not ended else None,
+        encode_json(new.input),
+        encode_json(sorted(new.sealed)),
+        encode_json(new.sealed) if new.sealed and not ended else None,
         None if ended else new.seal,
         int(new.seal is not None),
         words_of(new.job.job_id, new.type, new.input),

@@ -12,7 +12,7 @@ from echelon.controller.datastore.errors import SchemaMismatch
 HEAD = "0009"
 
 
-def revision(connection: Connection) -> str | None:
+def read_revision(connection: Connection) -> str | None:
     """Return the schema that a database has; None: it is empty."""
     if not inspect(connection).has_table("alembic_version"):
         return None
@@ -21,23 +21,23 @@ def revision(connection: Connection) -> str | None:
 
 def require_schema(connection: Connection) -> None:
     """Raise SchemaMismatch unless the database has the schema of this release."""
-    found = revision(connection)
+    found = read_revision(connection)
     if found == HEAD:
         return
-    if found is None or found in _known():
+    if found is None or found in _known_revisions():
         raise SchemaMismatch(
             f"the datastore's schema is {found or 'not there yet'}, this release needs {HEAD}: run `echelon migrate`"
         )
-    raise _newer(found)
+    raise _newer_schema(found)
 
 
-def upgrade(connection: Connection) -> str:
+def upgrade_schema(connection: Connection) -> str:
     """Bring the database to the present schema within the connection's open transaction and return its name."""
-    found = revision(connection)
+    found = read_revision(connection)
     if found == HEAD:
         return HEAD
-    if found is not None and found not in _known():
-        raise _newer(found)
+    if found is not None and found not in _known_revisions():
+        raise _newer_schema(found)
     # Alembic takes a tenth of a second to import: only who migrates pays for it.
     from alembic import command
     from alembic.config import Config
@@ -49,13 +49,13 @@ def upgrade(connection: Connection) -> str:
     return HEAD
 
 
-def _known() -> frozenset[str]:
+def _known_revisions() -> frozenset[str]:
     """Return the schemas that this release can start from."""
     versions = Path(__file__).parent / "migrations" / "versions"
     return frozenset(file.name.split("_")[0] for file in versions.glob("[0-9]*.py"))
 
 
-def _newer(found: str) -> SchemaMismatch:
+def _newer_schema(found: str) -> SchemaMismatch:
     return SchemaMismatch(
         f"the datastore has schema {found}, made by a newer release than this one (which knows up to {HEAD}):"
         " use that release; `echelon migrate` cannot go back"

@@ -25,7 +25,7 @@ def open_datastore(url: str, *, clock: Clock | None = None) -> Datastore:
 
     `clock` gives the time of an SQLite datastore; PostgreSQL has its own. Raises StoreUnavailable, InvalidInput.
     """
-    store = _connect(url, clock)
+    store = _connect_store(url, clock)
     try:
         store.check()
     except BaseException:
@@ -39,7 +39,7 @@ def open_when_there(url: str) -> Datastore:
 
     Raises at once what waiting does not mend: SchemaMismatch, InvalidInput.
     """
-    store = _connect(url, None)
+    store = _connect_store(url, None)
     try:
         store.check()
     except StoreUnavailable as error:
@@ -50,23 +50,23 @@ def open_when_there(url: str) -> Datastore:
     return store
 
 
-def _connect(url: str, clock: Clock | None) -> Datastore:
-    parsed = _parsed(url)
+def _connect_store(url: str, clock: Clock | None) -> Datastore:
+    parsed = _parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return sqlite.SqliteDatastore(_path(parsed), clock or SystemClock())
+        return sqlite.SqliteDatastore(_file_path(parsed), clock or SystemClock())
     with _needing_psycopg():
         from echelon.controller.datastore.postgresql import PostgresqlDatastore
     return PostgresqlDatastore(parsed)
 
 
-def migrate(url: str) -> str:
+def migrate_datastore(url: str) -> str:
     """Bring a datastore to the schema of this release and return the schema's name."""
-    parsed = _parsed(url)
+    parsed = _parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return sqlite.migrate(_path(parsed))
+        return sqlite.migrate_file(_file_path(parsed))
     with _needing_psycopg():
         from echelon.controller.datastore import postgresql
-    return postgresql.migrate(parsed)
+    return postgresql.migrate_database(parsed)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def _needing_psycopg() -> Iterator[None]:
         raise InvalidInput("a PostgreSQL datastore needs psycopg: pip install 'echelon[postgresql]'") from None
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
     except (ArgumentError, ValueError):
@@ -90,7 +90,7 @@ def _parsed(url: str) -> URL:
     return parsed
 
 
-def _path(url: URL) -> Path:
+def _file_path(url: URL) -> Path:
     if not url.database or url.database == ":memory:":
         raise InvalidInput("an SQLite datastore needs a file: sqlite:///path")
     return Path(url.database)

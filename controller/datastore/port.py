@@ -23,7 +23,7 @@ class Datastore(Protocol):
     def read(self) -> AbstractContextManager[Reader]:
         """Begin a consistent look."""
 
-    def job(self, job_id: JobId) -> JobView | None:
+    def find_job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages: a look of one statement, for what clients ask again and again."""
 
     def check(self) -> None:

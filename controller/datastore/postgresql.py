@@ -28,7 +28,7 @@ from echelon.controller.datastore.cache import JobCache, WorkerKeys
 from echelon.controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused, TransactionAborted
 from echelon.controller.datastore.first_use import FirstUse
 from echelon.controller.datastore.job_views import ONE_JOB, job_of
-from echelon.controller.datastore.migrate import require_schema, upgrade
+from echelon.controller.datastore.migrate import require_schema, upgrade_schema
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import JobView
@@ -87,22 +87,22 @@ class PostgresqlSession:
             self._now = float(self._connection.execute(_NOW).fetchall()[0][0])
         return self._now
 
-    def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
+    def fetch_rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
         """Run a statement and return its rows."""
         cursor = self._connection.execute(statement.postgresql, parameters)
         self.now()
         return cursor.fetchall()
 
-    def post(self, statement: Prepared, *parameters: Row) -> None:
+    def send_rows(self, statement: Prepared, *parameters: Row) -> None:
         """Send a statement for all tuples at once; an error is raised by whoever waits next."""
-        self._send(statement, parameters)
+        self._send_statement(statement, parameters)
 
-    def post_exactly(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
-        """Send a statement for all tuples at once; `verify` tells when it has not changed one row for each."""
+    def send_guarded(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
+        """Send a statement for all tuples at once; `verify_guards` tells when it has not changed one row for each."""
         if parameters:
-            self._guarded.append((self._send(statement, parameters), len(parameters), complaint))
+            self._guarded.append((self._send_statement(statement, parameters), len(parameters), complaint))
 
-    def verify(self) -> None:
+    def verify_guards(self) -> None:
         """Raise GuardFailed for the first statement that did not change the rows that it had to change."""
         # The count is -1 until the result is there.
         if any(cursor.rowcount < 0 for cursor, _, _ in self._guarded):
@@ -117,14 +117,14 @@ class PostgresqlSession:
         # and the server waits for the rest of it. A fetch sends everything before it waits.
         self._connection.execute("SELECT 1").fetchall()
 
-    def _send(self, statement: Prepared, parameters: Sequence[Row]) -> psycopg.Cursor[Any]:
+    def _send_statement(self, statement: Prepared, parameters: Sequence[Row]) -> psycopg.Cursor[Any]:
         if len(parameters) == 1:
             return self._connection.execute(statement.postgresql, parameters[0])
         names = statement.parameters
         records = _encoder.encode([dict(zip(names, row, strict=True)) for row in parameters]).decode()
         return self._connection.execute(statement.postgresql_many, (records,))
 
-    def listed(self, values: Collection[Any]) -> object:
+    def list_parameter(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""
         return list(values)
 
@@ -149,10 +149,10 @@ class PostgresqlDatastore:
     def __init__(self, url: URL) -> None:
         self._first_use = FirstUse(self._require_schema)
         # Writers begin and commit by hand: the driver's own BEGIN would wait for an answer.
-        self._writing = _engine(url, isolation_level="AUTOCOMMIT", ping=False)
+        self._writing = _make_engine(url, isolation_level="AUTOCOMMIT", ping=False)
         event.listen(self._writing, "checkout", _see_that_it_lives)
         event.listen(self._writing, "checkin", _note_when)
-        readers = _engine(url)
+        readers = _make_engine(url)
         self._reading = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._cache = JobCache()
         self._worker_keys = WorkerKeys()
@@ -160,22 +160,22 @@ class PostgresqlDatastore:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
-        self._first_use.check()
-        with _translation():
+        self._first_use.prepare_once()
+        with _translating_errors():
             pooled = self._writing.raw_connection()
         connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
         committing = False
         try:
-            with _translation(), connection.pipeline():
+            with _translating_errors(), connection.pipeline():
                 connection.execute("BEGIN")
                 session = PostgresqlSession(connection)
                 transaction = Transaction(session, self._cache, self._worker_keys)
                 yield transaction
-                transaction.flush()
+                transaction.flush_writes()
                 committing = True
                 # Its result is waited for where the pipeline ends.
                 connection.execute("COMMIT")
-            transaction.publish()
+            transaction.update_caches()
         except StoreUnavailable as error:
             if committing and connection.closed:
                 raise OutcomeUnknown(
@@ -188,25 +188,25 @@ class PostgresqlDatastore:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Begin a consistent look."""
-        self._first_use.check()
-        with _translation(), self._reading.connect() as connection:
+        self._first_use.prepare_once()
+        with _translating_errors(), self._reading.connect() as connection:
             yield Reader(connection, lambda: float(connection.execute(text(_NOW)).scalar_one()))
 
-    def job(self, job_id: JobId) -> JobView | None:
+    def find_job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages: one statement, one round trip."""
-        self._first_use.check()
-        with _translation():
+        self._first_use.prepare_once()
+        with _translating_errors():
             pooled = self._writing.raw_connection()
         connection: psycopg.Connection[Any] = pooled.driver_connection  # type: ignore[assignment]
         try:
-            with _translation():
+            with _translating_errors():
                 return job_of(connection.execute(ONE_JOB.postgresql, (job_id,)).fetchall())
         finally:
             _give_back(pooled, connection)
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
-        self._first_use.check()
+        self._first_use.prepare_once()
         self._require_schema()
 
     def close(self) -> None:
@@ -215,24 +215,24 @@ class PostgresqlDatastore:
         self._reading.dispose()
 
     def _require_schema(self) -> None:
-        with _translation(), self._reading.connect() as connection:
+        with _translating_errors(), self._reading.connect() as connection:
             require_schema(connection)
 
 
-def migrate(url: URL) -> str:
+def migrate_database(url: URL) -> str:
     """Bring the database to the present schema and return the schema's name."""
-    engine = _engine(url)
+    engine = _make_engine(url)
     try:
-        with _translation(), engine.begin() as connection:
+        with _translating_errors(), engine.begin() as connection:
             connection.execute(selection(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             # A change of a large table may take longer than any statement of the daily work.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-            return upgrade(connection)
+            return upgrade_schema(connection)
     finally:
         engine.dispose()
 
 
-def _engine(
+def _make_engine(
     url: URL, *, isolation_level: Literal["AUTOCOMMIT", "READ COMMITTED"] = "READ COMMITTED", ping: bool = True
 ) -> Engine:
     asked = url.query.get("options", "")
@@ -279,34 +279,34 @@ def _give_back(pooled: PoolProxiedConnection, connection: psycopg.Connection[Any
 
 
 @contextmanager
-def _translation() -> Iterator[None]:
+def _translating_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise translated(error) from error
+        raise translate_error(error) from error
     except DBAPIError as error:
-        raise translated(error.orig) from error
+        raise translate_error(error.orig) from error
     except PoolTimeout as error:
         raise StoreUnavailable("all connections to the PostgreSQL server are in use") from error
 
 
-def translated(error: BaseException | None) -> EchelonError:
+def translate_error(error: BaseException | None) -> EchelonError:
     """Return our error for one of the driver."""
     match error:
         case pg.SerializationFailure() | pg.DeadlockDetected():
-            return TransactionAborted(f"PostgreSQL gave way to another transaction ({_said(error)})")
+            return TransactionAborted(f"PostgreSQL gave way to another transaction ({_first_line(error)})")
         case pg.UniqueViolation() if error.diag.constraint_name == "job_inputs_idempotency_key_key":
             return TransactionAborted("the same Idempotency-Key was used by another request at the same moment")
         case pg.DiskFull():
             return StoreUnavailable("the disk of the PostgreSQL server is full; make room, it goes on by itself")
         case pg.QueryCanceled() | pg.LockNotAvailable():
-            return StoreUnavailable(f"PostgreSQL took too long ({_said(error)})")
+            return StoreUnavailable(f"PostgreSQL took too long ({_first_line(error)})")
         case psycopg.IntegrityError() | psycopg.ProgrammingError() | psycopg.DataError() | psycopg.NotSupportedError():
-            return StatementRefused(f"PostgreSQL refused a statement ({_said(error)}): this is a bug of Echelon")
+            return StatementRefused(f"PostgreSQL refused a statement ({_first_line(error)}): this is a bug of Echelon")
         case _:
-            return StoreUnavailable(f"the PostgreSQL server does not answer at the moment ({_said(error)})")
+            return StoreUnavailable(f"the PostgreSQL server does not answer at the moment ({_first_line(error)})")
 
 
-def _said(error: BaseException | None) -> str:
+def _first_line(error: BaseException | None) -> str:
     """Return the first line of what the driver says; the others may show values."""
     return str(error).strip().split("\n")[0]

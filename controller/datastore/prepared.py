@@ -37,18 +37,18 @@ class Prepared:
     ) -> None:
         self._statement = statement
         self._postgresql = postgresql if postgresql is not None else statement
-        self._of_records = of_records or self._replaced
+        self._of_records = of_records or self._for_records
         self.parameters = tuple(parameters.split())
 
     @cached_property
     def sqlite(self) -> str:
         """Return the text for sqlite3."""
-        return self._text(self._statement, sqlite.dialect(paramstyle="qmark"))
+        return self._compile_text(self._statement, sqlite.dialect(paramstyle="qmark"))
 
     @cached_property
     def postgresql(self) -> str:
         """Return the text for psycopg."""
-        return self._text(self._postgresql, PGDialect_psycopg(paramstyle="format"))  # type: ignore[no-untyped-call]
+        return self._compile_text(self._postgresql, PGDialect_psycopg(paramstyle="format"))  # type: ignore[no-untyped-call]
 
     @cached_property
     def postgresql_many(self) -> str:
@@ -63,7 +63,7 @@ class Prepared:
         dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
         return str(self._of_records(records).compile(dialect=dialect))  # type: ignore[attr-defined]
 
-    def _replaced(self, records: FromClause) -> Executable:
+    def _for_records(self, records: FromClause) -> Executable:
         """Return the statement with a column of the records in the place of each parameter."""
 
         def column_for(element: object, **_: object) -> Any:
@@ -73,7 +73,7 @@ class Prepared:
         replaced: Executable = replacement_traverse(statement, {}, column_for)
         return replaced
 
-    def _text(self, statement: Executable, dialect: Dialect) -> str:
+    def _compile_text(self, statement: Executable, dialect: Dialect) -> str:
         compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
         order = tuple(compiled.positiontup or ())
         if order != self.parameters:
@@ -81,7 +81,7 @@ class Prepared:
         return str(compiled)
 
 
-def _types() -> dict[str, TypeEngine[Any]]:
+def _parameter_types() -> dict[str, TypeEngine[Any]]:
     """Return the type of every parameter: of the column of its name, or one of the few that have none."""
     types: dict[str, TypeEngine[Any]] = {
         **dict.fromkeys(("failure", "loss", "killed", "open", "again", "paused", "begun"), Integer()),
@@ -97,7 +97,7 @@ def _types() -> dict[str, TypeEngine[Any]]:
     return types
 
 
-_TYPES = _types()
+_TYPES = _parameter_types()
 
 
 def _type_of(parameter: str) -> TypeEngine[Any]:

@@ -33,14 +33,14 @@ class ReaderBase:
 
     # --- for the parts
 
-    def _prepared(self, statement: Prepared, *parameters: str) -> Sequence[Found]:
+    def _run_prepared(self, statement: Prepared, *parameters: str) -> Sequence[Found]:
         text = statement.sqlite if self._connection.dialect.name == "sqlite" else statement.postgresql
         return self._connection.exec_driver_sql(text, parameters).all()
 
-    def _key(self, job_id: JobId) -> Any:
+    def _job_key(self, job_id: JobId) -> Any:
         return select(jobs.c.key).where(jobs.c.job_id == job_id).scalar_subquery()
 
-    def _place(self, job_id: JobId) -> tuple[int, int] | None:
+    def _find_keys(self, job_id: JobId) -> tuple[int, int] | None:
         """Return a job's key and its number of stages."""
         row = self._connection.execute(select(jobs.c.key, jobs.c.stage_count).where(jobs.c.job_id == job_id)).first()
         return (row[0], row[1]) if row else None
@@ -51,7 +51,7 @@ def page_size(limit: int) -> int:
     return max(1, min(limit, _LARGEST_PAGE))
 
 
-def searchable(text: str) -> str:
+def check_search_text(text: str) -> str:
     """Return text that a database can compare; InvalidInput for what no stored text can hold."""
     if len(text) > _LONGEST_TEXT or "\0" in text:
         raise InvalidInput(f"the text to look for holds NUL or more than {_LONGEST_TEXT} characters")

@@ -9,8 +9,8 @@ from sqlalchemy import bindparam as _p
 
 from echelon.controller.core.states import State
 from echelon.controller.datastore.base import TransactionBase
-from echelon.controller.datastore.cache import Entry, Kept, short
-from echelon.controller.datastore.encoding import STATES, clean, decode_names, decode_object, encode
+from echelon.controller.datastore.cache import Entry, KeptInput, keep_if_short
+from echelon.controller.datastore.encoding import STATES, clean_text, decode_names, decode_object, encode_json
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.records import JobInputs, LostSecrets
 from echelon.controller.datastore.sql import ONE, ZERO, is_in
@@ -96,23 +96,25 @@ class SecretWrites(TransactionBase):
         self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str], seal: str | None = None
     ) -> None:
         """Give a job that is opened again its secrets (and the masked form of its input) anew, and a new seal."""
-        entry = self._entry(job_id)
+        entry = self._locked_entry(job_id)
         key = entry.key
         # A copy: what other transactions know of the job stays as it is until this one is committed.
-        self._hold(Entry(key, entry.etag, entry.job))
-        ((names, job_type),) = self._session.rows(READ_SECRET_NAMES, (key,))
+        self._keep_entry(Entry(key, entry.etag, entry.job))
+        ((names, job_type),) = self._session.fetch_rows(READ_SECRET_NAMES, (key,))
         secret = sorted({*decode_names(names), *sealed})
         words = words_of(job_id, job_type, values)
-        self._session.post(REPLACE_INPUT, (encode(values), encode(secret), encode(sealed), seal, words, key))
+        self._session.send_rows(
+            REPLACE_INPUT, (encode_json(values), encode_json(secret), encode_json(sealed), seal, words, key)
+        )
 
-    def inputs(self, job_id: JobId) -> JobInputs:
+    def load_inputs(self, job_id: JobId) -> JobInputs:
         """Return the values of a locked job."""
-        entry = self._entry(job_id)
+        entry = self._locked_entry(job_id)
         known = entry.input
         if known is None:
-            (row,) = self._session.rows(READ_INPUT, (entry.key,))
-            known = Kept(*row)
-            entry.input = short(known)
+            (row,) = self._session.fetch_rows(READ_INPUT, (entry.key,))
+            known = KeptInput(*row)
+            entry.input = keep_if_short(known)
         sealed = {name: str(value) for name, value in decode_object(known.sealed).items()}
         return JobInputs(decode_object(known.values), sealed, known.seal, known.seal_number)
 
@@ -121,12 +123,12 @@ class SecretWrites(TransactionBase):
 
         `among`: only of these, however they stand; else only those that are to run.
         """
-        entry = self._entry(job_id)
-        parameters = (entry.key, entry.key + len(entry.job.stages), self.inputs(job_id).seal_number, limit)
+        entry = self._locked_entry(job_id)
+        parameters = (entry.key, entry.key + len(entry.job.stages), self.load_inputs(job_id).seal_number, limit)
         if among is None:
-            rows = self._session.rows(LOST_SECRETS, parameters)
+            rows = self._session.fetch_rows(LOST_SECRETS, parameters)
         else:
-            rows = self._session.rows(LOST_AMONG, (self._session.listed(list(among)), *parameters))
+            rows = self._session.fetch_rows(LOST_AMONG, (self._session.list_parameter(list(among)), *parameters))
         return [
             LostSecrets(key, task_id, stage, index, task_class, STATES[state], decode_object(values))
             for key, task_id, stage, index, task_class, state, values in sorted(rows)[:limit]
@@ -134,12 +136,14 @@ class SecretWrites(TransactionBase):
 
     def give_secrets(self, job_id: JobId, given: Sequence[tuple[int, Mapping[str, JsonValue]]]) -> None:
         """Give tasks (by their keys) of a locked job their values anew, secrets sealed with its present seal."""
-        number = self.inputs(job_id).seal_number
+        number = self.load_inputs(job_id).seal_number
         complaint = "a task that is to run was changed without the lock of its job (a bug of Echelon)"
-        self._session.post_exactly(GIVE_SECRETS, [(encode(values), number, key) for key, values in given], complaint)
+        self._session.send_guarded(
+            GIVE_SECRETS, [(encode_json(values), number, key) for key, values in given], complaint
+        )
 
 
 def words_of(job_id: str, job_type: str, values: Mapping[str, JsonValue]) -> str:
     """Return the text that a search for a job looks through."""
-    texts = [value if isinstance(value, str) else encode(value) for value in values.values()]
-    return clean("\n".join((job_id, job_type, *texts)).casefold()) or ""
+    texts = [value if isinstance(value, str) else encode_json(value) for value in values.values()]
+    return clean_text("\n".join((job_id, job_type, *texts)).casefold()) or ""

@@ -16,19 +16,19 @@ class Session(Protocol):
     def now(self) -> float:
         """Return the store's time, the same throughout the transaction."""
 
-    def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
+    def fetch_rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
         """Run a statement and return its rows."""
 
-    def post(self, statement: Prepared, *parameters: Row) -> None:
-        """Run a statement once per tuple; nobody waits for its result. An error may be raised as late as `verify`."""
+    def send_rows(self, statement: Prepared, *parameters: Row) -> None:
+        """Run a statement once per tuple; its result is not awaited. `verify_guards` raises its error at the latest."""
 
-    def post_exactly(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
-        """Run a statement once per tuple; if one changes no row, GuardFailed is raised by `verify` at the latest."""
+    def send_guarded(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
+        """Run a statement once per tuple; `verify_guards` raises GuardFailed at the latest if one changes no row."""
 
-    def verify(self) -> None:
+    def verify_guards(self) -> None:
         """Raise GuardFailed for the first statement that did not change the rows that it had to change."""
 
-    def listed(self, values: Collection[Any]) -> object:
+    def list_parameter(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""
 
     def reserve_keys(self, count: int) -> int:

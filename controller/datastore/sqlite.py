@@ -20,11 +20,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from echelon.controller.datastore.cache import JobCache, WorkerKeys
-from echelon.controller.datastore.encoding import encode
+from echelon.controller.datastore.encoding import encode_json
 from echelon.controller.datastore.errors import GuardFailed, OutcomeUnknown, StatementRefused
 from echelon.controller.datastore.first_use import FirstUse
 from echelon.controller.datastore.job_views import ONE_JOB, job_of
-from echelon.controller.datastore.migrate import require_schema, upgrade
+from echelon.controller.datastore.migrate import require_schema, upgrade_schema
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import JobView
@@ -63,7 +63,7 @@ _PRAGMAS = (
 _WRITER_CACHE, _READER_CACHE = 16 * 1024, 1024
 
 
-def connect(path: str, *, busy_timeout: float = BUSY_TIMEOUT, cache: int = _WRITER_CACHE) -> sqlite3.Connection:
+def open_connection(path: str, *, busy_timeout: float = BUSY_TIMEOUT, cache: int = _WRITER_CACHE) -> sqlite3.Connection:
     """Return a connection with our settings, in autocommit: transactions are begun by hand."""
     connection = sqlite3.connect(
         path, timeout=busy_timeout, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -84,25 +84,25 @@ class SqliteSession:
         """Return the store's time, the same throughout the transaction."""
         return self._now
 
-    def rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
+    def fetch_rows(self, statement: Prepared, parameters: Row = ()) -> list[Row]:
         """Run a statement and return its rows."""
         return self._connection.execute(statement.sqlite, parameters).fetchall()
 
-    def post(self, statement: Prepared, *parameters: Row) -> None:
+    def send_rows(self, statement: Prepared, *parameters: Row) -> None:
         """Run a statement once per tuple."""
         self._connection.executemany(statement.sqlite, parameters)
 
-    def post_exactly(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
+    def send_guarded(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
         """Run a statement once per tuple; each must change one row, or GuardFailed is raised."""
         if parameters and self._connection.executemany(statement.sqlite, parameters).rowcount != len(parameters):
             raise GuardFailed(complaint)
 
-    def verify(self) -> None:
+    def verify_guards(self) -> None:
         """Do nothing: every statement has been checked when it ran."""
 
-    def listed(self, values: Collection[Any]) -> object:
+    def list_parameter(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""
-        return encode(list(values))
+        return encode_json(list(values))
 
     def reserve_keys(self, count: int) -> int:
         """Return the first of `count` consecutive keys; the write lock keeps others away."""
@@ -120,7 +120,7 @@ class SqliteDatastore:
         self._path = str(path)
         self._busy_timeout = busy_timeout
         self._clock = clock
-        self._first_use = FirstUse(self._prepare)
+        self._first_use = FirstUse(self._prepare_file)
         self._turns = FairLock()
         self._cache = JobCache()
         self._worker_keys = WorkerKeys()
@@ -138,25 +138,25 @@ class SqliteDatastore:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Begin a write transaction; leaving the block commits durably, an exception rolls back."""
-        self._first_use.check()
+        self._first_use.prepare_once()
         with self._turns:
-            connection = self._begin()
+            connection = self._begin_write()
             try:
                 transaction = Transaction(SqliteSession(connection, self._clock.wall()), self._cache, self._worker_keys)
                 yield transaction
-                transaction.flush()
+                transaction.flush_writes()
             except BaseException as error:
                 self._roll_back(connection)
                 if isinstance(error, sqlite3.Error):
-                    raise translated(error) from error
+                    raise translate_error(error) from error
                 raise
-            self._commit(connection)
-            transaction.publish()
+            self._commit_write(connection)
+            transaction.update_caches()
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Begin a consistent look."""
-        self._first_use.check()
+        self._first_use.prepare_once()
         with _reading_errors(), self._readers.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             try:
@@ -164,20 +164,20 @@ class SqliteDatastore:
             finally:
                 connection.exec_driver_sql("ROLLBACK")
 
-    def job(self, job_id: JobId) -> JobView | None:
+    def find_job(self, job_id: JobId) -> JobView | None:
         """Return a job with all its stages, by one statement on the driver's own cursor."""
-        self._first_use.check()
+        self._first_use.prepare_once()
         with _reading_errors(), closing(self._readers.raw_connection()) as pooled:
             return job_of(pooled.cursor().execute(ONE_JOB.sqlite, (job_id,)).fetchall())
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
-        self._first_use.check()
+        self._first_use.prepare_once()
         try:
             with self._readers.connect() as connection:
                 require_schema(connection)
         except DBAPIError as error:
-            raise translated(error.orig) from error
+            raise translate_error(error.orig) from error
 
     def close(self) -> None:
         """Let go of every connection; what the WAL holds goes into the file."""
@@ -187,26 +187,26 @@ class SqliteDatastore:
                 self._writer.close()
                 self._writer = None
 
-    def _prepare(self) -> None:
-        migrate(Path(self._path))
+    def _prepare_file(self) -> None:
+        migrate_file(Path(self._path))
 
-    def _begin(self) -> sqlite3.Connection:
+    def _begin_write(self) -> sqlite3.Connection:
         try:
             if self._writer is None:
-                self._writer = connect(self._path, busy_timeout=self._busy_timeout)
+                self._writer = open_connection(self._path, busy_timeout=self._busy_timeout)
             self._writer.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translate_error(error) from error
         return self._writer
 
-    def _commit(self, connection: sqlite3.Connection) -> None:
+    def _commit_write(self, connection: sqlite3.Connection) -> None:
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back(connection)
             if _primary_code(error) == sqlite3.SQLITE_IOERR:
                 raise OutcomeUnknown(f"SQLite failed while it committed ({error})") from error
-            raise translated(error) from error
+            raise translate_error(error) from error
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Undo the transaction; a connection that cannot even do that is given up."""
@@ -218,7 +218,7 @@ class SqliteDatastore:
             connection.close()
 
     def _connect_reader(self) -> sqlite3.Connection:
-        connection = connect(self._path, cache=_READER_CACHE)
+        connection = open_connection(self._path, cache=_READER_CACHE)
         connection.execute("PRAGMA query_only=ON")
         return connection
 
@@ -228,9 +228,9 @@ def _reading_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise translated(error.orig) from error
+        raise translate_error(error.orig) from error
     except sqlite3.Error as error:
-        raise translated(error) from error
+        raise translate_error(error) from error
     except PoolTimeout as error:
         raise StoreUnavailable("too many look at the SQLite datastore at once") from error
 
@@ -239,7 +239,7 @@ def _primary_code(error: BaseException | None) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-def translated(error: BaseException | None) -> EchelonError:
+def translate_error(error: BaseException | None) -> EchelonError:
     """Return our error for one of the driver."""
     code = _primary_code(error)
     if code == sqlite3.SQLITE_FULL:
@@ -251,21 +251,21 @@ def translated(error: BaseException | None) -> EchelonError:
     return StoreUnavailable(f"the SQLite datastore does not work at the moment ({error})")
 
 
-def migrate(path: Path) -> str:
+def migrate_file(path: Path) -> str:
     """Make the file if it is missing, bring it to the present schema, and return the schema's name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # What it holds, sealed secrets among it, is nobody else's business; its WAL gets the same mode.
         path.touch(mode=0o600)
-        engine = create_engine("sqlite://", creator=lambda: connect(str(path)))
+        engine = create_engine("sqlite://", creator=lambda: open_connection(str(path)))
         with engine.connect() as connection:
             # The write lock from the beginning: of two processes that open a new file, one migrates it.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            name = upgrade(connection)
+            name = upgrade_schema(connection)
             connection.exec_driver_sql("COMMIT")
         engine.dispose()
         return name
     except DBAPIError as error:
-        raise translated(error.orig) from error
+        raise translate_error(error.orig) from error
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"the SQLite datastore {path} cannot be opened ({error})") from error

@@ -13,11 +13,11 @@ from sqlalchemy import bindparam as _p
 
 from echelon.controller.core.model import OnError, Source, Stage, Tally
 from echelon.controller.core.states import ENDED, State
-from echelon.controller.datastore.encoding import STATES, clean
+from echelon.controller.datastore.encoding import STATES, clean_text
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.records import StageView
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.sql import ONE, insertion
+from echelon.controller.datastore.sql import ONE, build_insertion
 from echelon.controller.datastore.tables import stages
 
 
@@ -37,7 +37,7 @@ class _Kept:
     derived: bool = False
 
 
-def _words(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+def _read_word(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
     return {word.value: word for word in kind}.__getitem__
 
 
@@ -47,8 +47,8 @@ _KEPT = (
     _Kept("number", _c.number, changes=False),
     _Kept("order", _c.place, changes=False),
     _Kept("name", _c.name, changes=False),
-    _Kept("source", _c.source, changes=False, read=_words(Source)),
-    _Kept("on_error", _c.on_error, changes=False, read=_words(OnError)),
+    _Kept("source", _c.source, changes=False, read=_read_word(Source)),
+    _Kept("on_error", _c.on_error, changes=False, read=_read_word(OnError)),
     _Kept("queue", _c.queue, changes=False),
     _Kept("spawn_queue", _c.spawn_queue, changes=False),
     _Kept("max_parallel", _c.max_parallel, changes=False),
@@ -57,8 +57,8 @@ _KEPT = (
     *(_Kept(f"tally.{count}", _c[count]) for count in Tally.__dataclass_fields__),
     _Kept("spawn", _c.spawn, read=STATES.get),
     _Kept("expected", _c.expected),
-    _Kept("error", _c.error, write=clean),
-    _Kept("by", _c.by_whom, write=clean),
+    _Kept("error", _c.error, write=clean_text),
+    _Kept("by", _c.by_whom, write=clean_text),
     _Kept("failing", _c.failing, write=int, read=bool),
     _Kept("blocked", _c.blocked, write=int, read=bool),
     _Kept("spawn_hand", _c.spawn_hand, write=int, read=bool),
@@ -78,7 +78,7 @@ class _Writer:
         self._facts = attrgetter(*(one.fact for one in kept))
         self._conversions = [(place, one.write) for place, one in enumerate(kept) if one.write is not None]
 
-    def values(self, stage: Stage) -> list[Any]:
+    def encode_values(self, stage: Stage) -> list[Any]:
         values = list(self._facts(stage))
         for place, convert in self._conversions:
             values[place] = convert(values[place])
@@ -98,7 +98,7 @@ _BEGUN = len(_READ) + _SHOWN.index(_c.started_at)
 #: What a row that `stage_of` or `stage_view` reads holds.
 STAGE_COLUMNS = (*(one.column for one in _READ), *_SHOWN)
 
-INSERT_STAGE = insertion(stages)
+INSERT_STAGE = build_insertion(stages)
 _of_job = and_(_c.key >= _p("first_key"), _c.key < _p("end_key"))
 LOAD_STAGES = Prepared(select(*STAGE_COLUMNS).where(_of_job).order_by(_c.key), "first_key end_key")
 #: Takes what `saved_stage_row` returns.
@@ -127,7 +127,7 @@ def new_stage_row(stage: Stage, job_key: int, classes: tuple[str, str | None], n
     row = {
         "key": job_key + stage.number, "job": job_key, "task_class": task_class, "spawn_class": spawn_class,
         "items_path": None, "items_created": 0, "items_offset": 0, "etag": 1, "started_at": started, "ended_at": ended,
-        "paused_at": now if stage.paused else None, **dict(zip(_ALL.names, _ALL.values(stage), strict=True)),
+        "paused_at": now if stage.paused else None, **dict(zip(_ALL.names, _ALL.encode_values(stage), strict=True)),
     }  # fmt: skip
     return tuple(row[column.name] for column in stages.columns)
 
@@ -136,7 +136,7 @@ def saved_stage_row(stage: Stage, job_key: int, now: float) -> Row:
     """Return what a change to a stage puts into its row."""
     started, ended = times_of_change(stage.state, now)
     times = (started, stage.state.value, ended, int(stage.paused), now)
-    return (*_CHANGING.values(stage), *times, job_key + stage.number)
+    return (*_CHANGING.encode_values(stage), *times, job_key + stage.number)
 
 
 def times_from_start(state: State, now: float) -> Row:
@@ -151,15 +151,15 @@ def times_of_change(state: State, now: float) -> Row:
 
 def stage_of(row: Row) -> Stage:
     """Return the stage of a row."""
-    return Stage(*_facts(row))
+    return Stage(*_read_facts(row))
 
 
 def stage_view(row: Row) -> StageView:
     """Return a stage as users see it."""
-    return StageView(*_facts(row), *row[len(_READ) :])
+    return StageView(*_read_facts(row), *row[len(_READ) :])
 
 
-def _facts(row: Row) -> list[Any]:
+def _read_facts(row: Row) -> list[Any]:
     facts = list(row[: len(_READ)])
     for place, read in _READINGS:
         facts[place] = read(facts[place])

@@ -43,7 +43,7 @@ def task_key(stage_key: int, index: int) -> int:
     return (stage_key << INDEX_BITS) + index + 1
 
 
-def _words(column: str, *, optional: bool = False) -> CheckConstraint:
+def _allow_states(column: str, *, optional: bool = False) -> CheckConstraint:
     words = ", ".join(f"'{state}'" for state in State)
     rule = f"{column} IN ({words})"
     return CheckConstraint(f"{column} IS NULL OR {rule}" if optional else rule)
@@ -71,7 +71,7 @@ jobs = Table(
     #: Who has paused it (while it is open), cancelled or skipped it; NULL: nobody.
     Column("by_whom", Text),
     Column("paused_at", Double),
-    _words("state"),
+    _allow_states("state"),
     Index("jobs_by_state", "state", "key"),
     Index("jobs_by_type", "type", "key"),
 )
@@ -148,8 +148,8 @@ stages = Table(
     Column("started_at", Double),
     Column("ended_at", Double),
     Column("paused_at", Double),
-    _words("state"),
-    _words("spawn", optional=True),
+    _allow_states("state"),
+    _allow_states("spawn", optional=True),
     CheckConstraint("pending >= 0 AND queued >= 0 AND running >= 0 AND failed >= 0 AND cancelled >= 0"),
 )
 Index("stages_ready", stages.c.key, sqlite_where=text("ready > 0"), postgresql_where=text("ready > 0"))
@@ -201,7 +201,7 @@ tasks = Table(
     Column("paused_at", Double),
     #: `seal_number` of its job when secrets in `input` were sealed; NULL: there are none.
     Column("seal_number", Integer),
-    _words("state"),
+    _allow_states("state"),
 )
 _QUEUED, _RUNNING = text("state = 'QUEUED'"), text("state = 'RUNNING'")
 #: Attempts that have lost their claim and whose workers have not told of their end: as few as those that run.

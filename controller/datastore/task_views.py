@@ -60,11 +60,11 @@ _LOOKED_AT = 100
 class TaskReads(ReaderBase):
     """The methods of a reader about tasks."""
 
-    def tasks(self, job_id: JobId, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskView]:
+    def list_tasks(self, job_id: JobId, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskView]:
         """Return a page of a job's tasks, by stage and index, the spawn task first."""
         after = place_of("tasks", cursor, 2) if cursor is not None else None
         limit = page_size(limit)
-        job = self._place(job_id)
+        job = self._find_keys(job_id)
         if job is None:
             return Page([], None)
         key, count = job
@@ -93,22 +93,22 @@ class TaskReads(ReaderBase):
         # The index may be -1; a cursor counts from 0.
         return Page(items, cursor_after("tasks", items[-1].stage, items[-1].index + 2) if more else None)
 
-    def task(self, task_id: TaskId) -> TaskView | None:
+    def find_task(self, task_id: TaskId) -> TaskView | None:
         """Return one task."""
         row = self._connection.execute(_TASKS.where(tasks.c.task_id == task_id)).first()
         return _task_view(row) if row else None
 
-    def task_at(self, job_id: JobId, stage: int, index: int) -> TaskView | None:
+    def find_task_at(self, job_id: JobId, stage: int, index: int) -> TaskView | None:
         """Return the task at a place; index -1 is the spawn task."""
-        job = self._place(job_id)
+        job = self._find_keys(job_id)
         if job is None or not 0 <= stage < job[1] or index < -1:
             return None
         row = self._connection.execute(_TASKS.where(tasks.c.key == task_key(job[0] + stage, index))).first()
         return _task_view(row) if row else None
 
-    def next_due(self, job_id: JobId, stage: int) -> TaskView | None:
+    def find_next_due(self, job_id: JobId, stage: int) -> TaskView | None:
         """Return the task of a stage that waits for the time which comes first; what is paused waits for none."""
-        job = self._place(job_id)
+        job = self._find_keys(job_id)
         if job is None:
             return None
         # All tasks that wait for a time are few beside a stage's: read them in the order of their index.
@@ -126,7 +126,7 @@ class TaskReads(ReaderBase):
 
     def first_paused(self, job_id: JobId, stage: int) -> TaskView | None:
         """Return the first task of a stage that a person holds back, the spawn task before all others."""
-        job = self._place(job_id)
+        job = self._find_keys(job_id)
         if job is None:
             return None
         key = job[0] + stage
@@ -148,7 +148,7 @@ class TaskReads(ReaderBase):
 
     def attempts_since(self, job_id: JobId, *, after: int, limit: int) -> list[tuple[int, AttemptView]]:
         """Return attempts of a job that ended after a cursor (0: from the first), in the order of their end."""
-        job = self._place(job_id)
+        job = self._find_keys(job_id)
         if job is None:
             return []
         query = (
@@ -160,7 +160,7 @@ class TaskReads(ReaderBase):
 
     def running(self, job_id: JobId, *, limit: int) -> list[TaskView]:
         """Return tasks of a job that run now."""
-        job = self._place(job_id)
+        job = self._find_keys(job_id)
         if job is None:
             return []
         key, count = job

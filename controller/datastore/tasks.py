@@ -8,19 +8,28 @@ from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, updat
 from sqlalchemy import bindparam as _p
 
 from echelon.controller.core.states import OPEN, State
-from echelon.controller.datastore.encoding import STATES, clean, encode
+from echelon.controller.datastore.encoding import STATES, clean_text, encode_json
 from echelon.controller.datastore.files import MARK_UNPUBLISHED
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.records import SPAWN_INDEX, HeldTask, NewTask, Settlement
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.sql import AT_ONCE, IN_RANGE, ONE, RUNNING, insertion, is_in, leaves, word
+from echelon.controller.datastore.sql import (
+    AT_ONCE,
+    IN_RANGE,
+    ONE,
+    RUNNING,
+    build_insertion,
+    guard_leaving,
+    is_in,
+    state_literal,
+)
 from echelon.controller.datastore.tables import INDEX_BITS, attempts, stages, tasks
 from echelon.controller.datastore.workers import WorkerWrites
 from echelon.shared.ids import JobId, TaskId
 from echelon.shared.messages import Outcome
 
-INSERT_TASK = insertion(tasks)
-INSERT_ATTEMPT = insertion(attempts)
+INSERT_TASK = build_insertion(tasks)
+INSERT_ATTEMPT = build_insertion(attempts)
 LAST_ATTEMPT = Prepared(select(func.max(attempts.c.number)).where(attempts.c.job == _p("job")), "job")
 
 #: What makes a `HeldTask`, in the order of `_held_tasks`.
@@ -69,8 +78,8 @@ _open_again = {"not_before": null(), "ended_at": null(), "etag": tasks.c.etag + 
 #: Keeps the lease of what has run before: see `PUT_OFF`.
 RELEASE = Prepared(
     update(tasks)
-    .where(IN_RANGE, leaves(State.PENDING, to=State.QUEUED), tasks.c.by_whom.is_(None))
-    .values(state=word(State.QUEUED), **_open_again),
+    .where(IN_RANGE, guard_leaving(State.PENDING, to=State.QUEUED), tasks.c.by_whom.is_(None))
+    .values(state=state_literal(State.QUEUED), **_open_again),
     "first_key end_key",
 )
 
@@ -98,16 +107,16 @@ DUE_NOW = Prepared(
 )
 RELEASE_ONE = Prepared(
     update(tasks)
-    .where(tasks.c.key == _p("at_key"), leaves(State.PENDING, to=State.QUEUED))
-    .values(state=word(State.QUEUED), lease_until=null(), **_open_again),
+    .where(tasks.c.key == _p("at_key"), guard_leaving(State.PENDING, to=State.QUEUED))
+    .values(state=state_literal(State.QUEUED), lease_until=null(), **_open_again),
     "at_key",
 )
 
 #: Claimable while the processes of the attempt before may still be there: to wait for their end.
 PUT_OFF = Prepared(
     update(tasks)
-    .where(IN_RANGE, leaves(State.QUEUED, to=State.PENDING), tasks.c.lease_until.is_not(None))
-    .values(state=word(State.PENDING), not_before=AT_ONCE, etag=tasks.c.etag + ONE)
+    .where(IN_RANGE, guard_leaving(State.QUEUED, to=State.PENDING), tasks.c.lease_until.is_not(None))
+    .values(state=state_literal(State.PENDING), not_before=AT_ONCE, etag=tasks.c.etag + ONE)
     .returning(tasks.c.idx),
     "first_key end_key",
 )
@@ -131,7 +140,7 @@ class TaskWrites(WorkerWrites):
 
     def insert_tasks(self, job_id: JobId, stage: int, tasks: Sequence[NewTask]) -> None:
         """Insert tasks of one stage; an index that exists already is an error (a bug of the caller)."""
-        self._insert_tasks(self._entry(job_id).key + stage, tasks)
+        self._insert_tasks(self._locked_entry(job_id).key + stage, tasks)
 
     def held(self, task_ids: Collection[TaskId]) -> list[HeldTask]:
         """Return the present state of these tasks, those that do not exist left out. Call after `lock_jobs`."""
@@ -151,21 +160,21 @@ class TaskWrites(WorkerWrites):
         tasks, ended = [], []
         for settlement in settlements:
             worker = keys.get(settlement.task.worker) if settlement.task.worker else None
-            error = clean(settlement.error) if settlement.error else None
+            error = clean_text(settlement.error) if settlement.error else None
             tasks.append(_task_row(settlement, worker, error, now))
-            ended.append(_attempt_row(settlement, self._entry(settlement.task.job_id).key, worker, error, now))
+            ended.append(_attempt_row(settlement, self._locked_entry(settlement.task.job_id).key, worker, error, now))
         complaint = "an attempt that had lost its right to count was settled (a bug of Echelon)"
-        self._session.post_exactly(SETTLE, tasks, complaint)
-        self._session.post(INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
+        self._session.send_guarded(SETTLE, tasks, complaint)
+        self._session.send_rows(INSERT_ATTEMPT, *self._number_lines(LAST_ATTEMPT, ended))
         private = [(settlement.task.key, settlement.task.attempt) for settlement in settlements if settlement.private]
         if private:
-            self._session.post(MARK_UNPUBLISHED, *private)
+            self._session.send_rows(MARK_UNPUBLISHED, *private)
 
     def release(self, job_id: JobId, stage: int, *, spawn: bool) -> None:
         """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED. What has run before: see `put_off`."""
-        first, end = self._range(job_id, stage)
+        first, end = self._task_keys(job_id, stage)
         keys = (first, first + 1) if spawn else (first + 1, end)
-        self._session.post(RELEASE, keys)
+        self._session.send_rows(RELEASE, keys)
 
     def release_due(self, tasks: Collection[TaskId], *, expire: bool = True) -> list[HeldTask]:
         """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed.
@@ -175,10 +184,10 @@ class TaskWrites(WorkerWrites):
         if not tasks:
             return []
         judged_at = self._last_leases_judged_at(expire=expire)
-        rows = self._session.rows(DUE_NOW, (self._session.listed(tasks), self.now(), judged_at))
+        rows = self._session.fetch_rows(DUE_NOW, (self._session.list_parameter(tasks), self.now(), judged_at))
         rows.sort()
         complaint = "a waiting task was changed without the lock of its job (a bug of Echelon)"
-        self._session.post_exactly(RELEASE_ONE, [(row[0],) for row in rows], complaint)
+        self._session.send_guarded(RELEASE_ONE, [(row[0],) for row in rows], complaint)
         released = self._held_tasks(rows)
         for task in released:
             task.state = State.QUEUED
@@ -189,13 +198,13 @@ class TaskWrites(WorkerWrites):
 
         What may be claimed has no lease. Return how many that were, and whether the spawn task was one.
         """
-        found = [index for (index,) in self._session.rows(PUT_OFF, self._range(job_id, stage))]
+        found = [index for (index,) in self._session.fetch_rows(PUT_OFF, self._task_keys(job_id, stage))]
         return len(found) - (SPAWN_INDEX in found), SPAWN_INDEX in found
 
     def let_go(self, ended: Sequence[HeldTask]) -> None:
         """Note that nothing of these tasks' last attempts is there any more: their workers have told."""
         rows = [(task.key, task.attempt, self._worker_key(task.worker)) for task in ended if task.worker is not None]
-        self._session.post(LET_GO, *sorted(rows))
+        self._session.send_rows(LET_GO, *sorted(rows))
 
     # --- for the parts
 
@@ -209,12 +218,12 @@ class TaskWrites(WorkerWrites):
             (
                 base + task.index, task.task_id, stage_key, task.index, task.state._value_, 0, 0, 0, None, None, None,
                 None, now if task.state is failed else None, None, None, 1, task.task_class, task.queue,
-                encode(task.input) if task.input else None, clean(task.error) if task.error else None, None,
-                clean(task.paused_by), now if task.paused_by is not None else None, task.seal_number,
+                encode_json(task.input) if task.input else None, clean_text(task.error) if task.error else None, None,
+                clean_text(task.paused_by), now if task.paused_by is not None else None, task.seal_number,
             )
             for task in tasks
         ]  # fmt: skip
-        self._session.post(INSERT_TASK, *rows)
+        self._session.send_rows(INSERT_TASK, *rows)
 
     def _held_tasks(self, rows: list[Row]) -> list[HeldTask]:
         """Return records of rows that hold `HELD_COLUMNS`."""
@@ -239,7 +248,7 @@ def _task_row(settlement: Settlement, worker: int | None, error: str | None, now
     return (
         state._value_, int(settlement.failure), int(settlement.loss), int(settlement.killed), settlement.not_before,
         None if still_open else now, settlement.exit_code, settlement.signal, error,
-        clean(settlement.result) if settlement.result else None, int(still_open), int(still_open), task.key,
+        clean_text(settlement.result) if settlement.result else None, int(still_open), int(still_open), task.key,
         task.attempt, worker,
     )  # fmt: skip
 

@@ -15,12 +15,22 @@ from sqlalchemy import bindparam as _p
 from echelon.controller.core.model import Spans
 from echelon.controller.core.states import ENDED, OPEN, TASK_TRANSITIONS, State
 from echelon.controller.datastore.claims import begun_too_late, waits_anew
-from echelon.controller.datastore.encoding import STATES, clean
+from echelon.controller.datastore.encoding import STATES, clean_text
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.records import SPAWN_ONLY, Counted, HeldTask
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.sql import AT_ONCE, IN_RANGE, ONE, RUNNING, ZERO, is_in, leaves, may_become, word
+from echelon.controller.datastore.sql import (
+    AT_ONCE,
+    IN_RANGE,
+    ONE,
+    RUNNING,
+    ZERO,
+    guard_becoming,
+    guard_leaving,
+    is_in,
+    state_literal,
+)
 from echelon.controller.datastore.tables import attempts, stages, task_key, tasks
 from echelon.controller.datastore.tasks import HELD_COLUMNS, INSERT_ATTEMPT, LAST_ATTEMPT, LET_GO, TaskWrites
 from echelon.shared.ablation import ablated
@@ -63,14 +73,14 @@ HOLD = Prepared(
     .where(_chosen, is_in(tasks.c.state, *sorted(OPEN)), tasks.c.by_whom.is_(None))
     .values(
         # What is paused is never QUEUED: nothing has to be asked when tasks are claimed.
-        state=case((leaves(State.QUEUED, to=State.PENDING), word(State.PENDING)), else_=tasks.c.state),
+        state=case((guard_leaving(State.QUEUED, to=State.PENDING), state_literal(State.PENDING)), else_=tasks.c.state),
         by_whom=_p("by_whom"),
         paused_at=_p("paused_at"),
         etag=_next_etag,
     ),
     "by_whom paused_at first_key end_key only",
 )
-_goes_on = and_(leaves(State.PENDING, to=State.QUEUED), _p("begun") == ONE)
+_goes_on = and_(guard_leaving(State.PENDING, to=State.QUEUED), _p("begun") == ONE)
 LET_ON = Prepared(
     update(tasks)
     .where(_chosen, is_in(tasks.c.state, State.PENDING, State.RUNNING), tasks.c.by_whom.is_not(None))
@@ -82,7 +92,7 @@ LET_ON = Prepared(
                     or_(tasks.c.not_before.is_(None), tasks.c.not_before <= _p("at")),
                     tasks.c.lease_until.is_(None),
                 ),
-                word(State.QUEUED),
+                state_literal(State.QUEUED),
             ),
             else_=tasks.c.state,
         ),
@@ -112,9 +122,11 @@ _left = {
 }
 _LEFT = "state ended_at by_whom first_key end_key only"
 LEAVE_WAITING = Prepared(
-    update(tasks).where(_chosen, may_become(State.CANCELLED, but=State.RUNNING)).values(_left), _LEFT
+    update(tasks).where(_chosen, guard_becoming(State.CANCELLED, but=State.RUNNING)).values(_left), _LEFT
 )
-LEAVE_UNDONE = Prepared(update(tasks).where(_chosen, may_become(State.SKIPPED, but=State.RUNNING)).values(_left), _LEFT)
+LEAVE_UNDONE = Prepared(
+    update(tasks).where(_chosen, guard_becoming(State.SKIPPED, but=State.RUNNING)).values(_left), _LEFT
+)
 #: Keeps the lease: until it is over, or the worker has told of the end, the attempt's processes may be there.
 LEAVE_RUNNING = Prepared(
     update(tasks)
@@ -143,7 +155,9 @@ REOPEN = Prepared(
     "state first_key end_key at_state",
 )
 RESTORE = Prepared(
-    update(tasks).where(IN_RANGE, leaves(State.CANCELLED, to=State.QUEUED), tasks.c.by_whom.is_(None)).values(_again),
+    update(tasks)
+    .where(IN_RANGE, guard_leaving(State.CANCELLED, to=State.QUEUED), tasks.c.by_whom.is_(None))
+    .values(_again),
     "state first_key end_key",
 )
 #: What was the only attempt of a completed task is looked up by its task from now on.
@@ -170,7 +184,7 @@ class VerbWrites(TaskWrites):
         found: Counter[tuple[str, int, int, int]] = Counter()
         now = self.now()
         for keys in self._keys(job_id, stage, spans):
-            for *kind, count in self._session.rows(CENSUS, (now, *keys, only)):
+            for *kind, count in self._session.fetch_rows(CENSUS, (now, *keys, only)):
                 found[tuple(kind)] += count
         return [
             Counted(STATES[state], bool(hand), bool(waits), count, bool(misfit))
@@ -187,8 +201,8 @@ class VerbWrites(TaskWrites):
     ) -> None:
         """Pause open tasks of a stage that are not paused; QUEUED ones become PENDING."""
         now = self.now()
-        rows = [(clean(by), now, *keys, only) for keys in self._keys(job_id, stage, spans)]
-        self._session.post(HOLD, *rows)
+        rows = [(clean_text(by), now, *keys, only) for keys in self._keys(job_id, stage, spans)]
+        self._session.send_rows(HOLD, *rows)
 
     def let_on(
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, begun: bool
@@ -196,7 +210,7 @@ class VerbWrites(TaskWrites):
         """End the pause of tasks of a stage; where the stage has begun, those that wait for no time become QUEUED."""
         now = self.now()
         values = (int(begun), now, now, now, now, int(begun))
-        self._session.post(LET_ON, *[(*values, *keys, only) for keys in self._keys(job_id, stage, spans)])
+        self._session.send_rows(LET_ON, *[(*values, *keys, only) for keys in self._keys(job_id, stage, spans)])
 
     def leave(
         self,
@@ -224,11 +238,11 @@ class VerbWrites(TaskWrites):
 
         `by` is the person who wants it, None: nobody. Return whom to tell about those that ran.
         """
-        return self._leave(job_id, self._range(job_id, stage), State.CANCELLED, by=by, running=running)
+        return self._leave(job_id, self._task_keys(job_id, stage), State.CANCELLED, by=by, running=running)
 
     def skip(self, job_id: JobId, stage: int, *, by: str) -> list[tuple[WorkerId, AttemptRef]]:
         """Make all tasks of a stage that have not completed SKIPPED, the spawn task included; return whom to tell."""
-        return self._leave(job_id, self._range(job_id, stage), State.SKIPPED, by=by, running=True)
+        return self._leave(job_id, self._task_keys(job_id, stage), State.SKIPPED, by=by, running=True)
 
     def reopen(
         self,
@@ -248,31 +262,31 @@ class VerbWrites(TaskWrites):
             raise GuardFailed(f"tasks cannot go from {sorted(sources)} to {target} (a bug of Echelon)")
         ranges = self._keys(job_id, stage, spans)
         if State.COMPLETED in sources:
-            job = self._entry(job_id).key
-            self._session.post(KEEP_ATTEMPTS, *[(job, *keys) for keys in ranges])
+            job = self._locked_entry(job_id).key
+            self._session.send_rows(KEEP_ATTEMPTS, *[(job, *keys) for keys in ranges])
         rows = [(target.value, *keys, source.value) for source in sorted(sources) for keys in ranges]
         if spawn:
             ended = sorted(ENDED - {State.COMPLETED})
             (spawn_keys,) = self._keys(job_id, stage, SPAWN_ONLY)
             rows += [(target.value, *spawn_keys, source.value) for source in ended]
-        self._session.post(REOPEN, *rows)
+        self._session.send_rows(REOPEN, *rows)
 
     def restore(self, job_id: JobId, stage: int, *, target: State) -> None:
         """Put tasks of a stage that no person has cancelled back in line."""
-        self._session.post(RESTORE, (target.value, *self._range(job_id, stage)))
+        self._session.send_rows(RESTORE, (target.value, *self._task_keys(job_id, stage)))
 
     # --- for the parts
 
     def _keys(self, job_id: JobId, stage: int, spans: Spans | None) -> list[tuple[int, int]]:
         """Return ranges of keys, each from its first to before its second."""
         if spans is None or (spans != SPAWN_ONLY and ablated("span_choice")):
-            first, end = self._range(job_id, stage)
+            first, end = self._task_keys(job_id, stage)
             return [(first + 1, end)]
-        key = self._entry(job_id).key + stage
+        key = self._locked_entry(job_id).key + stage
         return [(task_key(key, first), task_key(key, last + 1)) for first, last in spans]
 
     def _rows_running(self, keys: tuple[int, int]) -> list[Row]:
-        return self._session.rows(RUNNING_AMONG, keys)
+        return self._session.fetch_rows(RUNNING_AMONG, keys)
 
     def _leave(
         self,
@@ -285,19 +299,19 @@ class VerbWrites(TaskWrites):
         only: State | None = None,
     ) -> list[tuple[WorkerId, AttemptRef]]:
         now = self.now()
-        parameters = (state.value, now, clean(by), *keys, only)
-        stopped = self._session.rows(LEAVE_RUNNING, parameters) if running else []
-        self._session.post(LEAVE_UNDONE if state is State.SKIPPED else LEAVE_WAITING, parameters)
+        parameters = (state.value, now, clean_text(by), *keys, only)
+        stopped = self._session.fetch_rows(LEAVE_RUNNING, parameters) if running else []
+        self._session.send_rows(LEAVE_UNDONE if state is State.SKIPPED else LEAVE_WAITING, parameters)
         if not stopped:
             return []
         stopped.sort()
-        job = self._entry(job_id).key
+        job = self._locked_entry(job_id).key
         ended: list[Row] = [
             (job, key, attempt, 1, Outcome.STOPPED.value, worker, None, None, None, started_at, now)
             for key, _, attempt, worker, started_at in stopped
         ]
-        self._session.post(INSERT_ATTEMPT, *self._numbered(LAST_ATTEMPT, ended))
+        self._session.send_rows(INSERT_ATTEMPT, *self._number_lines(LAST_ATTEMPT, ended))
         if ablated("cancel_lease"):
-            self._session.post(LET_GO, *[(key, attempt, worker) for key, _, attempt, worker, _ in stopped])
+            self._session.send_rows(LET_GO, *[(key, attempt, worker) for key, _, attempt, worker, _ in stopped])
         names = self._names_of_workers({row[3] for row in stopped})
         return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]

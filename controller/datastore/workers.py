@@ -25,7 +25,7 @@ from sqlalchemy import bindparam as _p
 from sqlalchemy.dialects import postgresql, sqlite
 
 from echelon.controller.datastore.base import TransactionBase
-from echelon.controller.datastore.encoding import decode_object, encode
+from echelon.controller.datastore.encoding import decode_object, encode_json
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.reading import ReaderBase
 from echelon.controller.datastore.records import RunningAttempt, WorkerView
@@ -164,31 +164,31 @@ class WorkerWrites(TransactionBase):
 
     def greet(self, worker: WorkerId, card: WorkerCard, *, running: int, as_of: float = 0.0) -> None:
         """Note a worker's sign of life, and the greatest moment after which such a one was sent for sure."""
-        seen = (card.name, card.host, card.version, encode(card.slots), int(card.draining), running, self.now())
-        self._session.post(GREET, (*seen, as_of, self._worker_key(worker)))
+        seen = (card.name, card.host, card.version, encode_json(card.slots), int(card.draining), running, self.now())
+        self._session.send_rows(GREET, (*seen, as_of, self._worker_key(worker)))
 
     def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
         """Lock (in order, behind jobs) and return demands told after a moment and those of `also`; none of the gone."""
         # In one order, as everything that is locked: two that make the same rows wait for each other.
         for worker in sorted(also):
             self._worker_key(worker)
-        return self._demands(self._session.rows(DEMANDS, (told_after, self._session.listed(list(also)))))
+        return self._demands(self._session.fetch_rows(DEMANDS, (told_after, self._session.list_parameter(list(also)))))
 
     def free_demands(self, *, told_after: float) -> list[Demand]:
         """Lock and return those of the demands told after a moment that nobody else has locked."""
-        return self._demands(self._session.rows(FREE_DEMANDS, (told_after,)))
+        return self._demands(self._session.fetch_rows(FREE_DEMANDS, (told_after,)))
 
     def save_demands(self, demands: Sequence[Demand]) -> None:
         """Write demands that were returned in this transaction."""
         rows = [
             (
-                encode(_Told(demand.number, demand.room, demand.order, demand.unseen, demand.alone)),
+                encode_json(_Told(demand.number, demand.room, demand.order, demand.unseen, demand.alone)),
                 demand.told_at,
                 self._worker_key(demand.worker),
             )
             for demand in demands
         ]
-        self._session.post(SAVE_DEMAND, *sorted(rows, key=lambda row: row[2]))
+        self._session.send_rows(SAVE_DEMAND, *sorted(rows, key=lambda row: row[2]))
 
     def heard(self, workers: Collection[WorkerId], *, within: float) -> dict[WorkerId, float]:
         """Return which of these workers have given a sign of life in so many seconds, and are not gone.
@@ -196,18 +196,20 @@ class WorkerWrites(TransactionBase):
         With each comes the moment after which it has given one for sure, however late that was read; 0.0: not known.
         """
         now = self.now()
-        rows = self._session.rows(HEARD, (self._session.listed(list(workers)), now - within, now + within))
+        rows = self._session.fetch_rows(
+            HEARD, (self._session.list_parameter(list(workers)), now - within, now + within)
+        )
         # A moment still to come was told before the clock was set back: it lies before nothing.
         return {WorkerId(worker): as_of if as_of is not None and as_of <= now else 0.0 for worker, as_of in rows}
 
     def farewell(self, workers: Collection[WorkerId]) -> None:
         """Forget workers that said goodbye or are known to be dead."""
         if workers:
-            self._session.post(BID_FAREWELL, (self._session.listed(list(workers)),))
+            self._session.send_rows(BID_FAREWELL, (self._session.list_parameter(list(workers)),))
 
     def prune_workers(self, *, older_than: float) -> None:
         """Forget workers without a sign of life for so many seconds."""
-        self._session.post(PRUNE_WORKERS, (self.now() - older_than,))
+        self._session.send_rows(PRUNE_WORKERS, (self.now() - older_than,))
 
     # --- for the parts
 
@@ -220,7 +222,7 @@ class WorkerWrites(TransactionBase):
         names: dict[int, WorkerId] = {}
         unknown = []
         for key in keys:
-            name = self._worker_ids.get(key) or self._worker_keys.worker(key)
+            name = self._worker_ids.get(key) or self._worker_keys.find_worker(key)
             if name is None:
                 unknown.append(key)
             else:
@@ -233,12 +235,12 @@ class WorkerWrites(TransactionBase):
 
     def _worker_key(self, worker: WorkerId) -> int:
         """Return a worker's key; one that is not known yet gets its row."""
-        key = self._workers.get(worker) or self._worker_keys.key(worker)
+        key = self._workers.get(worker) or self._worker_keys.find_key(worker)
         if key is None:
-            found = self._session.rows(FIND_WORKER, (worker,))
+            found = self._session.fetch_rows(FIND_WORKER, (worker,))
             if not found:
-                self._session.post(INSERT_WORKER, (worker,))
-                found = self._session.rows(FIND_WORKER, (worker,))
+                self._session.send_rows(INSERT_WORKER, (worker,))
+                found = self._session.fetch_rows(FIND_WORKER, (worker,))
             key = int(found[0][0])
             self._know(worker, key)
         return key

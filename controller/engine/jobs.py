@@ -165,7 +165,7 @@ class Jobs:
         """Wait up to `timeout` seconds for a job's end; return whether it has ended."""
 
         def over() -> bool:
-            view = self.store.job(job_id)
+            view = self.store.find_job(job_id)
             return view is None or view.state in ENDED
 
         return self._parts.changes.await_change(over, timeout)

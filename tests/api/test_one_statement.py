@@ -31,12 +31,12 @@ class Counted:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: Counter[str] = Counter()
         for session in (SqliteSession, PostgresqlSession):
-            for name in ("rows", "post", "post_exactly"):
+            for name in ("fetch_rows", "send_rows", "send_guarded"):
                 monkeypatch.setattr(session, name, self._counting(name, getattr(session, name)))
 
     def _counting(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def counting(session: object, statement: Prepared, *parameters: Any, **more: Any) -> Any:
-            rows = len(parameters[0]) if name == "post_exactly" else len(parameters) if name == "post" else 1
+            rows = len(parameters[0]) if name == "send_guarded" else len(parameters) if name == "send_rows" else 1
             self.seen[statement.sqlite] += rows
             return method(session, statement, *parameters, **more)
 

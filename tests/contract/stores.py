@@ -34,7 +34,7 @@ from echelon.controller.core.model import (
     TasksMoved,
 )
 from echelon.controller.core.states import State
-from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_INDEX, Claimed, NewJob, NewTask, Settlement
 from echelon.controller.datastore.transaction import Transaction
@@ -54,7 +54,7 @@ def postgresql_template(postgresql_server: str) -> str:
     with psycopg.connect(postgresql_server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {_TEMPLATE}")
         connection.execute(f"CREATE DATABASE {_TEMPLATE}")
-    migrate(f"{postgresql_server.partition('?')[0].rsplit('/', 1)[0]}/{_TEMPLATE}")
+    migrate_datastore(f"{postgresql_server.partition('?')[0].rsplit('/', 1)[0]}/{_TEMPLATE}")
     return _TEMPLATE
 
 
@@ -168,7 +168,7 @@ def _carry_out(tx: Transaction, job_id: JobId, effects: Sequence[Effect]) -> Non
             case RestoreTasks(stage, target):
                 tx.restore(job_id, stage, target=target)
             case Remember(kind, stage_number, detail):
-                tx.remember(job_id, kind, stage=stage_number, detail=detail)
+                tx.record_event(job_id, kind, stage=stage_number, detail=detail)
 
 
 def submitted(store: Datastore, new: NewJob) -> JobId:
@@ -185,7 +185,7 @@ def spawn_started(store: Datastore, *, expected: int | None = None, **shape: Any
     if expected is not None:
         with store.write() as tx:
             tx.lock_jobs([job_id])
-            (claimed,) = tx.claim(job_id, 0, spawn=True, count=1, worker=new_worker_id(), lease=15.0)
+            (claimed,) = tx.claim_tasks(job_id, 0, spawn=True, count=1, worker=new_worker_id(), lease=15.0)
             stepped(tx, job_id, SpawnTaskMoved(0, State.RUNNING))
             (held,) = tx.held([claimed.task_id])
             tx.settle([Settlement(held, State.COMPLETED, Outcome.COMPLETED, exit_code=0)])
@@ -214,7 +214,7 @@ def claim(
 ) -> list[Claimed]:
     """Claim tasks of stage 0 and let the machine know."""
     tx.lock_jobs([job_id])
-    claimed = tx.claim(job_id, 0, spawn=False, count=count, worker=worker, lease=lease)
+    claimed = tx.claim_tasks(job_id, 0, spawn=False, count=count, worker=worker, lease=lease)
     stepped(tx, job_id, TasksMoved(0, {(State.QUEUED, State.RUNNING): len(claimed)}))
     return claimed
 

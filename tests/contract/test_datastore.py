@@ -31,8 +31,8 @@ def test_a_submitted_job_is_found_with_all_its_stages(store: Datastore) -> None:
         tx.insert_job(new)
 
     with store.read() as reader:
-        view = reader.job(new.job.job_id)
-        facts = reader.facts(new.job.job_id)
+        view = reader.find_job(new.job.job_id)
+        facts = reader.find_facts(new.job.job_id)
     assert view is not None and facts is not None
     assert (view.type, view.state, view.input, view.secret) == ("plain", State.PENDING, new.input, ["token"])
     assert [(stage.number, stage.name, stage.state) for stage in view.stages] == [
@@ -68,14 +68,14 @@ def test_an_exception_rolls_everything_back(store: Datastore) -> None:
     with pytest.raises(ZeroDivisionError), store.write() as tx:
         stepped(tx, job_id, CancelRequested())
         tx.insert_job(other)
-        tx.remember(job_id, "never")
+        tx.record_event(job_id, "never")
         raise ZeroDivisionError
 
     with store.read() as reader:
-        assert reader.job(other.job.job_id) is None
-        view = reader.job(job_id)
+        assert reader.find_job(other.job.job_id) is None
+        view = reader.find_job(job_id)
         assert view is not None and view.state is State.RUNNING
-        assert "never" not in [event.kind for event in reader.events(job_id, limit=100, cursor=None).items]
+        assert "never" not in [event.kind for event in reader.list_events(job_id, limit=100, cursor=None).items]
     with store.write() as tx:
         assert tx.lock_jobs([job_id])[job_id].state is State.RUNNING
 
@@ -83,14 +83,14 @@ def test_an_exception_rolls_everything_back(store: Datastore) -> None:
 def test_saving_counts_etags_up_and_notes_the_times_of_changes(store: Datastore) -> None:
     job_id = submitted(store, plain_job(stages=2))
     with store.read() as reader:
-        before = reader.job(job_id)
+        before = reader.find_job(job_id)
 
     with store.write() as tx:
         (task,) = claim(tx, job_id)
         settle(tx, job_id, [task.task_id])
 
     with store.read() as reader:
-        after = reader.job(job_id)
+        after = reader.find_job(job_id)
     assert before is not None and after is not None
     assert before.started_at is not None and before.ended_at is None
     assert after.etag > before.etag
@@ -128,7 +128,7 @@ def test_a_job_that_has_ended_has_lost_its_secrets_but_not_their_names(store: Da
         stepped(tx, job_id, CancelRequested())
 
     with store.read() as reader:
-        facts, view = reader.facts(job_id), reader.job(job_id)
+        facts, view = reader.find_facts(job_id), reader.find_job(job_id)
     assert facts is not None and view is not None
     assert facts.inputs.sealed == {}
     assert view.secret == ["key", "token"]
@@ -146,7 +146,7 @@ def test_secrets_are_given_anew_when_a_job_is_opened_again(store: Datastore) -> 
 
     assert job.state is State.RUNNING
     with store.read() as reader:
-        facts, view = reader.facts(job_id), reader.job(job_id)
+        facts, view = reader.find_facts(job_id), reader.find_job(job_id)
     assert facts is not None and view is not None
     assert (facts.inputs.sealed, view.input, view.secret) == ({"token": "new"}, {"url": "other"}, ["token"])
     assert view.ended_at is None
@@ -176,12 +176,12 @@ def test_a_deleted_job_leaves_nothing_behind_and_its_neighbours_alone(store: Dat
         tx.delete_job(gone)
 
     with store.read() as reader:
-        assert reader.job(gone) is None and reader.facts(gone) is None
-        assert reader.task(claimed[0].task_id) is None
+        assert reader.find_job(gone) is None and reader.find_facts(gone) is None
+        assert reader.find_task(claimed[0].task_id) is None
         assert reader.attempts_since(gone, after=0, limit=10) == []
-        assert reader.events(gone, limit=10, cursor=None).items == []
+        assert reader.list_events(gone, limit=10, cursor=None).items == []
         for kept in (before, after):
-            assert len(reader.tasks(kept, TaskFilter(), limit=100, cursor=None).items) == 6
+            assert len(reader.list_tasks(kept, TaskFilter(), limit=100, cursor=None).items) == 6
     with store.write() as tx:
         assert tx.lock_jobs([gone]) == {}
     assert fan_out(store, 5) != gone
@@ -229,20 +229,20 @@ def key_of(store_url: str, job_id: JobId) -> int:
 def test_the_history_is_kept_in_order(store: Datastore) -> None:
     job_id = submitted(store, plain_job())
     with store.read() as reader:
-        begun = len(reader.events(job_id, limit=100, cursor=None).items)
+        begun = len(reader.list_events(job_id, limit=100, cursor=None).items)
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.remember(job_id, "first", stage=0, detail={"who": "ä"})
-        tx.remember(job_id, "second")
+        tx.record_event(job_id, "first", stage=0, detail={"who": "ä"})
+        tx.record_event(job_id, "second")
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.remember(job_id, "third")
+        tx.record_event(job_id, "third")
 
     with store.read() as reader:
-        whole = reader.events(job_id, limit=100, cursor=None).items
-        page = reader.events(job_id, limit=begun + 1, cursor=None)
-        rest = reader.events(job_id, limit=100, cursor=page.next_cursor)
+        whole = reader.list_events(job_id, limit=100, cursor=None).items
+        page = reader.list_events(job_id, limit=begun + 1, cursor=None)
+        rest = reader.list_events(job_id, limit=100, cursor=page.next_cursor)
     assert [event.kind for event in whole[begun:]] == ["first", "second", "third"]
     assert (whole[begun].stage, whole[begun].detail) == (0, {"who": "ä"})
     assert [*page.items, *rest.items] == whole and rest.next_cursor is None
@@ -254,5 +254,5 @@ def test_a_kept_revision_of_the_catalogue_stays_as_it_is(store: Datastore) -> No
         tx.save_definition("r1", "another")
 
     with store.read() as reader:
-        assert reader.definition("r1") == "document"
-        assert reader.definition("r2") is None
+        assert reader.find_definition("r1") == "document"
+        assert reader.find_definition("r2") is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.datastore.errors import SchemaMismatch
-from echelon.controller.datastore.open import migrate, open_when_there
+from echelon.controller.datastore.open import migrate_datastore, open_when_there
 from echelon.controller.datastore.port import Datastore
 from echelon.shared.errors import StoreUnavailable
 from echelon.shared.ids import new_job_id
@@ -37,7 +37,7 @@ def use(store: Datastore) -> None:
         assert transaction.now() > 0
     with store.read() as reader:
         assert reader.workers(lost_after=1.0) == []
-    assert store.job(new_job_id()) is None
+    assert store.find_job(new_job_id()) is None
 
 
 def read(store: Datastore) -> None:
@@ -51,7 +51,7 @@ def write(store: Datastore) -> None:
 
 
 def test_every_use_says_that_it_is_away_and_works_when_it_has_come(store: Datastore, folder: Path) -> None:
-    for way in (lambda store: store.check(), read, write, lambda store: store.job(new_job_id())):
+    for way in (lambda store: store.check(), read, write, lambda store: store.find_job(new_job_id())):
         with pytest.raises(StoreUnavailable, match="cannot be opened"):
             way(store)
 
@@ -62,7 +62,7 @@ def test_every_use_says_that_it_is_away_and_works_when_it_has_come(store: Datast
 
 def test_a_schema_of_another_release_is_refused_at_the_start(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/echelon.db"
-    migrate(url)
+    migrate_datastore(url)
     set_schema(url, "9999")
 
     with pytest.raises(SchemaMismatch, match="newer"):
@@ -72,7 +72,7 @@ def test_a_schema_of_another_release_is_refused_at_the_start(tmp_path: Path) -> 
 def test_a_schema_of_another_release_is_refused_when_it_comes_later(store: Datastore, folder: Path) -> None:
     folder.unlink()
     url = f"sqlite:///{folder}/echelon.db"
-    migrate(url)
+    migrate_datastore(url)
     set_schema(url, "9999")
     with pytest.raises(SchemaMismatch, match="newer"):
         write(store)
@@ -88,10 +88,10 @@ def test_a_server_that_starts_after_its_controller_is_used_when_it_answers() -> 
     if binaries is None:
         unavailable("PostgreSQL's programs are not there")
     with PrivatePostgresql(binaries) as server:
-        migrate(server.url)
+        migrate_datastore(server.url)
         server.stop()
         store = open_when_there(server.url)
-        for way in (lambda store: store.check(), read, write, lambda store: store.job(new_job_id())):
+        for way in (lambda store: store.check(), read, write, lambda store: store.find_job(new_job_id())):
             with pytest.raises(StoreUnavailable):
                 way(store)
 

@@ -26,7 +26,7 @@ from tests.contract.stores import (
 
 def look(store: Datastore) -> Chores:
     with store.write() as tx:
-        return tx.chores()
+        return tx.find_chores()
 
 
 def test_an_idle_store_has_no_chores(store: Datastore) -> None:
@@ -58,7 +58,7 @@ def test_open_jobs_are_counted_up_to_a_limit(store: Datastore) -> None:
         stepped(tx, job_ids[0], CancelRequested())
 
     with store.read() as reader:
-        assert [reader.open_jobs(limit=limit) for limit in (2, 3, 9)] == [2, 3, 3]
+        assert [reader.count_open_jobs(limit=limit) for limit in (2, 3, 9)] == [2, 3, 3]
 
 
 def test_one_that_was_silent_for_long_is_believed_again_when_it_speaks_and_one_that_is_gone_is_not(
@@ -82,7 +82,7 @@ def test_a_renewal_does_not_wait_for_a_transaction_that_is_at_work_on_the_same_t
         refs = [AttemptRef(task.task_id, 1) for task in claim(tx, job_id, 2)]
 
     with store.write() as one:
-        assert one.renew(WORKER, refs[:1], lease=15.0) == {refs[0]}
+        assert one.renew_leases(WORKER, refs[:1], lease=15.0) == {refs[0]}
         with store.write() as two:
-            assert two.renew(WORKER, refs, lease=15.0) == {refs[1]}
+            assert two.renew_leases(WORKER, refs, lease=15.0) == {refs[1]}
     store.close()

@@ -55,7 +55,7 @@ def test_etags_change_with_every_change(store: Datastore) -> None:
             tx.lock_jobs([job_id])
             seen.append((tx.job_etag(job_id), tx.stage_etag(job_id, 0), rows(store, job_id)[0].etag))
         with store.read() as reader:
-            view = reader.job(job_id)
+            view = reader.find_job(job_id)
         assert view is not None and seen[-1][:2] == (view.etag, view.stages[0].etag)
 
     look()

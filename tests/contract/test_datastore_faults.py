@@ -17,7 +17,7 @@ from echelon.controller.core.model import CancelRequested, TasksCreated, TasksMo
 from echelon.controller.core.states import State
 from echelon.controller.datastore import sqlite
 from echelon.controller.datastore.errors import OutcomeUnknown
-from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import NewTask, TaskFilter
 from echelon.controller.datastore.sqlite import SqliteDatastore
@@ -41,7 +41,7 @@ store = open_datastore(sys.argv[1])
 with store.write() as tx:
     tx.insert_job(plain_job())
     stepped(tx, sys.argv[2], CancelRequested())
-    tx.flush()
+    tx.flush_writes()
     print("written", flush=True)
     sys.stdin.read()
 """
@@ -63,7 +63,7 @@ def test_a_process_killed_in_the_middle_of_a_transaction_leaves_nothing_of_it(tm
     child.stdout.close()
 
     with store.read() as reader:
-        assert reader.counts()["jobs"] == {"RUNNING": 1}
+        assert reader.count_states()["jobs"] == {"RUNNING": 1}
     with store.write() as tx:
         stepped(tx, job_id, CancelRequested())
     store.close()
@@ -74,9 +74,9 @@ def test_a_process_killed_in_the_middle_of_a_transaction_leaves_nothing_of_it(tm
 
 def test_another_writer_that_does_not_let_go_makes_the_store_unavailable_for_a_while(tmp_path: Path) -> None:
     path = tmp_path / "echelon.db"
-    sqlite.migrate(path)
+    sqlite.migrate_file(path)
     store = SqliteDatastore(path, SystemClock(), busy_timeout=0.05)
-    other = sqlite.connect(str(path))
+    other = sqlite.open_connection(str(path))
     other.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(StoreUnavailable), store.write():
@@ -96,7 +96,7 @@ def test_a_full_disk_makes_the_store_unavailable_and_says_so(tmp_path: Path) -> 
         connection.execute("CREATE TABLE t AS SELECT randomblob(100000)")
     connection.close()
 
-    error = sqlite.translated(caught.value)
+    error = sqlite.translate_error(caught.value)
     assert isinstance(error, StoreUnavailable) and "disk" in str(error)
 
 
@@ -149,10 +149,10 @@ def test_the_time_of_sqlite_is_the_injected_clocks(tmp_path: Path) -> None:
 
     clock.time += 14.9
     with store.write() as tx:
-        assert tx.expired(limit=10) == []
+        assert tx.find_expired(limit=10) == []
     clock.time += 0.2
     with store.write() as tx:
-        assert tx.expired(limit=10) == [(job_id, task.task_id)]
+        assert tx.find_expired(limit=10) == [(job_id, task.task_id)]
     store.close()
 
 
@@ -174,7 +174,7 @@ def test_a_connection_lost_before_the_commit_changes_nothing(postgresql_store: D
     with pytest.raises(StoreUnavailable) as caught, postgresql_store.write() as tx:
         stepped(tx, job_id, CancelRequested())
         terminate_others(postgresql_url)
-        tx.claimable(None, limit=1)
+        tx.find_claimable(None, limit=1)
 
     assert not isinstance(caught.value, OutcomeUnknown)
     with postgresql_store.write() as tx:
@@ -187,7 +187,7 @@ def test_a_connection_lost_in_the_commit_leaves_the_outcome_unknown(
 ) -> None:
     job_id = submitted(postgresql_store, plain_job())
     with postgresql_store.read() as reader:
-        before = reader.job(job_id)
+        before = reader.find_job(job_id)
 
     with pytest.raises(OutcomeUnknown), postgresql_store.write() as tx:
         job = tx.lock_jobs([job_id])[job_id]
@@ -195,7 +195,7 @@ def test_a_connection_lost_in_the_commit_leaves_the_outcome_unknown(
         terminate_others(postgresql_url)
 
     with postgresql_store.read() as reader:
-        assert reader.job(job_id) == before
+        assert reader.find_job(job_id) == before
 
 
 @pytest.mark.server
@@ -207,7 +207,7 @@ def test_idle_connections_that_died_are_not_noticed_by_the_next_transaction(
     terminate_others(postgresql_url)
 
     with postgresql_store.read() as reader:
-        assert reader.job(job_id) is not None
+        assert reader.find_job(job_id) is not None
     with postgresql_store.write() as tx:
         stepped(tx, job_id, CancelRequested())
 
@@ -220,7 +220,7 @@ def test_a_server_that_crashes_and_comes_back_has_kept_every_commit() -> None:
         unavailable("no PostgreSQL binaries to start a server that may be killed")
         return
     with PrivatePostgresql(binaries, durable=True) as server:
-        migrate(server.url)
+        migrate_datastore(server.url)
         store = open_datastore(server.url)
         job_id = submitted(store, plain_job())
 
@@ -228,9 +228,9 @@ def test_a_server_that_crashes_and_comes_back_has_kept_every_commit() -> None:
         with pytest.raises(StoreUnavailable), store.write() as tx:
             tx.lock_jobs([job_id])
         with pytest.raises(StoreUnavailable), store.read() as reader:
-            reader.job(job_id)
+            reader.find_job(job_id)
         with pytest.raises(StoreUnavailable):
-            store.job(job_id)
+            store.find_job(job_id)
         with pytest.raises(StoreUnavailable):
             store.check()
         server.start()
@@ -255,7 +255,7 @@ def test_a_batch_larger_than_every_buffer_arrives(store: Datastore) -> None:
         tx.insert_tasks(job_id, 0, [NewTask(ids[n], n, State.QUEUED, "work", "default", large) for n in range(2_000)])
 
     with store.read() as reader:
-        last = reader.task(ids[-1])
+        last = reader.find_task(ids[-1])
     assert last is not None and last.input == large
 
 
@@ -268,7 +268,7 @@ def test_a_cancel_of_100000_queued_tasks_is_one_statement_and_none_can_be_claime
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.claim(job_id, 0, spawn=False, count=1, worker=WORKER, lease=1.0) == []
+        assert tx.claim_tasks(job_id, 0, spawn=False, count=1, worker=WORKER, lease=1.0) == []
         tx.delete_job(job_id)
     with store.read() as reader:
-        assert reader.tasks(job_id, TaskFilter(), limit=1, cursor=None).items == []
+        assert reader.list_tasks(job_id, TaskFilter(), limit=1, cursor=None).items == []

@@ -14,7 +14,7 @@ from echelon.controller.core.model import Again, RetryRequested, SpawnTaskMoved,
 from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrating
 from echelon.controller.datastore.files import Unpublished
-from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_INDEX, Settlement
 from echelon.shared.errors import StoreUnavailable
@@ -36,7 +36,7 @@ def unpublished(
     store: Datastore, job_id: JobId | None = None, *, after: int = -1, limit: int = 100
 ) -> list[Unpublished]:
     with store.read() as reader:
-        return reader.unpublished(job_id, after=after, limit=limit)
+        return reader.find_unpublished(job_id, after=after, limit=limit)
 
 
 def completed(store: Datastore, count: int = 1, *, tasks: int = 3) -> JobId:
@@ -56,16 +56,16 @@ def test_what_has_completed_in_a_folder_of_its_own_is_told_until_it_is_published
     assert [(one.job_id, one.stage, one.index, one.attempt) for one in told] == [(job_id, 0, 0, 1), (job_id, 0, 1, 1)]
     assert unpublished(store) == told + unpublished(store, other)
     with store.write() as tx:
-        assert tx.chores().unpublished
+        assert tx.find_chores().unpublished
         tx.lock_jobs([job_id, other])
-        assert tx.published(told) == told
+        assert tx.mark_published(told) == told
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.published(told) == []
-        assert tx.chores().unpublished
+        assert tx.mark_published(told) == []
+        assert tx.find_chores().unpublished
         tx.lock_jobs([other])
-        tx.published(unpublished(store, other))
-        assert not tx.chores().unpublished
+        tx.mark_published(unpublished(store, other))
+        assert not tx.find_chores().unpublished
     assert unpublished(store) == []
 
 
@@ -87,7 +87,7 @@ def test_nothing_is_told_of_a_commit_that_failed_nor_of_tasks_in_the_workspace(s
         raise StoreUnavailable("refused")
     with store.write() as tx:
         settle(tx, job_id, [second.task_id])
-        assert not tx.chores().unpublished
+        assert not tx.find_chores().unpublished
 
     assert unpublished(store) == []
 
@@ -113,9 +113,9 @@ def test_of_a_task_that_is_repeated_one_attempt_is_told_with_those_that_counted_
     assert told == [replace(first, attempt=3, before=(1,)), second]
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.published([first, second]) == [second]
+        assert tx.mark_published([first, second]) == [second]
         assert tx.lacks_files(job_id, 1)
-        assert tx.published(told) == told[:1]
+        assert tx.mark_published(told) == told[:1]
         assert not tx.lacks_files(job_id, 1)
 
 
@@ -134,7 +134,7 @@ def test_a_stage_lacks_the_files_of_those_in_front_of_it_and_not_those_of_its_ow
         tx.lock_jobs([job_id])
         assert not tx.lacks_files(job_id, 0)
         assert tx.lacks_files(job_id, 1)
-        tx.published(unpublished(store, job_id))
+        tx.mark_published(unpublished(store, job_id))
         assert not tx.lacks_files(job_id, 1)
 
 
@@ -142,7 +142,7 @@ def test_a_stage_lacks_the_files_of_its_spawn_task_from_the_transaction_that_set
     job_id = spawn_started(store)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        (task,) = tx.claim(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
+        (task,) = tx.claim_tasks(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
         stepped(tx, job_id, SpawnTaskMoved(0, State.RUNNING))
         tx.settle(
             [Settlement(held, State.COMPLETED, Outcome.COMPLETED, private=True) for held in tx.held([task.task_id])]
@@ -159,7 +159,7 @@ def test_stages_side_by_side_do_not_wait_for_each_others_files(store: Datastore)
     job_id = submitted(store, replace(new, job=replace(new.job, stages=stages)))
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        (task,) = tx.claim(job_id, 0, spawn=False, count=1, worker=WORKER, lease=15.0)
+        (task,) = tx.claim_tasks(job_id, 0, spawn=False, count=1, worker=WORKER, lease=15.0)
         stepped(tx, job_id, TasksMoved(0, {(State.QUEUED, State.RUNNING): 1}))
         settle(tx, job_id, [task.task_id], private=True)
         assert not tx.lacks_files(job_id, 1)
@@ -184,7 +184,7 @@ def test_a_store_of_the_first_schema_gets_a_place_for_the_marks(store_url: str) 
         command.upgrade(config, "0001")
     engine.dispose()
 
-    assert migrate(store_url) == migrating.HEAD
+    assert migrate_datastore(store_url) == migrating.HEAD
     store = open_datastore(store_url)
     job_id = fan_out(store, 2)
     assert unpublished(store) == []

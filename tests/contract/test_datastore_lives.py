@@ -64,7 +64,7 @@ class Lives(RuleBasedStateMachine):
         self.store = store
         self.job_id = fan_out(store, COUNT, on_error=OnError.IGNORE)
         with store.read() as reader:
-            page = reader.tasks(self.job_id, TaskFilter(), limit=100, cursor=None)
+            page = reader.list_tasks(self.job_id, TaskFilter(), limit=100, cursor=None)
         self.tasks = [Model(task.task_id) for task in page.items if task.index >= 0]
         self.seen: list[HeldTask] = []
         self.job = State.RUNNING
@@ -75,7 +75,7 @@ class Lives(RuleBasedStateMachine):
         expected = [task for task in self.tasks if task.state is State.QUEUED][:count]
 
         def act(tx: Transaction) -> None:
-            claimed = tx.claim(self.job_id, 0, spawn=False, count=count, worker=worker, lease=15.0)
+            claimed = tx.claim_tasks(self.job_id, 0, spawn=False, count=count, worker=worker, lease=15.0)
             assert [(task.task_id, task.attempt) for task in claimed] == [
                 (task.task_id, task.attempt + 1) for task in expected
             ]
@@ -192,7 +192,7 @@ class Lives(RuleBasedStateMachine):
         waiting = [task for task in self.tasks if task.state is State.PENDING and not (task.there or task.held)]
 
         def act(tx: Transaction) -> None:
-            due = {task_id for job_id, task_id in tx.due(limit=10_000) if job_id == self.job_id}
+            due = {task_id for job_id, task_id in tx.find_due(limit=10_000) if job_id == self.job_id}
             assert due == {task.task_id for task in waiting}
             released = tx.release_due(due | {task.task_id for task in self.tasks})
             assert {task.task_id for task in released} == due
@@ -208,7 +208,7 @@ class Lives(RuleBasedStateMachine):
         asked = {AttemptRef(task.task_id, attempt) for task in self.tasks}
 
         with self.store.write() as tx:
-            kept = tx.renew(worker, asked, lease=15.0)
+            kept = tx.renew_leases(worker, asked, lease=15.0)
 
         assert kept == {
             AttemptRef(task.task_id, attempt)
@@ -241,8 +241,8 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def rows_and_counters_agree(self) -> None:
         with self.store.read() as reader:
-            view = reader.job(self.job_id)
-            rows = reader.tasks(self.job_id, TaskFilter(), limit=100, cursor=None).items[1:]
+            view = reader.find_job(self.job_id)
+            rows = reader.list_tasks(self.job_id, TaskFilter(), limit=100, cursor=None).items[1:]
             ended = Counter(a.task_id for _, a in reader.attempts_since(self.job_id, after=0, limit=10_000))
             running = [task.task_id for task in reader.running(self.job_id, limit=100)]
             for task in self.tasks:
@@ -255,7 +255,7 @@ class Lives(RuleBasedStateMachine):
         }
         assert running == [task.task_id for task in self.tasks if task.state is State.RUNNING]
         with self.store.write() as tx:
-            ready = (self.job_id, 0) in tx.claimable(None, limit=10_000)
+            ready = (self.job_id, 0) in tx.find_claimable(None, limit=10_000)
         assert ready == (self.job is State.RUNNING and counted[State.QUEUED] > 0)
 
     def has(self, state: State) -> bool:

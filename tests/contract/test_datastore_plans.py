@@ -35,7 +35,7 @@ def test_no_index_of_a_state_is_walked_through_for_rows_that_are_known(
     job_id = fan_out(store, 3_000 if analysed else 3)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        claimed = tx.claim(job_id, 0, spawn=False, count=2, worker=WORKER, lease=60.0)
+        claimed = tx.claim_tasks(job_id, 0, spawn=False, count=2, worker=WORKER, lease=60.0)
         keys = [task.key for task in tx.held([task.task_id for task in claimed])]
     store.close()
 

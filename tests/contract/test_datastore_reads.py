@@ -27,13 +27,13 @@ def test_pages_of_jobs_hold_each_job_once_newest_first(store: Datastore) -> None
     late = plain_job()
 
     with store.read() as reader:
-        page = reader.jobs(JobFilter(), limit=3, cursor=None)
+        page = reader.list_jobs(JobFilter(), limit=3, cursor=None)
     with store.write() as tx:
         tx.insert_job(late)
     found = [view.job_id for view in page.items]
     with store.read() as reader:
         while page.next_cursor is not None:
-            page = reader.jobs(JobFilter(), limit=3, cursor=page.next_cursor)
+            page = reader.list_jobs(JobFilter(), limit=3, cursor=page.next_cursor)
             found += [view.job_id for view in page.items]
             assert all(len(view.stages) == 2 for view in page.items)
 
@@ -48,7 +48,7 @@ def test_jobs_are_found_by_state_type_and_text(store: Datastore) -> None:
 
     def found(**wanted: object) -> list[JobId]:
         with store.read() as reader:
-            return [view.job_id for view in reader.jobs(JobFilter(**wanted), limit=10, cursor=None).items]
+            return [view.job_id for view in reader.list_jobs(JobFilter(**wanted), limit=10, cursor=None).items]
 
     assert found() == [second, first]
     assert found(state=State.CANCELLED) == [second] and found(state=State.RUNNING) == [first]
@@ -66,16 +66,16 @@ def test_pages_of_tasks_hold_each_task_once_the_spawn_task_first(store: Datastor
     with store.read() as reader:
         found, cursor = [], None
         while True:
-            page = reader.tasks(job_id, TaskFilter(), limit=2, cursor=cursor)
+            page = reader.list_tasks(job_id, TaskFilter(), limit=2, cursor=cursor)
             found += [(task.stage, task.index) for task in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 break
-        of_stage = reader.tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
-        queued = reader.tasks(job_id, TaskFilter(state=State.QUEUED), limit=100, cursor=None).items
-        nothing = reader.tasks(job_id, TaskFilter(stage=99), limit=10, cursor=None)
-        first = reader.tasks(job_id, TaskFilter(stage=1, index=0), limit=10, cursor=None).items
-        nowhere = reader.tasks(job_id, TaskFilter(index=2**40), limit=10, cursor=None)
+        of_stage = reader.list_tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
+        queued = reader.list_tasks(job_id, TaskFilter(state=State.QUEUED), limit=100, cursor=None).items
+        nothing = reader.list_tasks(job_id, TaskFilter(stage=99), limit=10, cursor=None)
+        first = reader.list_tasks(job_id, TaskFilter(stage=1, index=0), limit=10, cursor=None).items
+        nowhere = reader.list_tasks(job_id, TaskFilter(index=2**40), limit=10, cursor=None)
 
     assert found == [(0, index) for index in range(-1, 7)] + [(1, 0), (2, 0)]
     assert [(task.stage, task.index) for task in of_stage] == [(1, 0)]
@@ -95,9 +95,9 @@ def test_a_cursor_that_is_not_ours_is_refused(store: Datastore, cursor: str) -> 
 
     with store.read() as reader:
         lists: list[Callable[[], object]] = [
-            lambda: reader.jobs(JobFilter(), limit=1, cursor=cursor),
-            lambda: reader.tasks(job_id, TaskFilter(), limit=1, cursor=cursor),
-            lambda: reader.events(job_id, limit=1, cursor=cursor),
+            lambda: reader.list_jobs(JobFilter(), limit=1, cursor=cursor),
+            lambda: reader.list_tasks(job_id, TaskFilter(), limit=1, cursor=cursor),
+            lambda: reader.list_events(job_id, limit=1, cursor=cursor),
         ]
         for read in lists:
             with pytest.raises(InvalidInput):
@@ -108,23 +108,25 @@ def test_a_limit_beyond_every_integer_is_only_a_large_page(store: Datastore) -> 
     job_id = submitted(store, plain_job())
 
     with store.read() as reader:
-        assert len(reader.jobs(JobFilter(), limit=10**30, cursor=None).items) == 1
-        assert len(reader.tasks(job_id, TaskFilter(), limit=10**30, cursor=None).items) == 1
+        assert len(reader.list_jobs(JobFilter(), limit=10**30, cursor=None).items) == 1
+        assert len(reader.list_tasks(job_id, TaskFilter(), limit=10**30, cursor=None).items) == 1
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800", "x" * 100_000])
 def test_text_that_no_job_can_hold_is_refused(store: Datastore, text: str) -> None:
     with store.read() as reader:
         with pytest.raises(InvalidInput):
-            reader.jobs(JobFilter(text=text), limit=1, cursor=None)
+            reader.list_jobs(JobFilter(text=text), limit=1, cursor=None)
         with pytest.raises(InvalidInput):
-            reader.jobs(JobFilter(type=text), limit=1, cursor=None)
+            reader.list_jobs(JobFilter(type=text), limit=1, cursor=None)
 
 
 def test_ids_are_found_by_their_beginning(store: Datastore) -> None:
     job_id = fan_out(store, 2)
     with store.read() as reader:
-        first, second = (task.task_id for task in reader.tasks(job_id, TaskFilter(), limit=10, cursor=None).items[1:])
+        first, second = (
+            task.task_id for task in reader.list_tasks(job_id, TaskFilter(), limit=10, cursor=None).items[1:]
+        )
 
     with store.read() as reader:
         assert reader.matching(job_id[:8], limit=5) == ([job_id], [])
@@ -217,8 +219,8 @@ def test_queues_and_counts_tell_what_waits_and_runs(store: Datastore) -> None:
         claim(tx, job_id, 2)
 
     with store.read() as reader:
-        assert reader.queues() == [QueueView("default", 3, 2), QueueView("other", 1, 0)]
-        counts = reader.counts()
+        assert reader.count_queues() == [QueueView("default", 3, 2), QueueView("other", 1, 0)]
+        counts = reader.count_states()
         assert [task.index for task in reader.running(job_id, limit=10)] == [0, 1]
         assert len(reader.running(job_id, limit=1)) == 1
     assert counts["jobs"] == {"RUNNING": 2}
@@ -229,11 +231,11 @@ def test_a_look_does_not_change_while_it_lasts(store: Datastore) -> None:
     job_id = fan_out(store, 3)
 
     with store.read() as reader:
-        before = reader.job(job_id)
+        before = reader.find_job(job_id)
         with store.write() as tx:
             stepped(tx, job_id, CancelRequested())
-        during = reader.job(job_id)
-        tasks = reader.tasks(job_id, TaskFilter(), limit=10, cursor=None).items
+        during = reader.find_job(job_id)
+        tasks = reader.list_tasks(job_id, TaskFilter(), limit=10, cursor=None).items
 
     assert before == during
     assert {task.state for task in tasks} == {State.COMPLETED, State.QUEUED}
@@ -243,11 +245,11 @@ def test_a_look_at_one_job_shows_what_every_other_look_shows(store: Datastore) -
     others = [submitted(store, plain_job(stages=2)), fan_out(store, 3)]
     job_id = submitted(store, plain_job(stages=3, values={"text": "x" * 5000}, sealed={"token": "sealed"}))
 
-    looked = [store.job(each) for each in (*others, job_id)]
+    looked = [store.find_job(each) for each in (*others, job_id)]
 
     with store.read() as reader:
-        assert looked == [reader.job(each) for each in (*others, job_id)]
-        assert looked[::-1] == reader.jobs(JobFilter(), limit=10, cursor=None).items
+        assert looked == [reader.find_job(each) for each in (*others, job_id)]
+        assert looked[::-1] == reader.list_jobs(JobFilter(), limit=10, cursor=None).items
     last = looked[-1]
     assert last is not None and last.input == {"text": "x" * 5000} and last.secret == ["token"]
     assert [stage.number for stage in last.stages] == [0, 1, 2]
@@ -255,32 +257,32 @@ def test_a_look_at_one_job_shows_what_every_other_look_shows(store: Datastore) -
 
 def test_a_look_at_one_job_shows_the_last_commit(store: Datastore) -> None:
     job_id = fan_out(store, 3)
-    before = store.job(job_id)
+    before = store.find_job(job_id)
 
     with store.write() as tx:
         stepped(tx, job_id, CancelRequested())
 
-    after = store.job(job_id)
+    after = store.find_job(job_id)
     assert before is not None and after is not None
     assert (before.state, after.state) == (State.RUNNING, State.CANCELLED)
 
 
 def test_a_job_that_is_unknown_shows_nothing(store: Datastore) -> None:
     nobody = new_job_id()
-    assert store.job(nobody) is None
+    assert store.find_job(nobody) is None
     with store.read() as reader:
-        assert reader.job(nobody) is None and reader.facts(nobody) is None
-        assert reader.tasks(nobody, TaskFilter(), limit=1, cursor=None).items == []
-        assert reader.events(nobody, limit=1, cursor=None).items == []
+        assert reader.find_job(nobody) is None and reader.find_facts(nobody) is None
+        assert reader.list_tasks(nobody, TaskFilter(), limit=1, cursor=None).items == []
+        assert reader.list_events(nobody, limit=1, cursor=None).items == []
         assert reader.running(nobody, limit=1) == [] == reader.attempts_since(nobody, after=0, limit=1)
-        assert reader.task_at(nobody, 0, 0) is None and reader.attempts(TaskId("none")) == []
+        assert reader.find_task_at(nobody, 0, 0) is None and reader.attempts(TaskId("none")) == []
 
 
 def test_a_change_without_the_jobs_lock_is_refused(store: Datastore) -> None:
     job_id = submitted(store, plain_job())
 
     with pytest.raises(GuardFailed), store.write() as tx:
-        tx.claim(job_id, 0, spawn=False, count=1, worker=WORKER, lease=1.0)
+        tx.claim_tasks(job_id, 0, spawn=False, count=1, worker=WORKER, lease=1.0)
 
 
 def test_a_healthy_store_says_so(store: Datastore) -> None:

@@ -19,7 +19,7 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore import sqlite
 from echelon.controller.datastore.claims import CLAIM
 from echelon.controller.datastore.errors import SchemaMismatch
-from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import JobFilter, TaskFilter
@@ -43,7 +43,7 @@ WALK = re.compile(r"SCAN (tasks|stages|jobs|job_inputs|attempts|events|workers)\
 def test_the_migrations_make_the_tables_that_the_code_uses(store_url: str, older: bool) -> None:
     if older:
         leave_first_store(store_url, token="sealed")
-    migrate(store_url)
+    migrate_datastore(store_url)
     engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
 
     with engine.connect() as connection:
@@ -54,18 +54,18 @@ def test_the_migrations_make_the_tables_that_the_code_uses(store_url: str, older
 
 
 def test_a_migration_may_be_run_again(store_url: str) -> None:
-    assert migrate(store_url) == migrate(store_url)
+    assert migrate_datastore(store_url) == migrate_datastore(store_url)
     open_datastore(store_url).close()
 
 
 def test_a_newer_schema_is_refused_and_left_alone(store_url: str) -> None:
-    migrate(store_url)
+    migrate_datastore(store_url)
     set_schema(store_url, "9999")
 
     with pytest.raises(SchemaMismatch, match="newer"):
         open_datastore(store_url)
     with pytest.raises(SchemaMismatch, match="newer"):
-        migrate(store_url)
+        migrate_datastore(store_url)
 
 
 @pytest.mark.server
@@ -146,22 +146,22 @@ def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> No
     job_id = filled.exec_driver_sql("SELECT job_id FROM jobs WHERE type = 'fan_out'").scalar_one()
     reader = Reader(filled, lambda: 0.0)
     event.listen(filled, "before_cursor_execute", note)
-    page = reader.tasks(job_id, TaskFilter(), limit=2, cursor=None)
-    reader.tasks(job_id, TaskFilter(stage=0, state=State.FAILED), limit=2, cursor=page.next_cursor)
-    reader.jobs(JobFilter(state=State.RUNNING), limit=2, cursor=None)
-    reader.jobs(JobFilter(type="plain"), limit=2, cursor=None)
-    reader.job(job_id)
-    reader.task_at(job_id, 0, 1)
-    reader.next_due(job_id, 0)
+    page = reader.list_tasks(job_id, TaskFilter(), limit=2, cursor=None)
+    reader.list_tasks(job_id, TaskFilter(stage=0, state=State.FAILED), limit=2, cursor=page.next_cursor)
+    reader.list_jobs(JobFilter(state=State.RUNNING), limit=2, cursor=None)
+    reader.list_jobs(JobFilter(type="plain"), limit=2, cursor=None)
+    reader.find_job(job_id)
+    reader.find_task_at(job_id, 0, 1)
+    reader.find_next_due(job_id, 0)
     reader.first_paused(job_id, 0)
     reader.attempts(page.items[0].task_id)
     reader.attempts_since(job_id, after=0, limit=2)
     reader.running(job_id, limit=2)
-    reader.events(job_id, limit=2, cursor=None)
+    reader.list_events(job_id, limit=2, cursor=None)
     reader.matching("a", limit=2)
-    reader.queues()
-    reader.open_jobs(limit=2)
-    reader.counts()
+    reader.count_queues()
+    reader.count_open_jobs(limit=2)
+    reader.count_states()
     event.remove(filled, "before_cursor_execute", note)
 
     assert len(seen) > 15
@@ -179,7 +179,7 @@ def filled(tmp_path: Path) -> Iterator[Connection]:
     for _ in range(5):
         submitted(store, plain_job(stages=2))
     store.close()
-    engine = create_engine("sqlite://", creator=lambda: sqlite.connect(str(path)))
+    engine = create_engine("sqlite://", creator=lambda: sqlite.open_connection(str(path)))
     with engine.connect() as connection:
         yield connection
     engine.dispose()

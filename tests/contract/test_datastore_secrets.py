@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine, text
 from echelon.controller.core.model import CancelRequested, RetryRequested
 from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrating
-from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import JobInputs, NewTask
 from echelon.controller.datastore.secrets import LOST_SECRETS
@@ -29,16 +29,16 @@ def test_the_seal_of_a_job_goes_with_its_end_and_another_comes_with_its_return(s
     job_id = submitted(store, new)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        before = tx.inputs(job_id)
+        before = tx.load_inputs(job_id)
         stepped(tx, job_id, CancelRequested())
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        ended = tx.inputs(job_id)
+        ended = tx.load_inputs(job_id)
         tx.replace_input(job_id, {}, {}, "second")
         stepped(tx, job_id, RetryRequested())
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        again = tx.inputs(job_id)
+        again = tx.load_inputs(job_id)
 
     assert (before, ended.seal, again.seal) == (JobInputs({}, {}, "first", 1), None, "second")
     assert len({before.seal_number, ended.seal_number, again.seal_number}) == 3
@@ -63,7 +63,7 @@ def test_only_tasks_that_are_to_run_and_were_sealed_before_have_lost_their_secre
         tx.give_secrets(job_id, [(lost[0].key, {"token": "new", "url": "u"})])
         left = tx.lost_secrets(job_id, limit=10)
     with store.read() as reader:
-        given = reader.task(tasks[2].task_id)
+        given = reader.find_task(tasks[2].task_id)
 
     assert [(one.stage, one.index, one.state) for one in lost] == [(1, 3, State.QUEUED), (1, 5, State.QUEUED)]
     assert (first, [one.index for one in named], [one.index for one in left]) == (lost[:1], [4], [5])
@@ -104,7 +104,7 @@ def test_what_an_earlier_release_has_left_of_secrets_is_erased(store_url: str) -
     sealed = {name: Fernet(KEY).encrypt(b"S3CR3T").decode() for name in ("ended", "open")}
     _leave_old_store(store_url, sealed)
 
-    assert migrate(store_url) == migrating.HEAD
+    assert migrate_datastore(store_url) == migrating.HEAD
 
     engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.connect() as connection:

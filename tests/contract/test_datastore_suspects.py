@@ -31,7 +31,7 @@ def test_a_claim_gives_only_tasks_that_have_lost_so_many_workers(store: Datastor
         tx.lock_jobs([job_id])
 
         def claimed(losses: range) -> list[int]:
-            found = tx.claim(job_id, 0, spawn=False, count=10, worker=WORKER, lease=15.0, losses=losses)
+            found = tx.claim_tasks(job_id, 0, spawn=False, count=10, worker=WORKER, lease=15.0, losses=losses)
             return [task.index for task in found]
 
         assert claimed(range(1, 2)) == []
@@ -48,9 +48,9 @@ def test_the_load_of_a_worker_is_what_runs_on_it_and_the_most_losses_of_it(store
         (ended,) = claim(tx, job_id, 1, worker=OTHER)
 
     with store.write() as tx:
-        assert tx.loads([WORKER, OTHER, new_worker_id()]) == {WORKER: Load(3, 2), OTHER: Load(1, 0)}
+        assert tx.count_loads([WORKER, OTHER, new_worker_id()]) == {WORKER: Load(3, 2), OTHER: Load(1, 0)}
         settle(tx, job_id, [ended.task_id])
-        assert tx.loads([OTHER]) == {}
+        assert tx.count_loads([OTHER]) == {}
 
 
 def test_what_was_taken_from_a_worker_is_on_it_until_it_tells_or_its_lease_is_over(store: Datastore) -> None:
@@ -64,16 +64,16 @@ def test_what_was_taken_from_a_worker_is_on_it_until_it_tells_or_its_lease_is_ov
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.loads([WORKER]) == {WORKER: Load(2, 2)}
+        assert tx.count_loads([WORKER]) == {WORKER: Load(2, 2)}
         tx.let_go(tx.held([suspect.task_id]))
-        assert tx.loads([WORKER]) == {WORKER: Load(1, 0)}
+        assert tx.count_loads([WORKER]) == {WORKER: Load(1, 0)}
 
 
 def test_a_job_is_there_until_it_is_deleted(store: Datastore) -> None:
     job_id = fan_out(store, 1)
     with store.write() as tx:
-        assert tx.exists(job_id)
-        assert not tx.exists(JobId("another"))
+        assert tx.job_exists(job_id)
+        assert not tx.job_exists(JobId("another"))
 
 
 def test_a_worker_is_heard_for_so_long_after_its_last_sign_of_life_and_not_when_it_is_gone(store: Datastore) -> None:
@@ -129,7 +129,7 @@ def test_leases_that_reach_too_far_are_shortened_to_one_that_begins_now(store: D
 
     with store.write() as tx:
         tx.shorten_leases(longest=-0.5)
-        late = {task_id for _, task_id in tx.expired(limit=10)}
+        late = {task_id for _, task_id in tx.find_expired(limit=10)}
 
     assert late == {far.task_id, due.task_id}
 
@@ -144,7 +144,7 @@ def test_so_are_those_of_attempts_that_have_lost_their_claim(store: Datastore) -
 
     with store.write() as tx:
         tx.shorten_leases(longest=-0.5)
-        assert tx.due(limit=10) == [(job_id, task.task_id)]
+        assert tx.find_due(limit=10) == [(job_id, task.task_id)]
 
 
 @pytest.mark.parametrize("step", [0.0, 3600.0])
@@ -171,5 +171,7 @@ def test_a_wait_for_a_retry_is_begun_anew_when_it_began_in_the_future(
         tx.let_on(job_id, 0, spans=((1, 1),), begun=True)
 
     with store.read() as reader:
-        found = [task.not_before for task in reader.tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items][1:]
+        found = [
+            task.not_before for task in reader.list_tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items
+        ][1:]
     assert all(at is not None and now + 50.0 < at < now + 61.0 for at in found)

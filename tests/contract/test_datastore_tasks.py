@@ -42,7 +42,7 @@ def test_a_claim_gives_the_lowest_indexes_to_one_worker_and_no_task_twice(store:
         tx.lock_jobs([job_id])
         first = claim(tx, job_id, 2)
         second = claim(tx, job_id, 10, worker=OTHER)
-        third = tx.claim(job_id, 0, spawn=False, count=10, worker=OTHER, lease=15.0)
+        third = tx.claim_tasks(job_id, 0, spawn=False, count=10, worker=OTHER, lease=15.0)
 
     assert [(task.index, task.attempt, task.input) for task in first] == [(0, 1, {"n": 0}), (1, 1, {"n": 1})]
     assert [task.index for task in second] == [2, 3, 4]
@@ -54,8 +54,8 @@ def test_a_claim_of_tasks_does_not_take_the_spawn_task_and_the_other_way_round(s
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.claim(job_id, 0, spawn=False, count=10, worker=WORKER, lease=15.0) == []
-        claimed = tx.claim(job_id, 0, spawn=True, count=10, worker=WORKER, lease=15.0)
+        assert tx.claim_tasks(job_id, 0, spawn=False, count=10, worker=WORKER, lease=15.0) == []
+        claimed = tx.claim_tasks(job_id, 0, spawn=True, count=10, worker=WORKER, lease=15.0)
 
     assert [task.index for task in claimed] == [SPAWN_INDEX]
 
@@ -87,9 +87,9 @@ def test_a_settled_task_shows_how_it_ended(store: Datastore) -> None:
 
     assert job.state is State.COMPLETED
     with store.read() as reader:
-        view = reader.task(task.task_id)
+        view = reader.find_task(task.task_id)
         (attempt,) = reader.attempts(task.task_id)
-        assert reader.task_at(job_id, 0, 0) == view
+        assert reader.find_task_at(job_id, 0, 0) == view
     assert view is not None
     assert (view.state, view.exit_code, view.result, view.worker) == (State.COMPLETED, 0, "räsult\ufffd\ufffd", "w1")
     assert view.started_at is not None and view.ended_at is not None and view.started_at <= view.ended_at
@@ -112,7 +112,7 @@ def test_an_attempt_counts_once(store: Datastore) -> None:
         tx.settle([Settlement(task, State.FAILED, Outcome.FAILED) for task in stale])
 
     with store.read() as reader:
-        states = [task.state for task in reader.tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items]
+        states = [task.state for task in reader.list_tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items]
         assert states == [State.COMPLETED, State.COMPLETED, State.RUNNING]
         assert len(reader.attempts(first.task_id)) == 1
 
@@ -137,8 +137,8 @@ def test_a_retry_waits_until_its_time_and_keeps_every_attempt(store: Datastore) 
         (task,) = claim(tx, job_id)
     with store.write() as tx:
         settle(tx, job_id, [task.task_id], State.PENDING, not_before=tx.now() + 3600, failure=True, exit_code=3)
-        assert tx.due(limit=10) == [] and tx.release_due([task.task_id]) == []
-        assert tx.claim(job_id, 0, spawn=False, count=1, worker=WORKER, lease=15.0) == []
+        assert tx.find_due(limit=10) == [] and tx.release_due([task.task_id]) == []
+        assert tx.claim_tasks(job_id, 0, spawn=False, count=1, worker=WORKER, lease=15.0) == []
     with store.write() as tx:
         tx.lock_jobs([job_id])
         (waiting,) = tx.held([task.task_id])
@@ -153,7 +153,7 @@ def test_a_retry_whose_time_has_come_is_claimed_as_the_next_attempt(store: Datas
         settle(tx, job_id, [task.task_id], State.PENDING, not_before=tx.now() - 1, loss=True, outcome=Outcome.LOST)
 
     with store.write() as tx:
-        assert tx.due(limit=10) == [(job_id, task.task_id)]
+        assert tx.find_due(limit=10) == [(job_id, task.task_id)]
         tx.lock_jobs([job_id])
         (released,) = tx.release_due([task.task_id])
         assert tx.release_due([task.task_id]) == []
@@ -205,7 +205,7 @@ def test_a_task_that_was_refused_from_the_start_is_failed_with_its_reason(store:
         stepped(tx, job_id, TasksCreated(0, queued=0, failed=1))
 
     with store.read() as reader:
-        view = reader.task(task_id)
+        view = reader.find_task(task_id)
     assert view is not None and view.ended_at is not None
     assert (view.state, view.error, view.attempt, view.input) == (State.FAILED, "item 0: no url", 0, {"n": 1})
 
@@ -224,14 +224,14 @@ def test_a_cancel_reaches_every_open_task_and_names_those_that_run(store: Datast
 
     assert told == [(WORKER, AttemptRef(running.task_id, 1))]
     with store.read() as reader:
-        states = [task.state for task in reader.tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items]
+        states = [task.state for task in reader.list_tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items]
         (stopped,) = reader.attempts(running.task_id)
     assert states == [State.COMPLETED] * 2 + [State.CANCELLED] * 4
     assert stopped.outcome is Outcome.STOPPED
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.claim(job_id, 0, spawn=False, count=10, worker=WORKER, lease=15.0) == []
-        assert tx.claimable(None, limit=10) == []
+        assert tx.claim_tasks(job_id, 0, spawn=False, count=10, worker=WORKER, lease=15.0) == []
+        assert tx.find_claimable(None, limit=10) == []
 
 
 def test_withdrawing_what_waits_leaves_what_runs(store: Datastore) -> None:
@@ -242,7 +242,9 @@ def test_withdrawing_what_waits_leaves_what_runs(store: Datastore) -> None:
         assert tx.withdraw(job_id, 0, running=False) == []
 
     with store.read() as reader:
-        states = [task.state for task in reader.tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items[1:]]
+        states = [
+            task.state for task in reader.list_tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items[1:]
+        ]
     assert states == [State.RUNNING, State.CANCELLED, State.CANCELLED]
 
 
@@ -263,7 +265,7 @@ def test_a_reopened_stage_runs_again_what_has_not_completed_with_fresh_budgets(s
     assert (again.task_id, again.attempt, third.attempt) == (bad.task_id, 2, 1)
     assert (held.failures, held.losses) == (0, 0)
     with store.read() as reader:
-        view = reader.task(bad.task_id)
+        view = reader.find_task(bad.task_id)
         assert [attempt.error for attempt in reader.attempts(bad.task_id)] == ["bad"]
     assert view is not None and view.exit_code is None and view.error is None
 
@@ -279,9 +281,9 @@ def test_a_lease_is_renewed_for_its_worker_and_attempt_alone(store: Datastore) -
     }  # fmt: skip
 
     with store.write() as tx:
-        assert tx.renew(WORKER, asked, lease=15.0) == {AttemptRef(mine.task_id, 1)}
-        assert tx.renew(WORKER, [], lease=15.0) == set()
-        assert tx.renew(new_worker_id(), asked, lease=15.0) == set()
+        assert tx.renew_leases(WORKER, asked, lease=15.0) == {AttemptRef(mine.task_id, 1)}
+        assert tx.renew_leases(WORKER, [], lease=15.0) == set()
+        assert tx.renew_leases(new_worker_id(), asked, lease=15.0) == set()
 
 
 def test_an_attempt_with_a_lease_that_ran_out_is_found_until_it_is_renewed(store: Datastore) -> None:
@@ -292,10 +294,10 @@ def test_an_attempt_with_a_lease_that_ran_out_is_found_until_it_is_renewed(store
         claim(tx, job_id, 1, lease=3600.0)
 
     with store.write() as tx:
-        assert set(tx.expired(limit=10)) == {(job_id, first.task_id), (job_id, second.task_id)}
-        assert len(tx.expired(limit=1)) == 1
-        tx.renew(WORKER, [AttemptRef(first.task_id, 1)], lease=15.0)
-        assert tx.expired(limit=10) == [(job_id, second.task_id)]
+        assert set(tx.find_expired(limit=10)) == {(job_id, first.task_id), (job_id, second.task_id)}
+        assert len(tx.find_expired(limit=1)) == 1
+        tx.renew_leases(WORKER, [AttemptRef(first.task_id, 1)], lease=15.0)
+        assert tx.find_expired(limit=10) == [(job_id, second.task_id)]
 
 
 def test_what_runs_on_a_worker_is_found(store: Datastore) -> None:
@@ -318,14 +320,14 @@ def test_stages_with_something_to_claim_are_listed_oldest_first_by_queue(store: 
     third = submitted(store, plain_job(queue="a"))
 
     with store.write() as tx:
-        assert tx.claimable(None, limit=10) == [(first, 0), (second, 0), (third, 0)]
-        assert tx.claimable(None, limit=2) == [(first, 0), (second, 0)]
-        assert tx.claimable(["a"], limit=10) == [(first, 0), (third, 0)]
-        assert tx.claimable(["b", "a", "c"], limit=2) == [(first, 0), (second, 0)]
-        assert tx.claimable(["c"], limit=10) == [] == tx.claimable([], limit=10)
+        assert tx.find_claimable(None, limit=10) == [(first, 0), (second, 0), (third, 0)]
+        assert tx.find_claimable(None, limit=2) == [(first, 0), (second, 0)]
+        assert tx.find_claimable(["a"], limit=10) == [(first, 0), (third, 0)]
+        assert tx.find_claimable(["b", "a", "c"], limit=2) == [(first, 0), (second, 0)]
+        assert tx.find_claimable(["c"], limit=10) == [] == tx.find_claimable([], limit=10)
         tx.lock_jobs([first])
         claim(tx, first)
-        assert tx.claimable(["a"], limit=10) == [(third, 0)]
+        assert tx.find_claimable(["a"], limit=10) == [(third, 0)]
 
 
 def test_jobs_that_are_not_saved_yet_are_listed_as_they_stand(store: Datastore) -> None:
@@ -334,12 +336,12 @@ def test_jobs_that_are_not_saved_yet_are_listed_as_they_stand(store: Datastore) 
     with store.write() as tx:
         queued = tx.lock_jobs([first])[first]
         running, _ = step(queued, TasksMoved(0, {(State.QUEUED, State.RUNNING): 1}))
-        assert tx.claimable(None, limit=1, unsaved=[running]) == [(second, 0)]
-        assert tx.claimable(["default"], limit=9, unsaved=[running]) == []
+        assert tx.find_claimable(None, limit=1, unsaved=[running]) == [(second, 0)]
+        assert tx.find_claimable(["default"], limit=9, unsaved=[running]) == []
         begun, _ = step(running, TasksMoved(0, {(State.RUNNING, State.COMPLETED): 1}))
-        assert tx.claimable(None, limit=9, unsaved=[begun]) == [(first, 1), (second, 0)]
-        assert tx.claimable(["default"], limit=9, unsaved=[begun]) == [(first, 1)]
-        assert tx.claimable(["b"], limit=9, unsaved=[begun]) == [(second, 0)]
+        assert tx.find_claimable(None, limit=9, unsaved=[begun]) == [(first, 1), (second, 0)]
+        assert tx.find_claimable(["default"], limit=9, unsaved=[begun]) == [(first, 1)]
+        assert tx.find_claimable(["b"], limit=9, unsaved=[begun]) == [(second, 0)]
 
 
 def test_a_stage_offers_no_more_than_may_run_at_once(store: Datastore) -> None:
@@ -347,17 +349,17 @@ def test_a_stage_offers_no_more_than_may_run_at_once(store: Datastore) -> None:
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.claimable(None, limit=10) == [(job_id, 0)]
+        assert tx.find_claimable(None, limit=10) == [(job_id, 0)]
         (task,) = claim(tx, job_id, 1)
-        assert tx.claimable(None, limit=10) == []
+        assert tx.find_claimable(None, limit=10) == []
         settle(tx, job_id, [task.task_id])
-        assert tx.claimable(None, limit=10) == [(job_id, 0)]
+        assert tx.find_claimable(None, limit=10) == [(job_id, 0)]
 
 
 def test_items_become_tasks_in_chunks_until_none_is_left(store: Datastore) -> None:
     job_id = spawn_started(store, expected=4)
     with store.write() as tx:
-        assert tx.expansions(limit=10) == [Expansion(job_id, 0, "items", 0, 4, 0)]
+        assert tx.find_expansions(limit=10) == [Expansion(job_id, 0, "items", 0, 4, 0)]
 
     for created in (3, 4):
         with store.write() as tx:
@@ -370,11 +372,11 @@ def test_items_become_tasks_in_chunks_until_none_is_left(store: Datastore) -> No
             tx.insert_tasks(job_id, 0, tasks)
             tx.set_expanded(job_id, 0, created=created, offset=created * 10)
             stepped(tx, job_id, TasksCreated(0, queued=len(tasks)))
-            left = tx.expansions(limit=10)
+            left = tx.find_expansions(limit=10)
 
     assert left == []
     with store.read() as reader:
-        view = reader.job(job_id)
+        view = reader.find_job(job_id)
     assert view is not None and view.stages[0].tally == Tally(queued=4) and view.stages[0].expected == 4
 
 
@@ -387,6 +389,6 @@ def test_a_half_made_fan_out_is_offered_again_where_it_stopped(store: Datastore)
         stepped(tx, job_id, TasksCreated(0, queued=1))
 
     with store.write() as tx:
-        assert tx.expansions(limit=10) == [Expansion(job_id, 0, "items", 1, 4, 17)]
+        assert tx.find_expansions(limit=10) == [Expansion(job_id, 0, "items", 1, 4, 17)]
         stepped(tx, job_id, CancelRequested())
-        assert tx.expansions(limit=10) == []
+        assert tx.find_expansions(limit=10) == []

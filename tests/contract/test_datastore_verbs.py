@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from echelon.controller.core.model import CancelRequested, OnError, PauseRequested, TasksCreated, TasksMoved
 from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrations
-from echelon.controller.datastore.open import migrate, open_datastore
+from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_ONLY, Counted, NewTask, TaskFilter, TaskView
 from echelon.shared.ids import JobId, new_task_ids
@@ -27,7 +27,7 @@ P, Q, R, C, F, X, S = (
 
 def rows(store: Datastore, job_id: JobId) -> list[TaskView]:
     with store.read() as reader:
-        found = reader.tasks(job_id, TaskFilter(stage=0), limit=500, cursor=None).items
+        found = reader.list_tasks(job_id, TaskFilter(stage=0), limit=500, cursor=None).items
     return [task for task in found if task.index >= 0]
 
 
@@ -50,7 +50,7 @@ def test_what_is_paused_is_not_claimed_and_goes_on_where_it_stood(store: Datasto
     assert [task.paused_at == now for task in held] == [task.by == "me" for task in held]
     with store.write() as tx:
         assert [task.index for task in claim(tx, job_id, 10)] == [3, 5]
-        assert tx.due(limit=10) == []
+        assert tx.find_due(limit=10) == []
         assert sorted((one.state, one.hand, one.count) for one in tx.census(job_id, 0)) == [
             (P, True, 3), (R, False, 2), (R, True, 1),
         ]  # fmt: skip
@@ -78,7 +78,7 @@ def test_a_spawn_task_that_may_still_be_there_is_put_off_by_itself(store: Datast
     job_id = spawn_started(store)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.claim(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
+        tx.claim_tasks(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
         tx.withdraw(job_id, 0, running=True)
         tx.restore(job_id, 0, target=Q)
         assert tx.put_off(job_id, 0) == (0, True)
@@ -94,10 +94,10 @@ def test_what_goes_on_while_its_last_attempt_may_be_there_becomes_due(store: Dat
         tx.hold(job_id, 0, by="me")
         (counted,) = tx.census(job_id, 0)
         tx.let_on(job_id, 0, begun=begun)
-        assert tx.due(limit=10) == []
+        assert tx.find_due(limit=10) == []
         tx.let_go(tx.held([task.task_id]))
 
-        assert tx.due(limit=10) == ([(job_id, task.task_id)] if begun else [])
+        assert tx.find_due(limit=10) == ([(job_id, task.task_id)] if begun else [])
     assert counted == Counted(P, hand=True, waits=True, count=1)
     assert states(store, job_id) == [P]
 
@@ -109,8 +109,8 @@ def test_a_lease_that_is_over_lets_nothing_go_on_but_what_is_due(store: Datastor
         tx.withdraw(job_id, 0, running=True)
         tx.restore(job_id, 0, target=Q)
         assert tx.put_off(job_id, 0) == (1, False)
-        assert tx.due(limit=10, expire=False) == tx.release_due([task.task_id], expire=False) == []
-        assert tx.due(limit=10) == [(job_id, task.task_id)]
+        assert tx.find_due(limit=10, expire=False) == tx.release_due([task.task_id], expire=False) == []
+        assert tx.find_due(limit=10) == [(job_id, task.task_id)]
         assert [held.task_id for held in tx.release_due([task.task_id])] == [task.task_id]
         assert tx.put_off(job_id, 0) == (0, False)
 
@@ -123,7 +123,7 @@ def test_a_stage_that_begins_releases_what_is_not_paused(store: Datastore) -> No
         tx.release(job_id, 1, spawn=False)
 
     with store.read() as reader:
-        found = reader.tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
+        found = reader.list_tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
     assert [(task.state, task.by) for task in found] == [(Q, None), (P, "me")]
 
 
@@ -136,7 +136,7 @@ def test_a_paused_task_does_not_become_due_and_one_that_goes_on_after_its_time_i
         stepped(tx, job_id, TasksMoved(0, {}, held=1))
 
     with store.write() as tx:
-        assert tx.due(limit=10) == [(job_id, second.task_id)]
+        assert tx.find_due(limit=10) == [(job_id, second.task_id)]
         tx.lock_jobs([job_id])
         assert tx.release_due([first.task_id]) == []
         (counted,) = tx.census(job_id, 0, spans=((0, 0),))
@@ -180,7 +180,7 @@ def test_who_waits_and_who_is_held_is_found_without_walking_through_a_stage(stor
         tx.hold(job_id, 0, spans=((2, 3),), by="me")
 
     with store.read() as reader:
-        first, held = reader.next_due(job_id, 0), reader.first_paused(job_id, 0)
+        first, held = reader.find_next_due(job_id, 0), reader.first_paused(job_id, 0)
         told = reader.now()
 
     assert first is not None and held is not None
@@ -229,7 +229,7 @@ def test_a_spawn_task_is_reopened_with_its_stage_or_alone(store: Datastore) -> N
         tx.lock_jobs([job_id])
         tx.leave(job_id, 0, X, by="me", spans=SPAWN_ONLY)
         tx.reopen(job_id, 0, target=Q, sources=(), spans=(), spawn=True)
-        (claimed,) = tx.claim(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
+        (claimed,) = tx.claim_tasks(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
 
     assert (claimed.index, claimed.attempt, claimed.task_class) == (-1, 1, "list")
 
@@ -248,7 +248,7 @@ def test_what_was_ended_while_it_ran_waits_for_its_worker_or_its_lease(store: Da
             tx.let_go([held])
         tx.reopen(job_id, 0, target=Q, sources={X}, spans=((0, 0),))
         waits = tx.put_off(job_id, 0)
-        due = tx.due(limit=10)
+        due = tx.find_due(limit=10)
 
     assert waits == ((0, False) if told else (1, False))
     assert due == []
@@ -261,9 +261,9 @@ def test_a_killed_attempt_keeps_its_lease_until_its_end_is_told(store: Datastore
         (task,) = claim(tx, job_id, 1)
         settle(tx, job_id, [task.task_id], P, not_before=tx.now() - 1.0, outcome=Outcome.KILLED, killed=True)
         (held,) = tx.held([task.task_id])
-        assert tx.due(limit=10) == []
+        assert tx.find_due(limit=10) == []
         tx.let_go([held])
-        assert tx.due(limit=10) == [(job_id, task.task_id)]
+        assert tx.find_due(limit=10) == [(job_id, task.task_id)]
 
 
 def test_a_pause_is_told_with_its_beginning_until_it_ends(store: Datastore) -> None:
@@ -273,7 +273,7 @@ def test_a_pause_is_told_with_its_beginning_until_it_ends(store: Datastore) -> N
         stepped(tx, job_id, PauseRequested("me", 0))
         now = tx.now()
     with store.read() as reader:
-        view = reader.job(job_id)
+        view = reader.find_job(job_id)
     assert view is not None
     assert (view.by, view.paused_at, view.stages[0].by, view.stages[0].paused_at) == ("me", now, "me", now)
 
@@ -282,7 +282,7 @@ def test_a_pause_is_told_with_its_beginning_until_it_ends(store: Datastore) -> N
         stepped(tx, job_id, CancelRequested("you"))
 
     with store.read() as reader:
-        view = reader.job(job_id)
+        view = reader.find_job(job_id)
     assert view is not None
     assert (view.by, view.paused_at, view.stages[0].by, view.stages[0].paused_at) == ("you", None, "you", None)
 
@@ -341,7 +341,7 @@ def test_jobs_of_the_first_schema_go_on(tmp_path: Path) -> None:
             )
     engine.dispose()
 
-    assert migrate(url) == migrations.HEAD
+    assert migrate_datastore(url) == migrations.HEAD
     store = open_datastore(url)
     with store.write() as tx:
         job = tx.lock_jobs([JobId("j")])[JobId("j")]

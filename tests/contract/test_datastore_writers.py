@@ -49,13 +49,13 @@ def test_what_another_controller_gives_a_job_anew_is_seen_here(store: Datastore,
     other = open_datastore(store_url)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.inputs(job_id) == JobInputs({"url": "old"}, {"token": "old"})
+        assert tx.load_inputs(job_id) == JobInputs({"url": "old"}, {"token": "old"})
 
     with other.write() as tx:
         stepped(tx, job_id, CancelRequested())
     with other.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.inputs(job_id).sealed == {}, "an ended job has no secrets"
+        assert tx.load_inputs(job_id).sealed == {}, "an ended job has no secrets"
         tx.replace_input(job_id, {"url": "new"}, {"token": "new"})
         stepped(tx, job_id, RetryRequested())
     other.close()
@@ -63,7 +63,7 @@ def test_what_another_controller_gives_a_job_anew_is_seen_here(store: Datastore,
     for _ in range(2):
         with store.write() as tx:
             tx.lock_jobs([job_id])
-            assert tx.inputs(job_id) == JobInputs({"url": "new"}, {"token": "new"}, seal_number=2)
+            assert tx.load_inputs(job_id) == JobInputs({"url": "new"}, {"token": "new"}, seal_number=2)
 
 
 def test_whoever_may_not_wait_is_given_the_rooms_that_nobody_works_on(store: Datastore, store_url: str) -> None:
@@ -95,12 +95,12 @@ def test_a_new_input_that_is_rolled_back_was_never_there(store: Datastore) -> No
     with pytest.raises(TransactionAborted), store.write() as tx:
         tx.lock_jobs([job_id])
         tx.replace_input(job_id, {"url": "new"}, {})
-        assert tx.inputs(job_id).values == {"url": "new"}
+        assert tx.load_inputs(job_id).values == {"url": "new"}
         raise TransactionAborted("undone")
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.inputs(job_id).values == {"url": "old"}
+        assert tx.load_inputs(job_id).values == {"url": "old"}
 
 
 def test_two_processes_share_the_tasks_of_a_job_and_count_each_once(store: Datastore, store_url: str) -> None:
@@ -112,7 +112,7 @@ def test_two_processes_share_the_tasks_of_a_job_and_count_each_once(store: Datas
     claimed = [task for share in shares for task in share]
     assert len(claimed) == len(set(claimed)) == 60
     with store.read() as reader:
-        view = reader.job(job_id)
+        view = reader.find_job(job_id)
         assert len(reader.attempts_since(job_id, after=0, limit=100)) == 61
     assert view is not None and view.state is State.COMPLETED
     assert view.stages[0].tally.completed == 60
@@ -129,7 +129,7 @@ def test_threads_of_one_process_write_one_after_the_other(store: Datastore) -> N
         list(pool.map(work, range(8)))
 
     with store.read() as reader:
-        assert reader.counts()["jobs"] == {"RUNNING": 80}
+        assert reader.count_states()["jobs"] == {"RUNNING": 80}
 
 
 def test_the_same_idempotency_key_at_the_same_moment_makes_one_job(store: Datastore) -> None:

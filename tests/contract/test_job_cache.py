@@ -27,32 +27,32 @@ def entry(stages: int = 1) -> Entry:
 def test_the_jobs_used_least_recently_make_room() -> None:
     cache = JobCache(capacity=5)
     first, second, third = entry(2), entry(2), entry(2)
-    cache.publish([first, second], [])
-    assert cache.get(first.job.job_id, 1) is first
-    cache.publish([third], [])
+    cache.update_jobs([first, second], [])
+    assert cache.find_job(first.job.job_id, 1) is first
+    cache.update_jobs([third], [])
 
-    assert [cache.get(one.job.job_id, 1) for one in (first, second, third)] == [first, None, third]
+    assert [cache.find_job(one.job.job_id, 1) for one in (first, second, third)] == [first, None, third]
 
 
 def test_a_job_that_nobody_asks_for_any_more_is_dropped_for_another_controller_may_have_ended_it() -> None:
     clock = Hand()
     cache = JobCache(now=clock)
     ended_elsewhere, used = entry(), entry()
-    cache.publish([ended_elsewhere, used], [])
+    cache.update_jobs([ended_elsewhere, used], [])
     clock.now += UNUSED_FOR / 2
-    assert cache.get(used.job.job_id, 1) is used
+    assert cache.find_job(used.job.job_id, 1) is used
     clock.now += UNUSED_FOR / 2 + 1.0
-    cache.publish([], [])
+    cache.update_jobs([], [])
 
-    assert cache.get(ended_elsewhere.job.job_id, 1) is None
-    assert cache.get(used.job.job_id, 1) is used
+    assert cache.find_job(ended_elsewhere.job.job_id, 1) is None
+    assert cache.find_job(used.job.job_id, 1) is used
 
 
 def test_a_job_that_has_ended_or_has_another_etag_is_not_known() -> None:
     cache = JobCache()
     known = entry()
-    cache.publish([known], [])
-    assert cache.get(known.job.job_id, 2) is None
+    cache.update_jobs([known], [])
+    assert cache.find_job(known.job.job_id, 2) is None
 
-    cache.publish([replace(known, job=replace(known.job, state=State.COMPLETED))], [])
-    assert cache.get(known.job.job_id, 1) is None
+    cache.update_jobs([replace(known, job=replace(known.job, state=State.COMPLETED))], [])
+    assert cache.find_job(known.job.job_id, 1) is None

@@ -84,19 +84,19 @@ class House:
     def view(self, job_id: JobId) -> JobView:
         """Return a job as users see it."""
         with self.store.read() as reader:
-            view = reader.job(job_id)
+            view = reader.find_job(job_id)
         assert view is not None
         return view
 
     def tasks(self, job_id: JobId, stage: int | None = None) -> list[TaskView]:
         """Return a job's tasks."""
         with self.store.read() as reader:
-            return list(reader.tasks(job_id, TaskFilter(stage=stage), limit=500, cursor=None).items)
+            return list(reader.list_tasks(job_id, TaskFilter(stage=stage), limit=500, cursor=None).items)
 
     def kinds(self, job_id: JobId) -> list[str]:
         """Return the kinds of a job's history, in order."""
         with self.store.read() as reader:
-            return [event.kind for event in reader.events(job_id, limit=500, cursor=None).items]
+            return [event.kind for event in reader.list_events(job_id, limit=500, cursor=None).items]
 
     def close(self) -> None:
         """Let go of everything."""

@@ -78,7 +78,7 @@ def spawned(house: House, puppet: Puppet, type_: str, items: list[object]) -> Jo
 
 def reopen(jobs: Jobs, job_id: JobId, headers: Mapping[str, Sequence[str]] | None = None, **values: JsonValue) -> None:
     """Retry an ended job as it stands; whoever comes too late is refused."""
-    view = jobs.store.job(job_id)
+    view = jobs.store.find_job(job_id)
     if view is None or view.state not in (State.FAILED, State.CANCELLED):
         raise Conflict(f"the job is {view.state if view else 'gone'}")
     given = Given(values, headers or {})

@@ -122,7 +122,7 @@ def test_the_history_tells_who_did_what(house: House) -> None:
     house.jobs.control.task(Verb.CANCEL, house.tasks(job_id)[0].task_id, who=Who("r-2"))
 
     with house.store.read() as reader:
-        events = reader.events(job_id, limit=100, cursor=None).items
+        events = reader.list_events(job_id, limit=100, cursor=None).items
     told = {event.kind: event.detail for event in events}
     assert told["stage_paused"] == {"request_id": "r-1"}
     assert told["tasks_cancelled"] == {"tasks": 1, "index": "0", "request_id": "r-2"}

@@ -270,7 +270,7 @@ def test_tasks_run_only_where_somebody_listens_to_their_queue(house: House) -> N
 
     assert plain.granted == []
     with house.store.read() as reader:
-        assert [(one.queue, one.ready) for one in reader.queues()] == [("transcoding", 1)]
+        assert [(one.queue, one.ready) for one in reader.count_queues()] == [("transcoding", 1)]
     coder = Puppet(house, name="coder", room={"transcoding": 1})
     assert coder.take()[0].queue == "transcoding"
 

@@ -28,7 +28,7 @@ class CountingStore:
         self.looks = 0
         #: Called in the middle of every transaction.
         self.meanwhile: Callable[[], None] = lambda: None
-        self.job, self.check, self.close = self._store.job, self._store.check, self._store.close
+        self.find_job, self.check, self.close = self._store.find_job, self._store.check, self._store.close
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -99,9 +99,7 @@ def test_a_job_is_granted_in_the_next_turn_without_a_message_from_the_controller
     house.close()
 
 
-def test_a_wake_up_in_the_middle_of_a_turn_counts_for_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wake_up_in_the_middle_of_a_turn_counts_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(houses, "open_datastore", CountingStore)
     house = House(tmp_path, CATALOGUE)
     puppet = Puppet(house)

@@ -107,7 +107,7 @@ def test_what_a_composed_job_has_brought_along_goes_with_it(free: House) -> None
 def stored(house: House, job_id: JobId) -> str | None:
     """Return what the store holds of the catalogue of a composed job."""
     with house.store.read() as reader:
-        return reader.definition("none", of=job_id)
+        return reader.find_definition("none", of=job_id)
 
 
 def test_own_commands_are_refused_unless_they_are_allowed(house: House) -> None:

@@ -10,7 +10,7 @@ import pytest
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.controller.datastore.migrate import HEAD
-from echelon.controller.datastore.open import migrate
+from echelon.controller.datastore.open import migrate_datastore
 from echelon.controller.engine.base.requests import Given, InvalidInputs
 from echelon.shared.lease import RETURN_TIME
 from echelon.shared.messages import AttemptRef
@@ -44,7 +44,7 @@ def older(tmp_path: Path, store_url: str) -> Iterator[House]:
     items = volume / ITEMS_PATH
     items.parent.mkdir(parents=True)
     items.write_text("".join(ITEMS))
-    assert migrate(store_url) == HEAD
+    assert migrate_datastore(store_url) == HEAD
     house = House(tmp_path, CATALOGUE, datastore=store_url)
     yield house
     house.close()

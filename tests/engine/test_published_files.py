@@ -266,7 +266,7 @@ def test_a_job_that_is_deleted_before_its_files_are_published_leaves_nothing(hou
 
     assert not Path(other.volume.root, "jobs", job_id).exists()
     with other.store.write() as tx:
-        assert not tx.chores().unpublished
+        assert not tx.find_chores().unpublished
 
 
 def test_without_folders_of_their_own_the_next_stage_is_granted_by_the_commit_that_settles(house: House) -> None:

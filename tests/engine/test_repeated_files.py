@@ -64,7 +64,7 @@ def test_a_task_that_is_repeated_before_its_files_are_published_does_not_hold_up
     assert [grant.stage for grant, _ in puppet.granted] == [1]
     assert seen(house, job_id) == {"made": "2", "first": "1", "second": "2"}
     with house.store.write() as tx:
-        assert not tx.chores().unpublished
+        assert not tx.find_chores().unpublished
 
 
 def test_the_files_of_a_task_that_is_repeated_are_published_while_its_next_attempt_runs(

@@ -81,7 +81,7 @@ def test_a_secret_is_sealed_on_its_way_masked_for_everybody_and_gone_at_the_end(
     puppet.finish(held, Outcome.FAILED)
 
     with house.store.read() as reader:
-        facts = reader.facts(job_id)
+        facts = reader.find_facts(job_id)
     assert facts is not None and facts.inputs.sealed == {}
     written = b"".join(file.read_bytes() for file in house.settings.volume.rglob("*") if file.is_file())
     assert b"S3CR3T-canary" not in written
@@ -146,7 +146,7 @@ def test_a_deleted_job_is_gone_with_its_folder(house: House) -> None:
 
     assert not folder.exists()
     with house.store.read() as reader:
-        assert reader.job(job_id) is None
+        assert reader.find_job(job_id) is None
 
 
 def test_a_delete_that_was_cut_off_before_the_folder_is_finished_by_asking_again(

@@ -33,7 +33,7 @@ class FailingStore:
     def __init__(self, url: str, *, clock: Clock) -> None:
         self._store = open_datastore(url, clock=clock)
         self.failures = 0
-        self.read, self.job = self._store.read, self._store.job
+        self.read, self.find_job = self._store.read, self._store.find_job
         self.check, self.close = self._store.check, self._store.close
 
     @contextmanager

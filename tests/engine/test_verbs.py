@@ -111,7 +111,7 @@ Thing = JobView | StageView | TaskView
 
 def shown(house: House, task_id: TaskId) -> TaskView:
     with house.store.read() as reader:
-        view = reader.task(task_id)
+        view = reader.find_task(task_id)
     assert view is not None
     return view
 

@@ -92,7 +92,7 @@ def _remove_template() -> None:
 
 def _make_template() -> Path:
     path = Path(tempfile.mkdtemp(prefix="echelon-sim-", dir=MEMORY)) / "template.db"
-    sqlite.migrate(path)
+    sqlite.migrate_file(path)
     connection = sqlite3.connect(path)
     connection.executescript(DIARY)
     connection.execute("PRAGMA journal_mode=DELETE")
@@ -137,10 +137,10 @@ class SimDatastore(SqliteDatastore):
         finally:
             self._around = contextlib.nullcontext
 
-    def _prepare(self) -> None:
+    def _prepare_file(self) -> None:
         """Do nothing: the file is a copy of one that has the schema."""
 
-    def _begin(self) -> sqlite3.Connection:
+    def _begin_write(self) -> sqlite3.Connection:
         if self._actor.process.dead:
             raise Killed
         fault = self._world.strike("store.begin") if self._busy else None
@@ -150,11 +150,11 @@ class SimDatastore(SqliteDatastore):
         if self._writer is None:
             # To open one costs as much as thirty transactions: it has to read the schema.
             self._writer = self._file.borrow() or self._open()
-        connection = super()._begin()
+        connection = super()._begin_write()
         self._changes = connection.total_changes
         return connection
 
-    def _commit(self, connection: sqlite3.Connection) -> None:
+    def _commit_write(self, connection: sqlite3.Connection) -> None:
         self._busy = connection.total_changes != self._changes
         fault = self._world.strike("store.commit") if self._busy else None
         kind = fault.kind if fault else ""
@@ -170,7 +170,7 @@ class SimDatastore(SqliteDatastore):
             if self._actor.process.dead:
                 raise Killed
         with self._around() if self._busy else contextlib.nullcontext():
-            super()._commit(connection)
+            super()._commit_write(connection)
         if self._busy:
             self.on_commit()
         if kind == "ambiguous":

@@ -17,7 +17,7 @@ from typing import Self
 import psycopg
 
 from echelon.controller.client import Client
-from echelon.controller.datastore.open import migrate
+from echelon.controller.datastore.open import migrate_datastore
 from echelon.shared.errors import EchelonError
 from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
 from tests.contract.servers import PrivatePostgresql, free_port, postgresql_binaries, unavailable
@@ -171,7 +171,7 @@ class Cluster:
         self._stack.enter_context(self.rabbit)
         self._proxies = self._stack.enter_context(Proxies())
         self.database = self._make_database(postgresql)
-        migrate(self.database)
+        migrate_datastore(self.database)
         if self.shape.diary:
             keep_diary(self.database)
         self._stack.callback(self._end)

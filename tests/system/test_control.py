@@ -48,7 +48,7 @@ def seconds_until(what: Callable[[], object]) -> float:
 
 def only_task(house: Standalone, job_id: JobId) -> TaskView:
     with house.jobs.store.read() as reader:
-        (task,) = reader.tasks(job_id, TaskFilter(), limit=2, cursor=None).items
+        (task,) = reader.list_tasks(job_id, TaskFilter(), limit=2, cursor=None).items
     return task
 
 

@@ -83,7 +83,7 @@ class Board:
     def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
         unsaved = [job for job_id, job in self._jobs.items() if job is not self._saved[job_id]]
-        return self.tx.claimable(queues, limit=limit, unsaved=unsaved)
+        return self.tx.find_claimable(queues, limit=limit, unsaved=unsaved)
 
     def claimable_in(self, job_id: JobId) -> bool:
         """Tell whether a locked job has tasks that a worker may claim now."""
@@ -141,4 +141,4 @@ class Board:
         facts = dict(detail) if isinstance(detail, dict) else {}
         if self._request_id:
             facts["request_id"] = self._request_id
-        self.tx.remember(job_id, kind, stage=stage, detail=facts or None)
+        self.tx.record_event(job_id, kind, stage=stage, detail=facts or None)

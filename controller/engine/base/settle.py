@@ -122,9 +122,9 @@ class Settler:
             detail = {"index": _shown(row.task), "attempt": row.task.attempt, "outcome": row.outcome.value}
             if row.error:
                 detail["error"] = row.error[:500]
-            board.tx.remember(job_id, kind, stage=row.task.stage, detail=detail)
+            board.tx.record_event(job_id, kind, stage=row.task.stage, detail=detail)
         if len(failed) > _REMEMBERED:
-            board.tx.remember(job_id, "more_attempts_failed", detail={"attempts": len(failed) - _REMEMBERED})
+            board.tx.record_event(job_id, "more_attempts_failed", detail={"attempts": len(failed) - _REMEMBERED})
 
 
 def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> list[TasksMoved | SpawnTaskMoved]:

@@ -47,7 +47,7 @@ class Snapshots:
     def facts(self, job_id: JobId) -> JobFacts:
         """Look up a job in the store; raise NotFound."""
         with self._store.read() as reader:
-            facts = reader.facts(job_id)
+            facts = reader.find_facts(job_id)
         if facts is None:
             raise NotFound(f"there is no job {job_id}")
         return facts
@@ -86,7 +86,7 @@ class Snapshots:
         if known is not None:
             return known
         with self._store.read() as reader:
-            document = reader.definition(revision, of=job_id)
+            document = reader.find_definition(revision, of=job_id)
         if document is None:
             raise NotFound(f"the store does not hold revision {revision} of the catalogue")
         catalogue = from_json(document)

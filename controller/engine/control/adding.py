@@ -71,7 +71,7 @@ class Adding:
         said = answer(Kind.STAGE, stage.state, Verb.ADD, paused=stage.paused or job.paused)
         if not isinstance(said, Allowed):
             raise Conflict(f"no tasks can be added to the stage: {said.reason}")
-        present = board.tx.inputs(job_id).seal_number
+        present = board.tx.load_inputs(job_id).seal_number
         sealed = [task.seal_number for task in planned if task.seal_number is not None]
         if sealed and (job.state in ENDED or any(number != present for number in sealed)):
             raise Conflict("the job has ended, and keeps no secret: retry it before tasks with secrets are added")

@@ -38,7 +38,7 @@ class Opening:
         """Return the values of a job that opens again; raise InvalidInputs."""
         snapshots = self._parts.snapshots
         catalogue = snapshots.catalogue(job.job_id)
-        kept = board.tx.inputs(job.job_id).values
+        kept = board.tx.load_inputs(job.job_id).values
         return gather_inputs(catalogue, snapshots.definition(job.job_id), given.input, given.headers, kept=kept)
 
     def give(self, board: Board, before: Job, given: Given) -> None:
@@ -51,7 +51,7 @@ class Opening:
         else:
             # Tasks of a job that is still in its first life have lost nothing, but the number of its seal does not tell
             # that: one that an earlier release has accepted, and that was opened again, has got its first seal there.
-            lost = board.tx.inputs(before.job_id).seal is not None
+            lost = board.tx.load_inputs(before.job_id).seal is not None
         if given.tasks or lost:
             self._give_tasks(board, before, given)
 
@@ -89,7 +89,7 @@ class Opening:
         most = self._parts.max_items * len(job.stages)
         if len(given) > most:
             return [Mistake("#/tasks", f"names {len(given)} tasks, this job has at most {most}")]
-        own = sealing(self._parts.sealer, board.tx.inputs(job.job_id))
+        own = sealing(self._parts.sealer, board.tx.load_inputs(job.job_id))
         mistakes: list[Mistake] = []
         task_ids = list(given)
         for start in range(0, len(task_ids), _BATCH):

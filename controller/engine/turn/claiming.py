@@ -50,7 +50,7 @@ class Claims:
         if ablated("claim_guard"):
             # Tasks that run pass for QUEUED ones.
             board.tx.reopen(job_id, stage.number, target=State.QUEUED, sources=[State.RUNNING])
-        claimed = board.tx.claim(
+        claimed = board.tx.claim_tasks(
             job_id,
             stage.number,
             spawn=spawn,

@@ -94,7 +94,7 @@ class Dispatcher:
 
         One for each class of the tasks; a stage has tasks of several when its job was composed in a request.
         """
-        inputs = tx.inputs(granting.job_id)
+        inputs = tx.load_inputs(granting.job_id)
         by_class: dict[str, list[Claimed]] = {}
         for task in granting.claimed:
             by_class.setdefault(task.task_class, []).append(task)

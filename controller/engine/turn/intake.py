@@ -117,7 +117,7 @@ class Intake:
 
     def _renew(self, board: Board, report: Report, taken: Taken, *, lease: float) -> None:
         running = report.running or ()
-        kept = board.tx.renew(report.worker, running, lease=lease) if running else set()
+        kept = board.tx.renew_leases(report.worker, running, lease=lease) if running else set()
         ended = {AttemptRef(finished.task_id, finished.attempt) for finished in report.finished}
         missing = [ref for ref in running if ref not in kept and ref not in ended]
         if missing and ablated("renewal_refusal"):

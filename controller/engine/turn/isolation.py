@@ -32,7 +32,7 @@ class Isolation:
         kept = [demand for demand in demands.believed() if demand.alone is not None]
         if not kept:
             return []
-        loads = board.tx.loads([demand.worker for demand in kept])
+        loads = board.tx.count_loads([demand.worker for demand in kept])
         grantings = (self._next(board, demands, demand, loads.get(demand.worker)) for demand in kept)
         return [granting for granting in grantings if granting is not None]
 
@@ -52,7 +52,7 @@ class Isolation:
         if count <= 0:
             return []
         free = [demand for demand in serving if demand.alone is None]
-        loads = board.tx.loads([demand.worker for demand in free])
+        loads = board.tx.count_loads([demand.worker for demand in free])
         chosen = sorted(free, key=lambda demand: _attempts(loads, demand))[:count]
         for demand in chosen:
             demands.reserve(demand, (job_id, number))
@@ -68,7 +68,7 @@ class Isolation:
         board.lock([job_id], skip_locked=True)
         job = board.job(job_id)
         if job is None:
-            if not board.tx.exists(job_id):
+            if not board.tx.job_exists(job_id):
                 demands.reserve(demand, None)
             return None
         stage = job.stage(number)

@@ -42,7 +42,7 @@ class Expander:
     def turn(self) -> bool:
         """Make one chunk of tasks of every stage that lacks some; return whether there was any."""
         with self._store.write() as tx:
-            expansions = tx.expansions(limit=16)
+            expansions = tx.find_expansions(limit=16)
         for expansion in expansions:
             self._expand(expansion)
         return bool(expansions)
@@ -63,7 +63,7 @@ class Expander:
             if stage.tally.total - stage.added != expansion.created and not ablated("expansion_check"):
                 return
             # It has ended meanwhile and was opened again: what was sealed here nobody could open.
-            if board.tx.inputs(expansion.job_id).seal_number != inputs.seal_number:
+            if board.tx.load_inputs(expansion.job_id).seal_number != inputs.seal_number:
                 return
             for place, task in enumerate(tasks):
                 task.index = stage.tally.total + place
@@ -74,7 +74,7 @@ class Expander:
             refused = [task for task in tasks if task.state is State.FAILED]
             error = f"item {refused[0].index}: {refused[0].error}" if refused else None
             for task in refused[:20]:
-                tx.remember(
+                tx.record_event(
                     expansion.job_id,
                     "task_failed",
                     stage=expansion.stage,

@@ -50,7 +50,7 @@ class OpenJobs:
             return
         before = self._accepted
         with self._store.read() as reader:
-            counted = reader.open_jobs(limit=self._most)
+            counted = reader.count_open_jobs(limit=self._most)
         with self._lock:
             self._counted = counted
             # What was accepted while it was counted may have been seen or not.

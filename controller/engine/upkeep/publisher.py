@@ -61,7 +61,7 @@ class Publisher:
 
     def _look(self, job_id: JobId | None, *, after: int) -> list[Unpublished]:
         with self._store.read() as reader:
-            return reader.unpublished(job_id, after=after, limit=_BATCH)
+            return reader.find_unpublished(job_id, after=after, limit=_BATCH)
 
     def publish(self, found: Sequence[Unpublished]) -> dict[int, tuple[str, ...]]:
         """Publish as far as the volume lets us; return, for each attempt that was, what had to stay behind."""
@@ -83,11 +83,11 @@ class Publisher:
     def _note(self, published: Sequence[Unpublished], left: dict[int, tuple[str, ...]]) -> None:
         with self._store.write() as tx:
             known = tx.lock_jobs({one.job_id for one in published})
-            for one in tx.published([one for one in published if one.job_id in known]):
+            for one in tx.mark_published([one for one in published if one.job_id in known]):
                 index = "spawn" if one.index == SPAWN_INDEX else one.index
                 for path in left[one.key][:_REMEMBERED]:
                     detail = {"index": index, "path": path, "reason": "a folder or its rights are in the way"}
-                    tx.remember(one.job_id, "file_not_published", stage=one.stage, detail=detail)
+                    tx.record_event(one.job_id, "file_not_published", stage=one.stage, detail=detail)
 
 
 def _place(one: Unpublished, attempt: int) -> str:

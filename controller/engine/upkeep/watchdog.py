@@ -44,7 +44,7 @@ class Watchdog:
     def look(self) -> Chores:
         """Tell what there is to do. An idle engine does no more than this."""
         with self._store.write() as tx:
-            chores = tx.chores()
+            chores = tx.find_chores()
             now = tx.now()
             longest = self._store_clock.longest_lease(now)
             if longest is not None:
@@ -73,14 +73,14 @@ class Watchdog:
 
     def _expire(self, heard_for: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
         with self._store.write() as tx:
-            found = tx.expired(limit=_BATCH)
+            found = tx.find_expired(limit=_BATCH)
             if not found:
                 return set(), None
             board = Board(tx)
             board.lock([job_id for job_id, _ in found])
             # The wait for the locks may have been long, and no worker could renew meanwhile.
             heard = heard_for()
-            late = set(tx.expired(limit=_BATCH)) if heard is not None else set()
+            late = set(tx.find_expired(limit=_BATCH)) if heard is not None else set()
             held = tx.held([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
             lost = self._select_heard(tx, lost, heard or 0.0)
@@ -107,7 +107,7 @@ class Watchdog:
 
     def _release_due(self, *, expire: bool) -> set[JobId]:
         with self._store.write() as tx:
-            found = tx.due(limit=_BATCH, expire=expire)
+            found = tx.find_due(limit=_BATCH, expire=expire)
             if not found:
                 return set()
             board = Board(tx)

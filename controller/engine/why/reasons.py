@@ -25,12 +25,12 @@ class Reasons:
         """Return the one reason that holds a job, a stage, or the task at an index back now; raise NotFound."""
         broker = self._parts.broker.connected
         with self._parts.store.read() as reader:
-            job = reader.job(job_id)
+            job = reader.find_job(job_id)
             if job is None:
                 raise NotFound(f"there is no job {job_id}")
             if stage is not None and not 0 <= stage < len(job.stages):
                 raise NotFound(f"job {job_id} has no stage {stage}")
-            task = reader.task_at(job_id, stage, index) if stage is not None and index is not None else None
+            task = reader.find_task_at(job_id, stage, index) if stage is not None and index is not None else None
             if index is not None and task is None:
                 raise NotFound(f"stage {stage} of job {job_id} has no task {index}")
             chosen = job.stages if stage is None else [job.stages[stage]]
@@ -55,7 +55,7 @@ def _blocking(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iter
         if stage.on_error != OnError.BLOCK or stage.state is not State.RUNNING:
             continue
         for state in (State.FAILED, State.CANCELLED):
-            found = reader.tasks(job.job_id, TaskFilter(stage.number, state), limit=1, cursor=None).items
+            found = reader.list_tasks(job.job_id, TaskFilter(stage.number, state), limit=1, cursor=None).items
             if found:
                 yield stage.number, found[0]
                 break
@@ -65,20 +65,20 @@ def _waiting(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Itera
     for stage in stages:
         waits = stage.tally.pending > stage.tally.held or stage.spawn is State.PENDING
         if stage.state is State.RUNNING and waits:
-            task = reader.next_due(job.job_id, stage.number)
+            task = reader.find_next_due(job.job_id, stage.number)
             if task is not None:
                 yield stage.number, task
 
 
 def _unpublished(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, Unpublished]]:
-    first = next(iter(reader.unpublished(job.job_id, limit=1)), None)
+    first = next(iter(reader.find_unpublished(job.job_id, limit=1)), None)
     if first is None:
         return
     for stage in stages:
         if job.stages[first.stage].order < stage.order:
             yield stage.number, first
         elif claimable(stage):
-            own = reader.unpublished(job.job_id, stage=stage.number, limit=1)
+            own = reader.find_unpublished(job.job_id, stage=stage.number, limit=1)
             if own and own[0].index == SPAWN_INDEX:
                 yield stage.number, own[0]
 
