@@ -72,7 +72,7 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
 
 def _workers(jobs_: Jobs, settings: ApiSettings) -> list[WorkerView]:
     with jobs_.store.read() as reader:
-        return reader.workers(lost_after=settings.lost_after)
+        return reader.list_workers(lost_after=settings.lost_after)
 
 
 def _version() -> str:

@@ -21,7 +21,7 @@ from echelon.controller.api.jobs import view_of
 from echelon.controller.api.problems import Refusal, invalid
 from echelon.controller.api.queries import PageQuery
 from echelon.controller.api.routes import Answer, Routes
-from echelon.controller.datastore.records import JobView, Page
+from echelon.controller.datastore.records import JobView, RecordPage
 from echelon.shared.ids import JobId
 from echelon.shared.volume import OpenFile
 
@@ -46,7 +46,9 @@ def list_artefacts(query: PageQuery, job_id: object) -> Response:
     job = _job_with_its_files(job_id)
     found = jobs().volume.list_artefacts(job.job_id, after=_after(query.cursor), limit=query.limit + 1)
     items = found[: query.limit]
-    return render.page(Page(items, _cursor(items[-1].path) if len(found) > query.limit else None), render.artefact)
+    return render.page(
+        RecordPage(items, _cursor(items[-1].path) if len(found) > query.limit else None), render.artefact
+    )
 
 
 @routes.route(

@@ -19,8 +19,8 @@ def list_workers() -> Response:
     """Tell which workers are known, whether they live and what they do."""
     here = context()
     with here.jobs.store.read() as reader:
-        workers = reader.workers(lost_after=here.settings.lost_after)
-        held = reader.at_work(limit=SHOWN)
+        workers = reader.list_workers(lost_after=here.settings.lost_after)
+        held = reader.list_attempts_at_work(limit=SHOWN)
     return render.everything(workers, lambda one: render.worker(one, held.get(one.worker_id, [])))
 
 

@@ -137,10 +137,10 @@ class Follower:
         return self._ask(lambda reader: reader.find_task(task_id))
 
     def _running(self, job_id: JobId) -> list[TaskView]:
-        return self._ask(lambda reader: reader.running(job_id, limit=_AT_ONCE))
+        return self._ask(lambda reader: reader.list_running(job_id, limit=_AT_ONCE))
 
     def _ended(self, job_id: JobId, after: int) -> list[tuple[int, AttemptView]]:
-        return self._ask(lambda reader: reader.attempts_since(job_id, after=after, limit=_PAGE))
+        return self._ask(lambda reader: reader.list_attempts_since(job_id, after=after, limit=_PAGE))
 
     def _over(self, job_id: JobId) -> bool:
         view = self._ask(lambda reader: reader.find_job(job_id))

@@ -18,8 +18,8 @@ from echelon.controller.datastore.records import (
     AttemptView,
     EventView,
     JobView,
-    Page,
     QueueView,
+    RecordPage,
     RunningAttempt,
     StageView,
     TaskView,
@@ -48,7 +48,7 @@ def answer(body: object, *, status: int = 200, etag: str | None = None) -> Respo
     return response
 
 
-def page(found: Page[Item], render: Callable[[Item], Json]) -> Response:
+def page(found: RecordPage[Item], render: Callable[[Item], Json]) -> Response:
     """Return a page of a list."""
     return answer({"items": [render(item) for item in found.items], "next_cursor": found.next_cursor})
 

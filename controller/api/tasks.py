@@ -54,7 +54,7 @@ def get_task(task_id: object) -> Response:
     view = task_of(TaskId(str(task_id)))
     job = view_of(view.job_id)
     with jobs().store.read() as reader:
-        attempts = reader.attempts(view.task_id)
+        attempts = reader.list_attempts(view.task_id)
     body = render.task(view, _values(job)(view))
     body["attempts"] = [render.attempt(one) for one in attempts]
     return render.answer(body, etag=str(view.etag))
@@ -64,7 +64,7 @@ def get_task(task_id: object) -> Response:
 def find_ids(query: IdQuery) -> Response:
     """Find the jobs and tasks whose id begins with something."""
     with jobs().store.read() as reader:
-        found_jobs, found_tasks = reader.matching(query.prefix, limit=_FOUND_AT_MOST)
+        found_jobs, found_tasks = reader.find_by_prefix(query.prefix, limit=_FOUND_AT_MOST)
     return render.answer({"jobs": found_jobs, "tasks": found_tasks})
 
 

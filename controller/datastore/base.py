@@ -1,4 +1,4 @@
-"""What every part of a write transaction uses: its session, the jobs that it has locked, and their history."""
+"""The base of all parts of a write transaction: its session, the jobs it has locked, and their history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from echelon.controller.datastore.tables import events, jobs, task_key
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
-#: Before all leases: by this moment none is over. After all leases: by this moment each is over.
+#: A moment at which no lease is over, and one at which all are.
 _BEFORE_ALL, _AFTER_ALL = 0.0, 1e18
 
 INSERT_EVENT = build_insertion(events)
@@ -26,7 +26,7 @@ JOB_IDS = Prepared(select(jobs.c.key, jobs.c.job_id).where(Among(jobs.c.key, _p(
 
 
 class TransactionBase:
-    """One transaction's view of jobs and workers; nothing of it reaches other transactions before the commit."""
+    """One transaction's view of jobs and workers; other transactions see nothing of it before the commit."""
 
     def __init__(self, session: Session, cache: JobCache, worker_keys: WorkerKeys) -> None:
         self._session = session
@@ -51,12 +51,12 @@ class TransactionBase:
         self._history.append((self._locked_entry(job_id).key, self.now(), kind, stage, text))
 
     def flush_writes(self) -> None:
-        """Write the lines of history that are still held back, all in one statement, and see that every guard held."""
+        """Write the buffered lines of history in one statement and check that every guard held."""
         self._write_history()
         self._session.verify_guards()
 
     def update_caches(self) -> None:
-        """Let later transactions profit from what this one has committed."""
+        """Put what this transaction has committed into the process's caches."""
         self._cache.update_jobs(self._locked.values(), self._deleted)
         self._worker_keys.add_keys(self._workers)
 
@@ -84,7 +84,7 @@ class TransactionBase:
         self._job_ids[entry.key] = entry.job.job_id
 
     def _task_keys(self, job_id: JobId, stage: int) -> tuple[int, int]:
-        """Return the keys of a stage's tasks: from the first, to before the second."""
+        """Return the first key of a stage's tasks and the first key after them."""
         key = self._locked_entry(job_id).key + stage
         return task_key(key, -1), task_key(key + 1, -1)
 
@@ -95,7 +95,7 @@ class TransactionBase:
         return self._job_ids
 
     def _number_lines(self, last: Prepared, lines: list[Row]) -> list[Row]:
-        """Return lines that begin with a job's key with their number in its history put behind it."""
+        """Insert into each line, after its job's key, its number in that job's history."""
         numbers: dict[int, int | None] = {}
         rows = []
         for job, *line in lines:

@@ -1,6 +1,6 @@
-"""Jobs as the last committed transaction of this process left them: a step of a job loads no stages, and no input.
+"""Jobs as this process last committed them, so that a step of a job loads neither stages nor input.
 
-What lies here may be old: another controller may have changed the job since. It counts only when its etag is that of
+An entry may be stale: another controller may have changed the job since. It counts only if its etag equals that of
 the locked row.
 """
 
@@ -19,9 +19,9 @@ from echelon.controller.core.states import ENDED
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
-#: Characters of a job's input that are kept: thousands of jobs may lie here.
+#: Longest input kept, in characters: the cache may hold thousands of jobs.
 INPUT_KEPT = 1024
-#: Seconds after which a job that nobody has asked for is dropped: another controller may have brought it to its end.
+#: Seconds after which an unused entry is dropped: another controller may have ended the job.
 UNUSED_FOR = 600.0
 
 
@@ -32,9 +32,9 @@ class Entry:
     key: int
     etag: int
     job: Job
-    #: The job's input, if that is known and not long.
+    #: The job's input if it is known and short.
     input: KeptInput | None = None
-    #: When it was asked for last, on the cache's clock.
+    #: Last use, on the cache's clock.
     used_at: float = 0.0
 
 
@@ -48,12 +48,12 @@ class KeptInput(NamedTuple):
 
 
 def keep_if_short(kept: KeptInput) -> KeptInput | None:
-    """Return a job's input as an entry keeps it; None when it is too long."""
+    """Return a job's input, or None if it is too long to keep."""
     return kept if len(kept.values) + len(kept.sealed or "") <= INPUT_KEPT else None
 
 
 class JobCache:
-    """Holds as many jobs as have `capacity` stages together, the most recently used ones; safe for any thread."""
+    """Keeps the most recently used jobs, up to `capacity` stages in total; safe for any thread."""
 
     def __init__(self, capacity: int = 20_000, *, now: Callable[[], float] = time.monotonic) -> None:
         self._capacity = capacity
@@ -63,7 +63,7 @@ class JobCache:
         self._lock = Lock()
 
     def find_job(self, job_id: JobId, etag: int) -> Entry | None:
-        """Return a job if what is known of it carries this etag."""
+        """Return a job if its entry has this etag."""
         with self._lock:
             entry = self._entries.get(job_id)
             if entry is None or (entry.etag != etag and not ablated("cache_etag")):
@@ -73,7 +73,7 @@ class JobCache:
             return entry
 
     def update_jobs(self, entries: Iterable[Entry], dropped: Iterable[JobId]) -> None:
-        """Take in what a transaction has committed."""
+        """Note what a transaction has committed."""
         now = self._now()
         with self._lock:
             for job_id in dropped:
@@ -112,6 +112,6 @@ class WorkerKeys:
         return self._ids.get(key)
 
     def add_keys(self, known: dict[str, int]) -> None:
-        """Take in what a transaction has committed."""
+        """Note what a transaction has committed."""
         self._keys.update(known)
         self._ids.update((key, worker) for worker, key in known.items())

@@ -1,4 +1,4 @@
-"""Claims and leases: who may run what, and until when; and what there is to do that nobody reports."""
+"""Claims and leases: which worker may run which task, and until when; and the work that no message announces."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _build_claim(chosen: ColumnElement[bool]) -> Any:
 
 
 # Not `IN (SELECT .. LIMIT)` on PostgreSQL: its planner may run the subselect once per row, and with row locks in it
-# each run finds other rows. An array is made once. Row locks are not needed: who claims holds the lock of the job.
+# each run finds other rows. An array is made once. Row locks are not needed: the job is locked.
 CLAIM = Prepared(
     _build_claim(tasks.c.key.in_(_next)),
     "worker lease_until started_at at_stage first last least most count",
@@ -120,7 +120,7 @@ RUNNING_ON = Prepared(
     "workers count",
 )
 
-#: Whether there is anything to do that nobody reports, all in one look: see `Chores`.
+#: All of `Chores` in one statement.
 CHORES = Prepared(
     select(
         exists(select(ONE).where(RUNNING, tasks.c.lease_until < _p("now"))),
@@ -150,12 +150,12 @@ _ended_last = (
 
 
 def begun_too_late(now: str) -> ColumnElement[bool]:
-    """Tell whether a task waits for a time since a moment that is still to come: the clock has been set back."""
+    """Select tasks whose wait began at a moment in the future: the clock has been set back."""
     return and_(tasks.c.not_before > _p(now), _ended_last > _p(f"{now}_too"))
 
 
 def waits_anew(now: str) -> ColumnElement[float]:
-    """Return until when it waits if all of its wait begins now."""
+    """Return the end of the wait if it begins now."""
     return _p(now) + tasks.c.not_before - _ended_last
 
 
@@ -166,7 +166,7 @@ SHORTEN_WAITS = Prepared(
     .values(not_before=waits_anew("since"), etag=tasks.c.etag + ONE),
     "since now now_too",
 )
-#: So that a wait which was begun anew is not shortened again, whoever else sees that the clock was set.
+#: Keeps another controller that notices the changed clock from shortening a wait a second time.
 END_IN_TIME = Prepared(
     update(attempts)
     .where(
@@ -197,7 +197,7 @@ RENEWABLE = Prepared(
     postgresql=select(*_NAMED)
     .where(_renewed, Among(tasks.c.task_id, _p("task_ids")))
     .order_by(tasks.c.key)
-    # Tasks are locked here without their jobs: whoever waited could wait for somebody who waits for us.
+    # Tasks are locked here without their jobs: waiting for a lock could end in a deadlock.
     .with_for_update(skip_locked=True),
 )
 RENEW = Prepared(
@@ -208,7 +208,7 @@ RENEW = Prepared(
 
 @dataclass(frozen=True, slots=True)
 class Chores:
-    """What there is to do that nobody reports."""
+    """Which kinds of work there are that no message announces."""
 
     #: Leases have run out.
     expired: bool
@@ -224,10 +224,10 @@ class Chores:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What runs on one worker."""
+    """The attempts that run on one worker."""
 
     attempts: int
-    #: How many workers the most suspicious of these tasks has lost so far.
+    #: The highest number of workers that one of these tasks has lost.
     losses: int
 
 
@@ -245,10 +245,10 @@ class ClaimWrites(TaskWrites):
         lease: float,
         losses: range = ANY_LOSSES,
     ) -> list[Claimed]:
-        """Give up to `count` QUEUED tasks of a stage, lowest index first, to a worker (QUEUED -> RUNNING).
+        """Claim up to `count` QUEUED tasks of a stage, lowest index first, for a worker (QUEUED -> RUNNING).
 
-        Each gets the next attempt number and a lease of `lease` seconds. With `spawn` the spawn task is meant. Only
-        tasks that have lost so many workers are given.
+        Each gets the next attempt number and a lease of `lease` seconds. `spawn` claims the spawn task. `losses`
+        limits the claim to tasks that have lost that many workers.
         """
         now = self.now()
         first, last = (SPAWN_INDEX, SPAWN_INDEX) if spawn else (0, _LAST_INDEX)
@@ -272,9 +272,9 @@ class ClaimWrites(TaskWrites):
         return claimed
 
     def count_loads(self, workers: Collection[WorkerId]) -> dict[WorkerId, Load]:
-        """Return what runs on each of these workers, those without anything left out.
+        """Return the load of each of these workers; a worker without attempts is missing.
 
-        What was taken from a worker that has not told of its end runs as well, until its lease is over.
+        An attempt that lost its claim counts until its worker reports its end or its lease is over.
         """
         rows = self._session.fetch_rows(LOADS, (self.now(), self._session.list_parameter(list(workers))))
         return {WorkerId(worker): Load(count, losses) for worker, count, losses in rows}
@@ -284,10 +284,10 @@ class ClaimWrites(TaskWrites):
     ) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first.
 
-        `unsaved` are locked jobs as they stand now: what their rows say still is left aside.
+        `unsaved` are locked jobs as they are now: they count instead of their rows.
         """
         entries = {job.job_id: self._locked_entry(job.job_id) for job in unsaved}
-        # So many rows at most say what is no longer true.
+        # At most this many rows are outdated.
         old = sum(stage.state is State.RUNNING for entry in entries.values() for stage in entry.job.stages)
         rows: list[Row] = []
         if queues is None:
@@ -307,9 +307,9 @@ class ClaimWrites(TaskWrites):
         return [(JobId(job_id), number) for _, job_id, number in rows[:limit]]
 
     def renew_leases(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
-        """Extend the leases of attempts that run on this worker; return those that run on. No lease becomes shorter.
+        """Extend the leases of attempts on this worker and return those that still run. No lease becomes shorter.
 
-        It waits for nobody: what another transaction is at work on is left out as if it did not run here.
+        It waits for no lock: a task that another transaction has locked counts as not running here.
         """
         if not refs:
             return set()
@@ -327,7 +327,7 @@ class ClaimWrites(TaskWrites):
         return {ref for _, ref, _ in found}
 
     def find_chores(self) -> Chores:
-        """Tell what there is to do that nobody reports, in one cheap look."""
+        """Return which kinds of work there are that no message announces, in one cheap statement."""
         (row,) = self._session.fetch_rows(CHORES, (self.now(), self.now(), self._last_leases_judged_at()))
         return Chores(*map(bool, row))
 
@@ -336,15 +336,15 @@ class ClaimWrites(TaskWrites):
         return _as_pairs(self._session.fetch_rows(EXPIRED, (self.now(), limit)))
 
     def find_due(self, *, limit: int, expire: bool = True) -> list[tuple[JobId, TaskId]]:
-        """Return PENDING tasks whose `not_before` has come; without `expire` none that waits for a lease to end."""
+        """Return PENDING tasks whose `not_before` has come; without `expire`, none that waits for a lease."""
         return _as_pairs(
             self._session.fetch_rows(FIND_DUE, (self.now(), self._last_leases_judged_at(expire=expire), limit))
         )
 
     def shorten_leases(self, *, longest: float) -> None:
-        """Let no lease end later than one of `longest` seconds that begins now: the clock has been set back.
+        """Shorten leases to at most `longest` seconds from now, after the clock has been set back.
 
-        A wait for a retry is begun anew when it began at a moment that is still to come.
+        A wait for a retry that began at a moment in the future begins again now.
         """
         now = self.now()
         self._session.send_rows(SHORTEN_LEASES, (now + longest, now + longest))

@@ -1,6 +1,6 @@
-"""Where a page ends: an opaque word for the user, a list of integers for us.
+"""Where a page ends: opaque text for users, a list of integers inside.
 
-A cursor carries the kind of list that it belongs to, so that one from another list is refused instead of misread.
+A cursor names its kind of list, so that another list refuses it instead of misreading it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import json
 from echelon.shared.errors import InvalidInput
 
 _LONGEST = 200
-#: No key and no number of ours is as large; a larger one would overflow the database's integers.
+#: Larger numbers would overflow the database's integers; no key or number of ours is as large.
 _LARGEST = 2**63 - 1
 
 
 def cursor_after(kind: str, *place: int) -> str:
-    """Return the cursor that stands behind a place in a list of this kind."""
+    """Return the cursor for the place after this one in a list of this kind."""
     text = json.dumps([kind, *place], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def place_of(kind: str, cursor: str, length: int) -> tuple[int, ...]:
-    """Return the place that a cursor of this kind stands behind; InvalidInput for any other text."""
+    """Return the place of a cursor of this kind; InvalidInput for any other text."""
     try:
         if len(cursor) > _LONGEST:
             raise ValueError

@@ -1,4 +1,4 @@
-"""JSON text of columns, and text that every database takes."""
+"""JSON in columns, and text that every database accepts."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def encode_json(value: object) -> str:
 
 
 def decode_object(text: str | None) -> dict[str, JsonValue]:
-    """Return the object that JSON text holds; None is the empty one."""
+    """Decode a JSON object; None is the empty object."""
     return _object_decoder.decode(text) if text else {}
 
 
 def decode_names(text: str) -> list[str]:
-    """Return the list of strings that JSON text holds."""
+    """Decode a JSON array of strings."""
     return _names_decoder.decode(text)
 
 
 def clean_text(text: str | None) -> str | None:
-    """Return text that any database takes: NUL and lone surrogates become U+FFFD.
+    """Replace NUL and lone surrogates, which databases refuse, by U+FFFD.
 
-    Errors and results carry what a task has printed; one odd character must not hold up the batch that it is in.
+    Errors and results contain task output; one odd character must not block its whole batch.
     """
     if text is None:
         return None

@@ -6,20 +6,20 @@ from echelon.shared.errors import EchelonError, StoreUnavailable
 
 
 class TransactionAborted(StoreUnavailable):
-    """The transaction lost against another one and left nothing behind; do it again from its beginning."""
+    """The transaction lost a conflict with another and was rolled back; repeat it from its beginning."""
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The datastore was lost during the commit: look whether it took effect before you do it again."""
+    """The connection was lost during the commit: check whether it took effect before repeating it."""
 
 
 class SchemaMismatch(StoreUnavailable):
-    """The datastore's schema does not belong to this release."""
+    """The datastore's schema belongs to another release."""
 
 
 class GuardFailed(EchelonError):
-    """A guarded statement did not find the rows as the transaction had read them; everything was rolled back."""
+    """A guarded statement did not find the rows as the transaction had read them; it was rolled back."""
 
 
 class StatementRefused(EchelonError):
-    """The datastore refused a statement: this is a bug of Echelon."""
+    """The datastore refused a statement: a bug of Echelon."""

@@ -1,4 +1,4 @@
-"""Where a fan-out stands: which items of a spawn.json are tasks already."""
+"""The progress of a fan-out: which items of a spawn.json are tasks already."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class FanOutWrites(TransactionBase):
     """The methods of a transaction about fan-out."""
 
     def set_spawned(self, job_id: JobId, stage: int, path: str) -> None:
-        """Remember where the checked items of a stage lie, and that none is read yet."""
+        """Note the file with a stage's checked items; none is read yet."""
         self._session.send_rows(SET_SPAWNED, (path, self._locked_entry(job_id).key + stage))
 
     def find_expansions(self, *, limit: int) -> list[Expansion]:
-        """Return RUNNING stages that still lack task rows for some of their items."""
+        """Return RUNNING stages with items that are not tasks yet."""
         return [Expansion(*row) for row in self._session.fetch_rows(EXPANSIONS, (limit,))]
 
     def set_expanded(self, job_id: JobId, stage: int, *, created: int, offset: int) -> None:
-        """Remember how many items became tasks and the byte where the next one begins."""
+        """Note how many items have become tasks and the byte at which the next begins."""
         self._session.send_rows(SET_EXPANDED, (created, offset, self._locked_entry(job_id).key + stage))

@@ -1,4 +1,4 @@
-"""Which attempts' files are still to be published."""
+"""The attempts whose files are still to be published."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _mark_of_records(records: FromClause) -> Insert:
     return marks.on_conflict_do_update(index_elements=["task"], set_={"attempt": marks.excluded.attempt})
 
 
-#: One line for each task: whoever publishes the attempt in it publishes those that counted before it first.
+#: One row per task. Attempts that counted before the one in it are published first.
 MARK_UNPUBLISHED = Prepared(
     _sqlite.on_conflict_do_update(index_elements=["task"], set_={"attempt": _sqlite.excluded.attempt}),
     "task attempt",
@@ -55,24 +55,25 @@ DELETE_UNPUBLISHED = Prepared(delete(unpublished).where(_in_range), "first_key e
 
 @dataclass(frozen=True, slots=True)
 class Unpublished:
-    """An attempt that counts and whose files may not be in the workspace yet."""
+    """An attempt that counts and whose files may be missing from the workspace."""
 
-    #: Of the task; lists are in its order.
+    #: Key of the task; lists are in its order.
     key: int
     job_id: JobId
     stage: int
     index: int
     attempt: int
-    #: Earlier attempts that counted before the task was repeated: their files come first, or never.
+    #: Earlier attempts that counted before the task was repeated: their files are published first, or never.
     before: tuple[int, ...] = ()
 
 
 class FileWrites(TransactionBase):
-    """The methods of a transaction about files. Who adds or removes a line holds the lock of its job."""
+    """The methods of a transaction about files. To add or remove a row, lock its job first."""
 
     def lacks_files(self, job_id: JobId, stage: int) -> bool:
-        """Tell whether files that a stage's tasks may want are still to be published: of the stages in front of it, or
-        of its own spawn task. Once False, this stays so until a stage in front of it is opened again.
+        """Tell whether files that a stage's tasks may need are unpublished: of earlier stages or of its own spawn task.
+
+        Once False, it stays False until an earlier stage is reopened.
         """
         entry = self._locked_entry(job_id)
         order = entry.job.stages[stage].order
@@ -82,9 +83,9 @@ class FileWrites(TransactionBase):
         return bool(lacks)
 
     def mark_published(self, attempts: Sequence[Unpublished]) -> list[Unpublished]:
-        """Note that the files of attempts are where they belong; return those of which nobody had noted it before.
+        """Note that the files of attempts are published; return the attempts for which this is new.
 
-        An attempt in whose place another one counts by now is left out: with that one its files come again.
+        An attempt that a later one has replaced is left out: its files are published again with the later one.
         """
         removed: set[tuple[int, int]] = set()
         for number in sorted({one.attempt for one in attempts}):

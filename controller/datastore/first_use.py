@@ -1,4 +1,4 @@
-"""What must hold whenever a datastore is used: its schema is ours, and its process is the one that opened it."""
+"""Conditions for the use of a datastore: it has our schema, and no fork came after it was opened."""
 
 from __future__ import annotations
 

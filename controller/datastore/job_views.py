@@ -1,4 +1,4 @@
-"""Reading jobs, their history and what never changes about them."""
+"""Reads of jobs and their history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from echelon.controller.datastore.cursors import cursor_after, place_of
 from echelon.controller.datastore.encoding import STATES, decode_names, decode_object
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reading import Found, ReaderBase, check_search_text, page_size
-from echelon.controller.datastore.records import EventView, JobFacts, JobFilter, JobInputs, JobView, Page, StageView
+from echelon.controller.datastore.records import (
+    EventView,
+    JobFacts,
+    JobFilter,
+    JobInputs,
+    JobView,
+    RecordPage,
+    StageView,
+)
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.stages import STAGE_COLUMNS, stage_view
 from echelon.controller.datastore.tables import compositions, definitions, events, job_inputs, jobs, stages
@@ -23,7 +31,7 @@ _JOB = (
 )  # fmt: skip
 _JOBS = select(*_JOB).join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
 _OWN_STAGES = and_(stages.c.key >= jobs.c.key, stages.c.key < jobs.c.key + jobs.c.stage_count)
-#: A job with its stages, one in a row. The job's key is that of its first stage: only that row holds the inputs.
+#: A job with its stages, one per row. The job's key is that of its first stage: only that row has the inputs.
 ONE_JOB = Prepared(
     select(*_JOB, *STAGE_COLUMNS)
     .join_from(jobs, stages, _OWN_STAGES)
@@ -54,7 +62,7 @@ class JobReads(ReaderBase):
         """Return a job with all its stages."""
         return job_of(self._run_prepared(ONE_JOB, job_id))
 
-    def list_jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> Page[JobView]:
+    def list_jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> RecordPage[JobView]:
         """Return a page of jobs, newest first, with their stages. A cursor that is not ours raises InvalidInput."""
         limit = page_size(limit)
         query = _JOBS.order_by(jobs.c.key.desc()).limit(limit + 1)
@@ -70,9 +78,9 @@ class JobReads(ReaderBase):
         rows = self._connection.execute(query).all()
         more = len(rows) > limit
         rows = rows[:limit]
-        return Page(self._load_views(rows), cursor_after("jobs", rows[-1].key) if more else None)
+        return RecordPage(self._load_views(rows), cursor_after("jobs", rows[-1].key) if more else None)
 
-    def list_events(self, job_id: JobId, *, limit: int, cursor: str | None) -> Page[EventView]:
+    def list_events(self, job_id: JobId, *, limit: int, cursor: str | None) -> RecordPage[EventView]:
         """Return a page of a job's history, in order."""
         after = place_of("events", cursor, 1)[0] if cursor is not None else 0
         limit = page_size(limit)
@@ -86,10 +94,10 @@ class JobReads(ReaderBase):
         items = [EventView(number, at, kind, stage, decode_object(detail)) for number, at, kind, stage, detail in rows]
         more = len(items) > limit
         items = items[:limit]
-        return Page(items, cursor_after("events", items[-1].number) if more else None)
+        return RecordPage(items, cursor_after("events", items[-1].number) if more else None)
 
     def find_facts(self, job_id: JobId) -> JobFacts | None:
-        """Return what never changes about a job, and its values with the secrets sealed."""
+        """Return a job's constant facts and its values, with sealed secrets."""
         rows = self._run_prepared(_FACTS, job_id)
         if not rows:
             return None
@@ -99,7 +107,7 @@ class JobReads(ReaderBase):
         return JobFacts(job_id, row.type, row.revision, inputs)
 
     def find_definition(self, revision: str, *, of: JobId | None = None) -> str | None:
-        """Return a revision of the catalogue; of a composed job the small one that it has brought along."""
+        """Return a revision of the catalogue; for a composed job (`of`), its own small catalogue."""
         own = select(compositions.c.document).where(compositions.c.key == self._job_key(of)) if of is not None else None
         brought: str | None = None if own is None else self._connection.execute(own).scalar()
         if brought is not None:
@@ -108,7 +116,7 @@ class JobReads(ReaderBase):
         return self._connection.execute(query).scalar()
 
     def _load_views(self, rows: Sequence[Found]) -> list[JobView]:
-        """Return jobs with their stages, all of which come in one more query."""
+        """Return jobs with their stages; all stages come from one more query."""
         if not rows:
             return []
         views: dict[int, list[StageView]] = {row.key: [] for row in rows}
@@ -119,7 +127,7 @@ class JobReads(ReaderBase):
 
 
 def job_of(rows: Sequence[Found] | Sequence[Row]) -> JobView | None:
-    """Return the job that the rows of `ONE_JOB` hold."""
+    """Return the job in the rows of `ONE_JOB`."""
     if not rows:
         return None
     return _job_view(rows[0][: len(_JOB)], [stage_view(row[len(_JOB) :]) for row in rows])

@@ -1,4 +1,4 @@
-"""Jobs and revisions of the catalogue: how they come to be, how a step of a job is saved, and how jobs are deleted."""
+"""Jobs and revisions of the catalogue: inserting them, locking and saving a job, deleting it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class JobWrites(TaskWrites):
     """The methods of a transaction about jobs."""
 
     def insert_job(self, new: NewJob) -> None:
-        """Insert a job with its stages, the tasks that are known, its sealed secrets and its idempotency key."""
+        """Insert a job with its stages, its known tasks, its sealed secrets and its idempotency key."""
         key = self._session.reserve_keys(max(1, len(new.job.stages)))
         now = self.now()
         values = _input_row(new, key)
@@ -110,15 +110,15 @@ class JobWrites(TaskWrites):
             self._insert_tasks(key + number, of_stage)
 
     def submitted_with(self, key: str) -> Remembered | None:
-        """Return what was submitted with an idempotency key."""
+        """Return the job that was submitted with an idempotency key."""
         for job_id, request_hash in self._session.fetch_rows(SUBMITTED_WITH, (key,)):
             return Remembered(job_id, request_hash or "")
         return None
 
     def lock_jobs(self, job_ids: Collection[JobId], *, skip_locked: bool = False) -> dict[JobId, Job]:
-        """Lock jobs, always in the same order, and return them; those that do not exist are left out.
+        """Lock jobs, always in the same order, and return those that exist.
 
-        `skip_locked` leaves out also those that another transaction holds, instead of waiting for it.
+        `skip_locked` also leaves out jobs that another transaction has locked, instead of waiting.
         """
         wanted = [job_id for job_id in job_ids if job_id not in self._locked]
         if wanted:
@@ -129,9 +129,9 @@ class JobWrites(TaskWrites):
         return {job_id: self._locked[job_id].job for job_id in job_ids if job_id in self._locked}
 
     def save_job(self, before: Job, after: Job) -> None:
-        """Write what differs: the job and the stages that changed, with new etags and the times of state changes.
+        """Write the changes of a job and its stages, with new etags and the times of state changes.
 
-        A job that has ended loses its sealed secrets and its seal here.
+        The sealed secrets and the seal of a job that has ended are erased here.
         """
         entry = self._locked_entry(after.job_id)
         if before is not entry.job and before != entry.job:
@@ -154,7 +154,7 @@ class JobWrites(TaskWrites):
         self._keep_entry(Entry(entry.key, entry.etag + 1, after, None if after.state in ENDED else entry.input))
 
     def delete_job(self, job_id: JobId) -> None:
-        """Remove a job and all that belongs to it."""
+        """Delete a job with everything that belongs to it."""
         self._write_history()
         entry = self._locked_entry(job_id)
         key, end = entry.key, entry.key + len(entry.job.stages)
@@ -168,11 +168,11 @@ class JobWrites(TaskWrites):
         self._deleted.add(job_id)
 
     def job_exists(self, job_id: JobId) -> bool:
-        """Tell whether there is a job, whoever holds its lock."""
+        """Tell whether a job exists, without waiting for its lock."""
         return bool(self._rows_of(KNOWN_JOBS, [job_id]))
 
     def job_etag(self, job_id: JobId) -> int:
-        """Return the etag of a locked job as it was when it was locked or last saved."""
+        """Return the etag of a locked job as of its lock or last save."""
         return self._locked_entry(job_id).etag
 
     def stage_etag(self, job_id: JobId, stage: int) -> int:
@@ -180,7 +180,7 @@ class JobWrites(TaskWrites):
         return int(self._session.fetch_rows(STAGE_ETAG, (self._locked_entry(job_id).key + stage,))[0][0])
 
     def save_definition(self, revision: str, document: str) -> None:
-        """Keep a revision of the catalogue; a revision that is there already stays as it is."""
+        """Store a revision of the catalogue; an existing one stays as it is."""
         self._session.send_rows(SAVE_DEFINITION, (revision, document, self.now()))
 
     def _load_job(self, job: Job, key: int, etag: int, count: int) -> Entry:

@@ -1,4 +1,4 @@
-"""Bringing a database to the schema of this release, and telling when it has another."""
+"""Schemas: check which one a database has, and migrate it to this release's."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from sqlalchemy import Connection, inspect, text
 
 from echelon.controller.datastore.errors import SchemaMismatch
 
-#: The schema that this release works with: the last script in migrations/versions.
+#: The schema of this release: the last script in migrations/versions.
 HEAD = "0009"
 
 
 def read_revision(connection: Connection) -> str | None:
-    """Return the schema that a database has; None: it is empty."""
+    """Return a database's schema; None if it is empty."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -32,13 +32,13 @@ def require_schema(connection: Connection) -> None:
 
 
 def upgrade_schema(connection: Connection) -> str:
-    """Bring the database to the present schema within the connection's open transaction and return its name."""
+    """Migrate the database within the connection's open transaction; return the schema's name."""
     found = read_revision(connection)
     if found == HEAD:
         return HEAD
     if found is not None and found not in _known_revisions():
         raise _newer_schema(found)
-    # Alembic takes a tenth of a second to import: only who migrates pays for it.
+    # Alembic takes a tenth of a second to import: only a migration pays for it.
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""The doors of the datastore: open one by its URL, and migrate one."""
+"""Open or migrate a datastore by its URL."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_datastore(url: str, *, clock: Clock | None = None) -> Datastore:
 def open_when_there(url: str) -> Datastore:
     """Open a datastore that may still be away: then every use raises StoreUnavailable until it answers.
 
-    Raises at once what waiting does not mend: SchemaMismatch, InvalidInput.
+    Raises at once what waiting does not solve: SchemaMismatch, InvalidInput.
     """
     store = _connect_store(url, None)
     try:
@@ -60,7 +60,7 @@ def _connect_store(url: str, clock: Clock | None) -> Datastore:
 
 
 def migrate_datastore(url: str) -> str:
-    """Bring a datastore to the schema of this release and return the schema's name."""
+    """Migrate a datastore to the schema of this release; return the schema's name."""
     parsed = _parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return sqlite.migrate_file(_file_path(parsed))
@@ -71,7 +71,7 @@ def migrate_datastore(url: str) -> str:
 
 @contextmanager
 def _needing_psycopg() -> Iterator[None]:
-    """Say what to install where the driver, an extra, is missing."""
+    """Turn a missing driver, which is an extra, into advice to install it."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What Echelon asks of a datastore. An adapter passes the suite in tests/contract/test_datastore.py."""
+"""The port of a datastore. An adapter passes the suite in tests/contract/test_datastore.py."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Datastore(Protocol):
     def write(self) -> AbstractContextManager[Transaction]:
         """Begin a write transaction; leaving the block commits durably, an exception rolls back.
 
-        Raises StoreUnavailable when the database is away, or when it cannot be told whether the commit took effect.
+        Raises StoreUnavailable when the database is away, or OutcomeUnknown when the commit may have taken effect.
         """
 
     def read(self) -> AbstractContextManager[Reader]:
-        """Begin a consistent look."""
+        """Begin a consistent snapshot."""
 
     def find_job(self, job_id: JobId) -> JobView | None:
-        """Return a job with all its stages: a look of one statement, for what clients ask again and again."""
+        """Return a job with all its stages by one statement, for requests that clients repeat often."""
 
     def check(self) -> None:
         """Raise StoreUnavailable when the database does not answer or its schema is not ours."""
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""

@@ -42,9 +42,9 @@ _encoder = msgspec.json.Encoder()
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _RESERVE = "SELECT nextval('job_keys') FROM generate_series(1, %s)"
 
-#: Seconds. A statement that takes longer has met a lock that nobody lets go of; the loops try again.
+#: A statement that takes longer waits for a lock that is never released; the loops try again.
 _TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
-#: Every statement of ours has its index. Left to itself the planner reads a whole table while that is small, and a
+#: Each of our statements has its index. Left to itself the planner reads a whole table while that is small, and a
 #: prepared statement keeps the plan when it no longer is: measured, 125 ms instead of 0.5 for 300 tasks of 50,000.
 #: With plans fixed like that, a plan per value is only the cost of planning (100 microseconds a statement).
 _PLANS = (
@@ -62,7 +62,7 @@ _CONNECT = {
     # A database made without a locale says SQL_ASCII, and text would come as bytes.
     "client_encoding": "utf8",
 }
-#: A connection that has rested for longer, in seconds, is asked whether it lives before it is used to write.
+#: Seconds of rest after which a connection is tested before it is used to write.
 _RESTED = 5.0
 #: Any number, the same for every release: two migrations never run at once.
 _MIGRATION_LOCK = 4_903_127_001
@@ -71,9 +71,9 @@ _MIGRATION_LOCK = 4_903_127_001
 class PostgresqlSession:
     """One open transaction on a connection of the pool, in the driver's pipeline mode.
 
-    A statement whose result nobody waits for is only sent; its result comes with that of the next one that somebody
-    waits for. So a step of a job costs half as many round trips. The time comes with the first rows: it is that at
-    which the first locks were there.
+    A statement without an awaited result is only sent; its result arrives with that of the next awaited one, which
+    halves the round trips of a step of a job. The time comes with the first rows: it is the moment at which the
+    first locks were granted.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -94,7 +94,7 @@ class PostgresqlSession:
         return cursor.fetchall()
 
     def send_rows(self, statement: Prepared, *parameters: Row) -> None:
-        """Send a statement for all tuples at once; an error is raised by whoever waits next."""
+        """Send a statement for all tuples at once; the next awaited statement raises its error."""
         self._send_statement(statement, parameters)
 
     def send_guarded(self, statement: Prepared, parameters: Sequence[Row], complaint: str) -> None:
@@ -134,7 +134,7 @@ class PostgresqlSession:
             cursor = self._connection.execute(_RESERVE, (count,))
             self.now()
             keys = [row[0] for row in cursor.fetchall()]
-            # Another submission may have drawn from the sequence in between: gaps cost nothing, so draw again.
+            # Another submission may have drawn from the sequence in between: draw again, gaps cost nothing.
             if keys[-1] - keys[0] == count - 1:
                 return int(keys[0])
 
@@ -173,7 +173,7 @@ class PostgresqlDatastore:
                 yield transaction
                 transaction.flush_writes()
                 committing = True
-                # Its result is waited for where the pipeline ends.
+                # The end of the pipeline waits for its result.
                 connection.execute("COMMIT")
             transaction.update_caches()
         except StoreUnavailable as error:
@@ -220,12 +220,12 @@ class PostgresqlDatastore:
 
 
 def migrate_database(url: URL) -> str:
-    """Bring the database to the present schema and return the schema's name."""
+    """Migrate the database to the present schema; return the schema's name."""
     engine = _make_engine(url)
     try:
         with _translating_errors(), engine.begin() as connection:
             connection.execute(selection(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            # A change of a large table may take longer than any statement of the daily work.
+            # A change of a large table may take longer than any everyday statement.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             return upgrade_schema(connection)
     finally:
@@ -243,7 +243,7 @@ def _make_engine(
         isolation_level=isolation_level,
         pool_pre_ping=ping,
         pool_use_lifo=True,
-        # All are kept, and whoever finds none waits for one: to make it for one request costs more than the request.
+        # All connections are kept, and a request waits for a free one: opening one costs more than a request.
         pool_size=12,
         max_overflow=0,
         pool_timeout=10,
@@ -251,10 +251,10 @@ def _make_engine(
 
 
 def _see_that_it_lives(connection: psycopg.Connection[Any], record: Any, proxy: object) -> None:
-    """Refuse a connection that the server has closed; the pool makes another then.
+    """Refuse a connection that the server has closed; the pool then makes another.
 
-    It has if there is something to read: a round trip for each transaction is saved. Only one that has rested for long
-    is asked: somebody between here and the server may have forgotten it.
+    A closed connection has something to read, so an open one costs no round trip. Only after a long rest is it asked:
+    a firewall or proxy may have dropped it.
     """
     poll = select.poll()
     try:
@@ -272,7 +272,7 @@ def _note_when(connection: object, record: Any) -> None:
 
 
 def _give_back(pooled: PoolProxiedConnection, connection: psycopg.Connection[Any]) -> None:
-    """Return a connection to the pool, which rolls back what is open; a broken one is thrown away."""
+    """Return a connection to the pool, which rolls back an open transaction; discard a broken one."""
     if connection.closed:
         pooled.invalidate()
     pooled.close()
@@ -291,7 +291,7 @@ def _translating_errors() -> Iterator[None]:
 
 
 def translate_error(error: BaseException | None) -> EchelonError:
-    """Return our error for one of the driver."""
+    """Translate an error of the driver."""
     match error:
         case pg.SerializationFailure() | pg.DeadlockDetected():
             return TransactionAborted(f"PostgreSQL gave way to another transaction ({_first_line(error)})")
@@ -308,5 +308,5 @@ def translate_error(error: BaseException | None) -> EchelonError:
 
 
 def _first_line(error: BaseException | None) -> str:
-    """Return the first line of what the driver says; the others may show values."""
+    """Return the first line of the driver's message; the others may show values."""
     return str(error).strip().split("\n")[0]

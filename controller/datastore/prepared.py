@@ -1,7 +1,7 @@
-"""SQL text made once from Core expressions, for statements that run too often to be compiled and wrapped each time.
+"""SQL text compiled once from Core expressions, for statements that run too often to compile them each time.
 
 Measured: a Core execution costs 25 to 60 microseconds around a statement of 5. These run on the driver's cursor with a
-tuple of parameters. `Prepared` pins the order of that tuple, so that a new column cannot shift it unnoticed.
+tuple of parameters. `Prepared` checks the order of that tuple, so that a new column cannot shift it unnoticed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Prepared:
 
     @cached_property
     def postgresql_many(self) -> str:
-        """Return the text for psycopg that does it for many rows at once; it takes one JSON array of objects.
+        """Return psycopg's text for many rows at once; its parameter is one JSON array of objects.
 
         Measured for 300 rows, microseconds a row, of the client's CPU and in all: executemany 9 and 30, arrays and
         unnest 4 and 20, this 1.3 and 12.
@@ -64,7 +64,7 @@ class Prepared:
         return str(self._of_records(records).compile(dialect=dialect))  # type: ignore[attr-defined]
 
     def _for_records(self, records: FromClause) -> Executable:
-        """Return the statement with a column of the records in the place of each parameter."""
+        """Return the statement with each parameter replaced by a column of the records."""
 
         def column_for(element: object, **_: object) -> Any:
             return records.c[element.key] if isinstance(element, BindParameter) else None
@@ -82,7 +82,7 @@ class Prepared:
 
 
 def _parameter_types() -> dict[str, TypeEngine[Any]]:
-    """Return the type of every parameter: of the column of its name, or one of the few that have none."""
+    """Return the type of every parameter: that of the column with its name, or a listed one."""
     types: dict[str, TypeEngine[Any]] = {
         **dict.fromkeys(("failure", "loss", "killed", "open", "again", "paused", "begun"), Integer()),
         **dict.fromkeys(("at_attempt", "at_worker"), Integer()),
@@ -91,7 +91,7 @@ def _parameter_types() -> dict[str, TypeEngine[Any]]:
         **dict.fromkeys(("same", "only", "at_state"), Text()),
     }
     for known in (each for table in metadata.tables.values() for each in table.columns):
-        # Of two columns with the same name the wider one: a number of a stage fits where one of an event does.
+        # Of two columns with the same name, the wider type: a stage's number fits into an event's.
         if known.name not in types or isinstance(known.type, BigInteger):
             types[known.name] = known.type
     return types
@@ -106,7 +106,7 @@ def _type_of(parameter: str) -> TypeEngine[Any]:
 
 
 class Among(ColumnElement[bool]):
-    """`column IN <list>` with the whole list in one parameter, so that the text does not depend on its length."""
+    """`column IN <list>` with the list in one parameter, so that the text does not depend on its length."""
 
     inherit_cache = False
 

@@ -1,4 +1,4 @@
-"""A consistent look: the parts put together."""
+"""A consistent snapshot: the parts put together."""
 
 from __future__ import annotations
 

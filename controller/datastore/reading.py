@@ -1,4 +1,4 @@
-"""What every part of a reader uses: its connection, the keys of jobs, and the sizes of pages."""
+"""The base of all parts of a reader: its connection, the keys of jobs, and the sizes of pages."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class ReaderBase:
 
 
 def page_size(limit: int) -> int:
-    """Return a limit that the database's integers hold."""
+    """Return a limit within the range of the database's integers."""
     return max(1, min(limit, _LARGEST_PAGE))
 
 
 def check_search_text(text: str) -> str:
-    """Return text that a database can compare; InvalidInput for what no stored text can hold."""
+    """Return text that a database can compare; InvalidInput if no stored text can contain it."""
     if len(text) > _LONGEST_TEXT or "\0" in text:
         raise InvalidInput(f"the text to look for holds NUL or more than {_LONGEST_TEXT} characters")
     try:

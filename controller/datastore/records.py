@@ -1,4 +1,4 @@
-"""What goes into the datastore and what comes out of it, as records. Times are seconds since the Unix epoch."""
+"""Records that go into the datastore and come out of it. Times are seconds since the Unix epoch."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class NewTask:
     state: State
     task_class: str
     queue: str
-    #: Values that stand over the job's; None: the job's alone.
+    #: Values that override the job's; None: only the job's.
     input: dict[str, JsonValue] | None = None
     #: Number of the job's seal that secrets among them are sealed with; None: there are none.
     seal_number: int | None = None
     #: Only of a task that was refused from the start.
     error: str | None = None
-    #: Who holds it back from the start; None: nobody.
+    #: The person who has paused it from the start, if any.
     paused_by: str | None = None
 
 
@@ -60,7 +60,7 @@ class NewJob:
     tasks: Sequence[Sequence[NewTask]]
     #: The catalogue that a composed job brings along; None: `revision` is kept for all.
     composition: str | None = None
-    #: What secrets of its tasks are sealed with (see `echelon.shared.sealing`); None: they have none.
+    #: The key of its tasks' secrets (see `echelon.shared.sealing`); None if they have none.
     seal: str | None = None
     idempotency_key: str | None = None
     #: Hash of the request, so that a key cannot be used for something else.
@@ -72,7 +72,7 @@ class NewJob:
 class Settlement:
     """How one attempt ended and what becomes of its task."""
 
-    task: HeldTask
+    task: TaskRow
     #: COMPLETED, FAILED, CANCELLED; PENDING with `not_before` for a retry; QUEUED to run again at once.
     state: State
     outcome: Outcome
@@ -84,9 +84,9 @@ class Settlement:
     not_before: float | None = None
     #: Counts against the retry limit.
     failure: bool = False
-    #: Counts against the number of workers that it may take down.
+    #: Counts against the number of workers that the task may lose.
     loss: bool = False
-    #: A person has ended the attempt: its processes may be there until its worker tells of their end.
+    #: A person has ended the attempt: its processes may exist until its worker reports their end.
     killed: bool = False
     #: COMPLETED in a folder of its own: its files are to be published after the commit.
     private: bool = False
@@ -96,8 +96,8 @@ class Settlement:
 
 
 @dataclass(slots=True)
-class HeldTask:
-    """A task as a decision about one of its attempts needs it."""
+class TaskRow:
+    """A task's row, as decisions about its attempts need it."""
 
     key: int
     task_id: TaskId
@@ -114,12 +114,12 @@ class HeldTask:
     started_at: float | None
     lease_until: float | None = None
     etag: int = 0
-    #: Who has paused, cancelled or skipped it.
+    #: The person who has paused, cancelled or skipped it.
     by: str | None = None
 
     @property
     def paused(self) -> bool:
-        """Tell whether a person holds it back."""
+        """Tell whether a person has paused it."""
         return self.by is not None and self.state not in ENDED
 
     @property
@@ -140,8 +140,8 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """How many of some tasks are alike."""
+class TaskCount:
+    """The number of tasks that are alike."""
 
     state: State
     #: A person has paused, cancelled or skipped them.
@@ -149,19 +149,19 @@ class Counted:
     #: They wait for a time.
     waits: bool
     count: int
-    #: Their items did not fit: they have never run, and never will.
+    #: Their items did not fit: they have not run and never will.
     misfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobInputs:
-    """The values of a job as they are now: a retry may bring others."""
+    """The present values of a job: a retry may bring others."""
 
     #: As anybody may see them: without secrets.
     values: Mapping[str, JsonValue]
     #: The secret ones, sealed; none when the job has ended.
     sealed: Mapping[str, str]
-    #: What secrets of single tasks are sealed with; None: the job has none, or has ended.
+    #: The key of single tasks' secrets; None if there are none or the job has ended.
     seal: str | None = None
     #: Changes with every seal, and when one is erased.
     seal_number: int = 0
@@ -169,7 +169,7 @@ class JobInputs:
 
 @dataclass(frozen=True, slots=True)
 class LostSecrets:
-    """A task that cannot run as it is: secrets of its own were erased when its job had ended."""
+    """A task that cannot run as it is: its own secrets were erased when its job ended."""
 
     key: int
     task_id: TaskId
@@ -177,13 +177,13 @@ class LostSecrets:
     index: int
     task_class: str
     state: State
-    #: Its own values; what stands in the place of the secret ones is of no use.
+    #: Its own values; those of secrets are unusable.
     input: dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What never changes about a job, and its values as they are now."""
+    """A job's constant facts and its present values."""
 
     job_id: JobId
     type: str
@@ -193,7 +193,7 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What was submitted with an idempotency key."""
+    """The job that was submitted with an idempotency key."""
 
     job_id: JobId
     request_hash: str
@@ -222,7 +222,7 @@ class JobView:
     type: str
     revision: str
     state: State
-    #: Without secrets: those are shown as a mask by who renders this, from the names in `secret`.
+    #: Without secrets: the renderer masks them by the names in `secret`.
     input: Mapping[str, JsonValue]
     secret: Sequence[str]
     failed_tasks: int
@@ -232,7 +232,7 @@ class JobView:
     started_at: float | None
     ended_at: float | None
     stages: Sequence[StageView] = ()
-    #: Who has paused (while it is open), cancelled or skipped it.
+    #: The person who has paused (while it is open), cancelled or skipped it.
     by: str | None = None
     paused_at: float | None = None
 
@@ -262,15 +262,15 @@ class TaskView:
     not_before: float | None
     started_at: float | None
     ended_at: float | None
-    #: Who has paused (while it is open), cancelled or skipped it.
+    #: The person who has paused (while it is open), cancelled or skipped it.
     by: str | None = None
     paused_at: float | None = None
-    #: Until when the attempt that runs may go on; of a task that does not run, until when its last one may be there.
+    #: End of the running attempt's lease; if the task does not run, until then its last attempt may still exist.
     lease_until: float | None = None
 
     @property
     def due_at(self) -> float | None:
-        """Return when a task that waits goes on at the latest: nothing of its last attempt is left then."""
+        """Return the latest time at which a waiting task goes on: its last attempt is gone by then."""
         times = [time for time in (self.not_before, self.lease_until) if time is not None]
         return max(times, default=None)
 
@@ -334,7 +334,7 @@ class RunningAttempt:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """What waits and runs in one queue."""
+    """The number of tasks that wait and run in one queue."""
 
     queue: str
     ready: int
@@ -362,9 +362,9 @@ class TaskFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
+class RecordPage(Generic[Item]):
     """Part of a list."""
 
     items: Sequence[Item]
-    #: Where the next page begins; None: this was the last.
+    #: Where the next page begins; None: this is the last page.
     next_cursor: str | None

@@ -95,10 +95,10 @@ class SecretWrites(TransactionBase):
     def replace_input(
         self, job_id: JobId, values: Mapping[str, JsonValue], sealed: Mapping[str, str], seal: str | None = None
     ) -> None:
-        """Give a job that is opened again its secrets (and the masked form of its input) anew, and a new seal."""
+        """Replace the secrets, the masked input and the seal of a reopened job."""
         entry = self._locked_entry(job_id)
         key = entry.key
-        # A copy: what other transactions know of the job stays as it is until this one is committed.
+        # A copy: other transactions keep their view of the job until this one is committed.
         self._keep_entry(Entry(key, entry.etag, entry.job))
         ((names, job_type),) = self._session.fetch_rows(READ_SECRET_NAMES, (key,))
         secret = sorted({*decode_names(names), *sealed})
@@ -119,9 +119,9 @@ class SecretWrites(TransactionBase):
         return JobInputs(decode_object(known.values), sealed, known.seal, known.seal_number)
 
     def lost_secrets(self, job_id: JobId, *, limit: int, among: Collection[TaskId] | None = None) -> list[LostSecrets]:
-        """Return tasks of a locked job whose own secrets were erased with an earlier seal of it.
+        """Return tasks of a locked job whose own secrets were erased with an earlier seal.
 
-        `among`: only of these, however they stand; else only those that are to run.
+        `among` limits them to these tasks in any state; otherwise only open tasks count.
         """
         entry = self._locked_entry(job_id)
         parameters = (entry.key, entry.key + len(entry.job.stages), self.load_inputs(job_id).seal_number, limit)
@@ -144,6 +144,6 @@ class SecretWrites(TransactionBase):
 
 
 def words_of(job_id: str, job_type: str, values: Mapping[str, JsonValue]) -> str:
-    """Return the text that a search for a job looks through."""
+    """Return the text that a search for jobs examines."""
     texts = [value if isinstance(value, str) else encode_json(value) for value in values.values()]
     return clean_text("\n".join((job_id, job_type, *texts)).casefold()) or ""

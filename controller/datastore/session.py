@@ -1,4 +1,4 @@
-"""What the statements need of a database: one open transaction on the driver's own cursor."""
+"""The port of a database for statements: one open transaction on the driver's own cursor."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Session(Protocol):
         """Run a statement once per tuple; `verify_guards` raises GuardFailed at the latest if one changes no row."""
 
     def verify_guards(self) -> None:
-        """Raise GuardFailed for the first statement that did not change the rows that it had to change."""
+        """Raise GuardFailed for the first guarded statement that changed the wrong number of rows."""
 
     def list_parameter(self, values: Collection[Any]) -> object:
         """Return the parameter that `Among` takes for a list of values."""
 
     def reserve_keys(self, count: int) -> int:
-        """Return the first of `count` consecutive keys that nobody else gets."""
+        """Reserve `count` consecutive keys and return the first."""
 
     def next_number(self, statement: Prepared, job: int) -> int | None:
         """Return the next number in a job's history by this statement; None where the database counts by itself."""

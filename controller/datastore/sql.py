@@ -1,6 +1,6 @@
-"""Pieces of statements that several files use.
+"""Parts of statements that several files use.
 
-Words of states stand literally in statements: only then do the partial indexes apply.
+States are literals in statements: only then do the partial indexes apply.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from echelon.controller.datastore.tables import attempts, events, tasks
 
 ONE: ColumnClause[int] = literal_column("1")
 ZERO: ColumnClause[int] = literal_column("0")
-#: In `tasks.not_before`: it waits for the end of its last attempt and for no time, whatever the clock shows.
+#: In `tasks.not_before`: the task waits for the end of its last attempt, not for a time.
 AT_ONCE: ColumnClause[float] = literal_column("0.0")
 
 
 def is_in(column: ColumnElement[Any], *states: State) -> ColumnElement[bool]:
-    """Return `column IN (states)` with the words standing literally."""
+    """Return `column IN (states)` with literal states."""
     words = [state_literal(state) for state in states]
     return column == words[0] if len(words) == 1 else column.in_(words)
 
 
 def guard_leaving(*states: State, to: State) -> ColumnElement[bool]:
-    """Return the guard of a statement that brings tasks from these states to another; the core's table allows it."""
+    """Return the guard of a statement that takes tasks from these states to another, as the core's table allows."""
     for state in states:
         if to not in TASK_TRANSITIONS[state]:
             raise TypeError(f"no task goes from {state} to {to}")
@@ -47,15 +47,15 @@ def guard_leaving(*states: State, to: State) -> ColumnElement[bool]:
 
 
 def guard_becoming(target: State, *, but: State) -> ColumnElement[bool]:
-    """Return the guard that lets all tasks go to a state that the core's table lets go there, except from one state."""
+    """Return the guard for all states from which the core's table allows `target`, except `but`."""
     return is_in(tasks.c.state, *(state for state in State if target in TASK_TRANSITIONS[state] and state is not but))
 
 
 def still_in(column: ColumnElement[Any], state: State) -> ColumnElement[bool]:
-    """Return `column = state` for a statement that knows its rows by their keys, in words that answer to no index.
+    """Return `column = state` for a statement with known keys, in a form that no index matches.
 
-    Otherwise PostgreSQL may look for the few rows in the index of that state, and read all of it: measured, 6 ms
-    instead of 1 for 60 tasks beside 20,000 in line, and more the longer the line is.
+    Otherwise PostgreSQL may search that state's index and read all of it: measured, 6 ms instead of 1 for 60 tasks
+    beside 20,000 queued ones, and more with a longer queue.
     """
     return column.concat(literal_column("''")) == state_literal(state)
 
@@ -66,7 +66,7 @@ def state_literal(state: State) -> ColumnElement[str]:
 
 
 RUNNING = is_in(tasks.c.state, State.RUNNING)
-#: It runs no more for the store, but its processes may be there: as the index of such tasks has it.
+#: An attempt without a claim whose processes may still exist; in the words of its index.
 DYING = and_(tasks.c.state != state_literal(State.RUNNING), tasks.c.lease_until.is_not(None))
 #: Tasks with keys from the first to before the second.
 IN_RANGE = and_(tasks.c.key >= bindparam("first_key"), tasks.c.key < bindparam("end_key"))

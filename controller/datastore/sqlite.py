@@ -1,9 +1,9 @@
 """The datastore on SQLite: one file, one writer at a time, readers beside it.
 
-* Threads of one process take turns instead of SQLite's polling; other processes wait for `BUSY_TIMEOUT`.
+* Threads of one process queue for a fair lock instead of polling; other processes wait for `BUSY_TIMEOUT`.
 * WAL with synchronous=FULL: a commit returns when its WAL frames are on the disk.
-* Every read block has a connection of its own and looks at one snapshot.
-* Connections must not cross a fork: a datastore that was opened before one refuses to work after it.
+* Every read block has its own connection and reads one snapshot.
+* Connections must not cross a fork: a datastore that was opened before one refuses to work.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from echelon.shared.clock import Clock
 from echelon.shared.errors import EchelonError, StoreUnavailable
 from echelon.shared.ids import JobId
 
-#: A key is never given twice: what somebody remembers of a deleted job is never taken for what came after it.
-#: An earlier release that still runs beside does not count in that row, so what it has inserted is looked at too.
+#: A key is never used twice, so that references to a deleted job never match a later one. An earlier release that
+#: still runs beside this one does not count in that row, so its insertions are looked at too.
 _RESERVE_KEYS = (
     "UPDATE sqlite_sequence SET seq = max(seq, (SELECT coalesce(max(key), 0) FROM stages)) + ?1"
     " WHERE name = 'job_keys' RETURNING seq - ?1 + 1"
@@ -48,7 +48,7 @@ BUSY_TIMEOUT = 5.0
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    # What is deleted is overwritten: a secret does not stay behind in a free page.
+    # Overwrite deleted rows, so that no secret stays in a free page.
     "PRAGMA secure_delete=ON",
     "PRAGMA foreign_keys=OFF",
     "PRAGMA temp_store=MEMORY",
@@ -58,7 +58,7 @@ _PRAGMAS = (
 )
 
 
-#: KiB of pages that the writer and each reader keep. What they do not keep the kernel does; mapped, a database of a
+#: KiB of pages cached by the writer and by each reader; the kernel caches the others. With mmap, a database of a
 #: million tasks would count as memory of this process.
 _WRITER_CACHE, _READER_CACHE = 16 * 1024, 1024
 
@@ -130,7 +130,7 @@ class SqliteDatastore:
             creator=self._connect_reader,
             poolclass=QueuePool,
             pool_use_lifo=True,
-            # As many are kept as busy clients have at once: to open one costs 3 ms, a look 0.1.
+            # Enough for busy clients: opening a connection costs 3 ms, a read 0.1.
             pool_size=32,
             max_overflow=40,
         )
@@ -180,7 +180,7 @@ class SqliteDatastore:
             raise translate_error(error.orig) from error
 
     def close(self) -> None:
-        """Let go of every connection; what the WAL holds goes into the file."""
+        """Close every connection; this moves the WAL's contents into the file."""
         self._readers.dispose()
         with self._turns:
             if self._writer is not None:
@@ -209,7 +209,7 @@ class SqliteDatastore:
             raise translate_error(error) from error
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
-        """Undo the transaction; a connection that cannot even do that is given up."""
+        """Roll back; discard a connection that cannot."""
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -232,7 +232,7 @@ def _reading_errors() -> Iterator[None]:
     except sqlite3.Error as error:
         raise translate_error(error) from error
     except PoolTimeout as error:
-        raise StoreUnavailable("too many look at the SQLite datastore at once") from error
+        raise StoreUnavailable("too many requests read the SQLite datastore at once") from error
 
 
 def _primary_code(error: BaseException | None) -> int:
@@ -240,7 +240,7 @@ def _primary_code(error: BaseException | None) -> int:
 
 
 def translate_error(error: BaseException | None) -> EchelonError:
-    """Return our error for one of the driver."""
+    """Translate an error of the driver."""
     code = _primary_code(error)
     if code == sqlite3.SQLITE_FULL:
         return StoreUnavailable("the disk of the SQLite datastore is full; make room, it goes on by itself")
@@ -252,14 +252,14 @@ def translate_error(error: BaseException | None) -> EchelonError:
 
 
 def migrate_file(path: Path) -> str:
-    """Make the file if it is missing, bring it to the present schema, and return the schema's name."""
+    """Create the file if it is missing and migrate it to the present schema; return the schema's name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # What it holds, sealed secrets among it, is nobody else's business; its WAL gets the same mode.
+        # Only its owner may read it: it holds sealed secrets. Its WAL gets the same mode.
         path.touch(mode=0o600)
         engine = create_engine("sqlite://", creator=lambda: open_connection(str(path)))
         with engine.connect() as connection:
-            # The write lock from the beginning: of two processes that open a new file, one migrates it.
+            # Take the write lock first: of two processes that open a new file, one migrates it.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             name = upgrade_schema(connection)
             connection.exec_driver_sql("COMMIT")

@@ -1,4 +1,4 @@
-"""Rows of stages: one table says which columns a stage has; what inserts, saves, loads and shows them follows it."""
+"""Rows of stages: one table of columns; inserting, saving, loading and showing a stage follow it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class _Kept:
     #: Its name in `Stage`; "tally.x" is in its tally.
     fact: str
     column: Column[Any]
-    #: A step of the job may change it.
+    #: It may change after the insertion.
     changes: bool = True
-    #: What turns the fact into the column's value, and the value into the fact; None: they are the same.
+    #: Convert the fact to the column's value and back; None: they are equal.
     write: Callable[[Any], Any] | None = None
     read: Callable[[Any], Any] | None = None
-    #: It follows from other facts, for the statements that look for stages: it is not read.
+    #: Derived from other facts for searches; not read back.
     derived: bool = False
 
 
@@ -70,7 +70,7 @@ _KEPT = (
 
 
 class _Writer:
-    """Returns facts of a stage as values of their columns, in the order of the table, as statements take them."""
+    """Returns a stage's facts as column values, in the order of the table, which statements use."""
 
     def __init__(self, kept: Iterable[_Kept]) -> None:
         kept = sorted(kept, key=lambda one: list(stages.columns).index(one.column))
@@ -92,10 +92,10 @@ _READ = tuple(one for one in _KEPT if not one.derived)
 _READINGS = [(place, one.read) for place, one in enumerate(_READ) if one.read is not None]
 _TALLY = [place for place, one in enumerate(_READ) if "." in one.fact]
 _COUNTS = slice(_TALLY[0], _TALLY[-1] + 1)
-#: What only the row of a stage knows, in the order of `StageView`.
+#: Columns that `Stage` has no field for, in the order of `StageView`.
 _SHOWN = (_c.task_class, _c.spawn_class, _c.etag, _c.started_at, _c.ended_at, _c.paused_at)
 _BEGUN = len(_READ) + _SHOWN.index(_c.started_at)
-#: What a row that `stage_of` or `stage_view` reads holds.
+#: The columns that `stage_of` and `stage_view` read.
 STAGE_COLUMNS = (*(one.column for one in _READ), *_SHOWN)
 
 INSERT_STAGE = build_insertion(stages)
@@ -121,7 +121,7 @@ STAGE_ETAG = Prepared(select(_c.etag).where(_c.key == _p("at_key")), "at_key")
 
 
 def new_stage_row(stage: Stage, job_key: int, classes: tuple[str, str | None], now: float) -> Row:
-    """Return the row of a stage that is to exist."""
+    """Return the row of a new stage."""
     started, ended = times_from_start(stage.state, now)
     task_class, spawn_class = classes
     row = {
@@ -133,19 +133,19 @@ def new_stage_row(stage: Stage, job_key: int, classes: tuple[str, str | None], n
 
 
 def saved_stage_row(stage: Stage, job_key: int, now: float) -> Row:
-    """Return what a change to a stage puts into its row."""
+    """Return the parameters of `SAVE_STAGE`."""
     started, ended = times_of_change(stage.state, now)
     times = (started, stage.state.value, ended, int(stage.paused), now)
     return (*_CHANGING.encode_values(stage), *times, job_key + stage.number)
 
 
 def times_from_start(state: State, now: float) -> Row:
-    """Return `started_at` and `ended_at` of a job or a stage that begins in this state."""
+    """Return `started_at` and `ended_at` of a new job or stage in this state."""
     return None if state is State.PENDING else now, now if state in ENDED else None
 
 
 def times_of_change(state: State, now: float) -> Row:
-    """Return what a change to this state puts into `started_at` (where it is empty) and into `ended_at`."""
+    """Return the new `started_at` (if it is empty) and `ended_at` of a job or stage that enters this state."""
     return now if state is State.RUNNING else None, now if state in ENDED else None
 
 

@@ -1,13 +1,13 @@
-"""The tables as they are now. How an older database becomes this one stands in `migrations/`; a test compares the two.
+"""The tables as they are now. `migrations/` turns older databases into this schema; a test compares the two.
 
-How it is laid out, and why:
+The layout and its reasons:
 
-* A job with n stages takes n keys in a row: the first is the job's key, stage i has key job + i. A task's key is its
+* A job with n stages takes n consecutive keys: the first is the job's key, stage i has key job + i. A task's key is its
   stage's key and its index in one integer (`task_key`). So the primary key of `tasks` is the rule "one task per stage
   and index", keeps the tasks of a job side by side, and no second index is needed to list or delete them.
-* What changes with every batch (`jobs`, `stages`) holds no large values; those stand in `job_inputs`.
-* Every index costs on each write of the hot path, so those on `tasks` are partial and hold only what is open. The tasks
-  that run are few (as many as all workers have room for): one index over them answers for leases, workers and queues.
+* Rows that change with every batch (`jobs`, `stages`) have no large values; those are in `job_inputs`.
+* Every index costs on each write of the hot path, so those on `tasks` are partial and hold only what is open. Few
+  tasks run (as many as all workers have slots): one index over them serves leases, workers and queues.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INDEX_BITS = 28
 metadata = MetaData()
 
 _KEY = BigInteger().with_variant(Integer, "sqlite")
-#: Ids are looked up by their beginning: byte order, whatever the database's language.
+#: Ids are searched by prefix: byte order, independent of the database's language.
 _ID = Text().with_variant(Text(collation="C"), "postgresql")
 
 
@@ -68,7 +68,7 @@ jobs = Table(
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("ended_at", Double),
-    #: Who has paused it (while it is open), cancelled or skipped it; NULL: nobody.
+    #: The person who has paused (while it is open), cancelled or skipped it.
     Column("by_whom", Text),
     Column("paused_at", Double),
     _allow_states("state"),
@@ -139,7 +139,7 @@ stages = Table(
     Column("failing", Integer, nullable=False),
     Column("blocked", Integer, nullable=False),
     Column("spawn_hand", Integer, nullable=False),
-    #: Tasks that were added by hand.
+    #: Tasks that people added.
     Column("added", Integer, nullable=False),
     #: How many of the pending ones are paused, and of the cancelled ones no person has cancelled.
     Column("held", Integer, nullable=False),
@@ -181,9 +181,9 @@ tasks = Table(
     Column("losses", Integer, nullable=False),
     #: Key of the worker that runs it or ran it last.
     Column("worker", Integer),
-    #: Of a task that does not run any more: until then its last attempt's processes may still be there.
+    #: If the task does not run: until then the processes of its last attempt may still exist.
     Column("lease_until", Double),
-    #: 0: for no time, but for the end of its last attempt.
+    #: 0: it waits for the end of its last attempt, not for a time.
     Column("not_before", Double),
     Column("started_at", Double),
     Column("ended_at", Double),
@@ -196,7 +196,7 @@ tasks = Table(
     Column("input", Text),
     Column("error", Text),
     Column("result", Text),
-    #: As in `jobs`. What is paused is never QUEUED.
+    #: As in `jobs`. A paused task is never QUEUED.
     Column("by_whom", Text),
     Column("paused_at", Double),
     #: `seal_number` of its job when secrets in `input` were sealed; NULL: there are none.
@@ -204,9 +204,9 @@ tasks = Table(
     _allow_states("state"),
 )
 _QUEUED, _RUNNING = text("state = 'QUEUED'"), text("state = 'RUNNING'")
-#: Attempts that have lost their claim and whose workers have not told of their end: as few as those that run.
+#: Attempts without a claim whose workers have not reported their end: as few as those that run.
 _DYING = text("state <> 'RUNNING' AND lease_until IS NOT NULL")
-#: Those with secrets of their own that are to run.
+#: Open tasks with secrets of their own.
 _SEALED = text("state IN ('PENDING', 'QUEUED') AND seal_number IS NOT NULL")
 _WAITING = text("state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL")
 Index("tasks_queued", tasks.c.stage, tasks.c.idx, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
@@ -232,7 +232,7 @@ attempts = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("task", BigInteger, nullable=False),
     Column("attempt", Integer, nullable=False),
-    #: 0 for the only attempt of a completed task: the task's own row tells the same, and it is not looked up here.
+    #: 0 for the only attempt of a completed task: the task's row has the same facts and is read instead.
     Column("kept", Integer, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("worker", Integer),
@@ -267,7 +267,7 @@ definitions = Table(
     Column("created_at", Double, nullable=False),
 )
 
-#: What a job runs with that was composed in a request: a catalogue of its own, which is gone when the job is.
+#: The own catalogue of a job that was composed in a request; deleted with the job.
 compositions = Table(
     "compositions",
     metadata,
@@ -281,7 +281,7 @@ workers = Table(
     #: Never used twice: tasks and attempts keep it after the worker is gone.
     Column("key", Integer, primary_key=True, autoincrement=True),
     Column("worker_id", Text, nullable=False, unique=True),
-    #: NULL until its first sign of life.
+    #: NULL until its first heartbeat.
     Column("name", Text),
     Column("host", Text),
     Column("version", Text),
@@ -290,12 +290,12 @@ workers = Table(
     Column("draining", Integer),
     Column("running", Integer),
     Column("last_seen_at", Double),
-    #: After this moment it has given a sign of life for sure: the last of them may have been read late.
+    #: The latest moment after which it certainly sent a heartbeat; the last one may have been read late.
     Column("as_of", Double),
-    #: What it has room for, as JSON: (number of the report, room, number of the last order, unseen grants).
+    #: Its capacity as JSON: (number of the report, free slots, number of the last order, unseen grants).
     Column("demand", Text),
     Column("told_at", Double),
-    #: Forgotten: not shown any more.
+    #: Not shown any more.
     Column("gone", Integer, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -1,4 +1,4 @@
-"""Reading tasks and their attempts."""
+"""Reads of tasks and their attempts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore.cursors import cursor_after, place_of
 from echelon.controller.datastore.encoding import STATES, decode_object
 from echelon.controller.datastore.reading import Found, ReaderBase, page_size
-from echelon.controller.datastore.records import AttemptView, Page, TaskFilter, TaskView
+from echelon.controller.datastore.records import AttemptView, RecordPage, TaskFilter, TaskView
 from echelon.controller.datastore.sql import AT_ONCE, RUNNING, is_in
 from echelon.controller.datastore.tables import (
     INDEX_BITS,
@@ -23,7 +23,7 @@ from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import JobId, TaskId
 from echelon.shared.messages import Outcome
 
-#: What waits for the end of its last attempt is tried again when the lease of that one is over, at the latest.
+#: A task that waits for the end of its last attempt runs again when that attempt's lease is over, at the latest.
 _not_before = case(
     (and_(is_in(tasks.c.state, State.PENDING), tasks.c.lease_until > tasks.c.not_before), tasks.c.lease_until),
     (tasks.c.not_before == AT_ONCE, null()),
@@ -53,25 +53,25 @@ _ATTEMPTS = (
     .outerjoin(workers, workers.c.key == attempts.c.worker)
 )  # fmt: skip
 
-#: Tasks that wait for a time among which the first is looked for.
+#: How many waiting tasks a search for the first one reads.
 _LOOKED_AT = 100
 
 
 class TaskReads(ReaderBase):
     """The methods of a reader about tasks."""
 
-    def list_tasks(self, job_id: JobId, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskView]:
+    def list_tasks(self, job_id: JobId, wanted: TaskFilter, *, limit: int, cursor: str | None) -> RecordPage[TaskView]:
         """Return a page of a job's tasks, by stage and index, the spawn task first."""
         after = place_of("tasks", cursor, 2) if cursor is not None else None
         limit = page_size(limit)
         job = self._find_keys(job_id)
         if job is None:
-            return Page([], None)
+            return RecordPage([], None)
         key, count = job
         first, last = 0, count - 1
         if wanted.stage is not None:
             if not 0 <= wanted.stage < count:
-                return Page([], None)
+                return RecordPage([], None)
             first = last = wanted.stage
         start = task_key(key + first, -1)
         if after is not None:
@@ -83,7 +83,7 @@ class TaskReads(ReaderBase):
             query = query.where(tasks.c.state == wanted.state.value)
         if wanted.index is not None:
             if not -1 <= wanted.index < 1 << INDEX_BITS:
-                return Page([], None)
+                return RecordPage([], None)
             query = query.where(
                 tasks.c.key.in_([task_key(key + number, wanted.index) for number in range(first, last + 1)])
             )
@@ -91,7 +91,7 @@ class TaskReads(ReaderBase):
         items = [_task_view(row) for row in rows[:limit]]
         more = len(rows) > limit
         # The index may be -1; a cursor counts from 0.
-        return Page(items, cursor_after("tasks", items[-1].stage, items[-1].index + 2) if more else None)
+        return RecordPage(items, cursor_after("tasks", items[-1].stage, items[-1].index + 2) if more else None)
 
     def find_task(self, task_id: TaskId) -> TaskView | None:
         """Return one task."""
@@ -99,7 +99,7 @@ class TaskReads(ReaderBase):
         return _task_view(row) if row else None
 
     def find_task_at(self, job_id: JobId, stage: int, index: int) -> TaskView | None:
-        """Return the task at a place; index -1 is the spawn task."""
+        """Return the task at an index of a stage; -1 is the spawn task."""
         job = self._find_keys(job_id)
         if job is None or not 0 <= stage < job[1] or index < -1:
             return None
@@ -107,25 +107,25 @@ class TaskReads(ReaderBase):
         return _task_view(row) if row else None
 
     def find_next_due(self, job_id: JobId, stage: int) -> TaskView | None:
-        """Return the task of a stage that waits for the time which comes first; what is paused waits for none."""
+        """Return the task of a stage whose wait ends first; paused tasks do not count."""
         job = self._find_keys(job_id)
         if job is None:
             return None
-        # All tasks that wait for a time are few beside a stage's: read them in the order of their index.
+        # Few tasks wait for a time: read them in the order of their index.
         waits = and_(is_in(tasks.c.state, State.PENDING), tasks.c.not_before.is_not(None), tasks.c.by_whom.is_(None))
         query = _TASKS.where(waits, tasks.c.stage == job[0] + stage).order_by(tasks.c.not_before).limit(_LOOKED_AT)
         first: TaskView | None = None
         for row in self._connection.execute(query):
             task = _task_view(row)
-            # A lease of the attempt before can make it later than the order of the index says.
+            # The lease of its last attempt can make a task later than the order of the index says.
             if first is not None and (task.not_before or 0.0) >= (first.due_at or 0.0):
                 break
             if first is None or (task.due_at or 0.0) < (first.due_at or 0.0):
                 first = task
         return first
 
-    def first_paused(self, job_id: JobId, stage: int) -> TaskView | None:
-        """Return the first task of a stage that a person holds back, the spawn task before all others."""
+    def find_first_paused(self, job_id: JobId, stage: int) -> TaskView | None:
+        """Return the first paused task of a stage; the spawn task comes first."""
         job = self._find_keys(job_id)
         if job is None:
             return None
@@ -135,7 +135,7 @@ class TaskReads(ReaderBase):
         row = self._connection.execute(_TASKS.where(mine, held).order_by(tasks.c.key).limit(1)).first()
         return _task_view(row) if row else None
 
-    def attempts(self, task_id: TaskId) -> list[AttemptView]:
+    def list_attempts(self, task_id: TaskId) -> list[AttemptView]:
         """Return the ended attempts of a task, in order."""
         found = self._connection.execute(_TASKS.where(tasks.c.task_id == task_id)).first()
         if found is None:
@@ -146,8 +146,8 @@ class TaskReads(ReaderBase):
         query = _ATTEMPTS.where(attempts.c.task == found.key, attempts.c.kept == 1).order_by(attempts.c.attempt)
         return [_attempt_view(row) for row in self._connection.execute(query)]
 
-    def attempts_since(self, job_id: JobId, *, after: int, limit: int) -> list[tuple[int, AttemptView]]:
-        """Return attempts of a job that ended after a cursor (0: from the first), in the order of their end."""
+    def list_attempts_since(self, job_id: JobId, *, after: int, limit: int) -> list[tuple[int, AttemptView]]:
+        """Return attempts of a job that ended after a cursor (0: all), in the order of their end."""
         job = self._find_keys(job_id)
         if job is None:
             return []
@@ -158,22 +158,22 @@ class TaskReads(ReaderBase):
         )
         return [(row[0], _attempt_view(row)) for row in self._connection.execute(query)]
 
-    def running(self, job_id: JobId, *, limit: int) -> list[TaskView]:
+    def list_running(self, job_id: JobId, *, limit: int) -> list[TaskView]:
         """Return tasks of a job that run now."""
         job = self._find_keys(job_id)
         if job is None:
             return []
         key, count = job
-        # All tasks that run anywhere are few: read them in the order of their index, not of the job's 100,000.
+        # Few tasks run at all: read them in the order of their index instead of the job's 100,000.
         query = _TASKS.where(RUNNING, tasks.c.stage >= key, tasks.c.stage < key + count)
         rows = self._connection.execute(query.order_by(tasks.c.lease_until).limit(page_size(limit)))
         return [_task_view(row) for row in sorted(rows, key=lambda row: int(row.key))]
 
-    def matching(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
+    def find_by_prefix(self, prefix: str, *, limit: int) -> tuple[list[JobId], list[TaskId]]:
         """Return jobs and tasks whose id begins with `prefix`."""
         if not prefix or not set(prefix) <= set("0123456789abcdef-"):
             return [], []
-        # "g" comes after every character of an id.
+        # "g" sorts after every character of an id.
         of_jobs = select(jobs.c.job_id).where(jobs.c.job_id >= prefix, jobs.c.job_id < prefix + "g")
         of_tasks = select(tasks.c.task_id).where(tasks.c.task_id >= prefix, tasks.c.task_id < prefix + "g")
         return (
@@ -202,7 +202,7 @@ def _attempt_view(row: Found) -> AttemptView:
 
 
 def _only_attempt(task: TaskView) -> AttemptView:
-    """Return the attempt of a task that completed at the first one; its row is not found by task."""
+    """Return the only attempt of a completed task; its row is not indexed by task."""
     return AttemptView(
         task.task_id, task.stage, task.index, 1, Outcome.COMPLETED, task.worker, task.exit_code, task.signal,
         task.error, task.started_at, task.ended_at or 0.0,

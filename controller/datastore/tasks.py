@@ -1,4 +1,4 @@
-"""Tasks and their attempts: how they come to be, how attempts end, and when a stage's tasks become claimable."""
+"""Tasks and their attempts: inserting tasks, settling attempts, and making a stage's tasks claimable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from echelon.controller.core.states import OPEN, State
 from echelon.controller.datastore.encoding import STATES, clean_text, encode_json
 from echelon.controller.datastore.files import MARK_UNPUBLISHED
 from echelon.controller.datastore.prepared import Among, Prepared
-from echelon.controller.datastore.records import SPAWN_INDEX, HeldTask, NewTask, Settlement
+from echelon.controller.datastore.records import SPAWN_INDEX, NewTask, Settlement, TaskRow
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.sql import (
     AT_ONCE,
@@ -32,14 +32,14 @@ INSERT_TASK = build_insertion(tasks)
 INSERT_ATTEMPT = build_insertion(attempts)
 LAST_ATTEMPT = Prepared(select(func.max(attempts.c.number)).where(attempts.c.job == _p("job")), "job")
 
-#: What makes a `HeldTask`, in the order of `_held_tasks`.
-HELD_COLUMNS = (
+#: The columns of a `TaskRow`, in the order of `_task_rows`.
+TASK_ROW_COLUMNS = (
     tasks.c.key, tasks.c.task_id, stages.c.job, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state,
     tasks.c.attempt, tasks.c.failures, tasks.c.losses, tasks.c.worker, tasks.c.started_at, tasks.c.lease_until,
     tasks.c.etag, tasks.c.by_whom,
 )  # fmt: skip
-HELD = Prepared(
-    select(*HELD_COLUMNS)
+LOAD_TASKS = Prepared(
+    select(*TASK_ROW_COLUMNS)
     .join_from(tasks, stages, stages.c.key == tasks.c.stage)
     .where(Among(tasks.c.task_id, _p("task_ids"))),
     "task_ids",
@@ -57,7 +57,7 @@ SETTLE = Prepared(
         state=_p("state"),
         failures=tasks.c.failures + _p("failure"),
         losses=tasks.c.losses + _p("loss"),
-        # The processes of an attempt that a person has killed may be there until its worker tells, or its lease ends.
+        # Processes of a killed attempt may exist until its worker reports their end or its lease is over.
         lease_until=case((_p("killed") == ONE, tasks.c.lease_until), else_=null()),
         not_before=_p("not_before"),
         ended_at=_p("ended_at"),
@@ -75,7 +75,7 @@ SETTLE = Prepared(
 )
 
 _open_again = {"not_before": null(), "ended_at": null(), "etag": tasks.c.etag + ONE}
-#: Keeps the lease of what has run before: see `PUT_OFF`.
+#: Keeps the lease of a task that has run before: see `WAIT_FOR_EXIT`.
 RELEASE = Prepared(
     update(tasks)
     .where(IN_RANGE, guard_leaving(State.PENDING, to=State.QUEUED), tasks.c.by_whom.is_(None))
@@ -85,9 +85,9 @@ RELEASE = Prepared(
 
 
 def waited_for(now: str, too: str) -> ColumnElement[bool]:
-    """Its time has come, no person holds it back, and nothing of the attempt before can be there any more.
+    """Select tasks whose time has come, which are not paused, and whose last attempt is gone.
 
-    `too` is the moment by which leases are judged: before all of them, nothing counts but the worker's word.
+    `too` is the moment at which leases are judged; at one before all leases, only the worker's report counts.
     """
     return and_(
         is_in(tasks.c.state, State.PENDING),
@@ -100,7 +100,7 @@ def waited_for(now: str, too: str) -> ColumnElement[bool]:
 
 DUE = waited_for("now", "now_too")
 DUE_NOW = Prepared(
-    select(*HELD_COLUMNS)
+    select(*TASK_ROW_COLUMNS)
     .join_from(tasks, stages, stages.c.key == tasks.c.stage)
     .where(Among(tasks.c.task_id, _p("task_ids")), DUE),
     "task_ids now now_too",
@@ -112,16 +112,16 @@ RELEASE_ONE = Prepared(
     "at_key",
 )
 
-#: Claimable while the processes of the attempt before may still be there: to wait for their end.
-PUT_OFF = Prepared(
+#: Claimable tasks whose last attempt's processes may still exist wait for their end.
+WAIT_FOR_EXIT = Prepared(
     update(tasks)
     .where(IN_RANGE, guard_leaving(State.QUEUED, to=State.PENDING), tasks.c.lease_until.is_not(None))
     .values(state=state_literal(State.PENDING), not_before=AT_ONCE, etag=tasks.c.etag + ONE)
     .returning(tasks.c.idx),
     "first_key end_key",
 )
-#: The worker has told the end of an attempt that had lost its claim.
-LET_GO = Prepared(
+#: The worker has reported the end of an attempt that had lost its claim.
+CLEAR_LEASE = Prepared(
     update(tasks)
     .where(
         tasks.c.key == _p("at_key"),
@@ -139,17 +139,17 @@ class TaskWrites(WorkerWrites):
     """The methods of a transaction about tasks, but for those about claims and leases."""
 
     def insert_tasks(self, job_id: JobId, stage: int, tasks: Sequence[NewTask]) -> None:
-        """Insert tasks of one stage; an index that exists already is an error (a bug of the caller)."""
+        """Insert tasks of one stage; an index that exists is an error (a bug of the caller)."""
         self._insert_tasks(self._locked_entry(job_id).key + stage, tasks)
 
-    def held(self, task_ids: Collection[TaskId]) -> list[HeldTask]:
-        """Return the present state of these tasks, those that do not exist left out. Call after `lock_jobs`."""
-        return self._held_tasks(self._rows_of(HELD, task_ids)) if task_ids else []
+    def load_tasks(self, task_ids: Collection[TaskId]) -> list[TaskRow]:
+        """Return the rows of these tasks as far as they exist. Call `lock_jobs` first."""
+        return self._task_rows(self._rows_of(LOAD_TASKS, task_ids)) if task_ids else []
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Write how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each.
+    def settle_attempts(self, settlements: Sequence[Settlement]) -> None:
+        """Save how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each.
 
-        It is also noted whose files are to be published.
+        Attempts with files to publish are noted.
         """
         if not settlements:
             return
@@ -170,16 +170,19 @@ class TaskWrites(WorkerWrites):
         if private:
             self._session.send_rows(MARK_UNPUBLISHED, *private)
 
-    def release(self, job_id: JobId, stage: int, *, spawn: bool) -> None:
-        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED. What has run before: see `put_off`."""
+    def release_tasks(self, job_id: JobId, stage: int, *, spawn: bool) -> None:
+        """Make a stage's tasks (or its spawn task) claimable: PENDING -> QUEUED.
+
+        For tasks that have run before see `wait_for_exit`.
+        """
         first, end = self._task_keys(job_id, stage)
         keys = (first, first + 1) if spawn else (first + 1, end)
         self._session.send_rows(RELEASE, keys)
 
-    def release_due(self, tasks: Collection[TaskId], *, expire: bool = True) -> list[HeldTask]:
-        """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return those changed.
+    def release_due(self, tasks: Collection[TaskId], *, expire: bool = True) -> list[TaskRow]:
+        """Make tasks whose wait is over claimable: PENDING with `not_before` <= now -> QUEUED; return them.
 
-        Without `expire` no task that waits for the lease of its last attempt.
+        Without `expire`, tasks that wait for the lease of their last attempt stay.
         """
         if not tasks:
             return []
@@ -188,23 +191,24 @@ class TaskWrites(WorkerWrites):
         rows.sort()
         complaint = "a waiting task was changed without the lock of its job (a bug of Echelon)"
         self._session.send_guarded(RELEASE_ONE, [(row[0],) for row in rows], complaint)
-        released = self._held_tasks(rows)
+        released = self._task_rows(rows)
         for task in released:
             task.state = State.QUEUED
         return released
 
-    def put_off(self, job_id: JobId, stage: int) -> tuple[int, bool]:
-        """Let QUEUED tasks wait (PENDING) of whose last attempts something may be there; the worker tells, or a lease.
+    def wait_for_exit(self, job_id: JobId, stage: int) -> tuple[int, bool]:
+        """Let QUEUED tasks wait (PENDING) for the end of their last attempts, which may still run.
 
-        What may be claimed has no lease. Return how many that were, and whether the spawn task was one.
+        The worker reports that end, or the lease runs out: a claimable task has no lease. Return the number of these
+        tasks, and whether the spawn task was one.
         """
-        found = [index for (index,) in self._session.fetch_rows(PUT_OFF, self._task_keys(job_id, stage))]
+        found = [index for (index,) in self._session.fetch_rows(WAIT_FOR_EXIT, self._task_keys(job_id, stage))]
         return len(found) - (SPAWN_INDEX in found), SPAWN_INDEX in found
 
-    def let_go(self, ended: Sequence[HeldTask]) -> None:
-        """Note that nothing of these tasks' last attempts is there any more: their workers have told."""
+    def clear_leases(self, ended: Sequence[TaskRow]) -> None:
+        """Note that these tasks' last attempts are gone, as their workers have reported."""
         rows = [(task.key, task.attempt, self._worker_key(task.worker)) for task in ended if task.worker is not None]
-        self._session.send_rows(LET_GO, *sorted(rows))
+        self._session.send_rows(CLEAR_LEASE, *sorted(rows))
 
     # --- for the parts
 
@@ -225,12 +229,12 @@ class TaskWrites(WorkerWrites):
         ]  # fmt: skip
         self._session.send_rows(INSERT_TASK, *rows)
 
-    def _held_tasks(self, rows: list[Row]) -> list[HeldTask]:
-        """Return records of rows that hold `HELD_COLUMNS`."""
+    def _task_rows(self, rows: list[Row]) -> list[TaskRow]:
+        """Return records of rows that hold `TASK_ROW_COLUMNS`."""
         job_ids = self._ids_of_jobs(row[2] for row in rows)
         names = self._names_of_workers({row[10] for row in rows if row[10] is not None})
         return [
-            HeldTask(
+            TaskRow(
                 key, TaskId(task_id), job_ids[job], number, index, task_class, STATES[state], attempt, failures,
                 losses, names[worker] if worker is not None else None, started_at, until, etag, by,
             )

@@ -2,10 +2,9 @@
 
 Rules that hold for every method:
 
-* Whoever changes a task's state or a stage's counters holds the lock of its job (`lock_jobs`) in the same transaction.
+* To change a task's state or a stage's counters, lock its job (`lock_jobs`) in the same transaction.
 * A task row changes only by a statement that names the states it may leave, and the attempt where there is one.
-* Lists that are handed in are bounded by the caller; only what people do to stages, `release` and `delete_job` touch
-  grows with a stage.
+* Callers bound the lists they pass; only people's verbs on stages, `release_tasks` and `delete_job` grow with a stage.
 """
 
 from __future__ import annotations
@@ -19,4 +18,4 @@ from echelon.controller.datastore.verbs import VerbWrites
 
 
 class Transaction(JobWrites, SecretWrites, ClaimWrites, VerbWrites, FanOutWrites, FileWrites):
-    """One write transaction. What it returns is true until it ends."""
+    """One write transaction. Its answers hold until it ends."""

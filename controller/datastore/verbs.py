@@ -1,7 +1,7 @@
-"""What a person's verbs do to the tasks of a stage: as many rows as it takes, with one statement a range of keys.
+"""People's verbs on the tasks of a stage: one statement per range of keys, for any number of rows.
 
-In `tasks.by_whom` stands who has paused (an open task), cancelled or skipped it; NULL: nobody. `only` narrows a
-statement to one state; NULL does not.
+`tasks.by_whom` names the person who has paused (an open task), cancelled or skipped a task. `only` limits a statement
+to one state, unless it is NULL.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from echelon.controller.datastore.claims import begun_too_late, waits_anew
 from echelon.controller.datastore.encoding import STATES, clean_text
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.prepared import Prepared
-from echelon.controller.datastore.records import SPAWN_ONLY, Counted, HeldTask
+from echelon.controller.datastore.records import SPAWN_ONLY, TaskCount, TaskRow
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.sql import (
     AT_ONCE,
@@ -32,7 +32,7 @@ from echelon.controller.datastore.sql import (
     state_literal,
 )
 from echelon.controller.datastore.tables import attempts, stages, task_key, tasks
-from echelon.controller.datastore.tasks import HELD_COLUMNS, INSERT_ATTEMPT, LAST_ATTEMPT, LET_GO, TaskWrites
+from echelon.controller.datastore.tasks import CLEAR_LEASE, INSERT_ATTEMPT, LAST_ATTEMPT, TASK_ROW_COLUMNS, TaskWrites
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import AttemptRef, Outcome
@@ -43,12 +43,12 @@ _chosen = and_(
 )
 _next_etag = tasks.c.etag + ONE
 
-#: An item that did not fit: it has an error although it never ran, and it is not for want of an erased secret.
+#: An item that did not fit: an error without an attempt, and not for lack of an erased secret.
 _misfit = and_(tasks.c.attempt == ZERO, tasks.c.error.is_not(None), tasks.c.seal_number.is_(None))
 _hand = case((tasks.c.by_whom.is_not(None), ONE), else_=ZERO)
-#: Whether a lease is over is judged when tasks become due, nowhere else: the clock may have been set just now.
+#: Only when tasks become due is a lease judged to be over: the clock may just have been set.
 _waits = case((or_(tasks.c.not_before > _p("now"), tasks.c.lease_until.is_not(None)), ONE), else_=ZERO)
-CENSUS = Prepared(
+COUNT_TASKS = Prepared(
     select(
         tasks.c.state,
         _hand.label("hand"),
@@ -61,18 +61,18 @@ CENSUS = Prepared(
     "now first_key end_key only",
 )
 RUNNING_AMONG = Prepared(
-    select(*HELD_COLUMNS)
+    select(*TASK_ROW_COLUMNS)
     .join_from(tasks, stages, stages.c.key == tasks.c.stage)
     .where(RUNNING, IN_RANGE)
     .order_by(tasks.c.key),
     "first_key end_key",
 )
 
-HOLD = Prepared(
+PAUSE_TASKS = Prepared(
     update(tasks)
     .where(_chosen, is_in(tasks.c.state, *sorted(OPEN)), tasks.c.by_whom.is_(None))
     .values(
-        # What is paused is never QUEUED: nothing has to be asked when tasks are claimed.
+        # A paused task is never QUEUED, so that claims need no further condition.
         state=case((guard_leaving(State.QUEUED, to=State.PENDING), state_literal(State.PENDING)), else_=tasks.c.state),
         by_whom=_p("by_whom"),
         paused_at=_p("paused_at"),
@@ -81,7 +81,7 @@ HOLD = Prepared(
     "by_whom paused_at first_key end_key only",
 )
 _goes_on = and_(guard_leaving(State.PENDING, to=State.QUEUED), _p("begun") == ONE)
-LET_ON = Prepared(
+RESUME_TASKS = Prepared(
     update(tasks)
     .where(_chosen, is_in(tasks.c.state, State.PENDING, State.RUNNING), tasks.c.by_whom.is_not(None))
     .values(
@@ -96,7 +96,7 @@ LET_ON = Prepared(
             ),
             else_=tasks.c.state,
         ),
-        # What has to wait becomes due some time: in a stage that has begun nothing else makes it claimable.
+        # In a stage that has begun, a waiting task becomes claimable only when it is due: give it a time.
         not_before=case(
             (begun_too_late("now"), waits_anew("since")),
             (
@@ -121,14 +121,14 @@ _left = {
     "etag": _next_etag,
 }
 _LEFT = "state ended_at by_whom first_key end_key only"
-LEAVE_WAITING = Prepared(
+END_WAITING = Prepared(
     update(tasks).where(_chosen, guard_becoming(State.CANCELLED, but=State.RUNNING)).values(_left), _LEFT
 )
-LEAVE_UNDONE = Prepared(
+END_UNDONE = Prepared(
     update(tasks).where(_chosen, guard_becoming(State.SKIPPED, but=State.RUNNING)).values(_left), _LEFT
 )
-#: Keeps the lease: until it is over, or the worker has told of the end, the attempt's processes may be there.
-LEAVE_RUNNING = Prepared(
+#: Keeps the lease: until it is over or the worker reports the end, the attempt's processes may exist.
+END_RUNNING = Prepared(
     update(tasks)
     .where(_chosen, RUNNING)
     .values(_left)
@@ -160,7 +160,7 @@ RESTORE = Prepared(
     .values(_again),
     "state first_key end_key",
 )
-#: What was the only attempt of a completed task is looked up by its task from now on.
+#: From now on the only attempt of a completed task is looked up by its task.
 KEEP_ATTEMPTS = Prepared(
     update(attempts)
     .where(
@@ -177,42 +177,44 @@ KEEP_ATTEMPTS = Prepared(
 class VerbWrites(TaskWrites):
     """The methods of a transaction about what people do to tasks. `spans` None: all but the spawn task."""
 
-    def census(
+    def count_tasks(
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None
-    ) -> list[Counted]:
-        """Count tasks of a stage that are alike for whoever wants to do something to them."""
+    ) -> list[TaskCount]:
+        """Count the tasks of a stage by what a verb does to them."""
         found: Counter[tuple[str, int, int, int]] = Counter()
         now = self.now()
-        for keys in self._keys(job_id, stage, spans):
-            for *kind, count in self._session.fetch_rows(CENSUS, (now, *keys, only)):
+        for keys in self._key_ranges(job_id, stage, spans):
+            for *kind, count in self._session.fetch_rows(COUNT_TASKS, (now, *keys, only)):
                 found[tuple(kind)] += count
         return [
-            Counted(STATES[state], bool(hand), bool(waits), count, bool(misfit))
+            TaskCount(STATES[state], bool(hand), bool(waits), count, bool(misfit))
             for (state, hand, waits, misfit), count in found.items()
         ]
 
-    def running_among(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[HeldTask]:
+    def load_running(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[TaskRow]:
         """Return the tasks of a stage that run."""
-        rows = [row for keys in self._keys(job_id, stage, spans) for row in self._rows_running(keys)]
-        return self._held_tasks(rows)
+        rows = [row for keys in self._key_ranges(job_id, stage, spans) for row in self._rows_running(keys)]
+        return self._task_rows(rows)
 
-    def hold(
+    def pause_tasks(
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, by: str
     ) -> None:
         """Pause open tasks of a stage that are not paused; QUEUED ones become PENDING."""
         now = self.now()
-        rows = [(clean_text(by), now, *keys, only) for keys in self._keys(job_id, stage, spans)]
-        self._session.send_rows(HOLD, *rows)
+        rows = [(clean_text(by), now, *keys, only) for keys in self._key_ranges(job_id, stage, spans)]
+        self._session.send_rows(PAUSE_TASKS, *rows)
 
-    def let_on(
+    def resume_tasks(
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, begun: bool
     ) -> None:
-        """End the pause of tasks of a stage; where the stage has begun, those that wait for no time become QUEUED."""
+        """End the pause of tasks of a stage; if the stage has begun, those that wait for no time become QUEUED."""
         now = self.now()
         values = (int(begun), now, now, now, now, int(begun))
-        self._session.send_rows(LET_ON, *[(*values, *keys, only) for keys in self._keys(job_id, stage, spans)])
+        self._session.send_rows(
+            RESUME_TASKS, *[(*values, *keys, only) for keys in self._key_ranges(job_id, stage, spans)]
+        )
 
-    def leave(
+    def end_tasks(
         self,
         job_id: JobId,
         stage: int,
@@ -222,29 +224,29 @@ class VerbWrites(TaskWrites):
         spans: Spans | None = None,
         only: State | None = None,
     ) -> list[tuple[WorkerId, AttemptRef]]:
-        """Make tasks of a stage CANCELLED (what is open) or SKIPPED (what has not completed) by a person's hand.
+        """Make tasks of a stage CANCELLED (open ones) or SKIPPED (all but completed ones) for a person.
 
-        Return whom to tell about those that ran.
+        Return the attempts that ran, with their workers.
         """
         told = []
-        for keys in self._keys(job_id, stage, spans):
-            told += self._leave(job_id, keys, state, by=by, only=only, running=True)
+        for keys in self._key_ranges(job_id, stage, spans):
+            told += self._end_tasks(job_id, keys, state, by=by, only=only, running=True)
         return told
 
-    def withdraw(
+    def withdraw_tasks(
         self, job_id: JobId, stage: int, *, running: bool, by: str | None = None
     ) -> list[tuple[WorkerId, AttemptRef]]:
         """Cancel tasks of a stage that have not started, the spawn task included; with `running` those that run too.
 
-        `by` is the person who wants it, None: nobody. Return whom to tell about those that ran.
+        `by` is the person who asks, if any. Return the attempts that ran, with their workers.
         """
-        return self._leave(job_id, self._task_keys(job_id, stage), State.CANCELLED, by=by, running=running)
+        return self._end_tasks(job_id, self._task_keys(job_id, stage), State.CANCELLED, by=by, running=running)
 
-    def skip(self, job_id: JobId, stage: int, *, by: str) -> list[tuple[WorkerId, AttemptRef]]:
-        """Make all tasks of a stage that have not completed SKIPPED, the spawn task included; return whom to tell."""
-        return self._leave(job_id, self._task_keys(job_id, stage), State.SKIPPED, by=by, running=True)
+    def skip_tasks(self, job_id: JobId, stage: int, *, by: str) -> list[tuple[WorkerId, AttemptRef]]:
+        """Make all tasks of a stage SKIPPED except completed ones; return the attempts that ran."""
+        return self._end_tasks(job_id, self._task_keys(job_id, stage), State.SKIPPED, by=by, running=True)
 
-    def reopen(
+    def reopen_tasks(
         self,
         job_id: JobId,
         stage: int,
@@ -254,31 +256,31 @@ class VerbWrites(TaskWrites):
         spawn: bool = False,
         spans: Spans | None = None,
     ) -> None:
-        """Put ended tasks of a stage to `target` with fresh budgets; with `spawn` the spawn task too.
+        """Set ended tasks of a stage to `target` with full retries; with `spawn` the spawn task too.
 
-        Those that were refused when their item was read stay as they are: there is nothing that they could run with.
+        Tasks whose items did not fit stay as they are: they have no values to run with.
         """
         if any(target not in TASK_TRANSITIONS[source] for source in sources):
             raise GuardFailed(f"tasks cannot go from {sorted(sources)} to {target} (a bug of Echelon)")
-        ranges = self._keys(job_id, stage, spans)
+        ranges = self._key_ranges(job_id, stage, spans)
         if State.COMPLETED in sources:
             job = self._locked_entry(job_id).key
             self._session.send_rows(KEEP_ATTEMPTS, *[(job, *keys) for keys in ranges])
         rows = [(target.value, *keys, source.value) for source in sorted(sources) for keys in ranges]
         if spawn:
             ended = sorted(ENDED - {State.COMPLETED})
-            (spawn_keys,) = self._keys(job_id, stage, SPAWN_ONLY)
+            (spawn_keys,) = self._key_ranges(job_id, stage, SPAWN_ONLY)
             rows += [(target.value, *spawn_keys, source.value) for source in ended]
         self._session.send_rows(REOPEN, *rows)
 
-    def restore(self, job_id: JobId, stage: int, *, target: State) -> None:
-        """Put tasks of a stage that no person has cancelled back in line."""
+    def restore_tasks(self, job_id: JobId, stage: int, *, target: State) -> None:
+        """Set CANCELLED tasks of a stage that no person has cancelled to `target`."""
         self._session.send_rows(RESTORE, (target.value, *self._task_keys(job_id, stage)))
 
     # --- for the parts
 
-    def _keys(self, job_id: JobId, stage: int, spans: Spans | None) -> list[tuple[int, int]]:
-        """Return ranges of keys, each from its first to before its second."""
+    def _key_ranges(self, job_id: JobId, stage: int, spans: Spans | None) -> list[tuple[int, int]]:
+        """Return ranges of keys: (first, first after the range)."""
         if spans is None or (spans != SPAWN_ONLY and ablated("span_choice")):
             first, end = self._task_keys(job_id, stage)
             return [(first + 1, end)]
@@ -288,7 +290,7 @@ class VerbWrites(TaskWrites):
     def _rows_running(self, keys: tuple[int, int]) -> list[Row]:
         return self._session.fetch_rows(RUNNING_AMONG, keys)
 
-    def _leave(
+    def _end_tasks(
         self,
         job_id: JobId,
         keys: tuple[int, int],
@@ -300,8 +302,8 @@ class VerbWrites(TaskWrites):
     ) -> list[tuple[WorkerId, AttemptRef]]:
         now = self.now()
         parameters = (state.value, now, clean_text(by), *keys, only)
-        stopped = self._session.fetch_rows(LEAVE_RUNNING, parameters) if running else []
-        self._session.send_rows(LEAVE_UNDONE if state is State.SKIPPED else LEAVE_WAITING, parameters)
+        stopped = self._session.fetch_rows(END_RUNNING, parameters) if running else []
+        self._session.send_rows(END_UNDONE if state is State.SKIPPED else END_WAITING, parameters)
         if not stopped:
             return []
         stopped.sort()
@@ -312,6 +314,6 @@ class VerbWrites(TaskWrites):
         ]
         self._session.send_rows(INSERT_ATTEMPT, *self._number_lines(LAST_ATTEMPT, ended))
         if ablated("cancel_lease"):
-            self._session.send_rows(LET_GO, *[(key, attempt, worker) for key, _, attempt, worker, _ in stopped])
+            self._session.send_rows(CLEAR_LEASE, *[(key, attempt, worker) for key, _, attempt, worker, _ in stopped])
         names = self._names_of_workers({row[3] for row in stopped})
         return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]

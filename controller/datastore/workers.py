@@ -1,4 +1,4 @@
-"""Workers: their keys, their signs of life, and what they have room for."""
+"""Workers: their keys, their heartbeats and their capacity."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ from echelon.shared.messages import WorkerCard
 
 
 @dataclass(slots=True)
-class Demand:
-    """What one worker has room for."""
+class Capacity:
+    """The free slots of one worker."""
 
     worker: WorkerId
-    #: Number of the report that told it.
+    #: Number of the report that it is from.
     number: int = 0
     told_at: float = 0.0
     #: Tasks per queue.
     room: dict[str, int] = field(default_factory=dict)
     #: Number of the last order with grants, across all controllers.
     order: int = 0
-    #: Grants that were on their way when the room was told: (order, queue of the room, tasks, time).
+    #: Grants that were on their way when the worker reported: (order, queue, tasks, time).
     unseen: list[tuple[int, str, int, float]] = field(default_factory=list)
-    #: (job, number of the stage) whose suspects are the only tasks that the worker is given, one at a time.
+    #: (job, number of the stage) whose suspects alone the worker gets, one at a time.
     alone: tuple[JobId, int] | None = None
 
 
-class _Told(msgspec.Struct, frozen=True, array_like=True):
-    """A demand as its column holds it. Controllers one release apart share it: fields are only added, with defaults."""
+class _StoredCapacity(msgspec.Struct, frozen=True, array_like=True):
+    """A capacity in its column. Controllers of two releases share it: add fields only with defaults."""
 
     number: int
     room: dict[str, int]
@@ -64,19 +64,19 @@ class _Told(msgspec.Struct, frozen=True, array_like=True):
     alone: tuple[JobId, int] | None = None
 
 
-_demand_decoder = msgspec.json.Decoder(_Told)
+_demand_decoder = msgspec.json.Decoder(_StoredCapacity)
 
 
-def _demand_of(worker_id: str, text: str | None, told_at: float | None) -> Demand:
-    """Return the demand that a worker's row holds; one that has told nothing has no room."""
+def _read_capacity(worker_id: str, text: str | None, told_at: float | None) -> Capacity:
+    """Return the capacity in a worker's row; without a report it is empty."""
     if text is None:
-        return Demand(WorkerId(worker_id))
+        return Capacity(WorkerId(worker_id))
     told = _demand_decoder.decode(text)
-    return Demand(WorkerId(worker_id), told.number, told_at or 0.0, told.room, told.order, told.unseen, told.alone)
+    return Capacity(WorkerId(worker_id), told.number, told_at or 0.0, told.room, told.order, told.unseen, told.alone)
 
 
-#: In `workers.gone`: said goodbye or known to be dead, for good. (1: not heard of for long, may come back.)
-FAREWELL: ColumnClause[int] = literal_column("2")
+#: In `list_workers.gone`: said goodbye or known to be dead, for good. (1: not heard of for long, may come back.)
+DEREGISTERED: ColumnClause[int] = literal_column("2")
 
 FIND_WORKER = Prepared(select(workers.c.key).where(workers.c.worker_id == _p("worker_id")), "worker_id")
 FIND_WORKERS = Prepared(
@@ -93,7 +93,7 @@ INSERT_WORKER = Prepared(
 )
 
 
-def _greet(greatest: Callable[..., ColumnElement[float]]) -> Update:
+def _build_heartbeat(greatest: Callable[..., ColumnElement[float]]) -> Update:
     return (
         update(workers)
         .where(workers.c.key == _p("at_key"))
@@ -106,32 +106,32 @@ def _greet(greatest: Callable[..., ColumnElement[float]]) -> Update:
             running=_p("running"),
             last_seen_at=_p("last_seen_at"),
             as_of=greatest(func.coalesce(workers.c.as_of, ZERO), _p("as_of")),
-            gone=case((workers.c.gone == FAREWELL, FAREWELL), else_=ZERO),
+            gone=case((workers.c.gone == DEREGISTERED, DEREGISTERED), else_=ZERO),
         )
     )
 
 
-GREET = Prepared(
-    _greet(func.max),
+RECORD_HEARTBEAT = Prepared(
+    _build_heartbeat(func.max),
     "name host version slots draining running last_seen_at as_of at_key",
-    postgresql=_greet(func.greatest),
+    postgresql=_build_heartbeat(func.greatest),
 )
 _demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
 _told = and_(workers.c.gone == ZERO, workers.c.told_at > _p("told_after"))
-#: One that was silent for long may come back.
-_named = and_(workers.c.gone != FAREWELL, Among(workers.c.worker_id, _p("worker_ids")))
-DEMANDS = Prepared(
-    # Not `OR`: SQLite would walk through all workers there ever were.
+#: A silent worker may come back.
+_named = and_(workers.c.gone != DEREGISTERED, Among(workers.c.worker_id, _p("worker_ids")))
+LOCK_CAPACITIES = Prepared(
+    # Not `OR`: SQLite would read all workers that ever were.
     union(_demands.where(_told), _demands.where(_named)).order_by("key"),
     "told_after worker_ids",
     postgresql=_demands.where(or_(_told, _named)).order_by(workers.c.key).with_for_update(),
 )
-FREE_DEMANDS = Prepared(
+LOCK_FREE_CAPACITIES = Prepared(
     _demands.where(_told).order_by(workers.c.key),
     "told_after",
     postgresql=_demands.where(_told).order_by(workers.c.key).with_for_update(skip_locked=True),
 )
-SAVE_DEMAND = Prepared(
+SAVE_CAPACITY = Prepared(
     update(workers).where(workers.c.key == _p("at_key")).values(demand=_p("demand"), told_at=_p("told_at")),
     "demand told_at at_key",
 )
@@ -140,13 +140,13 @@ HEARD = Prepared(
         Among(workers.c.worker_id, _p("worker_ids")),
         workers.c.gone == ZERO,
         workers.c.last_seen_at >= _p("since"),
-        # One that was heard at a moment still to come was heard before the clock was set back.
+        # A time in the future is from before the clock was set back.
         workers.c.last_seen_at <= _p("until"),
     ),
     "worker_ids since until",
 )
-BID_FAREWELL = Prepared(
-    update(workers).where(Among(workers.c.worker_id, _p("worker_ids"))).values(gone=FAREWELL), "worker_ids"
+DEREGISTER = Prepared(
+    update(workers).where(Among(workers.c.worker_id, _p("worker_ids"))).values(gone=DEREGISTERED), "worker_ids"
 )
 _silent = and_(workers.c.gone == ZERO, workers.c.last_seen_at < _p("before"))
 _silent_and_free = select(workers.c.key).where(_silent).with_for_update(skip_locked=True)
@@ -162,61 +162,63 @@ PRUNE_WORKERS = Prepared(
 class WorkerWrites(TransactionBase):
     """The methods of a transaction about workers."""
 
-    def greet(self, worker: WorkerId, card: WorkerCard, *, running: int, as_of: float = 0.0) -> None:
-        """Note a worker's sign of life, and the greatest moment after which such a one was sent for sure."""
+    def record_heartbeat(self, worker: WorkerId, card: WorkerCard, *, running: int, as_of: float = 0.0) -> None:
+        """Save a worker's heartbeat, and the latest moment after which it certainly sent one."""
         seen = (card.name, card.host, card.version, encode_json(card.slots), int(card.draining), running, self.now())
-        self._session.send_rows(GREET, (*seen, as_of, self._worker_key(worker)))
+        self._session.send_rows(RECORD_HEARTBEAT, (*seen, as_of, self._worker_key(worker)))
 
-    def demands(self, *, told_after: float, also: Collection[WorkerId]) -> list[Demand]:
-        """Lock (in order, behind jobs) and return demands told after a moment and those of `also`; none of the gone."""
-        # In one order, as everything that is locked: two that make the same rows wait for each other.
+    def lock_capacities(self, *, told_after: float, also: Collection[WorkerId]) -> list[Capacity]:
+        """Lock and return capacities reported after a moment, and those of `also`; lock jobs before them."""
+        # In one order: two transactions that insert the same rows wait for each other.
         for worker in sorted(also):
             self._worker_key(worker)
-        return self._demands(self._session.fetch_rows(DEMANDS, (told_after, self._session.list_parameter(list(also)))))
+        return self._read_capacities(
+            self._session.fetch_rows(LOCK_CAPACITIES, (told_after, self._session.list_parameter(list(also))))
+        )
 
-    def free_demands(self, *, told_after: float) -> list[Demand]:
-        """Lock and return those of the demands told after a moment that nobody else has locked."""
-        return self._demands(self._session.fetch_rows(FREE_DEMANDS, (told_after,)))
+    def lock_free_capacities(self, *, told_after: float) -> list[Capacity]:
+        """Lock and return capacities reported after a moment, without those that others have locked."""
+        return self._read_capacities(self._session.fetch_rows(LOCK_FREE_CAPACITIES, (told_after,)))
 
-    def save_demands(self, demands: Sequence[Demand]) -> None:
-        """Write demands that were returned in this transaction."""
+    def save_capacities(self, demands: Sequence[Capacity]) -> None:
+        """Save capacities that were locked in this transaction."""
         rows = [
             (
-                encode_json(_Told(demand.number, demand.room, demand.order, demand.unseen, demand.alone)),
+                encode_json(_StoredCapacity(demand.number, demand.room, demand.order, demand.unseen, demand.alone)),
                 demand.told_at,
                 self._worker_key(demand.worker),
             )
             for demand in demands
         ]
-        self._session.send_rows(SAVE_DEMAND, *sorted(rows, key=lambda row: row[2]))
+        self._session.send_rows(SAVE_CAPACITY, *sorted(rows, key=lambda row: row[2]))
 
-    def heard(self, workers: Collection[WorkerId], *, within: float) -> dict[WorkerId, float]:
-        """Return which of these workers have given a sign of life in so many seconds, and are not gone.
+    def find_heard(self, workers: Collection[WorkerId], *, within: float) -> dict[WorkerId, float]:
+        """Return which of these workers have sent a heartbeat `within` so many seconds and are not gone.
 
-        With each comes the moment after which it has given one for sure, however late that was read; 0.0: not known.
+        The value is the latest moment after which it certainly sent one, however late that was read; 0.0: unknown.
         """
         now = self.now()
         rows = self._session.fetch_rows(
             HEARD, (self._session.list_parameter(list(workers)), now - within, now + within)
         )
-        # A moment still to come was told before the clock was set back: it lies before nothing.
+        # A moment in the future is from before the clock was set back: it proves nothing.
         return {WorkerId(worker): as_of if as_of is not None and as_of <= now else 0.0 for worker, as_of in rows}
 
-    def farewell(self, workers: Collection[WorkerId]) -> None:
-        """Forget workers that said goodbye or are known to be dead."""
+    def deregister_workers(self, workers: Collection[WorkerId]) -> None:
+        """Mark workers that said goodbye or are dead as gone for good."""
         if workers:
-            self._session.send_rows(BID_FAREWELL, (self._session.list_parameter(list(workers)),))
+            self._session.send_rows(DEREGISTER, (self._session.list_parameter(list(workers)),))
 
     def prune_workers(self, *, older_than: float) -> None:
-        """Forget workers without a sign of life for so many seconds."""
+        """Mark workers without a heartbeat for so many seconds as gone."""
         self._session.send_rows(PRUNE_WORKERS, (self.now() - older_than,))
 
     # --- for the parts
 
-    def _demands(self, rows: list[Row]) -> list[Demand]:
+    def _read_capacities(self, rows: list[Row]) -> list[Capacity]:
         for worker_id, key, _, _ in rows:
-            self._know(worker_id, key)
-        return [_demand_of(worker_id, text, told_at) for worker_id, _, text, told_at in rows]
+            self._note_key(worker_id, key)
+        return [_read_capacity(worker_id, text, told_at) for worker_id, _, text, told_at in rows]
 
     def _names_of_workers(self, keys: set[int]) -> dict[int, WorkerId]:
         names: dict[int, WorkerId] = {}
@@ -229,7 +231,7 @@ class WorkerWrites(TransactionBase):
                 names[key] = WorkerId(name)
         if unknown:
             for worker_id, key in self._rows_of(NAME_WORKERS, unknown):
-                self._know(worker_id, key)
+                self._note_key(worker_id, key)
                 names[key] = worker_id
         return names
 
@@ -242,10 +244,10 @@ class WorkerWrites(TransactionBase):
                 self._session.send_rows(INSERT_WORKER, (worker,))
                 found = self._session.fetch_rows(FIND_WORKER, (worker,))
             key = int(found[0][0])
-            self._know(worker, key)
+            self._note_key(worker, key)
         return key
 
-    def _know(self, worker: str, key: int) -> None:
+    def _note_key(self, worker: str, key: int) -> None:
         self._workers[worker] = key
         self._worker_ids[key] = worker
 
@@ -253,8 +255,8 @@ class WorkerWrites(TransactionBase):
 class WorkerReads(ReaderBase):
     """The methods of a reader about workers."""
 
-    def workers(self, *, lost_after: float) -> list[WorkerView]:
-        """Return the workers; without a sign of life for `lost_after` seconds one is LOST."""
+    def list_workers(self, *, lost_after: float) -> list[WorkerView]:
+        """Return the workers; one without a heartbeat for `lost_after` seconds is LOST."""
         query = (
             select(
                 workers.c.worker_id, workers.c.name, workers.c.host, workers.c.version, workers.c.draining,
@@ -273,8 +275,8 @@ class WorkerReads(ReaderBase):
             for worker_id, name, host, version, draining, slots, running, seen in self._connection.execute(query)
         ]  # fmt: skip
 
-    def at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:
-        """Return the first `limit` attempts that each worker holds, by job, stage and index."""
+    def list_attempts_at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:
+        """Return the first `limit` attempts of each worker, by job, stage and index."""
         place = func.row_number().over(partition_by=tasks.c.worker, order_by=tasks.c.key)
         held = select(tasks.c.key, place.label("place")).where(RUNNING).subquery()
         query = (
@@ -295,8 +297,8 @@ class WorkerReads(ReaderBase):
             found.setdefault(WorkerId(worker), []).append(RunningAttempt(TaskId(task_id), JobId(job_id), *more))
         return found
 
-    def taken(self) -> dict[WorkerId, dict[str, int]]:
-        """Return how many attempts each worker holds per queue, with those that lost their claim and may be there."""
+    def count_slots_taken(self) -> dict[WorkerId, dict[str, int]]:
+        """Return each worker's number of attempts per queue, with those that lost their claim and may still exist."""
         here = union_all(
             select(tasks.c.worker, tasks.c.queue).where(RUNNING),
             select(tasks.c.worker, tasks.c.queue).where(DYING, tasks.c.lease_until > self.now()),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from echelon.controller.datastore.records import HeldTask
+from echelon.controller.datastore.records import TaskRow
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import WorkerId
 from echelon.shared.lease import ORDER_ARRIVES_PART
 from echelon.shared.messages import Finished, Outcome
 
 
-def judge_expired(task: HeldTask, heard: Mapping[WorkerId, float], *, lease: float) -> Finished:
+def judge_expired(task: TaskRow, heard: Mapping[WorkerId, float], *, lease: float) -> Finished:
     """Return how the attempt ended. `heard` holds the workers that were heard lately, with the moment they spoke of.
 
     A heartbeat names every attempt that its worker holds. If a worker was heard lately and did not name the attempt, it
@@ -26,7 +26,7 @@ def judge_expired(task: HeldTask, heard: Mapping[WorkerId, float], *, lease: flo
     return Finished(task.job_id, task.task_id, task.attempt, outcome, error=error)
 
 
-def _is_unknown_to_worker(task: HeldTask, heard: Mapping[WorkerId, float], lease: float) -> bool:
+def _is_unknown_to_worker(task: TaskRow, heard: Mapping[WorkerId, float], lease: float) -> bool:
     if task.worker is None or task.worker not in heard or task.lease_until is None:
         return False
     # Claimed then, or named for the last time.

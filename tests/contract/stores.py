@@ -144,7 +144,7 @@ def stepped(tx: Transaction, job_id: JobId, event: Event, *, carry_out: bool = T
     if carry_out:
         _carry_out(tx, job_id, effects)
         for stage in reawakened(effects):
-            waiting, spawn = tx.put_off(job_id, stage)
+            waiting, spawn = tx.wait_for_exit(job_id, stage)
             after, _ = step(after, TasksMoved(stage, {(State.QUEUED, State.PENDING): waiting}))
             if spawn:
                 after, _ = step(after, SpawnTaskMoved(stage, State.PENDING))
@@ -156,17 +156,17 @@ def _carry_out(tx: Transaction, job_id: JobId, effects: Sequence[Effect]) -> Non
     for effect in effects:
         match effect:
             case ReleaseTasks(stage):
-                tx.release(job_id, stage, spawn=False)
+                tx.release_tasks(job_id, stage, spawn=False)
             case ReleaseSpawnTask(stage):
-                tx.release(job_id, stage, spawn=True)
+                tx.release_tasks(job_id, stage, spawn=True)
             case WithdrawTasks(stage, running, _, by):
-                tx.withdraw(job_id, stage, running=running, by=by)
+                tx.withdraw_tasks(job_id, stage, running=running, by=by)
             case SkipTasks(stage, by):
-                tx.skip(job_id, stage, by=by)
+                tx.skip_tasks(job_id, stage, by=by)
             case ReopenTasks(stage, target, sources, spawn, spans):
-                tx.reopen(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
+                tx.reopen_tasks(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
             case RestoreTasks(stage, target):
-                tx.restore(job_id, stage, target=target)
+                tx.restore_tasks(job_id, stage, target=target)
             case Remember(kind, stage_number, detail):
                 tx.record_event(job_id, kind, stage=stage_number, detail=detail)
 
@@ -187,8 +187,8 @@ def spawn_started(store: Datastore, *, expected: int | None = None, **shape: Any
             tx.lock_jobs([job_id])
             (claimed,) = tx.claim_tasks(job_id, 0, spawn=True, count=1, worker=new_worker_id(), lease=15.0)
             stepped(tx, job_id, SpawnTaskMoved(0, State.RUNNING))
-            (held,) = tx.held([claimed.task_id])
-            tx.settle([Settlement(held, State.COMPLETED, Outcome.COMPLETED, exit_code=0)])
+            (held,) = tx.load_tasks([claimed.task_id])
+            tx.settle_attempts([Settlement(held, State.COMPLETED, Outcome.COMPLETED, exit_code=0)])
             tx.set_spawned(job_id, 0, "items")
             stepped(tx, job_id, SpawnTaskMoved(0, State.COMPLETED, expected))
     return job_id
@@ -225,7 +225,7 @@ def settle(
     """Settle tasks of stage 0 and let the machine know."""
     outcome = facts.pop("outcome", Outcome.COMPLETED if state is State.COMPLETED else Outcome.FAILED)
     tx.lock_jobs([job_id])
-    tx.settle([Settlement(task, state, outcome, **facts) for task in tx.held(task_ids)])
+    tx.settle_attempts([Settlement(task, state, outcome, **facts) for task in tx.load_tasks(task_ids)])
     return stepped(tx, job_id, TasksMoved(0, {(State.RUNNING, state): len(task_ids)}))
 
 

@@ -178,7 +178,7 @@ def test_a_deleted_job_leaves_nothing_behind_and_its_neighbours_alone(store: Dat
     with store.read() as reader:
         assert reader.find_job(gone) is None and reader.find_facts(gone) is None
         assert reader.find_task(claimed[0].task_id) is None
-        assert reader.attempts_since(gone, after=0, limit=10) == []
+        assert reader.list_attempts_since(gone, after=0, limit=10) == []
         assert reader.list_events(gone, limit=10, cursor=None).items == []
         for kept in (before, after):
             assert len(reader.list_tasks(kept, TaskFilter(), limit=100, cursor=None).items) == 6

@@ -36,7 +36,7 @@ def use(store: Datastore) -> None:
     with store.write() as transaction:
         assert transaction.now() > 0
     with store.read() as reader:
-        assert reader.workers(lost_after=1.0) == []
+        assert reader.list_workers(lost_after=1.0) == []
     assert store.find_job(new_job_id()) is None
 
 

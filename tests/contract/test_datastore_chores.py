@@ -66,12 +66,12 @@ def test_one_that_was_silent_for_long_is_believed_again_when_it_speaks_and_one_t
 ) -> None:
     with store.write() as tx:
         for worker in (WORKER, OTHER):
-            tx.greet(worker, card("one"), running=0)
+            tx.record_heartbeat(worker, card("one"), running=0)
         tx.prune_workers(older_than=-1.0)
-        tx.farewell([OTHER])
+        tx.deregister_workers([OTHER])
 
     with store.write() as tx:
-        assert [demand.worker for demand in tx.demands(told_after=0.0, also=[WORKER, OTHER])] == [WORKER]
+        assert [demand.worker for demand in tx.lock_capacities(told_after=0.0, also=[WORKER, OTHER])] == [WORKER]
 
 
 @pytest.mark.server

@@ -16,9 +16,9 @@ def test_the_etag_of_a_task_changes_when_it_is_put_off_and_when_its_time_does(
     etags = []
     with store.write() as tx:
         claim(tx, job_id, 1, lease=3600.0)
-        tx.leave(job_id, 0, State.CANCELLED, by="me", spans=((0, 0),))
-        tx.reopen(job_id, 0, target=State.QUEUED, sources={State.CANCELLED})
-    for change in (lambda tx: tx.put_off(job_id, 0), lambda tx: tx.shorten_leases(longest=15.0)):
+        tx.end_tasks(job_id, 0, State.CANCELLED, by="me", spans=((0, 0),))
+        tx.reopen_tasks(job_id, 0, target=State.QUEUED, sources={State.CANCELLED})
+    for change in (lambda tx: tx.wait_for_exit(job_id, 0), lambda tx: tx.shorten_leases(longest=15.0)):
         etags.append(rows(store, job_id)[0].etag)
         with store.write() as tx:
             tx.lock_jobs([job_id])
@@ -33,14 +33,14 @@ def test_the_etag_of_a_task_changes_when_its_worker_tells_that_its_last_attempt_
     job_id = fan_out(store, 1)
     with store.write() as tx:
         (task,) = claim(tx, job_id, 1)
-        tx.withdraw(job_id, 0, running=True)
-        tx.restore(job_id, 0, target=State.QUEUED)
-        assert tx.put_off(job_id, 0) == (1, False)
+        tx.withdraw_tasks(job_id, 0, running=True)
+        tx.restore_tasks(job_id, 0, target=State.QUEUED)
+        assert tx.wait_for_exit(job_id, 0) == (1, False)
     (before,) = rows(store, job_id)
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.let_go(tx.held([task.task_id]))
+        tx.clear_leases(tx.load_tasks([task.task_id]))
 
     (after,) = rows(store, job_id)
     assert (before.due_at == after.due_at, before.etag == after.etag) == (False, False)
@@ -64,7 +64,7 @@ def test_etags_change_with_every_change(store: Datastore) -> None:
     look()
     with store.write() as tx:
         stepped(tx, job_id, PauseRequested("me", 0))
-        tx.hold(job_id, 0, spans=((0, 0),), by="me")
+        tx.pause_tasks(job_id, 0, spans=((0, 0),), by="me")
     look()
     with store.write() as tx:
         stepped(tx, job_id, CancelRequested("me"))

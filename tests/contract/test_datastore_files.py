@@ -144,8 +144,11 @@ def test_a_stage_lacks_the_files_of_its_spawn_task_from_the_transaction_that_set
         tx.lock_jobs([job_id])
         (task,) = tx.claim_tasks(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
         stepped(tx, job_id, SpawnTaskMoved(0, State.RUNNING))
-        tx.settle(
-            [Settlement(held, State.COMPLETED, Outcome.COMPLETED, private=True) for held in tx.held([task.task_id])]
+        tx.settle_attempts(
+            [
+                Settlement(held, State.COMPLETED, Outcome.COMPLETED, private=True)
+                for held in tx.load_tasks([task.task_id])
+            ]
         )
         stepped(tx, job_id, SpawnTaskMoved(0, State.COMPLETED, 2))
         assert tx.lacks_files(job_id, 0)

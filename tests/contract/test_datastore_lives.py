@@ -17,7 +17,7 @@ from echelon.controller.core.model import CancelRequested, OnError, RetryRequest
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import HeldTask, Settlement, TaskFilter
+from echelon.controller.datastore.records import Settlement, TaskFilter, TaskRow
 from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.ids import TaskId, new_worker_id
 from echelon.shared.messages import AttemptRef, Outcome
@@ -66,7 +66,7 @@ class Lives(RuleBasedStateMachine):
         with store.read() as reader:
             page = reader.list_tasks(self.job_id, TaskFilter(), limit=100, cursor=None)
         self.tasks = [Model(task.task_id) for task in page.items if task.index >= 0]
-        self.seen: list[HeldTask] = []
+        self.seen: list[TaskRow] = []
         self.job = State.RUNNING
 
     @precondition(lambda self: self.has(State.QUEUED))
@@ -80,7 +80,7 @@ class Lives(RuleBasedStateMachine):
                 (task.task_id, task.attempt + 1) for task in expected
             ]
             self.move(tx, State.QUEUED, State.RUNNING, len(claimed))
-            self.seen += tx.held([task.task_id for task in claimed])
+            self.seen += tx.load_tasks([task.task_id for task in claimed])
 
         if self.done(act, undo=undo):
             for task in expected:
@@ -97,9 +97,9 @@ class Lives(RuleBasedStateMachine):
         chosen = [task for task in chosen if not (task.held and state in (State.QUEUED, State.PENDING))]
 
         def act(tx: Transaction) -> None:
-            held = tx.held([task.task_id for task in chosen])
+            held = tx.load_tasks([task.task_id for task in chosen])
             due = tx.now() - 1.0 if state is State.PENDING else None
-            tx.settle([Settlement(task, state, outcome, not_before=due, failure=failed) for task in held])
+            tx.settle_attempts([Settlement(task, state, outcome, not_before=due, failure=failed) for task in held])
             self.move(tx, State.RUNNING, state, len(held))
 
         if chosen and self.done(act, undo=undo):
@@ -114,9 +114,9 @@ class Lives(RuleBasedStateMachine):
         task = next(task for task in self.tasks if task.state is State.RUNNING)
 
         def act(tx: Transaction) -> None:
-            (held,) = tx.held([task.task_id])
+            (held,) = tx.load_tasks([task.task_id])
             due = tx.now() - 1.0
-            tx.settle([Settlement(held, State.PENDING, Outcome.KILLED, not_before=due, killed=True)])
+            tx.settle_attempts([Settlement(held, State.PENDING, Outcome.KILLED, not_before=due, killed=True)])
             stepped(tx, self.job_id, TasksMoved(0, {(State.RUNNING, State.PENDING): 1}, held=int(task.held)))
 
         if self.done(act, undo=undo):
@@ -129,7 +129,7 @@ class Lives(RuleBasedStateMachine):
         chosen = [task for task in chosen if task.state not in ENDED and not task.held]
 
         def act(tx: Transaction) -> None:
-            tx.hold(self.job_id, 0, spans=tuple((index, index) for index in picked), by="me")
+            tx.pause_tasks(self.job_id, 0, spans=tuple((index, index) for index in picked), by="me")
             queued = sum(task.state is State.QUEUED for task in chosen)
             waiting = sum(task.state is State.PENDING for task in chosen)
             moves = {(State.QUEUED, State.PENDING): queued} if queued else {}
@@ -147,9 +147,9 @@ class Lives(RuleBasedStateMachine):
         going = [task for task in waiting if not task.there]
 
         def act(tx: Transaction) -> None:
-            counted = tx.census(self.job_id, 0, only=State.PENDING)
+            counted = tx.count_tasks(self.job_id, 0, only=State.PENDING)
             assert sum(one.count for one in counted if one.hand and not one.waits) == len(going)
-            tx.let_on(self.job_id, 0, begun=True)
+            tx.resume_tasks(self.job_id, 0, begun=True)
             moves = {(State.PENDING, State.QUEUED): len(going)} if going else {}
             stepped(tx, self.job_id, TasksMoved(0, moves, held=-len(waiting)))
 
@@ -170,7 +170,7 @@ class Lives(RuleBasedStateMachine):
         try:
             with self.store.write() as tx:
                 tx.lock_jobs([self.job_id])
-                tx.settle([Settlement(replace(held), State.COMPLETED, Outcome.COMPLETED)])
+                tx.settle_attempts([Settlement(replace(held), State.COMPLETED, Outcome.COMPLETED)])
         except GuardFailed:
             return
         raise AssertionError("an attempt that lost its right has counted")
@@ -181,7 +181,7 @@ class Lives(RuleBasedStateMachine):
         task = next(task for task in self.tasks if task.there)
 
         def act(tx: Transaction) -> None:
-            tx.let_go(tx.held([task.task_id]))
+            tx.clear_leases(tx.load_tasks([task.task_id]))
 
         self.done(act)
         task.there = False
@@ -243,10 +243,10 @@ class Lives(RuleBasedStateMachine):
         with self.store.read() as reader:
             view = reader.find_job(self.job_id)
             rows = reader.list_tasks(self.job_id, TaskFilter(), limit=100, cursor=None).items[1:]
-            ended = Counter(a.task_id for _, a in reader.attempts_since(self.job_id, after=0, limit=10_000))
-            running = [task.task_id for task in reader.running(self.job_id, limit=100)]
+            ended = Counter(a.task_id for _, a in reader.list_attempts_since(self.job_id, after=0, limit=10_000))
+            running = [task.task_id for task in reader.list_running(self.job_id, limit=100)]
             for task in self.tasks:
-                assert len(reader.attempts(task.task_id)) == task.ended == ended[task.task_id]
+                assert len(reader.list_attempts(task.task_id)) == task.ended == ended[task.task_id]
         assert view is not None and view.state is self.job
         assert [(row.state, row.attempt) for row in rows] == [(task.state, task.attempt) for task in self.tasks]
         counted = Counter(task.state for task in self.tasks)

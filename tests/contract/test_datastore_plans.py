@@ -36,7 +36,7 @@ def test_no_index_of_a_state_is_walked_through_for_rows_that_are_known(
     with store.write() as tx:
         tx.lock_jobs([job_id])
         claimed = tx.claim_tasks(job_id, 0, spawn=False, count=2, worker=WORKER, lease=60.0)
-        keys = [task.key for task in tx.held([task.task_id for task in claimed])]
+        keys = [task.key for task in tx.load_tasks([task.task_id for task in claimed])]
     store.close()
 
     with psycopg.connect(postgresql_url, options=_PLANS, autocommit=True) as connection:

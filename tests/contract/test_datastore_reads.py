@@ -129,51 +129,54 @@ def test_ids_are_found_by_their_beginning(store: Datastore) -> None:
         )
 
     with store.read() as reader:
-        assert reader.matching(job_id[:8], limit=5) == ([job_id], [])
-        assert reader.matching(first, limit=5) == ([], [first])
-        assert reader.matching(first[:-1], limit=5) == ([], [first, second])
-        assert reader.matching(first[:-1], limit=1) == ([], [first])
-        assert reader.matching("", limit=5) == ([], []) == reader.matching("%", limit=5)
+        assert reader.find_by_prefix(job_id[:8], limit=5) == ([job_id], [])
+        assert reader.find_by_prefix(first, limit=5) == ([], [first])
+        assert reader.find_by_prefix(first[:-1], limit=5) == ([], [first, second])
+        assert reader.find_by_prefix(first[:-1], limit=1) == ([], [first])
+        assert reader.find_by_prefix("", limit=5) == ([], []) == reader.find_by_prefix("%", limit=5)
 
 
 def test_workers_are_up_draining_lost_or_forgotten(store: Datastore) -> None:
     with store.write() as tx:
-        tx.greet(WORKER, card("b"), running=3)
-        tx.greet(OTHER, card("a", draining=True), running=0)
+        tx.record_heartbeat(WORKER, card("b"), running=3)
+        tx.record_heartbeat(OTHER, card("a", draining=True), running=0)
 
     with store.read() as reader:
-        assert [(view.name, view.state) for view in reader.workers(lost_after=60.0)] == [("a", "DRAINING"), ("b", "UP")]
-        assert {view.state for view in reader.workers(lost_after=-60.0)} == {"LOST"}
-        (_, view) = reader.workers(lost_after=60.0)
+        assert [(view.name, view.state) for view in reader.list_workers(lost_after=60.0)] == [
+            ("a", "DRAINING"),
+            ("b", "UP"),
+        ]
+        assert {view.state for view in reader.list_workers(lost_after=-60.0)} == {"LOST"}
+        (_, view) = reader.list_workers(lost_after=60.0)
     assert (view.worker_id, view.running, view.slots) == (WORKER, 3, {"default": 4, "*": 1})
     with store.write() as tx:
-        tx.farewell([OTHER])
+        tx.deregister_workers([OTHER])
         tx.prune_workers(older_than=60.0)
     with store.read() as reader:
-        assert [view.name for view in reader.workers(lost_after=60.0)] == ["b"]
+        assert [view.name for view in reader.list_workers(lost_after=60.0)] == ["b"]
     with store.write() as tx:
         tx.prune_workers(older_than=-60.0)
     with store.read() as reader:
-        assert reader.workers(lost_after=60.0) == []
+        assert reader.list_workers(lost_after=60.0) == []
     with store.write() as tx:
-        tx.greet(WORKER, card("b"), running=0)
-        tx.greet(OTHER, card("a"), running=0)
+        tx.record_heartbeat(WORKER, card("b"), running=0)
+        tx.record_heartbeat(OTHER, card("a"), running=0)
     with store.read() as reader:
-        assert [view.name for view in reader.workers(lost_after=60.0)] == ["b"], "a farewell is for good"
+        assert [view.name for view in reader.list_workers(lost_after=60.0)] == ["b"], "a farewell is for good"
 
 
 def test_it_is_told_which_attempts_each_worker_holds_and_no_more_of_them_than_asked_for(store: Datastore) -> None:
     first, second = fan_out(store, 5), fan_out(store, 3)
     with store.write() as tx:
-        tx.greet(WORKER, card("b"), running=0)
-        tx.greet(OTHER, card("a"), running=0)
+        tx.record_heartbeat(WORKER, card("b"), running=0)
+        tx.record_heartbeat(OTHER, card("a"), running=0)
         mine = claim(tx, first, 3)
         (other,) = claim(tx, second, 1, worker=OTHER)
         mine += claim(tx, second, 2)
 
     with store.read() as reader:
-        held = reader.at_work(limit=4)
-        assert len(reader.at_work(limit=10)[WORKER]) == 5
+        held = reader.list_attempts_at_work(limit=4)
+        assert len(reader.list_attempts_at_work(limit=10)[WORKER]) == 5
     assert [(one.job_id, one.stage, one.index) for one in held[WORKER]] == [
         (first, 0, 0), (first, 0, 1), (first, 0, 2), (second, 0, 1),
     ]  # fmt: skip
@@ -187,28 +190,28 @@ def test_it_is_told_how_many_attempts_each_worker_holds_per_queue_and_a_killed_o
 ) -> None:
     alive, dying, over = fan_out(store, 3), fan_out(store, 2), fan_out(store, 2)
     with store.write() as tx:
-        tx.greet(WORKER, card("b"), running=0)
-        tx.greet(OTHER, card("a"), running=0)
+        tx.record_heartbeat(WORKER, card("b"), running=0)
+        tx.record_heartbeat(OTHER, card("a"), running=0)
         claim(tx, alive, 2)
         claim(tx, alive, 1, worker=OTHER)
         claim(tx, dying, 1)
         claim(tx, over, 1, lease=-1.0)
-        tx.withdraw(dying, 0, running=True)
-        tx.withdraw(over, 0, running=True)
+        tx.withdraw_tasks(dying, 0, running=True)
+        tx.withdraw_tasks(over, 0, running=True)
 
     with store.read() as reader:
-        assert reader.taken() == {WORKER: {"default": 3}, OTHER: {"default": 1}}
+        assert reader.count_slots_taken() == {WORKER: {"default": 3}, OTHER: {"default": 1}}
 
 
 def test_what_has_ended_is_held_by_nobody(store: Datastore) -> None:
     job_id = fan_out(store, 2)
     with store.write() as tx:
-        tx.greet(WORKER, card("b"), running=0)
+        tx.record_heartbeat(WORKER, card("b"), running=0)
         claim(tx, job_id, 2)
         stepped(tx, job_id, CancelRequested())
 
     with store.read() as reader:
-        assert reader.at_work(limit=10) == {}
+        assert reader.list_attempts_at_work(limit=10) == {}
 
 
 def test_queues_and_counts_tell_what_waits_and_runs(store: Datastore) -> None:
@@ -221,8 +224,8 @@ def test_queues_and_counts_tell_what_waits_and_runs(store: Datastore) -> None:
     with store.read() as reader:
         assert reader.count_queues() == [QueueView("default", 3, 2), QueueView("other", 1, 0)]
         counts = reader.count_states()
-        assert [task.index for task in reader.running(job_id, limit=10)] == [0, 1]
-        assert len(reader.running(job_id, limit=1)) == 1
+        assert [task.index for task in reader.list_running(job_id, limit=10)] == [0, 1]
+        assert len(reader.list_running(job_id, limit=1)) == 1
     assert counts["jobs"] == {"RUNNING": 2}
     assert counts["tasks"] == {"PENDING": 1, "QUEUED": 4, "RUNNING": 2}
 
@@ -274,8 +277,8 @@ def test_a_job_that_is_unknown_shows_nothing(store: Datastore) -> None:
         assert reader.find_job(nobody) is None and reader.find_facts(nobody) is None
         assert reader.list_tasks(nobody, TaskFilter(), limit=1, cursor=None).items == []
         assert reader.list_events(nobody, limit=1, cursor=None).items == []
-        assert reader.running(nobody, limit=1) == [] == reader.attempts_since(nobody, after=0, limit=1)
-        assert reader.find_task_at(nobody, 0, 0) is None and reader.attempts(TaskId("none")) == []
+        assert reader.list_running(nobody, limit=1) == [] == reader.list_attempts_since(nobody, after=0, limit=1)
+        assert reader.find_task_at(nobody, 0, 0) is None and reader.list_attempts(TaskId("none")) == []
 
 
 def test_a_change_without_the_jobs_lock_is_refused(store: Datastore) -> None:

@@ -60,12 +60,12 @@ def test_what_was_taken_from_a_worker_is_on_it_until_it_tells_or_its_lease_is_ov
         suspect, _ = claim(tx, job_id, 2)
         claim(tx, over, 1, lease=-1.0)
         for one in (job_id, over):
-            tx.leave(one, 0, State.CANCELLED, by="me", spans=((0, 0),))
+            tx.end_tasks(one, 0, State.CANCELLED, by="me", spans=((0, 0),))
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
         assert tx.count_loads([WORKER]) == {WORKER: Load(2, 2)}
-        tx.let_go(tx.held([suspect.task_id]))
+        tx.clear_leases(tx.load_tasks([suspect.task_id]))
         assert tx.count_loads([WORKER]) == {WORKER: Load(1, 0)}
 
 
@@ -78,46 +78,46 @@ def test_a_job_is_there_until_it_is_deleted(store: Datastore) -> None:
 
 def test_a_worker_is_heard_for_so_long_after_its_last_sign_of_life_and_not_when_it_is_gone(store: Datastore) -> None:
     with store.write() as tx:
-        tx.greet(WORKER, card("one"), running=0)
-        tx.greet(OTHER, card("two"), running=0)
-        tx.farewell([OTHER])
+        tx.record_heartbeat(WORKER, card("one"), running=0)
+        tx.record_heartbeat(OTHER, card("two"), running=0)
+        tx.deregister_workers([OTHER])
 
     with store.write() as tx:
-        assert tx.heard([WORKER, OTHER, new_worker_id()], within=60.0) == {WORKER: 0.0}
-        assert tx.heard([WORKER], within=-60.0) == {}
+        assert tx.find_heard([WORKER, OTHER, new_worker_id()], within=60.0) == {WORKER: 0.0}
+        assert tx.find_heard([WORKER], within=-60.0) == {}
 
 
 def test_of_the_moments_after_which_a_worker_has_spoken_the_greatest_is_kept(store: Datastore) -> None:
     with store.write() as tx:
         now = tx.now()
         for as_of in (now - 60.0, now - 20.0, now - 40.0, 0.0):
-            tx.greet(WORKER, card("one"), running=0, as_of=as_of)
+            tx.record_heartbeat(WORKER, card("one"), running=0, as_of=as_of)
     with store.write() as tx:
-        tx.greet(WORKER, card("one"), running=0, as_of=now - 30.0)
-        tx.greet(OTHER, card("two"), running=0)
+        tx.record_heartbeat(WORKER, card("one"), running=0, as_of=now - 30.0)
+        tx.record_heartbeat(OTHER, card("two"), running=0)
 
     with store.write() as tx:
-        assert tx.heard([WORKER, OTHER, new_worker_id()], within=60.0) == {WORKER: now - 20.0, OTHER: 0.0}
+        assert tx.find_heard([WORKER, OTHER, new_worker_id()], within=60.0) == {WORKER: now - 20.0, OTHER: 0.0}
 
 
 def test_a_moment_still_to_come_was_told_before_the_clock_was_set_back_and_is_not_known(store: Datastore) -> None:
     with store.write() as tx:
-        tx.greet(WORKER, card("one"), running=0, as_of=tx.now() + 3600.0)
+        tx.record_heartbeat(WORKER, card("one"), running=0, as_of=tx.now() + 3600.0)
 
     with store.write() as tx:
-        assert tx.heard([WORKER], within=60.0) == {WORKER: 0.0}
+        assert tx.find_heard([WORKER], within=60.0) == {WORKER: 0.0}
 
 
 def test_what_a_worker_is_kept_for_is_kept_with_its_demand(store: Datastore) -> None:
     with store.write() as tx:
-        tx.greet(WORKER, card("one"), running=0)
-        (demand,) = tx.demands(told_after=0.0, also=[WORKER])
+        tx.record_heartbeat(WORKER, card("one"), running=0)
+        (demand,) = tx.lock_capacities(told_after=0.0, also=[WORKER])
         assert demand.alone is None
         demand.alone = JobId("job"), 3
-        tx.save_demands([demand])
+        tx.save_capacities([demand])
 
     with store.write() as tx:
-        (demand,) = tx.demands(told_after=0.0, also=[WORKER])
+        (demand,) = tx.lock_capacities(told_after=0.0, also=[WORKER])
         assert demand.alone == ("job", 3)
 
 
@@ -138,9 +138,9 @@ def test_so_are_those_of_attempts_that_have_lost_their_claim(store: Datastore) -
     job_id = fan_out(store, 1)
     with store.write() as tx:
         (task,) = claim(tx, job_id, 1, lease=3600.0)
-        tx.leave(job_id, 0, State.CANCELLED, by="me", spans=((0, 0),))
-        tx.reopen(job_id, 0, target=State.QUEUED, sources={State.CANCELLED})
-        tx.put_off(job_id, 0)
+        tx.end_tasks(job_id, 0, State.CANCELLED, by="me", spans=((0, 0),))
+        tx.reopen_tasks(job_id, 0, target=State.QUEUED, sources={State.CANCELLED})
+        tx.wait_for_exit(job_id, 0)
 
     with store.write() as tx:
         tx.shorten_leases(longest=-0.5)
@@ -155,7 +155,7 @@ def test_a_wait_for_a_retry_is_begun_anew_when_it_began_in_the_future(
     with store.write() as tx:
         waiting, paused = claim(tx, job_id, 2)
         settle(tx, job_id, [waiting.task_id, paused.task_id], State.PENDING, not_before=tx.now() + 60.0)
-        tx.hold(job_id, 0, spans=((1, 1),), by="me")
+        tx.pause_tasks(job_id, 0, spans=((1, 1),), by="me")
     # So it looks when the clock has been set back.
     engine = create_engine(store_url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
@@ -168,7 +168,7 @@ def test_a_wait_for_a_retry_is_begun_anew_when_it_began_in_the_future(
         now = tx.now()
         for _ in range(2):
             tx.shorten_leases(longest=15.0)
-        tx.let_on(job_id, 0, spans=((1, 1),), begun=True)
+        tx.resume_tasks(job_id, 0, spans=((1, 1),), begun=True)
 
     with store.read() as reader:
         found = [

@@ -68,7 +68,7 @@ def test_held_tells_what_a_decision_needs(store: Datastore) -> None:
 
     with store.write() as tx:
         now = tx.now()
-        (held,) = tx.held([task.task_id, TaskId("none")])
+        (held,) = tx.load_tasks([task.task_id, TaskId("none")])
 
     assert held.key > 0 and held.started_at is not None and held.started_at <= now
     assert (held.job_id, held.stage, held.index, held.state) == (job_id, 0, 0, State.RUNNING)
@@ -78,7 +78,7 @@ def test_held_tells_what_a_decision_needs(store: Datastore) -> None:
 def test_a_settled_task_shows_how_it_ended(store: Datastore) -> None:
     job_id = fan_out(store, 1)
     with store.write() as tx:
-        tx.greet(WORKER, card("w1"), running=1)
+        tx.record_heartbeat(WORKER, card("w1"), running=1)
         tx.lock_jobs([job_id])
         (task,) = claim(tx, job_id)
 
@@ -88,7 +88,7 @@ def test_a_settled_task_shows_how_it_ended(store: Datastore) -> None:
     assert job.state is State.COMPLETED
     with store.read() as reader:
         view = reader.find_task(task.task_id)
-        (attempt,) = reader.attempts(task.task_id)
+        (attempt,) = reader.list_attempts(task.task_id)
         assert reader.find_task_at(job_id, 0, 0) == view
     assert view is not None
     assert (view.state, view.exit_code, view.result, view.worker) == (State.COMPLETED, 0, "räsult\ufffd\ufffd", "w1")
@@ -103,18 +103,18 @@ def test_an_attempt_counts_once(store: Datastore) -> None:
         first, second = claim(tx, job_id)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        stale = tx.held([first.task_id, second.task_id])
+        stale = tx.load_tasks([first.task_id, second.task_id])
     with store.write() as tx:
         settle(tx, job_id, [first.task_id])
 
     with pytest.raises(GuardFailed), store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.settle([Settlement(task, State.FAILED, Outcome.FAILED) for task in stale])
+        tx.settle_attempts([Settlement(task, State.FAILED, Outcome.FAILED) for task in stale])
 
     with store.read() as reader:
         states = [task.state for task in reader.list_tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items]
         assert states == [State.COMPLETED, State.COMPLETED, State.RUNNING]
-        assert len(reader.attempts(first.task_id)) == 1
+        assert len(reader.list_attempts(first.task_id)) == 1
 
 
 @pytest.mark.parametrize("lie", [{"attempt": 2}, {"attempt": 0}, {"worker": OTHER}, {"worker": None}])
@@ -126,8 +126,8 @@ def test_an_attempt_that_is_not_the_current_one_of_its_worker_does_not_count(sto
 
     with pytest.raises(GuardFailed), store.write() as tx:
         tx.lock_jobs([job_id])
-        (held,) = tx.held([task.task_id])
-        tx.settle([Settlement(replace(held, **lie), State.COMPLETED, Outcome.COMPLETED)])
+        (held,) = tx.load_tasks([task.task_id])
+        tx.settle_attempts([Settlement(replace(held, **lie), State.COMPLETED, Outcome.COMPLETED)])
 
 
 def test_a_retry_waits_until_its_time_and_keeps_every_attempt(store: Datastore) -> None:
@@ -141,7 +141,7 @@ def test_a_retry_waits_until_its_time_and_keeps_every_attempt(store: Datastore) 
         assert tx.claim_tasks(job_id, 0, spawn=False, count=1, worker=WORKER, lease=15.0) == []
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        (waiting,) = tx.held([task.task_id])
+        (waiting,) = tx.load_tasks([task.task_id])
     assert (waiting.state, waiting.failures, waiting.losses) == (State.PENDING, 1, 0)
 
 
@@ -164,8 +164,8 @@ def test_a_retry_whose_time_has_come_is_claimed_as_the_next_attempt(store: Datas
     assert (released.task_id, released.state, released.losses) == (task.task_id, State.QUEUED, 1)
     assert again.attempt == 2
     with store.read() as reader:
-        attempts = reader.attempts(task.task_id)
-        since = reader.attempts_since(job_id, after=0, limit=10)
+        attempts = reader.list_attempts(task.task_id)
+        since = reader.list_attempts_since(job_id, after=0, limit=10)
     assert [(a.attempt, a.outcome) for a in attempts] == [(1, Outcome.LOST), (2, Outcome.COMPLETED)]
     assert [a for _, a in since][1:] == attempts
 
@@ -180,8 +180,8 @@ def test_attempts_are_followed_in_the_order_of_their_end(store: Datastore) -> No
             settle(tx, job_id, [task.task_id])
 
     with store.read() as reader:
-        seen = reader.attempts_since(job_id, after=0, limit=2)
-        seen += reader.attempts_since(job_id, after=seen[-1][0], limit=10)
+        seen = reader.list_attempts_since(job_id, after=0, limit=2)
+        seen += reader.list_attempts_since(job_id, after=seen[-1][0], limit=10)
     assert [attempt.index for _, attempt in seen] == [SPAWN_INDEX, 2, 1, 0]
 
 
@@ -219,13 +219,13 @@ def test_a_cancel_reaches_every_open_task_and_names_those_that_run(store: Datast
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        told = tx.withdraw(job_id, 0, running=True)
+        told = tx.withdraw_tasks(job_id, 0, running=True)
         stepped(tx, job_id, CancelRequested(), carry_out=False)
 
     assert told == [(WORKER, AttemptRef(running.task_id, 1))]
     with store.read() as reader:
         states = [task.state for task in reader.list_tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items]
-        (stopped,) = reader.attempts(running.task_id)
+        (stopped,) = reader.list_attempts(running.task_id)
     assert states == [State.COMPLETED] * 2 + [State.CANCELLED] * 4
     assert stopped.outcome is Outcome.STOPPED
     with store.write() as tx:
@@ -239,7 +239,7 @@ def test_withdrawing_what_waits_leaves_what_runs(store: Datastore) -> None:
     with store.write() as tx:
         tx.lock_jobs([job_id])
         claim(tx, job_id, 1)
-        assert tx.withdraw(job_id, 0, running=False) == []
+        assert tx.withdraw_tasks(job_id, 0, running=False) == []
 
     with store.read() as reader:
         states = [
@@ -259,14 +259,14 @@ def test_a_reopened_stage_runs_again_what_has_not_completed_with_fresh_budgets(s
     with store.write() as tx:
         job = stepped(tx, job_id, RetryRequested())
         (again, third) = claim(tx, job_id)
-        (held,) = tx.held([bad.task_id])
+        (held,) = tx.load_tasks([bad.task_id])
 
     assert job.state is State.RUNNING
     assert (again.task_id, again.attempt, third.attempt) == (bad.task_id, 2, 1)
     assert (held.failures, held.losses) == (0, 0)
     with store.read() as reader:
         view = reader.find_task(bad.task_id)
-        assert [attempt.error for attempt in reader.attempts(bad.task_id)] == ["bad"]
+        assert [attempt.error for attempt in reader.list_attempts(bad.task_id)] == ["bad"]
     assert view is not None and view.exit_code is None and view.error is None
 
 

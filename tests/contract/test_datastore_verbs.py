@@ -15,7 +15,7 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrations
 from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import SPAWN_ONLY, Counted, NewTask, TaskFilter, TaskView
+from echelon.controller.datastore.records import SPAWN_ONLY, NewTask, TaskCount, TaskFilter, TaskView
 from echelon.shared.ids import JobId, new_task_ids
 from echelon.shared.messages import AttemptRef, Outcome
 from tests.contract.stores import OTHER, WORKER, claim, fan_out, plain_job, settle, spawn_started, stepped, submitted
@@ -40,9 +40,9 @@ def test_what_is_paused_is_not_claimed_and_goes_on_where_it_stood(store: Datasto
     with store.write() as tx:
         claim(tx, job_id, 1)
         now = tx.now()
-        tx.hold(job_id, 0, spans=((0, 2), (4, 4)), by="me")
+        tx.pause_tasks(job_id, 0, spans=((0, 2), (4, 4)), by="me")
         stepped(tx, job_id, TasksMoved(0, {(Q, P): 3}, held=3))
-        tx.hold(job_id, 0, spans=((2, 2),), by="somebody else")
+        tx.pause_tasks(job_id, 0, spans=((2, 2),), by="somebody else")
 
     held = rows(store, job_id)
     assert [task.state for task in held] == [R, P, P, Q, P, Q]
@@ -51,10 +51,10 @@ def test_what_is_paused_is_not_claimed_and_goes_on_where_it_stood(store: Datasto
     with store.write() as tx:
         assert [task.index for task in claim(tx, job_id, 10)] == [3, 5]
         assert tx.find_due(limit=10) == []
-        assert sorted((one.state, one.hand, one.count) for one in tx.census(job_id, 0)) == [
+        assert sorted((one.state, one.hand, one.count) for one in tx.count_tasks(job_id, 0)) == [
             (P, True, 3), (R, False, 2), (R, True, 1),
         ]  # fmt: skip
-        tx.let_on(job_id, 0, only=P, begun=True)
+        tx.resume_tasks(job_id, 0, only=P, begun=True)
         stepped(tx, job_id, TasksMoved(0, {(P, Q): 3}, held=-3))
         assert [task.index for task in claim(tx, job_id, 10)] == [1, 2, 4]
     assert [task.by for task in rows(store, job_id)] == ["me", None, None, None, None, None]
@@ -64,12 +64,12 @@ def test_a_stage_that_begins_again_lets_wait_what_may_still_be_there(store: Data
     job_id = fan_out(store, 3)
     with store.write() as tx:
         _, second = claim(tx, job_id, 2)
-        tx.withdraw(job_id, 0, running=True)
-        tx.let_go(tx.held([second.task_id]))
-        tx.restore(job_id, 0, target=P)
-        tx.release(job_id, 0, spawn=False)
-        assert tx.put_off(job_id, 0) == (1, False)
-        assert tx.put_off(job_id, 0) == (0, False)
+        tx.withdraw_tasks(job_id, 0, running=True)
+        tx.clear_leases(tx.load_tasks([second.task_id]))
+        tx.restore_tasks(job_id, 0, target=P)
+        tx.release_tasks(job_id, 0, spawn=False)
+        assert tx.wait_for_exit(job_id, 0) == (1, False)
+        assert tx.wait_for_exit(job_id, 0) == (0, False)
 
     assert states(store, job_id) == [P, Q, Q]
 
@@ -79,9 +79,9 @@ def test_a_spawn_task_that_may_still_be_there_is_put_off_by_itself(store: Datast
     with store.write() as tx:
         tx.lock_jobs([job_id])
         tx.claim_tasks(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
-        tx.withdraw(job_id, 0, running=True)
-        tx.restore(job_id, 0, target=Q)
-        assert tx.put_off(job_id, 0) == (0, True)
+        tx.withdraw_tasks(job_id, 0, running=True)
+        tx.restore_tasks(job_id, 0, target=Q)
+        assert tx.wait_for_exit(job_id, 0) == (0, True)
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -89,16 +89,16 @@ def test_what_goes_on_while_its_last_attempt_may_be_there_becomes_due(store: Dat
     job_id = fan_out(store, 1)
     with store.write() as tx:
         (task,) = claim(tx, job_id, 1)
-        tx.withdraw(job_id, 0, running=True)
-        tx.restore(job_id, 0, target=P)
-        tx.hold(job_id, 0, by="me")
-        (counted,) = tx.census(job_id, 0)
-        tx.let_on(job_id, 0, begun=begun)
+        tx.withdraw_tasks(job_id, 0, running=True)
+        tx.restore_tasks(job_id, 0, target=P)
+        tx.pause_tasks(job_id, 0, by="me")
+        (counted,) = tx.count_tasks(job_id, 0)
+        tx.resume_tasks(job_id, 0, begun=begun)
         assert tx.find_due(limit=10) == []
-        tx.let_go(tx.held([task.task_id]))
+        tx.clear_leases(tx.load_tasks([task.task_id]))
 
         assert tx.find_due(limit=10) == ([(job_id, task.task_id)] if begun else [])
-    assert counted == Counted(P, hand=True, waits=True, count=1)
+    assert counted == TaskCount(P, hand=True, waits=True, count=1)
     assert states(store, job_id) == [P]
 
 
@@ -106,13 +106,13 @@ def test_a_lease_that_is_over_lets_nothing_go_on_but_what_is_due(store: Datastor
     job_id = fan_out(store, 1)
     with store.write() as tx:
         (task,) = claim(tx, job_id, 1, lease=-1.0)
-        tx.withdraw(job_id, 0, running=True)
-        tx.restore(job_id, 0, target=Q)
-        assert tx.put_off(job_id, 0) == (1, False)
+        tx.withdraw_tasks(job_id, 0, running=True)
+        tx.restore_tasks(job_id, 0, target=Q)
+        assert tx.wait_for_exit(job_id, 0) == (1, False)
         assert tx.find_due(limit=10, expire=False) == tx.release_due([task.task_id], expire=False) == []
         assert tx.find_due(limit=10) == [(job_id, task.task_id)]
         assert [held.task_id for held in tx.release_due([task.task_id])] == [task.task_id]
-        assert tx.put_off(job_id, 0) == (0, False)
+        assert tx.wait_for_exit(job_id, 0) == (0, False)
 
 
 def test_a_stage_that_begins_releases_what_is_not_paused(store: Datastore) -> None:
@@ -120,7 +120,7 @@ def test_a_stage_that_begins_releases_what_is_not_paused(store: Datastore) -> No
     with store.write() as tx:
         tx.lock_jobs([job_id])
         tx.insert_tasks(job_id, 1, [NewTask(new_task_ids(1)[0], 1, P, "work", "default", paused_by="me")])
-        tx.release(job_id, 1, spawn=False)
+        tx.release_tasks(job_id, 1, spawn=False)
 
     with store.read() as reader:
         found = reader.list_tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
@@ -131,7 +131,7 @@ def test_a_paused_task_does_not_become_due_and_one_that_goes_on_after_its_time_i
     job_id = fan_out(store, 2)
     with store.write() as tx:
         first, second = claim(tx, job_id, 2)
-        tx.hold(job_id, 0, spans=((0, 0),), by="me")
+        tx.pause_tasks(job_id, 0, spans=((0, 0),), by="me")
         settle(tx, job_id, [first.task_id, second.task_id], P, not_before=tx.now() - 1.0)
         stepped(tx, job_id, TasksMoved(0, {}, held=1))
 
@@ -139,10 +139,10 @@ def test_a_paused_task_does_not_become_due_and_one_that_goes_on_after_its_time_i
         assert tx.find_due(limit=10) == [(job_id, second.task_id)]
         tx.lock_jobs([job_id])
         assert tx.release_due([first.task_id]) == []
-        (counted,) = tx.census(job_id, 0, spans=((0, 0),))
-        tx.let_on(job_id, 0, spans=((0, 0),), begun=True)
+        (counted,) = tx.count_tasks(job_id, 0, spans=((0, 0),))
+        tx.resume_tasks(job_id, 0, spans=((0, 0),), begun=True)
 
-    assert counted == Counted(P, hand=True, waits=False, count=1)
+    assert counted == TaskCount(P, hand=True, waits=False, count=1)
     assert states(store, job_id) == [Q, P]
 
 
@@ -159,13 +159,13 @@ def test_an_item_that_did_not_fit_is_told_apart_and_never_opened_again(store: Da
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        found = sorted(tx.census(job_id, 0), key=lambda one: one.misfit)
-        tx.leave(job_id, 0, S, by="me", spans=((1, 1),))
-        (skipped,) = tx.census(job_id, 0, spans=((1, 1),))
-        tx.reopen(job_id, 0, target=P, sources={F, S})
+        found = sorted(tx.count_tasks(job_id, 0), key=lambda one: one.misfit)
+        tx.end_tasks(job_id, 0, S, by="me", spans=((1, 1),))
+        (skipped,) = tx.count_tasks(job_id, 0, spans=((1, 1),))
+        tx.reopen_tasks(job_id, 0, target=P, sources={F, S})
 
-    assert found == [Counted(F, False, False, 1), Counted(F, False, False, 1, misfit=True)]
-    assert skipped == Counted(S, True, False, 1, misfit=True)
+    assert found == [TaskCount(F, False, False, 1), TaskCount(F, False, False, 1, misfit=True)]
+    assert skipped == TaskCount(S, True, False, 1, misfit=True)
     assert [(task.state, task.error) for task in rows(store, job_id)] == [(P, None), (S, "it does not fit")]
 
 
@@ -177,10 +177,10 @@ def test_who_waits_and_who_is_held_is_found_without_walking_through_a_stage(stor
         # The first one's processes may be there until its lease is over, after the time of the second.
         settle(tx, job_id, [killed.task_id], P, not_before=now, killed=True, outcome=Outcome.KILLED)
         settle(tx, job_id, [failed.task_id], P, not_before=now + 5.0)
-        tx.hold(job_id, 0, spans=((2, 3),), by="me")
+        tx.pause_tasks(job_id, 0, spans=((2, 3),), by="me")
 
     with store.read() as reader:
-        first, held = reader.find_next_due(job_id, 0), reader.first_paused(job_id, 0)
+        first, held = reader.find_next_due(job_id, 0), reader.find_first_paused(job_id, 0)
         told = reader.now()
 
     assert first is not None and held is not None
@@ -193,20 +193,20 @@ def test_what_is_left_tells_by_whom_and_whom_to_tell(store: Datastore) -> None:
     job_id = fan_out(store, 5)
     with store.write() as tx:
         (ran,) = claim(tx, job_id, 1)
-        told = tx.leave(job_id, 0, X, by="me", spans=((0, 1),))
+        told = tx.end_tasks(job_id, 0, X, by="me", spans=((0, 1),))
         assert told == [(WORKER, AttemptRef(ran.task_id, 1))]
-        assert tx.leave(job_id, 0, S, by="you", spans=((1, 2),), only=X) == []
-        tx.withdraw(job_id, 0, running=True)
+        assert tx.end_tasks(job_id, 0, S, by="you", spans=((1, 2),), only=X) == []
+        tx.withdraw_tasks(job_id, 0, running=True)
 
     assert [(task.state, task.by) for task in rows(store, job_id)] == [
         (X, "me"), (S, "you"), (X, None), (X, None), (X, None),
     ]  # fmt: skip
     with store.read() as reader:
-        (attempt,) = reader.attempts(ran.task_id)
+        (attempt,) = reader.list_attempts(ran.task_id)
     assert attempt.outcome is Outcome.STOPPED
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.restore(job_id, 0, target=P)
+        tx.restore_tasks(job_id, 0, target=P)
     assert states(store, job_id) == [X, S, P, P, P]
 
 
@@ -215,20 +215,22 @@ def test_the_first_attempt_of_a_completed_task_stays_readable_when_it_runs_again
     with store.write() as tx:
         tasks = claim(tx, job_id, 3)
         settle(tx, job_id, [task.task_id for task in tasks], C, result="r")
-        tx.reopen(job_id, 0, target=P, sources={C}, spans=((1, 1),))
+        tx.reopen_tasks(job_id, 0, target=P, sources={C}, spans=((1, 1),))
 
     assert states(store, job_id) == [C, P, C]
     with store.read() as reader:
         for task in tasks:
-            assert [(one.attempt, one.outcome) for one in reader.attempts(task.task_id)] == [(1, Outcome.COMPLETED)]
+            assert [(one.attempt, one.outcome) for one in reader.list_attempts(task.task_id)] == [
+                (1, Outcome.COMPLETED)
+            ]
 
 
 def test_a_spawn_task_is_reopened_with_its_stage_or_alone(store: Datastore) -> None:
     job_id = spawn_started(store)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.leave(job_id, 0, X, by="me", spans=SPAWN_ONLY)
-        tx.reopen(job_id, 0, target=Q, sources=(), spans=(), spawn=True)
+        tx.end_tasks(job_id, 0, X, by="me", spans=SPAWN_ONLY)
+        tx.reopen_tasks(job_id, 0, target=Q, sources=(), spans=(), spawn=True)
         (claimed,) = tx.claim_tasks(job_id, 0, spawn=True, count=1, worker=WORKER, lease=15.0)
 
     assert (claimed.index, claimed.attempt, claimed.task_class) == (-1, 1, "list")
@@ -239,15 +241,15 @@ def test_what_was_ended_while_it_ran_waits_for_its_worker_or_its_lease(store: Da
     job_id = fan_out(store, 2)
     with store.write() as tx:
         (task,) = claim(tx, job_id, 1)
-        tx.leave(job_id, 0, X, by="me", spans=((0, 0),))
-        (held,) = tx.held([task.task_id])
+        tx.end_tasks(job_id, 0, X, by="me", spans=((0, 0),))
+        (held,) = tx.load_tasks([task.task_id])
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        tx.let_go([replace(held, attempt=held.attempt + 1), replace(held, worker=OTHER)])
+        tx.clear_leases([replace(held, attempt=held.attempt + 1), replace(held, worker=OTHER)])
         if told:
-            tx.let_go([held])
-        tx.reopen(job_id, 0, target=Q, sources={X}, spans=((0, 0),))
-        waits = tx.put_off(job_id, 0)
+            tx.clear_leases([held])
+        tx.reopen_tasks(job_id, 0, target=Q, sources={X}, spans=((0, 0),))
+        waits = tx.wait_for_exit(job_id, 0)
         due = tx.find_due(limit=10)
 
     assert waits == ((0, False) if told else (1, False))
@@ -260,9 +262,9 @@ def test_a_killed_attempt_keeps_its_lease_until_its_end_is_told(store: Datastore
     with store.write() as tx:
         (task,) = claim(tx, job_id, 1)
         settle(tx, job_id, [task.task_id], P, not_before=tx.now() - 1.0, outcome=Outcome.KILLED, killed=True)
-        (held,) = tx.held([task.task_id])
+        (held,) = tx.load_tasks([task.task_id])
         assert tx.find_due(limit=10) == []
-        tx.let_go([held])
+        tx.clear_leases([held])
         assert tx.find_due(limit=10) == [(job_id, task.task_id)]
 
 
@@ -301,14 +303,14 @@ def test_ten_thousand_tasks_are_changed_by_one_statement_each_way(store: Datasto
             tx.lock_jobs([job_id])
             match name:
                 case "pause":
-                    tx.hold(job_id, 0, spans=whole, by="me")
+                    tx.pause_tasks(job_id, 0, spans=whole, by="me")
                 case "resume":
-                    tx.let_on(job_id, 0, spans=whole, begun=True)
+                    tx.resume_tasks(job_id, 0, spans=whole, begun=True)
                 case "retry":
-                    tx.reopen(job_id, 0, target=Q, sources={X}, spans=whole)
+                    tx.reopen_tasks(job_id, 0, target=Q, sources={X}, spans=whole)
                 case _:
-                    tx.leave(job_id, 0, X if name == "cancel" else S, by="me", spans=whole)
-            (counted,) = tx.census(job_id, 0, spans=whole)
+                    tx.end_tasks(job_id, 0, X if name == "cancel" else S, by="me", spans=whole)
+            (counted,) = tx.count_tasks(job_id, 0, spans=whole)
             found.append((counted.state, counted.count))
 
     assert found == [(state, count) for state in (P, Q, X, Q, S)]

@@ -69,21 +69,21 @@ def test_what_another_controller_gives_a_job_anew_is_seen_here(store: Datastore,
 def test_whoever_may_not_wait_is_given_the_rooms_that_nobody_works_on(store: Datastore, store_url: str) -> None:
     with store.write() as tx:
         for worker in (WORKER, OTHER):
-            tx.greet(worker, card(worker), running=0)
-        told = tx.demands(told_after=0.0, also=[WORKER, OTHER])
-        tx.save_demands([replace(demand, told_at=tx.now()) for demand in told])
+            tx.record_heartbeat(worker, card(worker), running=0)
+        told = tx.lock_capacities(told_after=0.0, also=[WORKER, OTHER])
+        tx.save_capacities([replace(demand, told_at=tx.now()) for demand in told])
     if not store_url.startswith("postgresql"):
         with store.write() as tx:
-            assert {one.worker for one in tx.free_demands(told_after=0.0)} == {WORKER, OTHER}
+            assert {one.worker for one in tx.lock_free_capacities(told_after=0.0)} == {WORKER, OTHER}
         return
     other = open_datastore(store_url)
 
     with store.write() as tx, other.write() as beside:
         # Both are locked by whoever asks in earnest.
-        tx.demands(told_after=0.0, also=[])
-        found = beside.free_demands(told_after=0.0)
+        tx.lock_capacities(told_after=0.0, also=[])
+        found = beside.lock_free_capacities(told_after=0.0)
     with other.write() as beside:
-        again = {one.worker for one in beside.free_demands(told_after=0.0)}
+        again = {one.worker for one in beside.lock_free_capacities(told_after=0.0)}
     other.close()
 
     assert (found, again) == ([], {WORKER, OTHER})
@@ -113,7 +113,7 @@ def test_two_processes_share_the_tasks_of_a_job_and_count_each_once(store: Datas
     assert len(claimed) == len(set(claimed)) == 60
     with store.read() as reader:
         view = reader.find_job(job_id)
-        assert len(reader.attempts_since(job_id, after=0, limit=100)) == 61
+        assert len(reader.list_attempts_since(job_id, after=0, limit=100)) == 61
     assert view is not None and view.state is State.COMPLETED
     assert view.stages[0].tally.completed == 60
     with store.write() as tx:

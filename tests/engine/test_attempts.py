@@ -30,7 +30,7 @@ def test_a_failed_attempt_is_tried_again_after_its_delay_until_the_limit(house: 
 
     assert house.view(job_id).state is State.FAILED
     with house.store.read() as reader:
-        attempts = reader.attempts(house.tasks(job_id)[0].task_id)
+        attempts = reader.list_attempts(house.tasks(job_id)[0].task_id)
     assert [(one.attempt, one.outcome) for one in attempts] == [
         (1, Outcome.FAILED),
         (2, Outcome.FAILED),
@@ -122,7 +122,7 @@ class Deaf(Puppet):
 
 def outcomes(house: House, job_id: JobId) -> list[Outcome]:
     with house.store.read() as reader:
-        return [one.outcome for one in reader.attempts(house.tasks(job_id)[0].task_id)]
+        return [one.outcome for one in reader.list_attempts(house.tasks(job_id)[0].task_id)]
 
 
 def test_an_order_that_is_lost_on_its_way_costs_the_task_nothing(house: House) -> None:
@@ -192,7 +192,7 @@ def test_only_a_report_that_names_all_that_its_worker_holds_tells_of_what_it_doe
     for running in (None, ()):
         puppet.report(running=running, card=WorkerCard("puppet", "host", 1, "test", {}), as_of=now)
         with house.store.write() as tx:
-            told.append(tx.heard([puppet.worker], within=1.0))
+            told.append(tx.find_heard([puppet.worker], within=1.0))
 
     assert now > 0.0
     assert told == [{puppet.worker: 0.0}, {puppet.worker: now}]

@@ -133,7 +133,7 @@ def test_kill_is_a_failed_attempt_and_the_next_one_waits_for_the_end_of_its_proc
     puppet.finish(held, Outcome.STOPPED)
 
     with house.store.read() as reader:
-        (attempt,) = reader.attempts(held[1].task_id)
+        (attempt,) = reader.list_attempts(held[1].task_id)
     assert (attempt.outcome, attempt.error) == (Outcome.KILLED, "killed by request r-1")
     assert puppet.take()[1].attempt == 2
     assert "tasks_killed" in house.kinds(job_id)
@@ -175,7 +175,7 @@ def test_one_failed_task_is_repeated_and_the_others_are_kept(house: House) -> No
     assert ran == [(2, 2), (0, 1)]
     assert house.view(job_id).state is State.COMPLETED
     with house.store.read() as reader:
-        assert [one.outcome for one in reader.attempts(failed.task_id)] == [Outcome.FAILED, Outcome.COMPLETED]
+        assert [one.outcome for one in reader.list_attempts(failed.task_id)] == [Outcome.FAILED, Outcome.COMPLETED]
     kinds = house.kinds(job_id)
     assert kinds[kinds.index("job_reopened") :][:3] == ["job_reopened", "stage_reopened", "tasks_retried"]
 
@@ -195,7 +195,7 @@ def test_retry_of_all_runs_completed_tasks_too_and_their_first_attempts_stay_rea
     assert changed == Changed(tasks=3, stages=1)
     assert house.view(job_id).state is State.COMPLETED
     with house.store.read() as reader:
-        attempts = reader.attempts(house.tasks(job_id, 0)[1].task_id)
+        attempts = reader.list_attempts(house.tasks(job_id, 0)[1].task_id)
     assert [(one.attempt, one.outcome) for one in attempts] == [(1, Outcome.COMPLETED), (2, Outcome.COMPLETED)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echelon.controller.datastore.open import open_datastore
-from echelon.controller.datastore.workers import Demand
+from echelon.controller.datastore.workers import Capacity
 from echelon.controller.engine.turn.demands import Demands
 from echelon.shared.lease import CAPACITY_TRUSTED_PART
 from tests.contract.servers import postgresql_server
@@ -39,9 +39,9 @@ def test_a_room_is_believed_that_was_told_shortly_before_a_transaction_or_togeth
     try:
         with store.write() as tx:
             now = tx.now()
-            tx.demands(told_after=now, also=[WORKER])
+            tx.lock_capacities(told_after=now, also=[WORKER])
             # What another controller writes while this transaction waits for it.
-            tx.save_demands([Demand(WORKER, number=1, told_at=now + told, room={"*": 1})])
+            tx.save_capacities([Capacity(WORKER, number=1, told_at=now + told, room={"*": 1})])
             demands = Demands(tx, lease=lease)
 
             assert [one.worker for one in demands.open()] == [WORKER] * believed

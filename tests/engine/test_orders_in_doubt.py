@@ -188,7 +188,7 @@ def test_an_order_in_doubt_is_forgotten_when_it_is_older_than_workers_remember_a
 
     assert attempts(house, job_id) == [(State.RUNNING, 2)]
     with house.store.read() as reader:
-        (first,) = reader.attempts(house.tasks(job_id)[0].task_id)
+        (first,) = reader.list_attempts(house.tasks(job_id)[0].task_id)
     assert first.error is not None and "does not know of this attempt" in first.error
 
 

@@ -243,7 +243,7 @@ def test_a_worker_that_was_heard_before_the_clock_was_set_back_is_lost_all_the_s
     silence(house, 17)
 
     with house.store.read() as reader:
-        assert [one.outcome for one in reader.attempts(held[1].task_id)] == [Outcome.LOST]
+        assert [one.outcome for one in reader.list_attempts(held[1].task_id)] == [Outcome.LOST]
     assert house.tasks(job_id)[0].attempt == 1
 
 

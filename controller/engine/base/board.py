@@ -103,17 +103,17 @@ class Board:
         for effect in effects:
             match effect:
                 case ReleaseTasks(stage):
-                    self.tx.release(job_id, stage, spawn=False)
+                    self.tx.release_tasks(job_id, stage, spawn=False)
                 case ReleaseSpawnTask(stage):
-                    self.tx.release(job_id, stage, spawn=True)
+                    self.tx.release_tasks(job_id, stage, spawn=True)
                 case WithdrawTasks(stage, running, reason, by) if not ablated("task_withdrawal"):
-                    self.tell(self.tx.withdraw(job_id, stage, running=running, by=by), reason)
+                    self.tell(self.tx.withdraw_tasks(job_id, stage, running=running, by=by), reason)
                 case SkipTasks(stage, by):
-                    self.tell(self.tx.skip(job_id, stage, by=by), "skipped")
+                    self.tell(self.tx.skip_tasks(job_id, stage, by=by), "skipped")
                 case ReopenTasks(stage, target, sources, spawn, spans):
-                    self.tx.reopen(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
+                    self.tx.reopen_tasks(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
                 case RestoreTasks(stage, target):
-                    self.tx.restore(job_id, stage, target=target)
+                    self.tx.restore_tasks(job_id, stage, target=target)
                 case Remember(kind, stage_number, detail):
                     self._remember(job_id, kind, stage_number, detail)
         for stage_number in reawakened(effects):
@@ -127,7 +127,7 @@ class Board:
         """Let wait, in the rows and in the counters, what may run again but has not ended for sure."""
         if ablated("reopen_wait"):
             return
-        tasks, spawn = self.tx.put_off(job_id, stage)
+        tasks, spawn = self.tx.wait_for_exit(job_id, stage)
         if tasks:
             self.apply(job_id, TasksMoved(stage, {(State.QUEUED, State.PENDING): tasks}))
         if spawn:

@@ -14,7 +14,7 @@ from echelon.controller.core.model import Job, SpawnTaskMoved, TasksMoved, Toget
 from echelon.controller.core.policy import Budget, Verdict, judge
 from echelon.controller.core.states import State
 from echelon.controller.datastore.files import Unpublished
-from echelon.controller.datastore.records import SPAWN_INDEX, HeldTask, Settlement
+from echelon.controller.datastore.records import SPAWN_INDEX, Settlement, TaskRow
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.snapshots import Snapshots
@@ -31,7 +31,7 @@ _REMEMBERED = 20
 class Ending:
     """An attempt that ended, with the task as the store has it."""
 
-    task: HeldTask
+    task: TaskRow
     finished: Finished
 
 
@@ -62,14 +62,14 @@ class Settler:
             if settlement.state is State.COMPLETED:
                 self._keep_files(board, settlement, finished, spawned)
             self._counters.settled.labels(finished.outcome.value).inc()
-        board.tx.settle([settlement for rows in by_job.values() for settlement in rows])
+        board.tx.settle_attempts([settlement for rows in by_job.values() for settlement in rows])
         for job_id, rows in by_job.items():
             self._remember_failures(board, job_id, rows)
             board.apply(job_id, Together(tuple(fold(rows, spawned))))
         due = [row.not_before for rows in by_job.values() for row in rows if row.not_before is not None]
         return min(due, default=None)
 
-    def kill(self, board: Board, tasks: Sequence[HeldTask], by: str, *, again: bool = False) -> None:
+    def kill(self, board: Board, tasks: Sequence[TaskRow], by: str, *, again: bool = False) -> None:
         """End attempts of locked jobs by a person's hand: failed ones, or (`again`) such as are just done once more.
 
         What comes next waits until the worker tells that nothing of them is there any more, a lease at most.
@@ -87,7 +87,7 @@ class Settler:
             assert task.worker is not None, "what runs has a worker"
             board.tell([(task.worker, AttemptRef(task.task_id, task.attempt))], "killed")
 
-    def _judge(self, board: Board, task: HeldTask, finished: Finished, now: float) -> Settlement:
+    def _judge(self, board: Board, task: TaskRow, finished: Finished, now: float) -> Settlement:
         job = board.job(task.job_id)
         assert job is not None, "the caller locks the job first"
         retry = self._snapshots.task_class(task.job_id, task.task_class).retry
@@ -155,7 +155,7 @@ def _failing(job: Job) -> bool:
     return any(stage.failing for stage in job.living)
 
 
-def _settlement(task: HeldTask, finished: Finished, verdict: Verdict, now: float) -> Settlement:
+def _settlement(task: TaskRow, finished: Finished, verdict: Verdict, now: float) -> Settlement:
     error = finished.error
     # What is paused is never QUEUED: it waits for whoever lets it go on.
     state = State.PENDING if task.paused and verdict.state is State.QUEUED else verdict.state
@@ -176,9 +176,9 @@ def _settlement(task: HeldTask, finished: Finished, verdict: Verdict, now: float
     )
 
 
-def _named(task: HeldTask) -> str:
+def _named(task: TaskRow) -> str:
     return "spawn task" if task.spawn else f"task {task.index}"
 
 
-def _shown(task: HeldTask) -> int | str:
+def _shown(task: TaskRow) -> int | str:
     return "spawn" if task.index == SPAWN_INDEX else task.index

@@ -25,7 +25,7 @@ from echelon.controller.core.model import (
     Stage,
 )
 from echelon.controller.core.states import State
-from echelon.controller.datastore.records import SPAWN_ONLY, HeldTask
+from echelon.controller.datastore.records import SPAWN_ONLY, TaskRow
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.requests import (
     SOMEBODY,
@@ -168,7 +168,7 @@ class Control:
     def _by_job(self, task_ids: Collection[TaskId]) -> list[list[TaskId]]:
         """Part tasks by their jobs; those that do not exist are together."""
         with self._parts.store.write() as tx:
-            jobs = {task.task_id: task.job_id for task in tx.held(list(task_ids))}
+            jobs = {task.task_id: task.job_id for task in tx.load_tasks(list(task_ids))}
         parted: dict[JobId | None, list[TaskId]] = {}
         for task_id in task_ids:
             parted.setdefault(jobs.get(task_id), []).append(task_id)
@@ -177,7 +177,7 @@ class Control:
     def _retry_listed(self, wanted: Mapping[TaskId, int | None], who: Who, given: Given) -> dict[TaskId, Told]:
         """Retry tasks of one job; tell what became of each."""
         told: dict[TaskId, Told] = {}
-        fit: list[HeldTask] = []
+        fit: list[TaskRow] = []
         reason = None
         try:
             with self._parts.store.write() as tx:
@@ -308,13 +308,13 @@ def _running(job: Job) -> list[Stage]:
     return [stage for stage in job.stages if stage.state is State.RUNNING]
 
 
-def _locked_tasks(board: Board, task_ids: Sequence[TaskId]) -> dict[TaskId, HeldTask]:
+def _locked_tasks(board: Board, task_ids: Sequence[TaskId]) -> dict[TaskId, TaskRow]:
     """Lock the jobs of tasks and return the tasks as they stand then."""
-    board.lock({task.job_id for task in board.tx.held(task_ids)})
-    return {task.task_id: task for task in board.tx.held(task_ids)}
+    board.lock({task.job_id for task in board.tx.load_tasks(task_ids)})
+    return {task.task_id: task for task in board.tx.load_tasks(task_ids)}
 
 
-def _aim(task: HeldTask, *, only_failed: bool) -> Aim:
+def _aim(task: TaskRow, *, only_failed: bool) -> Aim:
     choice = Choice(spans=((task.index, task.index),), only_failed=only_failed)
     return Aim(task.job_id, task.stage, choice, named=True)
 

@@ -12,7 +12,7 @@ from echelon.controller.core.again import Misfits, of_job, of_stage
 from echelon.controller.core.answers import MISFIT, Allowed, Kind, Verb, answer
 from echelon.controller.core.model import Again, Job, RetryRequested, Source, Stage
 from echelon.controller.core.states import ENDED, State
-from echelon.controller.datastore.records import HeldTask
+from echelon.controller.datastore.records import TaskRow
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
 from echelon.controller.engine.control.opening import Opening
@@ -80,7 +80,7 @@ class Retrying:
         self,
         board: Board,
         wanted: Mapping[TaskId, int | None],
-        found: Mapping[TaskId, HeldTask],
+        found: Mapping[TaskId, TaskRow],
         given: Given,
     ) -> dict[TaskId, Told]:
         """Tell which of a list of tasks of one job cannot run again, each asked for with the etag beside it."""
@@ -94,13 +94,13 @@ class Retrying:
             told |= {task_id: Told(task_id, reason, found[task_id].state) for task_id, reason in lacking.items()}
         return told
 
-    def _why_not(self, board: Board, task: HeldTask, etag: int | None) -> str | None:
+    def _why_not(self, board: Board, task: TaskRow, etag: int | None) -> str | None:
         if etag is not None and etag != task.etag and not ablated("listed_etag"):
             return STALE
         said = answer(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.misfit(board, task))
         return None if isinstance(said, Allowed) else said.reason
 
-    def named(self, board: Board, job_id: JobId, tasks: Sequence[HeldTask], who: Who, given: Given) -> None:
+    def named(self, board: Board, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
         """Retry tasks of one job.
 
         Raises Conflict and InvalidInput, also when the job has been changed already: the transaction must not last.
@@ -113,7 +113,7 @@ class Retrying:
         self._tasks.do(board, Verb.RETRY, aims, who)
         self._opening.give(board, before, given.of({task.task_id for task in tasks}))
 
-    def misfit(self, board: Board, task: HeldTask) -> bool:
+    def misfit(self, board: Board, task: TaskRow) -> bool:
         """Tell whether a task can never run because its item did not fit."""
         if task.attempt or task.state not in (State.FAILED, State.SKIPPED):
             return False

@@ -23,7 +23,7 @@ from echelon.controller.core.model import (
     Together,
 )
 from echelon.controller.core.states import ENDED, State
-from echelon.controller.datastore.records import SPAWN_ONLY, Counted
+from echelon.controller.datastore.records import SPAWN_ONLY, TaskCount
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Left, Who
 from echelon.controller.engine.base.settle import Settler
@@ -83,7 +83,7 @@ class TaskVerbs:
                 remember(board, verb, aim, changed)
         return sum((changed for _, _, changed in found), Changed())
 
-    def _carry_out(self, board: Board, verb: Verb, meant: Sequence[tuple[Aim, Sequence[Counted]]], who: Who) -> None:
+    def _carry_out(self, board: Board, verb: Verb, meant: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
         job_id = meant[0][0].job_id
         match verb:
             case Verb.PAUSE:
@@ -103,11 +103,11 @@ class TaskVerbs:
             case _:
                 raise ValueError(f"{verb} is not for tasks")
 
-    def census(self, board: Board, aim: Aim) -> list[Counted]:
+    def census(self, board: Board, aim: Aim) -> list[TaskCount]:
         """Count the tasks that are meant."""
-        return board.tx.census(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only)
+        return board.tx.count_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only)
 
-    def retry(self, board: Board, aims: Sequence[tuple[Aim, Sequence[Counted]]], who: Who) -> None:
+    def retry(self, board: Board, aims: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
         """Let tasks of several stages of one job run again, in one step of the machine."""
         if not aims:
             return
@@ -121,8 +121,8 @@ class TaskVerbs:
         if agains:
             board.apply(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
 
-    def _pause(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> None:
-        board.tx.hold(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, by=who.name)
+    def _pause(self, board: Board, aim: Aim, meant: Sequence[TaskCount], who: Who) -> None:
+        board.tx.pause_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, by=who.name)
         if aim.spawn:
             state = meant[0].state
             after = State.PENDING if state is State.QUEUED else state
@@ -132,10 +132,10 @@ class TaskVerbs:
         moves = {(State.QUEUED, State.PENDING): queued} if queued else {}
         board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=queued + pending))
 
-    def _resume(self, board: Board, aim: Aim, meant: Sequence[Counted]) -> None:
+    def _resume(self, board: Board, aim: Aim, meant: Sequence[TaskCount]) -> None:
         job = board.require(aim.job_id)
         begun = job.stage(aim.stage).state is State.RUNNING
-        board.tx.let_on(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, begun=begun)
+        board.tx.resume_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, begun=begun)
         going = sum(one.count for one in meant if one.state is State.PENDING and not one.waits) if begun else 0
         if aim.spawn:
             board.apply(aim.job_id, SpawnTaskHeld(aim.stage, False, State.QUEUED if going else meant[0].state))
@@ -143,14 +143,14 @@ class TaskVerbs:
         moves = {(State.PENDING, State.QUEUED): going} if going else {}
         board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=-_number(meant, State.PENDING)))
 
-    def _cancel(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> TasksMoved | SpawnTaskMoved:
+    def _cancel(self, board: Board, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksMoved | SpawnTaskMoved:
         self._leave(board, aim, State.CANCELLED, who)
         if aim.spawn:
             return SpawnTaskMoved(aim.stage, State.CANCELLED)
         moves = {(state, State.CANCELLED): _number(meant, state) for state in {one.state for one in meant}}
         return TasksMoved(aim.stage, moves, held=-_held(meant))
 
-    def _skip(self, board: Board, aim: Aim, meant: Sequence[Counted], who: Who) -> TasksSkipped:
+    def _skip(self, board: Board, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksSkipped:
         self._leave(board, aim, State.SKIPPED, who)
         counts = {} if aim.spawn else {state: _number(meant, state) for state in {one.state for one in meant}}
         withdrawn = 0 if aim.spawn else _withdrawn(meant)
@@ -158,11 +158,11 @@ class TaskVerbs:
         return TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn)
 
     def _leave(self, board: Board, aim: Aim, state: State, who: Who) -> None:
-        told = board.tx.leave(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.only)
+        told = board.tx.end_tasks(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.only)
         board.tell(told, state.lower())
 
     def _kill(self, board: Board, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
-        chosen = (board.tx.running_among(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
+        chosen = (board.tx.load_running(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
         running = [task for tasks in chosen for task in tasks]
         self._settler.kill(board, running, who.name, again=again)
 
@@ -172,7 +172,7 @@ class TaskVerbs:
             task
             for stage in stages
             for spans in (None, SPAWN_ONLY)
-            for task in board.tx.running_among(job_id, stage.number, spans=spans)
+            for task in board.tx.load_running(job_id, stage.number, spans=spans)
         ]
         self._settler.kill(board, running, who.name, again=again)
         return len(running)
@@ -187,7 +187,7 @@ def refuse_in_vain(job: Job, agains: Sequence[Again], what: str) -> None:
         raise Conflict(f"{what} cannot be retried: stage {stage.number} ({stage.name}) {bad}: {remedy}")
 
 
-def sift(verb: Verb, aim: Aim, found: Sequence[Counted]) -> tuple[list[Counted], Changed]:
+def sift(verb: Verb, aim: Aim, found: Sequence[TaskCount]) -> tuple[list[TaskCount], Changed]:
     """Return which of these tasks a verb changes, and how many that are; and the others, with the reason of each."""
     meant, changed = [], Changed()
     for one in found:
@@ -200,7 +200,7 @@ def sift(verb: Verb, aim: Aim, found: Sequence[Counted]) -> tuple[list[Counted],
     return meant, changed
 
 
-def _answer(verb: Verb, aim: Aim, one: Counted) -> Allowed | Unchanged | Refused:
+def _answer(verb: Verb, aim: Aim, one: TaskCount) -> Allowed | Unchanged | Refused:
     choice = aim.choice
     asked = aim.named or not choice.only_failed or one.state in (choice.state, State.FAILED, State.CANCELLED)
     if verb is Verb.RETRY and not asked:
@@ -212,7 +212,7 @@ def _answer(verb: Verb, aim: Aim, one: Counted) -> Allowed | Unchanged | Refused
     return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=misfit)
 
 
-def _again(aim: Aim, meant: Sequence[Counted], *, failing: bool) -> Again | None:
+def _again(aim: Aim, meant: Sequence[TaskCount], *, failing: bool) -> Again | None:
     """Return what of these tasks opens again; `failing`: what is only killed would be withdrawn with the others."""
     ended = [one for one in meant if one.state in ENDED]
     if not ended:
@@ -261,13 +261,13 @@ def _spans_text(spans: Sequence[tuple[int, int]]) -> str:
     return ",".join(texts) + (f" and {len(spans) - _TOLD} more" if len(spans) > _TOLD else "")
 
 
-def _number(counted: Sequence[Counted], state: State) -> int:
+def _number(counted: Sequence[TaskCount], state: State) -> int:
     return sum(one.count for one in counted if one.state is state)
 
 
-def _held(counted: Sequence[Counted]) -> int:
+def _held(counted: Sequence[TaskCount]) -> int:
     return sum(one.count for one in counted if one.state is State.PENDING and one.hand)
 
 
-def _withdrawn(counted: Sequence[Counted]) -> int:
+def _withdrawn(counted: Sequence[TaskCount]) -> int:
     return sum(one.count for one in counted if one.state is State.CANCELLED and not one.hand)

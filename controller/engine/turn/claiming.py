@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from echelon.controller.core.model import SpawnTaskMoved, Stage, TasksMoved
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import Claimed
-from echelon.controller.datastore.workers import Demand
+from echelon.controller.datastore.workers import Capacity
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.turn.demands import Demands
@@ -22,7 +22,7 @@ _MOST_LOSSES = 2**31
 class Granting:
     """A claim, before it has been made an order."""
 
-    demand: Demand
+    demand: Capacity
     #: Number of the order that it travels in.
     order: int
     job_id: JobId
@@ -43,13 +43,21 @@ class Claims:
     suspected: range
 
     def take(
-        self, board: Board, demands: Demands, demand: Demand, job_id: JobId, stage: Stage, *, count: int, losses: range
+        self,
+        board: Board,
+        demands: Demands,
+        demand: Capacity,
+        job_id: JobId,
+        stage: Stage,
+        *,
+        count: int,
+        losses: range,
     ) -> Granting | None:
         """Claim up to `count` tasks of a stage that have lost so many workers; None when there are none."""
         spawn = stage.spawning
         if ablated("claim_guard"):
             # Tasks that run pass for QUEUED ones.
-            board.tx.reopen(job_id, stage.number, target=State.QUEUED, sources=[State.RUNNING])
+            board.tx.reopen_tasks(job_id, stage.number, target=State.QUEUED, sources=[State.RUNNING])
         claimed = board.tx.claim_tasks(
             job_id,
             stage.number,

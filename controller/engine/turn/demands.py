@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from echelon.controller.datastore.transaction import Transaction
-from echelon.controller.datastore.workers import Demand
+from echelon.controller.datastore.workers import Capacity
 from echelon.shared.ids import JobId, WorkerId
 from echelon.shared.lease import CAPACITY_TRUSTED_PART, capacity_ahead
 from echelon.shared.messages import ANY_QUEUE, Report
@@ -34,7 +34,9 @@ class Demands:
         #: What was said after this moment was said before the clock was set back: nobody knows how long ago.
         self._until = self._now + lease
         since = self._since
-        rows = tx.free_demands(told_after=since) if free else tx.demands(told_after=since, also=reporters)
+        rows = (
+            tx.lock_free_capacities(told_after=since) if free else tx.lock_capacities(told_after=since, also=reporters)
+        )
         self._rows = {demand.worker: demand for demand in rows}
         self._changed: set[WorkerId] = set()
         self._orders: dict[WorkerId, int] = {}
@@ -63,21 +65,21 @@ class Demands:
                 self._changed.add(worker)
                 self._rows[worker].room = {}
 
-    def open(self) -> list[Demand]:
+    def open(self) -> list[Capacity]:
         """Return the demands that are still believed and have room, the longest-waiting first."""
         return [demand for demand in self.believed() if demand.alone is None and any(demand.room.values())]
 
-    def believed(self) -> list[Demand]:
+    def believed(self) -> list[Capacity]:
         """Return the demands that are still believed, the longest-waiting first."""
         told = (demand for demand in self._rows.values() if self._since < demand.told_at < self._before)
         return sorted(told, key=lambda one: one.told_at)
 
-    def reserve(self, demand: Demand, alone: tuple[JobId, int] | None) -> None:
+    def reserve(self, demand: Capacity, alone: tuple[JobId, int] | None) -> None:
         """Keep a worker for the suspects of a stage, or free it (None)."""
         demand.alone = alone
         self._changed.add(demand.worker)
 
-    def grant(self, demand: Demand, queue: str, count: int) -> int:
+    def grant(self, demand: Capacity, queue: str, count: int) -> int:
         """Note that `count` tasks of a queue go to a worker, first to the queue's own room; return the order's number.
 
         All grants of one transaction to one worker travel in one order.
@@ -93,22 +95,22 @@ class Demands:
     def save(self) -> None:
         """Write the demands that changed."""
         if self._changed:
-            self._tx.save_demands([self._rows[worker] for worker in self._changed])
+            self._tx.save_capacities([self._rows[worker] for worker in self._changed])
             self._changed.clear()
 
 
-def room(demand: Demand, queue: str) -> int:
+def room(demand: Capacity, queue: str) -> int:
     """Return how many more tasks of a queue a worker can take: none when it is kept for suspects."""
     return told_room(demand, queue) if demand.alone is None else 0
 
 
-def told_room(demand: Demand, queue: str, *, any_queue: bool = True) -> int:
+def told_room(demand: Capacity, queue: str, *, any_queue: bool = True) -> int:
     """Return how many more tasks of a queue a worker has room for, in that queue's room and in the one for any."""
     own = demand.room.get(queue, 0) - sum(count for _, name, count, _ in demand.unseen if name == queue)
     shared = told_room(demand, ANY_QUEUE, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
     return max(0, own) + shared
 
 
-def serves(demand: Demand, queue: str) -> bool:
+def serves(demand: Capacity, queue: str) -> bool:
     """Tell whether a worker takes tasks of a queue at all, with room for them or without."""
     return queue in demand.room or ANY_QUEUE in demand.room

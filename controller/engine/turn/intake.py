@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from echelon.controller.core.states import State
-from echelon.controller.datastore.records import HeldTask
+from echelon.controller.datastore.records import TaskRow
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler
@@ -67,10 +67,10 @@ class Intake:
         for report in sorted(reports, key=lambda report: report.worker):
             if report.card is not None:
                 as_of = report.as_of if renewed.get(report.worker) == report.number else 0.0
-                board.tx.greet(report.worker, report.card, running=len(report.running or ()), as_of=as_of)
+                board.tx.record_heartbeat(report.worker, report.card, running=len(report.running or ()), as_of=as_of)
         departed = gone(reports)
         if departed:
-            board.tx.farewell(departed)
+            board.tx.deregister_workers(departed)
 
     def _reported(self, board: Board, reports: Sequence[Report], taken: Taken) -> list[Ending]:
         """Return the attempts that ended or came back, once each, as far as they still hold their claim."""
@@ -80,7 +80,7 @@ class Intake:
                 said.setdefault(AttemptRef(finished.task_id, finished.attempt), (report.worker, finished))
         back = [(report.worker, ref) for report in reports for ref in report.released]
         orphans = self._orphans(board, reports)
-        known = board.tx.held({ref.task_id for _, ref in back}) if back else []
+        known = board.tx.load_tasks({ref.task_id for _, ref in back}) if back else []
         jobs = {task.job_id: None for task in known}
         board.lock([finished.job_id for _, finished in said.values()] + list(jobs) + list(orphans.values()))
         tasks = {task.task_id: task for task in self._held(board, said, back, orphans)}
@@ -90,7 +90,7 @@ class Intake:
         self._counters.stale.inc(len(said) - len(endings))
         cleared = [task for ref, (worker, _) in said.items() if (task := _gone_by(tasks, ref, worker))]
         if cleared:
-            board.tx.let_go(cleared)
+            board.tx.clear_leases(cleared)
             taken.due = board.tx.now()
         settled = {ending.task.task_id for ending in endings}
         for task_id in orphans.keys() - settled:
@@ -111,9 +111,9 @@ class Intake:
         said: Iterable[AttemptRef],
         back: Iterable[tuple[WorkerId, AttemptRef]],
         orphans: Iterable[TaskId],
-    ) -> list[HeldTask]:
+    ) -> list[TaskRow]:
         wanted = {ref.task_id for ref in said} | {ref.task_id for _, ref in back} | set(orphans)
-        return board.tx.held(wanted) if wanted else []
+        return board.tx.load_tasks(wanted) if wanted else []
 
     def _renew(self, board: Board, report: Report, taken: Taken, *, lease: float) -> None:
         running = report.running or ()
@@ -135,7 +135,7 @@ class Intake:
 
         What becomes of them is not known yet: the next report that names them finds out.
         """
-        tasks = board.tx.held({ref.task_id for ref in refs})
+        tasks = board.tx.load_tasks({ref.task_id for ref in refs})
         return {
             AttemptRef(task.task_id, task.attempt)
             for task in tasks
@@ -154,7 +154,7 @@ def gone(reports: Iterable[Report]) -> set[WorkerId]:
     return departed
 
 
-def _match(tasks: dict[TaskId, HeldTask], worker: WorkerId, finished: Finished) -> Ending | None:
+def _match(tasks: dict[TaskId, TaskRow], worker: WorkerId, finished: Finished) -> Ending | None:
     """Return the ending if the attempt still holds its claim; its own job's id is the store's, not the report's."""
     task = tasks.get(finished.task_id)
     if task is None or task.job_id != finished.job_id:
@@ -166,7 +166,7 @@ def _match(tasks: dict[TaskId, HeldTask], worker: WorkerId, finished: Finished) 
     return Ending(task, finished)
 
 
-def _gone_by(tasks: dict[TaskId, HeldTask], ref: AttemptRef, worker: WorkerId) -> HeldTask | None:
+def _gone_by(tasks: dict[TaskId, TaskRow], ref: AttemptRef, worker: WorkerId) -> TaskRow | None:
     """Return the task if a person has ended just this attempt: its worker says that nothing of it is there any more."""
     task = tasks.get(ref.task_id)
     if task is None or task.state is State.RUNNING or task.attempt != ref.attempt or task.worker != worker:
@@ -174,12 +174,12 @@ def _gone_by(tasks: dict[TaskId, HeldTask], ref: AttemptRef, worker: WorkerId) -
     return task
 
 
-def _ended(task: HeldTask | None, ref: AttemptRef, outcome: Outcome) -> Finished:
+def _ended(task: TaskRow | None, ref: AttemptRef, outcome: Outcome) -> Finished:
     job_id = task.job_id if task else JobId("")
     return Finished(job_id=job_id, task_id=ref.task_id, attempt=ref.attempt, outcome=outcome)
 
 
-def _orphaned(task: HeldTask, reports: Iterable[Report]) -> Finished:
+def _orphaned(task: TaskRow, reports: Iterable[Report]) -> Finished:
     """Return the end of an attempt whose worker is gone: handed back by a goodbye, lost by a death."""
     polite = any(report.goodbye and report.worker == task.worker for report in reports)
     outcome = Outcome.INTERRUPTED if polite else Outcome.LOST

@@ -10,7 +10,7 @@ looks whether it still has a reason, so that no worker stays kept for a job that
 from __future__ import annotations
 
 from echelon.controller.datastore.claims import Load
-from echelon.controller.datastore.workers import Demand
+from echelon.controller.datastore.workers import Capacity
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.turn.claiming import Claims, Granting, lacks_files
@@ -59,7 +59,7 @@ class Isolation:
         grantings = (self._next(board, demands, demand, loads.get(demand.worker)) for demand in chosen)
         return [granting for granting in grantings if granting is not None]
 
-    def _next(self, board: Board, demands: Demands, demand: Demand, load: Load | None) -> Granting | None:
+    def _next(self, board: Board, demands: Demands, demand: Capacity, load: Load | None) -> Granting | None:
         """Give a kept worker its next suspect if it can take it; free it when there is nothing to keep it for."""
         assert demand.alone is not None
         job_id, number = demand.alone
@@ -85,6 +85,6 @@ class Isolation:
         return granting
 
 
-def _attempts(loads: _Loads, demand: Demand) -> int:
+def _attempts(loads: _Loads, demand: Capacity) -> int:
     load = loads.get(demand.worker)
     return load.attempts if load else 0

@@ -98,7 +98,7 @@ class Sender:
         if not task_ids:
             return []
         with self._store.write() as tx:
-            held = tx.held(task_ids)
+            held = tx.load_tasks(task_ids)
         running = {
             (task.worker, AttemptRef(task.task_id, task.attempt)) for task in held if task.state is State.RUNNING
         }

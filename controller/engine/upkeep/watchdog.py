@@ -9,7 +9,7 @@ from echelon.controller.core.model import SpawnTaskMoved, TasksMoved
 from echelon.controller.core.states import State
 from echelon.controller.datastore.claims import Chores
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import HeldTask
+from echelon.controller.datastore.records import TaskRow
 from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
@@ -81,7 +81,7 @@ class Watchdog:
             # The wait for the locks may have been long, and no worker could renew meanwhile.
             heard = heard_for()
             late = set(tx.find_expired(limit=_BATCH)) if heard is not None else set()
-            held = tx.held([task_id for _, task_id in found])
+            held = tx.load_tasks([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
             lost = self._select_heard(tx, lost, heard or 0.0)
             due = self._settler.settle(board, self._endings(tx, lost)) if lost else None
@@ -94,15 +94,15 @@ class Watchdog:
         self._counters.lost.inc(len(lost))
         return board.ended, wait
 
-    def _select_heard(self, tx: Transaction, late: Sequence[HeldTask], heard_for: float) -> list[HeldTask]:
+    def _select_heard(self, tx: Transaction, late: Sequence[TaskRow], heard_for: float) -> list[TaskRow]:
         """Return the tasks of workers heard since the last outage; others may still be on their way back."""
         if not late or heard_for >= self._lease + RETURN_TIME:
             return list(late)
-        heard = tx.heard({task.worker for task in late if task.worker}, within=heard_for)
+        heard = tx.find_heard({task.worker for task in late if task.worker}, within=heard_for)
         return [task for task in late if task.worker in heard]
 
-    def _endings(self, tx: Transaction, late: Sequence[HeldTask]) -> list[Ending]:
-        heard = tx.heard({task.worker for task in late if task.worker}, within=HEARD_LATELY_PART * self._lease)
+    def _endings(self, tx: Transaction, late: Sequence[TaskRow]) -> list[Ending]:
+        heard = tx.find_heard({task.worker for task in late if task.worker}, within=HEARD_LATELY_PART * self._lease)
         return [Ending(task, judge_expired(task, heard, lease=self._lease)) for task in late]
 
     def _release_due(self, *, expire: bool) -> set[JobId]:

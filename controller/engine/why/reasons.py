@@ -36,8 +36,8 @@ class Reasons:
             chosen = job.stages if stage is None else [job.stages[stage]]
             facts = Facts(
                 job=job,
-                workers=reader.workers(lost_after=self._parts.lease),
-                taken=reader.taken(),
+                workers=reader.list_workers(lost_after=self._parts.lease),
+                taken=reader.count_slots_taken(),
                 broker=broker,
                 blocking=dict(_blocking(reader, job, chosen)),
                 waiting=dict(_waiting(reader, job, chosen)),
@@ -86,6 +86,6 @@ def _unpublished(reader: Reader, job: JobView, stages: Iterable[StageView]) -> I
 def _held(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
     for stage in stages:
         if stage.state is State.RUNNING and (stage.tally.held or stage.spawn is State.PENDING):
-            task = reader.first_paused(job.job_id, stage.number)
+            task = reader.find_first_paused(job.job_id, stage.number)
             if task is not None:
                 yield stage.number, task
