@@ -7,6 +7,7 @@ import binascii
 import mimetypes
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
+from echelon.controller import shapes
 from echelon.controller.api import render, schemas
 from echelon.controller.api.archive import zipped
 from echelon.controller.api.config import jobs
@@ -37,7 +39,7 @@ _FILE = {
 
 @routes.get(
     "/jobs/<uuid:job_id>/artefacts",
-    Answer(schemas.page_of(schemas.ArtefactSchema), description="Files by path."),
+    Answer(shapes.PageOf[shapes.JobArtefact], description="Files by path."),
     query=schemas.PageQuerySchema,
     refuses=[404],
 )
@@ -46,9 +48,8 @@ def list_artefacts(query: PageQuery, job_id: object) -> Response:
     job = _job_with_its_files(job_id)
     found = jobs().volume.list_artefacts(job.job_id, after=_after(query.cursor), limit=query.limit + 1)
     items = found[: query.limit]
-    return render.page(
-        RecordPage(items, _cursor(items[-1].path) if len(found) > query.limit else None), render.artefact
-    )
+    page = RecordPage(items, _cursor(items[-1].path) if len(found) > query.limit else None)
+    return render.page(page, partial(render.fill, shapes.JobArtefact))
 
 
 @routes.route(

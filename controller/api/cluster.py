@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Response
 
-from echelon.controller.api import render, schemas
+from echelon.controller import shapes
+from echelon.controller.api import render
 from echelon.controller.api.config import context
 from echelon.controller.api.routes import Answer, Routes
 
@@ -14,7 +17,7 @@ SHOWN = 100
 routes = Routes("cluster", "Workers and queues.")
 
 
-@routes.get("/workers", Answer(schemas.page_of(schemas.WorkerSchema), description="All workers that are known."))
+@routes.get("/workers", Answer(shapes.PageOf[shapes.Worker], description="All workers that are known."))
 def list_workers() -> Response:
     """Tell which workers are known, whether they live and what they do."""
     here = context()
@@ -24,8 +27,8 @@ def list_workers() -> Response:
     return render.everything(workers, lambda one: render.worker(one, held.get(one.worker_id, [])))
 
 
-@routes.get("/queues", Answer(schemas.page_of(schemas.QueueSchema), description="Queues in which something is."))
+@routes.get("/queues", Answer(shapes.PageOf[shapes.Queue], description="Queues in which something is."))
 def list_queues() -> Response:
     """Tell how many tasks wait and run in each queue."""
     with context().jobs.store.read() as reader:
-        return render.everything(reader.count_queues(), render.queue)
+        return render.everything(reader.count_queues(), partial(render.fill, shapes.Queue))

@@ -11,6 +11,7 @@ from typing import cast
 import marshmallow
 from flask import Response, g, request
 
+from echelon.controller import shapes
 from echelon.controller.api import control_schemas as schemas
 from echelon.controller.api import headers, jobs, render, stages, tasks
 from echelon.controller.api.config import jobs as use_cases
@@ -142,15 +143,13 @@ def _refuse_nothing(verb: Verb, what: str, choice: Choice, changed: Changed) -> 
 # --- the routes, one for each verb and each kind of thing
 
 
-def _register(
-    routes: Routes, verb: Verb, kind: Kind, path: str, view: Callable[..., Response], schema: type[marshmallow.Schema]
-) -> None:
+def _register(routes: Routes, verb: Verb, kind: Kind, path: str, view: Callable[..., Response], shape: object) -> None:
     view.__name__ = f"{verb}_{kind}"
     view.__doc__ = _SUMMARIES[verb].format(f"a {kind}")
     routes.route(
         "POST",
         f"{path}/{verb}",
-        [Answer(schema, description=f"The {kind}, and what it came to.", headers=_ETAG)],
+        [Answer(shape, description=f"The {kind}, and what it came to.", headers=_ETAG)],
         query=_query(verb, kind),
         body=schemas.GivenSchema if verb in _REOPENING else schemas.EmptyBodySchema,
         body_required=False,
@@ -168,14 +167,14 @@ def _query(verb: Verb, kind: Kind) -> type[marshmallow.Schema]:
 def _built() -> Routes:
     made = Routes("control", "What people do to jobs, stages and tasks while they run.")
     for verb in _VERBS:
-        _register(made, verb, Kind.JOB, "/jobs/<uuid:job_id>", _job_view(verb), schemas.ChangedJobSchema)
+        _register(made, verb, Kind.JOB, "/jobs/<uuid:job_id>", _job_view(verb), shapes.ChangedJob)
         path = "/jobs/<uuid:job_id>/stages/<int:stage>"
-        _register(made, verb, Kind.STAGE, path, _stage_view(verb), schemas.ChangedStageSchema)
-        _register(made, verb, Kind.TASK, "/tasks/<uuid:task_id>", _task_view(verb), schemas.ChangedTaskSchema)
+        _register(made, verb, Kind.STAGE, path, _stage_view(verb), shapes.ChangedStage)
+        _register(made, verb, Kind.TASK, "/tasks/<uuid:task_id>", _task_view(verb), shapes.ChangedTask)
     made.route(
         "POST",
         "/tasks/retry",
-        [Answer(schemas.RetriedSchema, description="What it came to.")],
+        [Answer(shapes.RetriedTasks, description="What it came to.")],
         body=schemas.TaskToRetrySchema(many=True),
     )(retry_tasks)
     return made

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 from flask import Response, g, request, url_for
 
+from echelon.controller import shapes
 from echelon.controller.api import headers, render, schemas
 from echelon.controller.api.config import context, jobs
 from echelon.controller.api.etags import IF_MATCH, guarded
@@ -26,7 +28,7 @@ from echelon.shared.messages import JsonValue
 routes = Routes("jobs", "Submitted runs.")
 
 _ETAG = {"ETag": "Changes whenever the job does."}
-_JOB = Answer(schemas.JobSchema, description="The job.", headers=_ETAG)
+_JOB = Answer(shapes.Job, description="The job.", headers=_ETAG)
 _WAITS = {"Prefer": "wait=30: answer when the job has ended, or after 30 seconds (60 at most)."}
 _KEY = {"Idempotency-Key": "The same key with the same body gives the same job, however often it is sent."}
 
@@ -38,13 +40,13 @@ Body = dict[str, object]
     "/jobs",
     [
         Answer(
-            schemas.JobSchema,
+            shapes.Job,
             201,
             "Accepted: it will run, whatever happens to this process.",
             headers={**_ETAG, "Location": "Where the job is found.", "Preference-Applied": "How long was waited."},
         ),
         Answer(
-            schemas.JobSchema,
+            shapes.Job,
             description="The Idempotency-Key has been used for this job before.",
             headers={**_ETAG, "Location": "Where the job is found.", "Idempotent-Replayed": "true"},
         ),
@@ -98,7 +100,7 @@ def _composed(body: Body) -> tuple[JobId, bool]:
 
 @routes.get(
     "/jobs",
-    Answer(schemas.page_of(schemas.JobSchema), description="Jobs, newest first."),
+    Answer(shapes.PageOf[shapes.Job], description="Jobs, newest first."),
     query=schemas.JobsQuerySchema,
 )
 def list_jobs(query: JobsQuery) -> Response:
@@ -118,7 +120,7 @@ def get_job(job_id: object) -> Response:
 
 @routes.get(
     "/jobs/<uuid:job_id>/events",
-    Answer(schemas.page_of(schemas.EventSchema), description="The history, in order."),
+    Answer(shapes.PageOf[shapes.JobEvent], description="The history, in order."),
     query=schemas.PageQuerySchema,
     refuses=[404],
 )
@@ -126,7 +128,10 @@ def list_events(query: PageQuery, job_id: object) -> Response:
     """Tell a job's history, in order."""
     known = view_of(JobId(str(job_id)))
     with jobs().store.read() as reader, blamed_on("#/query/cursor"):
-        return render.page(reader.list_events(known.job_id, limit=query.limit, cursor=query.cursor), render.event)
+        return render.page(
+            reader.list_events(known.job_id, limit=query.limit, cursor=query.cursor),
+            partial(render.fill, shapes.JobEvent),
+        )
 
 
 @routes.route("DELETE", "/jobs/<uuid:job_id>", [_JOB], refuses=[404, 409, 412], headers=IF_MATCH)
@@ -150,7 +155,7 @@ def view_of(job_id: JobId) -> JobView:
     return view
 
 
-def answer(job_id: JobId, *, status: int = 200, more: render.Json | None = None) -> Response:
+def answer(job_id: JobId, *, status: int = 200, more: shapes.ChangeResult | None = None) -> Response:
     """Return the job, after the wait that the client asked for; `more` stands beside it."""
     wait = headers.wanted_wait(request)
     if wait:
@@ -164,5 +169,5 @@ def answer(job_id: JobId, *, status: int = 200, more: render.Json | None = None)
     return response
 
 
-def _rendered(view: JobView, waiting: Waiting | None = None) -> render.Json:
+def _rendered(view: JobView, waiting: Waiting | None = None) -> shapes.Job:
     return render.job(view, jobs().masked_input(view), waiting)

@@ -15,6 +15,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 from werkzeug.http import dump_header
 
+from echelon.controller import shapes
 from echelon.controller.engine.base.requests import InvalidInputs, Mistake, TooManyJobs
 from echelon.controller.engine.upkeep.open_jobs import COUNTED_EVERY
 from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
@@ -67,17 +68,16 @@ def problem(
     more: Mapping[str, object] | None = None,
 ) -> Response:
     """Return a problem document."""
-    body: dict[str, object] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "request_id": g.get("request_id"),
-        **(more or {}),
-    }
+    body = shapes.Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        request_id=g.get("request_id"),
+    )
     if mistakes:
-        body["errors"] = [{"pointer": one.pointer, "detail": one.detail} for one in mistakes]
-    response = Response(msgspec.json.encode(body), status=status, content_type=CONTENT_TYPE)
+        body["errors"] = [shapes.ProblemPart(pointer=one.pointer, detail=one.detail) for one in mistakes]
+    response = Response(msgspec.json.encode({**body, **(more or {})}), status=status, content_type=CONTENT_TYPE)
     response.headers.update(headers or {})
     return response
 

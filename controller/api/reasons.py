@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from flask import Response
 
+from echelon.controller import shapes
 from echelon.controller.api import render
 from echelon.controller.api.config import jobs
-from echelon.controller.api.control_schemas import WhySchema
 from echelon.controller.api.routes import Answer, Routes
 from echelon.controller.api.tasks import task_of
 from echelon.shared.ids import JobId, TaskId
 
 routes = Routes("reasons", "Why something does not move on.")
 
-_WHY = Answer(WhySchema, description="The reason.")
+_WHY = Answer(shapes.Why, description="The reason.")
 
 
 @routes.get("/jobs/<uuid:job_id>/why", _WHY, refuses=[404])

@@ -1,24 +1,23 @@
-"""Records to JSON, written directly: a list of 500 tasks costs milliseconds here.
+"""Records to the shapes of the REST interface (`echelon.controller.shapes`); a list of 500 tasks takes milliseconds.
 
-`schemas` documents the same shapes. Times become ISO 8601 in UTC with milliseconds.
+Only what a shape names differently from the record, or what the record does not know, is said here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
 from flask import Response, request
 
-from echelon.controller.core.states import ENDED
+from echelon.controller import shapes
+from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import (
     SPAWN_INDEX,
-    AttemptView,
-    EventView,
     JobView,
-    QueueView,
     RecordPage,
     RunningAttempt,
     StageView,
@@ -27,9 +26,9 @@ from echelon.controller.datastore.records import (
 )
 from echelon.controller.engine.base.requests import Changed, Retried
 from echelon.controller.engine.why.why import Reason
-from echelon.shared.volume import Artefact
 
 Item = TypeVar("Item")
+Shape = TypeVar("Shape")
 Json = dict[str, object]
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -48,12 +47,12 @@ def answer(body: object, *, status: int = 200, etag: str | None = None) -> Respo
     return response
 
 
-def page(found: RecordPage[Item], render: Callable[[Item], Json]) -> Response:
+def page(found: RecordPage[Item], render: Callable[[Item], object]) -> Response:
     """Return a page of a list."""
     return answer({"items": [render(item) for item in found.items], "next_cursor": found.next_cursor})
 
 
-def everything(items: Iterable[Item], render: Callable[[Item], Json]) -> Response:
+def everything(items: Iterable[Item], render: Callable[[Item], object]) -> Response:
     """Return a list that needs no pages."""
     return answer({"items": [render(item) for item in items], "next_cursor": None})
 
@@ -63,6 +62,39 @@ def moment(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def fill(shape: type[Shape], record: object, **given: object) -> Shape:
+    """Return a shape with each field from `given` or else from the record; a field that may be absent is only given."""
+    made = dict(given)
+    kind: Any = shape
+    items, times = _plan(kind)
+    for name, inner in items.items():
+        if name not in given:
+            value = getattr(record, name)
+            made[name] = value if inner is None else [fill(inner, one) for one in value]
+    for name in times:
+        made[name] = moment(cast("float | None", made[name]))
+    return cast(Shape, made)
+
+
+@functools.cache
+def _plan(shape: Any) -> tuple[dict[str, type | None], list[str]]:
+    """Return the fields that a shape always has, each with the shape of its items if it is a list, and its times."""
+    hints = get_type_hints(shape)
+    fields = {name: get_args(hint)[0] if get_origin(hint) is list else None for name, hint in hints.items()}
+    marked = get_type_hints(shape, include_extras=True)
+    return (
+        {name: fields[name] if is_typeddict(fields[name]) else None for name in shape.__required_keys__},
+        [name for name, hint in marked.items() if shapes.TIME in _metadata(hint)],
+    )
+
+
+def _metadata(hint: object) -> Iterator[object]:
+    """Yield what is annotated to a type and to its parts."""
+    yield from getattr(hint, "__metadata__", ())
+    for part in get_args(hint):
+        yield from _metadata(part)
 
 
 def job_etag(view: JobView, waiting: Collection[int] = ()) -> str:
@@ -76,189 +108,65 @@ def stage_etag(view: StageView, waiting: str | None = None) -> str:
     return f"{view.etag}.waiting" if waiting else str(view.etag)
 
 
-def job(view: JobView, masked: Mapping[str, object], waiting: Mapping[int, str] | None = None) -> Json:
-    """Return a job; `masked` is its input with the secrets masked, `waiting` what its stages wait for in vain."""
+def job(view: JobView, masked: Mapping[str, object], waiting: Mapping[int, str] | None = None) -> shapes.Job:
+    """Return a job; `masked` is its input with secrets masked, `waiting` why stages lack a worker, by their numbers."""
     waiting = waiting or {}
-    return {
-        "job_id": view.job_id,
-        "type": view.type,
-        "revision": view.revision,
-        "state": view.state,
-        "input": masked,
-        "failed_tasks": view.failed_tasks,
-        "error": view.error,
-        "created_at": moment(view.created_at),
-        "started_at": moment(view.started_at),
-        "ended_at": moment(view.ended_at),
-        "stages": [stage(one, waiting.get(one.number)) for one in view.stages],
-        **_pause(view),
-        "etag": job_etag(view, waiting),
-    }
+    stages = [stage(one, waiting.get(one.number)) for one in view.stages]
+    return fill(shapes.Job, view, input=masked, stages=stages, etag=job_etag(view, waiting), **_pause(view))
 
 
-def stage(view: StageView, waiting: str | None = None) -> Json:
+def stage(view: StageView, waiting: str | None = None) -> shapes.Stage:
     """Return a stage."""
-    tally = view.tally
-    return {
-        "number": view.number,
-        "order": view.order,
-        "name": view.name,
-        "task_class": view.task_class,
-        "spawn_task": view.spawn_task,
-        "source": view.source,
-        "on_error": view.on_error,
-        "state": view.state,
-        "counts": {
-            "PENDING": tally.pending,
-            "QUEUED": tally.queued,
-            "RUNNING": tally.running,
-            "COMPLETED": tally.completed,
-            "FAILED": tally.failed,
-            "CANCELLED": tally.cancelled,
-            "SKIPPED": tally.skipped,
-        },
-        "total": view.expected,
-        "spawn_state": view.spawn,
-        "max_parallel": view.max_parallel,
-        "queue": view.queue,
-        "waiting": waiting,
-        "error": view.error,
-        "started_at": moment(view.started_at),
-        "ended_at": moment(view.ended_at),
+    return fill(
+        shapes.Stage,
+        view,
+        counts={state: getattr(view.tally, state.lower()) for state in State},
+        total=view.expected,
+        spawn_state=view.spawn,
+        waiting=waiting,
+        etag=str(view.etag),
         **_pause(view),
-        "etag": str(view.etag),
-    }
+    )
 
 
-def task(view: TaskView, values: Mapping[str, object]) -> Json:
+def task(view: TaskView, values: Mapping[str, object]) -> shapes.Task:
     """Return a task; `values` are its input values with the secrets masked."""
+    return fill(shapes.Task, view, input=values, etag=str(view.etag), **_place(view), **_pause(view))
+
+
+def changed(found: Changed) -> shapes.ChangeResult:
+    """Return what a request changed."""
+    return fill(shapes.ChangeResult, found, changed=fill(shapes.ChangedCounts, found))
+
+
+def retried(found: Retried) -> shapes.RetriedTasks:
+    """Return the result for each task of a list, and the sum of all."""
+    return fill(shapes.RetriedTasks, found, **changed(found.changed))
+
+
+def reason(found: Reason) -> shapes.Why:
+    """Return why something does not move on."""
+    task = found.task
+    return fill(
+        shapes.Why,
+        found,
+        task_id=task.task_id if task else None,
+        index=_place(task)["index"] if task else None,
+    )
+
+
+def worker(view: WorkerView, held: Sequence[RunningAttempt]) -> shapes.Worker:
+    """Return a worker and the attempts that it holds."""
+    return fill(shapes.Worker, view, attempts=[fill(shapes.WorkerAttempt, one, **_place(one)) for one in held])
+
+
+def _place(view: TaskView | RunningAttempt) -> Json:
+    """Return a task's position as users see it: a spawn task has none."""
     spawn = view.index == SPAWN_INDEX
-    return {
-        "task_id": view.task_id,
-        "job_id": view.job_id,
-        "stage": view.stage,
-        "index": None if spawn else view.index,
-        "spawn": spawn,
-        "task_class": view.task_class,
-        "queue": view.queue,
-        "state": view.state,
-        "attempt": view.attempt,
-        "input": values,
-        "worker": view.worker,
-        "exit_code": view.exit_code,
-        "signal": view.signal,
-        "error": view.error,
-        "result": view.result,
-        "not_before": moment(view.not_before),
-        "started_at": moment(view.started_at),
-        "ended_at": moment(view.ended_at),
-        **_pause(view),
-        "etag": str(view.etag),
-    }
+    return {"index": None if spawn else view.index, "spawn": spawn}
 
 
 def _pause(view: JobView | StageView | TaskView) -> Json:
     """Return whether a person holds something back, who, and since when."""
     paused = view.by is not None and view.state not in ENDED
-    return {
-        "paused": paused,
-        "paused_by": view.by if paused else None,
-        "paused_at": moment(view.paused_at) if paused else None,
-    }
-
-
-def attempt(view: AttemptView) -> Json:
-    """Return an attempt that has ended."""
-    return {
-        "attempt": view.attempt,
-        "outcome": view.outcome,
-        "worker": view.worker,
-        "exit_code": view.exit_code,
-        "signal": view.signal,
-        "error": view.error,
-        "started_at": moment(view.started_at),
-        "ended_at": moment(view.ended_at),
-    }
-
-
-def changed(found: Changed) -> Json:
-    """Return what a verb came to."""
-    return {
-        "changed": {"jobs": found.jobs, "stages": found.stages, "tasks": found.tasks},
-        "unchanged": [{"reason": one.reason, "count": one.count, "state": one.state} for one in found.unchanged],
-    }
-
-
-def retried(found: Retried) -> Json:
-    """Return what became of each task of a list, and all of it as counts."""
-    told = [
-        {"task_id": one.task_id, "changed": one.changed, "reason": one.reason, "state": one.state}
-        for one in found.tasks
-    ]
-    return {**changed(found.changed), "tasks": told}
-
-
-def reason(found: Reason) -> Json:
-    """Return why something does not move on."""
-    task = found.task
-    return {
-        "code": found.code,
-        "sentence": found.sentence,
-        "stage": found.stage,
-        "task_id": task.task_id if task else None,
-        "index": task.index if task and task.index != SPAWN_INDEX else None,
-        "at": moment(found.at),
-        "by": found.by,
-        "queue": found.queue,
-        "running": found.running,
-        "limit": found.limit,
-    }
-
-
-def event(view: EventView) -> Json:
-    """Return a line of a job's history."""
-    return {
-        "number": view.number,
-        "at": moment(view.at),
-        "kind": view.kind,
-        "stage": view.stage,
-        "detail": view.detail,
-    }
-
-
-def artefact(found: Artefact) -> Json:
-    """Return a file that a job left."""
-    return {"path": found.path, "size": found.size, "modified_at": moment(found.modified_at)}
-
-
-def worker(view: WorkerView, held: Sequence[RunningAttempt]) -> Json:
-    """Return a worker and the attempts that it holds."""
-    return {
-        "worker_id": view.worker_id,
-        "name": view.name,
-        "host": view.host,
-        "version": view.version,
-        "state": view.state,
-        "slots": view.slots,
-        "running": view.running,
-        "attempts": [_held(one) for one in held],
-        "last_seen_at": moment(view.last_seen_at),
-    }
-
-
-def _held(one: RunningAttempt) -> Json:
-    spawn = one.index == SPAWN_INDEX
-    return {
-        "task_id": one.task_id,
-        "job_id": one.job_id,
-        "stage": one.stage,
-        "index": None if spawn else one.index,
-        "spawn": spawn,
-        "attempt": one.attempt,
-        "started_at": moment(one.started_at),
-    }
-
-
-def queue(view: QueueView) -> Json:
-    """Return what waits and runs in a queue."""
-    return {"queue": view.queue, "ready": view.ready, "running": view.running}
+    return {"paused": paused, "paused_by": view.by if paused else None, "paused_at": view.paused_at if paused else None}

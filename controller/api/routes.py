@@ -14,9 +14,10 @@ from flask import Blueprint, Flask, Response
 from flask_smorest import Api
 from flask_smorest import Blueprint as DocumentedBlueprint
 
+from echelon.controller import shapes
 from echelon.controller.api import problems
 from echelon.controller.api.bodies import StrictParser
-from echelon.controller.api.schemas import ProblemSchema
+from echelon.controller.api.openapi import Schema, describe_shape
 
 PREFIX = "/api/v1"
 #: What any route may answer: a bad Host or Origin, a missing token, a fault, something away.
@@ -29,8 +30,8 @@ View = TypeVar("View", bound=Callable[..., Response])
 class Answer:
     """What a route answers with when all is well."""
 
-    #: None: no JSON.
-    schema: type[marshmallow.Schema] | None
+    #: One of `shapes`; None: no JSON.
+    shape: object | None
     status: int = 200
     description: str = "Good."
     content_type: str = "application/json"
@@ -50,6 +51,8 @@ class Routes:
     def __init__(self, name: str, description: str, prefix: str = PREFIX) -> None:
         self._blueprint = DocumentedBlueprint(name, __name__, url_prefix=prefix or None, description=description)
         self._blueprint.ARGUMENTS_PARSER = StrictParser()
+        #: Schemas that the answers of these routes need, by name.
+        self.components: dict[str, Schema] = {}
 
     def get(self, path: str, answer: Answer, **more: Any) -> Callable[[View], View]:
         """Register a view of GET; see `route`."""
@@ -76,7 +79,7 @@ class Routes:
         statuses = {*refuses, *_ANYWHERE} | ({422} if query or body or any_body else set())
         if method != "GET":
             statuses |= {403, 413, 415}
-        if any(answer.schema is None for answer in answers):
+        if any(answer.shape is None for answer in answers):
             statuses |= {416}
 
         def decorate(view: View) -> View:
@@ -99,14 +102,33 @@ class Routes:
     def _documented(self, view: Any, method: str, answers: Sequence[Answer], refusals: set[int]) -> Any:
         """Return a view with what it answers written on it."""
         for answer in answers:
-            view = _answering(self._blueprint, answer)(view)
+            view = self._answering(answer)(view)
             if method == "GET" and "ETag" in (answer.headers or {}):
                 view = self._blueprint.alt_response(304, description="As it was (If-None-Match).")(view)
         for status in sorted(refusals):
+            schema, text = self._schema(shapes.Problem), _refusal(status)
             view = self._blueprint.alt_response(
-                status, schema=ProblemSchema, content_type=problems.CONTENT_TYPE, description=_refusal(status)
+                status, schema=schema, content_type=problems.CONTENT_TYPE, description=text
             )(view)
         return view
+
+    def _answering(self, answer: Answer) -> Callable[[Any], Any]:
+        headers = {
+            name: {"description": text, "schema": {"type": "string"}} for name, text in (answer.headers or {}).items()
+        }
+        decorator: Callable[[Any], Any] = self._blueprint.response(
+            answer.status,
+            self._schema(answer.shape) if answer.shape else {"type": "string", "format": "binary"},
+            content_type=answer.content_type,
+            description=answer.description,
+            headers=headers or None,
+        )
+        return decorator
+
+    def _schema(self, shape: object) -> Schema:
+        reference, components = describe_shape(shape)
+        self.components |= components
+        return reference
 
     @property
     def blueprint(self) -> Blueprint:
@@ -122,20 +144,9 @@ def build(app: Flask, parts: Sequence[Routes]) -> None:
     api.DEFAULT_ERROR_RESPONSE_NAME = None
     for part in parts:
         api.register_blueprint(part.blueprint)
-
-
-def _answering(blueprint: Any, answer: Answer) -> Callable[[Any], Any]:
-    headers = {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in (answer.headers or {}).items()
-    }
-    decorator: Callable[[Any], Any] = blueprint.response(
-        answer.status,
-        answer.schema or {"type": "string", "format": "binary"},
-        content_type=answer.content_type,
-        description=answer.description,
-        headers=headers or None,
-    )
-    return decorator
+    components = {name: schema for part in parts for name, schema in part.components.items()}
+    for name, schema in components.items():
+        api.spec.components.schema(name, schema)
 
 
 def _made(schema: type[marshmallow.Schema] | marshmallow.Schema) -> marshmallow.Schema:

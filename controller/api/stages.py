@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Response, g, request
 
-from echelon.controller.api import control_schemas, render, schemas
+from echelon.controller import shapes
+from echelon.controller.api import control_schemas, render
 from echelon.controller.api.bodies import read_json
 from echelon.controller.api.config import context, jobs
 from echelon.controller.api.etags import IF_MATCH, guarded
@@ -26,7 +27,7 @@ _ITEMS = {"oneOf": [_ITEM, {"type": "array", "items": _ITEM, "minItems": 1}]}
 
 @routes.get(
     "/jobs/<uuid:job_id>/stages/<int:stage>",
-    Answer(schemas.StageSchema, description="The stage.", headers=_ETAG),
+    Answer(shapes.Stage, description="The stage.", headers=_ETAG),
     refuses=[404],
 )
 def get_stage(job_id: object, stage: int) -> Response:
@@ -37,7 +38,7 @@ def get_stage(job_id: object, stage: int) -> Response:
 @routes.route(
     "POST",
     "/jobs/<uuid:job_id>/stages/<int:stage>/tasks",
-    [Answer(control_schemas.AddedSchema, 201, "They are in the store.", headers=_ETAG)],
+    [Answer(shapes.AddedTasks, 201, "They are in the store.", headers=_ETAG)],
     query=control_schemas.AddQuerySchema,
     any_body=_ITEMS,
     refuses=[404, 409, 412],
@@ -58,11 +59,10 @@ def add_tasks(query: AddQuery, job_id: object, stage: int) -> Response:
     except InvalidInputs as error:
         raise InvalidInputs([_placed(one, isinstance(body, dict)) for one in error.mistakes]) from error
     _, view = stage_of(known, stage)
-    more = {"task_ids": added.task_ids, "first_index": added.first_index}
-    return render.answer(more, status=201, etag=render.stage_etag(view))
+    return render.answer(render.fill(shapes.AddedTasks, added), status=201, etag=render.stage_etag(view))
 
 
-def answer(job_id: JobId, stage: int, *, more: render.Json | None = None) -> Response:
+def answer(job_id: JobId, stage: int, *, more: shapes.ChangeResult | None = None) -> Response:
     """Return a stage; `more` stands beside it."""
     job, view = stage_of(job_id, stage)
     waiting = context().listeners.waiting(job).get(stage)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 from flask import Response
 
+from echelon.controller import shapes
 from echelon.controller.api import render, schemas
 from echelon.controller.api.config import jobs
 from echelon.controller.api.jobs import view_of
@@ -28,7 +29,7 @@ _FOUND_AT_MOST = 10
 
 @routes.get(
     "/jobs/<uuid:job_id>/tasks",
-    Answer(schemas.page_of(schemas.TaskSchema), description="Tasks by stage and index, the spawn task first."),
+    Answer(shapes.PageOf[shapes.Task], description="Tasks by stage and index, the spawn task first."),
     query=schemas.TasksQuerySchema,
     refuses=[404],
 )
@@ -46,7 +47,7 @@ def list_tasks(query: TasksQuery, job_id: object) -> Response:
 
 @routes.get(
     "/tasks/<uuid:task_id>",
-    Answer(schemas.OneTaskSchema, description="The task.", headers={"ETag": "Changes whenever the task does."}),
+    Answer(shapes.TaskWithAttempts, description="The task.", headers={"ETag": "Changes whenever the task does."}),
     refuses=[404],
 )
 def get_task(task_id: object) -> Response:
@@ -55,12 +56,11 @@ def get_task(task_id: object) -> Response:
     job = view_of(view.job_id)
     with jobs().store.read() as reader:
         attempts = reader.list_attempts(view.task_id)
-    body = render.task(view, _values(job)(view))
-    body["attempts"] = [render.attempt(one) for one in attempts]
-    return render.answer(body, etag=str(view.etag))
+    ended = [render.fill(shapes.Attempt, one) for one in attempts]
+    return render.answer({**render.task(view, _values(job)(view)), "attempts": ended}, etag=str(view.etag))
 
 
-@routes.get("/ids", Answer(schemas.FoundSchema, description="Whole ids."), query=schemas.IdQuerySchema)
+@routes.get("/ids", Answer(shapes.MatchingIds, description="Whole ids."), query=schemas.IdQuerySchema)
 def find_ids(query: IdQuery) -> Response:
     """Find the jobs and tasks whose id begins with something."""
     with jobs().store.read() as reader:
@@ -68,7 +68,7 @@ def find_ids(query: IdQuery) -> Response:
     return render.answer({"jobs": found_jobs, "tasks": found_tasks})
 
 
-def answer(task_id: TaskId, *, more: render.Json) -> Response:
+def answer(task_id: TaskId, *, more: shapes.ChangeResult) -> Response:
     """Return a task without its attempts; `more` stands beside it."""
     view = task_of(task_id)
     body = {**render.task(view, _values(view_of(view.job_id))(view)), **more}

@@ -8,21 +8,22 @@ from types import TracebackType
 from typing import Self, cast
 from urllib.parse import quote
 
-from echelon.controller.client.answers import (
-    Artefact,
-    Definitions,
-    Event,
-    Found,
-    Health,
-    Job,
-    JobDefinition,
-    Queue,
-    Task,
-    Worker,
-)
 from echelon.controller.client.control import API, LiveControl, job_path, task_path
 from echelon.controller.client.errors import Ambiguous, from_problem
 from echelon.controller.client.transport import Transport
+from echelon.controller.shapes import (
+    CatalogueJob,
+    Definitions,
+    Job,
+    JobArtefact,
+    JobEvent,
+    MatchingIds,
+    Queue,
+    Readiness,
+    Task,
+    TaskWithAttempts,
+    Worker,
+)
 from echelon.shared.errors import NotFound
 from echelon.shared.messages import JsonValue
 
@@ -94,9 +95,9 @@ class Client(LiveControl):
         """Remove an ended job with all its files; return its last view. Raises Conflict when it has not ended."""
         return cast(Job, self._transport.delete(job_path(job_id)))
 
-    def events(self, job_id: str, *, limit: int | None = None) -> Iterator[Event]:
+    def events(self, job_id: str, *, limit: int | None = None) -> Iterator[JobEvent]:
         """Yield a job's history, in order."""
-        return cast(Iterator[Event], self._pages(f"{job_path(job_id)}/events", {}, limit))
+        return cast(Iterator[JobEvent], self._pages(f"{job_path(job_id)}/events", {}, limit))
 
     # --- tasks
 
@@ -113,9 +114,9 @@ class Client(LiveControl):
         wanted = {"stage": stage, "index": index, "state": _upper(state)}
         return cast(Iterator[Task], self._pages(f"{job_path(job_id)}/tasks", wanted, limit))
 
-    def task(self, task_id: str) -> Task:
+    def task(self, task_id: str) -> TaskWithAttempts:
         """Return a task with its ended attempts."""
-        return cast(Task, self._transport.get(task_path(task_id)))
+        return cast(TaskWithAttempts, self._transport.get(task_path(task_id)))
 
     # --- logs
 
@@ -135,9 +136,9 @@ class Client(LiveControl):
 
     # --- artefacts
 
-    def artefacts(self, job_id: str, *, limit: int | None = None) -> Iterator[Artefact]:
+    def artefacts(self, job_id: str, *, limit: int | None = None) -> Iterator[JobArtefact]:
         """Yield what a job has left, by path."""
-        return cast(Iterator[Artefact], self._pages(f"{job_path(job_id)}/artefacts", {}, limit))
+        return cast(Iterator[JobArtefact], self._pages(f"{job_path(job_id)}/artefacts", {}, limit))
 
     def artefact(self, job_id: str, path: str) -> Iterator[bytes]:
         """Yield the content of one artefact in pieces."""
@@ -157,9 +158,9 @@ class Client(LiveControl):
         """Return the catalogue in force."""
         return cast(Definitions, self._transport.get(f"{API}/definitions"))
 
-    def definition(self, job_type: str) -> JobDefinition:
+    def definition(self, job_type: str) -> CatalogueJob:
         """Return one job of the catalogue in force."""
-        return cast(JobDefinition, self._transport.get(f"{API}/definitions/jobs/{quote(job_type, safe='')}"))
+        return cast(CatalogueJob, self._transport.get(f"{API}/definitions/jobs/{quote(job_type, safe='')}"))
 
     def workers(self) -> list[Worker]:
         """Return the workers that are known."""
@@ -169,12 +170,12 @@ class Client(LiveControl):
         """Return the queues in which something waits or runs."""
         return list(cast(Iterator[Queue], self._pages(f"{API}/queues", {}, None)))
 
-    def health(self) -> Health:
+    def health(self) -> Readiness:
         """Return the condition of the controller, whether it is ready or not."""
         answer = self._transport.get("/readyz", also=(503,))
         if "parts" not in answer:
             raise from_problem(503, answer)
-        return cast(Health, answer)
+        return cast(Readiness, answer)
 
     # --- abbreviated ids
 
@@ -193,8 +194,8 @@ class Client(LiveControl):
         """Return the whole id of a task. Raises NotFound; Ambiguous when the prefix is not enough."""
         return _one(prefix, self._found(prefix)["tasks"], "task")
 
-    def _found(self, prefix: str) -> Found:
-        return cast(Found, self._transport.get(f"{API}/ids", {"prefix": prefix}))
+    def _found(self, prefix: str) -> MatchingIds:
+        return cast(MatchingIds, self._transport.get(f"{API}/ids", {"prefix": prefix}))
 
     def _pages(self, path: str, wanted: Mapping[str, object], limit: int | None) -> Iterator[object]:
         cursor: object = None

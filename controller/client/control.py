@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast
 from urllib.parse import quote
 
-from echelon.controller.client.answers import Added, ChangedJob, ChangedStage, ChangedTask, Job, Retried, Stage, Why
 from echelon.controller.client.transport import Transport
+from echelon.controller.shapes import AddedTasks, ChangedJob, ChangedStage, ChangedTask, Job, RetriedTasks, Stage, Why
 from echelon.shared.messages import JsonValue
 
 API = "/api/v1"
@@ -140,7 +140,7 @@ class LiveControl:
         *,
         headers: Mapping[str, str] | None = None,
         secrets: TaskSecrets | None = None,
-    ) -> Retried:
+    ) -> RetriedTasks:
         """Run tasks of any jobs again, each only while it has the etag beside its id (None: any).
 
         What cannot be is told with its reason, and keeps no other from running. `secrets` are those that tasks had of
@@ -155,7 +155,7 @@ class LiveControl:
             if task_id in given:
                 entry["input"] = given[task_id]
             wanted.append(entry)
-        return cast(Retried, self._transport.post(f"{API}/tasks/retry", wanted, headers=headers))
+        return cast(RetriedTasks, self._transport.post(f"{API}/tasks/retry", wanted, headers=headers))
 
     def add_tasks(
         self,
@@ -165,11 +165,11 @@ class LiveControl:
         *,
         paused: bool = False,
         etag: str | None = None,
-    ) -> Added:
+    ) -> AddedTasks:
         """Add a task for each item to a stage that has not begun or is paused."""
         query = {"paused": "true"} if paused else {}
         path = f"{stage_path(job_id, stage)}/tasks"
-        return cast(Added, self._transport.post(path, items, query=query, headers=_guarded(etag)))
+        return cast(AddedTasks, self._transport.post(path, items, query=query, headers=_guarded(etag)))
 
     # --- looks
 

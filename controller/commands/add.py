@@ -18,7 +18,7 @@ from echelon.shared.messages import JsonValue
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Added
+    from echelon.controller.shapes import AddedTasks
 
 
 @click.command()
@@ -88,7 +88,7 @@ def _parse_task(client: Client, target: Target, written: tuple[str, ...]) -> dic
     return parse_parameters(written, {one["name"]: one["type"] or "string" for one in known.get(task_class, [])})
 
 
-def _describe_added(target: Target, added: Added, paused: bool) -> str:
+def _describe_added(target: Target, added: AddedTasks, paused: bool) -> str:
     number, first = len(added["task_ids"]), added["first_index"]
     names = str(Target(target.job_id, target.stage, str(first)))
     if number > 1:

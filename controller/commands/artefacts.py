@@ -22,9 +22,9 @@ from echelon.shared.errors import EchelonError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Artefact
+    from echelon.controller.shapes import JobArtefact
 
-_COLUMNS: tuple[Column[Artefact], ...] = (
+_COLUMNS: tuple[Column[JobArtefact], ...] = (
     Column("SIZE", lambda artefact: format_bytes(artefact["size"]), right=True),
     Column("MODIFIED", lambda artefact: format_time(artefact["modified_at"])),
     Column("PATH", lambda artefact: artefact["path"], wide=True),
@@ -53,9 +53,9 @@ def artefacts(client: Client, job_id: str, folder: Path | None, as_json: bool) -
         click.echo(escape_text(folder / artefact["path"]))
 
 
-def download_artefacts(client: Client, job_id: str, wanted: list[Artefact], folder: Path) -> list[Artefact]:
+def download_artefacts(client: Client, job_id: str, wanted: list[JobArtefact], folder: Path) -> list[JobArtefact]:
     """Save artefacts below a folder, never outside of it; return those that still existed."""
-    saved: list[Artefact] = []
+    saved: list[JobArtefact] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for artefact in wanted:

@@ -14,7 +14,7 @@ from echelon.controller.commands.screen import escape_log, escape_text, format_c
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Held, Job, Task
+    from echelon.controller.shapes import Job, Task, WorkerAttempt
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
 #: Failed tasks of one job that are shown; the others are only counted.
@@ -84,7 +84,7 @@ def print_ending(job: Job) -> None:
     click.secho(describe_ending(job), fg=colour, err=True)
 
 
-def format_place(task: Task | Held) -> str:
+def format_place(task: Task | WorkerAttempt) -> str:
     """Return where a task stands in its job: STAGE.INDEX."""
     return f"{task['stage']}.{'spawn' if task['spawn'] else task['index']}"
 

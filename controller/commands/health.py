@@ -12,9 +12,9 @@ from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Part
+    from echelon.controller.shapes import ReadinessPart
 
-_COLUMNS: tuple[Column[Part], ...] = (
+_COLUMNS: tuple[Column[ReadinessPart], ...] = (
     Column("PART", lambda part: part["name"]),
     Column("CONDITION", lambda part: "ok" if part["ok"] else "bad", state=True),
     Column("DETAIL", lambda part: part["detail"], wide=True),

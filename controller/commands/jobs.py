@@ -13,7 +13,7 @@ from echelon.controller.commands.screen import Column, format_elapsed, format_ti
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Job
+    from echelon.controller.shapes import Job
 
 _COLUMNS: tuple[Column[Job], ...] = (
     Column("JOB", lambda job: job["job_id"][:8] if is_terminal(sys.stdout) else job["job_id"]),

@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 
 from echelon.controller.api import render
-from echelon.controller.client.answers import Artefact, Job, Task
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import SPAWN_INDEX, TaskFilter
 from echelon.controller.engine.jobs import Jobs
+from echelon.controller.shapes import Job, JobArtefact, Task
 from echelon.shared.errors import Conflict, NotFound
 from echelon.shared.ids import JobId
 
@@ -53,14 +53,14 @@ class LocalJob:
             found = reader.find_job(self._job_id)
         if found is None:
             raise NotFound(f"job {self._job_id} does not exist any more")
-        return cast(Job, render.job(found, self._jobs.masked_input(found)))
+        return render.job(found, self._jobs.masked_input(found))
 
     def list_failed_tasks(self) -> Iterator[Task]:
         """Yield some of its tasks that are FAILED now."""
         with self._jobs.store.read() as reader:
             page = reader.list_tasks(self._job_id, TaskFilter(state=State.FAILED), limit=10, cursor=None)
         for view in page.items:
-            yield cast(Task, render.task(view, view.input))
+            yield render.task(view, view.input)
 
     def read_stderr(self, task: Task) -> Iterable[str]:
         """Return the end of the stderr of a task's last attempt."""
@@ -72,11 +72,11 @@ class LocalJob:
             file.seek(max(0, file.seek(0, 2) - _TAIL))
             return (file.read(_TAIL).decode("utf-8", "replace"),)
 
-    def list_artefacts(self) -> Iterator[Artefact]:
+    def list_artefacts(self) -> Iterator[JobArtefact]:
         """Yield the job's artefacts, by path."""
         self._jobs.show_files(self._job_id)
         after = ""
         while page := self._jobs.volume.list_artefacts(self._job_id, after=after, limit=_PAGE):
             for one in page:
-                yield cast(Artefact, render.artefact(one))
+                yield render.fill(JobArtefact, one)
             after = page[-1].path

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from echelon.controller.client.answers import Job, Stage
+    from echelon.controller.shapes import Job, Stage
 
 #: Seconds between two plain lines about a running stage.
 _LINE_EVERY: Final = 5.0
@@ -56,7 +56,8 @@ def choose_progress() -> Progress:
 
 def count_done(stage: Stage) -> int:
     """Return how many of a stage's tasks have completed, failed or were skipped."""
-    return sum(stage["counts"].get(state, 0) for state in ("COMPLETED", "FAILED", "SKIPPED"))
+    counts = stage["counts"]
+    return counts["COMPLETED"] + counts["FAILED"] + counts["SKIPPED"]
 
 
 def describe_stage(stage: Stage) -> str:
@@ -87,7 +88,7 @@ def needs_person(stage: Stage) -> bool:
     """Tell whether a stage with `on_error: block` cannot go on without a retry or a skip."""
     counts = stage["counts"]
     wrong = counts.get("FAILED", 0) + counts.get("CANCELLED", 0) or stage["spawn_state"] in ("FAILED", "CANCELLED")
-    left = sum(counts.get(state, 0) for state in ("PENDING", "QUEUED", "RUNNING"))
+    left = counts["PENDING"] + counts["QUEUED"] + counts["RUNNING"]
     return stage["state"] == "RUNNING" and stage.get("on_error") == "block" and bool(wrong) and not left
 
 

@@ -11,7 +11,7 @@ from echelon.controller.commands.screen import Column, print_table
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Queue
+    from echelon.controller.shapes import Queue
 
 _COLUMNS: tuple[Column[Queue], ...] = (
     Column("QUEUE", lambda queue: queue["queue"]),

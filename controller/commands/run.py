@@ -45,14 +45,14 @@ from echelon.shared.settings import Origin
 if TYPE_CHECKING:
     from echelon.controller.catalogue.definitions import Catalogue, StageDefinition
     from echelon.controller.catalogue.task_classes import InputDefinition
-    from echelon.controller.client.answers import Artefact, Job
     from echelon.controller.commands.local import LocalJob
     from echelon.controller.engine.base.requests import Submission
+    from echelon.controller.shapes import Job, JobArtefact
     from echelon.controller.standalone import Standalone
 
 #: Artefacts listed on a terminal; a program gets them all.
 _LISTED_AT_MOST: Final = 20
-_COLUMNS: tuple[Column[Artefact], ...] = (
+_COLUMNS: tuple[Column[JobArtefact], ...] = (
     Column("SIZE", lambda artefact: format_bytes(artefact["size"]), right=True),
     Column("ARTEFACT", lambda artefact: artefact["path"], wide=True),
 )
@@ -137,7 +137,7 @@ def _find_types(catalogue: Catalogue, job_type: str) -> dict[str, str]:
     return find_types(list_types(job.input), (list_types(tasks[name].input) for name in classes))
 
 
-def _run_job(settings: Settings, submission: Submission, timeout: float | None) -> tuple[Job, bool, list[Artefact]]:
+def _run_job(settings: Settings, submission: Submission, timeout: float | None) -> tuple[Job, bool, list[JobArtefact]]:
     """Return the job as it ended, whether it timed out, and its artefacts."""
     from echelon.controller.commands.local import LocalJob
     from echelon.controller.standalone import Standalone
@@ -179,7 +179,7 @@ def _handle_signals(local: LocalJob, standalone: Standalone, progress: Progress)
             signal.signal(number, handler)
 
 
-def _print_results(job: Job, artefacts: list[Artefact], folder: Path, *, as_json: bool) -> None:
+def _print_results(job: Job, artefacts: list[JobArtefact], folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"job": job, "artefacts": artefacts, "folder": str(folder)})
         return

@@ -21,7 +21,7 @@ from echelon.controller.commands.screen import (
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Job, Stage
+    from echelon.controller.shapes import Job, Stage
 
 _COLUMNS: tuple[Column[Stage], ...] = (
     Column("STAGE", lambda stage: stage["number"], right=True),

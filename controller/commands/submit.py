@@ -25,7 +25,7 @@ from echelon.shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Input, Job
+    from echelon.controller.shapes import CatalogueInput, Job
 
 
 @click.command()
@@ -130,5 +130,5 @@ def find_input_types(client: Client, job_type: str) -> dict[str, str]:
     return find_types(_list_types(job["input"]), (_list_types(tasks[name]) for name in classes))
 
 
-def _list_types(inputs: list[Input]) -> dict[str, str | None]:
+def _list_types(inputs: list[CatalogueInput]) -> dict[str, str | None]:
     return {one["name"]: one["type"] for one in inputs}

@@ -20,7 +20,7 @@ from echelon.shared.errors import NotFound
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Stage, Task
+    from echelon.controller.shapes import Stage, Task
 
 #: Stands for a target in help texts.
 TARGET_METAVAR: Final = "ID[.STAGE[.INDEX]]"

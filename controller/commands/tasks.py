@@ -13,7 +13,7 @@ from echelon.controller.commands.screen import Column, format_elapsed, is_termin
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Task
+    from echelon.controller.shapes import Task
 
 _COLUMNS: tuple[Column[Task], ...] = (
     Column("TASK", lambda task: format_place(task)),

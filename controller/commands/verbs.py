@@ -29,8 +29,8 @@ from echelon.shared.messages import JsonValue
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Changed
     from echelon.controller.client.control import Verb
+    from echelon.controller.shapes import ChangeResult
 
 _target_argument = click.argument("what", metavar=TARGET_METAVAR)
 if_match_option = click.option(
@@ -72,7 +72,7 @@ class VerbRequest:
                 print_message(line)
         return any(answer["changed"].values())
 
-    def send_verb(self, verb: Verb, *, only_failed: bool = True) -> Changed:
+    def send_verb(self, verb: Verb, *, only_failed: bool = True) -> ChangeResult:
         """Send the request to the controller."""
         client, target, state, etag = self.client, self.target, self.state, self.etag
         with explain_inputs():
@@ -93,7 +93,7 @@ class VerbRequest:
                 input=self.values, headers=self.headers,
             )  # fmt: skip
 
-    def _describe_result(self, answer: Changed, one: str, several: str, of_tasks: bool) -> Iterator[str]:
+    def _describe_result(self, answer: ChangeResult, one: str, several: str, of_tasks: bool) -> Iterator[str]:
         """Yield lines about the changed and the unchanged things."""
         target, name = self.target, self.target.describe_target()
         changed, unchanged = answer["changed"], answer["unchanged"]

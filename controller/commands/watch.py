@@ -14,7 +14,7 @@ from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Job
+    from echelon.controller.shapes import Job
 
 watch_option = click.option(
     "--watch", "then_watch", is_flag=True, help="Watch the job to its end; the exit code says how it ended."

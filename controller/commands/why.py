@@ -19,7 +19,7 @@ from echelon.controller.commands.targets import TARGET_METAVAR, Target, find_tar
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Why
+    from echelon.controller.shapes import Why
 
 
 @click.command()

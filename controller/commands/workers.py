@@ -21,7 +21,7 @@ from echelon.controller.commands.screen import (
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.client.answers import Held, Worker
+    from echelon.controller.shapes import Worker, WorkerAttempt
 
 #: The most attempts that a controller lists of one worker.
 _LISTED_AT_MOST = 100
@@ -36,7 +36,7 @@ _COLUMNS: tuple[Column[Worker], ...] = (
     Column("VERSION", lambda worker: worker["version"]),
 )
 #: Of a worker's name and one of its attempts.
-_ATTEMPT_COLUMNS: tuple[Column[tuple[str, Held]], ...] = (
+_ATTEMPT_COLUMNS: tuple[Column[tuple[str, WorkerAttempt]], ...] = (
     Column("WORKER", lambda row: row[0]),
     Column("JOB", lambda row: row[1]["job_id"][:8] if is_terminal(sys.stdout) else row[1]["job_id"]),
     Column("TASK", lambda row: format_place(row[1])),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import marshmallow
 import pytest
 
-from echelon.controller.api.control_schemas import AddedSchema
+from echelon.controller import shapes
 from tests.api.live import do, done, states, task_of, work
+from tests.api.shape import assert_shape
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 
@@ -24,7 +24,7 @@ def test_one_task_and_a_list_of_them_are_added_and_run_when_their_stage_does(liv
     more = done(live, f"/jobs/{job_id}/stages/1/tasks", [{"url": "b"}, {"url": "c"}])
 
     assert (one.status_code, one.headers["ETag"] != "") == (201, True)
-    assert AddedSchema(unknown=marshmallow.RAISE).validate(one.json) == {}
+    assert_shape(one.json, shapes.AddedTasks)
     assert (one.json["first_index"], more["first_index"], len(more["task_ids"])) == (0, 1, 2)
     assert live.get(f"/tasks/{more['task_ids'][1]}")["input"] == {"url": "c"}
     (added, _) = [e for e in live.get(f"/jobs/{job_id}/events")["items"] if e["kind"] == "tasks_added"]

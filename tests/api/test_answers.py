@@ -1,36 +1,35 @@
-"""The client's types name exactly the fields that the interface documents."""
+"""The words that the shapes of the interface list are those of the engine, and each of their fields is rendered."""
 
 from __future__ import annotations
 
 import typing
+from enum import StrEnum
 
-import marshmallow
 import pytest
 
-from echelon.controller.api import definition_schemas, operations, schemas
-from echelon.controller.client import answers
+from echelon.controller import shapes
+from echelon.controller.catalogue.task_classes import InputSource, InputType
+from echelon.controller.core.model import OnError, Source
+from echelon.controller.core.states import State
+from echelon.controller.engine.why.why import Code
+from echelon.shared.messages import Outcome
 
-PAIRS = [
-    (answers.Stage, schemas.StageSchema),
-    (answers.Job, schemas.JobSchema),
-    (answers.Attempt, schemas.AttemptSchema),
-    (answers.Task, schemas.OneTaskSchema),
-    (answers.Event, schemas.EventSchema),
-    (answers.Artefact, schemas.ArtefactSchema),
-    (answers.Worker, schemas.WorkerSchema),
-    (answers.Queue, schemas.QueueSchema),
-    (answers.Found, schemas.FoundSchema),
-    (answers.Part, operations.PartSchema),
-    (answers.Health, operations.HealthSchema),
-    (answers.Input, definition_schemas.InputSchema),
-    (answers.StageDefinition, definition_schemas.StageDefinitionSchema),
-    (answers.JobDefinition, definition_schemas.JobDefinitionSchema),
-    (answers.TaskDefinition, definition_schemas.TaskDefinitionSchema),
-    (answers.Definitions, definition_schemas.DefinitionsSchema),
+WORDS: list[tuple[object, set[StrEnum]]] = [
+    (shapes.TaskState, set(State)),
+    (shapes.JobState, set(State) - {State.QUEUED}),
+    (shapes.TaskSource, set(Source)),
+    (shapes.ErrorRule, set(OnError)),
+    (shapes.AttemptOutcome, set(Outcome)),
+    (shapes.WhyCode, set(Code)),
+    (typing.get_type_hints(shapes.CatalogueInput)["source"], set(InputSource)),
+    (typing.get_args(typing.get_type_hints(shapes.CatalogueInput)["type"])[0], set(InputType)),
 ]
 
 
-@pytest.mark.parametrize(("type_", "schema"), PAIRS, ids=[type_.__name__ for type_, _ in PAIRS])
-def test_the_client_knows_the_fields_of_an_answer(type_: type, schema: type[marshmallow.Schema]) -> None:
-    assert set(typing.get_type_hints(type_)) == set(schema().fields)
-    assert set(schemas.Counts().fields) == set(schemas.STATES)
+@pytest.mark.parametrize(("listed", "known"), WORDS)
+def test_a_shape_lists_the_words_of_the_engine(listed: object, known: set[StrEnum]) -> None:
+    assert set(typing.get_args(listed)) == {str(word) for word in known}
+
+
+def test_every_state_is_counted() -> None:
+    assert set(typing.get_type_hints(shapes.Counts)) == {str(state) for state in State}

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from echelon.controller.api.schemas import JobSchema, OneTaskSchema
+from echelon.controller import shapes
+from tests.api.shape import assert_shape
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 
@@ -21,7 +22,7 @@ def test_a_submitted_job_is_answered_with_201_its_place_and_all_of_its_stages(st
     assert response.status_code == 201
     assert response.headers["Location"] == f"{API}/jobs/{job['job_id']}"
     assert response.headers["ETag"] == f'"{job["etag"]}"'
-    assert JobSchema().validate(job) == {}
+    assert_shape(job, shapes.Job)
     assert (job["type"], job["input"], job["failed_tasks"], job["error"]) == ("fan", {"text": "x"}, 0, None)
     assert [(stage["number"], stage["name"], stage["total"]) for stage in job["stages"]] == [
         (0, "Prepare", 1),
@@ -160,7 +161,7 @@ def test_the_tasks_tell_what_ran_and_which_one_spawned(stand: Stand) -> None:
     ]
     assert [task["input"] for task in tasks] == [{"text": "all"}, {"text": "all"}, {"text": "a"}, {"text": "b"}]
     one = stand.get(f"/tasks/{tasks[2]['task_id']}")
-    assert OneTaskSchema().validate(one) == {}
+    assert_shape(one, shapes.TaskWithAttempts)
     assert [(attempt["attempt"], attempt["outcome"]) for attempt in one["attempts"]] == [(1, "completed")]
     only = stand.get(f"/jobs/{job['job_id']}/tasks?stage=1&state=COMPLETED&limit=2")
     assert [task["index"] for task in only["items"]] == [None, 0]

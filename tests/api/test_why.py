@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 
-import marshmallow
 import pytest
 
-from echelon.controller.api.control_schemas import WhySchema
+from echelon.controller import shapes
 from echelon.shared.messages import Outcome
 from tests.api.live import done, paths, spawned, task_of, work
+from tests.api.shape import assert_shape
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 
@@ -17,7 +17,7 @@ from tests.engine.house import Puppet
 def why(stand: Stand, path: str) -> dict[str, object]:
     """Return the reason that is given for a job, a stage or a task."""
     found: dict[str, object] = stand.get(f"{path}/why")
-    assert WhySchema(unknown=marshmallow.RAISE).validate(found) == {}
+    assert_shape(found, shapes.Why)
     return found
 
 

@@ -9,18 +9,18 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
-import marshmallow
 import pytest
 from click.testing import CliRunner
 from werkzeug.serving import make_server
 
-from echelon.controller.api.control_schemas import WhySchema
+from echelon.controller import shapes
 from echelon.controller.commands.why import why as command
 from echelon.controller.engine.why.why import Code
 from echelon.shared import failpoints
 from echelon.shared.failpoints import VARIABLE, FailpointReached, arm_failpoints
 from echelon.shared.messages import Outcome, WorkerCard
 from tests.api.live import done, spawned, task_of, work
+from tests.api.shape import assert_shape
 from tests.api.stand import Stand
 from tests.engine.house import Puppet, ref
 
@@ -195,7 +195,7 @@ def test_a_reason_is_told_alike_by_both_for_all_that_it_holds_back(
         reason = live.get(f"{path_of(live, held, stage, index)}/why")
         said = told_on_the_command_line(url, place)
 
-        assert WhySchema(unknown=marshmallow.RAISE).validate(reason) == {}
+        assert_shape(reason, shapes.Why)
         assert said == reason
         assert (reason["code"], reason["sentence"]) == (SITUATIONS[situation], held.sentence), place
         assert held.facts.items() <= reason.items()

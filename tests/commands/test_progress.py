@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from echelon.controller.client.answers import Job, Stage, Task
 from echelon.controller.commands.follow import describe_ending, follow_job, take_last_lines
 from echelon.controller.commands.progress import ProgressLines, ProgressPicture, describe_stage
+from echelon.controller.shapes import Job, Stage, Task
 
 
 def stage(number: int, state: str = "PENDING", **more: object) -> Stage:

@@ -1,0 +1,392 @@
+"""The JSON that the REST interface answers with, each shape described once: its fields, their types and meanings.
+
+The interface renders these types, the OpenAPI document is made from them, and the client returns them. At run time
+they are plain dictionaries. A field whose name a record of the engine has too is shown by its line here alone.
+"""
+
+# No postponed annotations here: with them, NotRequired would be overlooked in `__required_keys__`.
+
+from typing import Annotated, Final, Generic, Literal, NotRequired, TypedDict, TypeVar
+
+from msgspec import Meta
+
+from echelon.shared.messages import JsonValue
+
+Item = TypeVar("Item")
+
+
+def about(text: str) -> Meta:
+    """Return the description of a field."""
+    return Meta(description=text)
+
+
+#: Marks a time, which records hold as seconds since the epoch.
+TIME: Final = Meta(extra_json_schema={"format": "date-time"})
+
+#: ISO 8601 in UTC with milliseconds, e.g. "2026-01-31T12:00:00.000Z".
+Time = Annotated[str, TIME]
+Uuid = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+Values = dict[str, JsonValue]
+#: State of a job or of a stage.
+JobState = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"]
+TaskState = Literal["PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"]
+TaskSource = Literal["fixed", "spawn", "open"]
+ErrorRule = Literal["fail_job", "ignore", "block"]
+AttemptOutcome = Literal[
+    "completed", "failed", "not_started", "timed_out", "oom_killed", "spawn_invalid", "stopped", "killed",
+    "interrupted", "worker_fault", "lost",
+]  # fmt: skip
+WhyCode = Literal[
+    "WAITING_STAGE", "WAITING_FILES", "PAUSED", "MAX_PARALLEL", "NO_WORKER_FOR_QUEUE", "ALL_SLOTS_BUSY", "RETRY_AT",
+    "BLOCKED_BY_FAILURE", "BROKER_DOWN", "READY", "RUNNING", "ENDED",
+]  # fmt: skip
+WhereFrom = Annotated[
+    TaskSource, about("Where its tasks come from: the catalogue, a spawn task, or requests that add them.")
+]
+AfterFailure = Annotated[
+    ErrorRule,
+    about("What happens when a task fails for good. block: the job waits until a person retries or skips the task."),
+]
+
+
+class PageOf(TypedDict, Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next_cursor: Annotated[str | None, about("Cursor of the next page; null on the last page.")]
+
+
+class Paused(TypedDict):
+    """Whether a person holds something back."""
+
+    paused: Annotated[bool, about("None of its tasks start until it is resumed.")]
+    paused_by: Annotated[str | None, about("Who paused it.")]
+    paused_at: Annotated[Time | None, about("When it was paused.")]
+
+
+class Counts(TypedDict):
+    """Number of tasks per state; the spawn task is not counted."""
+
+    PENDING: Annotated[int, about("Not started, or waiting for a retry.")]
+    QUEUED: Annotated[int, about("Ready to run.")]
+    RUNNING: Annotated[int, about("Running now.")]
+    COMPLETED: Annotated[int, about("Succeeded.")]
+    FAILED: Annotated[int, about("Failed, with no attempts left.")]
+    CANCELLED: Annotated[int, about("Cancelled, or withdrawn before they ran.")]
+    SKIPPED: Annotated[int, about("Counted as done without having run.")]
+
+
+class StageSettings(TypedDict):
+    """What the catalogue says about a stage."""
+
+    number: Annotated[int, about("Position in the job, from 0.")]
+    order: Annotated[int, about("Stages of equal order run at the same time.")]
+    name: Annotated[str, about("Name of the stage.")]
+    task_class: Annotated[str, about("Class of its tasks.")]
+    spawn_task: Annotated[str | None, about("Task class whose spawn.json makes the tasks.")]
+    source: WhereFrom
+    on_error: AfterFailure
+    max_parallel: Annotated[int | None, about("Maximum number of its tasks that run at once.")]
+
+
+class Stage(StageSettings, Paused):
+    """A stage of a job."""
+
+    state: JobState
+    counts: Counts
+    total: Annotated[int | None, about("Number of tasks it will have; null: not known yet.")]
+    spawn_state: Annotated[TaskState | None, about("State of the spawn task; null: it has none.")]
+    queue: Annotated[str, about("Queue of its tasks.")]
+    waiting: Annotated[str | None, about("Why none of its tasks start: no worker serves the queue.")]
+    error: Annotated[str | None, about("Why it failed.")]
+    started_at: Annotated[Time | None, about("When it started.")]
+    ended_at: Annotated[Time | None, about("When it ended.")]
+    etag: Annotated[str, about("Changes whenever the stage does.")]
+
+
+class Job(Paused):
+    """A job with all its stages."""
+
+    job_id: Annotated[Uuid, about("Id of the job.")]
+    type: Annotated[str, about("Name of the job in the catalogue.")]
+    revision: Annotated[str, about("Revision of the catalogue it runs with.")]
+    state: JobState
+    input: Annotated[Values, about("Input values; secret ones are masked.")]
+    failed_tasks: Annotated[int, about("Number of tasks that failed with no attempts left.")]
+    error: Annotated[str | None, about("Why it failed.")]
+    created_at: Annotated[Time, about("When it was accepted.")]
+    started_at: Annotated[Time | None, about("When it started.")]
+    ended_at: Annotated[Time | None, about("When it ended.")]
+    stages: list[Stage]
+    etag: Annotated[str, about("Changes whenever the job does.")]
+
+
+class ProcessEnd(TypedDict):
+    """How a process ended."""
+
+    exit_code: Annotated[int | None, about("Exit code of the process.")]
+    signal: Annotated[int | None, about("Signal that ended the process.")]
+    error: Annotated[str | None, about("What went wrong.")]
+
+
+class Attempt(ProcessEnd):
+    """One execution of a task that has ended."""
+
+    attempt: Annotated[int, about("Number of the attempt, from 1.")]
+    outcome: AttemptOutcome
+    worker: Annotated[str | None, about("Name of the worker.")]
+    started_at: Annotated[Time | None, about("When it started.")]
+    ended_at: Annotated[Time, about("When it ended.")]
+
+
+class TaskPlace(TypedDict):
+    """Which task it is."""
+
+    task_id: Annotated[Uuid, about("Id of the task.")]
+    job_id: Annotated[Uuid, about("Id of its job.")]
+    stage: Annotated[int, about("Number of its stage, from 0.")]
+    index: Annotated[int | None, about("Position in its stage, from 0; null for a spawn task.")]
+    spawn: Annotated[bool, about("Whether it is the spawn task of its stage.")]
+
+
+class Task(TaskPlace, ProcessEnd, Paused):
+    """A task."""
+
+    task_class: Annotated[str, about("Class of the task.")]
+    queue: Annotated[str, about("Queue of the task.")]
+    state: TaskState
+    attempt: Annotated[int, about("Number of the current or last attempt; 0 before the first.")]
+    input: Annotated[Values, about("Input values; secret ones are masked.")]
+    worker: Annotated[str | None, about("Name of the worker that runs it or ran it last.")]
+    result: Annotated[str | None, about("What it wrote to $ECHELON_OUTPUT.")]
+    not_before: Annotated[Time | None, about("When it is tried again.")]
+    started_at: Annotated[Time | None, about("When its last attempt started.")]
+    ended_at: Annotated[Time | None, about("When it ended.")]
+    etag: Annotated[str, about("Changes whenever the task does.")]
+
+
+class TaskWithAttempts(Task):
+    """A task with the attempts that have ended."""
+
+    attempts: list[Attempt]
+
+
+class ChangedCounts(TypedDict):
+    """How many things a request changed."""
+
+    jobs: Annotated[int, about("Jobs changed directly, not only through their tasks.")]
+    stages: Annotated[int, about("Stages changed directly, not only through their tasks.")]
+    tasks: Annotated[int, about("Tasks, including spawn tasks.")]
+
+
+class Unchanged(TypedDict):
+    """Tasks that a request did not change, with the reason."""
+
+    reason: Annotated[str, about("Why they were not changed.")]
+    count: Annotated[int, about("Number of tasks.")]
+    state: Annotated[str | None, about("Their state; null if it does not matter.")]
+
+
+class ChangeResult(TypedDict):
+    """What a request changed and what it did not."""
+
+    changed: ChangedCounts
+    unchanged: list[Unchanged]
+
+
+class RetriedTask(TypedDict):
+    """The result for one task of a list."""
+
+    task_id: Annotated[str, about("Id of the task, as it was sent.")]
+    changed: Annotated[bool, about("Whether it runs again.")]
+    reason: Annotated[str | None, about("Why it does not run again.")]
+    state: Annotated[str | None, about("Its state before the request; null if there is no such task.")]
+
+
+class RetriedTasks(ChangeResult):
+    """The result of a retry of a list of tasks."""
+
+    tasks: Annotated[list[RetriedTask], about("One result per task, in the order of the list.")]
+
+
+class ChangedJob(Job, ChangeResult):
+    """A job as it is after a request, and what the request changed."""
+
+
+class ChangedStage(Stage, ChangeResult):
+    """A stage as it is after a request, and what the request changed."""
+
+
+class ChangedTask(Task, ChangeResult):
+    """A task as it is after a request, and what the request changed."""
+
+
+class AddedTasks(TypedDict):
+    """Tasks that were added to a stage."""
+
+    task_ids: Annotated[list[str], about("Their ids, in the order of the request.")]
+    first_index: Annotated[int, about("Position of the first one in its stage; the others follow.")]
+
+
+class Why(TypedDict):
+    """The one reason that holds a job, a stage or a task back now."""
+
+    code: WhyCode
+    sentence: Annotated[str, about("The reason as a sentence.")]
+    stage: Annotated[int | None, about("Number of the stage it is about; null: the job as a whole.")]
+    task_id: Annotated[str | None, about("Id of the task it is about, if it is about one.")]
+    index: Annotated[int | None, about("Position of that task in its stage; null for a spawn task.")]
+    at: Annotated[Time | None, about("Since when (PAUSED), or when it goes on (RETRY_AT).")]
+    by: Annotated[str | None, about("Who paused it (PAUSED).")]
+    queue: Annotated[str | None, about("Queue it waits in (NO_WORKER_FOR_QUEUE, ALL_SLOTS_BUSY).")]
+    running: Annotated[int | None, about("Number of running tasks (MAX_PARALLEL, ALL_SLOTS_BUSY).")]
+    limit: Annotated[int | None, about("Maximum number of running tasks (MAX_PARALLEL, ALL_SLOTS_BUSY).")]
+
+
+class JobEvent(TypedDict):
+    """A line of a job's history."""
+
+    number: Annotated[int, about("Increases from line to line.")]
+    at: Annotated[Time, about("When it happened.")]
+    kind: Annotated[str, about("What happened.")]
+    stage: Annotated[int | None, about("Number of the stage it happened in.")]
+    detail: Values
+
+
+class JobArtefact(TypedDict):
+    """A file that a job left."""
+
+    path: Annotated[str, about("Path below the job's workspace.")]
+    size: Annotated[int, about("Size in bytes.")]
+    modified_at: Annotated[Time, about("When it was last written.")]
+
+
+class WorkerAttempt(TaskPlace):
+    """An attempt that a worker holds."""
+
+    attempt: Annotated[int, about("Number of the attempt, from 1.")]
+    started_at: Annotated[Time, about("When the worker was given it.")]
+
+
+class Worker(TypedDict):
+    """A worker process."""
+
+    worker_id: Annotated[Uuid, about("Id of this run of the process.")]
+    name: Annotated[str, about("Name of the worker.")]
+    host: Annotated[str, about("Machine it runs on.")]
+    version: Annotated[str, about("Its release of Echelon.")]
+    state: Literal["UP", "DRAINING", "LOST"]
+    slots: Annotated[dict[str, int], about("Number of slots per queue.")]
+    running: Annotated[int, about("Number of attempts it holds, by its own last report.")]
+    attempts: Annotated[list[WorkerAttempt], about("The first 100 attempts it holds, by the store.")]
+    last_seen_at: Annotated[Time, about("Time of its last heartbeat.")]
+
+
+class Queue(TypedDict):
+    """How much waits and runs in one queue."""
+
+    queue: Annotated[str, about("Name of the queue.")]
+    ready: Annotated[int, about("Number of tasks ready to run.")]
+    running: Annotated[int, about("Number of running tasks.")]
+
+
+class MatchingIds(TypedDict):
+    """Whole ids that an abbreviated id may stand for, at most 10 in each list."""
+
+    jobs: list[str]
+    tasks: list[str]
+
+
+class Alive(TypedDict):
+    """The process answers."""
+
+    status: Annotated[str, about("ok")]
+
+
+class ReadinessPart(TypedDict):
+    """One of the systems that a controller depends on."""
+
+    name: Annotated[str, about("store, broker, volume, catalogue or worker.")]
+    ok: bool
+    detail: Annotated[str, about("What is wrong, or what it is.")]
+
+
+class Readiness(TypedDict):
+    """Whether a controller can accept and run jobs."""
+
+    ready: bool
+    parts: list[ReadinessPart]
+
+
+class CatalogueInput(TypedDict):
+    """An input of a job or of a task class."""
+
+    name: Annotated[str, about("Name of the input.")]
+    description: Annotated[str | None, about("What it is for.")]
+    source: Literal["parameter", "environment", "http-header"]
+    key: Annotated[str, about("Name of the header or of the environment variable.")]
+    type: Literal["string", "integer", "number", "boolean", "json"] | None
+    required: bool
+    secret: bool
+    default: NotRequired[Annotated[JsonValue, about("Only of an input that is not required.")]]
+    enum: NotRequired[list[JsonValue]]
+    pattern: NotRequired[str]
+    minimum: NotRequired[float]
+    maximum: NotRequired[float]
+
+
+class CatalogueStage(StageSettings):
+    """A stage of a job of the catalogue."""
+
+    paused: Annotated[bool, about("It does not start until it is resumed.")]
+    job_failed_on_error: bool
+    fail_fast: bool
+
+
+class CatalogueJob(TypedDict):
+    """A job of the catalogue."""
+
+    type: Annotated[str, about("Name of the job.")]
+    name: Annotated[str | None, about("Title of the job.")]
+    description: Annotated[str | None, about("What it does.")]
+    input: list[CatalogueInput]
+    stages: list[CatalogueStage]
+
+
+class CatalogueTask(TypedDict):
+    """A task class of the catalogue, without its command."""
+
+    task_class: Annotated[str, about("Name of the task class.")]
+    name: Annotated[str | None, about("Title of the task class.")]
+    description: Annotated[str | None, about("What it does.")]
+    queue: Annotated[str, about("Queue of its tasks.")]
+    timeout: Annotated[float | None, about("Seconds; null: no limit.")]
+    workdir: Literal["job", "task"]
+    retry_limit: Annotated[int, about("Number of additional attempts.")]
+    input: list[CatalogueInput]
+
+
+class Definitions(TypedDict):
+    """The catalogue in force."""
+
+    revision: Annotated[str, about("Identifies this content of the catalogue.")]
+    tasks: list[CatalogueTask]
+    jobs: list[CatalogueJob]
+
+
+class ProblemPart(TypedDict):
+    """One thing that is wrong with a request."""
+
+    pointer: Annotated[str, about('JSON pointer, e.g. "#/input/url", "#/query/limit", "#/headers/Authorization".')]
+    detail: Annotated[str, about("What is wrong, and what to write instead.")]
+
+
+class Problem(TypedDict):
+    """Why a request was refused (RFC 9457)."""
+
+    type: Annotated[str, about("about:blank: the title says it.")]
+    title: Annotated[str, about("Name of the status.")]
+    status: Annotated[int, about("The HTTP status.")]
+    detail: Annotated[str, about("What is wrong.")]
+    request_id: Annotated[str | None, about("Id of the request, as in the log.")]
+    errors: NotRequired[list[ProblemPart]]
