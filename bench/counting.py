@@ -41,7 +41,7 @@ class Counter:
             if time.monotonic() >= beat:
                 self._send_report(())
                 beat = time.monotonic() + _HEARTBEAT
-            deliveries = self._subscription.take(limit=100, timeout=_HEARTBEAT / 2)
+            deliveries = self._subscription.take_deliveries(limit=100, timeout=_HEARTBEAT / 2)
             orders = [one.message for one in deliveries if isinstance(one.message, Orders)]
             finished = [ended for order in orders for ended in self._finish_grants(order)]
             self._subscription.ack(deliveries)

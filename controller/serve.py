@@ -41,7 +41,7 @@ from echelon.shared.clock import Clock, SystemClock
 from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume
 from echelon.shared.volume.status_files import StatusFile
-from echelon.shared.volume.stops import StopSigns
+from echelon.shared.volume.stops import StopFiles
 
 #: Seconds that an engine gets to finish its turn.
 _PATIENCE = 10.0
@@ -86,12 +86,12 @@ class Controller:
                 max_losses=settings.max_losses,
                 max_items=settings.max_items,
                 inline_commands=settings.allow_inline_commands,
-                stop_signs=StopSigns(outside.volume),
+                stop_signs=StopFiles(outside.volume),
             )
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters, open_jobs)
         hearing = self.engine.hearing
-        status = StatusWriter(StatusFile(outside.volume, str(uuid.uuid4())), lambda: hearing.able)
+        status = StatusWriter(StatusFile(outside.volume, str(uuid.uuid4())), lambda: hearing.is_able)
         self._threads: list[threading.Thread] = [
             threading.Thread(target=loop.run, args=(self._stop,), name=name, daemon=True)
             for name, loop in (("engine", self.engine), ("catalogue", watcher), ("status", status))

@@ -11,16 +11,16 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from echelon.shared.lease import DEFAULT_HEARTBEAT, DEFAULT_LEASE, SHORTEST_LEASE
-from echelon.shared.readers import count, one_of, positive, seconds, size, switch
+from echelon.shared.readers import one_of, read_count, read_positive, read_seconds, read_size, read_switch
 from echelon.shared.settings import (
     WORKER_TABLE,
     Layer,
     ResolvedSettings,
     Setting,
     check_names,
-    declare,
+    declare_setting,
     file_layer,
-    resolve,
+    find_settings,
     settings_of,
 )
 
@@ -36,7 +36,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def loopback(self) -> bool:
+    def is_loopback(self) -> bool:
         """Tell whether only this machine can reach it."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
@@ -44,7 +44,7 @@ class Address:
             return self.host == "localhost"
 
 
-def address(text: str) -> Address:
+def read_address(text: str) -> Address:
     """Read HOST:PORT; an IPv6 host stands in brackets."""
     host, colon, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -53,9 +53,9 @@ def address(text: str) -> Address:
     return Address(host, int(port))
 
 
-def lease(text: str) -> float:
+def read_lease(text: str) -> float:
     """Read the length of a lease."""
-    length = seconds(text)
+    length = read_seconds(text)
     if length < SHORTEST_LEASE:
         raise ValueError(
             f"write {SHORTEST_LEASE:g}s or more: a worker needs some of it to end a task's processes in time"
@@ -63,7 +63,7 @@ def lease(text: str) -> float:
     return length
 
 
-def http_url(text: str) -> str:
+def read_url(text: str) -> str:
     """Read the address of a controller."""
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -83,35 +83,35 @@ class Settings:
 
     url: str = field(
         default="http://127.0.0.1:8080",
-        metadata=declare("The controller that commands talk to.", http_url, flag="--url", metavar="URL"),
+        metadata=declare_setting("The controller that commands talk to.", read_url, flag="--url", metavar="URL"),
     )
     token: str = field(
         default="",
         repr=False,
-        metadata=declare("Secret that clients show to the controller.", secret=True),
+        metadata=declare_setting("Secret that clients show to the controller.", secret=True),
     )
     catalogue: tuple[Path, ...] = field(
-        default=(), metadata=declare("Catalogue files or folders.", Path, flag="--catalogue", many=True)
+        default=(), metadata=declare_setting("Catalogue files or folders.", Path, flag="--catalogue", many=True)
     )
     volume: Path = field(
         default_factory=_default_volume,
-        metadata=declare("Folder of workspaces, logs and artefacts.", Path, flag="--volume"),
+        metadata=declare_setting("Folder of workspaces, logs and artefacts.", Path, flag="--volume"),
     )
     datastore: str = field(
         default="",
         repr=False,
-        metadata=declare("Database URL; empty: a SQLite file in the volume.", flag="--datastore", secret=True),
+        metadata=declare_setting("Database URL; empty: a SQLite file in the volume.", flag="--datastore", secret=True),
     )
     broker: str = field(
         default="",
         repr=False,
-        metadata=declare(
+        metadata=declare_setting(
             "URL of RabbitMQ, amqp://user:password@host:5672/; standalone has its own.", flag="--broker", secret=True
         ),
     )
     queue_type: str = field(
         default="classic",
-        metadata=declare(
+        metadata=declare_setting(
             "Kind of the broker's queues; the same for controllers and workers.",
             one_of("classic", "quorum"),
             flag="--queue-type",
@@ -119,66 +119,74 @@ class Settings:
     )
     listen: Address = field(
         default=Address("127.0.0.1", 8080),
-        metadata=declare("Address of the REST interface.", address, flag="--listen", metavar="HOST:PORT"),
+        metadata=declare_setting("Address of the REST interface.", read_address, flag="--listen", metavar="HOST:PORT"),
     )
     hosts: tuple[str, ...] = field(
         default=(),
-        metadata=declare(
+        metadata=declare_setting(
             "Names beside localhost that requests without a token may give in their Host header.", many=True
         ),
     )
     insecure: bool = field(
         default=False,
-        metadata=declare("Listen beyond this machine although no token is set.", switch, flag="--insecure"),
+        metadata=declare_setting(
+            "Listen beyond this machine although no token is set.", read_switch, flag="--insecure"
+        ),
     )
     slots: int = field(
         default_factory=lambda: os.cpu_count() or 1,
-        metadata=declare("Tasks that run at once.", positive, flag="--slots"),
+        metadata=declare_setting("Tasks that run at once.", read_positive, flag="--slots"),
     )
     lease: float = field(
         default=DEFAULT_LEASE,
-        metadata=declare(
+        metadata=declare_setting(
             "Seconds without a sign of life after which an attempt counts as lost.",
-            lease,
+            read_lease,
             flag="--lease",
             metavar="TIME",
         ),
     )
     heartbeat: float = field(
-        default=DEFAULT_HEARTBEAT, metadata=declare("Seconds between two signs of life of a worker.", seconds)
+        default=DEFAULT_HEARTBEAT,
+        metadata=declare_setting("Seconds between two signs of life of a worker.", read_seconds),
     )
     drain_timeout: float = field(
         default=60.0,
-        metadata=declare("Seconds that running tasks may go on when the process is asked to end.", seconds),
+        metadata=declare_setting(
+            "Seconds that running tasks may go on when the process is asked to end.", read_seconds
+        ),
     )
     max_losses: int = field(
-        default=3, metadata=declare("Workers that a task may take down before it counts as failed.", positive)
+        default=3,
+        metadata=declare_setting("Workers that a task may take down before it counts as failed.", read_positive),
     )
-    max_items: int = field(default=100_000, metadata=declare("Tasks that one spawn.json may ask for.", positive))
+    max_items: int = field(
+        default=100_000, metadata=declare_setting("Tasks that one spawn.json may ask for.", read_positive)
+    )
     max_open_jobs: int = field(
         default=100_000,
-        metadata=declare(
+        metadata=declare_setting(
             "Jobs that may be open at once: more are not taken until some have ended; 0: any number.",
-            count,
+            read_count,
             flag="--max-open-jobs",
         ),
     )
     allow_inline_commands: bool = field(
         default=False,
-        metadata=declare(
+        metadata=declare_setting(
             "Jobs composed in a request may bring commands of their own: whoever can submit runs any program on the"
             " workers.",
-            switch,
+            read_switch,
             flag="--allow-inline-commands",
         ),
     )
     max_output: int = field(
-        default=16 << 20, metadata=declare("Bytes kept of a task's stdout, and of its stderr.", size)
+        default=16 << 20, metadata=declare_setting("Bytes kept of a task's stdout, and of its stderr.", read_size)
     )
-    max_body: int = field(default=1 << 20, metadata=declare("Bytes of a request's body.", size))
+    max_body: int = field(default=1 << 20, metadata=declare_setting("Bytes of a request's body.", read_size))
     log_level: str = field(
         default="info",
-        metadata=declare("Least weight of what is logged.", one_of("debug", "info", "warning", "error")),
+        metadata=declare_setting("Least weight of what is logged.", one_of("debug", "info", "warning", "error")),
     )
 
     @property
@@ -190,7 +198,7 @@ class Settings:
 Resolved: TypeAlias = ResolvedSettings[Settings]
 
 
-def table() -> tuple[Setting, ...]:
+def list_settings() -> tuple[Setting, ...]:
     """Return every setting, in the order in which they are shown."""
     return settings_of(Settings)
 
@@ -199,10 +207,10 @@ def resolve_settings(
     flags: Mapping[str, object], environ: Mapping[str, str], *, file: Path | None = None
 ) -> ResolvedSettings[Settings]:
     """Find every setting's value; raises InvalidSetting, which names the place of the mistake."""
-    return resolve(Settings, flags, environ, file=file, file_layers=_layers)
+    return find_settings(Settings, flags, environ, file=file, file_layers=_make_layers)
 
 
-def _layers(path: Path, written: dict[str, Any]) -> Sequence[Layer]:
+def _make_layers(path: Path, written: dict[str, Any]) -> Sequence[Layer]:
     own = {name: value for name, value in written.items() if name != WORKER_TABLE}
     check_names(Settings, path, own)
     return (file_layer(path, own),)

@@ -25,7 +25,7 @@ def with_flags(
 
     `resolve` takes what was given on the command line, and the path of the config file if one was given.
     """
-    flags = [(one, name) for one in settings for name in one.flags]
+    flags = [(one, name) for one in settings for name in one.flag_names]
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)

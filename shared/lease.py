@@ -3,7 +3,7 @@
 An attempt runs under a lease. Its worker renews the lease with heartbeats, and ends the attempt's processes before the
 lease ends. A controller starts the next attempt after the lease has ended by the store's clock. Both sides apply the
 constants below without asking each other, so the inequalities of `RULES` keep two attempts of a task apart.
-`violations` checks them for one pair of settings; tests/shared/test_lease.py checks them for many.
+`find_violations` checks them for one pair of settings; tests/shared/test_lease.py checks them for many.
 
 All lengths are in seconds, unless a name ends in `_PART`: that is a part of a lease.
 """
@@ -139,7 +139,7 @@ def _first_read(lease: float, heartbeat: float) -> float:
     return lease - heartbeat_interval(lease, heartbeat) - lease_margin(lease) - lease_grace(lease)
 
 
-def _hurried(lease: float, heartbeat: float) -> float:
+def _hurried_interval(lease: float, heartbeat: float) -> float:
     interval = heartbeat_interval(lease, heartbeat)
     return RENEWAL_MISSED * interval + min(HURRIED_AFTER, HURRIED_PART * interval)
 
@@ -148,7 +148,10 @@ def _hurried(lease: float, heartbeat: float) -> float:
 RULES: Final[tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ...]] = (
     (
         "one heartbeat may get lost: the hurried one after it renews the lease before the attempt is ended",
-        lambda lease, heartbeat: (_hurried(lease, heartbeat), lease - lease_margin(lease) - lease_grace(lease)),
+        lambda lease, heartbeat: (
+            _hurried_interval(lease, heartbeat),
+            lease - lease_margin(lease) - lease_grace(lease),
+        ),
     ),
     (
         "an attempt whose order answers the oldest trusted capacity starts before its lease's margin",
@@ -216,7 +219,7 @@ RULES: Final[tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ..
 )
 
 
-def violations(lease: float, heartbeat: float = DEFAULT_HEARTBEAT) -> list[str]:
+def find_violations(lease: float, heartbeat: float = DEFAULT_HEARTBEAT) -> list[str]:
     """Return the rules that these settings break.
 
     None is broken by a lease between `SHORTEST_LEASE` and a quarter of an hour. With longer leases and heartbeats the

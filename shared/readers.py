@@ -16,7 +16,7 @@ _SIZES: Final = {"": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 
 Number = TypeVar("Number", int, float)
 
 
-def seconds(text: str) -> float:
+def read_seconds(text: str) -> float:
     """Read a length of time: 10, 1.5s, 10m, 2h."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
     if not found:
@@ -24,7 +24,7 @@ def seconds(text: str) -> float:
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
-def size(text: str) -> int:
+def read_size(text: str) -> int:
     """Read a number of bytes: 4096, 64KiB, 16MiB."""
     found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
     if not found or found[2] not in _SIZES:
@@ -44,21 +44,21 @@ def at_least(least: Number, read: Callable[[str], Number]) -> Callable[[str], Nu
     return read_bounded
 
 
-def positive(text: str) -> int:
+def read_positive(text: str) -> int:
     """Read a whole number from 1."""
     if not (text.isascii() and text.isdigit() and int(text)):
         raise ValueError("write a whole number from 1")
     return int(text)
 
 
-def count(text: str) -> int:
+def read_count(text: str) -> int:
     """Read a whole number from 0."""
     if not (text.isascii() and text.isdigit()):
         raise ValueError("write a whole number from 0")
     return int(text)
 
 
-def switch(text: str) -> bool:
+def read_switch(text: str) -> bool:
     """Read yes or no."""
     lowered = text.strip().lower()
     if lowered in {"1", "true", "yes", "on"}:

@@ -55,7 +55,7 @@ class Sealer:
     """Seals and opens texts with the key of one volume, and keeps the seals of jobs. Safe for any thread."""
 
     def __init__(self, volume: Volume) -> None:
-        self._path = volume.absolute(KEY)
+        self._path = volume.absolute_path(KEY)
 
     def seal_text(self, text: str) -> str:
         return self._own_seal.seal_text(text)

@@ -1,4 +1,4 @@
-"""Settings: a process declares them in a dataclass, and `resolve` finds the value of each and where it comes from.
+"""Settings: a process declares them in a dataclass; `find_settings` finds the value of each, and its origin.
 
 A flag stands over an ECHELON_* variable, that over the config file, that over the default. Controller and worker each
 declare their own settings; this module knows none by name. It opens no connection and creates no file.
@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from echelon.shared.errors import InvalidInput
-from echelon.shared.readers import MASK, count, mask_password, positive, seconds, size, switch
+from echelon.shared.readers import MASK, mask_password, read_count, read_positive, read_seconds, read_size, read_switch
 
 VARIABLE: Final = "ECHELON_CONFIG"
 #: The part of the config file that is for workers alone.
 WORKER_TABLE: Final = "worker"
 PREFIX: Final = "ECHELON_"
 _METAVARS: Final[Mapping[Callable[[str], Any], str]] = {
-    positive: "N",
-    count: "N",
-    seconds: "TIME",
-    size: "BYTES",
+    read_positive: "N",
+    read_count: "N",
+    read_seconds: "TIME",
+    read_size: "BYTES",
     Path: "PATH",
 }
 
@@ -72,7 +72,7 @@ class Setting:
         return PREFIX + self.name.upper()
 
     @property
-    def flags(self) -> tuple[str, ...]:
+    def flag_names(self) -> tuple[str, ...]:
         """Return the names under which it stands on the command line: its own, or its own with "_file"."""
         own = (self.name,) if self.flag else ()
         return (*own, f"{self.name}_file") if self.secret and (self.has_file_flag or not own) else own
@@ -80,9 +80,9 @@ class Setting:
     @property
     def is_switch(self) -> bool:
         """Tell whether its mere presence on the command line sets it."""
-        return self.read is switch
+        return self.read is read_switch
 
-    def shown(self, value: object) -> str:
+    def mask_value(self, value: object) -> str:
         """Return the value without what is secret."""
         if self.secret and value:
             return mask_password(str(value)) if "://" in str(value) else MASK
@@ -93,7 +93,7 @@ class Setting:
         return "" if value is None else str(value)
 
 
-def declare(
+def declare_setting(
     meaning: str,
     read: Callable[[str], Any] = str,
     *,
@@ -134,7 +134,7 @@ class ResolvedSettings(Generic[S]):
     def rows(self) -> list[tuple[Setting, str, Origin]]:
         """Return (setting, value without what is secret, origin) for each."""
         known = settings_of(type(self.settings))
-        return [(one, one.shown(getattr(self.settings, one.name)), self.origins[one.name]) for one in known]
+        return [(one, one.mask_value(getattr(self.settings, one.name)), self.origins[one.name]) for one in known]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Layer:
 FileLayers = Callable[[Path, dict[str, Any]], Sequence[Layer]]
 
 
-def resolve(
+def find_settings(
     declared: type[S],
     flags: Mapping[str, object],
     environ: Mapping[str, str],

@@ -10,7 +10,7 @@ import click
 import pytest
 import yaml
 
-from echelon.controller.settings import table
+from echelon.controller.settings import list_settings
 from echelon.shared.command import GROUP
 from echelon.shared.settings import settings_of
 from echelon.worker.settings import WorkerOptions
@@ -24,7 +24,7 @@ COMMANDS: dict[str, click.Command] = {entry.name: entry.load() for entry in entr
 
 def known_variables() -> set[str]:
     """Return the names of all variables that controller and worker read."""
-    known = [*table(), *settings_of(WorkerOptions)]
+    known = [*list_settings(), *settings_of(WorkerOptions)]
     return {one.variable for one in known} | {f"{one.variable}_FILE" for one in known if one.secret}
 
 

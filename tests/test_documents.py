@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from echelon.controller.core.answers import Verb
-from echelon.controller.settings import Settings, table
+from echelon.controller.settings import Settings, list_settings
 from echelon.shared.command import GROUP, ExitCode
 from img.draw_states import TARGET, draw
 from tests.system.process import Standalone
@@ -77,8 +77,8 @@ def test_the_readme_is_short() -> None:
 
 def test_the_page_of_settings_lists_every_setting() -> None:
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for one in table():
-        value = one.shown(getattr(Settings(), one.name))
+    for one in list_settings():
+        value = one.mask_value(getattr(Settings(), one.name))
         default = DESCRIBED.get(one.name) or (f"`{value}`" if value else "")
         rows.append(f"| `{one.name}` | {default} | {one.meaning} |")
 

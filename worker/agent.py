@@ -158,7 +158,7 @@ class Agent:
             self._timers.sickness = 0.0
 
     def _take_orders(self) -> None:
-        deliveries = self._subscription.take(limit=ORDERS_AT_ONCE, timeout=0.0)
+        deliveries = self._subscription.take_deliveries(limit=ORDERS_AT_ONCE, timeout=0.0)
         try:
             for delivery in deliveries:
                 if isinstance(delivery.message, Orders):
@@ -219,7 +219,7 @@ class Agent:
             failpoint("drain.begun")
             log.info("shutting down; running tasks have %.0f s to end", self._settings.drain_timeout)
             self._holdings.drain()
-            self._heartbeat.hurry()
+            self._heartbeat.hurry_next()
             self._reporter.hurry()
             timers.cut_off = now + self._settings.drain_timeout
         if self._drains > 1:

@@ -107,7 +107,7 @@ class Executor:
         now = self._clock.monotonic()
         try:
             if now >= self._next_check:
-                self._volume.check()
+                self._volume.check_present()
                 self._next_check = now + self._settings.volume_check
             self._launch_attempt(grant, task, now)
         except CannotStart as error:

@@ -93,7 +93,7 @@ class Launcher:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return CannotStart(f"the volume is full: {describe_error(error)}")
         try:
-            self._volume.check()
+            self._volume.check_present()
         except VolumeUnavailable as reason:
             return CannotStart(str(reason), worker_fault=True)
         return CannotStart(f"the worker cannot prepare the attempt: {error}", worker_fault=True)

@@ -20,7 +20,7 @@ from echelon.shared.lease import ORDER_REMEMBERED_FOR, ORDER_RESENT_FOR, order_r
 from echelon.shared.messages import AttemptRef, GrantedTask, Orders, Stop
 from echelon.worker.holdings import Held, Holdings
 from echelon.worker.liveness.fence import fence_of, reserve_of
-from echelon.worker.liveness.report_log import ReportLog, Sent
+from echelon.worker.liveness.report_log import ReportLog, SentReport
 
 #: Attempts that are remembered for so long at most, some 250 bytes each; of more only those whose lease goes on.
 _REMEMBERED = 20_000
@@ -52,7 +52,7 @@ class OrderBook:
         taken = Taken()
         if orders.worker != self._worker:
             return taken
-        sent = self._sent.find(orders.answers)
+        sent = self._sent.find_report(orders.answers)
         self._forget_ended()
         self._holdings.take_in(orders.number, self._fresh(orders, sent, taken), at=orders.at)
         if orders.renewed and sent is not None and sent.running is not None:
@@ -60,7 +60,7 @@ class OrderBook:
         taken.stopped = self._stopped(orders.stop, orders.lease)
         return taken
 
-    def _fresh(self, orders: Orders, sent: Sent | None, taken: Taken) -> list[Held]:
+    def _fresh(self, orders: Orders, sent: SentReport | None, taken: Taken) -> list[Held]:
         now = self._clock.monotonic()
         lease_end = now if sent is None else sent.at + orders.lease
         fresh: list[Held] = []

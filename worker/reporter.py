@@ -120,7 +120,7 @@ class Reporter:
     def say_goodbye(self) -> None:
         """Send this life's last report; `settled` tells when it was taken."""
         self._leaving = True
-        self._goodbye = self._sent.number()
+        self._goodbye = self._sent.log_report()
         self._in_flight[self._goodbye] = _Batch()
         self._publish(Report(worker=self._worker, number=self._goodbye, room={}, goodbye=True))
         failpoint("goodbye.after_publish")
@@ -159,7 +159,7 @@ class Reporter:
 
     def _send(self, batch: _Batch, *, telling: bool) -> None:
         standing = self._holdings.tell() if telling else None
-        number = self._sent.number()
+        number = self._sent.log_report()
         self._in_flight[number] = _Batch(batch.finished, batch.released, told=telling)
         self._publish(
             Report(

@@ -16,12 +16,12 @@ from echelon.shared.ids import WorkerId
 from echelon.shared.messages import WorkerCard, orders_queue
 from echelon.shared.volume import Volume
 from echelon.shared.volume.status_files import StatusReader
-from echelon.shared.volume.stops import StopSigns
+from echelon.shared.volume.stops import StopFiles
 from echelon.worker.agent import Agent, Parts
 from echelon.worker.executor import Executor, ExecutorSettings
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
-from echelon.worker.liveness.heartbeat import Burial, Heartbeat
+from echelon.worker.liveness.heartbeat import DeadIncarnations, Heartbeat
 from echelon.worker.liveness.incarnation import Incarnation
 from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
@@ -96,7 +96,7 @@ class WorkerService:
         forbid_peeking()
         # Before the first report: it lets the controllers start the earlier life's tasks again at once.
         self._sweep()
-        self._machinery.heartbeat.turn()
+        self._machinery.heartbeat.send_heartbeat()
         self._agent.start()
         self._heart.start()
 
@@ -156,11 +156,11 @@ def build_worker(
         holdings=holdings,
         sent=sent,
         interval=settings.heartbeat,
-        burial=Burial(life.earlier, life.buried) if life.earlier else None,
-        heard=life.heard,
+        burial=DeadIncarnations(life.earlier, life.forget_earlier) if life.earlier else None,
+        heard=life.record_heartbeat,
     )
     subscription = broker.subscribe([orders_queue(life.id)], prefetch=PREFETCH, notify=waker.wake)
-    signs = VolumeSigns(StatusReader(volume, life.id).any_controller_able, StopSigns(volume).stands)
+    signs = VolumeSigns(StatusReader(volume, life.id).any_controller_able, StopFiles(volume).is_stopped)
     parts = Parts(
         subscription=subscription,
         executor=executor,

@@ -12,8 +12,16 @@ from typing import Any, Literal
 
 from echelon.shared.lease import DEFAULT_HEARTBEAT
 from echelon.shared.messages import ANY_QUEUE
-from echelon.shared.readers import at_least, one_of, seconds, size
-from echelon.shared.settings import WORKER_TABLE, InvalidSetting, Layer, declare, file_layer, resolve, settings_of
+from echelon.shared.readers import at_least, one_of, read_seconds, read_size
+from echelon.shared.settings import (
+    WORKER_TABLE,
+    InvalidSetting,
+    Layer,
+    declare_setting,
+    file_layer,
+    find_settings,
+    settings_of,
+)
 
 MIB = 1024 * 1024
 #: What the config file holds for workers in their own table alone.
@@ -25,7 +33,7 @@ def default_slots() -> dict[str, int]:
     return {ANY_QUEUE: len(os.sched_getaffinity(0))}
 
 
-def release() -> str:
+def installed_release() -> str:
     """Return the installed release of Echelon; "0" when it runs from its source alone."""
     try:
         return importlib.metadata.version("echelon")
@@ -69,7 +77,7 @@ class WorkerSettings:
     #: Longest kept stdout or stderr of one attempt, in bytes; head and tail stay.
     log_cap: int = 16 * MIB
     #: Tells controllers and people which release this is.
-    version: str = field(default_factory=release)
+    version: str = field(default_factory=installed_release)
     #: This process has no children but its tasks, so that every stray must be a task's.
     sole_parent: bool = False
 
@@ -88,20 +96,20 @@ class WorkerOptions:
 
     volume: Path | None = field(
         default=None,
-        metadata=declare(
+        metadata=declare_setting(
             "Folder of workspaces, logs and artefacts: the one that the controllers use.", Path, flag="--volume"
         ),
     )
     broker: str = field(
         default="",
         repr=False,
-        metadata=declare(
+        metadata=declare_setting(
             "URL of RabbitMQ: amqp://user:password@host:5672/", flag="--broker", secret=True, has_file_flag=True
         ),
     )
     queue_type: Literal["classic", "quorum"] = field(
         default="classic",
-        metadata=declare(
+        metadata=declare_setting(
             "Kind of the broker's queues: the controllers' own, or neither hears the other (default: classic).",
             one_of("classic", "quorum"),
             flag="--queue-type",
@@ -109,7 +117,7 @@ class WorkerOptions:
     )
     queue: tuple[tuple[str, int], ...] = field(
         default_factory=lambda: tuple(default_slots().items()),
-        metadata=declare(
+        metadata=declare_setting(
             "Queue and slots; may be given several times (default: one slot per CPU, for every queue).",
             read_queue,
             flag="--queue",
@@ -120,39 +128,41 @@ class WorkerOptions:
     )
     name: str = field(
         default_factory=platform.node,
-        metadata=declare("Name of this worker, unique on this host (default: the host's name).", flag="--name"),
+        metadata=declare_setting("Name of this worker, unique on this host (default: the host's name).", flag="--name"),
     )
     state_dir: Path = field(
         default_factory=_default_state_dir,
-        metadata=declare("Local folder in which this worker remembers its incarnations.", Path, flag="--state-dir"),
+        metadata=declare_setting(
+            "Local folder in which this worker remembers its incarnations.", Path, flag="--state-dir"
+        ),
     )
     drain_timeout: float = field(
         default=60.0,
-        metadata=declare(
-            "Seconds that running tasks may go on at SIGTERM (default: 60).", seconds, flag="--drain-timeout"
+        metadata=declare_setting(
+            "Seconds that running tasks may go on at SIGTERM (default: 60).", read_seconds, flag="--drain-timeout"
         ),
     )
     heartbeat: float = field(
         default=DEFAULT_HEARTBEAT,
-        metadata=declare(
+        metadata=declare_setting(
             "Longest time between two heartbeats (default: 5); a third of the controllers' lease if that is less.",
-            at_least(0.1, seconds),
+            at_least(0.1, read_seconds),
             flag="--heartbeat",
             metavar="TIME",
         ),
     )
     max_output: int = field(
         default=16 * MIB,
-        metadata=declare(
+        metadata=declare_setting(
             "Bytes kept of a task's stdout, and of its stderr (default: 16MiB).",
-            at_least(1024, size),
+            at_least(1024, read_size),
             flag="--max-output",
             metavar="BYTES",
         ),
     )
     log_level: str = field(
         default="info",
-        metadata=declare(
+        metadata=declare_setting(
             "Least weight of what is logged (default: info).",
             one_of("debug", "info", "warning", "error"),
             flag="--log-level",
@@ -164,10 +174,10 @@ def resolve_options(
     flags: Mapping[str, object], environ: Mapping[str, str], *, file: Path | None = None
 ) -> WorkerOptions:
     """Find every option's value; raises InvalidSetting, which names the place of the mistake."""
-    return resolve(WorkerOptions, flags, environ, file=file, file_layers=_layers).settings
+    return find_settings(WorkerOptions, flags, environ, file=file, file_layers=_make_layers).settings
 
 
-def _layers(path: Path, written: dict[str, Any]) -> Sequence[Layer]:
+def _make_layers(path: Path, written: dict[str, Any]) -> Sequence[Layer]:
     """Return what the config file holds for workers: its own table over the settings that controllers have as well."""
     own = written.get(WORKER_TABLE, {})
     known = {one.name for one in settings_of(WorkerOptions)} | {"broker_file"}

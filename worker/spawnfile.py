@@ -100,7 +100,7 @@ def keep_items(
     failpoint("spawn.after_write")
     if hidden:
         # If the worker dies before it reports, the spawn task runs again and writes a new file.
-        remove_stale(volume.absolute(place))
+        remove_stale(volume.absolute_path(place))
     return SpawnedItems(name, count)
 
 

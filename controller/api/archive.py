@@ -12,7 +12,7 @@ from io import RawIOBase
 
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId
-from echelon.shared.volume import Artefact, Volume
+from echelon.shared.volume import StoredArtefact, Volume
 
 _PIECE = 256 * 1024
 _PAGE = 500
@@ -69,7 +69,7 @@ def zipped(volume: Volume, job_id: JobId) -> Iterator[bytes]:
     yield pipe.take()
 
 
-def _pack(archive: zipfile.ZipFile, volume: Volume, job_id: JobId, artefact: Artefact) -> Iterator[None]:
+def _pack(archive: zipfile.ZipFile, volume: Volume, job_id: JobId, artefact: StoredArtefact) -> Iterator[None]:
     try:
         found = volume.open_artefact(job_id, artefact.path)
     except NotFound:
@@ -84,7 +84,7 @@ def _pack(archive: zipfile.ZipFile, volume: Volume, job_id: JobId, artefact: Art
     yield
 
 
-def _entry(artefact: Artefact) -> zipfile.ZipInfo:
+def _entry(artefact: StoredArtefact) -> zipfile.ZipInfo:
     at = datetime.fromtimestamp(artefact.modified_at, UTC)
     year = min(max(at.year, _FIRST_YEAR), _LAST_YEAR)
     entry = zipfile.ZipInfo(artefact.path, (year, at.month, at.day, at.hour, at.minute, at.second))
@@ -94,7 +94,7 @@ def _entry(artefact: Artefact) -> zipfile.ZipInfo:
     return entry
 
 
-def _all(volume: Volume, job_id: JobId) -> Iterator[Artefact]:
+def _all(volume: Volume, job_id: JobId) -> Iterator[StoredArtefact]:
     after = ""
     while True:
         found = volume.list_artefacts(job_id, after=after, limit=_PAGE)

@@ -37,7 +37,7 @@ class ApiSettings:
     def of(cls, settings: Settings, stopping: threading.Event | None = None) -> ApiSettings:
         """Return what the controller's settings say about the interface."""
         # Named hosts hold on an open address too: in a container every address is open, its published port is not.
-        guarded = not settings.token and (settings.listen.loopback or settings.hosts)
+        guarded = not settings.token and (settings.listen.is_loopback or settings.hosts)
         return cls(
             token=settings.token,
             hosts=LOCAL_HOSTS | {name.lower() for name in (settings.listen.host, *settings.hosts)} if guarded else None,

@@ -6,7 +6,7 @@ import click
 
 from echelon.controller.commands.options import json_option, with_settings
 from echelon.controller.commands.screen import Column, print_json, print_message, print_table
-from echelon.controller.settings import Resolved, table
+from echelon.controller.settings import Resolved, list_settings
 from echelon.shared.settings import Origin, Setting, default_file
 
 _COLUMNS: tuple[Column[tuple[Setting, str, Origin]], ...] = (
@@ -19,7 +19,7 @@ _COLUMNS: tuple[Column[tuple[Setting, str, Origin]], ...] = (
 
 
 @click.command()
-@with_settings(*(one.name for one in table()))
+@with_settings(*(one.name for one in list_settings()))
 @json_option
 def config(resolved: Resolved, as_json: bool) -> None:
     """Show every setting, its value and its origin.

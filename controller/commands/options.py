@@ -14,11 +14,11 @@ import click
 
 from echelon.controller.commands.screen import escape_text
 from echelon.controller.commands.values import HEADER_HELP, PARAMETER_HELP, describe_mistakes
-from echelon.controller.settings import Resolved, resolve_settings, table
+from echelon.controller.settings import Resolved, list_settings, resolve_settings
 from echelon.shared.command import ExitCode
 from echelon.shared.errors import InvalidInput
 from echelon.shared.flags import Command, with_flags
-from echelon.shared.readers import seconds
+from echelon.shared.readers import read_seconds
 from echelon.shared.settings import InvalidSetting
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _LengthOfTime(click.ParamType[float]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return it in seconds."""
         try:
-            return seconds(str(value))
+            return read_seconds(str(value))
         except ValueError as error:
             raise click.UsageError(f"{param.opts[0] if param else ''} {escape_text(value)}: {error}") from error
 
@@ -63,7 +63,7 @@ header_option = click.option("-H", "--header", "header_lines", multiple=True, me
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
     """Add the flags of these settings and --config; the command gets all settings as `resolved`."""
-    known = {one.name: one for one in table()}
+    known = {one.name: one for one in list_settings()}
     return with_flags([known[name] for name in names], _resolve)
 
 

@@ -100,7 +100,7 @@ def _load_catalogue(settings: Settings) -> tuple[Look, Catalogue]:
 
 def _check_token(settings: Settings) -> None:
     """Require a token if other machines reach the address: without one, any program there may run commands here."""
-    if not settings.listen.loopback and not settings.token and not settings.insecure:
+    if not settings.listen.is_loopback and not settings.token and not settings.insecure:
         raise click.UsageError(
             f"other machines can reach {settings.listen}, and any program there may run jobs: set a token "
             "(--token-file, ECHELON_TOKEN or ECHELON_TOKEN_FILE), or accept this with --insecure"

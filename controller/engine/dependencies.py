@@ -20,7 +20,7 @@ from echelon.shared.failpoints import failpoint
 from echelon.shared.messages import AttemptRef, Orders
 from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume
-from echelon.shared.volume.stops import StopSigns
+from echelon.shared.volume.stops import StopFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class JobsParts:
     #: Requests may bring commands of their own.
     inline_commands: bool = False
     #: Where workers look that no message reaches.
-    stop_signs: StopSigns | None = None
+    stop_signs: StopFiles | None = None
 
     def announce(self, board: Board) -> None:
         """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
@@ -63,14 +63,14 @@ class JobsParts:
         self.wake()
 
     def _not_told(self, unconfirmed: Unconfirmed) -> None:
-        self._leave_signs(unconfirmed.messages)
+        self._leave_signs(unconfirmed.all_messages)
 
     def _leave_signs(self, untold: Sequence[Outgoing]) -> None:
         """Let workers that no message has reached find out when their leases end."""
         orders = [outgoing.message for outgoing in untold if isinstance(outgoing.message, Orders)]
         refs = [AttemptRef(stop.task_id, stop.attempt) for one in orders for stop in one.stop]
         if refs and self.stop_signs is not None:
-            self.stop_signs.leave(refs)
+            self.stop_signs.write_stops(refs)
 
 
 def written(verb: Verb) -> None:

@@ -183,7 +183,7 @@ class Jobs:
         return Health(
             (
                 _checked("store", self.store.check),
-                _checked("volume", self.volume.check),
+                _checked("volume", self.volume.check_present),
                 Part("broker", self._parts.broker.connected, "connected" if self._parts.broker.connected else "away"),
                 self._catalogue_part(),
             )

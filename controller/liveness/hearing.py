@@ -15,7 +15,7 @@ from echelon.shared.lease import RETURN_TIME, STORE_HANGS_PART
 
 
 class Hearing:
-    """Watches the broker's connection and the store's answers. The engine's thread uses it, others read `able`."""
+    """Watches the broker's connection and the store's answers. The engine's thread uses it, others read `is_able`."""
 
     def __init__(self, broker: Broker, clock: Clock, *, lease: float) -> None:
         self._broker = broker
@@ -31,12 +31,12 @@ class Hearing:
         self._asking_since: float | None = None
 
     @property
-    def able(self) -> bool:
+    def is_able(self) -> bool:
         """Tell whether this controller hears workers and can write what becomes of their attempts. Any thread."""
         return self._since is not None and not self._store_hangs() and self._broker.connected
 
     @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
+    def ask_store(self) -> Iterator[None]:
         """Count the block as questions to the store: without an answer in time the store hangs."""
         self._asking_since = self._clock.monotonic()
         try:

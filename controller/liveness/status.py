@@ -26,11 +26,11 @@ class StatusWriter:
     def run(self, stop: Event) -> None:
         """Write the file again and again until told to stop, then remove it."""
         while not stop.is_set():
-            self.turn()
+            self.write_status()
             self._await_change(stop)
         self._file.remove()
 
-    def turn(self) -> None:
+    def write_status(self) -> None:
         """Write the file once."""
         able = self._is_able()
         try:

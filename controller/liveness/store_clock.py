@@ -29,7 +29,7 @@ class StoreClockCheck:
         self._longest: float | None = None
 
     @property
-    def trusted(self) -> bool:
+    def is_trusted(self) -> bool:
         """Tell whether the store's clock says how old a lease is."""
         return self._clock.monotonic() >= self._trusted_from
 

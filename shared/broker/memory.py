@@ -47,12 +47,12 @@ class MemorySubscription:
             for queue in queues:
                 queue.listeners.append(self)
 
-    def take(self, *, limit: int, timeout: float) -> list[Delivery]:
+    def take_deliveries(self, *, limit: int, timeout: float) -> list[Delivery]:
         """Return up to `limit` deliveries, oldest first; wait up to `timeout` seconds for the first one."""
         deadline = time.monotonic() + timeout if timeout > 0 else 0.0
         with self._lock:
             while True:
-                taken = self._pull(limit)
+                taken = self._pull_deliveries(limit)
                 if taken or self._woken or self._closed or not deadline:
                     break
                 remaining = deadline - time.monotonic()
@@ -66,12 +66,12 @@ class MemorySubscription:
         """Say that these are done with for good."""
         with self._lock:
             for delivery in deliveries:
-                self._unacked.pop(_number(delivery), None)
+                self._unacked.pop(_number_of(delivery), None)
 
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         """Give these back; they come again, to this subscription or another."""
         with self._lock:
-            listeners = self._give_back(_number(delivery) for delivery in deliveries)
+            listeners = self._give_back(_number_of(delivery) for delivery in deliveries)
         _wake_owners(listeners)
 
     def reject(self, delivery: Delivery, reason: str) -> None:
@@ -79,7 +79,7 @@ class MemorySubscription:
         self.ack([delivery])
 
     def wake(self) -> None:
-        """Make a waiting `take` return at once."""
+        """Make a waiting `take_deliveries` return at once."""
         with self._lock:
             self._woken = True
             self._arrived.notify()
@@ -96,7 +96,7 @@ class MemorySubscription:
             self._arrived.notify()
         _wake_owners(listeners)
 
-    def hear(self) -> None:
+    def note_arrival(self) -> None:
         """Note, with the lock held, that one of the queues has got something."""
         self._arrived.notify()
 
@@ -105,7 +105,7 @@ class MemorySubscription:
         if self._notify is not None:
             self._notify()
 
-    def _pull(self, limit: int) -> list[Delivery]:
+    def _pull_deliveries(self, limit: int) -> list[Delivery]:
         taken: list[Delivery] = []
         room = min(limit, self._prefetch - len(self._unacked))
         while len(taken) < room and not self._closed:
@@ -126,7 +126,7 @@ class MemorySubscription:
             queue, message = self._unacked.pop(number)
             queue.entries.appendleft((number, message))
             for listener in queue.listeners:
-                listener.hear()
+                listener.note_arrival()
                 listeners[listener] = None
         return list(listeners)
 
@@ -156,7 +156,7 @@ class MemoryBroker:
                     continue
                 queue.entries.append((next(self._numbers), outgoing.message))
                 for listener in queue.listeners:
-                    listener.hear()
+                    listener.note_arrival()
                     listeners[listener] = None
         _wake_owners(listeners)
         if confirmed is not None:
@@ -189,7 +189,7 @@ class MemoryBroker:
             subscription.close()
 
 
-def _number(delivery: Delivery) -> int:
+def _number_of(delivery: Delivery) -> int:
     assert isinstance(delivery.tag, int)
     return delivery.tag
 

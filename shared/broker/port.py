@@ -45,7 +45,7 @@ class Unconfirmed:
         return bool(self.refused or self.unknown)
 
     @property
-    def messages(self) -> list[Outgoing]:
+    def all_messages(self) -> list[Outgoing]:
         """Return both, for those to whom a message that arrives twice is the same as one that arrives once."""
         return [*self.refused, *self.unknown]
 
@@ -58,7 +58,7 @@ Confirmed = Callable[[Unconfirmed], None]
 class Subscription(Protocol):
     """A stream of deliveries from some queues. One thread at a time may use it."""
 
-    def take(self, *, limit: int, timeout: float) -> list[Delivery]:
+    def take_deliveries(self, *, limit: int, timeout: float) -> list[Delivery]:
         """Return up to `limit` deliveries, oldest first; wait up to `timeout` seconds for the first one."""
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -71,7 +71,7 @@ class Subscription(Protocol):
         """Take this out of the way for good; a broker that keeps messages keeps it among the dead ones."""
 
     def wake(self) -> None:
-        """Make a waiting `take` return at once. Any thread may call it."""
+        """Make a waiting `take_deliveries` return at once. Any thread may call it."""
 
     def close(self) -> None:
         """Stop listening; what is not acked goes back to its queue."""

@@ -30,11 +30,11 @@ class Topology:
 
     queue_type: QueueType = "classic"
 
-    def physical(self, queue: str) -> str:
+    def physical_name(self, queue: str) -> str:
         """Return the broker's name for a queue."""
         return queue if self.queue_type == "classic" else f"{queue}.{_QUORUM}"
 
-    def arguments(self, queue: str) -> dict[str, str | int]:
+    def queue_arguments(self, queue: str) -> dict[str, str | int]:
         """Return the arguments that a queue is declared with."""
         arguments: dict[str, str | int] = {"x-queue-type": self.queue_type}
         if self.queue_type == "quorum":

@@ -4,8 +4,8 @@ Paths that leave this package in messages and records are relative to the volume
 machine. Nothing here decides what is kept; it only keeps.
 """
 
-from echelon.shared.volume.artefacts import Artefact
+from echelon.shared.volume.artefacts import StoredArtefact
 from echelon.shared.volume.layout import attempt_name, log_name, workspace_name
 from echelon.shared.volume.local import OpenFile, Volume
 
-__all__ = ["Artefact", "OpenFile", "Volume", "attempt_name", "log_name", "workspace_name"]
+__all__ = ["OpenFile", "StoredArtefact", "Volume", "attempt_name", "log_name", "workspace_name"]

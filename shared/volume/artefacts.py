@@ -16,7 +16,7 @@ _DEEPEST = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Artefact:
+class StoredArtefact:
     """A file that a job leaves."""
 
     #: Relative to the workspace.
@@ -27,18 +27,18 @@ class Artefact:
     modified_at: float
 
 
-def walk(folder: int, *, after: str = "", limit: int) -> Iterator[Artefact]:
+def walk_files(folder: int, *, after: str = "", limit: int) -> Iterator[StoredArtefact]:
     """Yield up to `limit` regular files below an open folder whose paths sort behind `after`."""
-    return itertools.islice(_walk(folder, "", after, 0), limit)
+    return itertools.islice(_walk_folder(folder, "", after, 0), limit)
 
 
-def _walk(folder: int, prefix: str, after: str, depth: int) -> Iterator[Artefact]:
-    for key in sorted(_keys(folder, prefix, after)):
+def _walk_folder(folder: int, prefix: str, after: str, depth: int) -> Iterator[StoredArtefact]:
+    for key in sorted(_sort_keys(folder, prefix, after)):
         name = key[len(prefix) :]
         try:
             if not name.endswith("/"):
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                yield Artefact(key, status.st_size, status.st_mtime)
+                yield StoredArtefact(key, status.st_size, status.st_mtime)
                 continue
             inner = os.open(name.rstrip("/"), _FOLDER, dir_fd=folder)
         except OSError:
@@ -46,23 +46,23 @@ def _walk(folder: int, prefix: str, after: str, depth: int) -> Iterator[Artefact
             continue
         try:
             if depth < _DEEPEST:
-                yield from _walk(inner, key, after, depth + 1)
+                yield from _walk_folder(inner, key, after, depth + 1)
         finally:
             os.close(inner)
 
 
-def _keys(folder: int, prefix: str, after: str) -> Iterator[str]:
+def _sort_keys(folder: int, prefix: str, after: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             try:
                 key = f"{prefix}{entry.name}/" if entry.is_dir(follow_symlinks=False) else f"{prefix}{entry.name}"
                 wanted = key > after or (key.endswith("/") and after.startswith(key))
-                if wanted and (key.endswith("/") or entry.is_file(follow_symlinks=False)) and printable(entry.name):
+                if wanted and (key.endswith("/") or entry.is_file(follow_symlinks=False)) and is_printable(entry.name):
                     yield key
             except OSError:
                 continue
 
 
-def printable(name: str) -> bool:
+def is_printable(name: str) -> bool:
     """Tell whether a name is UTF-8; another has no place in JSON or in a URL."""
     return name.isascii() or name.isprintable() or name.encode("utf-8", "replace").decode() == name

@@ -34,7 +34,7 @@ def open_beneath(folder: int, path: str, flags: int = _READ) -> int:
     if "\0" in path:
         raise OSError(errno.EINVAL, "the path holds a NUL character", path)
     fd = _openat2(folder, path, flags)
-    return _walk(folder, path, flags) if fd is None else fd
+    return _open_stepwise(folder, path, flags) if fd is None else fd
 
 
 def open_regular(folder: int, path: str, *, single_link: bool = False) -> tuple[int, os.stat_result]:
@@ -82,7 +82,7 @@ def _openat2(folder: int, path: str, flags: int) -> int | None:
     raise OSError(error, os.strerror(error), path)
 
 
-def _walk(folder: int, path: str, flags: int) -> int:
+def _open_stepwise(folder: int, path: str, flags: int) -> int:
     parts = path.split("/")
     if path.startswith("/") or ".." in parts:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)

@@ -35,12 +35,12 @@ def read_bundle(folder: str) -> Bundle:
     """Return what a folder holds; of a folder that is not there, nothing."""
     folders: list[str] = []
     files: list[str] = []
-    for name, mode in _tree(folder, ""):
+    for name, mode in _walk_tree(folder, ""):
         (folders if stat.S_ISDIR(mode) else files).append(name)
     return Bundle(tuple(folders), tuple(files))
 
 
-def _tree(root: str, prefix: str) -> Iterator[tuple[str, int]]:
+def _walk_tree(root: str, prefix: str) -> Iterator[tuple[str, int]]:
     try:
         names = sorted(os.listdir(os.path.join(root, prefix)))
     except FileNotFoundError:
@@ -50,10 +50,10 @@ def _tree(root: str, prefix: str) -> Iterator[tuple[str, int]]:
         mode = os.stat(os.path.join(root, path)).st_mode
         yield path, mode
         if stat.S_ISDIR(mode):
-            yield from _tree(root, f"{path}/")
+            yield from _walk_tree(root, f"{path}/")
 
 
-def install(source: str | None, target: str) -> None:
+def install_bundle(source: str | None, target: str) -> None:
     """Copy a folder to `target`, durably and all at once; a target that is there already stays as it is.
 
     Links are followed, as long as they lead to something within the folder. Raises InvalidInput, OSError.
@@ -80,7 +80,7 @@ def install(source: str | None, target: str) -> None:
 
 def _copy_tree(source: str, target: str) -> None:
     home = os.path.realpath(source)
-    for name, mode in _tree(source, ""):
+    for name, mode in _walk_tree(source, ""):
         origin, copy = os.path.join(source, name), os.path.join(target, name)
         if not os.path.realpath(origin).startswith(f"{home}/"):
             raise InvalidInput(f"{origin} leads out of {source}: put a copy of the file there")

@@ -42,10 +42,10 @@ def write_file(path: str, write: Callable[[BinaryIO], None], *, mode: int = 0o64
 def write_bytes(path: str, data: bytes, *, mode: int = 0o640, replace: bool = True) -> bool:
     """Write one piece of data; see `write_file`."""
 
-    def write(file: BinaryIO) -> None:
+    def write_data(file: BinaryIO) -> None:
         file.write(data)
 
-    return write_file(path, write, mode=mode, replace=replace)
+    return write_file(path, write_data, mode=mode, replace=replace)
 
 
 def sync_folder(path: str) -> None:

@@ -20,7 +20,7 @@ from echelon.shared.errors import InvalidInput, NotFound, VolumeUnavailable
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId
 from echelon.shared.volume import artefacts, beneath, bundles, durable, layout, publishing
-from echelon.shared.volume.artefacts import Artefact
+from echelon.shared.volume.artefacts import StoredArtefact
 from echelon.shared.volume.layout import FOLDER_MODE
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -69,7 +69,7 @@ class Volume:
         path = os.path.abspath(root)
         return cls(path, _read_marker(path))
 
-    def check(self) -> None:
+    def check_present(self) -> None:
         """Raise VolumeUnavailable when the volume is gone, has been swapped for another or cannot be written to."""
         found = _read_marker(self.root)
         if found != self.volume_id:
@@ -77,7 +77,7 @@ class Volume:
         if os.statvfs(self.root).f_flag & os.ST_RDONLY:
             raise VolumeUnavailable(f"the volume at {self.root} is mounted read-only")
 
-    def absolute(self, name: str) -> str:
+    def absolute_path(self, name: str) -> str:
         """Return the path on this machine of a name that is relative to the volume."""
         return f"{self.root}/{name}"
 
@@ -85,29 +85,29 @@ class Volume:
 
     def prepare_workspace(self, job_id: JobId, revision: str) -> str:
         """Make a job's workspace, with the revision's files in it, and return its absolute path. Repeats do no harm."""
-        workspace = self.absolute(layout.workspace_name(job_id))
-        job = self.absolute(layout.job_name(job_id))
+        workspace = self.absolute_path(layout.workspace_name(job_id))
+        job = self.absolute_path(layout.job_name(job_id))
         prepared = f"{job}/prepared"
         if _make_folder(job) or not os.path.exists(prepared):
             _make_folder(workspace)
             # Nearly every attempt gets a folder in there: asked for later, that would be found out by failing.
-            _make_folder(self.absolute(layout.attempts_name(job_id)))
+            _make_folder(self.absolute_path(layout.attempts_name(job_id)))
             bundle = self._bundle(revision)
             if not (bundle.folders or bundle.files):
                 # Nothing that a task could remove and somebody would put there again.
                 return workspace
-            bundles.link_into(workspace, bundle, way=f"../../../{_files(revision)}")
+            bundles.link_into(workspace, bundle, way=f"../../../{_files_path(revision)}")
             os.close(os.open(prepared, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
         return workspace
 
     def prepare_attempt(self, attempt_path: str, revision: str) -> str:
         """Make the working directory of an attempt that does not run in the workspace; return its absolute path."""
-        folder = f"{self.absolute(attempt_path)}/work"
+        folder = f"{self.absolute_path(attempt_path)}/work"
         os.makedirs(folder, FOLDER_MODE, exist_ok=True)
-        bundles.link_into(folder, self._bundle(revision), way=f"../../../../../../{_files(revision)}")
+        bundles.link_into(folder, self._bundle(revision), way=f"../../../../../../{_files_path(revision)}")
         return folder
 
-    def publish(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
+    def publish_files(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
         """Move the files of an attempt that counts into the workspace; repeats do no harm, nor do several at once.
 
         Returns the paths that could not be moved: a folder of the workspace stands in their place, rights that a task
@@ -115,23 +115,23 @@ class Volume:
         """
         if not attempt_path.startswith(f"{layout.job_name(job_id)}/attempts/"):
             raise InvalidInput(f"{attempt_path!r} is not an attempt of job {job_id}")
-        with _unavailable("publish files"):
+        with _translate_errors("publish files"):
             source = self._folder_if_there(f"{attempt_path}/work")
             if source is None:
                 return ()
-            with _closing(source):
+            with _closing_fd(source):
                 target = self._folder_if_there(layout.workspace_name(job_id))
                 if target is None:
                     return tuple(sorted(os.listdir(source)))
-                with _closing(target):
-                    return tuple(publishing.merge(source, target))
+                with _closing_fd(target):
+                    return tuple(publishing.merge_folders(source, target))
 
     def remove_job(self, job_id: JobId) -> None:
         """Remove everything that a job has on the volume; repeats do no harm."""
-        folder = self.absolute(layout.job_name(job_id))
-        doomed = f"{self.absolute(layout.TRASH)}/{secrets.token_hex(8)}"
-        with _unavailable("remove a job"):
-            os.makedirs(self.absolute(layout.TRASH), FOLDER_MODE, exist_ok=True)
+        folder = self.absolute_path(layout.job_name(job_id))
+        doomed = f"{self.absolute_path(layout.TRASH)}/{secrets.token_hex(8)}"
+        with _translate_errors("remove a job"):
+            os.makedirs(self.absolute_path(layout.TRASH), FOLDER_MODE, exist_ok=True)
             try:
                 os.rename(folder, doomed)
             except FileNotFoundError:
@@ -139,7 +139,7 @@ class Volume:
             try:
                 shutil.rmtree(doomed)
             except PermissionError:
-                _unlock(doomed)
+                _unlock_folders(doomed)
                 shutil.rmtree(doomed)
 
     # --- files ------------------------------------------------------------------------------------------------------
@@ -149,42 +149,44 @@ class Volume:
 
         Raises InvalidInput for what cannot be brought along.
         """
-        with _unavailable("install a catalogue's files"):
-            bundles.install(None if folder is None else os.fspath(folder), self.absolute(_files(revision)))
+        with _translate_errors("install a catalogue's files"):
+            bundles.install_bundle(
+                None if folder is None else os.fspath(folder), self.absolute_path(_files_path(revision))
+            )
 
     def atomic_write(self, name: str, write: Callable[[BinaryIO], None] | bytes) -> None:
         """Write a file so that readers see all of it or nothing; raise OSError."""
         if isinstance(write, bytes):
-            durable.write_bytes(self.absolute(name), write)
+            durable.write_bytes(self.absolute_path(name), write)
         else:
-            durable.write_file(self.absolute(name), write)
+            durable.write_file(self.absolute_path(name), write)
 
     def open_regular(self, name: str, *, single_link: bool = False) -> OpenFile:
         """Open a file that a task may have planted; raise OSError, also when it is no regular file or behind a link."""
-        with _closing(os.open(self.root, _FOLDER)) as root:
+        with _closing_fd(os.open(self.root, _FOLDER)) as root:
             fd, status = beneath.open_regular(root, name, single_link=single_link)
         return OpenFile(os.fdopen(fd, "rb"), status.st_size, status.st_mtime)
 
     def open_artefact(self, job_id: JobId, path: str) -> OpenFile:
         """Open one of a job's files by its path in the workspace; raise NotFound."""
-        found = self._find(f"{layout.workspace_name(job_id)}/{path}") if _plain(path) else None
+        found = self._find_file(f"{layout.workspace_name(job_id)}/{path}") if _is_plain(path) else None
         if found is None:
             raise NotFound(f"job {job_id} has no artefact {path!r}")
         return found
 
-    def list_artefacts(self, job_id: JobId, *, after: str = "", limit: int) -> list[Artefact]:
+    def list_artefacts(self, job_id: JobId, *, after: str = "", limit: int) -> list[StoredArtefact]:
         """Return up to `limit` of a job's files whose paths sort behind `after`, in the order of their paths."""
-        with _unavailable("list artefacts"):
+        with _translate_errors("list artefacts"):
             try:
-                workspace = self._folder(layout.workspace_name(job_id))
+                workspace = self._open_folder(layout.workspace_name(job_id))
             except FileNotFoundError:
                 return []
-            with _closing(workspace):
-                return list(artefacts.walk(workspace, after=after, limit=limit))
+            with _closing_fd(workspace):
+                return list(artefacts.walk_files(workspace, after=after, limit=limit))
 
     def open_log(self, job_id: JobId, stage: int, index: int, attempt: int, stream: layout.Stream) -> BinaryIO | None:
         """Open what an attempt has printed so far; None when that is nothing. Index -1 is the spawn task."""
-        found = self._find(layout.log_name(job_id, stage, index, attempt, stream))
+        found = self._find_file(layout.log_name(job_id, stage, index, attempt, stream))
         return None if found is None else found.file
 
     def open_items(self, name: str, offset: int = 0) -> BinaryIO:
@@ -193,7 +195,7 @@ class Volume:
         file.seek(offset)
         return file
 
-    def _find(self, name: str) -> OpenFile | None:
+    def _find_file(self, name: str) -> OpenFile | None:
         try:
             return self.open_regular(name)
         except OSError as error:
@@ -201,22 +203,22 @@ class Volume:
                 return None
             raise VolumeUnavailable(f"cannot open {name}: {error.strerror}") from error
 
-    def _folder(self, name: str) -> int:
-        with _closing(os.open(self.root, _FOLDER)) as root:
+    def _open_folder(self, name: str) -> int:
+        with _closing_fd(os.open(self.root, _FOLDER)) as root:
             return beneath.open_beneath(root, name, _FOLDER)
 
     def _folder_if_there(self, name: str) -> int | None:
         """Open a folder; None when tasks have taken it away, but not because the whole volume is missing."""
         try:
-            return self._folder(name)
+            return self._open_folder(name)
         except OSError as error:
             if error.errno not in beneath.REFUSED:
                 raise
-            self.check()
+            self.check_present()
             return None
 
     def _read_bundle(self, revision: str) -> bundles.Bundle:
-        return bundles.read_bundle(self.absolute(_files(revision)))
+        return bundles.read_bundle(self.absolute_path(_files_path(revision)))
 
 
 def _make_folder(path: str) -> bool:
@@ -232,13 +234,13 @@ def _make_folder(path: str) -> bool:
     return True
 
 
-def _files(revision: str) -> str:
+def _files_path(revision: str) -> str:
     return f"{layout.revision_name(revision)}/files"
 
 
-def _plain(path: str) -> bool:
+def _is_plain(path: str) -> bool:
     """Tell whether a path is one that a listing could have named."""
-    return "\0" not in path and artefacts.printable(path) and {"", ".", ".."}.isdisjoint(path.split("/"))
+    return "\0" not in path and artefacts.is_printable(path) and {"", ".", ".."}.isdisjoint(path.split("/"))
 
 
 def _read_marker(root: str) -> str:
@@ -251,7 +253,7 @@ def _read_marker(root: str) -> str:
         ) from error
 
 
-def _unlock(folder: str) -> None:
+def _unlock_folders(folder: str) -> None:
     """Take back the rights that tasks have taken away from folders."""
     os.chmod(folder, 0o700)
     for parent, names, _ in os.walk(folder):
@@ -262,7 +264,7 @@ def _unlock(folder: str) -> None:
 
 
 @contextmanager
-def _closing(fd: int) -> Iterator[int]:
+def _closing_fd(fd: int) -> Iterator[int]:
     try:
         yield fd
     finally:
@@ -270,7 +272,7 @@ def _closing(fd: int) -> Iterator[int]:
 
 
 @contextmanager
-def _unavailable(what: str) -> Iterator[None]:
+def _translate_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -17,17 +17,17 @@ from echelon.shared.volume.layout import FOLDER_MODE
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def merge(source: int, target: int, prefix: str = "") -> list[str]:
+def merge_folders(source: int, target: int, prefix: str = "") -> list[str]:
     """Move everything from one open folder to another and return the paths that could not be moved.
 
     Folders are merged, a file takes the place of a file; a file never takes the place of a folder. What is neither
     file, folder nor link stays behind, and so does what the rights that a task has set do not let go.
     """
     left: list[str] = []
-    _unlock(source)
-    for name in _names(source):
+    _unlock_folder(source)
+    for name in _list_names(source):
         path = f"{prefix}{name}"
-        mode = _mode(source, name)
+        mode = _mode_of(source, name)
         try:
             if stat.S_ISDIR(mode):
                 left += _merge_folder(source, target, name, path)
@@ -36,13 +36,13 @@ def merge(source: int, target: int, prefix: str = "") -> list[str]:
         except PermissionError:
             left.append(path)
         except FileNotFoundError:
-            if _mode(source, name):
+            if _mode_of(source, name):
                 raise
     return left
 
 
 def _merge_folder(source: int, target: int, name: str, path: str) -> list[str]:
-    if _mode(target, name) == 0:
+    if _mode_of(target, name) == 0:
         try:
             os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
             return []
@@ -54,7 +54,7 @@ def _merge_folder(source: int, target: int, name: str, path: str) -> list[str]:
         _make_folder(target, name)
         inner_target = os.open(name, _FOLDER, dir_fd=target)
         try:
-            left = merge(inner_source, inner_target, f"{path}/")
+            left = merge_folders(inner_source, inner_target, f"{path}/")
         finally:
             os.close(inner_target)
     finally:
@@ -65,14 +65,14 @@ def _merge_folder(source: int, target: int, name: str, path: str) -> list[str]:
     return left
 
 
-def _unlock(source: int) -> None:
+def _unlock_folder(source: int) -> None:
     """Take back what a task may have done to its folder: tools that make it read-only do not mean that files stay."""
     mode = stat.S_IMODE(os.fstat(source).st_mode)
     if mode & stat.S_IRWXU != stat.S_IRWXU:
         os.fchmod(source, mode | stat.S_IRWXU)
 
 
-def _names(source: int) -> list[str]:
+def _list_names(source: int) -> list[str]:
     """Return what an open folder holds: nothing, when it has been removed since it was opened."""
     try:
         return sorted(os.listdir(source))
@@ -81,7 +81,7 @@ def _names(source: int) -> list[str]:
 
 
 def _make_folder(target: int, name: str) -> None:
-    mode = _mode(target, name)
+    mode = _mode_of(target, name)
     if mode and not stat.S_ISDIR(mode):
         os.unlink(name, dir_fd=target)
     with contextlib.suppress(FileExistsError):
@@ -101,7 +101,7 @@ def _move_file(source: int, target: int, name: str, mode: int) -> bool:
     return True
 
 
-def _mode(folder: int, name: str) -> int:
+def _mode_of(folder: int, name: str) -> int:
     """Return what stands under a name, 0 when nothing does."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode

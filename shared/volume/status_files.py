@@ -24,7 +24,7 @@ class StatusFile:
     """One controller's status file."""
 
     def __init__(self, volume: Volume, name: str) -> None:
-        self._folder = volume.absolute(_FOLDER)
+        self._folder = volume.absolute_path(_FOLDER)
         self._path = f"{self._folder}/{name}"
 
     def write(self, *, able: bool) -> None:
@@ -42,7 +42,7 @@ class StatusReader:
     """Reads the status files for one worker."""
 
     def __init__(self, volume: Volume, name: str) -> None:
-        self._folder = volume.absolute(_FOLDER)
+        self._folder = volume.absolute_path(_FOLDER)
         self._own = f".{name}"
 
     def any_controller_able(self) -> bool:

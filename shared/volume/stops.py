@@ -23,42 +23,42 @@ _FOLDER: Final = f"{layout.ENGINE}/stops"
 _KEPT: Final = 7 * 24 * 3600.0
 
 
-class StopSigns:
+class StopFiles:
     """The signs of all attempts. Safe for any thread of any process."""
 
     def __init__(self, volume: Volume) -> None:
-        self._folder = volume.absolute(_FOLDER)
+        self._folder = volume.absolute_path(_FOLDER)
 
-    def leave(self, refs: Iterable[AttemptRef]) -> None:
+    def write_stops(self, refs: Iterable[AttemptRef]) -> None:
         """Leave a sign for each attempt; a volume that is away keeps nobody from going on."""
         try:
             os.makedirs(self._folder, layout.FOLDER_MODE, exist_ok=True)
-            written = [self._write(ref) for ref in refs]
+            written = [self._write_file(ref) for ref in refs]
             if written:
-                self._prune(max(written))
+                self._prune_files(max(written))
         except OSError as error:
             log.warning("no sign could be left for workers that cannot be told: %s", error)
 
-    def stands(self, ref: AttemptRef) -> bool:
+    def is_stopped(self, ref: AttemptRef) -> bool:
         """Tell whether an attempt has lost its claim; False also when the volume does not tell."""
         try:
-            return os.path.lexists(self._path(ref))
+            return os.path.lexists(self._path_of(ref))
         except OSError:
             return False
 
-    def _write(self, ref: AttemptRef) -> float:
-        fd = os.open(self._path(ref), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    def _write_file(self, ref: AttemptRef) -> float:
+        fd = os.open(self._path_of(ref), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
             return os.fstat(fd).st_mtime
         finally:
             os.close(fd)
 
-    def _prune(self, now: float) -> None:
+    def _prune_files(self, now: float) -> None:
         with os.scandir(self._folder) as entries:
             old = [entry.path for entry in entries if now - entry.stat(follow_symlinks=False).st_mtime > _KEPT]
         for path in old:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def _path(self, ref: AttemptRef) -> str:
+    def _path_of(self, ref: AttemptRef) -> str:
         return f"{self._folder}/{ref.task_id}.{ref.attempt}"

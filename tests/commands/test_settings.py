@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from echelon.controller.settings import Address, Settings, address, resolve_settings, table
-from echelon.shared.readers import seconds, size
+from echelon.controller.settings import Address, Settings, list_settings, read_address, resolve_settings
+from echelon.shared.readers import read_seconds, read_size
 from echelon.shared.settings import InvalidSetting, Origin
 
 NO_FILE = {"ECHELON_CONFIG": "/dev/null"}
@@ -128,7 +128,7 @@ def test_without_a_database_url_the_store_is_a_file_in_the_volume() -> None:
 
 
 def test_every_setting_has_a_meaning_and_a_variable_of_its_own() -> None:
-    rows = table()
+    rows = list_settings()
 
     assert all(one.meaning.endswith(".") for one in rows)
     assert len({one.variable for one in rows}) == len(rows)
@@ -139,21 +139,21 @@ def test_every_setting_has_a_meaning_and_a_variable_of_its_own() -> None:
     [("127.0.0.1:80", True), ("[::1]:80", True), ("localhost:80", True), ("0.0.0.0:80", False), ("host:80", False)],
 )
 def test_an_address_knows_whether_only_this_machine_reaches_it(text: str, expected: bool) -> None:
-    assert address(text).loopback is expected
-    assert str(address(text)) == text
+    assert read_address(text).is_loopback is expected
+    assert str(read_address(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", ":80", "host", "host:", "host:http", "host:70000", "host:-1", "host:٣"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
-        address(text)
+        read_address(text)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("10", 10), ("1.5s", 1.5), ("500ms", 0.5), ("10m", 600), ("2h", 7200)])
 def test_lengths_of_time_are_written_as_people_write_them(text: str, expected: float) -> None:
-    assert seconds(text) == expected
+    assert read_seconds(text) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [("4096", 4096), ("64KiB", 65536), ("16 MiB", 1 << 24), ("1g", 1 << 30)])
 def test_sizes_are_written_as_people_write_them(text: str, expected: int) -> None:
-    assert size(text) == expected
+    assert read_size(text) == expected

@@ -39,7 +39,7 @@ def take_all(subscription: Subscription, count: int) -> list[Delivery]:
     deadline = time.monotonic() + PATIENCE
     taken: list[Delivery] = []
     while len(taken) < count and time.monotonic() < deadline:
-        taken += subscription.take(limit=count - len(taken), timeout=deadline - time.monotonic())
+        taken += subscription.take_deliveries(limit=count - len(taken), timeout=deadline - time.monotonic())
     return taken
 
 
@@ -55,7 +55,7 @@ def publish(broker: Broker, queue: str, *messages: Message) -> Sequence[Outgoing
     broker.publish([Outgoing(queue, message) for message in messages], confirmed=confirmations)
     assert confirmations.heard.wait(PATIENCE)
     assert len(confirmations.told) == 1
-    return confirmations.told[0].messages
+    return confirmations.told[0].all_messages
 
 
 def publish_when_made(broker: Broker, queue: str, *messages: Message) -> None:
@@ -189,7 +189,7 @@ def test_no_more_than_prefetch_is_out_without_an_ack(
 
     held = take_all(subscription, 3)
 
-    assert subscription.take(limit=10, timeout=0.0) == []
+    assert subscription.take_deliveries(limit=10, timeout=0.0) == []
     subscription.ack(held)
     assert messages(held + take_all(subscription, 2)) == reports(5)
 
@@ -198,7 +198,7 @@ def test_a_limit_is_a_limit(broker: Broker, queue: str, subscribe: Callable[...,
     subscription = subscribe(queue)
     publish_when_made(broker, queue, *reports(5))
 
-    assert len(subscription.take(limit=2, timeout=PATIENCE)) <= 2
+    assert len(subscription.take_deliveries(limit=2, timeout=PATIENCE)) <= 2
 
 
 def test_a_message_as_long_as_the_broker_says_arrives_and_a_longer_one_comes_back(
@@ -271,7 +271,9 @@ def test_a_rejected_message_never_comes_again(
 def test_wake_ends_a_waiting_take(broker: Broker, queue: str, subscribe: Callable[..., Subscription]) -> None:
     subscription = subscribe(queue)
     taken: list[list[Delivery]] = []
-    waiting = threading.Thread(target=lambda: taken.append(subscription.take(limit=1, timeout=PATIENCE * 10)))
+    waiting = threading.Thread(
+        target=lambda: taken.append(subscription.take_deliveries(limit=1, timeout=PATIENCE * 10))
+    )
     waiting.start()
 
     subscription.wake()
@@ -285,7 +287,7 @@ def test_a_wake_before_the_take_is_not_lost(broker: Broker, queue: str, subscrib
     subscription.wake()
     began = time.monotonic()
 
-    assert subscription.take(limit=1, timeout=PATIENCE) == []
+    assert subscription.take_deliveries(limit=1, timeout=PATIENCE) == []
 
     assert time.monotonic() - began < PATIENCE / 2
 
@@ -354,4 +356,4 @@ def test_after_close_everything_comes_back(broker: Broker, queue: str, subscribe
 
     assert not broker.connected
     assert publish(broker, queue, SMALL) == [Outgoing(queue, SMALL)]
-    assert subscription.take(limit=1, timeout=0.0) == []
+    assert subscription.take_deliveries(limit=1, timeout=0.0) == []

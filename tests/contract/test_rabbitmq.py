@@ -174,7 +174,7 @@ def test_of_what_was_delivered_and_not_confirmed_when_the_connection_went_nobody
     node: PrivateRabbitmq, far: tuple[Link, RabbitBroker], queue: str
 ) -> None:
     link, broker = far
-    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().arguments(queue)))
+    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().queue_arguments(queue)))
     sent, told = Outgoing(queue, SMALL), Confirmations()
 
     link.swallow(up=False, down=True)
@@ -191,7 +191,7 @@ def test_what_was_lost_with_the_connection_is_unknown_too_and_what_was_never_sen
     node: PrivateRabbitmq, far: tuple[Link, RabbitBroker], queue: str
 ) -> None:
     link, broker = far
-    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().arguments(queue)))
+    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().queue_arguments(queue)))
     sent, late = Outgoing(queue, SMALL), Outgoing(queue, Report(worker=WorkerId("w"), number=1))
     first, second = Confirmations(), Confirmations()
 
@@ -335,8 +335,8 @@ def test_a_quorum_queue_never_drops_what_is_given_back_again_and_again(
 def test_arguments_and_names_change_together() -> None:
     classic, quorum = Topology(), Topology("quorum")
 
-    assert classic.arguments(DEAD) != quorum.arguments(DEAD)
-    assert classic.physical(DEAD) != quorum.physical(DEAD)
+    assert classic.queue_arguments(DEAD) != quorum.queue_arguments(DEAD)
+    assert classic.physical_name(DEAD) != quorum.physical_name(DEAD)
 
 
 def test_no_thread_is_left_behind(connect: Callable[..., RabbitBroker]) -> None:
@@ -351,7 +351,7 @@ def test_what_nobody_wants_any_more_is_forgotten_while_nobody_listens_and_all_el
     node: PrivateRabbitmq, connect: Callable[..., RabbitBroker], queue: str
 ) -> None:
     broker = connect()
-    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().arguments(queue)))
+    raw(node, lambda channel: channel.queue_declare(queue, durable=True, arguments=Topology().queue_arguments(queue)))
     said = [Report(worker=WorkerId("w"), number=number) for number in range(4)]
     confirmations = Confirmations()
 

@@ -135,7 +135,7 @@ class Puppet:
 
     def listen(self) -> None:
         """Take in what was ordered."""
-        deliveries = self.orders.take(limit=100, timeout=0.0)
+        deliveries = self.orders.take_deliveries(limit=100, timeout=0.0)
         for delivery in deliveries:
             orders = delivery.message
             assert isinstance(orders, Orders)

@@ -106,7 +106,7 @@ class Unlucky(Puppet):
     """A worker whose orders get lost on their way when they grant anything."""
 
     def listen(self) -> None:
-        deliveries = self.orders.take(limit=100, timeout=0.0)
+        deliveries = self.orders.take_deliveries(limit=100, timeout=0.0)
         for orders in (one.message for one in deliveries):
             if isinstance(orders, Orders) and not orders.grants:
                 self.as_of = max(self.as_of, orders.at)
@@ -117,7 +117,7 @@ class Deaf(Puppet):
     """A worker that hears nothing."""
 
     def listen(self) -> None:
-        self.orders.ack(self.orders.take(limit=100, timeout=0.0))
+        self.orders.ack(self.orders.take_deliveries(limit=100, timeout=0.0))
 
 
 def outcomes(house: House, job_id: JobId) -> list[Outcome]:
@@ -293,7 +293,7 @@ def test_an_order_that_got_lost_takes_up_its_room_for_one_lease_only(house: Hous
     deaf = Puppet(house, room={"*": 1})
     house.submit("one")
     house.submit("one")
-    deaf.orders.take(limit=10, timeout=0.0)
+    deaf.orders.take_deliveries(limit=10, timeout=0.0)
     deaf.heartbeat()
     assert deaf.granted == []
     house.clock.pass_(15.1)

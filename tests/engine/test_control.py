@@ -10,7 +10,7 @@ from echelon.controller.engine.base.requests import Changed, Choice, Left, Who, 
 from echelon.shared.errors import InvalidInput, PreconditionFailed
 from echelon.shared.ids import JobId
 from echelon.shared.messages import AttemptRef, Outcome
-from echelon.shared.volume.stops import StopSigns
+from echelon.shared.volume.stops import StopFiles
 from tests.engine.house import House, Make, Puppet, ref
 from tests.engine.jobs import CATALOGUE, spawned, urls
 
@@ -332,11 +332,11 @@ def test_what_is_ended_while_the_broker_is_away_is_told_on_the_volume(
     puppet = Puppet(house)
     house.submit("one")
     held = puppet.take()
-    signs = StopSigns(house.volume)
+    signs = StopFiles(house.volume)
     house.jobs.control.task(Verb.PAUSE, held[1].task_id)
-    assert not signs.stands(ref(held))
+    assert not signs.is_stopped(ref(held))
     monkeypatch.setattr(type(house.broker), "connected", property(lambda _self: False))
 
     house.jobs.control.task(Verb.CANCEL, held[1].task_id)
 
-    assert signs.stands(ref(held))
+    assert signs.is_stopped(ref(held))

@@ -91,7 +91,7 @@ def test_a_job_is_granted_in_the_next_turn_without_a_message_from_the_controller
 
     house.jobs.submit(Submission("one", {}))
 
-    assert reports.take(limit=1, timeout=0.0) == []
+    assert reports.take_deliveries(limit=1, timeout=0.0) == []
     assert engine.rest(1.0) == 0.0
     engine.turn(0.0)
     puppet.listen()

@@ -270,7 +270,7 @@ def test_suspects_wait_for_the_files_of_a_stage_that_was_repeated_in_front_of_th
     other = Puppet(house, name="other", room={"default": 1})
     other.room = {}
     with monkeypatch.context() as patch:
-        patch.setattr(type(house.volume), "publish", away)
+        patch.setattr(type(house.volume), "publish_files", away)
         other.finish(other.take())
         host.worker.granted.clear()
         host.worker.finish(suspect)

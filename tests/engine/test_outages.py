@@ -62,7 +62,7 @@ def test_no_lease_expires_while_the_broker_is_away_nor_before_workers_could_be_h
     silence(house, 3)
     broker.away = True
     silence(house, 600)
-    assert not engine(house).hearing.able
+    assert not engine(house).hearing.is_able
     broker.away = False
     silence(house, LEASE + RETURN_TIME - 1)
 
@@ -85,7 +85,7 @@ def test_a_worker_that_stays_silent_after_an_outage_is_lost_after_a_lease_and_th
     broker.away = False
     silence(house, LEASE + RETURN_TIME + 2)
 
-    assert engine(house).hearing.able
+    assert engine(house).hearing.is_able
     assert house.tasks(job_id)[0].state is State.QUEUED
 
 
@@ -157,14 +157,14 @@ def test_a_controller_that_was_stopped_while_it_waited_blames_no_worker_for_what
     held = puppet.take()
     silence(house, 2)
     subscription = engine(house)._subscription
-    take = subscription.take
+    take = subscription.take_deliveries
 
     def stopped(*, limit: int, timeout: float) -> list[Delivery]:
         house.clock.pass_(LEASE + 5.0)
         return take(limit=limit, timeout=timeout)
 
     with monkeypatch.context() as patch:
-        patch.setattr(subscription, "take", stopped)
+        patch.setattr(subscription, "take_deliveries", stopped)
         house.turn(1)
     silence(house, 5)
 
@@ -197,7 +197,7 @@ def test_a_controller_says_that_it_is_not_able_while_the_store_lets_it_wait(
 
     def wait() -> None:
         for _ in range(4):
-            seen.append(engine(house).hearing.able)
+            seen.append(engine(house).hearing.is_able)
             house.clock.pass_(1.0)
 
     hang(house, monkeypatch, wait)

@@ -111,7 +111,7 @@ def test_why_tells_of_the_files_that_the_items_of_a_spawn_task_may_want(
 
     puppet = Puppet(house)
     job_id, held = began(house, puppet, "many", made="1")
-    monkeypatch.setattr(Volume, "publish", away)
+    monkeypatch.setattr(Volume, "publish_files", away)
     puppet.finish(held, items=[{}])
 
     reason = house.jobs.reasons.why(job_id, 0, 0)
@@ -184,7 +184,7 @@ def test_nothing_is_ever_seen_of_an_attempt_whose_result_was_lost(house: House) 
     engine._parts = replace(parts, store=RefusedCommits(house.store))  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable):
         puppet.finish(held)
-    house.broker.subscribe([REPORTS], prefetch=9).ack(engine._subscription.take(limit=9, timeout=0.0))
+    house.broker.subscribe([REPORTS], prefetch=9).ack(engine._subscription.take_deliveries(limit=9, timeout=0.0))
     engine._parts = parts
     while not puppet.granted:
         house.clock.pass_(1.0)

@@ -26,7 +26,7 @@ def house(make: Make) -> House:
 @contextmanager
 def volume_away(monkeypatch: pytest.MonkeyPatch, attempts: tuple[int, ...] = (1, 2, 3)) -> Iterator[None]:
     """Let no file of these attempts be moved for a while."""
-    publish = Volume.publish
+    publish = Volume.publish_files
 
     def refuse(volume: Volume, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
         if int(attempt_path.rpartition("-")[2]) in attempts:
@@ -34,7 +34,7 @@ def volume_away(monkeypatch: pytest.MonkeyPatch, attempts: tuple[int, ...] = (1,
         return publish(volume, job_id, attempt_path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Volume, "publish", refuse)
+        patch.setattr(Volume, "publish_files", refuse)
         yield
 
 

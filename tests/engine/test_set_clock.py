@@ -226,7 +226,7 @@ def test_the_room_of_a_worker_that_is_gone_is_not_believed_because_the_clock_was
 def test_an_order_that_was_lost_takes_up_no_room_for_as_long_as_the_clock_was_set_back(house: House) -> None:
     puppet = Puppet(house, room={"default": 1})
     house.submit("one")
-    puppet.orders.ack(puppet.orders.take(limit=100, timeout=0.0))
+    puppet.orders.ack(puppet.orders.take_deliveries(limit=100, timeout=0.0))
     house.clock.skew -= HOUR
     silence(house, 20 + int(RETURN_TIME))
     puppet.heartbeat()

@@ -44,7 +44,7 @@ class Stand:
 
     def heard_after(self, seconds: float) -> float | None:
         self.clock.now += seconds
-        with self.hearing.asking():
+        with self.hearing.ask_store():
             return self.hearing.heard_for()
 
 
@@ -63,9 +63,9 @@ def back(stand: Stand) -> Stand:
 
 
 def test_a_new_controller_calls_no_worker_lost_before_a_lease_has_passed(stand: Stand) -> None:
-    assert not stand.hearing.able
+    assert not stand.hearing.is_able
     assert stand.heard_after(0.0) is None
-    assert stand.hearing.able
+    assert stand.hearing.is_able
     assert stand.heard_after(LEASE - 0.1) is None
     assert stand.heard_after(0.1) == pytest.approx(LEASE)
 
@@ -95,7 +95,7 @@ def test_leases_are_longer_while_the_outage_lasts_but_not_before_the_first_look(
 def test_a_broker_that_is_away_is_an_outage_at_once(stand: Stand) -> None:
     stand.heard_after(0.0)
     stand.broker.cut = True
-    assert not stand.hearing.able
+    assert not stand.hearing.is_able
     assert stand.heard_after(LEASE) is None
     stand.broker.cut = False
     assert stand.heard_after(LEASE) is None
@@ -103,32 +103,32 @@ def test_a_broker_that_is_away_is_an_outage_at_once(stand: Stand) -> None:
 
 def test_a_store_that_does_not_answer_is_an_outage_while_it_is_asked(stand: Stand) -> None:
     stand.heard_after(0.0)
-    with stand.hearing.asking():
+    with stand.hearing.ask_store():
         stand.clock.now += HANGS
-        assert stand.hearing.able
+        assert stand.hearing.is_able
         stand.clock.now += 0.1
-        assert not stand.hearing.able
-    assert not stand.hearing.able, "the wait counts although the answer has come"
+        assert not stand.hearing.is_able
+    assert not stand.hearing.is_able, "the wait counts although the answer has come"
 
 
 def test_answers_in_time_are_no_outage_however_many_there_are(stand: Stand) -> None:
     stand.heard_after(0.0)
-    with stand.hearing.asking():
+    with stand.hearing.ask_store():
         for _ in range(5):
             stand.clock.now += HANGS
             stand.hearing.note_answer()
     stand.clock.now += 10 * HANGS
 
-    assert stand.hearing.able, "nothing is asked any more"
+    assert stand.hearing.is_able, "nothing is asked any more"
 
 
 def test_a_question_that_fails_after_a_long_wait_is_an_outage(stand: Stand) -> None:
     stand.heard_after(0.0)
-    with pytest.raises(ValueError, match="a fault"), stand.hearing.asking():
+    with pytest.raises(ValueError, match="a fault"), stand.hearing.ask_store():
         stand.clock.now += HANGS + 0.1
         raise ValueError("a fault")
 
-    assert not stand.hearing.able
+    assert not stand.hearing.is_able
 
 
 @pytest.mark.parametrize(("lasted", "able"), [(1.0 + HANGS, True), (1.1 + HANGS, False)])
@@ -139,4 +139,4 @@ def test_a_process_that_was_stopped_in_its_wait_heard_no_worker(stand: Stand, la
 
     stand.hearing.note_wait(begun, 1.0)
 
-    assert stand.hearing.able is able
+    assert stand.hearing.is_able is able

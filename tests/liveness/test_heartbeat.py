@@ -49,7 +49,7 @@ def test_an_idle_worker_names_nothing_so_that_nothing_is_kept_for_it(stand: Stan
 
 def test_earlier_lives_are_named_until_the_broker_has_taken_a_report_that_names_them(stand: Stand) -> None:
     stand.broker.cut = True
-    stand.heartbeat.turn()
+    stand.heartbeat.send_heartbeat()
     stand.broker.cut = False
     assert stand.buried_lives == []
 
@@ -73,7 +73,7 @@ def test_it_asks_for_no_work_while_the_agent_hangs(stand: Stand) -> None:
 def test_a_worker_that_no_controller_answers_says_so_once(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
     said = []
     for _ in range(3 * UNANSWERED):
-        stand.heartbeat.turn()
+        stand.heartbeat.send_heartbeat()
         said.append(len(caplog.records))
 
     assert said == [0] * UNANSWERED + [1] * (2 * UNANSWERED)
@@ -88,14 +88,14 @@ def test_a_worker_that_is_answered_or_that_has_no_broker_has_nothing_to_say(
         stand.turn()
     stand.broker.cut = True
     for _ in range(3 * UNANSWERED):
-        stand.heartbeat.turn()
+        stand.heartbeat.send_heartbeat()
 
     assert caplog.records == []
 
 
 def test_a_heartbeat_that_was_not_handed_over_has_told_nobody(stand: Stand) -> None:
     stand.broker.cut = True
-    stand.heartbeat.turn()
+    stand.heartbeat.send_heartbeat()
     stand.broker.cut = False
 
     stand.turn()
@@ -126,7 +126,7 @@ class Beating:
     def hear(self, count: int) -> list[Report]:
         heard: list[Report] = []
         while len(heard) < count:
-            taken = self.controller.take(limit=count, timeout=10.0)
+            taken = self.controller.take_deliveries(limit=count, timeout=10.0)
             assert taken, "the heart has stopped"
             heard += [delivery.message for delivery in taken if isinstance(delivery.message, Report)]
         return heard
@@ -170,7 +170,7 @@ def test_it_is_noted_when_the_broker_has_taken_a_sign_of_life() -> None:
     beating = Beating(interval=3600.0)
     before = beating.noted.is_set()
 
-    beating.heartbeat.turn()
+    beating.heartbeat.send_heartbeat()
 
     assert not before
     assert beating.noted.wait(10.0)
@@ -179,21 +179,21 @@ def test_it_is_noted_when_the_broker_has_taken_a_sign_of_life() -> None:
 def test_when_the_broker_is_back_it_beats_at_its_pace_although_nothing_is_confirmed_yet() -> None:
     beating = Beating(interval=3600.0)
     beating.broker.cut = True
-    beating.heartbeat.turn()
+    beating.heartbeat.send_heartbeat()
     beating.broker.cut = False
     # Taken, and confirmed much later.
-    beating.heartbeat._confirmed = lambda refused: None  # type: ignore[method-assign]
+    beating.heartbeat._note_confirmed = lambda refused: None  # type: ignore[method-assign]
 
     beating.thread.start()
     beating.hear(1)
 
-    assert beating.controller.take(limit=1, timeout=0.2) == []
+    assert beating.controller.take_deliveries(limit=1, timeout=0.2) == []
     beating.end()
 
 
 def test_a_hurried_heartbeat_does_not_wait_for_its_interval() -> None:
     beating = Beating(interval=1.0)
-    beating.heartbeat.hurry()
+    beating.heartbeat.hurry_next()
     clock = SystemClock()
     began = clock.monotonic()
     beating.thread.start()
@@ -207,7 +207,7 @@ def test_a_hurried_heartbeat_does_not_wait_for_its_interval() -> None:
 def test_what_found_no_connection_is_said_again_as_soon_as_there_is_one() -> None:
     beating = Beating(interval=3600.0)
     beating.broker.cut = True
-    beating.heartbeat.turn()
+    beating.heartbeat.send_heartbeat()
     beating.thread.start()
 
     clock = SystemClock()

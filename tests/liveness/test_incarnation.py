@@ -70,7 +70,7 @@ def test_lives_pile_up_until_they_are_buried(tmp_path: Path) -> None:
 
     last = Incarnation(tmp_path, "w")
     assert last.earlier == tuple(lives)
-    last.buried()
+    last.forget_earlier()
     last.end(said_goodbye=False)
 
     assert Incarnation(tmp_path, "w").earlier == (last.id,)
@@ -106,7 +106,7 @@ def test_the_time_of_its_file_tells_when_the_broker_last_heard_it(tmp_path: Path
     file = tmp_path / "worker-w.lock"
     before = file.stat().st_mtime
 
-    life.heard()
+    life.record_heartbeat()
 
     assert before == 0
     assert abs(file.stat().st_mtime - time.time()) < 60
@@ -116,4 +116,4 @@ def test_a_life_that_has_ended_may_still_be_heard(tmp_path: Path) -> None:
     life = Incarnation(tmp_path, "w")
     life.end(said_goodbye=True)
 
-    life.heard()
+    life.record_heartbeat()

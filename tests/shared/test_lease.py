@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from echelon.shared import lease as times
 from echelon.shared.broker.rabbitmq.link import LONGEST_PAUSE
-from echelon.shared.lease import DEFAULT_LEASE, RETURN_TIME, RULES, SHORTEST_LEASE, violations
+from echelon.shared.lease import DEFAULT_LEASE, RETURN_TIME, RULES, SHORTEST_LEASE, find_violations
 
 #: For each rule that a constant can break: such a constant, and a value that breaks it.
 BROKEN = {
@@ -35,12 +35,12 @@ heartbeats = st.floats(min_value=0.1, max_value=3600.0)
 
 
 def test_the_default_settings_keep_every_rule() -> None:
-    assert violations(DEFAULT_LEASE) == []
+    assert find_violations(DEFAULT_LEASE) == []
 
 
 @given(leases, heartbeats)
 def test_every_lease_up_to_a_quarter_of_an_hour_keeps_every_rule(lease: float, heartbeat: float) -> None:
-    assert violations(lease, heartbeat) == []
+    assert find_violations(lease, heartbeat) == []
 
 
 @pytest.mark.parametrize("begins", BROKEN)
@@ -49,7 +49,7 @@ def test_a_constant_that_breaks_a_rule_is_caught(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(times, name, value)
     settings = (SHORTEST_LEASE, DEFAULT_LEASE)
 
-    assert any(sentence.startswith(begins) for lease in settings for sentence in violations(lease))
+    assert any(sentence.startswith(begins) for lease in settings for sentence in find_violations(lease))
 
 
 def test_each_rule_has_a_constant_that_breaks_it() -> None:

@@ -43,8 +43,8 @@ def test_published_files_join_those_that_are_there(volume: Volume, work: Path) -
     (work / "out/both.txt").write_text("old")
     attempt = attempt_with(volume, 1, {"out/new.txt": "new", "out/both.txt": "new", "own/a/b.txt": "x"})
 
-    assert volume.publish(JOB, attempt) == ()
-    assert volume.publish(JOB, attempt) == ()
+    assert volume.publish_files(JOB, attempt) == ()
+    assert volume.publish_files(JOB, attempt) == ()
 
     assert paths(volume) == ["out/both.txt", "out/new.txt", "out/old.txt", "own/a/b.txt"]
     assert (work / "out/both.txt").read_text() == "new"
@@ -56,7 +56,7 @@ def test_publishing_never_follows_a_link_out_of_the_job(volume: Volume, work: Pa
     (work / "out").symlink_to(outside)
     attempt = attempt_with(volume, 1, {"out/a.txt": "a"})
 
-    volume.publish(JOB, attempt)
+    volume.publish_files(JOB, attempt)
 
     assert os.listdir(outside) == []
     assert (work / "out/a.txt").read_text() == "a"
@@ -67,7 +67,7 @@ def test_a_file_never_takes_the_place_of_a_folder(volume: Volume, work: Path) ->
     (work / "name/kept.txt").write_text("kept")
     attempt = attempt_with(volume, 1, {"name": "a file", "other": "x"})
 
-    assert volume.publish(JOB, attempt) == ("name",)
+    assert volume.publish_files(JOB, attempt) == ("name",)
 
     assert paths(volume) == ["name/kept.txt", "other"]
 
@@ -77,7 +77,7 @@ def test_links_to_the_catalogues_files_are_not_published(volume: Volume, tmp_pat
     volume.prepare_workspace(JOB, "r1")
     attempt = attempt_with(volume, 1, {"lib/made.txt": "x"})
 
-    volume.publish(JOB, attempt)
+    volume.publish_files(JOB, attempt)
 
     work = Path(volume.root, workspace_name(JOB))
     assert (work / "lib/deep/data.txt").read_text() == "data"
@@ -94,7 +94,7 @@ def test_two_may_publish_the_same_attempt_at_once(volume: Volume, work: Path) ->
 
         def publish(attempt: str = attempt, together: threading.Barrier = together) -> None:
             together.wait()
-            left.append(volume.publish(JOB, attempt))
+            left.append(volume.publish_files(JOB, attempt))
 
         threads = [threading.Thread(target=publish) for _ in range(3)]
         for thread in threads:
@@ -113,16 +113,16 @@ def test_folders_that_a_task_made_read_only_are_published(volume: Volume, work: 
     for name in ("cache/inner", "cache", "."):
         (folder / name).chmod(0o555)
 
-    assert volume.publish(JOB, attempt) == ()
+    assert volume.publish_files(JOB, attempt) == ()
 
     assert paths(volume) == ["b.txt", "cache/inner/a.txt"]
 
 
 def test_an_attempt_of_another_job_is_not_published(volume: Volume, work: Path) -> None:
     with pytest.raises(InvalidInput):
-        volume.publish(JOB, attempt_name(OTHER, 0, 0, 1))
+        volume.publish_files(JOB, attempt_name(OTHER, 0, 0, 1))
     with pytest.raises(InvalidInput):
-        volume.publish(JOB, "../../etc")
+        volume.publish_files(JOB, "../../etc")
 
 
 def test_files_stay_where_they_are_while_the_volume_is_away(volume: Volume, work: Path) -> None:
@@ -132,11 +132,11 @@ def test_files_stay_where_they_are_while_the_volume_is_away(volume: Volume, work
     os.mkdir(volume.root)
 
     with pytest.raises(VolumeUnavailable):
-        volume.publish(JOB, attempt)
+        volume.publish_files(JOB, attempt)
 
     os.rmdir(volume.root)
     os.rename(away, volume.root)
-    assert volume.publish(JOB, attempt) == ()
+    assert volume.publish_files(JOB, attempt) == ()
     assert paths(volume) == ["a.txt"]
 
 
@@ -148,5 +148,5 @@ def test_a_workspace_that_tasks_have_taken_away_gets_no_files_and_that_is_told(
     if instead == "link":
         work.symlink_to(tmp_path)
 
-    assert volume.publish(JOB, attempt_with(volume, 1, {"a.txt": "a", "b/c.txt": "c"})) == ("a.txt", "b")
+    assert volume.publish_files(JOB, attempt_with(volume, 1, {"a.txt": "a", "b/c.txt": "c"})) == ("a.txt", "b")
     assert not (tmp_path / "a.txt").exists()

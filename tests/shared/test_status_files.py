@@ -26,7 +26,7 @@ def reader(volume: Volume) -> StatusReader:
 
 
 def age(volume: Volume, name: str, seconds: float) -> None:
-    path = Path(volume.absolute(f".echelon/controllers/{name}"))
+    path = Path(volume.absolute_path(f".echelon/controllers/{name}"))
     then = path.stat().st_mtime - seconds
     os.utime(path, (then, then))
 
@@ -51,13 +51,13 @@ def test_a_sign_that_is_not_renewed_counts_no_more(volume: Volume, reader: Statu
 
 
 def test_a_sign_of_a_controller_that_is_being_written_counts(volume: Volume, reader: StatusReader) -> None:
-    Path(volume.absolute(".echelon/controllers/one")).touch()
+    Path(volume.absolute_path(".echelon/controllers/one")).touch()
 
     assert reader.any_controller_able() is True
 
 
 def test_a_volume_that_does_not_tell_leaves_the_worker_on_the_safe_side(volume: Volume, reader: StatusReader) -> None:
-    shutil.rmtree(volume.absolute(".echelon"))
+    shutil.rmtree(volume.absolute_path(".echelon"))
 
     assert reader.any_controller_able() is True
 
@@ -65,4 +65,4 @@ def test_a_volume_that_does_not_tell_leaves_the_worker_on_the_safe_side(volume: 
 def test_looking_leaves_nothing_behind(volume: Volume, reader: StatusReader) -> None:
     reader.any_controller_able()
 
-    assert os.listdir(volume.absolute(".echelon/controllers")) == []
+    assert os.listdir(volume.absolute_path(".echelon/controllers")) == []

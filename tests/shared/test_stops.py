@@ -10,7 +10,7 @@ import pytest
 from echelon.shared.ids import TaskId
 from echelon.shared.messages import AttemptRef
 from echelon.shared.volume import Volume
-from echelon.shared.volume.stops import StopSigns
+from echelon.shared.volume.stops import StopFiles
 
 ONE, NEXT = AttemptRef(TaskId("t"), 1), AttemptRef(TaskId("t"), 2)
 
@@ -21,27 +21,27 @@ def volume(tmp_path: Path) -> Volume:
 
 
 def test_a_sign_stands_for_one_attempt_and_for_every_process(volume: Volume) -> None:
-    StopSigns(volume).leave([ONE])
-    StopSigns(volume).leave([ONE])
+    StopFiles(volume).write_stops([ONE])
+    StopFiles(volume).write_stops([ONE])
 
-    assert StopSigns(volume).stands(ONE)
-    assert not StopSigns(volume).stands(NEXT)
+    assert StopFiles(volume).is_stopped(ONE)
+    assert not StopFiles(volume).is_stopped(NEXT)
 
 
 def test_old_signs_are_taken_away(volume: Volume, tmp_path: Path) -> None:
-    signs = StopSigns(volume)
-    signs.leave([ONE])
+    signs = StopFiles(volume)
+    signs.write_stops([ONE])
     (file,) = (tmp_path / "volume" / ".echelon" / "stops").iterdir()
     os.utime(file, (0.0, 0.0))
 
-    signs.leave([NEXT])
+    signs.write_stops([NEXT])
 
-    assert not signs.stands(ONE) and signs.stands(NEXT)
+    assert not signs.is_stopped(ONE) and signs.is_stopped(NEXT)
 
 
 def test_a_volume_that_cannot_be_written_holds_nobody_up(volume: Volume, tmp_path: Path) -> None:
     (tmp_path / "volume" / ".echelon" / "stops").write_text("a file where a folder should be")
 
-    StopSigns(volume).leave([ONE])
+    StopFiles(volume).write_stops([ONE])
 
-    assert not StopSigns(volume).stands(ONE)
+    assert not StopFiles(volume).is_stopped(ONE)

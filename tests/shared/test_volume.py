@@ -49,7 +49,7 @@ def test_a_volume_is_the_same_when_it_is_made_again(volume: Volume) -> None:
     again = Volume.create(volume.root)
 
     assert again.volume_id == volume.volume_id
-    volume.check()
+    volume.check_present()
 
 
 def test_a_volume_made_by_many_at_once_has_one_identity(tmp_path: Path) -> None:
@@ -74,11 +74,11 @@ def test_a_volume_that_vanished_or_was_swapped_is_noticed(volume: Volume) -> Non
     marker = Path(volume.root, ".echelon/volume-id")
     marker.write_text("another\n")
     with pytest.raises(VolumeUnavailable, match="another volume"):
-        volume.check()
+        volume.check_present()
 
     marker.unlink()
     with pytest.raises(VolumeUnavailable, match="Is it mounted"):
-        volume.check()
+        volume.check_present()
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def test_a_log_that_was_never_written_is_none(volume: Volume, work: Path) -> Non
 
 def test_items_are_read_from_an_offset(volume: Volume, work: Path) -> None:
     name = f"{attempt_name(JOB, 0, -1, 1)}/items.ndjson"
-    os.makedirs(os.path.dirname(volume.absolute(name)))
+    os.makedirs(os.path.dirname(volume.absolute_path(name)))
     volume.atomic_write(name, b'{"a":1}\n{"a":2}\n')
 
     with volume.open_items(name, 8) as file:

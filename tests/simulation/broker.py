@@ -241,7 +241,7 @@ class Subscription:
         self.notify = notify
         self.unacked: dict[int, tuple[str, bytes]] = {}
 
-    def take(self, *, limit: int, timeout: float) -> list[Delivery]:
+    def take_deliveries(self, *, limit: int, timeout: float) -> list[Delivery]:
         """Return what is there; note how long the caller would have waited."""
         world, actor = self.line.hub.world, self.line.actor
         if actor.process.dead:
@@ -283,7 +283,7 @@ class Subscription:
         raise AssertionError(reason)
 
     def wake(self) -> None:
-        """Make a waiting `take` return."""
+        """Make a waiting `take_deliveries` return."""
         if not self.line.actor.process.dead:
             self.line.wake()
 

@@ -109,7 +109,7 @@ class SimController:
         # Idle sweeps are most of what an idle cluster does: half as many find the same.
         engine = controller.engine
         engine._parts = replace(engine._parts, sweep=SWEEP)
-        self._status_writer = StatusWriter(status, lambda: controller.engine.hearing.able)
+        self._status_writer = StatusWriter(status, lambda: controller.engine.hearing.is_able)
         self._light = Actor(process, f"{process.name} light")
         self._world.at(0.0, self._light, self._show)
         self._schedule(0.0)
@@ -151,7 +151,7 @@ class SimController:
 
     def _show(self) -> None:
         assert self.actor is not None and self._status_writer is not None
-        self._status_writer.turn()
+        self._status_writer.write_status()
         self._world.at(STATUS_WRITTEN_EVERY, self._light, self._show)
 
     def _note_refused(self, unconfirmed: Unconfirmed, doubtful: set[tuple[str, int]]) -> None:

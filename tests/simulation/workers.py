@@ -12,7 +12,7 @@ from echelon.shared.messages import WorkerCard, orders_queue
 from echelon.worker.agent import Agent, Parts
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
-from echelon.worker.liveness.heartbeat import Burial, Heartbeat
+from echelon.worker.liveness.heartbeat import DeadIncarnations, Heartbeat
 from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
@@ -107,7 +107,7 @@ class SimWorker:
             holdings=holdings,
             sent=sent,
             interval=settings.heartbeat,
-            burial=Burial(self._unburied, self._buried) if self._unburied else None,
+            burial=DeadIncarnations(self._unburied, self._buried) if self._unburied else None,
         )
         line = Line(cluster.hub, thread, self._wake)
         executor = SimExecutor(cluster.ground, thread, life=worker, settings=settings, wake=self._wake)
@@ -175,7 +175,7 @@ class SimWorker:
             self._last_beat = world.now
             body.heartbeat._hurried.clear()
             self._strike(body)
-            body.heartbeat.turn()
+            body.heartbeat.send_heartbeat()
         world.at(interval * HURRIED_PART, body.heart, self._beat)
 
     def _strike(self, body: Body) -> None:

@@ -27,7 +27,7 @@ from echelon.shared.messages import (
 from echelon.worker.agent import Agent, Parts
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
-from echelon.worker.liveness.heartbeat import Burial, Heartbeat
+from echelon.worker.liveness.heartbeat import DeadIncarnations, Heartbeat
 from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
@@ -140,7 +140,7 @@ class Stand:
 
     def reports(self) -> list[Report]:
         """Return the reports that have come in."""
-        taken = self.controller.take(limit=10_000, timeout=0.0)
+        taken = self.controller.take_deliveries(limit=10_000, timeout=0.0)
         self.controller.ack(taken)
         return [delivery.message for delivery in taken if isinstance(delivery.message, Report)]
 
@@ -151,7 +151,7 @@ class Stand:
 
     def beat(self) -> Report:
         """Let the heart beat once and return what it said."""
-        self.heartbeat.turn()
+        self.heartbeat.send_heartbeat()
         return self.reports()[-1]
 
     def tasks(self, count: int = 1) -> list[AttemptRef]:
@@ -214,7 +214,7 @@ class Stand:
             holdings=self.holdings,
             sent=sent,
             interval=settings.heartbeat,
-            burial=Burial(tuple(buried), lambda: self.buried_lives.extend(buried)),
+            burial=DeadIncarnations(tuple(buried), lambda: self.buried_lives.extend(buried)),
         )
         self.reporter = Reporter(
             WORKER, self.broker, holdings=self.holdings, sent=sent, clock=self.clock, wake=self.executor.wake

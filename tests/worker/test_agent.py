@@ -370,7 +370,7 @@ def test_a_late_renewal_hurries_the_next_heartbeat(make: Make) -> None:
     stand = make()
     stand.run()
     beats = threading.Event()
-    stand.heartbeat.hurry = beats.set  # type: ignore[method-assign]
+    stand.heartbeat.hurry_next = beats.set  # type: ignore[method-assign]
 
     stand.turn(after=6.0)
     assert not beats.is_set()

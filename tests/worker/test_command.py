@@ -150,7 +150,7 @@ class Desk:
     def hear_until(self, name: str, enough: Callable[[Report], object]) -> Report:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            for delivery in self.subscription.take(limit=1, timeout=1.0):
+            for delivery in self.subscription.take_deliveries(limit=1, timeout=1.0):
                 self.subscription.ack([delivery])
                 message = delivery.message
                 if isinstance(message, Report) and name in (message.worker, _name(message)) and enough(message):

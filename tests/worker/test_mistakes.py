@@ -92,7 +92,7 @@ def test_a_mistake_in_one_heartbeat_is_not_the_last_heartbeat() -> None:
     heart = threading.Thread(target=heartbeat.run, daemon=True)
     heart.start()
     try:
-        assert controller.take(limit=1, timeout=20.0)
+        assert controller.take_deliveries(limit=1, timeout=20.0)
     finally:
         heartbeat.stop()
         heart.join()
@@ -123,4 +123,4 @@ def test_orders_that_were_taken_in_with_a_mistake_are_off_the_broker(stand: Stan
 
     assert stand.executor.started == refs
     stand.subscription.close()
-    assert not stand.broker.subscribe([orders_queue(WORKER)], prefetch=10).take(limit=1, timeout=0.0)
+    assert not stand.broker.subscribe([orders_queue(WORKER)], prefetch=10).take_deliveries(limit=1, timeout=0.0)

@@ -172,7 +172,7 @@ def test_a_task_that_wants_a_directory_of_its_own_gets_one_that_can_be_published
     assert finished.outcome is Outcome.COMPLETED
     assert bench.log().decode().split() == [f"{bench.volume.root}/{attempt}/work", f"{bench.volume.root}/{attempt}"]
     assert not (bench.work / "here.txt").exists()
-    bench.volume.publish(bench.job_id, attempt)
+    bench.volume.publish_files(bench.job_id, attempt)
     assert (bench.work / "here.txt").read_text() == "made\n"
 
 

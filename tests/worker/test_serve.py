@@ -47,7 +47,7 @@ class Desk:
     def hear_until(self, enough: Callable[[Report], object]) -> Report:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            for delivery in self.subscription.take(limit=1, timeout=1.0):
+            for delivery in self.subscription.take_deliveries(limit=1, timeout=1.0):
                 self.subscription.ack([delivery])
                 assert isinstance(delivery.message, Report)
                 self.heard.append(delivery.message)
@@ -137,7 +137,7 @@ def test_a_drained_worker_finishes_what_runs_and_says_goodbye(
     report = desk.hear_until(room)
     job = new_job_id()
     desk.grant(report, job, 'echo x > "$ECHELON_JOB_DIR/begun"; while [ ! -e go ]; do :; done')
-    workspace = Path(volume.absolute(workspace_name(job)))
+    workspace = Path(volume.absolute_path(workspace_name(job)))
     wait_for(lambda: (workspace / "begun").exists())
 
     worker.drain()
@@ -185,7 +185,7 @@ def test_a_killed_worker_leaves_nothing_running_once_its_next_life_has_begun(
     life = subprocess.Popen(
         [sys.executable, "-m", "tests.worker.doomed", str(tmp_path / "state"), volume.root, job], stdout=subprocess.PIPE
     )
-    workspace = Path(volume.absolute(workspace_name(job)))
+    workspace = Path(volume.absolute_path(workspace_name(job)))
     wait_for(lambda: (workspace / "pid").exists() and (workspace / "pid").read_text().endswith("\n"))
     daemon = int((workspace / "pid").read_text())
     life.kill()

@@ -52,7 +52,7 @@ class Workbench:
     @property
     def work(self) -> Path:
         """Return the job's workspace."""
-        return Path(self.volume.absolute(workspace_name(self.job_id)))
+        return Path(self.volume.absolute_path(workspace_name(self.job_id)))
 
     def start(
         self,
@@ -111,7 +111,7 @@ class Workbench:
 
     def log_path(self, stream: Stream = "stdout") -> Path:
         """Return where the first attempt's log lies."""
-        return Path(self.volume.absolute(log_name(self.job_id, 0, 0, 1, stream)))
+        return Path(self.volume.absolute_path(log_name(self.job_id, 0, 0, 1, stream)))
 
 
 def alive(pid: int) -> bool:

@@ -69,7 +69,7 @@ class LeaseFence:
         for held in self._holdings.all():
             unrenewed = now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval
             if unrenewed or held.look_at < math.inf:
-                self._heartbeat.hurry()
+                self._heartbeat.hurry_next()
             end_by = fence_of(held)
             if now >= min(end_by, held.look_at):
                 able = self._signs.any_controller_able() if able is None else able

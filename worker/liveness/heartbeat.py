@@ -31,7 +31,7 @@ UNANSWERED = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Burial:
+class DeadIncarnations:
     """Earlier lives of this worker that are known to be dead."""
 
     lives: tuple[WorkerId, ...] = ()
@@ -51,7 +51,7 @@ class Heartbeat:
         holdings: Holdings,
         sent: ReportLog,
         interval: float,
-        burial: Burial | None = None,
+        burial: DeadIncarnations | None = None,
         heard: Callable[[], None] = lambda: None,
     ) -> None:
         """`heard` is called, from any thread, when the broker has taken a sign of life; `interval` is a limit."""
@@ -74,7 +74,7 @@ class Heartbeat:
         self._hurried = threading.Event()
         self._stopped = threading.Event()
 
-    def turn(self) -> None:
+    def send_heartbeat(self) -> None:
         """Send one sign of life."""
         if self._burial is not None and self._burial_taken:
             self._burial.done()
@@ -88,7 +88,7 @@ class Heartbeat:
         standing = self._holdings.tell()
         report = Report(
             worker=self._worker,
-            number=self._sent.number(running=standing.running),
+            number=self._sent.log_report(running=standing.running),
             room=standing.room,
             seen=standing.seen,
             running=standing.running,
@@ -99,18 +99,18 @@ class Heartbeat:
         # While no controller takes them they would pile up, and what is said anew would be heard behind all of them.
         lives = None if report.buried else HEARTBEATS_PER_LEASE * self.interval
         failpoint("heartbeat.before_publish")
-        self._broker.publish([Outgoing(REPORTS, report, lives)], confirmed=self._confirmed)
+        self._broker.publish([Outgoing(REPORTS, report, lives)], confirmed=self._note_confirmed)
         failpoint("heartbeat.after_publish")
 
     def run(self) -> None:
         """Send signs of life until `stop`, the first one after an interval."""
         while True:
-            self._rest()
+            self._await_next()
             self._hurried.clear()
             if self._stopped.is_set():
                 return
             try:
-                self.turn()
+                self.send_heartbeat()
             except Exception:
                 # A worker without a heart would lose every lease from now on.
                 log.exception("the heart goes on after a mistake")
@@ -122,7 +122,7 @@ class Heartbeat:
         if self.interval < before:
             self._hurried.set()
 
-    def hurry(self) -> None:
+    def hurry_next(self) -> None:
         """Send the next sign of life soon. Any thread may call it."""
         self._hurried.set()
 
@@ -131,7 +131,7 @@ class Heartbeat:
         self._stopped.set()
         self._hurried.set()
 
-    def _rest(self) -> None:
+    def _await_next(self) -> None:
         """Wait until the next one is due; what found no connection is said again as soon as there is one."""
         if self._cut_off:
             for _ in range(math.ceil(self.interval / LOOK)):
@@ -144,7 +144,7 @@ class Heartbeat:
         if not self._stopped.wait(quiet):
             self._hurried.wait(self.interval - quiet)
 
-    def _confirmed(self, unconfirmed: Unconfirmed) -> None:
+    def _note_confirmed(self, unconfirmed: Unconfirmed) -> None:
         self._cut_off = bool(unconfirmed) and not self._broker.connected
         self._unanswered += self._broker.connected
         if unconfirmed:

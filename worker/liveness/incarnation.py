@@ -37,40 +37,40 @@ class Incarnation:
             raise Conflict(f"{name!r} cannot be a worker's name; use letters, digits, dots, dashes and underscores")
         self.id = new_worker_id()
         self._path = state_dir / f"worker-{name}.lock"
-        self._file = _locked(self._path, name, patience)
+        self._file = _open_locked(self._path, name, patience)
         failpoint("life.after_lock")
         #: Earlier lives that are dead and have not been buried.
-        self.earlier = self._read()
-        self._write([*self.earlier, self.id])
+        self.earlier = self._read_ids()
+        self._write_ids([*self.earlier, self.id])
         failpoint("life.after_write")
         # Not heard yet, however lately this file was written.
         os.utime(self._file, (0, 0))
 
-    def heard(self) -> None:
+    def record_heartbeat(self) -> None:
         """Note that the broker has just taken a sign of life. Any thread may call it."""
         # It may be closed at any moment: then nobody asks any more.
         with contextlib.suppress(OSError):
             os.utime(self._file)
 
-    def buried(self) -> None:
+    def forget_earlier(self) -> None:
         """Forget the earlier lives: the controllers know of their death."""
         failpoint("life.before_buried")
-        self._write([self.id])
+        self._write_ids([self.id])
 
     def end(self, *, said_goodbye: bool) -> None:
         """Let go of the name; after a goodbye there is nothing left to bury."""
         if self._file < 0:
             return
         if said_goodbye:
-            self._write([])
+            self._write_ids([])
         os.close(self._file)
         self._file = -1
 
-    def _read(self) -> tuple[WorkerId, ...]:
+    def _read_ids(self) -> tuple[WorkerId, ...]:
         text = os.pread(self._file, 64 * 1024, 0).decode("ascii", errors="replace")
         return tuple(WorkerId(line) for line in text.split() if is_uuid(line))[-REMEMBERED:]
 
-    def _write(self, lives: list[WorkerId]) -> None:
+    def _write_ids(self, lives: list[WorkerId]) -> None:
         """Write in place: the lock hangs on this file. A torn write costs a lease, not a task."""
         if self._file < 0:
             return
@@ -79,14 +79,14 @@ class Incarnation:
         os.ftruncate(self._file, len(data))
 
 
-def _locked(path: Path, name: str, patience: float) -> int:
+def _open_locked(path: Path, name: str, patience: float) -> int:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Unavailable(f"cannot keep the worker's lock at {path}: {error.strerror}") from error
     deadline = time.monotonic() + patience
-    while not _lock(file):
+    while not _try_lock(file):
         if time.monotonic() >= deadline:
             os.close(file)
             raise Conflict(
@@ -97,7 +97,7 @@ def _locked(path: Path, name: str, patience: float) -> int:
     return file
 
 
-def _lock(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

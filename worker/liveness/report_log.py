@@ -14,7 +14,7 @@ from echelon.shared.messages import AttemptRef
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentReport:
     """One report that went out."""
 
     #: Seconds on the monotonic clock, taken before it was handed to the broker.
@@ -30,19 +30,19 @@ class ReportLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._number = 0
-        self._sent: dict[int, Sent] = {}
+        self._sent: dict[int, SentReport] = {}
 
-    def number(self, *, running: tuple[AttemptRef, ...] | None = None) -> int:
+    def log_report(self, *, running: tuple[AttemptRef, ...] | None = None) -> int:
         """Return the number of a report that is about to be sent."""
         with self._lock:
             now = self._clock.monotonic()
             while self._sent and (oldest := next(iter(self._sent.items())))[1].at < now - REPORT_REMEMBERED_FOR:
                 del self._sent[oldest[0]]
             self._number += 1
-            self._sent[self._number] = Sent(now, running)
+            self._sent[self._number] = SentReport(now, running)
             return self._number
 
-    def find(self, number: int) -> Sent | None:
+    def find_report(self, number: int) -> SentReport | None:
         """Return what is known of a report; None when it is too old or was never sent."""
         with self._lock:
             return self._sent.get(number)

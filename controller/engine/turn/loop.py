@@ -156,10 +156,10 @@ class Engine:
         rest = self.rest(timeout)
         self._idle = rest > 0.0
         begun = self._parts.clock.monotonic()
-        deliveries = self._subscription.take(limit=_REPORTS_AT_ONCE, timeout=rest)
+        deliveries = self._subscription.take_deliveries(limit=_REPORTS_AT_ONCE, timeout=rest)
         self._idle = self._idle and not deliveries
         self.hearing.note_wait(begun, rest)
-        with self.hearing.asking():
+        with self.hearing.ask_store():
             self._settle(deliveries)
             self._follow_up()
 

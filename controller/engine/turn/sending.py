@@ -106,7 +106,7 @@ class Sender:
 
     def _hear(self, since: float, unconfirmed: Unconfirmed) -> None:
         """Hear, on a thread of the broker, which orders were not taken for sure."""
-        refused = _orders(unconfirmed.messages if ablated("unconfirmed_orders") else unconfirmed.refused)
+        refused = _orders(unconfirmed.all_messages if ablated("unconfirmed_orders") else unconfirmed.refused)
         self._counters.undelivered.inc(len(refused))
         self._give_back([report for _, orders in refused if (report := _handed_back(orders))])
         # What one without grants says of renewals and stops is brought up again by the next report.

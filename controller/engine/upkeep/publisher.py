@@ -77,7 +77,7 @@ class Publisher:
         """Move the files of an attempt, after those of the ones that counted before it; return what had to stay."""
         left: tuple[str, ...] = ()
         for attempt in (*one.before, one.attempt):
-            left += self._volume.publish(one.job_id, _place(one, attempt))
+            left += self._volume.publish_files(one.job_id, _place(one, attempt))
         return left
 
     def _note(self, published: Sequence[Unpublished], left: dict[int, tuple[str, ...]]) -> None:

@@ -64,7 +64,7 @@ class Watchdog:
         their claim: a worker that could not be reached has not been told.
         """
         # Asked in every sweep: it notes since when workers can be heard.
-        expire = heard_for() is not None and self._store_clock.trusted
+        expire = heard_for() is not None and self._store_clock.is_trusted
         overdue = expire and chores.expired and not ablated("lease_watchdog")
         ended, wait = self._expire(heard_for) if overdue else (set(), None)
         if chores.due and not ablated("retry_watchdog"):

@@ -16,7 +16,7 @@ import pika
 from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
 from echelon.shared.broker.rabbitmq.consumer import Consumer, Listening, RabbitSubscription
 from echelon.shared.broker.rabbitmq.link import Link
-from echelon.shared.broker.rabbitmq.publisher import Publisher
+from echelon.shared.broker.rabbitmq.publisher import RabbitPublisher
 from echelon.shared.broker.topology import QueueType, Topology
 from echelon.shared.codec import MAX_BYTES
 from echelon.shared.errors import InvalidInput
@@ -44,18 +44,18 @@ class RabbitBroker:
 
     def __init__(self, url: str, options: RabbitOptions | None = None) -> None:
         options = options or RabbitOptions()
-        parameters = _parameters(url, options)
+        parameters = _make_parameters(url, options)
         self._topology = Topology(options.queue_type)
         self._closed = False
-        self._publisher = Publisher(self._topology)
+        self._publisher = RabbitPublisher(self._topology)
         self._consumer = Consumer()
         self._publishing = Link(parameters, self._publisher, "publishing")
-        self._publisher.attach(self._publishing)
+        self._publisher.use_link(self._publishing)
         self._consuming = Link(parameters, self._consumer, "consuming")
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
         """Hand messages over, in order, without waiting; `confirmed` hears what was not taken for sure."""
-        if self._consumer.ready:
+        if self._consumer.is_ready:
             self._publisher.publish(messages, confirmed)
         elif confirmed is not None:
             # Whoever says something wants to hear the answer: its own queues come first, or the answer has no place.
@@ -65,31 +65,35 @@ class RabbitBroker:
         self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None
     ) -> RabbitSubscription:
         """Listen to queues, making those that do not exist; `notify` is called (any thread) when something arrives."""
-        listening = Listening(tuple(queues), prefetch, notify, self._topology, self._bury, self._consuming.call)
+        listening = Listening(
+            tuple(queues), prefetch, notify, self._topology, self._publish_dead, self._consuming.call_soon
+        )
         subscription = RabbitSubscription(listening)
-        self._consumer.register(subscription)
-        self._consuming.call(lambda: self._consumer.add(subscription))
+        self._consumer.register_subscription(subscription)
+        self._consuming.call_soon(lambda: self._consumer.add_subscription(subscription))
         return subscription
 
     @property
     def connected(self) -> bool:
         """Tell whether messages flow at the moment."""
-        return not self._closed and self._publisher.flows and self._consuming.open and self._consumer.ready
+        return (
+            not self._closed and self._publisher.takes_messages and self._consuming.is_open and self._consumer.is_ready
+        )
 
     def close(self, *, timeout: float) -> None:
         """Flush what can be flushed within `timeout` seconds and let go."""
         deadline = time.monotonic() + timeout
         self._closed = True
-        self._publisher.drain(timeout=timeout / 2)
+        self._publisher.await_confirms(timeout=timeout / 2)
         self._consumer.close()
         for link in (self._consuming, self._publishing):
             link.close(timeout=max(0.5, (deadline - time.monotonic()) / 2))
 
-    def _bury(self, queue: str, body: bytes, reason: str, taken: Callable[[bool], None]) -> None:
+    def _publish_dead(self, queue: str, body: bytes, reason: str, taken: Callable[[bool], None]) -> None:
         self._publisher.publish_raw(DEAD, body, {"reason": reason[:500], "queue": queue}, taken)
 
 
-def _parameters(url: str, options: RabbitOptions) -> pika.connection.Parameters:
+def _make_parameters(url: str, options: RabbitOptions) -> pika.connection.Parameters:
     # Neither the URL nor an error about it may be shown: they may hold the password.
     unusable = InvalidInput("the broker's URL cannot be used; it has to look like amqp://user:password@host:5672/")
     try:

@@ -30,10 +30,10 @@ REOPEN_AFTER = 0.5
 #: A subscription with room, that has heard nothing for so many seconds, looks whether its queues hold messages.
 SILENCE = 30.0
 #: What could neither be read nor buried comes again after so many seconds.
-BURY_AGAIN = 5.0
+REJECT_AGAIN = 5.0
 
 #: Takes what nobody can read: queue, body, why; and what to call with whether it was taken.
-Bury = Callable[[str, bytes, str, Callable[[bool], None]], None]
+PublishDead = Callable[[str, bytes, str, Callable[[bool], None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Listening:
     prefetch: int
     notify: Callable[[], None] | None
     topology: Topology
-    bury: Bury
+    publish_dead: PublishDead
     #: Runs a callback on the link's thread.
     call: Callable[[Callable[[], None]], None]
 
@@ -73,7 +73,7 @@ class RabbitSubscription:
         self._unacked: set[int] = set()
         self._heard_at = time.monotonic()
 
-    def take(self, *, limit: int, timeout: float) -> list[Delivery]:
+    def take_deliveries(self, *, limit: int, timeout: float) -> list[Delivery]:
         """Return up to `limit` deliveries, oldest first; wait up to `timeout` seconds for the first one."""
         deadline = time.monotonic() + timeout
         with self._arrived:
@@ -87,22 +87,22 @@ class RabbitSubscription:
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Say that these are done with for good."""
-        self._answer(deliveries, _done_with)
+        self._send_answers(deliveries, _ack_delivery)
 
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         """Give these back; they come again, to this subscription or another."""
-        self._answer(deliveries, _put_back)
+        self._send_answers(deliveries, _requeue_delivery)
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Send this to the dead queue; it comes again when that cannot be done."""
         tag = delivery.tag
         assert isinstance(tag, _Tag), "a delivery of this subscription"
-        self._listening.bury(
-            delivery.queue, encode_message(delivery.message), reason, lambda taken: self._buried(tag, taken)
+        self._listening.publish_dead(
+            delivery.queue, encode_message(delivery.message), reason, lambda taken: self._on_rejected(tag, taken)
         )
 
     def wake(self) -> None:
-        """Make a waiting `take` return at once."""
+        """Make a waiting `take_deliveries` return at once."""
         with self._arrived:
             self._woken = True
             self._arrived.notify()
@@ -116,27 +116,27 @@ class RabbitSubscription:
         self._listening.call(self._close_channel)
 
     @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """Tell whether nobody listens any more."""
         return self._closed
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Tell whether the broker has made all queues and sends what is in them."""
         return self._not_yet == 0
 
-    def opened(self, connection: SelectConnection) -> None:
+    def use_connection(self, connection: SelectConnection) -> None:
         """Begin on a fresh connection. On the link's thread, as are the following."""
         if connection is not self._connection:
             self._connection = connection
             self._open_channel()
 
-    def lost(self) -> None:
+    def forget_connection(self) -> None:
         """Forget a connection that is gone."""
         self._connection = None
         self._forget_channel()
 
-    def look(self) -> None:
+    def check_queues(self) -> None:
         """Look at the queues when nothing has come for long: a consumer may have died without a word."""
         silent = time.monotonic() - self._heard_at > SILENCE
         channel = self._channel
@@ -144,9 +144,11 @@ class RabbitSubscription:
             return
         self._heard_at = time.monotonic()
         for queue in self._listening.queues:
-            channel.queue_declare(self._listening.topology.physical(queue), passive=True, callback=self._looked)
+            channel.queue_declare(
+                self._listening.topology.physical_name(queue), passive=True, callback=self._note_queue
+            )
 
-    def _looked(self, frame: object) -> None:
+    def _note_queue(self, frame: object) -> None:
         method = getattr(frame, "method", None)
         if getattr(method, "message_count", 0) and time.monotonic() - self._heard_at > 1.0:
             log.warning("messages wait in %s and do not come; listening anew", getattr(method, "queue", "?"))
@@ -166,16 +168,16 @@ class RabbitSubscription:
         channel.add_on_cancel_callback(self._on_cancel)
         channel.basic_qos(prefetch_count=self._listening.prefetch)
         for queue in self._listening.queues:
-            self._consume(channel, queue)
+            self._consume_queue(channel, queue)
 
-    def _consume(self, channel: Channel, queue: str) -> None:
+    def _consume_queue(self, channel: Channel, queue: str) -> None:
         topology, life = self._listening.topology, self._life
 
         def on_message(channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
             self._on_message(channel, _Tag(life, method.delivery_tag), queue, body)
 
-        channel.queue_declare(topology.physical(queue), durable=True, arguments=topology.arguments(queue))
-        channel.basic_consume(topology.physical(queue), on_message, callback=lambda _: self._on_consuming(life))
+        channel.queue_declare(topology.physical_name(queue), durable=True, arguments=topology.queue_arguments(queue))
+        channel.basic_consume(topology.physical_name(queue), on_message, callback=lambda _: self._on_consuming(life))
 
     def _on_consuming(self, life: int) -> None:
         if life == self._life:
@@ -188,7 +190,7 @@ class RabbitSubscription:
             message = decode_message(body)
         except InvalidMessage as error:
             log.warning("a message in %s cannot be read and goes to the dead ones: %s", queue, error)
-            self._listening.bury(queue, body, str(error), lambda taken: self._buried(tag, taken))
+            self._listening.publish_dead(queue, body, str(error), lambda taken: self._on_rejected(tag, taken))
             return
         with self._arrived:
             if self._closed:
@@ -198,16 +200,16 @@ class RabbitSubscription:
         if self._listening.notify is not None:
             self._listening.notify()
 
-    def _buried(self, tag: _Tag, taken: bool) -> None:
+    def _on_rejected(self, tag: _Tag, taken: bool) -> None:
         """Ack what the dead queue has; the rest comes again, in a while."""
 
         def put_back_later() -> None:
             if self._connection is not None:
-                self._connection.ioloop.call_later(BURY_AGAIN, lambda: self._answer_now([tag], _put_back))
+                self._connection.ioloop.call_later(REJECT_AGAIN, lambda: self._answer_now([tag], _requeue_delivery))
 
-        self._listening.call((lambda: self._answer_now([tag], _done_with)) if taken else put_back_later)
+        self._listening.call((lambda: self._answer_now([tag], _ack_delivery)) if taken else put_back_later)
 
-    def _answer(self, deliveries: Sequence[Delivery], answer: Callable[[Channel, int], None]) -> None:
+    def _send_answers(self, deliveries: Sequence[Delivery], answer: Callable[[Channel, int], None]) -> None:
         tags = [delivery.tag for delivery in deliveries if isinstance(delivery.tag, _Tag)]
         if tags:
             self._listening.call(lambda: self._answer_now(tags, answer))
@@ -247,11 +249,11 @@ class RabbitSubscription:
             channel.close()
 
 
-def _done_with(channel: Channel, number: int) -> None:
+def _ack_delivery(channel: Channel, number: int) -> None:
     channel.basic_ack(number)
 
 
-def _put_back(channel: Channel, number: int) -> None:
+def _requeue_delivery(channel: Channel, number: int) -> None:
     channel.basic_nack(number, requeue=True)
 
 
@@ -263,51 +265,51 @@ class Consumer:
         self._subscriptions: list[RabbitSubscription] = []
         self._connection: SelectConnection | None = None
 
-    def add(self, subscription: RabbitSubscription) -> None:
-        """Serve a subscription from now on. On the link's thread, as is everything here but `register`."""
+    def add_subscription(self, subscription: RabbitSubscription) -> None:
+        """Serve a subscription from now on. On the link's thread, as is everything here but `register_subscription`."""
         if self._connection is not None:
-            subscription.opened(self._connection)
+            subscription.use_connection(self._connection)
 
-    def register(self, subscription: RabbitSubscription) -> None:
+    def register_subscription(self, subscription: RabbitSubscription) -> None:
         """Serve a subscription with every further connection. Any thread may call it."""
         with self._lock:
-            self._subscriptions = [known for known in self._subscriptions if not known.closed]
+            self._subscriptions = [known for known in self._subscriptions if not known.is_closed]
             self._subscriptions.append(subscription)
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Tell whether every subscription hears what is sent to it."""
-        return all(subscription.ready for subscription in self._living())
+        return all(subscription.is_ready for subscription in self._open_subscriptions())
 
     def close(self) -> None:
         """End all subscriptions. Any thread may call it."""
-        for subscription in self._living():
+        for subscription in self._open_subscriptions():
             subscription.close()
 
-    def opened(self, connection: SelectConnection) -> None:
+    def on_opened(self, connection: SelectConnection) -> None:
         self._connection = connection
-        for subscription in self._living():
-            subscription.opened(connection)
+        for subscription in self._open_subscriptions():
+            subscription.use_connection(connection)
         self._look_later(connection)
 
-    def lost(self) -> None:
+    def on_lost(self) -> None:
         self._connection = None
-        for subscription in self._living():
-            subscription.lost()
+        for subscription in self._open_subscriptions():
+            subscription.forget_connection()
 
-    def blocked(self, blocked: bool) -> None:
+    def on_blocked(self, blocked: bool) -> None:
         """Nothing changes: this connection publishes nothing, so the broker never blocks it."""
 
-    def _living(self) -> list[RabbitSubscription]:
+    def _open_subscriptions(self) -> list[RabbitSubscription]:
         with self._lock:
-            return [subscription for subscription in self._subscriptions if not subscription.closed]
+            return [subscription for subscription in self._subscriptions if not subscription.is_closed]
 
     def _look_later(self, connection: SelectConnection) -> None:
         def look() -> None:
             if self._connection is not connection:
                 return
-            for subscription in self._living():
-                subscription.look()
+            for subscription in self._open_subscriptions():
+                subscription.check_queues()
             self._look_later(connection)
 
         connection.ioloop.call_later(SILENCE / 3, look)

@@ -23,23 +23,23 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.5
 DROPPED_AFTER = 0.2
 
 
-class Tenant(Protocol):
+class LinkUser(Protocol):
     """Whoever lives on a link. All calls come on the link's thread."""
 
-    def opened(self, connection: SelectConnection) -> None:
+    def on_opened(self, connection: SelectConnection) -> None:
         """Begin: the connection is open."""
 
-    def lost(self) -> None:
+    def on_lost(self) -> None:
         """End: the connection is gone, and with it every channel."""
 
-    def blocked(self, blocked: bool) -> None:
+    def on_blocked(self, blocked: bool) -> None:
         """Note that the broker takes no messages for a while, or takes them again."""
 
 
 class Link:
     """A connection that comes back."""
 
-    def __init__(self, parameters: Parameters, tenant: Tenant, name: str) -> None:
+    def __init__(self, parameters: Parameters, tenant: LinkUser, name: str) -> None:
         self._parameters = parameters
         self._tenant = tenant
         self._name = name
@@ -50,15 +50,15 @@ class Link:
         self._closing = threading.Event()
         self._pause = FIRST_PAUSE
         self._unreachable = False
-        self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run_thread, name=f"amqp-{name}", daemon=True)
         self._thread.start()
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Tell whether the connection is open."""
         return self._open
 
-    def call(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
         """Run a callback on the link's thread soon; never when there is no connection. Any thread may call it."""
         with self._lock:
             if self._loop is not None:
@@ -68,24 +68,24 @@ class Link:
         """Close within `timeout` seconds, politely if the broker answers in time, else by dropping the connection."""
         deadline = time.monotonic() + timeout
         self._closing.set()
-        self.call(self._close_politely)
+        self.call_soon(self._close_politely)
         self._thread.join(max(0.0, deadline - time.monotonic() - 0.2))
         if self._thread.is_alive():
             log.warning("the broker does not answer; its %s connection is dropped", self._name)
-            self.call(self._drop)
+            self.call_soon(self._drop_connection)
             self._thread.join(0.2)
 
-    def _run(self) -> None:
+    def _run_thread(self) -> None:
         while not self._closing.is_set():
             try:
-                self._live()
+                self._run_connection()
             except Exception:
                 log.exception("the %s connection to the broker is made anew after a mistake", self._name)
             if not self._closing.is_set():
                 self._closing.wait(self._pause * random.uniform(0.5, 1.0))
                 self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
-    def _live(self) -> None:
+    def _run_connection(self) -> None:
         loop = IOLoop()
         try:
             connection = SelectConnection(
@@ -97,7 +97,7 @@ class Link:
                 loop.start()
         except Exception:
             # Let go of the socket, or the broker believes in a listener that is none.
-            self._drop()
+            self._drop_connection()
             loop.call_later(DROPPED_AFTER, loop.stop)
             loop.start()
             raise
@@ -106,7 +106,7 @@ class Link:
                 self._loop = self._connection = None
             if self._open:
                 self._open = False
-                self._tenant.lost()
+                self._tenant.on_lost()
             loop.close()
 
     def _on_open(self, connection: SelectConnection) -> None:
@@ -114,9 +114,9 @@ class Link:
         self._pause = FIRST_PAUSE
         self._open = True
         self._unreachable = False
-        connection.add_on_connection_blocked_callback(lambda *_: self._tenant.blocked(True))
-        connection.add_on_connection_unblocked_callback(lambda *_: self._tenant.blocked(False))
-        self._tenant.opened(connection)
+        connection.add_on_connection_blocked_callback(lambda *_: self._tenant.on_blocked(True))
+        connection.add_on_connection_unblocked_callback(lambda *_: self._tenant.on_blocked(False))
+        self._tenant.on_opened(connection)
 
     def _on_open_error(self, connection: Connection, error: BaseException) -> None:
         # Once for each time that it goes away: it is tried again every few seconds.
@@ -134,7 +134,7 @@ class Link:
         if self._loop is not None:
             self._loop.stop()
 
-    def _drop(self) -> None:
+    def _drop_connection(self) -> None:
         if self._connection is not None and not self._connection.is_closed:
             self._connection._adapter_disconnect_stream()
 

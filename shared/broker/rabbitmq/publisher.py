@@ -42,7 +42,7 @@ class _Body:
     #: Seconds; None: for good.
     lives: float | None = None
 
-    def properties(self, number: int) -> BasicProperties:
+    def make_properties(self, number: int) -> BasicProperties:
         """Return what stands beside it."""
         return BasicProperties(
             content_type=CONTENT_TYPE,
@@ -62,7 +62,7 @@ class _Batch:
     refused: set[int] = field(default_factory=set)
 
 
-class Publisher:
+class RabbitPublisher:
     """The publishing half of the broker; a tenant of its own link."""
 
     def __init__(self, topology: Topology) -> None:
@@ -79,19 +79,19 @@ class Publisher:
         self._unconfirmed: dict[int, tuple[_Batch, int]] = {}
         self._sequence = 0
 
-    def attach(self, link: Link) -> None:
+    def use_link(self, link: Link) -> None:
         """Use this link from now on."""
         self._link = link
 
     @property
-    def flows(self) -> bool:
+    def takes_messages(self) -> bool:
         """Tell whether messages are taken at the moment."""
         return self._ready and not self._blocked
 
     def publish(self, messages: Sequence[Outgoing], confirmed: Confirmed | None) -> None:
         """Hand messages over; `confirmed` hears once which of them were not taken for sure."""
 
-        def settled(refused: Collection[int], unknown: Collection[int]) -> None:
+        def confirm_batch(refused: Collection[int], unknown: Collection[int]) -> None:
             if confirmed is not None:
                 confirmed(
                     Unconfirmed(
@@ -104,46 +104,46 @@ class Publisher:
         unwritable: set[int] = set()
         for place, outgoing in enumerate(messages):
             try:
-                queue, data = self._topology.physical(outgoing.queue), encode_message(outgoing.message)
+                queue, data = self._topology.physical_name(outgoing.queue), encode_message(outgoing.message)
                 bodies.append(_Body(queue, data, lives=outgoing.lives))
             except InvalidMessage as error:
                 log.error("a message for %s is dropped: %s", outgoing.queue, error)
                 unwritable.add(place)
                 bodies.append(_Body("", b""))
-        batch = _Batch(bodies, settled, left=len(bodies) - len(unwritable), refused=unwritable)
-        self._accept(batch)
+        batch = _Batch(bodies, confirm_batch, left=len(bodies) - len(unwritable), refused=unwritable)
+        self._accept_batch(batch)
 
     def publish_raw(self, queue: str, body: bytes, headers: Mapping[str, str], settled: Callable[[bool], None]) -> None:
         """Hand bytes over as they are; `settled` hears whether they were taken."""
-        bodies = [_Body(self._topology.physical(queue), body, headers)]
-        self._accept(_Batch(bodies, lambda refused, unknown: settled(not (refused or unknown)), left=1))
+        bodies = [_Body(self._topology.physical_name(queue), body, headers)]
+        self._accept_batch(_Batch(bodies, lambda refused, unknown: settled(not (refused or unknown)), left=1))
 
-    def drain(self, *, timeout: float) -> None:
+    def await_confirms(self, *, timeout: float) -> None:
         """Wait up to `timeout` seconds until everything is confirmed."""
         deadline = time.monotonic() + timeout
         with self._lock:
             while (self._waiting or self._unconfirmed) and deadline > time.monotonic():
                 self._idle.wait(deadline - time.monotonic())
 
-    def opened(self, connection: SelectConnection) -> None:
+    def on_opened(self, connection: SelectConnection) -> None:
         self._connection = connection
         self._open_channel()
 
-    def lost(self) -> None:
+    def on_lost(self) -> None:
         self._connection = self._channel = None
         self._settle_all()
 
-    def blocked(self, blocked: bool) -> None:
+    def on_blocked(self, blocked: bool) -> None:
         log.warning("the broker %s messages", "takes no" if blocked else "takes")
         self._blocked = blocked
 
-    def _accept(self, batch: _Batch) -> None:
+    def _accept_batch(self, batch: _Batch) -> None:
         with self._lock:
-            taken = self.flows and batch.left > 0
+            taken = self.takes_messages and batch.left > 0
             if taken:
                 self._waiting.append(batch)
         if taken and self._link is not None:
-            self._link.call(self._pump)
+            self._link.call_soon(self._publish_waiting)
         else:
             batch.settled(range(len(batch.bodies)), ())
 
@@ -155,7 +155,7 @@ class Publisher:
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_return_callback(self._on_return)
         # The dead ones need a place before the first of them comes.
-        place, arguments = self._topology.physical(DEAD), self._topology.arguments(DEAD)
+        place, arguments = self._topology.physical_name(DEAD), self._topology.queue_arguments(DEAD)
         channel.queue_declare(place, durable=True, arguments=arguments)
         channel.confirm_delivery(self._on_confirm, callback=lambda _: self._on_ready(channel))
 
@@ -170,7 +170,7 @@ class Publisher:
             log.warning("the broker closed the publishing channel: %s", reason)
             self._connection.ioloop.call_later(REOPEN_AFTER, self._open_channel)
 
-    def _pump(self) -> None:
+    def _publish_waiting(self) -> None:
         while True:
             with self._lock:
                 channel = self._channel
@@ -184,7 +184,7 @@ class Publisher:
                         self._unconfirmed[self._sequence] = (batch, place)
                         numbered.append((self._sequence, entry))
             for number, body in numbered:
-                channel.basic_publish("", body.queue, body.data, body.properties(number), mandatory=True)
+                channel.basic_publish("", body.queue, body.data, body.make_properties(number), mandatory=True)
 
     def _on_return(self, channel: Channel, method: Basic.Return, properties: BasicProperties, body: bytes) -> None:
         """Note what has no queue; its confirm follows."""
