@@ -99,7 +99,7 @@ class SimController:
         stand_ins = {
             "Sealer": lambda volume: SimSealer(self._cluster.seals),
             "StatusFile": lambda volume, name: None,
-            "StopSigns": lambda volume: stops,
+            "StopFiles": lambda volume: stops,
         }
         with mock.patch.multiple(serve, **stand_ins):
             self._controller = controller = Controller(

@@ -53,11 +53,11 @@ class Signs:
     #: Attempts that were ended although no message could say so.
     stops: set[AttemptRef] = field(default_factory=set)
 
-    def leave(self, refs: Iterable[AttemptRef]) -> None:
-        """Leave a sign for each attempt."""
+    def write_stops(self, refs: Iterable[AttemptRef]) -> None:
+        """Write a stop file for each attempt."""
         self.stops.update(refs)
 
-    def stands(self, ref: AttemptRef) -> bool:
+    def is_stopped(self, ref: AttemptRef) -> bool:
         """Tell whether an attempt has lost its claim."""
         return ref in self.stops
 

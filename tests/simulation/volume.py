@@ -39,7 +39,7 @@ class SimVolume:
         self._world = world
         self._actor = actor
 
-    def publish(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
+    def publish_files(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
         """Move the files of an attempt that counts into the workspace."""
         self._step()
         prefix = f"{attempt_path}/work/"
@@ -63,7 +63,7 @@ class SimVolume:
         for name in self._files.under(f"{job_name(job_id)}/"):
             del self._files.content[name]
 
-    def check(self) -> None:
+    def check_present(self) -> None:
         """Be there."""
 
     def _step(self) -> None:

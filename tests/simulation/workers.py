@@ -115,7 +115,7 @@ class SimWorker:
         reporter = Reporter(worker, line, holdings=holdings, sent=sent, clock=clock, wake=self._wake)
         orders = OrderBook(worker, holdings=holdings, sent=sent, clock=clock)
         subscription = line.subscribe([orders_queue(worker)], prefetch=100)
-        signs = VolumeSigns(lambda: self._any_controller_able(kept), self._cluster.signs.stands)
+        signs = VolumeSigns(lambda: self._any_controller_able(kept), self._cluster.signs.is_stopped)
         fence = LeaseFence(holdings, heartbeat, clock, signs)
         parts = Parts(
             subscription, executor, holdings, orders, reporter, heartbeat, fence, self._wake,
