@@ -34,19 +34,19 @@ REGRESSIONS = Path(__file__).with_name("regressions.txt")
 
 def main(arguments: Sequence[str]) -> int:
     """Carry out the command; return its exit code: 0 when every seed held (or every ablation was noticed)."""
-    given = _parser().parse_args(arguments)
+    given = _make_parser().parse_args(arguments)
     logging.disable(logging.CRITICAL)
     count = given.seeds or (300 if given.ablate else 100)
     if given.ablate:
-        return _ablate(given.ablate, given.first, count, processes=given.processes)
+        return _run_ablations(given.ablate, given.first, count, processes=given.processes)
     if given.seed is not None:
-        return _one(given.seed, trace=given.trace, small=given.shrink)
+        return _run_one_seed(given.seed, trace=given.trace, small=given.shrink)
     seeds = range(given.first or 0, (given.first or 0) + count)
-    chosen = [*regressions(), *seeds] if given.regressions else list(seeds)
-    return _many(chosen, processes=given.processes, small=given.shrink)
+    chosen = [*read_regressions(), *seeds] if given.regressions else list(seeds)
+    return _run_seeds(chosen, processes=given.processes, small=given.shrink)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, help="how many seeds (100; of an ablation at most 300)")
     parser.add_argument("--from", dest="first", type=int, help="the first of them")
@@ -59,21 +59,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def regressions() -> list[int]:
+def read_regressions() -> list[int]:
     """Return every seed that ever failed."""
     lines = REGRESSIONS.read_text().splitlines()
     return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
 
 
-def _one(seed: int, *, trace: bool, small: bool) -> int:
+def _run_one_seed(seed: int, *, trace: bool, small: bool) -> int:
     result = run_seed(seed, trace=trace)
     if result.violations and not trace:
-        result = _again(result, small=small)
-    _show(result, whole=trace)
+        result = _run_again(result, small=small)
+    _print_result(result, whole=trace)
     return 1 if result.violations else 0
 
 
-def _many(seeds: Sequence[int], *, processes: int, small: bool) -> int:
+def _run_seeds(seeds: Sequence[int], *, processes: int, small: bool) -> int:
     began = time.perf_counter()
     struck: Counter[str] = Counter()
     failed: list[int] = []
@@ -81,7 +81,7 @@ def _many(seeds: Sequence[int], *, processes: int, small: bool) -> int:
     # Load and compile everything before the processes are forked.
     run_seed(seeds[0])
     pieces = [seeds[first : first + PIECE] for first in range(0, len(seeds), PIECE)]
-    with contextlib.closing(spread(pieces, _piece, processes=processes)) as answers:
+    with contextlib.closing(spread(pieces, _run_piece, processes=processes)) as answers:
         for answer in answers:
             done += answer["seeds"]
             struck.update(answer["struck"])
@@ -93,7 +93,7 @@ def _many(seeds: Sequence[int], *, processes: int, small: bool) -> int:
                 break
     took = time.perf_counter() - began
     for seed in failed[:ENOUGH]:
-        _show(_again(run_seed(seed), small=small), whole=False)
+        _print_result(_run_again(run_seed(seed), small=small), whole=False)
     known = {f"{place}:{kind}" for place, kinds in KINDS.items() for kind, _ in kinds}
     print(f"kinds of faults that never struck: {', '.join(sorted(known - set(struck))) or 'none'}")
     print(
@@ -103,14 +103,14 @@ def _many(seeds: Sequence[int], *, processes: int, small: bool) -> int:
     return 1 if failed else 0
 
 
-def _piece(seeds: Sequence[int]) -> dict[str, object]:
+def _run_piece(seeds: Sequence[int]) -> dict[str, object]:
     """Run some seeds in a process of their own."""
     results = [run_seed(seed) for seed in seeds]
     struck = sum((result.struck for result in results), Counter[str]())
     return {"seeds": len(results), "struck": struck, "failed": [one.seed for one in results if one.violations]}
 
 
-def _again(result: Result, *, small: bool) -> Result:
+def _run_again(result: Result, *, small: bool) -> Result:
     """Run a failed seed once more, for its history; with `small` without the faults that it does not need."""
     if not small:
         return run_seed(result.seed, trace=True)
@@ -118,7 +118,7 @@ def _again(result: Result, *, small: bool) -> Result:
     return run_seed(result.seed, trace=True, only=frozenset(needed))
 
 
-def _show(result: Result, *, whole: bool) -> None:
+def _print_result(result: Result, *, whole: bool) -> None:
     lines = result.lines if whole else result.lines[-TAIL:]
     print("\n".join(lines), end="\n" if lines else "")
     print(f"seed {result.seed}: {result.facts}, {len(result.steps)} faults")
@@ -126,12 +126,12 @@ def _show(result: Result, *, whole: bool) -> None:
         print(f"  {violation}")
 
 
-def _ablate(names: Sequence[str], first: int | None, count: int, *, processes: int) -> int:
+def _run_ablations(names: Sequence[str], first: int | None, count: int, *, processes: int) -> int:
     """Take mechanisms away, each until a seed notices."""
     run_seed(0)
     missed = 0
 
-    def look(name: str) -> tuple[str, bool]:
+    def try_ablation(name: str) -> tuple[str, bool]:
         began = time.perf_counter()
         start = BEGIN_AT.get(name, 0) if first is None else first
         with without(name):
@@ -140,7 +140,7 @@ def _ablate(names: Sequence[str], first: int | None, count: int, *, processes: i
         what = f"seed {noticed.seed}: {noticed.violations[0].splitlines()[-1][:150]}" if noticed else "NOT NOTICED"
         return f"without {name}: {what} ({time.perf_counter() - began:.1f} s)", noticed is None
 
-    for line, unnoticed in spread(OF_FAULTS if "all" in names else names, look, processes=processes):
+    for line, unnoticed in spread(OF_FAULTS if "all" in names else names, try_ablation, processes=processes):
         print(line, flush=True)
         missed += unnoticed
     return 1 if missed else 0

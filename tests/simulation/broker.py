@@ -43,19 +43,19 @@ class Hub:
         self.down_until = 0.0
         self.numbers = itertools.count(1)
 
-    def latency(self) -> float:
+    def draw_latency(self) -> float:
         return self.world.rng.uniform(*LATENCY)
 
     def declare(self, name: str) -> Queue:
         return self.queues.setdefault(name, Queue(name))
 
-    def arrive(self, name: str, data: bytes) -> bool:
+    def deliver_message(self, name: str, data: bytes) -> bool:
         """Put a message into its queue; return whether there is one."""
         queue = self.queues.get(name)
         if queue is None or self.world.now < self.down_until:
             return False
         queue.entries.append((next(self.numbers), data))
-        ring(queue)
+        notify_listeners(queue)
         return True
 
     def lose_queue(self, name: str) -> None:
@@ -117,9 +117,9 @@ class Line:
         for outgoing in messages:
             fault = world.strike("publish")
             if world.tracing:
-                world.log(self.actor.name, f"sends {told(outgoing.message)}")
+                world.log(self.actor.name, f"sends {describe_message(outgoing.message)}")
             if fault is None:
-                self._send(batch, outgoing, self.hub.latency())
+                self._send_message(batch, outgoing, self.hub.draw_latency())
             else:
                 self._send_badly(batch, outgoing, fault)
         if not messages and confirmed is not None:
@@ -146,7 +146,7 @@ class Line:
             batch.answer(outgoing, None)
         for subscription in self.subscriptions:
             subscription.lose()
-        self.hub.world.at(seconds, self.actor, self._back)
+        self.hub.world.at(seconds, self.actor, self._reconnect)
 
     def die(self) -> None:
         """Leave for good; a queue without another listener disappears, at once or later."""
@@ -160,13 +160,13 @@ class Line:
                     delay = self.hub.world.rng.choice((0.0, 30.0))
                     self.hub.world.at(delay, None, lambda name=name: self.hub.queues.pop(name, None))
 
-    def _back(self) -> None:
+    def _reconnect(self) -> None:
         if self.connected:
             for subscription in self.subscriptions:
                 subscription.listen()
             self.wake()
 
-    def _send(
+    def _send_message(
         self, batch: _Batch, outgoing: Outgoing, delay: float, *, lost: bool = False, again: float | None = None
     ) -> None:
         """Let a message arrive, or get lost on its way; tell the sender if the line is still there by then.
@@ -181,16 +181,16 @@ class Line:
         data, number = encode_message(outgoing.message), next(self._sent)
         self._open[number] = batch, outgoing
 
-        def arrive() -> None:
-            there = hub.arrive(outgoing.queue, data)
-            hub.world.at(hub.latency(), None, lambda: self._confirm(number, there))
+        def deliver() -> None:
+            there = hub.deliver_message(outgoing.queue, data)
+            hub.world.at(hub.draw_latency(), None, lambda: self._confirm_message(number, there))
             if there and again is not None:
-                hub.world.at(again, None, lambda: hub.arrive(outgoing.queue, data))
+                hub.world.at(again, None, lambda: hub.deliver_message(outgoing.queue, data))
 
         if not lost:
-            hub.world.at(delay, None, arrive)
+            hub.world.at(delay, None, deliver)
 
-    def _confirm(self, number: int, taken: bool) -> None:
+    def _confirm_message(self, number: int, taken: bool) -> None:
         batch, outgoing = self._open.pop(number, (None, None))
         if batch is not None and outgoing is not None:
             batch.answer(outgoing, taken)
@@ -205,10 +205,12 @@ class Line:
             # Confirmed, and lost with its queue afterwards.
             world.at(0.05, None, lambda: batch.answer(outgoing, True))
         elif kind == "cut":
-            self._send(batch, outgoing, 0.0, lost=True)
+            self._send_message(batch, outgoing, 0.0, lost=True)
         else:
             again = fault.seconds / 10 if kind == "duplicate" else None
-            self._send(batch, outgoing, fault.seconds if kind == "delay" else self.hub.latency(), again=again)
+            self._send_message(
+                batch, outgoing, fault.seconds if kind == "delay" else self.hub.draw_latency(), again=again
+            )
         if kind == "kill_after":
             world.kill(self.actor.process)
             raise Killed
@@ -246,7 +248,7 @@ class Subscription:
         world, actor = self.line.hub.world, self.line.actor
         if actor.process.dead:
             raise Killed
-        taken = self._pull(limit) if self.line.connected else []
+        taken = self._take_messages(limit) if self.line.connected else []
         if not taken:
             if timeout > 0:
                 actor.wait = timeout
@@ -270,13 +272,13 @@ class Subscription:
             self.line.cut(0.5)
         self.line.hub.world.suffer(self.line.actor, fault)
         for delivery in deliveries:
-            self.unacked.pop(_tag(delivery), None)
+            self.unacked.pop(_read_tag(delivery), None)
 
     def requeue(self, deliveries: Sequence[Delivery]) -> None:
         """Give deliveries back."""
         if self.line.actor.process.dead:
             return
-        self._give_back([_tag(delivery) for delivery in deliveries])
+        self._give_back([_read_tag(delivery) for delivery in deliveries])
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Never called: no report here is beyond the engine."""
@@ -305,9 +307,9 @@ class Subscription:
             queue = self.line.hub.declare(name)
             if self not in queue.listeners:
                 queue.listeners.append(self)
-            ring(queue)
+            notify_listeners(queue)
 
-    def _pull(self, limit: int) -> list[Delivery]:
+    def _take_messages(self, limit: int) -> list[Delivery]:
         taken: list[Delivery] = []
         for name in self.names:
             queue = self.line.hub.queues.get(name)
@@ -325,7 +327,7 @@ class Subscription:
             queue = self.line.hub.queues.get(name)
             if queue is not None:
                 queue.entries.appendleft((number, data))
-                ring(queue)
+                notify_listeners(queue)
 
 
 class _Batch:
@@ -344,9 +346,9 @@ class _Batch:
             (self._unknown if taken is None else self._refused).append(outgoing)
         self._open -= 1
         if self._open == 0:
-            self._line.hub.world.at(0.0, self._line.actor, self._tell)
+            self._line.hub.world.at(0.0, self._line.actor, self._report_batch)
 
-    def _tell(self) -> None:
+    def _report_batch(self) -> None:
         unconfirmed = Unconfirmed(self._refused, self._unknown)
         if unconfirmed:
             self._line.on_unconfirmed(unconfirmed)
@@ -354,14 +356,14 @@ class _Batch:
             self._confirmed(unconfirmed)
 
 
-def ring(queue: Queue) -> None:
+def notify_listeners(queue: Queue) -> None:
     """Tell the listeners of a queue that something is there."""
     for subscription in queue.listeners:
         if queue.entries and subscription.line.connected:
             subscription.notify()
 
 
-def told(message: Message) -> str:
+def describe_message(message: Message) -> str:
     """Return a message in one line, for the trace."""
     if isinstance(message, Report):
         ends = [f"{one.task_id[-12:]}/{one.attempt}={one.outcome}" for one in message.finished]
@@ -380,6 +382,6 @@ def told(message: Message) -> str:
     )
 
 
-def _tag(delivery: Delivery) -> int:
+def _read_tag(delivery: Delivery) -> int:
     assert isinstance(delivery.tag, int)
     return delivery.tag

@@ -5,7 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from echelon.controller.catalogue.definitions import Catalogue, JobDefinition, SingleTask, SpawnedTasks, StageDefinition
+from echelon.controller.catalogue.definitions import (
+    AddedTasks,
+    Catalogue,
+    JobDefinition,
+    SingleTask,
+    SpawnedTasks,
+    StageDefinition,
+)
 from echelon.controller.catalogue.stored import revision_of
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, Retry, TaskClass
 
@@ -53,7 +60,7 @@ NOTE = InputDefinition("note", required=False, default="")
 def make_catalogue(rng: random.Random, edition: int) -> Catalogue:
     """Return a catalogue with some jobs; equal editions of one seed are equal."""
     tasks = {name: _task_class(name, edition) for name in BEHAVIOURS}
-    jobs = {f"job{number}": _job(rng, f"job{number}", secret=number == 1) for number in range(JOBS)}
+    jobs = {f"job{number}": _make_job(rng, f"job{number}", secret=number == 1) for number in range(JOBS)}
     jobs["calm"] = JobDefinition(
         "calm", (StageDefinition("Calm", "steady", SpawnedTasks("some")),), input={"note": NOTE}
     )
@@ -75,8 +82,8 @@ def _task_class(name: str, edition: int) -> TaskClass:
     )
 
 
-def _job(rng: random.Random, name: str, *, secret: bool) -> JobDefinition:
-    stages = tuple(_stage(rng, number) for number in range(rng.choice((1, 1, 2, 2, 3, 4))))
+def _make_job(rng: random.Random, name: str, *, secret: bool) -> JobDefinition:
+    stages = tuple(_make_stage(rng, number) for number in range(rng.choice((1, 1, 2, 2, 3, 4))))
     token = InputDefinition("token", source=InputSource.HTTP_HEADER, key="X-Token", secret=True)
     return JobDefinition(
         type=name,
@@ -86,7 +93,7 @@ def _job(rng: random.Random, name: str, *, secret: bool) -> JobDefinition:
     )
 
 
-def _stage(rng: random.Random, number: int) -> StageDefinition:
+def _make_stage(rng: random.Random, number: int) -> StageDefinition:
     classes, weights = ("quick", "private", "long", "flaky", "doomed", "stubborn", "poison"), (6, 4, 3, 4, 2, 2, 1)
     failing = rng.random() < 0.6
     return StageDefinition(
@@ -102,12 +109,13 @@ def _stage(rng: random.Random, number: int) -> StageDefinition:
 def vary(catalogue: Catalogue, rng: random.Random) -> Catalogue:
     """Return a catalogue with stages of equal order, open ones, ones that wait for a person and paused ones."""
     jobs = {
-        name: job if name == "calm" else replace(job, stages=_varied(job, rng)) for name, job in catalogue.jobs.items()
+        name: job if name == "calm" else replace(job, stages=_vary_stages(job, rng))
+        for name, job in catalogue.jobs.items()
     }
     return Catalogue(revision_of(catalogue.tasks, jobs, None), catalogue.tasks, jobs)
 
 
-def _varied(job: JobDefinition, rng: random.Random) -> tuple[StageDefinition, ...]:
+def _vary_stages(job: JobDefinition, rng: random.Random) -> tuple[StageDefinition, ...]:
     order = 0
     stages = []
     for stage in job.stages:
@@ -116,7 +124,7 @@ def _varied(job: JobDefinition, rng: random.Random) -> tuple[StageDefinition, ..
         if kind < 0.2:
             stage = replace(stage, block_on_error=True, job_failed_on_error=True, fail_fast=False)
         elif kind < 0.3:
-            stage = replace(stage, open=True, spawn_task=None)
+            stage = replace(stage, source=AddedTasks())
         if rng.random() < 0.3:
             stage = replace(stage, task_class=rng.choice(("lingering", "private", "poison", "long")))
         if stage.job_failed_on_error and not stage.block_on_error and rng.random() < 0.5:

@@ -73,7 +73,7 @@ class Cluster:
         #: Numbers of the seals of jobs.
         self.seals = itertools.count(1)
         #: Makes what is entered for each commit of a request, for those who look on.
-        self.around: Callable[[Wish | None], Callable[[], AbstractContextManager[None]]] = _unwatched
+        self.around: Callable[[Wish | None], Callable[[], AbstractContextManager[None]]] = _watch_nothing
         self.editions = {edition: make_catalogue(rng, edition) for edition in (1, 2)}
         self.catalogue = self.editions[1]
         self.controllers = [SimController(self, f"controller{number}") for number in (1, 2)]
@@ -91,7 +91,7 @@ class Cluster:
         world.at(AUDIT, None, self._look_around)
         world.at(CALM_FROM + 14.0, None, lambda: self._kill_a_busy_worker(0.5))
         world.at(CALM_FROM + 16.0, None, lambda: self._kill_a_busy_worker(30.0))
-        with self._seeded():
+        with self._seed_ids():
             world.run(LATEST)
             world.stop()
 
@@ -127,7 +127,7 @@ class Cluster:
 
     def _look_around(self) -> None:
         """Compare the counters with the rows, and stop when nothing is left to happen."""
-        self._audit()
+        self._audit_store()
         if self.world.now > CALM_FROM + 20.0 and self._all_ended():
             self.world.at(LEASE + 2.0, None, self.world.stop)
         else:
@@ -138,8 +138,8 @@ class Cluster:
             return False
         return not self._looks.execute("SELECT 1 FROM jobs WHERE state IN ('PENDING', 'RUNNING')").fetchone()
 
-    def _audit(self) -> None:
-        for line in audit(self._looks.execute(TOLD).fetchall(), self._looks.execute(COUNTED).fetchall()):
+    def _audit_store(self) -> None:
+        for line in audit_counters(self._looks.execute(TOLD).fetchall(), self._looks.execute(COUNTED).fetchall()):
             self.world.violate("auditor", line)
         for query, complaint in NEVER.items():
             for (name,) in self._looks.execute(query):
@@ -159,7 +159,7 @@ class Cluster:
         self._shown[name] = int(attempt)
 
     @contextlib.contextmanager
-    def _seeded(self) -> Iterator[None]:
+    def _seed_ids(self) -> Iterator[None]:
         """Let ids come from the seed, and fan-outs take several transactions."""
         with (
             mock.patch.object(ids, "uuid", self.ids),
@@ -170,7 +170,7 @@ class Cluster:
 
     # --- what is left
 
-    def _rows(self, table: str) -> list[Row]:
+    def _read_rows(self, table: str) -> list[Row]:
         statements = {
             "jobs": "SELECT * FROM jobs JOIN job_inputs USING (key)",
             "stages": "SELECT * FROM stages",
@@ -185,13 +185,13 @@ class Cluster:
         """Return all that is known of the run."""
         workers = {row["key"]: row["worker_id"] for row in self._looks.execute("SELECT key, worker_id FROM workers")}
         return History(
-            jobs=self._rows("jobs"),
-            stages=self._rows("stages"),
-            tasks=self._rows("tasks"),
-            attempts=self._rows("attempts"),
-            events=self._rows("events"),
+            jobs=self._read_rows("jobs"),
+            stages=self._read_rows("stages"),
+            tasks=self._read_rows("tasks"),
+            attempts=self._read_rows("attempts"),
+            events=self._read_rows("events"),
             workers=workers,
-            diary=[_entry(row) for row in self._rows("diary")],
+            diary=[_make_entry(row) for row in self._read_rows("diary")],
             ledger=self.ground.ledger,
             lives=self.lives,
             asked=self.asked,
@@ -206,18 +206,18 @@ class Cluster:
         )
 
 
-def _unwatched(wish: Wish | None) -> Callable[[], AbstractContextManager[None]]:
+def _watch_nothing(wish: Wish | None) -> Callable[[], AbstractContextManager[None]]:
     return contextlib.nullcontext
 
 
-def _entry(row: Row) -> Entry:
+def _make_entry(row: Row) -> Entry:
     fields = dict(row)
     if fields["lease_until"] is not None:
         fields["lease_until"] -= EPOCH
     return Entry(**fields)
 
 
-def audit(stages: list[sqlite3.Row], counted: list[sqlite3.Row]) -> Iterator[str]:
+def audit_counters(stages: list[sqlite3.Row], counted: list[sqlite3.Row]) -> Iterator[str]:
     """Yield where a stage's counters differ from its rows."""
     there: dict[int, dict[str, int]] = {}
     spawns: dict[int, str] = {}

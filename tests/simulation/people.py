@@ -44,26 +44,26 @@ class Person:
         self._tokens = 0
         self.job_id: JobId | None = None
         self.done = False
-        self._world.at(CALM_FROM + 8.0 if calm else rng.uniform(0.5, BUSY_UNTIL), None, self._submit)
+        self._world.at(CALM_FROM + 8.0 if calm else rng.uniform(0.5, BUSY_UNTIL), None, self._submit_job)
 
     # --- submit
 
-    def _submit(self) -> None:
-        token = self._token() if self._tokens == 0 else self._last_token()
+    def _submit_job(self) -> None:
+        token = self._new_token() if self._tokens == 0 else self._last_token()
         headers = {"X-Token": [token]} if self._type == "job1" else {}
         submission = Submission(self._type, {"note": str(self._number)}, headers, self._key)
-        asked, answer = self._ask("submit", lambda jobs: jobs.submit(submission), key=self._key, token=token)
+        asked, answer = self._send_request("submit", lambda jobs: jobs.submit(submission), key=self._key, token=token)
         if asked.answer == "ok":
             assert isinstance(answer, tuple)
             asked.job_id = answer[0]
-            self._accepted(answer[0])
+            self._plan_next(answer[0])
         elif asked.answer == "info" and self._key is not None:
-            self._later(1.0, 5.0, self._submit)
+            self._act_later(1.0, 5.0, self._submit_job)
         else:
             # Without a key a repeated request could make a second job.
             self.done = True
 
-    def _accepted(self, job_id: JobId) -> None:
+    def _plan_next(self, job_id: JobId) -> None:
         rng = self._world.rng
         first, self.job_id = self.job_id is None, job_id
         if self._type == "calm":
@@ -71,50 +71,50 @@ class Person:
         if not first or self.done:
             return
         if self._key is not None and rng.random() < 0.4:
-            self._later(0.1, 60.0, self._submit)
+            self._act_later(0.1, 60.0, self._submit_job)
         if rng.random() < 0.25:
-            self._later(0.1, 40.0, self._cancel)
+            self._act_later(0.1, 40.0, self._cancel_job)
         elif rng.random() < 0.5:
-            self._later(5.0, 60.0, self._retry)
+            self._act_later(5.0, 60.0, self._retry_when_ended)
         else:
             self.done = True
 
     # --- cancel and retry
 
-    def _cancel(self) -> None:
-        job_id = self._mine()
-        asked, _ = self._ask("cancel", lambda jobs: jobs.cancel(job_id))
+    def _cancel_job(self) -> None:
+        job_id = self._get_job_id()
+        asked, _ = self._send_request("cancel", lambda jobs: jobs.cancel(job_id))
         if asked.answer == "info":
-            self._later(1.0, 5.0, self._cancel)
+            self._act_later(1.0, 5.0, self._cancel_job)
         elif self._world.rng.random() < 0.3:
-            self._later(0.5, 30.0, self._retry)
+            self._act_later(0.5, 30.0, self._retry_when_ended)
         else:
             self.done = True
 
-    def _retry(self) -> None:
+    def _retry_when_ended(self) -> None:
         """Retry the job when it has failed or was cancelled; look again otherwise."""
-        job_id = self._mine()
-        state = self._look(job_id)
+        job_id = self._get_job_id()
+        state = self._read_state(job_id)
         if state is State.COMPLETED or self._world.now > BUSY_UNTIL:
             self.done = True
         elif state is None or state not in ENDED:
-            self._later(5.0, 20.0, self._retry)
+            self._act_later(5.0, 20.0, self._retry_when_ended)
         else:
-            self._reopen(job_id)
+            self._send_retry(job_id)
 
-    def _reopen(self, job_id: JobId) -> None:
-        token = self._token()
+    def _send_retry(self, job_id: JobId) -> None:
+        token = self._new_token()
         headers = {"X-Token": [token]} if self._type == "job1" else {}
         wish = Wish(0, Verb.RETRY, (job_id,), token=token)
-        asked, _ = self._ask("retry", lambda jobs: reopen(jobs, job_id, headers), token=token, wish=wish)
+        asked, _ = self._send_request("retry", lambda jobs: reopen(jobs, job_id, headers), token=token, wish=wish)
         if asked.answer == "ok" and self._world.rng.random() < 0.5:
             self.done = True
         else:
-            self._later(1.0, 20.0, self._retry)
+            self._act_later(1.0, 20.0, self._retry_when_ended)
 
     # --- asking
 
-    def _ask(
+    def _send_request(
         self,
         what: str,
         request: Request,
@@ -146,18 +146,18 @@ class Person:
         world.log("person", f"{what} {self._number} {asked.answer} {self.job_id or answer or ''}")
         return asked, answer
 
-    def _look(self, job_id: JobId) -> State | None:
+    def _read_state(self, job_id: JobId) -> State | None:
         states = self._cluster.job_states()
         return State(states[job_id]) if job_id in states else None
 
-    def _later(self, low: float, high: float, action: Callable[[], None]) -> None:
+    def _act_later(self, low: float, high: float, action: Callable[[], None]) -> None:
         self._world.at(self._world.rng.uniform(low, high), None, action)
 
-    def _mine(self) -> JobId:
+    def _get_job_id(self) -> JobId:
         assert self.job_id is not None
         return self.job_id
 
-    def _token(self) -> str:
+    def _new_token(self) -> str:
         self._tokens += 1
         return self._last_token()
 

@@ -138,7 +138,7 @@ def files_in_time(index: Index) -> Complaints:
             continue
         task = index.task_by_id[run.task_id]
         stage = index.stages[task["stage"]]
-        claim = next((one for one in index.diary[task["key"]] if _claims(one) and one.attempt == run.attempt), None)
+        claim = next((one for one in index.diary[task["key"]] if _is_claim(one) and one.attempt == run.attempt), None)
         for earlier in private if claim else ():
             place = index.stages[earlier["stage"]]
             if place["job"] != stage["job"] or place["place"] >= stage["place"]:
@@ -148,7 +148,7 @@ def files_in_time(index: Index) -> Complaints:
                 yield f"{index.name(task)}, attempt {run.attempt}, was started without files of {index.name(earlier)}"
 
 
-def _claims(entry: Entry) -> bool:
+def _is_claim(entry: Entry) -> bool:
     return (entry.before, entry.after) == ("QUEUED", "RUNNING")
 
 

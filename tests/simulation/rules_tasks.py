@@ -61,10 +61,10 @@ def single_owner(index: Index) -> Complaints:
             yield f"{index.name(task)}, attempt {attempt}, was started without a claim"
             continue
         for run in runs:
-            yield from _minded(index, task, run, lease)
+            yield from _check_lease(index, task, run, lease)
 
 
-def _minded(index: Index, task: Row, run: Run, lease: tuple[float, float]) -> Complaints:
+def _check_lease(index: Index, task: Row, run: Run, lease: tuple[float, float]) -> Complaints:
     """A worker that is awake ends its task before the lease does."""
     claimed, until = lease
     if run.started < claimed:
@@ -96,10 +96,10 @@ def never_beside(index: Index) -> Complaints:
     for task in index.history.tasks:
         for row in index.attempts[task["key"]]:
             if row["outcome"] == "interrupted":
-                yield from _beside(index, task, row["attempt"])
+                yield from _find_overlap(index, task, row["attempt"])
 
 
-def _beside(index: Index, task: Row, attempt: int) -> Complaints:
+def _find_overlap(index: Index, task: Row, attempt: int) -> Complaints:
     later = [run.started for run in index.runs.get((task["task_id"], attempt + 1), ())]
     for run in index.runs.get((task["task_id"], attempt), ()):
         ended = index.history.ended if run.ended is None else run.ended
@@ -121,12 +121,12 @@ def fan_out_exact(index: Index) -> Complaints:
         if sorted(tasks) != list(range(len(tasks))):
             yield f"{index.stage_name(stage)} has the indexes {sorted(tasks)}"
         if spawn is not None:
-            yield from _items(index, stage, spawn, tasks)
+            yield from _compare_items(index, stage, spawn, tasks)
         elif len(tasks) != 1:
             yield f"{index.stage_name(stage)} has {len(tasks)} tasks"
 
 
-def _items(index: Index, stage: Row, spawn: Row, tasks: dict[int, Row]) -> Complaints:
+def _compare_items(index: Index, stage: Row, spawn: Row, tasks: dict[int, Row]) -> Complaints:
     if spawn["state"] != "COMPLETED":
         if tasks:
             yield f"{index.stage_name(stage)} has {len(tasks)} tasks, its spawn task is {spawn['state']}"
@@ -213,11 +213,11 @@ def claims_of_suspects(index: Index) -> Iterator[Entry]:
             losses[entry.key] += (entry.key, entry.attempt) in lost
         elif entry.before in ENDED and entry.after not in ENDED:
             losses[entry.key] = 0
-        elif entry.before != "RUNNING" and entry.after == "RUNNING" and _suspect(index, losses[entry.key]):
+        elif entry.before != "RUNNING" and entry.after == "RUNNING" and _is_suspect(index, losses[entry.key]):
             yield entry
 
 
-def _suspect(index: Index, losses: int) -> bool:
+def _is_suspect(index: Index, losses: int) -> bool:
     return losses >= max(1, index.history.max_losses - 1)
 
 
@@ -239,7 +239,7 @@ def prompt(index: Index) -> Complaints:
     history = index.history
     for at, task_id, attempt in history.refused:
         task = index.task_by_id[task_id]
-        if history.calm_from < at < history.ended - PROMPT and not _left(index, task, attempt, at + PROMPT):
+        if history.calm_from < at < history.ended - PROMPT and not _had_ended(index, task, attempt, at + PROMPT):
             yield f"{index.name(task)}, attempt {attempt}: its order came back at {at:.3f}, and it was kept"
     keys = {life: key for key, life in history.workers.items()}
     for at, life in history.buried:
@@ -247,11 +247,11 @@ def prompt(index: Index) -> Complaints:
             if entry.kind != "task" or entry.after != "RUNNING" or entry.worker != keys.get(life) or entry.at > at:
                 continue
             task = index.tasks[entry.key]
-            if entry.attempt is not None and not _left(index, task, entry.attempt, at + PROMPT):
+            if entry.attempt is not None and not _had_ended(index, task, entry.attempt, at + PROMPT):
                 yield f"{index.name(task)}, attempt {entry.attempt}, was kept by {life}, buried at {at:.3f}"
 
 
-def _left(index: Index, task: Row, attempt: int, until: float) -> bool:
+def _had_ended(index: Index, task: Row, attempt: int, until: float) -> bool:
     """Tell whether an attempt had ended in the store by some moment."""
     return any(
         entry.at <= until and entry.before == "RUNNING" and entry.after != "RUNNING" and entry.attempt == attempt

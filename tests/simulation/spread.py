@@ -25,7 +25,7 @@ def spread(pieces: Sequence[Piece], work: Callable[[Piece], Any], *, processes: 
         try:
             while waiting or children:
                 while waiting and len(children) < processes:
-                    child, pipe = _fork(waiting.pop(), work)
+                    child, pipe = _fork_worker(waiting.pop(), work)
                     children[pipe] = child, bytearray()
                     selector.register(pipe, selectors.EVENT_READ)
                 for key, _ in selector.select():
@@ -47,7 +47,7 @@ def spread(pieces: Sequence[Piece], work: Callable[[Piece], Any], *, processes: 
                 os.waitpid(child, 0)
 
 
-def _fork(piece: Piece, work: Callable[[Piece], Any]) -> tuple[int, int]:
+def _fork_worker(piece: Piece, work: Callable[[Piece], Any]) -> tuple[int, int]:
     reading, writing = os.pipe()
     child = os.fork()
     if child:

@@ -103,7 +103,7 @@ class SimExecutor:
             return
         if kind != "kill_after":
             self._world.suffer(self._actor, fault)
-        self._begin(grant, task)
+        self._begin_process(grant, task)
         if kind == "kill_after":
             self._world.kill(self._actor.process)
             raise Killed
@@ -126,9 +126,9 @@ class SimExecutor:
         behaviour = BEHAVIOURS[task.grant.recipe.task_class]
         longest = min(task.grant.recipe.grace, grace)
         delay = longest if behaviour.ignores_term else self._world.rng.uniform(0.0, 0.2)
-        self._world.at(delay, None, lambda: self._end(task, by_stop=True))
+        self._world.at(delay, None, lambda: self._end_process(task, by_stop=True))
 
-    def _begin(self, grant: Grant, task: GrantedTask) -> None:
+    def _begin_process(self, grant: Grant, task: GrantedTask) -> None:
         world, behaviour = self._world, BEHAVIOURS[grant.recipe.task_class]
         run = Run(
             job_id=grant.job_id,
@@ -153,22 +153,22 @@ class SimExecutor:
         process = Task(grant, task, run, outcome)
         self._running[AttemptRef(task.task_id, task.attempt)] = process
         world.log(self._actor.name, f"starts {task.task_id[-12:]}/{task.attempt} ({grant.recipe.task_class})")
-        self._write(process, "begun")
+        self._write_file(process, "begun")
         length = world.rng.uniform(behaviour.shortest, behaviour.longest)
         if behaviour.poison:
             world.at(length, None, lambda: world.kill(self._actor.process))
-        world.at(length, None, lambda: self._end(process, by_stop=False))
+        world.at(length, None, lambda: self._end_process(process, by_stop=False))
 
-    def _end(self, task: Task, *, by_stop: bool) -> None:
+    def _end_process(self, task: Task, *, by_stop: bool) -> None:
         if task.over:
             return
         task.over = True
         task.run.ended = self._world.now
         task.run.whole = not by_stop
         if not by_stop and task.outcome is Outcome.COMPLETED:
-            self._write(task, "done")
+            self._write_file(task, "done")
             if task.grant.recipe.spawns:
-                task.spawned = self._spawn(task)
+                task.spawned = self._make_items(task)
         if self._actor.process.dead:
             return
         outcome = task.outcome if task.stopped is None else task.stopped
@@ -188,13 +188,13 @@ class SimExecutor:
         self._world.log(self._actor.name, f"ended {ref.task_id[-12:]}/{ref.attempt} {outcome}")
         self._world.at(0.0, self._actor, self.wake)
 
-    def _write(self, task: Task, word: str) -> None:
+    def _write_file(self, task: Task, word: str) -> None:
         """Leave a file in the attempt's own folder, or in the workspace."""
         if task.grant.recipe.workdir == "task":
-            name = f"{self._folder(task)}/work/{task.task.task_id}"
+            name = f"{self._name_folder(task)}/work/{task.task.task_id}"
             self._ground.files.content[name] = f"{task.task.attempt} {word}".encode()
 
-    def _spawn(self, task: Task) -> SpawnedItems:
+    def _make_items(self, task: Task) -> SpawnedItems:
         rng = self._world.rng
         low, high, _ = rng.choices(SIZES, [weight for _, _, weight in SIZES])[0]
         count = rng.randint(low, high) if task.grant.recipe.task_class == "list" else CALM_SIZE
@@ -203,18 +203,18 @@ class SimExecutor:
             items = [_with_secret(item, task.grant) for item in items]
         if count and rng.random() < 0.1:
             items[rng.randrange(count)] = {"unheard_of": 1}
-        path = f"{self._folder(task)}/items.ndjson"
+        path = f"{self._name_folder(task)}/items.ndjson"
         self._ground.files.content[path] = "".join(f"{json.dumps(item)}\n" for item in items).encode()
         task.run.spawned = count
         return SpawnedItems(path, count)
 
-    def _folder(self, task: Task) -> str:
+    def _name_folder(self, task: Task) -> str:
         return attempt_name(task.grant.job_id, task.grant.stage, task.task.index, task.task.attempt)
 
     def end_all(self) -> None:
         """End what a worker has left running."""
         for task in list(self._running.values()):
-            self._end(task, by_stop=True)
+            self._end_process(task, by_stop=True)
 
     def _worker_died(self) -> None:
         if self.tidy:

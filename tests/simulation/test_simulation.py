@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.simulation.__main__ import HASH_SEED, regressions
+from tests.simulation.__main__ import HASH_SEED, read_regressions
 from tests.simulation.ablations import OF_FAULTS
 from tests.simulation.run import run_seed, shrink
 
@@ -17,16 +17,16 @@ SEEDS = int(os.environ.get("ECHELON_SIMULATION_SEEDS", "2000" if os.environ.get(
 AT_MOST = 300
 
 
-def simulation(*arguments: str) -> subprocess.Popen[str]:
+def start_simulation(*arguments: str) -> subprocess.Popen[str]:
     """Start the simulation in a process of its own: its seeds need a hash seed."""
     command = [sys.executable, "-m", "tests.simulation", *arguments]
     environment = os.environ | {HASH_SEED: "0"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def output(*arguments: str) -> str:
+def run_simulation(*arguments: str) -> str:
     """Run the simulation and return what it printed; fail with it when it failed."""
-    process = simulation(*arguments)
+    process = start_simulation(*arguments)
     printed = process.communicate()[0]
     assert process.returncode == 0, printed
     return printed
@@ -34,17 +34,17 @@ def output(*arguments: str) -> str:
 
 @pytest.mark.slow
 def test_every_seed_holds_and_every_kind_of_fault_strikes() -> None:
-    printed = output("--regressions", "--seeds", str(SEEDS))
+    printed = run_simulation("--regressions", "--seeds", str(SEEDS))
 
     assert "never struck: none" in printed
-    assert f"{SEEDS + len(regressions())} seeds" in printed
+    assert f"{SEEDS + len(read_regressions())} seeds" in printed
 
 
 @pytest.mark.slow
 def test_every_mechanism_that_is_taken_away_is_noticed() -> None:
     assert len(OF_FAULTS) >= 12
 
-    printed = output("--ablate=all", "--seeds", str(AT_MOST))
+    printed = run_simulation("--ablate=all", "--seeds", str(AT_MOST))
 
     told = [line for line in printed.splitlines() if line.startswith("without ")]
     assert len(told) == len(OF_FAULTS)
@@ -52,7 +52,7 @@ def test_every_mechanism_that_is_taken_away_is_noticed() -> None:
 
 
 def test_a_seed_means_the_same_run_every_time() -> None:
-    printed = [output("--seed", "1", "--trace") for _ in range(2)]
+    printed = [run_simulation("--seed", "1", "--trace") for _ in range(2)]
 
     assert printed[0] == printed[1]
     assert "fault" in printed[0]
@@ -73,4 +73,4 @@ def test_a_failure_is_made_small() -> None:
 
 
 def test_seeds_that_ever_failed_are_kept() -> None:
-    assert regressions()
+    assert read_regressions()

@@ -41,7 +41,7 @@ class SimVolume:
 
     def publish_files(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
         """Move the files of an attempt that counts into the workspace."""
-        self._step()
+        self._strike_step()
         prefix = f"{attempt_path}/work/"
         for name in self._files.under(prefix):
             target = f"{workspace_name(job_id)}/{name.removeprefix(prefix)}"
@@ -51,7 +51,7 @@ class SimVolume:
 
     def open_items(self, name: str, offset: int = 0) -> BinaryIO:
         """Open the checked items of a spawn.json."""
-        self._step()
+        self._strike_step()
         if name not in self._files.content:
             raise FileNotFoundError(name)
         file = io.BytesIO(self._files.content[name])
@@ -66,7 +66,7 @@ class SimVolume:
     def check_present(self) -> None:
         """Be there."""
 
-    def _step(self) -> None:
+    def _strike_step(self) -> None:
         fault = self._world.strike("volume")
         if fault is not None and fault.kind == "unavailable":
             raise VolumeUnavailable("simulated: the volume does not answer")

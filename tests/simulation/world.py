@@ -91,7 +91,7 @@ class World:
         while self._heap and self._heap[0][0] <= until and not self._stopped:
             time, _, actor, action = heapq.heappop(self._heap)
             self.now = max(self.now, time)
-            self._one(actor, action)
+            self._run_action(actor, action)
             if self._events > MOST_EVENTS:
                 self.violate("liveness", f"more than {MOST_EVENTS} events: something spins")
                 self._stopped = True
@@ -102,7 +102,7 @@ class World:
         """Run no further action."""
         self._stopped = True
 
-    def _one(self, actor: Actor | None, action: Callable[[], None]) -> None:
+    def _run_action(self, actor: Actor | None, action: Callable[[], None]) -> None:
         if actor is not None:
             if actor.process.dead:
                 return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from tests.system.chaos import PROFILES, chaos
+from tests.system.chaos import PROFILES, run_chaos
 from tests.system.nemesis import read_schedule
 
 
@@ -31,7 +31,7 @@ def main(
     folder = folder or Path(tempfile.mkdtemp(prefix="echelon-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"in {folder}", flush=True)
-    summary = chaos(seed, chosen, folder, replay=read_schedule(replay) if replay else None)
+    summary = run_chaos(seed, chosen, folder, replay=read_schedule(replay) if replay else None)
     print(json.dumps(summary, indent=2))
     raise SystemExit(1 if summary["violations"] else 0)
 

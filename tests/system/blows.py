@@ -27,49 +27,49 @@ Blow = Callable[["Nemesis", "Fault"], None]
 _DRAIN = 30.0
 
 
-def _wait(seconds: float) -> None:
+def _wait_for(seconds: float) -> None:
     """Let a fault last."""
     threading.Event().wait(seconds)
 
 
-def _program(nemesis: Nemesis, fault: Fault) -> Program:
+def _find_program(nemesis: Nemesis, fault: Fault) -> Program:
     return next(one for one in nemesis.cluster.programs if one.name == fault.target)
 
 
-def _again(nemesis: Nemesis, program: Program) -> None:
+def _restart_program(nemesis: Nemesis, program: Program) -> None:
     nemesis.cluster.note_lives()
     program.start()
 
 
-def _kill(nemesis: Nemesis, fault: Fault) -> None:
-    program = _program(nemesis, fault)
+def _kill_program(nemesis: Nemesis, fault: Fault) -> None:
+    program = _find_program(nemesis, fault)
     program.kill()
-    _wait(fault.seconds)
-    _again(nemesis, program)
+    _wait_for(fault.seconds)
+    _restart_program(nemesis, program)
 
 
-def _pause(nemesis: Nemesis, fault: Fault) -> None:
-    program = _program(nemesis, fault)
+def _pause_program(nemesis: Nemesis, fault: Fault) -> None:
+    program = _find_program(nemesis, fault)
     program.pause()
-    _wait(fault.seconds)
+    _wait_for(fault.seconds)
     program.go_on()
 
 
-def _drain(nemesis: Nemesis, fault: Fault) -> None:
-    program = _program(nemesis, fault)
+def _drain_program(nemesis: Nemesis, fault: Fault) -> None:
+    program = _find_program(nemesis, fault)
     program.terminate()
     try:
         program.wait(_DRAIN)
     except subprocess.TimeoutExpired:
         nemesis.complaints.append(f"I9 no leaks: {program.name} did not drain within {_DRAIN:.0f} s")
         program.kill()
-    _wait(fault.seconds)
-    _again(nemesis, program)
+    _wait_for(fault.seconds)
+    _restart_program(nemesis, program)
 
 
-def _link(act: str, server: str) -> Blow:
+def _make_link_blow(act: str, server: str) -> Blow:
     def blow(nemesis: Nemesis, fault: Fault) -> None:
-        link = _program(nemesis, fault).links[server]
+        link = _find_program(nemesis, fault).links[server]
         if act == "cut":
             link.cut()
             return
@@ -77,7 +77,7 @@ def _link(act: str, server: str) -> Blow:
             link.slow(0.2)
         else:
             link.swallow(up=act != "deafen", down=act != "mute")
-        _wait(fault.seconds)
+        _wait_for(fault.seconds)
         # The held-back data arrives late, or never: test both.
         if fault.seed % 2:
             link.cut()
@@ -86,9 +86,9 @@ def _link(act: str, server: str) -> Blow:
     return blow
 
 
-def _flap(server: str) -> Blow:
+def _make_flap_blow(server: str) -> Blow:
     def blow(nemesis: Nemesis, fault: Fault) -> None:
-        flap([_program(nemesis, fault).links[server]], fault.seconds)
+        flap([_find_program(nemesis, fault).links[server]], fault.seconds)
 
     return blow
 
@@ -99,14 +99,14 @@ def _flap(server: str) -> Blow:
 def _kill_broker(nemesis: Nemesis, fault: Fault) -> None:
     rabbit = nemesis.cluster.rabbit
     rabbit.stop(signal.SIGKILL)
-    _wait(fault.seconds)
+    _wait_for(fault.seconds)
     rabbit.start()
 
 
 def _stop_app(nemesis: Nemesis, fault: Fault) -> None:
     rabbit = nemesis.cluster.rabbit
     rabbit.control("stop_app")
-    _wait(fault.seconds)
+    _wait_for(fault.seconds)
     rabbit.control("start_app")
 
 
@@ -114,21 +114,21 @@ def _close_connections(nemesis: Nemesis, fault: Fault) -> None:
     nemesis.cluster.rabbit.control("close_all_connections", "chaos")
 
 
-def _alarm(nemesis: Nemesis, fault: Fault) -> None:
+def _raise_alarm(nemesis: Nemesis, fault: Fault) -> None:
     rabbit = nemesis.cluster.rabbit
     rabbit.control("set_vm_memory_high_watermark", "0.0000001")
-    _wait(fault.seconds)
+    _wait_for(fault.seconds)
     rabbit.control("set_vm_memory_high_watermark", "0.4")
 
 
 def _disk_alarm(nemesis: Nemesis, fault: Fault) -> None:
     with disk_alarm(nemesis.cluster.rabbit):
-        _wait(fault.seconds)
+        _wait_for(fault.seconds)
 
 
 def _full_queues(nemesis: Nemesis, fault: Fault) -> None:
     with full_queues(nemesis.cluster.rabbit, room=fault.seed % 3):
-        _wait(fault.seconds)
+        _wait_for(fault.seconds)
 
 
 def _on_channel(nemesis: Nemesis, act: Callable[[pika.adapters.blocking_connection.BlockingChannel], object]) -> None:
@@ -155,7 +155,7 @@ def _delete_orders(nemesis: Nemesis, fault: Fault) -> None:
 # --- messages
 
 
-def _garbage(nemesis: Nemesis, fault: Fault) -> None:
+def _send_garbage(nemesis: Nemesis, fault: Fault) -> None:
     rng = random.Random(fault.seed)
     bodies = [
         b"", b"not json", b"{}", b"[" * 100_000, b'{"kind":"report","v":99}', os.urandom(200), b'{"kind":"report"}' * 3,
@@ -170,7 +170,7 @@ def _garbage(nemesis: Nemesis, fault: Fault) -> None:
     _on_channel(nemesis, act)
 
 
-def _stale(nemesis: Nemesis, fault: Fault) -> None:
+def _send_stale(nemesis: Nemesis, fault: Fault) -> None:
     """Say again, late and twice, what workers have said, and what none of them could say."""
     if nemesis.cluster.postgresql is None:
         return
@@ -201,7 +201,7 @@ def _restart_database(nemesis: Nemesis, fault: Fault) -> None:
     server = nemesis.cluster.postgresql
     assert server is not None
     server.stop(signal.SIGQUIT)
-    _wait(fault.seconds)
+    _wait_for(fault.seconds)
     server.start()
 
 
@@ -218,43 +218,43 @@ def _terminate_backends(nemesis: Nemesis, fault: Fault) -> None:
 
 def _lock_table(nemesis: Nemesis, fault: Fault) -> None:
     with locked(nemesis.cluster, TABLES[fault.seed % len(TABLES)]):
-        _wait(fault.seconds)
+        _wait_for(fault.seconds)
 
 
-def _rewrite(nemesis: Nemesis, fault: Fault) -> None:
+def _rewrite_catalogue(nemesis: Nemesis, fault: Fault) -> None:
     nemesis.edition += 1
     nemesis.cluster.catalogue.write_text(nemesis.catalogue(nemesis.edition))
 
 
-def _spoil(nemesis: Nemesis, fault: Fault) -> None:
+def _spoil_catalogue(nemesis: Nemesis, fault: Fault) -> None:
     good = nemesis.catalogue(nemesis.edition)
     nemesis.cluster.catalogue.write_text(good[: len(good) // 2] + "\n  - {]")
-    _wait(fault.seconds)
+    _wait_for(fault.seconds)
     nemesis.cluster.catalogue.write_text(good)
 
 
 BLOWS: dict[str, Blow] = {
-    **dict.fromkeys(("worker.kill", "worker.vanish", "controller.kill"), _kill),
-    **dict.fromkeys(("worker.pause", "worker.oversleep", "controller.pause"), _pause),
-    **dict.fromkeys(("worker.drain", "controller.drain"), _drain),
-    **{f"worker-broker.{act}": _link(act, "broker") for act in ("cut", "swallow", "deafen", "mute", "slow")},
-    **{f"controller-broker.{act}": _link(act, "broker") for act in ("cut", "swallow", "slow")},
-    **{f"controller-datastore.{act}": _link(act, "datastore") for act in ("cut", "swallow", "slow")},
-    **{f"{role}-broker.flap": _flap("broker") for role in ("worker", "controller")},
-    "controller-datastore.flap": _flap("datastore"),
+    **dict.fromkeys(("worker.kill", "worker.vanish", "controller.kill"), _kill_program),
+    **dict.fromkeys(("worker.pause", "worker.oversleep", "controller.pause"), _pause_program),
+    **dict.fromkeys(("worker.drain", "controller.drain"), _drain_program),
+    **{f"worker-broker.{act}": _make_link_blow(act, "broker") for act in ("cut", "swallow", "deafen", "mute", "slow")},
+    **{f"controller-broker.{act}": _make_link_blow(act, "broker") for act in ("cut", "swallow", "slow")},
+    **{f"controller-datastore.{act}": _make_link_blow(act, "datastore") for act in ("cut", "swallow", "slow")},
+    **{f"{role}-broker.flap": _make_flap_blow("broker") for role in ("worker", "controller")},
+    "controller-datastore.flap": _make_flap_blow("datastore"),
     "broker.kill": _kill_broker,
     "broker.stop_app": _stop_app,
     "broker.close_connections": _close_connections,
     "broker.delete_reports": _delete_reports,
     "broker.delete_orders": _delete_orders,
-    "broker.alarm": _alarm,
+    "broker.alarm": _raise_alarm,
     "broker.disk_alarm": _disk_alarm,
     "broker.full_queues": _full_queues,
     "database.restart": _restart_database,
     "database.terminate": _terminate_backends,
     "database.lock": _lock_table,
-    "messages.garbage": _garbage,
-    "messages.stale": _stale,
-    "catalogue.rewrite": _rewrite,
-    "catalogue.spoil": _spoil,
+    "messages.garbage": _send_garbage,
+    "messages.stale": _send_stale,
+    "catalogue.rewrite": _rewrite_catalogue,
+    "catalogue.spoil": _spoil_catalogue,
 }

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from tests.simulation.history import History
-from tests.system.check import complaints, descriptors, left_processes, messages_that_stay
+from tests.system.check import count_descriptors, find_complaints, left_processes, messages_that_stay
 from tests.system.cluster import Cluster, Shape
-from tests.system.history import gather
+from tests.system.history import gather_history
 from tests.system.nemesis import Fault, Nemesis, schedule
 from tests.system.observer import Observer, Seen
 from tests.system.people import Diary, Person
@@ -54,7 +54,7 @@ PROFILES = {
 }
 
 
-def chaos(seed: int, profile: Profile, folder: Path, *, replay: Iterator[Fault] | None = None) -> dict[str, object]:
+def run_chaos(seed: int, profile: Profile, folder: Path, *, replay: Iterator[Fault] | None = None) -> dict[str, object]:
     """Run and return the summary; its `violations` are what broke a promise."""
     workload, diary, begun = Workload(seed, folder), Diary([], [], []), time.time()
     with Cluster(folder, workload.catalogue(1), profile.shape) as cluster:
@@ -63,30 +63,36 @@ def chaos(seed: int, profile: Profile, folder: Path, *, replay: Iterator[Fault] 
             Person(f"{seed} {number}", cluster.urls, workload.plans, diary, widest=profile.widest)
             for number in range(profile.people)
         ]
-        files = descriptors(cluster)
+        files = count_descriptors(cluster)
         with Observer(cluster, workload.ledger, nemesis.busy) as observer:
             faults = replay or schedule(seed, profile.shape, gap=profile.gap)
-            calm_from = _live(people, profile, partial(nemesis.run, faults, profile.faults))
+            calm_from = _let_people_work(people, profile, partial(nemesis.run, faults, profile.faults))
         quiet = time.time() - calm_from
-        left = _leavings(cluster, files)
-        history = gather(cluster, workload, diary, observer.seen, calm_from=calm_from, ended=time.time())
+        left = _list_leftovers(cluster, files)
+        history = gather_history(cluster, workload, diary, observer.seen, calm_from=calm_from, ended=time.time())
         for worker in cluster.workers:
             worker.terminate()
         for worker in cluster.workers:
             worker.wait()
         left += [f"I9 no leaks: process {one}" for one in left_processes(folder)]
-    wrong = [*complaints(history, diary.jobs), *diary.complaints, *observer.seen.complaints, *nemesis.complaints, *left]
+    wrong = [
+        *find_complaints(history, diary.jobs),
+        *diary.complaints,
+        *observer.seen.complaints,
+        *nemesis.complaints,
+        *left,
+    ]
     summary = {
         "seed": seed,
         "seconds": round(time.time() - begun, 1),
         "seconds to the end of all jobs": round(quiet, 1),
     }
-    summary |= _summary(history, observer.seen, nemesis, wrong)
+    summary |= _make_summary(history, observer.seen, nemesis, wrong)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2))
     return summary
 
 
-def _live(people: list[Person], profile: Profile, strike: Callable[..., None]) -> float:
+def _let_people_work(people: list[Person], profile: Profile, strike: Callable[..., None]) -> float:
     """Let people work while the nemesis strikes, and then see their jobs end; return when the last fault was over."""
     leave, over = threading.Event(), [float("inf")]
     threads = [
@@ -106,17 +112,17 @@ def _live(people: list[Person], profile: Profile, strike: Callable[..., None]) -
     return calm_from
 
 
-def _leavings(cluster: Cluster, files: dict[str, int]) -> list[str]:
+def _list_leftovers(cluster: Cluster, files: dict[str, int]) -> list[str]:
     """Return what is left although nothing runs any more."""
     until(cluster.ready, "the cluster is whole again")
     stay = messages_that_stay(cluster)
     if stay:
         return [f"I9 no leaks: {one}" for one in stay]
-    grown = {name: (files[name], now) for name, now in descriptors(cluster).items() if now > files[name] + 20}
+    grown = {name: (files[name], now) for name, now in count_descriptors(cluster).items() if now > files[name] + 20}
     return [f"I9 no leaks: open files grew from {before} to {now} in {name}" for name, (before, now) in grown.items()]
 
 
-def _summary(history: History, seen: Seen, nemesis: Nemesis, wrong: list[str]) -> dict[str, object]:
+def _make_summary(history: History, seen: Seen, nemesis: Nemesis, wrong: list[str]) -> dict[str, object]:
     rules = Counter(one.partition(":")[0] for one in wrong)
     starts = Counter((run.task_id, run.attempt) for run in history.ledger)
     return {

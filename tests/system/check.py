@@ -18,7 +18,7 @@ from tests.system.people import Followed
 from tests.system.process import until
 
 
-def complaints(history: History, jobs: list[Followed]) -> list[str]:
+def find_complaints(history: History, jobs: list[Followed]) -> list[str]:
     """Return what breaks a promise, in words."""
     return [*check(history), *known_answers(history, jobs)]
 
@@ -74,6 +74,6 @@ def messages_that_stay(cluster: Cluster, patience: float = 15.0) -> list[str]:
     return found
 
 
-def descriptors(cluster: Cluster) -> dict[str, int]:
+def count_descriptors(cluster: Cluster) -> dict[str, int]:
     """Return how many files each worker holds open."""
     return {worker.name: len(os.listdir(f"/proc/{worker.pid}/fd")) for worker in cluster.workers if worker.running}

@@ -174,14 +174,14 @@ class Cluster:
         migrate_datastore(self.database)
         if self.shape.diary:
             keep_diary(self.database)
-        self._stack.callback(self._end)
+        self._stack.callback(self._end_programs)
         for number in range(1, self.shape.controllers + 1):
-            self.controllers.append(self._controller(f"controller{number}"))
+            self.controllers.append(self._make_controller(f"controller{number}"))
         for program in self.controllers:
             program.start()
         until(lambda: self.answering(self.urls[0]), "the first controller answers")
         for number in range(1, self.shape.workers + 1):
-            self.workers.append(self._worker(f"worker{number}"))
+            self.workers.append(self._make_worker(f"worker{number}"))
             self.workers[-1].start()
         until(self.ready, f"the cluster is ready; its logs: {self.folder}")
 
@@ -192,16 +192,16 @@ class Cluster:
         self.postgresql = self._stack.enter_context(PrivatePostgresql(binaries))
         return self.postgresql.url
 
-    def _controller(self, name: str) -> Program:
+    def _make_controller(self, name: str) -> Program:
         broker = self._proxies.link(self.rabbit.port)
-        environ, datastore, links = self._environ(), self.database, {"broker": broker}
+        environ, datastore, links = self._make_environment(), self.database, {"broker": broker}
         if self.postgresql is not None:
             links["datastore"] = self._proxies.link(self.postgresql.port)
             datastore = datastore.replace(f":{self.postgresql.port}/", f":{links['datastore'].port}/")
         port = free_port()
         self.urls.append(f"http://127.0.0.1:{port}")
         environ |= {
-            "ECHELON_BROKER": self._broker(broker), "ECHELON_DATASTORE": datastore,
+            "ECHELON_BROKER": self._broker_url(broker), "ECHELON_DATASTORE": datastore,
             "ECHELON_LEASE": f"{self.shape.lease:g}",
             "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}", "ECHELON_MAX_LOSSES": str(self.shape.max_losses),
             "ECHELON_QUEUE_TYPE": self.shape.queue_type,
@@ -219,10 +219,10 @@ class Cluster:
         program.links = links
         return program
 
-    def _worker(self, name: str) -> Program:
+    def _make_worker(self, name: str) -> Program:
         broker = self._proxies.link(self.rabbit.port)
-        environ = self._environ() | {
-            "ECHELON_BROKER": self._broker(broker), "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}",
+        environ = self._make_environment() | {
+            "ECHELON_BROKER": self._broker_url(broker), "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}",
             "ECHELON_DRAIN_TIMEOUT": f"{self.shape.drain_timeout:g}", "ECHELON_QUEUE_TYPE": self.shape.queue_type,
         }  # fmt: skip
         arguments = [
@@ -238,19 +238,19 @@ class Cluster:
         program.links = {"broker": broker}
         return program
 
-    def _environ(self) -> dict[str, str]:
+    def _make_environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        return kept | {"PYTHONPATH": str(ROOT), "HOME": str(self.folder), "TMPDIR": str(self._temporary())}
+        return kept | {"PYTHONPATH": str(ROOT), "HOME": str(self.folder), "TMPDIR": str(self._make_temporary())}
 
-    def _temporary(self) -> Path:
+    def _make_temporary(self) -> Path:
         path = self.folder / "tmp"
         path.mkdir(exist_ok=True)
         return path
 
-    def _broker(self, link: Link) -> str:
+    def _broker_url(self, link: Link) -> str:
         return self.rabbit.url.replace(f":{self.rabbit.port}/", f":{link.port}/")
 
-    def _end(self) -> None:
+    def _end_programs(self) -> None:
         for program in [*self.controllers, *self.workers]:
             if program.lives:
                 program.kill()
@@ -291,7 +291,7 @@ class Cluster:
 
     def stranger(self, name: str, *arguments: str) -> Program:
         """Return a program that is not one of the cluster's; its caller starts it and waits for its end."""
-        return Program(name, list(arguments), self._environ(), self.folder)
+        return Program(name, list(arguments), self._make_environment(), self.folder)
 
     def note_lives(self) -> None:
         """Read which life each worker leads: the last one in its lock file is the one that holds it."""

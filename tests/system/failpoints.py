@@ -22,9 +22,9 @@ import click
 
 from echelon.shared.failpoints import VARIABLE
 from tests.simulation.history import History
-from tests.system.check import complaints, left_processes, messages_that_stay
+from tests.system.check import find_complaints, left_processes, messages_that_stay
 from tests.system.cluster import Cluster, Program, Shape
-from tests.system.history import gather
+from tests.system.history import gather_history
 from tests.system.observer import Observer
 from tests.system.people import Diary, Person
 from tests.system.process import until
@@ -120,7 +120,7 @@ class Armed:
         """Start it anew with what is left."""
         if self.program.running:
             self.program.kill()
-        self._start()
+        self._start_program()
 
     def disarm(self) -> None:
         """Let it live as all others do."""
@@ -139,31 +139,31 @@ class Armed:
     def look(self) -> None:
         """See what it has reached, and go on with it."""
         self._cluster.note_lives()
-        for name, pid in self._news():
+        for name, pid in self._read_news():
             self.left.discard(name)
             self.reached.append(name)
-            self._check(name, pid)
+            self._check_process(name, pid)
         if self._standing is not None and time.monotonic() >= self._standing[2]:
             os.kill(self._standing[0], signal.SIGCONT)
             self.program.lives[-1].pauses.append((self._standing[1], time.time()))
             self._standing, self._since = None, time.monotonic()
         if not self.program.running:
             code = self.program.wait()
-            if code != self._expected(code):
+            if code != self._expect_code(code):
                 self.complaints.append(f"I9 no leaks: {self.program.name} ended by itself ({code})")
-            self._start()
+            self._start_program()
 
-    def _start(self) -> None:
+    def _start_program(self) -> None:
         self._since, self._asked_to_end, self._raised_at_start = time.monotonic(), False, False
         wanted = (f"{name}:{self.action}:{_HITS.get(name, 1)}" for name in sorted(self.left))
         self.program.start(**{VARIABLE: ",".join(wanted)})
 
-    def _expected(self, code: int) -> int:
+    def _expect_code(self, code: int) -> int:
         if self._raised_at_start and code in (1, 3):
             return code
         return -signal.SIGKILL if self.action == "kill" and not (self._asked_to_end and code == 0) else 0
 
-    def _news(self) -> Iterator[tuple[str, int]]:
+    def _read_news(self) -> Iterator[tuple[str, int]]:
         with self.program.log.open() as file:
             file.seek(self._read)
             for line in iter(file.readline, ""):
@@ -174,7 +174,7 @@ class Armed:
                 if found is not None and found[3] == self.action:
                     yield found[1], int(found[2])
 
-    def _check(self, name: str, pid: int) -> None:
+    def _check_process(self, name: str, pid: int) -> None:
         """See that a process is as a failpoint leaves it."""
         if self.action == "raise":
             self._raised_at_start |= name in _AT_THE_START
@@ -237,7 +237,7 @@ def strike(folder: Path, action: str, shape: Shape, *, only: str = "", longest: 
         ]
         people = [Person(f"failpoints {n}", cluster.urls, workload.plans, diary, widest=20) for n in range(2)]
         run = Run(cluster, workload, diary, armed, people, Reopener(cluster.urls))
-        history, wrong = _live(run, action, deadline=time.monotonic() + longest)
+        history, wrong = _reach_and_wait(run, action, deadline=time.monotonic() + longest)
     summary: dict[str, object] = {
         "action": action,
         "seconds": round(time.time() - begun, 1),
@@ -253,17 +253,17 @@ def strike(folder: Path, action: str, shape: Shape, *, only: str = "", longest: 
     return summary
 
 
-def _live(run: Run, action: str, *, deadline: float) -> tuple[History, list[str]]:
+def _reach_and_wait(run: Run, action: str, *, deadline: float) -> tuple[History, list[str]]:
     """Reach every failpoint, then see all jobs end; return what is known and what of it is wrong."""
     cluster, diary, reopener = run.cluster, run.diary, run.reopener
-    with Observer(cluster, run.workload.ledger, lambda _: True) as observer, _working(run) as over:
+    with Observer(cluster, run.workload.ledger, lambda _: True) as observer, _let_people_work(run) as over:
         _reach_all(cluster, run.armed, deadline=deadline)
         calm_from = time.time()
         over[0] = time.monotonic() + 60.0
     until(cluster.ready, "the cluster is whole again")
     wrong = [f"I9 no leaks: {one}" for one in messages_that_stay(cluster)]
     diary.asked += reopener.asked
-    history = gather(
+    history = gather_history(
         cluster, run.workload, diary, observer.seen, calm_from=calm_from, ended=time.time(), deleted=reopener.deleted
     )
     for worker in cluster.workers:
@@ -271,15 +271,15 @@ def _live(run: Run, action: str, *, deadline: float) -> tuple[History, list[str]
     for worker in cluster.workers:
         worker.wait()
     wrong += [f"I9 no leaks: process {one}" for one in left_processes(cluster.folder)]
-    wrong += [*complaints(history, diary.jobs), *observer.seen.complaints, *reopener.leavings(cluster.volume)]
+    wrong += [*find_complaints(history, diary.jobs), *observer.seen.complaints, *reopener.leavings(cluster.volume)]
     for one in run.armed:
         wrong += [*one.complaints, *(f"not reached: {name}" for name in sorted(one.left))]
     raised = [name for one in run.armed for name in one.reached if action == "raise"]
-    return history, wrong + _unexpected(diary.complaints, raised)
+    return history, wrong + _drop_expected(diary.complaints, raised)
 
 
 @contextmanager
-def _working(run: Run) -> Iterator[list[float]]:
+def _let_people_work(run: Run) -> Iterator[list[float]]:
     """Let people work; at the end see their jobs through, until the moment that the yielded list then holds."""
     leave, over = threading.Event(), [float("inf")]
     threads = [
@@ -316,7 +316,7 @@ def _reach_all(cluster: Cluster, armed: list[Armed], *, deadline: float) -> None
             one.disarm()
 
 
-def _unexpected(found: list[str], reached: Iterable[str]) -> list[str]:
+def _drop_expected(found: list[str], reached: Iterable[str]) -> list[str]:
     """Return the complaints of people, but for an internal error for each request in which a failpoint raised."""
     expected = sum(name.startswith(("submit.", "cancel.")) for name in reached)
     faults = [one for one in found if "Echelon failed" in one]

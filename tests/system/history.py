@@ -43,7 +43,7 @@ def read_tables(url: str) -> dict[str, Rows]:
         return {name: [dict(row) for row in connection.execute(statement)] for name, statement in _TABLES.items()}
 
 
-def gather(
+def gather_history(
     cluster: Cluster,
     workload: Workload,
     diary: Diary,
@@ -57,11 +57,11 @@ def gather(
     until(lambda: not read_tables(cluster.database)["unpublished"], "the files of all that counts are published")
     tables = read_tables(cluster.database)
     ids = {row["key"]: row["worker_id"] for row in tables["workers"]}
-    editions = {row["revision"]: _edition(row["document"]) for row in tables["definitions"]}
+    editions = {row["revision"]: _find_edition(row["document"]) for row in tables["definitions"]}
     # A job that was deleted has left nothing that its diary could be compared with.
     known = {kind: {row["key"] for row in tables[f"{kind}s"]} for kind in ("job", "stage", "task")}
     entries = [Entry(**row) for row in tables["diary"] if row["key"] in known[row["kind"]]]
-    life = _holder(tables, entries)
+    life = _find_holder(tables, entries)
     for row in tables["tasks"]:
         if row["result"]:
             task_id, attempt, mark = row["result"].split("/")
@@ -81,7 +81,7 @@ def gather(
     )  # fmt: skip
 
 
-def _holder(tables: Mapping[str, Rows], entries: Iterable[Entry]) -> Callable[[str, int, str], str]:
+def _find_holder(tables: Mapping[str, Rows], entries: Iterable[Entry]) -> Callable[[str, int, str], str]:
     """Return what tells the life that holds an attempt, when the process that speaks is one of that worker's."""
     names = {row["key"]: f"echelon-{row['name']}-" for row in tables["workers"]}
     ids = {row["key"]: row["worker_id"] for row in tables["workers"]}
@@ -99,7 +99,7 @@ def _holder(tables: Mapping[str, Rows], entries: Iterable[Entry]) -> Callable[[s
     return life
 
 
-def _edition(document: str) -> str:
+def _find_edition(document: str) -> str:
     found = re.search(r"edition-\d+", document)
     return found[0] if found else "none"
 

@@ -46,7 +46,7 @@ class Observer:
         self._reader = StatusReader(Volume.open(cluster.volume), "observer")
         self._threads = [
             threading.Thread(target=self._again_and_again, args=(look,), daemon=True)
-            for look in (self._look_at_processes, self._look_at_signs, *(self._asker(url) for url in cluster.urls))
+            for look in (self._look_at_processes, self._look_at_signs, *(self._make_asker(url) for url in cluster.urls))
         ]
 
     def __enter__(self) -> Observer:
@@ -97,18 +97,18 @@ class Observer:
         if not self._reader.any_controller_able():
             self.seen.unable.append(time.time())
 
-    def _asker(self, url: str) -> Callable[[], None]:
+    def _make_asker(self, url: str) -> Callable[[], None]:
         def ask() -> None:
             try:
                 answer = requests.get(f"{url}/api/v1/jobs", params={"limit": "1"}, timeout=10.0)
             except requests.RequestException:
-                self._count("none")
+                self._count_answer("none")
                 return
-            self._count(str(answer.status_code))
+            self._count_answer(str(answer.status_code))
             if answer.status_code >= 500 and (answer.status_code != 503 or "Retry-After" not in answer.headers):
                 self.seen.complaints.append(f"I10 truthful API: {answer.status_code}: {answer.text[:200]}")
 
         return ask
 
-    def _count(self, what: str) -> None:
+    def _count_answer(self, what: str) -> None:
         self.seen.answers[what] = self.seen.answers.get(what, 0) + 1

@@ -60,12 +60,12 @@ class Customer:
         with Client(self._url) as client:
             while not leave.is_set():
                 try:
-                    self._one(client, self._rng.choice(self._plans), leave)
+                    self._run_job(client, self._rng.choice(self._plans), leave)
                 except EchelonError as error:
                     self._done.complaints.append(f"{type(error).__name__}: {error}")
                     leave.wait(1.0)
 
-    def _one(self, client: Client, plan: Plan, leave: threading.Event) -> None:
+    def _run_job(self, client: Client, plan: Plan, leave: threading.Event) -> None:
         values = {"count": self._rng.randint(0, 40 if plan.wide else 6)}
         job_id = client.submit(plan.type, input=values, headers={"X-Token": "c4n4ry"})["job_id"]
         while (job := client.job(job_id))["ended_at"] is None:
@@ -111,18 +111,20 @@ class Watch:
         return int(str(self._cluster.psql(statement)[0][0]))
 
 
-def slope(points: list[tuple[float, float]]) -> float:
+def fit_slope(points: list[tuple[float, float]]) -> float:
     """Return by how much the values grow in an hour: the least-squares line through (seconds, value)."""
     return 3600.0 * statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
-def growth(values: list[float]) -> float:
+def find_growth(values: list[float]) -> float:
     """Return by how much the median of the last third is above that of the first."""
     third = max(1, len(values) // 3)
     return statistics.median(values[-third:]) - statistics.median(values[:third])
 
 
-def soak(cluster: Cluster, workload: Workload, minutes: float, *, warm_up: float, customers: int) -> dict[str, object]:
+def run_soak(
+    cluster: Cluster, workload: Workload, minutes: float, *, warm_up: float, customers: int
+) -> dict[str, object]:
     """Let customers have jobs done for so many minutes; return what grew after the first `warm_up` seconds."""
     done, leave, watch = Done(), threading.Event(), Watch(cluster)
     threads = [
@@ -143,10 +145,10 @@ def soak(cluster: Cluster, workload: Workload, minutes: float, *, warm_up: float
         leave.set()
         for thread in threads:
             thread.join()
-    return summary(watch, done, seconds=60.0 * minutes, warm_up=warm_up)
+    return summarize_soak(watch, done, seconds=60.0 * minutes, warm_up=warm_up)
 
 
-def summary(watch: Watch, done: Done, *, seconds: float, warm_up: float) -> dict[str, object]:
+def summarize_soak(watch: Watch, done: Done, *, seconds: float, warm_up: float) -> dict[str, object]:
     """Return the figures, and which bars they miss."""
     figures: dict[str, object] = {
         "minutes": round(seconds / 60.0, 1), "jobs": done.jobs, "tasks": done.tasks,
@@ -164,8 +166,8 @@ def summary(watch: Watch, done: Done, *, seconds: float, warm_up: float) -> dict
             # The child that becomes a task looks like its worker for a moment.
             missed += [f"{name}: it was not there all the time"] if len(looks) > MOMENT else []
             continue
-        memory = slope([(at, one.memory / _MIB) for at, one in late])
-        files, threads = growth([one.files for _, one in late]), growth([one.threads for _, one in late])
+        memory = fit_slope([(at, one.memory / _MIB) for at, one in late])
+        files, threads = find_growth([one.files for _, one in late]), find_growth([one.threads for _, one in late])
         figures[name] = {
             "MiB": round(late[-1][1].memory / _MIB, 1), "MiB per hour": round(memory, 2),
             "files": (late[0][1].files, late[-1][1].files), "threads": (late[0][1].threads, late[-1][1].threads),
@@ -173,7 +175,7 @@ def summary(watch: Watch, done: Done, *, seconds: float, warm_up: float) -> dict
         grown = {"MiB per hour": memory > SLOPE, "files": files > SPREAD, "threads": threads > SPREAD}
         missed += [f"{name}: {what}" for what, is_so in grown.items() if is_so]
     figures["MiB of the store"] = [round(size / _MIB, 1) for size in (stored[0], max(stored), stored[-1])]
-    if growth([float(size) for size in stored]) > STORE_GROWTH:
+    if find_growth([float(size) for size in stored]) > STORE_GROWTH:
         missed.append("the store grows")
     return figures | {"missed": missed}
 
@@ -191,7 +193,7 @@ def main(minutes: float, warm_up: float | None, customers: int, datastore: str) 
         workload = Workload(1, Path(name), long=3.0)
         with Cluster(Path(name), workload.catalogue(1), shape) as cluster:
             warm_up = 12.0 * minutes if warm_up is None else warm_up
-            figures = soak(cluster, workload, minutes, warm_up=warm_up, customers=customers)
+            figures = run_soak(cluster, workload, minutes, warm_up=warm_up, customers=customers)
     print(json.dumps(figures, indent=1))
     raise SystemExit(1 if figures["missed"] else 0)
 

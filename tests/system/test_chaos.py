@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.chaos import PROFILES, chaos
+from tests.system.chaos import PROFILES, run_chaos
 from tests.system.cluster import Shape
 from tests.system.nemesis import Fault, read_schedule, schedule
 
@@ -22,7 +22,7 @@ SEED = int(os.environ.get("ECHELON_CHAOS_SEED", "1"))
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", ["smoke", "sqlite"])
 def test_no_promise_is_broken_by_a_minute_of_faults(profile: str, tmp_path: Path) -> None:
-    summary = chaos(SEED, PROFILES[profile], tmp_path)
+    summary = run_chaos(SEED, PROFILES[profile], tmp_path)
 
     assert not summary["violations"], json.dumps(summary, indent=2)
     assert int(str(summary["faults"])) >= 15

@@ -11,7 +11,7 @@ from typing import cast
 from tests.system.cluster import Cluster
 from tests.system.gauges import Gauge, children_of, gauge, processes_of, zombies_of
 from tests.system.process import until
-from tests.system.soak import Done, Watch, summary
+from tests.system.soak import Done, Watch, summarize_soak
 
 _MIB = 1 << 20
 #: Seconds between two looks, and looks, of half an hour.
@@ -37,7 +37,7 @@ def watched(*, memory: float = 0.0, files: float = 0.0, threads: float = 0.0, st
 
 
 def missed(watch: Watch, *, tasks: int = 10_000) -> object:
-    return summary(watch, Done(jobs=1, tasks=tasks), seconds=EVERY * LOOKS, warm_up=360.0)["missed"]
+    return summarize_soak(watch, Done(jobs=1, tasks=tasks), seconds=EVERY * LOOKS, warm_up=360.0)["missed"]
 
 
 def test_what_stays_as_it_is_misses_no_bar() -> None:

@@ -66,15 +66,15 @@ class Workload:
         self._script = folder / "task"
         self._script.write_text(_TASK.replace("@LEDGER@", str(self.ledger)).replace("@LONG@", f"{long:g}"))
         self._jobs: dict[str, Any] = {}
-        self.plans = [self._plan(f"job{number}") for number in range(types)]
+        self.plans = [self._make_plan(f"job{number}") for number in range(types)]
 
     def catalogue(self, edition: int) -> str:
         """Return the catalogue's text; editions differ in an argument of every task."""
         return yaml.safe_dump(
-            {"tasks": {name: self._task(name, edition) for name in (*_BEHAVIOURS, "list")}, "jobs": self._jobs}
+            {"tasks": {name: self._make_task(name, edition) for name in (*_BEHAVIOURS, "list")}, "jobs": self._jobs}
         )
 
-    def _task(self, name: str, edition: int) -> dict[str, object]:
+    def _make_task(self, name: str, edition: int) -> dict[str, object]:
         task: dict[str, object] = {
             "input": {
                 "item": {"source": "parameter", "default": ""},
@@ -93,8 +93,8 @@ class Workload:
             task["workdir"] = "task"
         return task
 
-    def _plan(self, name: str) -> Plan:
-        stages = [self._stage(number) for number in range(self._rng.choice((1, 1, 2, 2, 3, 4)))]
+    def _make_plan(self, name: str) -> Plan:
+        stages = [self._make_stage(number) for number in range(self._rng.choice((1, 1, 2, 2, 3, 4)))]
         self._jobs[name] = {
             "input": {
                 "count": {"source": "parameter", "type": "integer", "default": 0},
@@ -108,7 +108,7 @@ class Workload:
         )
         return Plan(name, wide, "FAILED" if fatal else "COMPLETED")
 
-    def _stage(self, number: int) -> dict[str, Any]:
+    def _make_stage(self, number: int) -> dict[str, Any]:
         kind = self._rng.choices(_BEHAVIOURS, _WEIGHTS)[0]
         stage: dict[str, Any] = {
             "name": str(number),
