@@ -139,7 +139,9 @@ def _print_welcome(address: Address, settings: Settings, catalogue: Catalogue, a
         f"{format_count(len(jobs), 'job')} in the catalogue, {about}, files in {escape_text(settings.volume)}"
     )
     if settings.allow_inline_commands:
-        print_message("commands in requests are allowed: whoever can submit a job runs any program on the workers")
+        print_message(
+            "commands in requests are allowed: any client that submits jobs can run any program on the workers"
+        )
     if jobs:
         url = "" if settings.url == f"http://{address}" else f" --url http://{address}"
         print_message(f"to submit one: echelon submit{url} {escape_text(jobs[0])} --watch")

@@ -345,7 +345,7 @@ def test_commands_in_a_request_are_run_where_that_is_allowed_and_the_engine_says
 
         assert done.code == ExitCode.GOOD, done.err
         assert echelon("logs", done.out.strip()).out.endswith("from a request\n")
-        assert "whoever can submit a job runs any program" in it.log.read_text()
+        assert "any client that submits jobs can run any program" in it.log.read_text()
         it.terminate()
 
 

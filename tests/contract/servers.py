@@ -35,12 +35,12 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
-#: Below those that Linux gives to whoever connects: a port that is free now is not taken before its server is up.
+#: Below those that Linux gives to outgoing connections: a port that is free now stays free until its server is up.
 _PORTS = range(10_000, 32_000)
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
+    """Return a free TCP port."""
     while True:
         port = secrets.choice(_PORTS)
         with socket.socket() as listener, suppress(OSError):

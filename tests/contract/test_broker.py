@@ -25,7 +25,7 @@ SMALL = Report(worker=WorkerId("small"), number=0)
 
 @dataclass
 class Confirmations:
-    """Hears what a broker has not taken for sure."""
+    """Collects the unconfirmed messages of a broker."""
 
     told: list[Unconfirmed] = field(default_factory=list)
     heard: threading.Event = field(default_factory=threading.Event)

@@ -1,4 +1,4 @@
-"""What only a broker of its own process can suffer: crashes, deleted queues, messages that nobody can read, alarms."""
+"""Faults that only a broker in its own process has: crashes, deleted queues, unreadable messages, alarms."""
 
 from __future__ import annotations
 
