@@ -143,7 +143,7 @@ class SimController:
         turn = OneTurn(self._world, actor.name)
         self._controller.engine.attempt(turn.event)
         if turn.back_off is not None:
-            # What has woken it in the meantime finds it asleep.
+            # Wake-ups in the meantime are ignored.
             self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off
             self._schedule(turn.back_off)
         else:

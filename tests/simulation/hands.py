@@ -2,8 +2,7 @@
 
 `python -m tests.simulation.hands --seeds 100` runs seeds with them; `--seed 17 --trace` one of them. The catalogue of
 such a run also has stages of equal order, open ones and ones that wait for a person; some tasks have secrets of their
-own. In the calm whoever holds something back lets it go on, and what waits for a person is skipped: then every job has
-to end.
+own. In the calm everything paused is resumed, and stages that wait for a person are skipped: then every job has to end.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _PATIENCE = 4
 
 
 class Hands:
-    """Somebody who cannot leave jobs alone."""
+    """A person who sends every verb at random."""
 
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self._cluster = cluster
@@ -54,7 +53,7 @@ class Hands:
         self._answers: list[tuple[Wish, object]] = []
         self._composed: dict[str, dict[tuple[int, int], str]] = {}
         self.deeds = Deeds(self._held, self._touched, self._witness.seen, self._answers, self._composed)
-        #: Until then nobody sets the clock.
+        #: The clock is not set before this moment.
         self._clock_left_until = 0.0
         #: How often what was done.
         self.done: dict[str, int] = {}
@@ -100,7 +99,7 @@ class Hands:
         """Do something, and often something else at once, while what was ended before is still there."""
         wish = self._wishes.draw(key, job_id)
         if wish is not None and self._rng.random() < 0.25:
-            # What was read is some seconds old when it is sent.
+            # Its etag is some seconds old when it is sent.
             self._world.at(self._rng.uniform(0.02, 4.0), None, lambda: self._ask(wish))
         elif wish is not None:
             self._ask(wish)
@@ -111,14 +110,14 @@ class Hands:
             self._world.at(pause, None, lambda: self._interfere_often(key, job_id))
 
     def _set_clock(self) -> None:
-        """Set the clock of the store, as somebody does who sees that it is wrong; not while all look at the broker."""
+        """Set the store's clock, as an administrator does; not during an outage of the broker."""
         if self._world.now < self._clock_left_until:
             return
         self._world.store_skew += self._rng.choice((-3600.0, -40.0, 40.0, 3600.0))
         self._world.log("hands", f"the store's clock is {self._world.store_skew:+.0f} s wrong")
 
     def _compose(self) -> None:
-        """Submit a job of somebody's own, whose tasks have secrets of their own."""
+        """Submit a composed job, whose tasks have secrets of their own."""
         name = f"composed{len(self._composed)}"
         stages, self._composed[name] = self._wishes.composition()
         asked = Asked("submit", "info", self._world.now, self._world.now)
@@ -222,7 +221,7 @@ class Hands:
 
 
 def run_seed(seed: int, *, trace: bool = False) -> tuple[list[str], list[str], dict[str, int]]:
-    """Let one seed run with somebody who interferes; return what broke, the trace, and what was done how often."""
+    """Run one seed with live control; return the violations, the trace, and how often each verb was used."""
     world = World(str(seed), trace=trace)
     cluster = Cluster(world)
     hands = Hands(cluster, seed)

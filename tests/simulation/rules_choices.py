@@ -1,4 +1,4 @@
-"""What holds when somebody chooses tasks, by their ranges, states, names and etags, and for the secrets of single ones.
+"""Rules for requests that choose tasks by ranges, states, names and etags, and for the secrets of single tasks.
 
 Every commit of a request is judged by what it did to the rows; the answers by the same.
 """
@@ -104,7 +104,7 @@ def _states(one: Seen, task: TaskRow) -> frozenset[str] | None:
         case Verb.CANCEL if state in OPEN:
             return frozenset({"CANCELLED"})
         case Verb.KILL if state == "RUNNING":
-            # What would be tried again is withdrawn when its job fails.
+            # A task with retries left is withdrawn when its job fails.
             return frozenset({"PENDING", "FAILED", "CANCELLED"})
         case Verb.SKIP if state not in DONE:
             return frozenset({"SKIPPED"})

@@ -1,4 +1,4 @@
-"""What somebody who interferes asks for, drawn at random; and how it is asked: as the interface does it.
+"""Draws the requests of live control at random, and sends them as the REST interface does.
 
 An etag is one that was read: by the time it is sent it may be old.
 """
@@ -74,7 +74,7 @@ class Wishes:
         return replace(wish, number=next(self._numbers), verb=Verb.RETRY, choice=choice, named=named, etag=None)
 
     def composition(self) -> tuple[list[dict[str, object]], dict[tuple[int, int], str]]:
-        """Return the stages of a job of somebody's own, and the secrets of its tasks by stage and index."""
+        """Return the stages of a composed job, and the secrets of its tasks by stage and index."""
         rng, stages, tokens = self._rng, [], dict[tuple[int, int], str]()
         for number in range(rng.choice((1, 1, 2))):
             name, count = rng.choice(_CLASSES), rng.randint(1, 4)
@@ -127,7 +127,7 @@ class Wishes:
         return Choice(rng.choice(_STATES) if rng.random() < 0.6 else None, spans, only_failed)
 
     def _read(self, etag: int) -> int | None:
-        """Return an etag for somebody to send, or to forget."""
+        """Return an etag to send, or None to send none."""
         return etag if self._rng.random() < 0.4 else None
 
     def _token(self, kind: str) -> str:

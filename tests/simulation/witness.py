@@ -1,6 +1,6 @@
-"""What somebody asks for, and what each commit of it did: looked at from outside, just before and just after it.
+"""Records of requests and of the effect of each of their commits: the rows just before and just after it.
 
-While a transaction is open nobody else writes, so what differs between the two looks is what that transaction did.
+While a transaction is open no other one writes, so the difference between the two looks is its effect.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one commit did to one job for a wish."""
+    """The effect of one commit of a request on one job."""
 
     wish: Wish
     job_id: str

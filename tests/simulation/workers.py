@@ -60,7 +60,7 @@ class SimWorker:
         self._settings = WorkerSettings(state_dir=Path("/"), name=name, host=name, slots=slots, drain_timeout=10.0)
         self.name = name
         self._lives = 0
-        #: Earlier lives that nobody has buried yet.
+        #: Earlier lives that are not yet declared dead.
         self._unburied: tuple[WorkerId, ...] = ()
         self._due = float("inf")
         self._asleep_until = 0.0
@@ -157,7 +157,7 @@ class SimWorker:
         if body.agent.done:
             self._leave(body)
         elif turn.back_off is not None:
-            # What has woken it in the meantime finds it asleep.
+            # Wake-ups in the meantime are ignored.
             self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off
             self._schedule(turn.back_off)
         else:
@@ -215,7 +215,7 @@ class SimWorker:
         assert self.body is not None
         self._cluster.lives[self.body.id].died = self._world.now
         if self._world.rng.random() < 0.15:
-            # Another host takes over: nobody knows what has become of the earlier lives, or ends what they left.
+            # Another host takes over: it does not know the earlier lives, and does not end their processes.
             self._unburied = ()
             self._executors.clear()
         delay, self.comes_back_after = self.comes_back_after, None
