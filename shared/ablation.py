@@ -61,8 +61,8 @@ ABLATIONS: Final[Mapping[str, str]] = {
     "listed_gaps": "Tasks between two listed ones are retried as well.",
     "state_choice": "A verb ignores the state that its choice names.",
     "span_choice": "A verb ignores the indexes that its choice names.",
-    "lost_secrets": "A retry does not ask for the secrets of tasks that were erased.",
-    "given_secrets": "The secrets that a retry brings for tasks are not kept.",
+    "lost_secrets": "A retry runs tasks whose own secrets were erased.",
+    "given_secrets": "The secrets that a retry brings for its job are not kept.",
 }
 
 _switched_off: Final[dict[str, bool]] = dict.fromkeys(ABLATIONS, False)

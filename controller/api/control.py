@@ -5,7 +5,7 @@ Every answer holds the thing as it is afterwards, how much was changed, and what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import cast
 
 import marshmallow
@@ -80,20 +80,17 @@ def _task_view(verb: Verb) -> Callable[..., Response]:
 def retry_tasks(body: list[dict[str, object]]) -> Response:
     """Run tasks of any jobs again, each only while it has the etag that stands beside it.
 
-    What cannot be is told, one by one, and keeps no other from running. Erased secrets are given again: a job's as
-    headers, a task's own as its `input`.
+    What cannot be is told, one by one, and keeps no other from running. Erased secrets of a job are given again as
+    headers.
     """
     wanted: dict[TaskId, int | None] = {}
-    secrets: dict[TaskId, Mapping[str, JsonValue]] = {}
     for place, one in enumerate(body):
         task_id, etag = TaskId(cast(str, one["task_id"]).lower()), cast("str | None", one["etag"])
         if task_id in wanted:
             raise invalid(f"#/{place}/task_id", "stands there twice")
         wanted[task_id] = None if etag is None else number_of(etag.strip('"'))
-        if one["input"]:
-            secrets[task_id] = cast("Mapping[str, JsonValue]", one["input"])
     with headers.malformed_if_repeated(request):
-        given = Given(headers=headers.for_job(request), tasks=secrets)
+        given = Given(headers=headers.for_job(request))
         retried = control().retry_tasks(wanted, who=who(), given=given)
     return render.answer(render.retried(retried))
 
@@ -127,9 +124,7 @@ def _choice(query: ChoiceQuery) -> Choice:
 def _given(verb: Verb, body: Body) -> Given:
     if verb not in _REOPENING:
         return Given()
-    secrets = cast("dict[str, Mapping[str, JsonValue]]", body.get("tasks", {}))
-    tasks = {TaskId(name.lower()): values for name, values in secrets.items()}
-    return Given(body.get("input", {}), headers.for_job(request), tasks)
+    return Given(body.get("input", {}), headers.for_job(request))
 
 
 def _refuse_nothing(verb: Verb, what: str, choice: Choice, changed: Changed) -> None:

@@ -78,15 +78,9 @@ class EmptyBodySchema(marshmallow.Schema):
 
 
 class GivenSchema(marshmallow.Schema):
-    """What is given anew to a job that this opens again."""
+    """The values for a job that this opens again."""
 
     input = values_field(load_default=dict, **_about("Secret values, erased when the job ended."))
-    tasks = fields.Dict(
-        keys=fields.String(validate=validate.Regexp(_TASK_ID, error="is not the whole id of a task")),
-        values=values_field(),
-        load_default=dict,
-        **_about("Secret values of single tasks, erased likewise: by the id of the task."),
-    )
 
 
 class TaskToRetrySchema(marshmallow.Schema):
@@ -98,4 +92,3 @@ class TaskToRetrySchema(marshmallow.Schema):
         **_about("Its id."),
     )
     etag = Text(100, load_default=None, allow_none=True, **_about("Only if the task still has this etag."))
-    input = values_field(load_default=dict, **_about("Its own secret values, if they were erased when the job ended."))

@@ -7,7 +7,7 @@ Whoever gives the `etag` that a job, a stage or a task was read with changes it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 from urllib.parse import quote
 
 from echelon.controller.client.transport import Transport
@@ -17,15 +17,6 @@ from echelon.shared.messages import JsonValue
 API = "/api/v1"
 
 Verb = Literal["pause", "resume", "cancel", "kill", "retry", "skip"]
-#: Secrets of single tasks, by the id of the task and the name of the input.
-TaskSecrets = Mapping[str, Mapping[str, JsonValue]]
-
-
-class _Body(NamedTuple):
-    """What is given anew to a job that opens again."""
-
-    input: Mapping[str, JsonValue] | None
-    tasks: TaskSecrets | None
 
 
 class LiveControl:
@@ -61,17 +52,14 @@ class LiveControl:
         *,
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
-        tasks: TaskSecrets | None = None,
         only_failed: bool = True,
         etag: str | None = None,
     ) -> ChangedJob:
-        """Run again what has failed of a job; secrets that were erased at its end are given anew.
+        """Run again what has failed of a job; secrets of the job that were erased at its end are given again.
 
         Raises Conflict when there is nothing to run again.
         """
-        return self.change_job(
-            "retry", job_id, input=input, headers=headers, tasks=tasks, only_failed=only_failed, etag=etag
-        )
+        return self.change_job("retry", job_id, input=input, headers=headers, only_failed=only_failed, etag=etag)
 
     def skip(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
         """Let a job count as done."""
@@ -90,15 +78,14 @@ class LiveControl:
         etag: str | None = None,
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
-        tasks: TaskSecrets | None = None,
     ) -> ChangedJob:
         """Do something to a job; with `index` ("0-99,150") or `state` to those of its tasks.
 
         Only a retry knows `only_failed` (False: what has completed runs again too); `input` and `headers` are for what
-        opens an ended job again, a retry or a skip, and so are the secrets of single tasks.
+        opens an ended job again, a retry or a skip.
         """
         query = _chosen(verb, index, state, only_failed)
-        return cast(ChangedJob, self._do(f"{job_path(job_id)}/{verb}", query, etag, _Body(input, tasks), headers))
+        return cast(ChangedJob, self._do(f"{job_path(job_id)}/{verb}", query, etag, input, headers))
 
     def change_stage(
         self,
@@ -112,12 +99,11 @@ class LiveControl:
         etag: str | None = None,
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
-        tasks: TaskSecrets | None = None,
     ) -> ChangedStage:
         """Do something to a stage, or to some of its tasks; see `change_job`."""
         query = _chosen(verb, index, state, only_failed)
         path = f"{stage_path(job_id, stage)}/{verb}"
-        return cast(ChangedStage, self._do(path, query, etag, _Body(input, tasks), headers))
+        return cast(ChangedStage, self._do(path, query, etag, input, headers))
 
     def change_task(
         self,
@@ -128,32 +114,26 @@ class LiveControl:
         etag: str | None = None,
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
-        tasks: TaskSecrets | None = None,
     ) -> ChangedTask:
         """Do something to one task; see `change_job`."""
         query = _chosen(verb, None, None, only_failed)
-        return cast(ChangedTask, self._do(f"{task_path(task_id)}/{verb}", query, etag, _Body(input, tasks), headers))
+        return cast(ChangedTask, self._do(f"{task_path(task_id)}/{verb}", query, etag, input, headers))
 
     def retry_tasks(
         self,
         tasks: Iterable[tuple[str, str | None]],
         *,
         headers: Mapping[str, str] | None = None,
-        secrets: TaskSecrets | None = None,
     ) -> RetriedTasks:
         """Run tasks of any jobs again, each only while it has the etag beside its id (None: any).
 
-        What cannot be is told with its reason, and keeps no other from running. `secrets` are those that tasks had of
-        their own and have lost, by their ids.
+        What cannot be is told with its reason, and keeps no other from running.
         """
-        given = secrets or {}
         wanted: list[dict[str, object]] = []
         for task_id, etag in tasks:
             entry: dict[str, object] = {"task_id": task_id}
             if etag is not None:
                 entry["etag"] = etag
-            if task_id in given:
-                entry["input"] = given[task_id]
             wanted.append(entry)
         return cast(RetriedTasks, self._transport.post(f"{API}/tasks/retry", wanted, headers=headers))
 
@@ -206,11 +186,11 @@ class LiveControl:
         path: str,
         query: Mapping[str, object],
         etag: str | None,
-        body: _Body,
+        values: Mapping[str, JsonValue] | None,
         headers: Mapping[str, str] | None,
     ) -> object:
-        given = {name: value for name, value in body._asdict().items() if value}
-        return self._transport.post(path, given or None, query=query, headers={**(headers or {}), **_guarded(etag)})
+        body = {"input": values} if values else None
+        return self._transport.post(path, body, query=query, headers={**(headers or {}), **_guarded(etag)})
 
 
 def job_path(job_id: str) -> str:

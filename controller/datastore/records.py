@@ -168,15 +168,12 @@ class JobInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class LostSecrets:
+class LostSecret:
     """A task that cannot run as it is: its own secrets were erased when its job ended."""
 
-    key: int
-    task_id: TaskId
     stage: int
     index: int
     task_class: str
-    state: State
     #: Its own values; those of secrets are unusable.
     input: dict[str, JsonValue]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 from sqlalchemy import and_, null, or_, select, true, update
 from sqlalchemy import bindparam as _p
@@ -10,12 +10,12 @@ from sqlalchemy import bindparam as _p
 from echelon.controller.core.states import State
 from echelon.controller.datastore.base import TransactionBase
 from echelon.controller.datastore.cache import Entry, KeptInput, keep_if_short
-from echelon.controller.datastore.encoding import STATES, clean_text, decode_names, decode_object, encode_json
-from echelon.controller.datastore.prepared import Among, Prepared
-from echelon.controller.datastore.records import JobInputs, LostSecrets
+from echelon.controller.datastore.encoding import clean_text, decode_names, decode_object, encode_json
+from echelon.controller.datastore.prepared import Prepared
+from echelon.controller.datastore.records import JobInputs, LostSecret
 from echelon.controller.datastore.sql import ONE, ZERO, is_in
 from echelon.controller.datastore.tables import job_inputs, jobs, stages, tasks
-from echelon.shared.ids import JobId, TaskId
+from echelon.shared.ids import JobId
 from echelon.shared.messages import JsonValue
 
 ERASE_SECRETS = Prepared(
@@ -50,42 +50,35 @@ REPLACE_INPUT = Prepared(
     "input secret sealed seal words at_key",
 )
 
-_lost = select(
-    tasks.c.key, tasks.c.task_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state, tasks.c.input
-).join_from(stages, tasks, tasks.c.stage == stages.c.key)
 _of_job = and_(stages.c.key >= _p("first_key"), stages.c.key < _p("end_key"))
-#: Sealed with an earlier seal than the present one: numbers of seals only grow.
-_lacking = tasks.c.seal_number < _p("present")
-_to_run = is_in(tasks.c.state, State.PENDING, State.QUEUED)
+#: To run, and sealed with an earlier seal than the present one: numbers of seals only grow.
+_lost = and_(tasks.c.seal_number < _p("present"), is_in(tasks.c.state, State.PENDING, State.QUEUED))
 
 _stages = select(stages.c.key, stages.c.number).where(_of_job).subquery("of_job")
 _next = (
-    select(tasks.c.key, tasks.c.task_id, tasks.c.idx, tasks.c.task_class, tasks.c.state, tasks.c.input)
-    .where(tasks.c.stage == _stages.c.key, _lacking, _to_run)
+    select(tasks.c.idx, tasks.c.task_class, tasks.c.input)
+    .where(tasks.c.stage == _stages.c.key, _lost)
     .order_by(tasks.c.seal_number, tasks.c.idx)
-    .limit(_p("count"))
+    .limit(ONE)
     .offset(ZERO)
     .lateral("lost")
 )
-# Stage by stage from the index `tasks_sealed`: what has lost nothing is not looked at. PostgreSQL's planner believes
-# that many have lost something, and would walk through all tasks there are until it has found a few; so it is asked for
-# them in the order of the index, which yields up to `count` of each stage.
-LOST_SECRETS = Prepared(
-    _lost.where(_of_job, _lacking, _to_run).order_by(stages.c.key).limit(_p("count")).offset(ZERO),
+# From the index `tasks_sealed`: tasks that have lost nothing are not looked at. PostgreSQL's planner believes that many
+# have lost something, and would walk through all tasks until it has found one; so it is asked for the first of each
+# stage in the order of the index.
+LOST_SECRET = Prepared(
+    select(stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.input)
+    .join_from(stages, tasks, tasks.c.stage == stages.c.key)
+    .where(_of_job, _lost)
+    .order_by(stages.c.key)
+    .limit(_p("count"))
+    .offset(ZERO),
     "first_key end_key present count",
-    postgresql=select(
-        _next.c.key, _next.c.task_id, _stages.c.number, _next.c.idx, _next.c.task_class, _next.c.state, _next.c.input
-    ).join_from(_stages, _next, true()),
-)
-LOST_AMONG = Prepared(
-    _lost.where(Among(tasks.c.task_id, _p("task_ids")), _of_job, _lacking).limit(_p("count")).offset(ZERO),
-    "task_ids first_key end_key present count",
-)
-GIVE_SECRETS = Prepared(
-    update(tasks)
-    .where(tasks.c.key == _p("at_key"), _to_run)
-    .values(input=_p("input"), seal_number=_p("seal_number"), etag=tasks.c.etag + ONE),
-    "input seal_number at_key",
+    postgresql=select(_stages.c.number, _next.c.idx, _next.c.task_class, _next.c.input)
+    .join_from(_stages, _next, true())
+    .order_by(_stages.c.key)
+    .limit(_p("count"))
+    .offset(ZERO),
 )
 
 
@@ -118,29 +111,13 @@ class SecretWrites(TransactionBase):
         sealed = {name: str(value) for name, value in decode_object(known.sealed).items()}
         return JobInputs(decode_object(known.values), sealed, known.seal, known.seal_number)
 
-    def lost_secrets(self, job_id: JobId, *, limit: int, among: Collection[TaskId] | None = None) -> list[LostSecrets]:
-        """Return tasks of a locked job whose own secrets were erased with an earlier seal.
-
-        `among` limits them to these tasks in any state; otherwise only open tasks count.
-        """
+    def find_lost_secret(self, job_id: JobId) -> LostSecret | None:
+        """Return an open task of a locked job whose own secrets were erased with an earlier seal."""
         entry = self._locked_entry(job_id)
-        parameters = (entry.key, entry.key + len(entry.job.stages), self.load_inputs(job_id).seal_number, limit)
-        if among is None:
-            rows = self._session.fetch_rows(LOST_SECRETS, parameters)
-        else:
-            rows = self._session.fetch_rows(LOST_AMONG, (self._session.list_parameter(list(among)), *parameters))
-        return [
-            LostSecrets(key, task_id, stage, index, task_class, STATES[state], decode_object(values))
-            for key, task_id, stage, index, task_class, state, values in sorted(rows)[:limit]
-        ]
-
-    def give_secrets(self, job_id: JobId, given: Sequence[tuple[int, Mapping[str, JsonValue]]]) -> None:
-        """Give tasks (by their keys) of a locked job their values anew, secrets sealed with its present seal."""
-        number = self.load_inputs(job_id).seal_number
-        complaint = "a task that is to run was changed without the lock of its job (a bug of Echelon)"
-        self._session.send_guarded(
-            GIVE_SECRETS, [(encode_json(values), number, key) for key, values in given], complaint
-        )
+        bounds = (entry.key, entry.key + len(entry.job.stages), self.load_inputs(job_id).seal_number, 1)
+        for stage, index, task_class, values in self._session.fetch_rows(LOST_SECRET, bounds):
+            return LostSecret(stage, index, task_class, decode_object(values))
+        return None
 
 
 def words_of(job_id: str, job_type: str, values: Mapping[str, JsonValue]) -> str:

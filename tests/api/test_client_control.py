@@ -128,20 +128,6 @@ def test_a_job_is_held_looked_at_and_let_go_on(client: Client) -> None:
     assert client.job(job_id, wait=30)["state"] == "COMPLETED"
 
 
-def test_a_list_that_runs_again_is_given_the_secrets_that_its_tasks_have_lost(client: Client) -> None:
-    stages = [{"name": "Whisper", "tasks": [{"task_class": "whisper", "input": {"token": "wrong"}}]}]
-    job_id = client.compose("mine", stages)["job_id"]
-    assert client.job(job_id, wait=30)["state"] == "FAILED"
-    task_id = next(client.tasks(job_id))["task_id"]
-
-    without = client.retry_tasks([(task_id, None)])
-    given = client.retry_tasks([(task_id, None)], secrets={task_id: {"token": "right"}})
-
-    assert "token" in str(without["tasks"][0]["reason"])
-    assert given["changed"]["tasks"] == 1
-    assert client.job(job_id, wait=30)["state"] == "COMPLETED"
-
-
 def test_a_job_is_composed_and_grows(client: Client) -> None:
     stages = [
         {"name": "Say", "tasks": [{"exec_command": "echo", "exec_args": ["own"]}]},

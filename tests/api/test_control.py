@@ -225,48 +225,17 @@ def failed_with_an_own_secret(live: Stand, puppet: Puppet) -> tuple[str, str]:
     return job_id, str(task_of(live, job_id)["task_id"])
 
 
-def test_a_retry_is_told_which_tasks_have_lost_their_own_secrets_and_takes_them(live: Stand) -> None:
+def test_a_retry_of_a_task_that_has_lost_its_own_secret_is_refused(live: Stand) -> None:
     puppet = Puppet(live)
     job_id, task_id = failed_with_an_own_secret(live, puppet)
     for path in (f"/jobs/{job_id}/retry", f"/jobs/{job_id}/stages/0/retry", f"/tasks/{task_id}/retry"):
         refused = do(live, path)
-        (error,) = refused.json["errors"]
-        assert (refused.status_code, error["pointer"]) == (422, f"#/tasks/{task_id}")
-        assert "token" in error["detail"] and "S3CR3T" not in refused.text
+        assert refused.status_code == 409
+        assert "needs its own token" in refused.json["detail"] and "S3CR3T" not in refused.text
     assert live.get(f"/jobs/{job_id}")["state"] == "FAILED"
-
-    answer = done(live, f"/jobs/{job_id}/retry", {"tasks": {task_id.upper(): {"token": "S3CR3T-again"}}})
-
-    assert (answer["state"], answer["changed"]["tasks"]) == ("RUNNING", 1)
     assert task_of(live, job_id)["input"] == {"token": "********"}
-    puppet.heartbeat()
-    puppet.finish(puppet.take())
-    assert live.get(f"/jobs/{job_id}")["state"] == "COMPLETED"
     for path in (f"/jobs/{job_id}", f"/jobs/{job_id}/events", f"/jobs/{job_id}/tasks", f"/tasks/{task_id}"):
         assert "S3CR3T" not in live.client.get(API + path).text
-
-
-def test_in_bulk_each_task_is_given_its_own_secret_and_one_without_keeps_no_other_from_running(live: Stand) -> None:
-    puppet = Puppet(live)
-    (first, one), (_, other) = (failed_with_an_own_secret(live, puppet) for _ in range(2))
-
-    answer = done(live, "/tasks/retry", [{"task_id": one, "input": {"token": "S3CR3T-again"}}, {"task_id": other}])
-
-    assert answer["changed"]["tasks"] == 1
-    (left,) = answer["unchanged"]
-    assert "token" in left["reason"] and left["state"] == "FAILED"
-    assert states(live, first) == ["QUEUED"]
-
-
-@pytest.mark.parametrize(
-    ("tasks", "pointer"),
-    [({"abc": {}}, "#/tasks/abc"), (5, "#/tasks"), ({"00000000-0000-4000-8000-000000000000": 5}, "#/tasks/0000")],
-)
-def test_secrets_of_tasks_that_cannot_be_read_are_refused(live: Stand, tasks: object, pointer: str) -> None:
-    answer = do(live, f"/jobs/{live.post('open')['job_id']}/retry", {"tasks": tasks})
-
-    assert answer.status_code == 422, answer.text
-    assert answer.json["errors"][0]["pointer"].startswith(pointer)
 
 
 def test_tasks_are_retried_in_bulk_each_with_its_etag(live: Stand) -> None:

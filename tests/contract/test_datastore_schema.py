@@ -23,7 +23,7 @@ from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import JobFilter, TaskFilter
-from echelon.controller.datastore.secrets import LOST_SECRETS
+from echelon.controller.datastore.secrets import LOST_SECRET
 from echelon.controller.datastore.tables import metadata
 from echelon.shared.errors import InvalidInput, StoreUnavailable
 from tests.contract.older import leave_first_store
@@ -130,8 +130,8 @@ def test_claims_are_read_from_the_index_of_queued_tasks(filled: Connection) -> N
     assert "TEMP B-TREE" not in plan
 
 
-def test_lost_secrets_are_read_from_the_index_of_sealed_tasks(filled: Connection) -> None:
-    plan = explained(filled, LOST_SECRETS.sqlite, (None,) * 4)
+def test_a_lost_secret_is_read_from_the_index_of_sealed_tasks(filled: Connection) -> None:
+    plan = explained(filled, LOST_SECRET.sqlite, (None,) * 4)
 
     assert "USING INDEX tasks_sealed (stage=? AND seal_number<?)" in plan
     assert "TEMP B-TREE" not in plan

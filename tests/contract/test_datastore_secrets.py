@@ -14,8 +14,8 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrating
 from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import JobInputs, NewTask
-from echelon.controller.datastore.secrets import LOST_SECRETS
+from echelon.controller.datastore.records import JobInputs, LostSecret, NewTask
+from echelon.controller.datastore.secrets import LOST_SECRET
 from echelon.shared.ids import JobId, new_task_ids
 from tests.contract.older import insert, schema
 from tests.contract.stores import plain_job, stepped, submitted
@@ -57,18 +57,9 @@ def test_only_tasks_that_are_to_run_and_were_sealed_before_have_lost_their_secre
         tx.insert_tasks(job_id, 1, tasks)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        lost = tx.lost_secrets(job_id, limit=10)
-        first = tx.lost_secrets(job_id, limit=1)
-        named = tx.lost_secrets(job_id, limit=10, among=[tasks[3].task_id, tasks[0].task_id])
-        tx.give_secrets(job_id, [(lost[0].key, {"token": "new", "url": "u"})])
-        left = tx.lost_secrets(job_id, limit=10)
-    with store.read() as reader:
-        given = reader.find_task(tasks[2].task_id)
+        lost = tx.find_lost_secret(job_id)
 
-    assert [(one.stage, one.index, one.state) for one in lost] == [(1, 3, State.QUEUED), (1, 5, State.QUEUED)]
-    assert (first, [one.index for one in named], [one.index for one in left]) == (lost[:1], [4], [5])
-    assert lost[0].input == {"token": "x", "url": "u"}
-    assert given is not None and (given.input, given.etag) == ({"token": "new", "url": "u"}, 2)
+    assert lost == LostSecret(1, 3, "work", {"token": "x", "url": "u"})
 
 
 @pytest.mark.server
@@ -87,14 +78,14 @@ def test_of_very_many_tasks_those_that_have_lost_nothing_are_not_looked_at(postg
         tx.insert_tasks(job_id, 1, tasks)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert [one.index for one in tx.lost_secrets(job_id, limit=100)] == [6_000]
+        assert tx.find_lost_secret(job_id) == LostSecret(1, 6_000, "work", {"token": "x"})
     store.close()
 
     with psycopg.connect(postgresql_url, autocommit=True) as connection:
         connection.execute("ANALYZE")
         ((key,),) = connection.execute("SELECT key FROM jobs").fetchall()
-        explained = b"EXPLAIN (ANALYZE) " + LOST_SECRETS.postgresql.encode()
-        plan = "\n".join(str(line) for (line,) in connection.execute(explained, (key, key + 2, 1, 100)).fetchall())
+        explained = b"EXPLAIN (ANALYZE) " + LOST_SECRET.postgresql.encode()
+        plan = "\n".join(str(line) for (line,) in connection.execute(explained, (key, key + 2, 1, 1)).fetchall())
 
     assert "tasks_sealed" in plan, plan
     assert "Rows Removed by Filter" not in plan, plan
@@ -123,9 +114,9 @@ def test_what_an_earlier_release_has_left_of_secrets_is_erased(store_url: str) -
     store = open_datastore(store_url)
     with store.write() as tx:
         tx.lock_jobs([JobId("job1"), JobId("job2")])
-        assert [tx.lost_secrets(JobId(name), limit=9) for name in ("job1", "job2")] == [[], []]
+        assert [tx.find_lost_secret(JobId(name)) for name in ("job1", "job2")] == [None, None]
         tx.replace_input(JobId("job1"), {}, {}, "seal")
-        assert [one.state for one in tx.lost_secrets(JobId("job1"), limit=9)] == [State.QUEUED]
+        assert tx.find_lost_secret(JobId("job1")) == LostSecret(0, 0, "work", {"token": "", "url": "u"})
     store.close()
 
 

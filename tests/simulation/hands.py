@@ -28,15 +28,13 @@ from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Asked, History
 from tests.simulation.index import ENDED
 from tests.simulation.rules_hands import check
-from tests.simulation.wishes import Wishes, carry_out, lacking
+from tests.simulation.wishes import Wishes, carry_out
 from tests.simulation.witness import Wish, Witness
 from tests.simulation.world import Killed, Process, World
 
-#: What is counted beside the verbs: lists, choices and secrets that were taken, etags that were too old, composed jobs,
+#: What is counted beside the verbs: lists and choices that were taken, etags that were too old, composed jobs,
 #: outages of the broker.
-SPECIAL = ("listed", "chosen", "given", "stale", "composed", "outages")
-#: Somebody who is asked for secrets gives them, and may be asked for more, so many times.
-_PATIENCE = 4
+SPECIAL = ("listed", "chosen", "stale", "composed", "outages")
 
 
 class Hands:
@@ -163,22 +161,12 @@ class Hands:
         self._world.at(3.0, None, self._tidy)
 
     def _ask(self, wish: Wish) -> None:
-        """Ask, and give the secrets that are asked for in return; not always all of them."""
-        for _ in range(_PATIENCE):
-            missing = lacking(wish, self._ask_once(wish))
-            if self._world.now < CALM_FROM:
-                missing = [task_id for task_id in missing if self._rng.random() < 0.9]
-            if not missing:
-                return
-            wish = self._wishes.again(wish, missing)
-
-    def _ask_once(self, wish: Wish) -> object:
         """Send one request to a controller that answers, and note what is to be relied on from then on."""
         world, begun = self._world, self._world.now
         self._touched += [(job_id, begun) for job_id in wish.jobs]
         controllers = [one for one in self._cluster.controllers if one.answers]
         if not controllers:
-            return None
+            return
         around = self._cluster.around(wish)
         try:
             answer = self._rng.choice(controllers).call(lambda jobs: carry_out(wish, jobs), around=around)
@@ -186,19 +174,18 @@ class Hands:
             world.log("hands", f"{wish} refused: {error}")
             if isinstance(error, PreconditionFailed):
                 self._count("stale")
-            return error
+            return
         except (Unavailable, Killed) as error:
             world.log("hands", f"{wish} got no answer: {error}")
             self._touched += [(job_id, world.now) for job_id in wish.jobs]
-            return None
+            return
         world.log("hands", f"{wish}: {answer}")
         self._note(wish, answer, begun)
-        return answer
 
     def _note(self, wish: Wish, answer: object, begun: float) -> None:
         self._answers.append((wish, answer))
         self._count(wish.verb)
-        for what, there in (("listed", wish.listed), ("chosen", wish.chooses), ("given", wish.secrets)):
+        for what, there in (("listed", wish.listed), ("chosen", wish.chooses)):
             if there:
                 self._count(what)
         changed = isinstance(answer, Changed) and (answer.tasks or answer.stages or answer.jobs)

@@ -73,17 +73,17 @@ def told(deeds: Deeds) -> Complaints:
 
 
 def secrets(index: Index, deeds: Deeds) -> Complaints:
-    """A task runs with the secret that was given last: its own, or that of its job; never with one that was erased."""
+    """A task runs with its own secret, else with the one that was given last to its job; never with an erased one."""
     own, of_jobs = _own_secrets(index, deeds), _secrets_of_jobs(index, deeds)
     for one in deeds.seen:
         for task_id, before in one.before.tasks.items():
-            if one.after.tasks[task_id].values != before.values and task_id not in one.wish.secrets:
-                yield f"{one.wish}: {_name(before)} has other values, and nobody has given it any"
+            if one.after.tasks[task_id].values != before.values:
+                yield f"{one.wish}: {_name(before)} has other values than before"
     for run in index.history.ledger:
         task = index.task_by_id[run.task_id]
-        since = own.get(run.task_id) or of_jobs.get(run.job_id, [])
         claimed = _claimed(index, run)
-        wanted = next((token for seq, token in reversed(since) if seq < claimed), "")
+        of_job = (token for seq, token in reversed(of_jobs.get(run.job_id, [])) if seq < claimed)
+        wanted = own.get(run.task_id) or next(of_job, "")
         if run.token != wanted:
             yield f"{index.name(task)} ran attempt {run.attempt} with {run.token!r}; given was {wanted!r}"
 
@@ -126,7 +126,7 @@ def _runs_again(one: Seen, task: TaskRow) -> bool:
     wish, everything = one.wish, not one.wish.choice.only_failed
     misfit = task.attempt == 0 and task.error is not None and task.seal_number is None
     lost = task.seal_number is not None and task.seal_number != one.before.seal_number
-    if task.state in AGAIN or misfit or (wish.listed and lost and task.task_id not in wish.secrets):
+    if task.state in AGAIN or misfit or lost:
         return False
     if task.state == "COMPLETED":
         return everything and task.index >= 0
@@ -168,18 +168,10 @@ def _name(task: TaskRow) -> str:
 # --- secrets
 
 
-def _own_secrets(index: Index, deeds: Deeds) -> dict[str, _Secrets]:
-    """Return the secrets of single tasks: those that they were made with, then those that they were given."""
+def _own_secrets(index: Index, deeds: Deeds) -> dict[str, str]:
+    """Return the secrets of single tasks."""
     made = [*_spawned(index), *_composed(index, deeds), *_added(deeds)]
-    found: dict[str, _Secrets] = defaultdict(list)
-    for task_id, token in made:
-        if token is not None:
-            found[task_id].append((-1, token))
-    for one in deeds.seen:
-        for task_id, before in one.before.tasks.items():
-            if one.after.tasks[task_id].values != before.values:
-                found[task_id].append((one.seq, one.wish.secrets.get(task_id, "")))
-    return found
+    return {task_id: token for task_id, token in made if token is not None}
 
 
 def _spawned(index: Index) -> Iterator[tuple[str, str | None]]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.controller.datastore.tables import task_key
-from echelon.controller.engine.base.requests import Choice, Given, InvalidInputs, Retried, index_spans
+from echelon.controller.engine.base.requests import Choice, Given, index_spans
 from echelon.controller.engine.jobs import Jobs
 from echelon.shared.ids import JobId, TaskId
 from tests.simulation.witness import LookUp, Wish
@@ -26,7 +24,6 @@ _RANGES = ["0", "0-2", "1,3-99", "0,2-3", "4-7,1", "2-2,0-1"]
 _REOPENING = (Verb.RETRY, Verb.SKIP)
 #: Classes of composed tasks; all wait in one queue.
 _CLASSES = ["quick", "private", "flaky", "doomed", "steady", "lingering"]
-_LOST = re.compile(r"#/tasks/([0-9a-f-]{36})")
 #: A list names so many tasks at most.
 _LISTED = 6
 
@@ -61,11 +58,6 @@ class Wishes:
     def of_job(self, verb: Verb, job_id: str, **more: object) -> Wish:
         """Return a request about a job."""
         return Wish(next(self._numbers), verb, (job_id,), token=self._token("hand"), **more)  # type: ignore[arg-type]
-
-    def again(self, wish: Wish, lacking: Sequence[str]) -> Wish:
-        """Return the same request with the secrets that it lacked."""
-        secrets = {**wish.secrets, **{task_id: self._token("again") for task_id in lacking}}
-        return replace(wish, number=next(self._numbers), secrets=secrets)
 
     def back(self, wish: Wish) -> Wish:
         """Return the retry of what was cancelled or skipped by a request."""
@@ -137,7 +129,7 @@ class Wishes:
 def carry_out(wish: Wish, jobs: Jobs) -> object:
     """Ask for it as the interface does."""
     control, (job_id, *_), verb = jobs.control, map(JobId, wish.jobs), wish.verb
-    given = _given(wish) if verb in _REOPENING else Given()
+    given = Given(headers={"X-Token": [wish.token]}) if verb in _REOPENING else Given()
     if verb is Verb.ADD:
         items = [{"item": "added"} | ({"token": token} if token else {}) for token in wish.own]
         assert wish.stage is not None
@@ -150,18 +142,3 @@ def carry_out(wish: Wish, jobs: Jobs) -> object:
     if wish.stage is not None:
         return control.stage(verb, job_id, wish.stage, etag=wish.etag, choice=wish.choice, given=given)
     return control.job(verb, job_id, etag=wish.etag, choice=wish.choice, given=given)
-
-
-def _given(wish: Wish) -> Given:
-    tasks: Mapping[TaskId, Mapping[str, str]] = {TaskId(one): {"token": token} for one, token in wish.secrets.items()}
-    return Given(headers={"X-Token": [wish.token]}, tasks=tasks)
-
-
-def lacking(wish: Wish, answer: object) -> list[str]:
-    """Return the tasks whose secrets an answer asks for."""
-    if isinstance(answer, InvalidInputs):
-        found = [mistake.pointer for mistake in answer.mistakes if "has lost its own" in mistake.detail]
-        return [match[1] for pointer in found if (match := _LOST.fullmatch(pointer))]
-    if isinstance(answer, Retried):
-        return [str(one.task_id) for one in answer.tasks if "has lost its own" in (one.reason or "")]
-    return []

@@ -37,8 +37,7 @@ class Wish:
     etag: int | None = None
     #: Secrets of the tasks that it adds, in their order; None: without.
     own: tuple[str | None, ...] = ()
-    #: Secrets that it brings anew: of single tasks by their ids, and of the job.
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    #: The secret that it brings for a job that it opens again.
     token: str = ""
 
     @property
@@ -56,8 +55,7 @@ class Wish:
         named = "".join(f" {task_id[-8:]}@{etag}" for task_id, etag in self.named.items())
         choice = f" {self.choice}" if self.choice != WHOLE else ""
         etag = "" if self.etag is None else f" if {self.etag}"
-        secrets = f", gives {sorted(self.secrets.values())}" if self.secrets else ""
-        return f"{self.verb} #{self.number} of {where}{named}{choice}{etag}{secrets}"
+        return f"{self.verb} #{self.number} of {where}{named}{choice}{etag}"
 
 
 class TaskRow(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from echelon.controller.core.model import Spans
@@ -90,13 +90,6 @@ class Given:
     input: Mapping[str, JsonValue] = field(default_factory=dict)
     #: Header names as sent; each with every value it was sent with.
     headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: Secrets of single tasks, by the name of the input.
-    tasks: Mapping[TaskId, Mapping[str, JsonValue]] = field(default_factory=dict)
-
-    def of(self, tasks: Collection[TaskId]) -> Given:
-        """Return the same for these tasks alone."""
-        mine = {task_id: values for task_id, values in self.tasks.items() if task_id in tasks}
-        return Given(self.input, self.headers, mine)
 
 
 @dataclass(frozen=True, slots=True)

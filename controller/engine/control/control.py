@@ -158,7 +158,7 @@ class Control:
         """Let tasks of any jobs run again, each only while it still has the etag that stands beside it (None: any).
 
         What cannot be is told, one by one, and does not keep the others from running. Each job has a transaction of its
-        own: one that cannot open again (it, or a task that would come back with it, lacks a secret) stays as it is.
+        own: one that cannot open again (it lacks a secret, or a task that is to run does) stays as it is.
         """
         told: dict[TaskId, Told] = {}
         for task_ids in self._by_job(wanted):
@@ -183,7 +183,7 @@ class Control:
             with self._parts.store.write() as tx:
                 board = Board(tx, request_id=who.request_id)
                 found = _locked_tasks(board, list(wanted))
-                told = self._again.refused(board, wanted, found, given)
+                told = self._again.refused(board, wanted, found)
                 fit = [task for task_id, task in found.items() if task_id not in told]
                 if fit:
                     self._again.named(board, fit[0].job_id, fit, who, given)

@@ -81,7 +81,6 @@ class Retrying:
         board: Board,
         wanted: Mapping[TaskId, int | None],
         found: Mapping[TaskId, TaskRow],
-        given: Given,
     ) -> dict[TaskId, Told]:
         """Tell which of a list of tasks of one job cannot run again, each asked for with the etag beside it."""
         told = {task_id: Told(task_id, "there is no such task") for task_id in wanted if task_id not in found}
@@ -89,9 +88,6 @@ class Retrying:
             reason = self._why_not(board, task, wanted[task_id])
             if reason is not None:
                 told[task_id] = Told(task_id, reason, task.state)
-        for job_id in {task.job_id for task in found.values()}:
-            lacking = self._opening.lacking(board, job_id, found.keys() - told.keys(), given)
-            told |= {task_id: Told(task_id, reason, found[task_id].state) for task_id, reason in lacking.items()}
         return told
 
     def _why_not(self, board: Board, task: TaskRow, etag: int | None) -> str | None:
@@ -111,7 +107,7 @@ class Retrying:
             aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
         before = board.require(job_id)
         self._tasks.do(board, Verb.RETRY, aims, who)
-        self._opening.give(board, before, given.of({task.task_id for task in tasks}))
+        self._opening.give(board, before, given)
 
     def misfit(self, board: Board, task: TaskRow) -> bool:
         """Tell whether a task can never run because its item did not fit."""
@@ -123,7 +119,7 @@ class Retrying:
     # --- opening again
 
     def reopening(self, board: Board, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
-        """Do something; what may run again afterwards and has lost its secrets is given them anew."""
+        """Do something; a job that it opens again is given its values."""
         changed = act()
         self._opening.give(board, before, given)
         return changed or Changed()
