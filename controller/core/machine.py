@@ -35,13 +35,16 @@ from echelon.controller.core.model import (
     Together,
 )
 from echelon.controller.core.states import ENDED, State
+from echelon.controller.core.transitions import check_transitions
 
 
 def step(job: Job, event: Event) -> tuple[Job, list[Effect]]:
     """Return the job after an event, and what is to be done about it."""
     effects: Effects = []
     rule: Callable[[Job, Any, Effects], Job] = _RULES[type(event)]
-    return rule(job, event, effects), effects
+    after = rule(job, event, effects)
+    check_transitions(job, after)
+    return after, effects
 
 
 def _take_together(job: Job, event: Together, effects: Effects) -> Job:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
 from sqlalchemy import bindparam as _p
 from sqlalchemy import case, delete, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from echelon.controller.core.model import Job, Stage
-from echelon.controller.core.states import ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
+from echelon.controller.core.model import Job
+from echelon.controller.core.states import ENDED
 from echelon.controller.datastore.cache import Entry, KeptInput, keep_if_short
 from echelon.controller.datastore.encoding import STATES, clean_text, encode_json
 from echelon.controller.datastore.errors import GuardFailed
@@ -139,7 +139,6 @@ class JobWrites(TaskWrites):
         changed = [new for old, new in zip(before.stages, after.stages, strict=True) if old is not new and old != new]
         if not changed and (before.state, before.error, before.by) == (after.state, after.error, after.by):
             return
-        _check_states(before, after, changed)
         now = self.now()
         state = after.state.value
         started, ended = times_of_change(after.state, now)
@@ -210,34 +209,3 @@ def _input_row(new: NewJob, key: int) -> Row:
         new.request_hash,
         new.request_id,
     )
-
-
-def _may_follow(table: Mapping[State, frozenset[State]], before: State, after: State) -> bool:
-    """Tell whether the table allows a change, or two of them in one step of the machine by way of RUNNING.
-
-    (An empty stage starts and completes in one step; so does a job that a person opens again and nothing of it runs.)
-    """
-    if after is before or after in table[before]:
-        return True
-    return State.RUNNING in table[before] and after in table[State.RUNNING]
-
-
-def _came_back(job: Job, stage: Stage, before: State) -> bool:
-    """Tell whether a stage that ran may wait again: it has ended with its failing job and come back in line with it.
-
-    So it is when what runs of it is killed for a retry, and a stage in front of it is to run again.
-    """
-    if (before, stage.state) != (State.RUNNING, State.PENDING):
-        return False
-    return any(each.order < stage.order and each.state not in ENDED for each in job.stages)
-
-
-def _check_states(before: Job, after: Job, changed: list[Stage]) -> None:
-    if not _may_follow(JOB_TRANSITIONS, before.state, after.state):
-        raise GuardFailed(f"job {after.job_id} cannot go from {before.state} to {after.state} (a bug of Echelon)")
-    for stage in changed:
-        was = before.stages[stage.number].state
-        if not _may_follow(STAGE_TRANSITIONS, was, stage.state) and not _came_back(after, stage, was):
-            raise GuardFailed(
-                f"stage {stage.number} of job {after.job_id} cannot go from {was} to {stage.state} (a bug of Echelon)"
-            )

@@ -99,19 +99,6 @@ def test_saving_counts_etags_up_and_notes_the_times_of_changes(store: Datastore)
     assert second.state is State.RUNNING and second.started_at is not None and second.ended_at is None
 
 
-def test_a_state_that_the_tables_forbid_is_refused(store: Datastore) -> None:
-    job_id = submitted(store, plain_job())
-
-    with pytest.raises(GuardFailed), store.write() as tx:
-        job = tx.lock_jobs([job_id])[job_id]
-        assert job.state is State.RUNNING
-        tx.save_job(job, replace(job, state=State.PENDING))
-
-    with pytest.raises(GuardFailed), store.write() as tx:
-        job = tx.lock_jobs([job_id])[job_id]
-        tx.save_job(job, job.with_stage(replace(job.stage(0), state=State.PENDING)))
-
-
 def test_saving_over_something_else_than_what_is_there_is_refused(store: Datastore) -> None:
     job_id = submitted(store, plain_job())
 
