@@ -16,7 +16,17 @@ from echelon.controller.datastore.fanout import EXPANDING
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.records import ANY_LOSSES, SPAWN_INDEX, Claimed
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.sql import DYING, ONE, RUNNING, ZERO, guard_leaving, is_in, state_literal, still_in
+from echelon.controller.datastore.sql import (
+    DYING,
+    ONE,
+    RUNNING,
+    TASKS_OF_JOBS,
+    ZERO,
+    guard_leaving,
+    is_in,
+    state_literal,
+    still_in,
+)
 from echelon.controller.datastore.tables import INDEX_BITS, attempts, jobs, stages, tasks, unpublished, workers
 from echelon.controller.datastore.tasks import DUE, TaskWrites, waited_for
 from echelon.controller.datastore.workers import FIND_WORKERS
@@ -65,58 +75,27 @@ CLAIM = Prepared(
     postgresql=_build_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
 )
 
-#: The (job, stage) pairs with something to claim, oldest first; by queue once for each queue.
-CLAIMABLE = Prepared(
+_claimable = (
     select(stages.c.key, jobs.c.job_id, stages.c.number)
     .join_from(stages, jobs, jobs.c.key == stages.c.job)
     .where(stages.c.ready > ZERO)
     .order_by(stages.c.key)
     .limit(_p("count"))
-    .offset(ZERO),
-    "count",
+    .offset(ZERO)
 )
-CLAIMABLE_IN = Prepared(
-    select(stages.c.key, jobs.c.job_id, stages.c.number)
-    .join_from(stages, jobs, jobs.c.key == stages.c.job)
-    .where(stages.c.ready > ZERO, stages.c.claim_queue == _p("queue"))
-    .order_by(stages.c.key)
-    .limit(_p("count"))
-    .offset(ZERO),
-    "queue count",
-)
+#: The (job, stage) pairs with claimable tasks, oldest first; by queue once for each queue.
+CLAIMABLE = Prepared(_claimable, "count")
+CLAIMABLE_IN = Prepared(_claimable.where(stages.c.claim_queue == _p("queue")), "queue count")
 
+_some = select(jobs.c.job_id, tasks.c.task_id).select_from(TASKS_OF_JOBS).limit(_p("count")).offset(ZERO)
 EXPIRED = Prepared(
-    select(jobs.c.job_id, tasks.c.task_id)
-    .select_from(tasks)
-    .join(stages, stages.c.key == tasks.c.stage)
-    .join(jobs, jobs.c.key == stages.c.job)
-    .where(RUNNING, tasks.c.lease_until < _p("now"))
-    .order_by(tasks.c.lease_until)
-    .limit(_p("count"))
-    .offset(ZERO),
+    _some.where(RUNNING, tasks.c.lease_until < _p("now")).order_by(tasks.c.lease_until),
     "now count",
 )
-FIND_DUE = Prepared(
-    select(jobs.c.job_id, tasks.c.task_id)
-    .select_from(tasks)
-    .join(stages, stages.c.key == tasks.c.stage)
-    .join(jobs, jobs.c.key == stages.c.job)
-    .where(DUE)
-    .order_by(tasks.c.not_before)
-    .limit(_p("count"))
-    .offset(ZERO),
-    "now now_too count",
-)
+FIND_DUE = Prepared(_some.where(DUE).order_by(tasks.c.not_before), "now now_too count")
 RUNNING_ON = Prepared(
-    select(jobs.c.job_id, tasks.c.task_id)
-    .select_from(tasks)
-    .join(stages, stages.c.key == tasks.c.stage)
-    .join(jobs, jobs.c.key == stages.c.job)
-    .where(RUNNING, Among(tasks.c.worker, _p("workers")))
     # In the order of the index of what runs: asked for another order, a planner walks through all tasks there are.
-    .order_by(tasks.c.lease_until, tasks.c.key)
-    .limit(_p("count"))
-    .offset(ZERO),
+    _some.where(RUNNING, Among(tasks.c.worker, _p("workers"))).order_by(tasks.c.lease_until, tasks.c.key),
     "workers count",
 )
 

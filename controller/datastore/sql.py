@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from echelon.controller.core.states import TASK_TRANSITIONS, State
 from echelon.controller.datastore.prepared import Prepared
-from echelon.controller.datastore.tables import attempts, events, tasks
+from echelon.controller.datastore.tables import attempts, events, jobs, stages, tasks
 
 ONE: ColumnClause[int] = literal_column("1")
 ZERO: ColumnClause[int] = literal_column("0")
@@ -65,6 +65,8 @@ def state_literal(state: State) -> ColumnElement[str]:
     return literal_column(f"'{state}'")
 
 
+#: Tasks with their stages and jobs.
+TASKS_OF_JOBS = tasks.join(stages, stages.c.key == tasks.c.stage).join(jobs, jobs.c.key == stages.c.job)
 RUNNING = is_in(tasks.c.state, State.RUNNING)
 #: An attempt without a claim whose processes may still exist; in the words of its index.
 DYING = and_(tasks.c.state != state_literal(State.RUNNING), tasks.c.lease_until.is_not(None))

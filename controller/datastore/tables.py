@@ -12,6 +12,8 @@ The layout and its reasons:
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -47,6 +49,11 @@ def _allow_states(column: str, *, optional: bool = False) -> CheckConstraint:
     words = ", ".join(f"'{state}'" for state in State)
     rule = f"{column} IN ({words})"
     return CheckConstraint(f"{column} IS NULL OR {rule}" if optional else rule)
+
+
+def _index_some(name: str, rows: str, *columns: Column[Any]) -> None:
+    """Add an index of some rows of a table."""
+    Index(name, *columns, sqlite_where=text(rows), postgresql_where=text(rows))
 
 
 #: Keys of jobs and stages (PostgreSQL; SQLite counts in a row of this name in its own table of counters).
@@ -152,21 +159,11 @@ stages = Table(
     _allow_states("spawn", optional=True),
     CheckConstraint("pending >= 0 AND queued >= 0 AND running >= 0 AND failed >= 0 AND cancelled >= 0"),
 )
-Index("stages_ready", stages.c.key, sqlite_where=text("ready > 0"), postgresql_where=text("ready > 0"))
-Index(
-    "stages_ready_by_queue",
-    stages.c.claim_queue,
-    stages.c.key,
-    sqlite_where=text("ready > 0"),
-    postgresql_where=text("ready > 0"),
-)
-Index("stages_unfilled", stages.c.key, sqlite_where=text("unfilled > 0"), postgresql_where=text("unfilled > 0"))
-Index(
-    "stages_open",
-    stages.c.key,
-    sqlite_where=text("state IN ('PENDING', 'RUNNING')"),
-    postgresql_where=text("state IN ('PENDING', 'RUNNING')"),
-)
+_READY = "ready > 0"
+_index_some("stages_ready", _READY, stages.c.key)
+_index_some("stages_ready_by_queue", _READY, stages.c.claim_queue, stages.c.key)
+_index_some("stages_unfilled", "unfilled > 0", stages.c.key)
+_index_some("stages_open", "state IN ('PENDING', 'RUNNING')", stages.c.key)
 
 tasks = Table(
     "tasks",
@@ -203,17 +200,19 @@ tasks = Table(
     Column("seal_number", Integer),
     _allow_states("state"),
 )
-_QUEUED, _RUNNING = text("state = 'QUEUED'"), text("state = 'RUNNING'")
+_index_some("tasks_queued", "state = 'QUEUED'", tasks.c.stage, tasks.c.idx)
+_index_some("tasks_running", "state = 'RUNNING'", tasks.c.lease_until)
 #: Attempts without a claim whose workers have not reported their end: as few as those that run.
-_DYING = text("state <> 'RUNNING' AND lease_until IS NOT NULL")
+_index_some("tasks_dying", "state <> 'RUNNING' AND lease_until IS NOT NULL", tasks.c.lease_until)
+_index_some("tasks_waiting", "state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL", tasks.c.not_before)
 #: Open tasks with secrets of their own.
-_SEALED = text("state IN ('PENDING', 'QUEUED') AND seal_number IS NOT NULL")
-_WAITING = text("state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL")
-Index("tasks_queued", tasks.c.stage, tasks.c.idx, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
-Index("tasks_running", tasks.c.lease_until, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
-Index("tasks_dying", tasks.c.lease_until, sqlite_where=_DYING, postgresql_where=_DYING)
-Index("tasks_waiting", tasks.c.not_before, sqlite_where=_WAITING, postgresql_where=_WAITING)
-Index("tasks_sealed", tasks.c.stage, tasks.c.seal_number, tasks.c.idx, sqlite_where=_SEALED, postgresql_where=_SEALED)
+_index_some(
+    "tasks_sealed",
+    "state IN ('PENDING', 'QUEUED') AND seal_number IS NOT NULL",
+    tasks.c.stage,
+    tasks.c.seal_number,
+    tasks.c.idx,
+)
 
 #: Attempts that count and whose files may not be in the workspace yet: those of task classes with `workdir: task`. When
 #: a task is repeated its line stays, until the files are there or the next attempt that counts takes its place.
@@ -243,8 +242,7 @@ attempts = Table(
     Column("ended_at", Double, nullable=False),
     sqlite_with_rowid=False,
 )
-_KEPT = text("kept = 1")
-Index("attempts_by_task", attempts.c.task, attempts.c.attempt, sqlite_where=_KEPT, postgresql_where=_KEPT)
+_index_some("attempts_by_task", "kept = 1", attempts.c.task, attempts.c.attempt)
 
 events = Table(
     "events",
@@ -299,5 +297,4 @@ workers = Table(
     Column("gone", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
-_PRESENT = text("gone = 0")
-Index("workers_present", workers.c.key, sqlite_where=_PRESENT, postgresql_where=_PRESENT)
+_index_some("workers_present", "gone = 0", workers.c.key)

@@ -9,7 +9,7 @@ from echelon.controller.datastore.cursors import cursor_after, place_of
 from echelon.controller.datastore.encoding import STATES, decode_object
 from echelon.controller.datastore.reading import Found, ReaderBase, page_size
 from echelon.controller.datastore.records import AttemptView, RecordPage, TaskFilter, TaskView
-from echelon.controller.datastore.sql import AT_ONCE, RUNNING, is_in
+from echelon.controller.datastore.sql import AT_ONCE, RUNNING, TASKS_OF_JOBS, is_in
 from echelon.controller.datastore.tables import (
     INDEX_BITS,
     attempts,
@@ -37,9 +37,7 @@ _TASKS = (
         tasks.c.error, tasks.c.result, tasks.c.etag, _not_before.label("not_before"), tasks.c.started_at,
         tasks.c.ended_at, tasks.c.by_whom, tasks.c.paused_at, tasks.c.lease_until,
     )
-    .select_from(tasks)
-    .join(stages, stages.c.key == tasks.c.stage)
-    .join(jobs, jobs.c.key == stages.c.job)
+    .select_from(TASKS_OF_JOBS)
     .outerjoin(workers, workers.c.key == tasks.c.worker)
 )  # fmt: skip
 _ATTEMPTS = (

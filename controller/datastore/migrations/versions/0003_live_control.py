@@ -1,4 +1,4 @@
-"""What a person's hand leaves: pauses, and who has paused, cancelled or skipped; failing and blocked stages."""
+"""Live control: pauses, the person who has paused, cancelled or skipped; failing and blocked stages."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ revision = "0004"
 down_revision = "0003"
 
 _AT_ONCE = 1_000
-#: What the volume's key seals.
+#: A value sealed with the volume's key.
 _SEALED = re.compile(r"gAAAA[A-Za-z0-9_-]{60,}={0,2}")
 
 
