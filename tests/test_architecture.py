@@ -218,6 +218,7 @@ PLAIN = [
     "controller/commands",
     "controller/datastore",
     "echelon",
+    "worker",
 ]
 MAX_HARD_SHARE = 0.01
 

@@ -1,7 +1,7 @@
-"""The worker's loop: takes orders, fills slots, minds leases, drains on shutdown.
+"""The worker's loop: takes orders, fills slots, ends attempts whose lease runs out, drains on shutdown.
 
-One thread does it all: it starts the tasks' processes (which end with the thread that started them), so it must live as
-long as the worker. Others may only call `drain`. A turn waits nowhere but in the executor's `poll`.
+One thread does all this and starts the tasks' processes, which end with the thread that started them. So it must live
+as long as the worker. Other threads may only call `drain`. A turn waits only in the executor's `poll_ended`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
 from echelon.shared.lease import lease_grace
 from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
-from echelon.worker.holdings import Held, Holdings
+from echelon.worker.holdings import HeldAttempt, Holdings
 from echelon.worker.liveness.fence import LeaseFence
 from echelon.worker.liveness.heartbeat import Heartbeat
 from echelon.worker.orders import OrderBook
@@ -27,37 +27,37 @@ from echelon.worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
-#: Orders taken in one go.
+#: Most orders taken at once.
 ORDERS_AT_ONCE = 100
-#: A turn of `run` waits no longer than so many seconds.
+#: Longest wait of a turn of `run`, in seconds.
 LONGEST_TURN = 1.0
-#: A worker that could not do its part asks for nothing for so many seconds, twice as long each time.
-FIRST_SICKNESS, LONGEST_SICKNESS = 1.0, 30.0
-#: Seconds before the loop goes on after a mistake in it.
-AFTER_MISTAKE = 1.0
-#: Ends that tell how long tasks take here.
+#: Seconds in which a worker asks for no tasks after a fault of its own; the time doubles with each fault in a row.
+FIRST_FAULT_PAUSE, LONGEST_FAULT_PAUSE = 1.0, 30.0
+#: Seconds before the loop goes on after an unexpected exception.
+AFTER_BUG = 1.0
+#: Outcomes whose duration counts for the mean duration of tasks.
 TYPICAL = frozenset({Outcome.COMPLETED, Outcome.FAILED, Outcome.NOT_STARTED})
 
 
 class Runner(Protocol):
-    """What the agent asks of an executor, from its own thread."""
+    """The methods of an executor that the agent calls, from its own thread."""
 
-    def start(self, grant: Grant, task: GrantedTask) -> None:
-        """Start one attempt; whatever goes wrong becomes its end."""
+    def start_attempt(self, grant: Grant, task: GrantedTask) -> None:
+        """Start one attempt; a failure to start is reported as its end."""
 
-    def poll(self, timeout: float) -> Sequence[Finished]:
-        """Return the attempts that have ended; wait up to `timeout` seconds for something to happen."""
+    def poll_ended(self, timeout: float) -> Sequence[Finished]:
+        """Return the attempts that have ended; wait up to `timeout` seconds for an event."""
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+    def stop_attempt(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         """End an attempt's process tree; its end is reported with this outcome. `grace` shortens the task's own."""
 
     def wake(self) -> None:
-        """Make a waiting `poll` return at once."""
+        """End a wait of `poll_ended`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What an agent works with."""
+class AgentParts:
+    """The parts of an agent."""
 
     subscription: Subscription
     executor: Runner
@@ -72,21 +72,21 @@ class Parts:
 
 @dataclass(slots=True)
 class _Timers:
-    """Moments on the monotonic clock; None where there is nothing to wait for."""
+    """Times on the monotonic clock; None if the agent does not wait for the event."""
 
-    #: Until when this worker asks for nothing because it cannot do its part; and how long that is in seconds.
-    sick_until: float | None = None
-    sickness: float = 0.0
-    #: When running tasks are cut off by the shutdown.
+    #: Until when this worker asks for no tasks after a fault of its own; and for how many seconds.
+    fault_until: float | None = None
+    fault_pause: float = 0.0
+    #: When the shutdown ends running tasks.
     cut_off: float | None = None
-    #: When the worker leaves, whether the broker has taken its last results or not.
-    leave: float | None = None
+    #: When the worker ends even if the broker has not confirmed its last reports.
+    leave_at: float | None = None
 
 
 class Agent:
     """Runs the attempts that controllers grant to this worker."""
 
-    def __init__(self, parts: Parts, settings: WorkerSettings, clock: Clock) -> None:
+    def __init__(self, parts: AgentParts, settings: WorkerSettings, clock: Clock) -> None:
         self._subscription = parts.subscription
         self._executor = parts.executor
         self._holdings = parts.holdings
@@ -99,49 +99,49 @@ class Agent:
         self._clock = clock
         self._timers = _Timers()
         self._drains = 0
-        self._said_goodbye = False
+        self._deregistering = False
         self._done = threading.Event()
 
     @property
     def done(self) -> bool:
-        """Tell whether this worker has said its last word."""
+        """Whether this worker has drained and sent its last report."""
         return self._done.is_set()
 
     def drain(self) -> None:
-        """Take no more and leave when the running tasks are done; asked again, cut them off. Any thread may call it."""
+        """Take no more tasks and end after the running ones; the second call ends those too. Any thread may call it."""
         self._drains += 1
         self._wake()
 
     def run(self, stop: threading.Event) -> None:
-        """Turn until the worker has drained, or until `stop` is set and it is woken."""
+        """Turn until the worker has drained, or until `stop` is set and a wake-up ends the wait."""
         while not (self.done or stop.is_set()):
             try:
                 self.turn(LONGEST_TURN)
             except Exception:
-                log.exception("the worker's loop goes on after a mistake")
-                stop.wait(AFTER_MISTAKE)
+                log.exception("the worker's loop goes on after an unexpected exception")
+                stop.wait(AFTER_BUG)
 
     def turn(self, timeout: float) -> None:
-        """Do once what is to be done, waiting up to `timeout` seconds for something to happen."""
-        self._holdings.turned()
-        for finished in self._executor.poll(self._wait(timeout)):
+        """Do one pass of the loop; wait up to `timeout` seconds for an event."""
+        self._holdings.note_turn()
+        for finished in self._executor.poll_ended(self._compute_wait(timeout)):
             self._note_end(finished)
-        # Renewals come before the check of the leases: after a pause of this process they may lie waiting.
+        # Orders come before the check of the leases: after a pause of this process renewals may be among them.
         self._take_orders()
         for held in self._fence.find_overdue():
             self._give_up(held)
-        self._mind_sickness()
-        self._mind_shutdown()
-        self._mind_backlog()
+        self._end_fault_pause()
+        self._handle_shutdown()
+        self._hand_back_late()
         self._fill_slots()
-        if not self._said_goodbye:
-            self._reporter.flush(more_to_start=self._holdings.oldest_waiting() is not None)
-        self._holdings.turned()
+        if not self._deregistering:
+            self._reporter.send_due(more_to_start=self._holdings.oldest_waiting() is not None)
+        self._holdings.note_turn()
 
-    def _wait(self, timeout: float) -> float:
-        """Return how long this turn may wait before something is due by itself."""
+    def _compute_wait(self, timeout: float) -> float:
+        """Return how long this turn may wait until the next timer."""
         timers, now = self._timers, self._clock.monotonic()
-        moments = [self._reporter.next_due(), timers.sick_until, timers.leave, self._fence.next_check]
+        moments = [self._reporter.next_due(), timers.fault_until, timers.leave_at, self._fence.next_check]
         if timers.cut_off is not None and timers.cut_off > now:
             moments.append(timers.cut_off)
         oldest = self._holdings.oldest_waiting()
@@ -150,68 +150,68 @@ class Agent:
         return min([timeout, *(max(0.0, moment - now) for moment in moments if moment is not None)])
 
     def _note_end(self, finished: Finished) -> None:
-        self._holdings.end(AttemptRef(finished.task_id, finished.attempt), typical=finished.outcome in TYPICAL)
-        self._reporter.finished(finished)
+        self._holdings.end_attempt(AttemptRef(finished.task_id, finished.attempt), typical=finished.outcome in TYPICAL)
+        self._reporter.add_finished(finished)
         if finished.outcome is Outcome.WORKER_FAULT:
-            self._fall_sick(finished.error)
+            self._pause_after_fault(finished.error)
         elif finished.outcome not in (Outcome.STOPPED, Outcome.INTERRUPTED):
-            self._timers.sickness = 0.0
+            self._timers.fault_pause = 0.0
 
     def _take_orders(self) -> None:
         deliveries = self._subscription.take_deliveries(limit=ORDERS_AT_ONCE, timeout=0.0)
         try:
             for delivery in deliveries:
                 if isinstance(delivery.message, Orders):
-                    self._take_in(delivery.message)
+                    self._apply_orders(delivery.message)
             if deliveries:
                 failpoint("orders.before_ack")
         finally:
-            # Losing them from here on costs a lease, not a task: nothing has to be kept at the broker.
+            # The broker need not keep them: to lose them from here on costs a lease, not a task.
             self._subscription.ack(deliveries)
         if deliveries:
             failpoint("orders.after_ack")
 
-    def _take_in(self, orders: Orders) -> None:
+    def _apply_orders(self, orders: Orders) -> None:
         self._heartbeat.keep_pace(orders.lease)
-        taken = self._orders.take_in(orders)
-        self._reporter.released(taken.refused)
+        taken = self._orders.apply_orders(orders)
+        self._reporter.add_released(taken.refused)
         for held, reason in taken.stopped:
-            self._stop(held, Outcome.STOPPED, reason)
+            self._stop_attempt(held, Outcome.STOPPED, reason)
 
-    def _stop(self, held: Held, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+    def _stop_attempt(self, held: HeldAttempt, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         if held.pool is None:
-            self._holdings.end(held.ref)
+            self._holdings.end_attempt(held.ref)
             ended = Finished(held.grant.job_id, held.ref.task_id, held.ref.attempt, outcome, error=reason)
-            self._reporter.finished(ended)
+            self._reporter.add_finished(ended)
         elif not held.stopping:
             held.stopping = True
-            self._executor.stop(held.ref, outcome, reason, grace=grace)
+            self._executor.stop_attempt(held.ref, outcome, reason, grace=grace)
 
-    def _give_up(self, held: Held) -> None:
+    def _give_up(self, held: HeldAttempt) -> None:
         if held.pool is None:
-            self._holdings.end(held.ref)
-            self._reporter.released([held.ref])
+            self._holdings.end_attempt(held.ref)
+            self._reporter.add_released([held.ref])
         elif not held.stopping:
             log.warning("the lease of attempt %d of task %s ran out: it is ended", held.ref.attempt, held.ref.task_id)
-            self._stop(held, Outcome.STOPPED, "lease_lost", grace=lease_grace(held.lease))
+            self._stop_attempt(held, Outcome.STOPPED, "lease_lost", grace=lease_grace(held.lease))
 
-    def _fall_sick(self, error: str | None) -> None:
-        """Ask for nothing for a while, or a broken worker would eat the tasks of the sound ones."""
+    def _pause_after_fault(self, error: str | None) -> None:
+        """Ask for no tasks for a while, so that a broken worker does not take and fail task after task."""
         now, timers = self._clock.monotonic(), self._timers
-        if timers.sick_until is not None and now < timers.sick_until:
+        if timers.fault_until is not None and now < timers.fault_until:
             return
-        timers.sickness = min(LONGEST_SICKNESS, 2 * timers.sickness) or FIRST_SICKNESS
-        timers.sick_until = now + timers.sickness
-        self._holdings.set_sick(True)
-        log.warning("this worker takes no tasks for %.0f s: %s", timers.sickness, error)
+        timers.fault_pause = min(LONGEST_FAULT_PAUSE, 2 * timers.fault_pause) or FIRST_FAULT_PAUSE
+        timers.fault_until = now + timers.fault_pause
+        self._holdings.set_faulty(True)
+        log.warning("this worker takes no tasks for %.0f s: %s", timers.fault_pause, error)
 
-    def _mind_sickness(self) -> None:
-        until = self._timers.sick_until
+    def _end_fault_pause(self) -> None:
+        until = self._timers.fault_until
         if until is not None and self._clock.monotonic() >= until:
-            self._timers.sick_until = None
-            self._holdings.set_sick(False)
+            self._timers.fault_until = None
+            self._holdings.set_faulty(False)
 
-    def _mind_shutdown(self) -> None:
+    def _handle_shutdown(self) -> None:
         if not self._drains:
             return
         now, timers = self._clock.monotonic(), self._timers
@@ -220,41 +220,41 @@ class Agent:
             log.info("shutting down; running tasks have %.0f s to end", self._settings.drain_timeout)
             self._holdings.drain()
             self._heartbeat.hurry_next()
-            self._reporter.hurry()
+            self._reporter.stop_pausing()
             timers.cut_off = now + self._settings.drain_timeout
         if self._drains > 1:
             timers.cut_off = min(timers.cut_off, now)
         if now >= timers.cut_off:
-            for held in self._holdings.all():
-                self._stop(held, Outcome.INTERRUPTED, "the worker was shut down")
+            for held in self._holdings.list_held():
+                self._stop_attempt(held, Outcome.INTERRUPTED, "the worker was shut down")
         if not len(self._holdings):
-            self._leave(now)
+            self._deregister(now)
 
-    def _leave(self, now: float) -> None:
-        if self._timers.leave is None:
-            self._timers.leave = now + self._settings.farewell_timeout
-        in_vain = now >= self._timers.leave
-        if not (in_vain or self._reporter.settled):
+    def _deregister(self, now: float) -> None:
+        if self._timers.leave_at is None:
+            self._timers.leave_at = now + self._settings.deregister_timeout
+        late = now >= self._timers.leave_at
+        if not (late or self._reporter.all_confirmed):
             return
-        if self._said_goodbye or in_vain:
-            if in_vain:
-                log.warning("the broker has not taken this worker's last reports; their attempts may run again")
+        if self._deregistering or late:
+            if late:
+                log.warning("the broker has not confirmed this worker's last reports; their attempts may run again")
             self._done.set()
             return
-        self._said_goodbye = True
+        self._deregistering = True
         self._heartbeat.stop()
-        self._reporter.say_goodbye()
+        self._reporter.send_deregistration()
 
     def _fill_slots(self) -> None:
-        while (held := self._holdings.begin_next()) is not None:
-            self._executor.start(held.grant, held.task)
+        while (held := self._holdings.start_next()) is not None:
+            self._executor.start_attempt(held.grant, held.task)
 
-    def _mind_backlog(self) -> None:
-        """Hand back what waits for longer than it would take to start elsewhere."""
-        if self._holdings.withheld:
-            self._reporter.released(self._holdings.hand_back(arrived_until=math.inf))
+    def _hand_back_late(self) -> None:
+        """Hand back the attempts that have waited longer than a start on another worker would take."""
+        if self._holdings.wants_nothing:
+            self._reporter.add_released(self._holdings.hand_back(arrived_until=math.inf))
             return
         oldest = self._holdings.oldest_waiting()
         late = self._clock.monotonic() - self._settings.hand_back_after
         if oldest is not None and oldest <= late:
-            self._reporter.released(self._holdings.hand_back(arrived_until=late, because_slow=True))
+            self._reporter.add_released(self._holdings.hand_back(arrived_until=late, because_slow=True))

@@ -1,4 +1,4 @@
-"""`echelon worker`: a worker as a process of its own, on any machine that has the volume and can reach the broker."""
+"""`echelon worker`: a worker in its own process, on any machine with the volume and access to the broker."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks whether the worker has ended by itself.
-LOOK_AGAIN = 0.5
-#: Seconds that the broker gets to take the last messages.
+#: Seconds between two checks whether the worker has ended by itself.
+CHECK_AGAIN = 0.5
+#: Seconds that the broker gets to confirm the last messages.
 FLUSH = 5.0
 
 
@@ -41,16 +41,17 @@ def _resolve(given: dict[str, Any], config_file: Path | None) -> WorkerOptions:
 @click.command()
 @with_flags(settings_of(WorkerOptions), _resolve)
 def worker(resolved: WorkerOptions) -> None:
-    """Run tasks that controllers hand out.
+    """Run tasks that controllers grant.
 
-    At SIGTERM or Ctrl-C it takes no more and lets running tasks end; a second one ends them, and they run elsewhere.
+    At SIGTERM or Ctrl-C it takes no more tasks and lets the running ones end; a second signal ends them, and they run
+    elsewhere.
     """
     if resolved.volume is None:
         raise click.UsageError("a volume is needed: --volume PATH or ECHELON_VOLUME")
     if not resolved.broker:
         raise click.UsageError("a broker is needed: --broker URL, ECHELON_BROKER or ECHELON_BROKER_FILE")
     logging.basicConfig(level=resolved.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    # pika tells each step of a connection; what matters of it is told by our own adapter.
+    # pika logs each step of a connection; our adapter logs the important ones.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     settings = WorkerSettings(
         state_dir=resolved.state_dir,
@@ -70,55 +71,55 @@ def worker(resolved: WorkerOptions) -> None:
 
 def serve(settings: WorkerSettings, *, volume: Path, broker: str) -> None:
     """Run a worker until it has drained."""
-    # Here, because `echelon --help` loads this module too.
+    # Imported here, because `echelon --help` loads this module too.
     from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
     from echelon.worker.serve import build_worker
 
-    signals = _signals()
+    signals = _catch_signals()
     connection = RabbitBroker(broker, RabbitOptions(queue_type=settings.queue_type))
     try:
         found = _await_volume(volume, signals)
         if found is not None:
             environ = dict(os.environ)
             built = build_worker(settings, broker=connection, volume=found, clock=SystemClock(), environ=environ)
-            _until_drained(built, signals)
+            _run_until_drained(built, signals)
     finally:
         connection.close(timeout=FLUSH)
 
 
-def _signals() -> queue.SimpleQueue[int]:
-    """Note the signals that ask this process to end. The handler does no more than that: it may interrupt anything."""
+def _catch_signals() -> queue.SimpleQueue[int]:
+    """Collect the signals that ask this process to end. The handler does no more, because it may interrupt anything."""
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def note_signal(number: int, frame: FrameType | None) -> None:
         signals.put(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)
+        signal.signal(number, note_signal)
     return signals
 
 
 def _await_volume(path: Path, signals: queue.SimpleQueue[int]) -> Volume | None:
-    """Return the volume as soon as it is there: it may not be mounted yet. None: this process is to end."""
+    """Wait for the volume, which may not be mounted yet, and return it; None if a signal came first."""
     from echelon.shared.volume import Volume
 
-    said = ""
+    logged = ""
     while True:
         try:
             return Volume.open(path)
         except VolumeUnavailable as error:
-            if str(error) != said:
-                said = str(error)
-                log.warning("this worker takes no tasks until its volume is there: %s", said)
+            if str(error) != logged:
+                logged = str(error)
+                log.warning("this worker takes no tasks until its volume is there: %s", logged)
         with contextlib.suppress(queue.Empty):
-            signals.get(timeout=LOOK_AGAIN)
+            signals.get(timeout=CHECK_AGAIN)
             return None
 
 
-def _until_drained(built: WorkerService, signals: queue.SimpleQueue[int]) -> None:
-    """Let each signal drain once."""
+def _run_until_drained(built: WorkerService, signals: queue.SimpleQueue[int]) -> None:
+    """Run the worker until it has drained; each signal calls `drain` once."""
     built.start()
     while not built.join(0.0):
         with contextlib.suppress(queue.Empty):
-            signals.get(timeout=LOOK_AGAIN)
+            signals.get(timeout=CHECK_AGAIN)
             built.drain()

@@ -95,15 +95,15 @@ class Executor:
 
     @property
     def running_attempts(self) -> Collection[AttemptRef]:
-        """The attempts that have been started and whose end `poll` has not returned yet."""
+        """The attempts that have been started and whose end `poll_ended` has not returned yet."""
         return self._running.keys()
 
     def wake(self) -> None:
-        """End a wait of `poll`. Any thread may call it."""
+        """End a wait of `poll_ended`. Any thread may call it."""
         os.eventfd_write(self._wake_fd, 1)
 
-    def start(self, grant: Grant, task: GrantedTask) -> None:
-        """Start an attempt. If that fails, `poll` returns the failure as its end."""
+    def start_attempt(self, grant: Grant, task: GrantedTask) -> None:
+        """Start an attempt. If that fails, `poll_ended` returns the failure as its end."""
         now = self._clock.monotonic()
         try:
             if now >= self._next_check:
@@ -120,7 +120,7 @@ class Executor:
             log.exception("an attempt was not started because of a bug in the worker")
             self._report_unstarted(grant, task, Outcome.WORKER_FAULT, f"a bug in the worker: {error!r}")
 
-    def poll(self, timeout: float) -> list[Finished]:
+    def poll_ended(self, timeout: float) -> list[Finished]:
         """Return the attempts that have ended; wait up to `timeout` seconds for an event."""
         if self._done:
             timeout = 0.0
@@ -144,7 +144,7 @@ class Executor:
         done, self._done = self._done, []
         return done
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+    def stop_attempt(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         """End an attempt's process tree with this outcome: SIGTERM, the task's grace (at most `grace`), SIGKILL."""
         attempt = self._running.get(ref)
         if attempt is None or attempt.outcome is not None:
@@ -162,7 +162,7 @@ class Executor:
             attempt.process.kill()
         deadline = self._clock.monotonic() + self._settings.give_up
         while self._running and self._clock.monotonic() < deadline:
-            self.poll(_KILL_AGAIN)
+            self.poll_ended(_KILL_AGAIN)
         self._launcher.close()
         self._runtime.close()
         remove_temporary_folder(self._temporary)

@@ -1,7 +1,7 @@
-"""What a worker holds: attempts that wait for a slot, attempts that run, and the room that is left.
+"""A worker's holdings: waiting attempts, running attempts, and the free capacity.
 
-The agent's thread changes it, the heartbeat's thread reads it. Its lock is held for arithmetic only, never across I/O,
-so a heartbeat goes out while the agent hangs in a slow disk.
+The agent's thread changes them, the heartbeat's thread reads them. The lock is held only for arithmetic, never during
+I/O, so heartbeats go on while the agent hangs in a slow disk.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from echelon.shared.clock import Clock
 from echelon.shared.messages import AttemptRef, Grant, GrantedTask
 from echelon.worker.slots import Slots
 
-#: An agent that has not turned for so many seconds hangs: it asks for nothing more until it is back.
+#: An agent without a turn for so many seconds hangs: the worker reports no capacity until the next turn.
 HUNG_AFTER = 3.0
 
 
 @dataclass(slots=True, eq=False)
-class Held:
-    """One attempt that this worker has been granted. Times are seconds on the monotonic clock."""
+class HeldAttempt:
+    """An attempt that was granted to this worker. Times are seconds on the monotonic clock."""
 
     ref: AttemptRef
     grant: Grant
     task: GrantedTask
     arrived: float
-    #: When the lease ends, as far as this worker knows; and its length.
+    #: When the lease ends, by this worker's knowledge; and its length.
     lease_end: float
     lease: float
-    #: When to look again whether anybody could take it away: it was not renewed in time, and nobody could. Its lease is
-    #: only believed then, until a renewal tells.
+    #: When to check again whether a controller could take it away: it was not renewed in time, and none could. Until
+    #: the next renewal, `lease_end` is an assumption.
     look_at: float = math.inf
-    #: Name of the pool whose slot it runs in; None while it waits.
+    #: Name of the pool of its slot; None while it waits.
     pool: str | None = None
     started: float = 0.0
-    #: Its end has been ordered.
+    #: The executor has been told to end it.
     stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What one moment's report says of this worker."""
+class CapacityReport:
+    """The state of this worker in one report."""
 
     running: tuple[AttemptRef, ...]
     room: dict[str, int]
@@ -53,19 +53,19 @@ class Standing:
 
 @dataclass(slots=True)
 class _State:
-    held: dict[AttemptRef, Held] = field(default_factory=dict)
-    backlog: dict[str, deque[Held]] = field(default_factory=dict)
+    held: dict[AttemptRef, HeldAttempt] = field(default_factory=dict)
+    backlog: dict[str, deque[HeldAttempt]] = field(default_factory=dict)
     seen: int = 0
-    seen_when_told: int = 0
-    #: The greatest store's time that an order has told.
+    seen_when_reported: int = 0
+    #: The latest timestamp of an applied order, by the store's clock.
     as_of: float = 0.0
-    sick: bool = False
+    faulty: bool = False
     draining: bool = False
     turned: float = 0.0
 
 
 class Holdings:
-    """The attempts that a worker holds. Reading is safe for any thread, changing is the agent's."""
+    """The attempts that a worker holds. Any thread may read them; only the agent's thread changes them."""
 
     def __init__(self, slots: Slots, clock: Clock) -> None:
         self._slots = slots
@@ -79,32 +79,32 @@ class Holdings:
     def __contains__(self, ref: object) -> bool:
         return ref in self._state.held
 
-    def get(self, ref: AttemptRef) -> Held | None:
-        """Return the attempt if it is held."""
+    def get(self, ref: AttemptRef) -> HeldAttempt | None:
+        """Return the attempt, or None if it is not held."""
         return self._state.held.get(ref)
 
-    def all(self) -> list[Held]:
-        """Return every held attempt."""
+    def list_held(self) -> list[HeldAttempt]:
+        """Return all held attempts."""
         return list(self._state.held.values())
 
-    def serves(self, queue: str) -> bool:
-        """Tell whether tasks of this queue may run here."""
-        return self._slots.serves(queue)
+    def serves_queue(self, queue: str) -> bool:
+        """Return whether tasks of this queue may run here."""
+        return self._slots.serves_queue(queue)
 
-    def take_in(self, number: int, granted: Sequence[Held], *, at: float) -> None:
-        """Hold what order `number`, made at the store's time `at`, grants; it waits for a slot."""
+    def add_granted(self, number: int, granted: Sequence[HeldAttempt], *, at: float) -> None:
+        """Add the attempts granted by order `number`, made at the store's time `at`, to those that wait for a slot."""
         with self._lock:
-            # Told together with what is granted, never before it: who is as far as this order names its attempts.
+            # Reported together with the granted attempts, never earlier: a report with this timestamp lists them.
             self._state.as_of = max(self._state.as_of, at)
-            # A mere courtesy has number 0, and so has a part of an order whose last part is still to come.
+            # The number is 0 if the order grants nothing, or if it is a non-final part of a split order.
             self._state.seen = max(self._state.seen, number)
             for held in granted:
                 self._state.held[held.ref] = held
                 self._state.backlog.setdefault(held.grant.queue, deque()).append(held)
-                self._slots.granted(held.grant.queue)
+                self._slots.count_grant(held.grant.queue)
 
-    def begin_next(self) -> Held | None:
-        """Move the oldest waiting attempt that has a free slot into it; None when there is none."""
+    def start_next(self) -> HeldAttempt | None:
+        """Give the oldest waiting attempt with a free slot that slot and return it; None if there is none."""
         with self._lock:
             oldest, pool = None, ""
             for waiting in self._state.backlog.values():
@@ -117,11 +117,11 @@ class Holdings:
             held = oldest.popleft()
             held.pool = pool
             held.started = self._clock.monotonic()
-            self._slots.occupy(pool)
+            self._slots.occupy_slot(pool)
             return held
 
-    def end(self, ref: AttemptRef, *, typical: bool = False) -> Held | None:
-        """Let go of an attempt; None when it is not held. A typical run tells how long tasks take here."""
+    def end_attempt(self, ref: AttemptRef, *, typical: bool = False) -> HeldAttempt | None:
+        """Remove an attempt; None if it is not held. The duration of a typical run counts for the mean."""
         with self._lock:
             held = self._state.held.pop(ref, None)
             if held is None:
@@ -129,11 +129,11 @@ class Holdings:
             if held.pool is None:
                 self._state.backlog[held.grant.queue].remove(held)
             else:
-                self._slots.vacate(held.pool, self._clock.monotonic() - held.started if typical else None)
+                self._slots.vacate_slot(held.pool, self._clock.monotonic() - held.started if typical else None)
             return held
 
     def hand_back(self, *, arrived_until: float, because_slow: bool = False) -> list[AttemptRef]:
-        """Let go of the waiting attempts that had arrived by that moment and return them."""
+        """Remove and return the waiting attempts that had arrived by that time."""
         refs: list[AttemptRef] = []
         with self._lock:
             for queue, waiting in self._state.backlog.items():
@@ -146,67 +146,65 @@ class Holdings:
         return refs
 
     def oldest_waiting(self) -> float | None:
-        """Return when the oldest waiting attempt arrived; None when nothing waits."""
-        oldest: float | None = None
-        for waiting in self._state.backlog.values():
-            if waiting and (oldest is None or waiting[0].arrived < oldest):
-                oldest = waiting[0].arrived
-        return oldest
+        """Return when the oldest waiting attempt arrived; None if none waits."""
+        return min((waiting[0].arrived for waiting in self._state.backlog.values() if waiting), default=None)
 
     @property
-    def withheld(self) -> bool:
-        """Tell whether this worker wants nothing at the moment."""
-        return self._state.sick or self._state.draining
+    def wants_nothing(self) -> bool:
+        """Whether this worker asks for no tasks at the moment."""
+        return self._state.faulty or self._state.draining
 
     @property
     def draining(self) -> bool:
-        """Tell whether this worker will want nothing ever again."""
+        """Whether this worker will never ask for tasks again."""
         return self._state.draining
 
     def drain(self) -> None:
-        """Want nothing ever again."""
+        """Never ask for tasks again."""
         with self._lock:
             self._state.draining = True
 
-    def set_sick(self, sick: bool) -> None:
-        """Want nothing while the worker itself cannot do its part."""
+    def set_faulty(self, sick: bool) -> None:
+        """Ask for no tasks while the worker has a fault of its own."""
         with self._lock:
-            self._state.sick = sick
+            self._state.faulty = sick
 
-    def turned(self) -> None:
-        """Note that the agent is alive."""
+    def note_turn(self) -> None:
+        """Record that the agent does not hang."""
         with self._lock:
             self._state.turned = self._clock.monotonic()
 
-    def worth_telling(self) -> bool:
-        """Tell whether the room has changed enough for a report of its own."""
+    def should_report(self) -> bool:
+        """Return whether the capacity has changed enough for a report of its own."""
         with self._lock:
-            if self.withheld:
-                return self._slots.anything_told()
-            return self._slots.worth_telling(self._slots.needs(self._waiting()))
+            if self.wants_nothing:
+                return self._slots.any_reported()
+            return self._slots.should_report(self._slots.compute_capacity(self._count_waiting()))
 
-    def tell(self) -> Standing:
-        """Return what to report now, and count its room as told."""
+    def report_capacity(self) -> CapacityReport:
+        """Return the state to report now, and count its capacity as reported."""
         with self._lock:
-            room = self._room()
-            self._slots.tell(room)
-            self._state.seen_when_told = self._state.seen
-            return Standing(tuple(self._state.held), room, self._state.seen, self._state.as_of)
+            room = self._compute_room()
+            self._slots.set_reported(room)
+            self._state.seen_when_reported = self._state.seen
+            return CapacityReport(tuple(self._state.held), room, self._state.seen, self._state.as_of)
 
-    def untell(self) -> None:
-        """Note that the room last told did not reach anybody."""
+    def mark_unreported(self) -> None:
+        """Record that the capacity reported last did not arrive."""
         with self._lock:
-            self._slots.tell({})
+            self._slots.set_reported({})
 
     @property
-    def seen_when_told(self) -> int:
-        """Return the number of the last order that the told room takes into account."""
-        return self._state.seen_when_told
+    def seen_when_reported(self) -> int:
+        """The number of the last order that the reported capacity takes into account."""
+        return self._state.seen_when_reported
 
-    def _room(self) -> dict[str, int]:
+    def _compute_room(self) -> dict[str, int]:
         hung = self._clock.monotonic() - self._state.turned > HUNG_AFTER
-        none = self.withheld or hung
-        return {name: 0 if none else need.room for name, need in self._slots.needs(self._waiting()).items()}
+        none = self.wants_nothing or hung
+        return {
+            name: 0 if none else need.room for name, need in self._slots.compute_capacity(self._count_waiting()).items()
+        }
 
-    def _waiting(self) -> dict[str, int]:
+    def _count_waiting(self) -> dict[str, int]:
         return {name: len(queue) for name, queue in self._state.backlog.items() if queue}

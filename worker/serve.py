@@ -1,4 +1,4 @@
-"""Composition root of a worker: builds its parts, starts its two threads, and lets go of everything in order."""
+"""Composition root of a worker: builds its parts, starts its two threads, and closes everything in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from echelon.shared.messages import WorkerCard, orders_queue
 from echelon.shared.volume import Volume
 from echelon.shared.volume.status_files import StatusReader
 from echelon.shared.volume.stops import StopFiles
-from echelon.worker.agent import Agent, Parts
+from echelon.worker.agent import Agent, AgentParts
 from echelon.worker.executor import Executor, ExecutorSettings
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
@@ -34,9 +34,9 @@ from echelon.worker.sweep import kill_leftovers
 
 log = logging.getLogger(__name__)
 
-#: Orders on their way that the broker may hand to one worker at a time.
+#: Unacknowledged orders that the broker may deliver to one worker.
 PREFETCH = 100
-#: Seconds that `stop` gives the threads to let go.
+#: Seconds that `stop` waits for the threads to end.
 PATIENCE = 15.0
 
 
@@ -49,71 +49,71 @@ class Waker:
         self._wake: Callable[[], None] | None = wake
 
     def wake(self) -> None:
-        """Wake the executor if it is there."""
+        """Wake the executor, unless it is closed."""
         with self._lock:
             if self._wake is not None:
                 self._wake()
 
     def stop_waking(self) -> None:
-        """Wake it no more."""
+        """Do nothing in later calls of `wake`."""
         with self._lock:
             self._wake = None
 
 
 @dataclass(frozen=True, slots=True)
-class Machinery:
-    """The parts of one life of a worker."""
+class WorkerParts:
+    """The parts of one incarnation of a worker."""
 
-    life: Incarnation
+    incarnation: Incarnation
     waker: Waker
     subscription: Subscription
     executor: Executor
     heartbeat: Heartbeat
     reporter: Reporter
     agent: Agent
-    #: The broker keeps messages when this process ends, so that a goodbye is heard.
+    #: The broker keeps messages when this process ends, so that the last report arrives.
     durable: bool
 
 
 class WorkerService:
     """A worker in this process. Its methods may be called from any thread."""
 
-    def __init__(self, machinery: Machinery, sweep: Callable[[], None]) -> None:
-        self._machinery = machinery
+    def __init__(self, parts: WorkerParts, sweep: Callable[[], None]) -> None:
+        self._parts = parts
         self._sweep = sweep
         self._stop = threading.Event()
         self._gone = False
         self._agent = threading.Thread(target=self._run_agent, name="agent", daemon=True)
-        self._heart = threading.Thread(target=machinery.heartbeat.run, name="heartbeat", daemon=True)
+        self._heart = threading.Thread(target=parts.heartbeat.run, name="heartbeat", daemon=True)
 
     @property
     def id(self) -> WorkerId:
-        """Return the id of this life of the worker."""
-        return self._machinery.life.id
+        """The id of this incarnation of the worker."""
+        return self._parts.incarnation.id
 
     def start(self) -> None:
-        """End what an earlier life has left running, then begin to work."""
+        """Kill the processes that an earlier incarnation has left, then begin to work."""
         forbid_peeking()
-        # Before the first report: it lets the controllers start the earlier life's tasks again at once.
+        # Before the first report: after it the controllers may start the earlier incarnation's tasks again at once.
         self._sweep()
-        self._machinery.heartbeat.send_heartbeat()
+        self._parts.heartbeat.send_heartbeat()
         self._agent.start()
         self._heart.start()
 
     def drain(self) -> None:
-        """Take no more and end when the running tasks have; called again, cut them off."""
-        self._machinery.agent.drain()
+        """Take no more tasks and end after the running ones; the second call ends those too."""
+        self._parts.agent.drain()
 
     def stop(self) -> None:
-        """End now and kill what still runs; the attempts run again elsewhere. Drain first where there is time."""
+        """End now and kill the running attempts, which run again elsewhere. Drain first if there is time."""
         self._stop.set()
-        self._machinery.waker.wake()
+        self._parts.waker.wake()
         if self._agent.ident is None and not self._gone:
             self._release_parts()
         self.join(PATIENCE)
 
     def join(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the end; return whether it has come."""
+        """Wait up to `timeout` seconds for the worker's end; return whether it has ended."""
         deadline = time.monotonic() + timeout
         for thread in (self._agent, self._heart):
             if thread.ident is not None:
@@ -122,29 +122,29 @@ class WorkerService:
 
     def _run_agent(self) -> None:
         try:
-            self._machinery.agent.run(self._stop)
+            self._parts.agent.run(self._stop)
         finally:
             self._release_parts()
 
     def _release_parts(self) -> None:
         self._gone = True
-        parts = self._machinery
+        parts = self._parts
         parts.heartbeat.stop()
         parts.subscription.close()
         parts.waker.stop_waking()
         parts.executor.close()
-        parts.life.end(said_goodbye=parts.durable and parts.reporter.goodbye_taken)
+        parts.incarnation.release_name(deregistered=parts.durable and parts.reporter.deregistered)
 
 
 def build_worker(
     settings: WorkerSettings, *, broker: Broker, volume: Volume, clock: Clock, environ: Mapping[str, str]
 ) -> WorkerService:
-    """Build a worker; Conflict when another process holds its name. Nothing runs before `start`."""
-    life = Incarnation(settings.state_dir, settings.name, patience=settings.patience)
+    """Build a worker; raise Conflict if another process holds its name. Nothing runs before `start`."""
+    incarnation = Incarnation(settings.state_dir, settings.name, patience=settings.patience)
     try:
         executor = _build_executor(settings, volume, clock, environ)
     except Exception:
-        life.end(said_goodbye=False)
+        incarnation.release_name(deregistered=False)
         raise
     waker = Waker(executor.wake)
     holdings = Holdings(Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit), clock)
@@ -152,36 +152,36 @@ def build_worker(
     heartbeat = Heartbeat(
         _build_card(settings),
         broker,
-        worker=life.id,
+        worker=incarnation.id,
         holdings=holdings,
         sent=sent,
         interval=settings.heartbeat,
-        burial=DeadIncarnations(life.earlier, life.forget_earlier) if life.earlier else None,
-        heard=life.record_heartbeat,
+        dead=DeadIncarnations(incarnation.earlier, incarnation.forget_earlier) if incarnation.earlier else None,
+        heard=incarnation.record_heartbeat,
     )
-    subscription = broker.subscribe([orders_queue(life.id)], prefetch=PREFETCH, notify=waker.wake)
-    signs = VolumeSigns(StatusReader(volume, life.id).any_controller_able, StopFiles(volume).is_stopped)
-    parts = Parts(
+    subscription = broker.subscribe([orders_queue(incarnation.id)], prefetch=PREFETCH, notify=waker.wake)
+    signs = VolumeSigns(StatusReader(volume, incarnation.id).any_controller_able, StopFiles(volume).is_stopped)
+    parts = AgentParts(
         subscription=subscription,
         executor=executor,
         holdings=holdings,
-        orders=OrderBook(life.id, holdings=holdings, sent=sent, clock=clock),
-        reporter=Reporter(life.id, broker, holdings=holdings, sent=sent, clock=clock, wake=waker.wake),
+        orders=OrderBook(incarnation.id, holdings=holdings, sent=sent, clock=clock),
+        reporter=Reporter(incarnation.id, broker, holdings=holdings, sent=sent, clock=clock, wake=waker.wake),
         heartbeat=heartbeat,
         fence=LeaseFence(holdings, heartbeat, clock, signs),
         wake=waker.wake,
     )
     agent = Agent(parts, settings, clock)
-    machinery = Machinery(
-        life, waker, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
+    built = WorkerParts(
+        incarnation, waker, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
     )
-    return WorkerService(machinery, sweep=lambda: _kill_leftovers(settings))
+    return WorkerService(built, sweep=lambda: _kill_leftovers(settings))
 
 
 def _kill_leftovers(settings: WorkerSettings) -> None:
     killed = kill_leftovers(process_mark(settings))
     if killed:
-        log.warning("killed %d processes that an earlier life of this worker had left", killed)
+        log.warning("killed %d processes that an earlier incarnation of this worker had left", killed)
 
 
 def _build_executor(settings: WorkerSettings, volume: Volume, clock: Clock, environ: Mapping[str, str]) -> Executor:
@@ -196,7 +196,7 @@ def _build_executor(settings: WorkerSettings, volume: Volume, clock: Clock, envi
 
 
 def process_mark(settings: WorkerSettings) -> str:
-    """Return the name that marks this worker's processes: the same in every life, no other worker's on this host."""
+    """Return the name that marks this worker's processes: the same in each incarnation, and unique on this host."""
     place = hashlib.sha256(os.fsencode(settings.state_dir.resolve())).hexdigest()[:12]
     return f"{settings.name}-{place}"
 

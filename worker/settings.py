@@ -1,4 +1,4 @@
-"""What can be set about a worker: how one works, and what `echelon worker` can be told of it."""
+"""The settings of a worker, and the options of `echelon worker`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from echelon.shared.settings import (
 )
 
 MIB = 1024 * 1024
-#: What the config file holds for workers in their own table alone.
+#: Settings that the config file may have only in the workers' own table.
 _OWN = {"name", "queue", "state_dir"}
 
 
@@ -34,7 +34,7 @@ def default_slots() -> dict[str, int]:
 
 
 def installed_release() -> str:
-    """Return the installed release of Echelon; "0" when it runs from its source alone."""
+    """Return the installed release of Echelon; "0" if it is not installed."""
     try:
         return importlib.metadata.version("echelon")
     except importlib.metadata.PackageNotFoundError:
@@ -49,36 +49,36 @@ def _default_state_dir() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """How one worker works. Lengths of time are seconds."""
+    """The settings of one worker. Durations are seconds."""
 
-    #: Local folder, not on the volume: it tells whether an earlier life of this worker is dead.
+    #: Local folder, not on the volume, of the lock file that shows whether an earlier incarnation is dead.
     state_dir: Path
-    #: Unique on this host; the next life of the same worker has the same name.
+    #: Unique on this host; the next incarnation of the same worker has the same name.
     name: str = field(default_factory=platform.node)
     host: str = field(default_factory=platform.node)
     #: Slots per queue name; `ANY_QUEUE` takes tasks of every queue.
     slots: Mapping[str, int] = field(default_factory=default_slots)
-    #: Longest time between two signs of life; a part of the lease where that is less.
+    #: Longest time between two heartbeats; a part of the lease if that is less.
     heartbeat: float = DEFAULT_HEARTBEAT
-    #: Kind of the broker's queues; the controllers' own.
+    #: Kind of the broker's queues; the same as the controllers'.
     queue_type: Literal["classic", "quorum"] = "classic"
-    #: How long running tasks may go on after the first request to shut down.
+    #: How long running tasks may go on after the first shutdown request.
     drain_timeout: float = 60.0
-    #: Seconds for which an earlier worker of the same name may still be ending.
+    #: Longest wait for the end of an earlier incarnation.
     patience: float = 0.0
-    #: How long a worker that has nothing left to run waits for the broker to take its last results.
-    farewell_timeout: float = 5.0
-    #: A granted attempt that has not started after so long is handed back.
+    #: How long a drained worker waits for the broker to confirm its last reports.
+    deregister_timeout: float = 5.0
+    #: A granted attempt that has not started after this time is handed back.
     hand_back_after: float = 1.0
-    #: Short tasks are asked for ahead of time: as many as start within so long ...
+    #: Short tasks are asked for ahead: as many as start within this time ...
     ahead: float = 0.1
-    #: ... but no more than this per slot.
+    #: ... but at most so many per slot.
     ahead_limit: int = 64
-    #: Longest kept stdout or stderr of one attempt, in bytes; head and tail stay.
+    #: Size limit of one attempt's stdout, and of its stderr, in bytes; head and tail are kept.
     log_cap: int = 16 * MIB
-    #: Tells controllers and people which release this is.
+    #: This release, for controllers and users.
     version: str = field(default_factory=installed_release)
-    #: This process has no children but its tasks, so that every stray must be a task's.
+    #: This process has no children but its tasks, so every orphan must be a task's.
     sole_parent: bool = False
 
 
@@ -92,7 +92,7 @@ def read_queue(text: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What `echelon worker` can be told."""
+    """The options of `echelon worker`."""
 
     volume: Path | None = field(
         default=None,
@@ -163,7 +163,7 @@ class WorkerOptions:
     log_level: str = field(
         default="info",
         metadata=declare_setting(
-            "Least weight of what is logged (default: info).",
+            "Lowest level of logged messages (default: info).",
             one_of("debug", "info", "warning", "error"),
             flag="--log-level",
         ),
@@ -173,12 +173,12 @@ class WorkerOptions:
 def resolve_options(
     flags: Mapping[str, object], environ: Mapping[str, str], *, file: Path | None = None
 ) -> WorkerOptions:
-    """Find every option's value; raises InvalidSetting, which names the place of the mistake."""
+    """Return every option's value; raise InvalidSetting, which names the place of the error."""
     return find_settings(WorkerOptions, flags, environ, file=file, file_layers=_make_layers).settings
 
 
 def _make_layers(path: Path, written: dict[str, Any]) -> Sequence[Layer]:
-    """Return what the config file holds for workers: its own table over the settings that controllers have as well."""
+    """Return the config file's settings for workers: first their own table, then those shared with controllers."""
     own = written.get(WORKER_TABLE, {})
     known = {one.name for one in settings_of(WorkerOptions)} | {"broker_file"}
     if not isinstance(own, dict) or not own.keys() <= known:

@@ -1,4 +1,4 @@
-"""The arithmetic of slots: how much room a worker has, how far it asks ahead, and when asking is worth a message.
+"""The arithmetic of slots: how much capacity a worker has, how many tasks it asks for ahead, and when to report it.
 
 Values in, values out: no thread, no clock, no message.
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from echelon.shared.messages import ANY_QUEUE
 
-#: Weight of the newest task in the moving mean. A single long task among short ones stops the asking ahead for about
-#: ten tasks, a change of load is learned as fast.
+#: Weight of the newest task in the moving mean. One long task among short ones stops the asking ahead for about ten
+#: tasks; the mean adapts to a change of load as fast.
 NEWEST = 0.25
-#: No task is taken for shorter than this, in seconds: starting a process costs that much.
+#: Shortest assumed duration of a task, in seconds: the cost of starting a process.
 SHORTEST = 0.0005
 
 
@@ -22,27 +22,27 @@ class Pool:
     """The slots of one queue."""
 
     slots: int
-    #: Attempts that run in these slots.
+    #: Attempts running in these slots.
     busy: int = 0
-    #: Moving mean of the seconds that a task holds a slot; None: nothing has run yet.
+    #: Moving mean of the seconds that a task occupies a slot; None: no task has run yet.
     pace: float | None = None
-    #: Room that the controllers have been told of and have not filled.
-    told: int = 0
+    #: Capacity that was reported to the controllers and that they have not used.
+    reported: int = 0
 
-    def learn(self, seconds: float) -> None:
-        """Take the length of one run into the mean."""
+    def add_run(self, seconds: float) -> None:
+        """Add the duration of one run to the mean."""
         self.pace = seconds if self.pace is None else self.pace + NEWEST * (seconds - self.pace)
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What one pool could take now."""
+class PoolCapacity:
+    """The capacity of one pool now."""
 
-    #: Attempts that it could take beyond what it holds.
+    #: Attempts that it can take in addition.
     room: int
-    #: Attempts that it wants to hold when all is well: its slots and those ahead.
+    #: Attempts to hold in a steady state: one per slot, and those asked for ahead.
     target: int
-    #: Slots for which nothing is at hand.
+    #: Free slots without a waiting attempt.
     idle: int
 
 
@@ -54,83 +54,83 @@ class Slots:
         self._ahead = ahead
         self._ahead_limit = ahead_limit
 
-    def serves(self, queue: str) -> bool:
-        """Tell whether tasks of this queue may run here at all."""
+    def serves_queue(self, queue: str) -> bool:
+        """Return whether tasks of this queue may run here."""
         return queue in self._pools or ANY_QUEUE in self._pools
 
     def free_for(self, queue: str) -> str | None:
-        """Return the name of a pool with a free slot for a task of this queue; its own queue's first."""
+        """Return the name of a pool with a free slot for a task of this queue, preferably its own queue's."""
         for name in (queue, ANY_QUEUE):
             pool = self._pools.get(name)
             if pool is not None and pool.busy < pool.slots:
                 return name
         return None
 
-    def occupy(self, name: str) -> None:
-        """Take one slot of a pool."""
+    def occupy_slot(self, name: str) -> None:
+        """Occupy one slot of a pool."""
         self._pools[name].busy += 1
 
-    def vacate(self, name: str, seconds: float | None) -> None:
-        """Give one slot back after a run of so many seconds; None when its length means nothing."""
+    def vacate_slot(self, name: str, seconds: float | None) -> None:
+        """Free one slot after a run of so many seconds; None: the duration does not count for the mean."""
         pool = self._pools[name]
         pool.busy -= 1
         if seconds is not None:
-            pool.learn(seconds)
+            pool.add_run(seconds)
 
     def slow_down(self, queue: str, seconds: float) -> None:
-        """Learn that tasks of a queue have waited so long for a slot: they were not short."""
+        """Raise the mean to this wait of a queue's tasks for a slot: the running tasks were not short."""
         pool = self._pools.get(queue) or self._pools.get(ANY_QUEUE)
         if pool is not None:
             pool.pace = max(pool.pace or 0.0, seconds)
 
-    def needs(self, backlog: Mapping[str, int]) -> dict[str, Need]:
-        """Return what each pool could take, given how many attempts wait for a slot, by queue."""
-        needs: dict[str, Need] = {}
+    def compute_capacity(self, backlog: Mapping[str, int]) -> dict[str, PoolCapacity]:
+        """Return each pool's capacity, given the number of attempts that wait for a slot, by queue."""
+        capacity: dict[str, PoolCapacity] = {}
         spilled = sum(count for queue, count in backlog.items() if queue not in self._pools)
         for name, pool in self._pools.items():
             if name != ANY_QUEUE:
-                needs[name], spill = self._need(pool, backlog.get(name, 0))
+                capacity[name], spill = self._compute_pool(pool, backlog.get(name, 0))
                 spilled += spill
         if ANY_QUEUE in self._pools:
-            needs[ANY_QUEUE], _ = self._need(self._pools[ANY_QUEUE], spilled)
-        return needs
+            capacity[ANY_QUEUE], _ = self._compute_pool(self._pools[ANY_QUEUE], spilled)
+        return capacity
 
-    def granted(self, queue: str) -> None:
-        """Count one granted attempt against the room that was told."""
+    def count_grant(self, queue: str) -> None:
+        """Subtract one granted attempt from the reported capacity."""
         for name in (queue, ANY_QUEUE):
             pool = self._pools.get(name)
-            if pool is not None and pool.told > 0:
-                pool.told -= 1
+            if pool is not None and pool.reported > 0:
+                pool.reported -= 1
                 return
 
-    def tell(self, room: Mapping[str, int]) -> None:
-        """Note the room that is being told."""
+    def set_reported(self, room: Mapping[str, int]) -> None:
+        """Record the capacity that is being reported."""
         for name, pool in self._pools.items():
-            pool.told = room.get(name, 0)
+            pool.reported = room.get(name, 0)
 
-    def anything_told(self) -> bool:
-        """Tell whether the controllers know of any room."""
-        return any(pool.told for pool in self._pools.values())
+    def any_reported(self) -> bool:
+        """Return whether the controllers know of unused capacity."""
+        return any(pool.reported for pool in self._pools.values())
 
-    def worth_telling(self, needs: Mapping[str, Need]) -> bool:
-        """Tell whether the room has changed enough for a message.
+    def should_report(self, capacity: Mapping[str, PoolCapacity]) -> bool:
+        """Return whether the capacity has changed enough for a report.
 
-        It has when a slot is idle, when half of the target is not asked for, or when far too much is.
+        It has if a slot is idle, if half of the target is unreported, or if the reported capacity is far too large.
         """
-        for name, need in needs.items():
-            told = self._pools[name].told
-            unasked = need.room - told
-            if unasked > 0 and (need.idle > told or 2 * unasked >= need.target):
+        for name, pool in capacity.items():
+            reported = self._pools[name].reported
+            unreported = pool.room - reported
+            if unreported > 0 and (pool.idle > reported or 2 * unreported >= pool.target):
                 return True
-            if told > 2 * need.target:
+            if reported > 2 * pool.target:
                 return True
         return False
 
-    def _need(self, pool: Pool, waiting: int) -> tuple[Need, int]:
+    def _compute_pool(self, pool: Pool, waiting: int) -> tuple[PoolCapacity, int]:
         ahead = 0
         if pool.pace is not None:
             ahead = min(int(pool.slots * self._ahead / max(pool.pace, SHORTEST)), pool.slots * self._ahead_limit)
         free = pool.slots - pool.busy
         want = free + ahead
-        need = Need(room=max(0, want - waiting), target=pool.slots + ahead, idle=max(0, free - waiting))
-        return need, max(0, waiting - want)
+        capacity = PoolCapacity(room=max(0, want - waiting), target=pool.slots + ahead, idle=max(0, free - waiting))
+        return capacity, max(0, waiting - want)

@@ -35,7 +35,7 @@ def test_a_life_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
     waiting = threading.Thread(target=lambda: later.append(Incarnation(tmp_path, "w", patience=10.0)))
 
     waiting.start()
-    life.end(said_goodbye=False)
+    life.release_name(deregistered=False)
     waiting.join(10.0)
 
     assert [one.earlier for one in later] == [(life.id,)]
@@ -66,18 +66,18 @@ def test_lives_pile_up_until_they_are_buried(tmp_path: Path) -> None:
     for _ in range(3):
         life = Incarnation(tmp_path, "w")
         lives.append(life.id)
-        life.end(said_goodbye=False)
+        life.release_name(deregistered=False)
 
     last = Incarnation(tmp_path, "w")
     assert last.earlier == tuple(lives)
     last.forget_earlier()
-    last.end(said_goodbye=False)
+    last.release_name(deregistered=False)
 
     assert Incarnation(tmp_path, "w").earlier == (last.id,)
 
 
 def test_after_a_goodbye_there_is_nobody_to_bury(tmp_path: Path) -> None:
-    Incarnation(tmp_path, "w").end(said_goodbye=True)
+    Incarnation(tmp_path, "w").release_name(deregistered=True)
 
     assert Incarnation(tmp_path, "w").earlier == ()
 
@@ -114,6 +114,6 @@ def test_the_time_of_its_file_tells_when_the_broker_last_heard_it(tmp_path: Path
 
 def test_a_life_that_has_ended_may_still_be_heard(tmp_path: Path) -> None:
     life = Incarnation(tmp_path, "w")
-    life.end(said_goodbye=True)
+    life.release_name(deregistered=True)
 
     life.record_heartbeat()

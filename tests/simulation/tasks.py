@@ -93,7 +93,7 @@ class SimExecutor:
         self.tidy = self._world.rng.random() < 0.5
         actor.process.at_death.append(self._worker_died)
 
-    def start(self, grant: Grant, task: GrantedTask) -> None:
+    def start_attempt(self, grant: Grant, task: GrantedTask) -> None:
         """Start one attempt, unless the worker or its disk fails first."""
         fault = self._world.strike("start")
         kind = fault.kind if fault else ""
@@ -108,7 +108,7 @@ class SimExecutor:
             self._world.kill(self._actor.process)
             raise Killed
 
-    def poll(self, timeout: float) -> list[Finished]:
+    def poll_ended(self, timeout: float) -> list[Finished]:
         """Return what has ended; note how long the caller would have waited."""
         done, self._done = self._done, []
         if done:
@@ -117,7 +117,7 @@ class SimExecutor:
             self._actor.wait = timeout
         return done
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+    def stop_attempt(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         """End a process: at once, or after its grace if it ignores SIGTERM."""
         task = self._running.get(ref)
         if task is None or task.stopped is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from echelon.shared.ids import WorkerId
 from echelon.shared.lease import HURRIED_PART
 from echelon.shared.messages import WorkerCard, orders_queue
-from echelon.worker.agent import Agent, Parts
+from echelon.worker.agent import Agent, AgentParts
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
 from echelon.worker.liveness.heartbeat import DeadIncarnations, Heartbeat
@@ -107,7 +107,7 @@ class SimWorker:
             holdings=holdings,
             sent=sent,
             interval=settings.heartbeat,
-            burial=DeadIncarnations(self._unburied, self._buried) if self._unburied else None,
+            dead=DeadIncarnations(self._unburied, self._buried) if self._unburied else None,
         )
         line = Line(cluster.hub, thread, self._wake)
         executor = SimExecutor(cluster.ground, thread, life=worker, settings=settings, wake=self._wake)
@@ -117,7 +117,7 @@ class SimWorker:
         subscription = line.subscribe([orders_queue(worker)], prefetch=100)
         signs = VolumeSigns(lambda: self._any_controller_able(kept), self._cluster.signs.is_stopped)
         fence = LeaseFence(holdings, heartbeat, clock, signs)
-        parts = Parts(
+        parts = AgentParts(
             subscription, executor, holdings, orders, reporter, heartbeat, fence, self._wake,
         )  # fmt: skip
         agent = Agent(parts, settings, clock)
@@ -161,7 +161,7 @@ class SimWorker:
             self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off
             self._schedule(turn.back_off)
         else:
-            self._schedule(max(BUSY, body.agent._wait(LONGEST_TURN)))
+            self._schedule(max(BUSY, body.agent._compute_wait(LONGEST_TURN)))
 
     def _beat(self) -> None:
         """Look whether the heart has to beat: at once when a life begins, after an interval, or when hurried."""
@@ -203,7 +203,7 @@ class SimWorker:
         self._world.kill(self.body.process)
 
     def _leave(self, body: Body) -> None:
-        if body.reporter.goodbye_taken:
+        if body.reporter.deregistered:
             self._unburied = ()
         self._world.kill(body.process)
 

@@ -24,7 +24,7 @@ from echelon.shared.messages import (
     WorkerCard,
     orders_queue,
 )
-from echelon.worker.agent import Agent, Parts
+from echelon.worker.agent import Agent, AgentParts
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
 from echelon.worker.liveness.heartbeat import DeadIncarnations, Heartbeat
@@ -81,16 +81,16 @@ class HandExecutor:
     wakes: int = 0
     _ended: list[Finished] = field(default_factory=list)
 
-    def start(self, grant: Grant, task: GrantedTask) -> None:
+    def start_attempt(self, grant: Grant, task: GrantedTask) -> None:
         ref = AttemptRef(task.task_id, task.attempt)
         self.running[ref] = grant
         self.started.append(ref)
 
-    def poll(self, timeout: float) -> list[Finished]:
+    def poll_ended(self, timeout: float) -> list[Finished]:
         ended, self._ended = self._ended, []
         return ended
 
-    def stop(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
+    def stop_attempt(self, ref: AttemptRef, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         self.stopped.append((ref, outcome, reason))
         self.graces.append(grace)
 
@@ -214,7 +214,7 @@ class Stand:
             holdings=self.holdings,
             sent=sent,
             interval=settings.heartbeat,
-            burial=DeadIncarnations(tuple(buried), lambda: self.buried_lives.extend(buried)),
+            dead=DeadIncarnations(tuple(buried), lambda: self.buried_lives.extend(buried)),
         )
         self.reporter = Reporter(
             WORKER, self.broker, holdings=self.holdings, sent=sent, clock=self.clock, wake=self.executor.wake
@@ -222,7 +222,7 @@ class Stand:
         orders = OrderBook(WORKER, holdings=self.holdings, sent=sent, clock=self.clock)
         self.subscription = self.broker.subscribe([orders_queue(WORKER)], prefetch=1000, notify=self.executor.wake)
         signs = VolumeSigns(lambda: self.any_controller_able, lambda ref: ref in self.taken_away)
-        parts = Parts(
+        parts = AgentParts(
             subscription=self.subscription,
             executor=self.executor,
             holdings=self.holdings,

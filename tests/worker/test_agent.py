@@ -133,12 +133,12 @@ def test_an_order_that_comes_again_when_its_attempt_has_long_ended_hands_nothing
 def test_what_was_handed_back_for_want_of_health_does_not_start_when_its_order_comes_again(make: Make) -> None:
     stand = make()
     (ref,) = stand.tasks()
-    stand.holdings.set_sick(True)
+    stand.holdings.set_faulty(True)
     orders = stand.grant([ref], answers=stand.beat().number)
     stand.turn()
     assert released(stand.reports()) == [ref]
 
-    stand.holdings.set_sick(False)
+    stand.holdings.set_faulty(False)
     stand.send(orders)
     stand.turn()
 

@@ -172,10 +172,10 @@ def test_an_attempt_runs_until_its_process_ends(tmp_path: Path) -> None:
     bench = Workbench(tmp_path, runtime=runtime)
 
     ref = bench.start("anything", "{n}", task_input={"n": 1})
-    nothing = bench.executor.poll(0)
+    nothing = bench.executor.poll_ended(0)
     running = list(bench.executor.running_attempts)
     runtime.end_attempt(ref, Exit(exit_code=3))
-    (finished,) = bench.executor.poll(5)
+    (finished,) = bench.executor.poll_ended(5)
 
     assert (nothing, running) == ([], [ref])
     assert (finished.task_id, finished.attempt, finished.outcome, finished.exit_code) == (
@@ -196,10 +196,10 @@ def test_a_refused_start_comes_out_of_the_next_poll(tmp_path: Path) -> None:
     bench = Workbench(tmp_path, runtime=runtime)
 
     bench.start("anything")
-    (finished,) = bench.executor.poll(60)
+    (finished,) = bench.executor.poll_ended(60)
 
     assert (finished.outcome, finished.error) == (Outcome.WORKER_FAULT, "no process to be had")
-    assert bench.executor.poll(0) == []
+    assert bench.executor.poll_ended(0) == []
 
 
 def test_output_of_a_fake_is_kept_like_any(tmp_path: Path) -> None:
@@ -220,8 +220,8 @@ def test_a_stubborn_process_is_killed_after_its_grace(tmp_path: Path) -> None:
     bench = Workbench(tmp_path, runtime=runtime)
     ref = bench.start("anything", grace=0.05)
 
-    bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
-    bench.executor.stop(ref, Outcome.INTERRUPTED, "later")
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(ref, Outcome.INTERRUPTED, "later")
     finished = bench.end(ref)
 
     assert (finished.outcome, finished.error) == (Outcome.STOPPED, "cancelled")
@@ -233,7 +233,7 @@ def test_a_lost_lease_shortens_the_grace(tmp_path: Path) -> None:
     bench = Workbench(tmp_path, runtime=runtime)
     ref = bench.start("anything", grace=600.0)
 
-    bench.executor.stop(ref, Outcome.STOPPED, "lease_lost", grace=0.05)
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "lease_lost", grace=0.05)
 
     assert bench.end(ref).outcome is Outcome.STOPPED
 
@@ -252,7 +252,7 @@ def test_a_process_that_cannot_be_killed_is_given_up_and_reaped_when_it_ends(tmp
     bench = Workbench(tmp_path, runtime=runtime, give_up=0.05)
     ref = bench.start("anything", grace=0.0)
 
-    bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "cancelled")
     finished = bench.end(ref)
     hanging = not runtime.processes[ref].reaped
     runtime.end_attempt(ref)
@@ -268,7 +268,7 @@ def test_wake_ends_a_wait_from_another_thread(bench: Workbench) -> None:
     thread = threading.Thread(target=bench.executor.wake)
 
     thread.start()
-    bench.executor.poll(60)
+    bench.executor.poll_ended(60)
     thread.join()
 
     assert time.monotonic() - begun < 30

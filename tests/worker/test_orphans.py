@@ -58,7 +58,7 @@ def test_a_daemon_of_a_task_that_still_runs_is_let_be(bench: Workbench) -> None:
     assert bench.run("true").outcome is Outcome.COMPLETED
     assert alive(pid_in(bench.work / "daemon"))
 
-    bench.executor.stop(running, Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(running, Outcome.STOPPED, "cancelled")
     bench.end(running)
     assert not alive(pid_in(bench.work / "daemon"))
 

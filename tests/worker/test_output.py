@@ -60,7 +60,7 @@ def test_what_a_running_task_prints_can_be_read_at_once(bench: Workbench) -> Non
 
     bench.until(lambda: bench.log() == b"begun\nno newline")
 
-    bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "cancelled")
     bench.end(ref)
 
 

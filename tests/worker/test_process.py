@@ -292,7 +292,7 @@ print(bench.run("true").outcome)
 def test_a_stopped_task_ends_with_the_outcome_it_was_stopped_with(bench: Workbench) -> None:
     ref = bench.start("sleep", "300")
 
-    bench.executor.stop(ref, Outcome.INTERRUPTED, "the worker was shut down")
+    bench.executor.stop_attempt(ref, Outcome.INTERRUPTED, "the worker was shut down")
     finished = bench.end(ref)
 
     assert (finished.outcome, finished.signal) == (Outcome.INTERRUPTED, signal.SIGTERM)
@@ -307,7 +307,7 @@ def test_a_task_that_ignores_sigterm_is_killed_with_all_its_processes_after_its_
     bench.until(lambda: written(bench.work / "outer") and written(bench.work / "inner"))
     begun = time.monotonic()
 
-    bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "cancelled")
     finished = bench.end(ref)
 
     assert (finished.outcome, finished.signal) == (Outcome.STOPPED, signal.SIGKILL)
@@ -323,7 +323,7 @@ def test_what_survives_the_main_process_has_the_rest_of_the_grace(bench: Workben
     )
     bench.until(lambda: (bench.work / "ready").exists())
 
-    bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "cancelled")
     bench.end(ref)
 
     assert (bench.work / "cleaned").read_text() == "cleaned\n"
@@ -333,7 +333,7 @@ def test_a_paused_task_can_be_ended(bench: Workbench) -> None:
     ref = bench.start("sh", "-c", "echo $$ > pid; kill -STOP $$; sleep 300")
     bench.until(lambda: written(bench.work / "pid"))
 
-    bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "cancelled")
 
     assert bench.end(ref).outcome is Outcome.STOPPED
 
@@ -355,7 +355,7 @@ def test_a_task_that_ends_well_when_asked_to_has_still_timed_out(bench: Workbenc
 def test_no_grace_means_no_sigterm(bench: Workbench) -> None:
     ref = bench.start("sh", "-c", "trap '' TERM; sleep 300", grace=0.0)
 
-    bench.executor.stop(ref, Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "cancelled")
 
     assert bench.end(ref).signal == signal.SIGKILL
 
@@ -363,9 +363,9 @@ def test_no_grace_means_no_sigterm(bench: Workbench) -> None:
 def test_stopping_what_does_not_run_does_nothing(bench: Workbench) -> None:
     finished = bench.run("true")
 
-    bench.executor.stop(AttemptRef(finished.task_id, 1), Outcome.STOPPED, "cancelled")
+    bench.executor.stop_attempt(AttemptRef(finished.task_id, 1), Outcome.STOPPED, "cancelled")
 
-    assert bench.executor.poll(0) == []
+    assert bench.executor.poll_ended(0) == []
 
 
 # --- many of them ---------------------------------------------------------------------------------------------------

@@ -313,7 +313,7 @@ def test_the_largest_results_fit_into_messages(make: Make) -> None:
 def test_however_many_attempts_are_handed_back_each_report_is_a_message(make: Make) -> None:
     stand = make(slots=1)
     refs = stand.tasks(100_000)
-    stand.reporter.released(refs)
+    stand.reporter.add_released(refs)
 
     stand.turn()
 

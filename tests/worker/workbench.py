@@ -73,12 +73,12 @@ class Workbench:
         grant = Grant(
             self.job_id, 0, "Stage", "r1", "default", made, dict(job_input or {}), dict(sealed or {}), (task,), seal
         )
-        self.executor.start(grant, task)
+        self.executor.start_attempt(grant, task)
         return AttemptRef(task_id, attempt)
 
     def poll(self, timeout: float = 0.05) -> None:
         """Let the executor turn once."""
-        for finished in self.executor.poll(timeout):
+        for finished in self.executor.poll_ended(timeout):
             self.ended[AttemptRef(finished.task_id, finished.attempt)] = finished
 
     def until(self, true: Callable[[], object]) -> None:

@@ -14,30 +14,30 @@ from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
 from echelon.shared.lease import RENEWAL_MISSED, STATUS_READ_EVERY, lease_grace, lease_margin, unrenewed_end
 from echelon.shared.messages import AttemptRef
-from echelon.worker.holdings import Held, Holdings
+from echelon.worker.holdings import HeldAttempt, Holdings
 from echelon.worker.liveness.heartbeat import Heartbeat
 
 #: Seconds between two checks of the leases of all held attempts.
 CHECKED_EVERY = 0.1
 
 
-def reserve_of(held: Held) -> float:
+def reserve_of(held: HeldAttempt) -> float:
     """Return how long before the end of its lease an attempt has to be told to end."""
     return lease_margin(held.lease) + min(held.grant.recipe.grace, lease_grace(held.lease))
 
 
-def fence_of(held: Held) -> float:
+def fence_of(held: HeldAttempt) -> float:
     """Return when an attempt has to be told to end, so that its processes are gone well before its lease ends."""
     return held.lease_end - reserve_of(held)
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeSigns:
-    """What a worker learns from the volume while no message reaches it."""
+    """The signs on the volume that a worker reads while it gets no messages."""
 
-    #: Tells whether a controller could give this worker's tasks to another one; else the end of a lease means nothing.
+    #: Whether a controller could give this worker's tasks to another one; if not, the end of a lease has no effect.
     any_controller_able: Callable[[], bool] = lambda: True
-    #: Tells whether an attempt was ended although no message could say so.
+    #: Whether an attempt was ended while no message could reach this worker.
     is_taken_away: Callable[[AttemptRef], bool] = lambda ref: False
 
 
@@ -58,15 +58,15 @@ class LeaseFence:
         """Return when a lease is due, on the monotonic clock; None if no attempt is held."""
         return None if self._first_due is None else max(self._first_due, self._checked_at + CHECKED_EVERY)
 
-    def find_overdue(self) -> list[Held]:
+    def find_overdue(self) -> list[HeldAttempt]:
         """Return the attempts that have to end now; hurry the heartbeat for leases that were not renewed in time."""
         now = self._clock.monotonic()
         if now - self._checked_at < CHECKED_EVERY:
             return []
         self._checked_at, self._first_due = now, None
         able: bool | None = None
-        overdue: list[Held] = []
-        for held in self._holdings.all():
+        overdue: list[HeldAttempt] = []
+        for held in self._holdings.list_held():
             unrenewed = now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval
             if unrenewed or held.look_at < math.inf:
                 self._heartbeat.hurry_next()
@@ -79,11 +79,11 @@ class LeaseFence:
                 self._first_due = min(due, self._first_due or due)
             else:
                 overdue.append(held)
-        if any(held.pool for held in self._holdings.all()):
+        if any(held.pool for held in self._holdings.list_held()):
             failpoint("exec.mid")
         return overdue
 
-    def _read_signs(self, held: Held, end_by: float, *, able: bool) -> float:
+    def _read_signs(self, held: HeldAttempt, end_by: float, *, able: bool) -> float:
         """Return by when an attempt without renewals has to be told to end; it goes on while no controller is able."""
         now = self._clock.monotonic()
         if self._signs.is_taken_away(held.ref):

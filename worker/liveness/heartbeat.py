@@ -1,7 +1,7 @@
-"""Tells who lives and what runs, so that leases are renewed. A thread of its own.
+"""Sends heartbeats: reports that this worker lives and which attempts it holds, so that leases are renewed.
 
-It must go on while the agent's thread hangs in a slow disk: it only reads the holdings and hands reports to the broker.
-The answers come with the agent's orders.
+It has a thread of its own, because it must go on while the agent's thread hangs in a slow disk: it only reads the
+holdings and publishes reports. The answers come with the agent's orders.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from echelon.worker.liveness.report_log import ReportLog
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks whether there is a connection again.
-LOOK = 0.05
-#: Signs of life that reached the broker and that nobody has answered, until that is worth a word.
+#: Seconds between two checks for a new connection.
+CHECK_EVERY = 0.05
+#: Heartbeats confirmed by the broker without any answer, until a warning is logged.
 UNANSWERED = 6
 
 
 @dataclass(frozen=True, slots=True)
 class DeadIncarnations:
-    """Earlier lives of this worker that are known to be dead."""
+    """Earlier incarnations of this worker that are known to be dead."""
 
-    lives: tuple[WorkerId, ...] = ()
-    #: Called once, by the heartbeat's thread, when the broker has taken the report that names them.
+    ids: tuple[WorkerId, ...] = ()
+    #: Called once, by the heartbeat's thread, when the broker has confirmed the report that names them.
     done: Callable[[], None] = lambda: None
 
 
 class Heartbeat:
-    """Sends a sign of life at a steady pace."""
+    """Sends heartbeats at a steady pace."""
 
     def __init__(
         self,
@@ -51,59 +51,59 @@ class Heartbeat:
         holdings: Holdings,
         sent: ReportLog,
         interval: float,
-        burial: DeadIncarnations | None = None,
+        dead: DeadIncarnations | None = None,
         heard: Callable[[], None] = lambda: None,
     ) -> None:
-        """`heard` is called, from any thread, when the broker has taken a sign of life; `interval` is a limit."""
+        """`heard` is called, from any thread, when the broker has confirmed a heartbeat; `interval` is a limit."""
         self._card = card
         self._broker = broker
         self._worker = worker
         self._holdings = holdings
         self._sent = sent
         self._longest = interval
-        #: Seconds between two signs of life.
+        #: Seconds between two heartbeats.
         self.interval = interval
-        self._burial = burial
-        self._burial_taken = False
+        self._dead = dead
+        self._dead_reported = False
         self._heard = heard
         self._unanswered = 0
-        #: That has been said.
-        self._wondered = False
-        #: The last report was refused because there was no connection.
+        #: The warning has been logged.
+        self._warned = False
+        #: The last report was not sent because there was no connection.
         self._cut_off = False
         self._hurried = threading.Event()
         self._stopped = threading.Event()
 
     def send_heartbeat(self) -> None:
-        """Send one sign of life."""
-        if self._burial is not None and self._burial_taken:
-            self._burial.done()
-            self._burial = None
-        if self._unanswered >= UNANSWERED and not self._wondered:
-            self._wondered = True
+        """Send one heartbeat."""
+        if self._dead is not None and self._dead_reported:
+            self._dead.done()
+            self._dead = None
+        if self._unanswered >= UNANSWERED and not self._warned:
+            self._warned = True
             log.warning(
                 "RabbitMQ is there, and no controller answers this worker: none runs, its database is away, "
                 "or it has another --queue-type"
             )
-        standing = self._holdings.tell()
+        state = self._holdings.report_capacity()
         report = Report(
             worker=self._worker,
-            number=self._sent.log_report(running=standing.running),
-            room=standing.room,
-            seen=standing.seen,
-            running=standing.running,
-            as_of=standing.as_of,
+            number=self._sent.log_report(running=state.running),
+            room=state.room,
+            seen=state.seen,
+            running=state.running,
+            as_of=state.as_of,
             card=msgspec.structs.replace(self._card, draining=self._holdings.draining),
-            buried=self._burial.lives if self._burial is not None else (),
+            buried=self._dead.ids if self._dead is not None else (),
         )
-        # While no controller takes them they would pile up, and what is said anew would be heard behind all of them.
-        lives = None if report.buried else HEARTBEATS_PER_LEASE * self.interval
+        # Heartbeats expire: while no controller takes them they would pile up, and a new one would wait behind them.
+        lifetime = None if report.buried else HEARTBEATS_PER_LEASE * self.interval
         failpoint("heartbeat.before_publish")
-        self._broker.publish([Outgoing(REPORTS, report, lives)], confirmed=self._note_confirmed)
+        self._broker.publish([Outgoing(REPORTS, report, lifetime)], confirmed=self._note_confirmed)
         failpoint("heartbeat.after_publish")
 
     def run(self) -> None:
-        """Send signs of life until `stop`, the first one after an interval."""
+        """Send heartbeats until `stop`, the first one after an interval."""
         while True:
             self._await_next()
             self._hurried.clear()
@@ -112,32 +112,32 @@ class Heartbeat:
             try:
                 self.send_heartbeat()
             except Exception:
-                # A worker without a heart would lose every lease from now on.
-                log.exception("the heart goes on after a mistake")
+                # Without this thread the worker would lose every lease from now on.
+                log.exception("heartbeats go on after an unexpected exception")
 
     def keep_pace(self, lease: float) -> None:
-        """Note that a controller has spoken, and beat often enough for its leases (seconds). Any thread may call it."""
-        self._unanswered, self._wondered = 0, False
+        """Record an answer of a controller; adapt the interval to its lease (seconds). Any thread may call it."""
+        self._unanswered, self._warned = 0, False
         before, self.interval = self.interval, heartbeat_interval(lease, self._longest)
         if self.interval < before:
             self._hurried.set()
 
     def hurry_next(self) -> None:
-        """Send the next sign of life soon. Any thread may call it."""
+        """Send the next heartbeat soon. Any thread may call it."""
         self._hurried.set()
 
     def stop(self) -> None:
-        """Send no more. Any thread may call it."""
+        """Send no more heartbeats. Any thread may call it."""
         self._stopped.set()
         self._hurried.set()
 
     def _await_next(self) -> None:
-        """Wait until the next one is due; what found no connection is said again as soon as there is one."""
+        """Wait until the next one is due; after a lost connection, send it as soon as there is a connection."""
         if self._cut_off:
-            for _ in range(math.ceil(self.interval / LOOK)):
-                if self._broker.connected or self._stopped.wait(LOOK):
+            for _ in range(math.ceil(self.interval / CHECK_EVERY)):
+                if self._broker.connected or self._stopped.wait(CHECK_EVERY):
                     break
-            # Said once: whether the broker has taken it is heard later, and the pace is as ever until then.
+            # Only once: the broker's confirmation comes later, and the pace is the usual one until then.
             self._cut_off = False
             return
         quiet = min(HURRIED_AFTER, self.interval * HURRIED_PART)
@@ -148,8 +148,8 @@ class Heartbeat:
         self._cut_off = bool(unconfirmed) and not self._broker.connected
         self._unanswered += self._broker.connected
         if unconfirmed:
-            self._holdings.untell()
+            self._holdings.mark_unreported()
             self._hurried.set()
         else:
-            self._burial_taken = True
+            self._dead_reported = True
             self._heard()

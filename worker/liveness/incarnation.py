@@ -1,9 +1,9 @@
-"""One life of a worker on its host: who it is, and which earlier lives of the same name are dead.
+"""One incarnation of a worker on its host: its id, and the dead incarnations of the same name.
 
-A file in the worker's state folder is locked as long as the process lives (the kernel lets go of the lock with the
-process, however it dies), and it holds the ids of the lives that nobody has buried yet. Whoever gets the lock knows
-that all of them are dead: their attempts can run again at once instead of after a lease. The file's time of change is
-when the broker last took a sign of life, for whoever watches over the process.
+The worker's state folder has a lock file with the ids of incarnations whose death has not been reported. The kernel
+frees the lock when the process dies, in any way. A worker that gets the lock knows that the listed ones are dead: their
+attempts can run again at once instead of after a lease. The file's modification time is that of the last confirmed
+heartbeat, for a monitor of the process.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from echelon.shared.errors import Conflict, Unavailable
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import WorkerId, is_uuid, new_worker_id
 
-#: More lives than this are not remembered: their leases ended long ago.
+#: Most incarnations in the file: the leases of older ones ended long ago.
 REMEMBERED = 32
-#: Seconds between two looks at a lock.
+#: Seconds between two attempts to get the lock.
 _TRY_AGAIN = 0.05
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Incarnation:
-    """The lock on a worker's name, held by one life of it.
+    """The lock on a worker's name, held by one incarnation of it.
 
-    `patience`: seconds for which an earlier life that is about to end is waited for.
+    `patience`: longest wait, in seconds, for the end of an earlier incarnation.
     """
 
     def __init__(self, state_dir: Path, name: str, *, patience: float = 0.0) -> None:
@@ -39,29 +39,29 @@ class Incarnation:
         self._path = state_dir / f"worker-{name}.lock"
         self._file = _open_locked(self._path, name, patience)
         failpoint("life.after_lock")
-        #: Earlier lives that are dead and have not been buried.
+        #: Dead incarnations that have not been reported.
         self.earlier = self._read_ids()
         self._write_ids([*self.earlier, self.id])
         failpoint("life.after_write")
-        # Not heard yet, however lately this file was written.
+        # No heartbeat has been confirmed yet, although this file was just written.
         os.utime(self._file, (0, 0))
 
     def record_heartbeat(self) -> None:
-        """Note that the broker has just taken a sign of life. Any thread may call it."""
-        # It may be closed at any moment: then nobody asks any more.
+        """Record that the broker has just confirmed a heartbeat. Any thread may call it."""
+        # The file may be closed at any moment; then the time no longer matters.
         with contextlib.suppress(OSError):
             os.utime(self._file)
 
     def forget_earlier(self) -> None:
-        """Forget the earlier lives: the controllers know of their death."""
+        """Remove the earlier incarnations from the file: their death has been reported."""
         failpoint("life.before_buried")
         self._write_ids([self.id])
 
-    def end(self, *, said_goodbye: bool) -> None:
-        """Let go of the name; after a goodbye there is nothing left to bury."""
+    def release_name(self, *, deregistered: bool) -> None:
+        """Free the name; `deregistered`: the controllers know that this incarnation has ended."""
         if self._file < 0:
             return
-        if said_goodbye:
+        if deregistered:
             self._write_ids([])
         os.close(self._file)
         self._file = -1
@@ -70,11 +70,11 @@ class Incarnation:
         text = os.pread(self._file, 64 * 1024, 0).decode("ascii", errors="replace")
         return tuple(WorkerId(line) for line in text.split() if is_uuid(line))[-REMEMBERED:]
 
-    def _write_ids(self, lives: list[WorkerId]) -> None:
-        """Write in place: the lock hangs on this file. A torn write costs a lease, not a task."""
+    def _write_ids(self, ids: list[WorkerId]) -> None:
+        """Write in place: the lock belongs to this file. A torn write costs a lease, not a task."""
         if self._file < 0:
             return
-        data = "".join(f"{life}\n" for life in lives).encode()
+        data = "".join(f"{one}\n" for one in ids).encode()
         os.pwrite(self._file, data, 0)
         os.ftruncate(self._file, len(data))
 

@@ -1,7 +1,4 @@
-"""Numbers reports and remembers when each was sent, for leases count from that moment.
-
-Any thread may use it.
-"""
+"""Numbers reports and remembers when each was sent, because leases count from that time. Any thread may use it."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ from echelon.shared.messages import AttemptRef
 
 @dataclass(frozen=True, slots=True)
 class SentReport:
-    """One report that went out."""
+    """One report that was sent."""
 
-    #: Seconds on the monotonic clock, taken before it was handed to the broker.
+    #: Seconds on the monotonic clock, taken before it was published.
     at: float
-    #: The attempts it asked to renew; None when it asked for nothing of that kind.
+    #: The attempts whose leases it asked to renew; None if it was no heartbeat.
     running: tuple[AttemptRef, ...] | None = None
 
 
 class ReportLog:
-    """The reports that one life of a worker has sent."""
+    """The reports that one incarnation of a worker has sent."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -33,7 +30,7 @@ class ReportLog:
         self._sent: dict[int, SentReport] = {}
 
     def log_report(self, *, running: tuple[AttemptRef, ...] | None = None) -> int:
-        """Return the number of a report that is about to be sent."""
+        """Add a report that is about to be sent, and return its number."""
         with self._lock:
             now = self._clock.monotonic()
             while self._sent and (oldest := next(iter(self._sent.items())))[1].at < now - REPORT_REMEMBERED_FOR:
@@ -43,6 +40,6 @@ class ReportLog:
             return self._number
 
     def find_report(self, number: int) -> SentReport | None:
-        """Return what is known of a report; None when it is too old or was never sent."""
+        """Return a report; None if it is too old or was never sent."""
         with self._lock:
             return self._sent.get(number)
