@@ -6,7 +6,9 @@ What is paused neither starts nor completes; what runs there goes on, and a fail
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from echelon.controller.core.effects import (
     Effect,
@@ -17,7 +19,7 @@ from echelon.controller.core.effects import (
     WithdrawTasks,
 )
 from echelon.controller.core.model import Job, OnError, Source, Stage
-from echelon.controller.core.states import DONE, State
+from echelon.controller.core.states import ENDED, State
 from echelon.shared.ablation import ablated
 
 Effects = list[Effect]
@@ -107,32 +109,89 @@ def withdraw(
     return replace(stage, state=state, tally=tally, spawn=spawn, spawn_hand=hand, by=by)
 
 
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """The facts that decide how a job moves on; `front` are the stages whose turn it is."""
+
+    job: Job
+    front: list[Stage]
+    failing: bool
+
+    @property
+    def ready(self) -> list[Stage]:
+        """Return the stages that may start now."""
+        if self.job.paused or self.failing:
+            return []
+        return [stage for stage in self.front if stage.state is State.PENDING and not stage.paused]
+
+    @property
+    def running(self) -> bool:
+        """Tell whether a stage runs."""
+        return any(stage.state is State.RUNNING for stage in self.job.living)
+
+    @property
+    def blocked_front(self) -> list[Stage]:
+        """Return the front if all of it has ended, although later stages run."""
+        ended = all(stage.state in ENDED for stage in self.front)
+        return self.front if ended and self.running and not self.failing else []
+
+    @property
+    def failed(self) -> Stage | None:
+        """Return the stage whose failure ends the job."""
+        found = {stage.number: stage for stage in (*self.job.living, *self.front) if stage.state is State.FAILED}
+        return min(found.values(), key=lambda stage: stage.number, default=None)
+
+    @property
+    def cancelled(self) -> Stage | None:
+        """Return the cancelled stage that ends the job: nothing of its order may start any more."""
+        if any(stage.state is State.PENDING for stage in self.front):
+            return None
+        return next((stage for stage in self.front if stage.state is State.CANCELLED), None)
+
+
 def _advance(job: Job, effects: Effects) -> Job:
-    """Start the stages whose turn it is, or end the job."""
-    left = [stage for stage in job.stages if stage.state not in DONE]
-    if not left:
-        return job if job.paused else _complete(job, effects)
-    order = min(stage.order for stage in left)
-    job = _block(job, order)
-    failing = any(stage.failing for stage in job.living)
-    here = left if ablated("stage_order") else [stage for stage in left if stage.order == order]
-    ready = [stage for stage in here if stage.state is State.PENDING and not stage.paused]
-    if ready and not job.paused and not failing:
-        for stage in ready:
-            job = job.with_stage(_start(stage, effects))
-        return job
-    if any(stage.state is State.RUNNING for stage in job.living):
-        if failing or any(stage.state in (State.RUNNING, State.PENDING) for stage in here):
-            return job
-        # Opened again, it has ended badly before a later stage that had begun already: that one ends with it.
-        return job.with_stage(replace(here[0], failing=True))
-    failed = next((stage for stage in left if stage.state is State.FAILED and (stage.failing or stage in here)), None)
-    if failed is not None:
-        return _fail_job(job, failed, effects)
-    cancelled = next((stage for stage in here if stage.state is State.CANCELLED), None)
-    if cancelled is not None and not any(stage.state is State.PENDING for stage in here):
-        return _cancel_job(job, cancelled, effects)
+    """Take the first move of `_MOVES` whose condition holds; stay if none does."""
+    front = [job.stages[number] for _, number in job.ahead] if ablated("stage_order") else job.front
+    if front:
+        job = _block(job, front[0].order)
+    now = _Situation(job, front, any(stage.failing for stage in job.living))
+    for _, find, move in _MOVES:
+        found = find(now)
+        if found:
+            return move(job, found, effects)
     return job
+
+
+def _stay(job: Job, found: object, effects: Effects) -> Job:
+    return job
+
+
+def _complete(job: Job, found: object, effects: Effects) -> Job:
+    effects.append(Remember("job_completed", detail={"failed_tasks": job.failed_tasks}))
+    return job.in_state(State.COMPLETED)
+
+
+def _start_all(job: Job, ready: Sequence[Stage], effects: Effects) -> Job:
+    for stage in ready:
+        job = job.with_stage(_start(stage, effects))
+    return job
+
+
+def _fail_front(job: Job, front: Sequence[Stage], effects: Effects) -> Job:
+    """Let a front that has ended badly, since it was opened again, end the later stages that had begun already."""
+    return job.with_stage(replace(front[0], failing=True))
+
+
+#: How a job moves on, in order: the first move that finds something is taken, with what it has found.
+_MOVES: Sequence[tuple[str, Callable[[_Situation], object], Callable[[Job, Any, Effects], Job]]] = (
+    ("a paused job does not complete", lambda now: not now.front and now.job.paused, _stay),
+    ("all stages are done", lambda now: not now.front, _complete),
+    ("stages may start", lambda now: now.ready, _start_all),
+    ("later stages run behind a failed front", lambda now: now.blocked_front, _fail_front),
+    ("stages run", lambda now: now.running, _stay),
+    ("a stage has failed", lambda now: now.failed, lambda job, failed, effects: _fail_job(job, failed, effects)),
+    ("a stage was cancelled", lambda now: now.cancelled, lambda job, stage, effects: _cancel_job(job, stage, effects)),
+)
 
 
 def _block(job: Job, order: int) -> Job:
@@ -145,16 +204,11 @@ def _block(job: Job, order: int) -> Job:
     return job
 
 
-def _complete(job: Job, effects: Effects) -> Job:
-    effects.append(Remember("job_completed", detail={"failed_tasks": job.failed_tasks}))
-    return replace(job, state=State.COMPLETED, by=None)
-
-
 def _fail_job(job: Job, failed: Stage, effects: Effects) -> Job:
     job = _withdraw_rest(job, effects, "job_failed")
     error = f"stage {failed.number} ({failed.name}) failed: {failed.error or 'a task failed'}"
     effects.append(Remember("job_failed", failed.number, {"error": error}))
-    return replace(job, state=State.FAILED, error=error, by=None)
+    return job.in_state(State.FAILED, error=error)
 
 
 def _cancel_job(job: Job, cancelled: Stage, effects: Effects) -> Job:
@@ -162,7 +216,7 @@ def _cancel_job(job: Job, cancelled: Stage, effects: Effects) -> Job:
     job = _withdraw_rest(job, effects, "job_cancelled")
     error = f"stage {cancelled.number} ({cancelled.name}) was cancelled"
     effects.append(Remember("job_cancelled", cancelled.number, {"error": error}))
-    return replace(job, state=State.CANCELLED, error=error, by=None)
+    return job.in_state(State.CANCELLED, error=error)
 
 
 def _withdraw_rest(job: Job, effects: Effects, reason: str) -> Job:

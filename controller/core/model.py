@@ -5,12 +5,21 @@ Nothing here grows with the number of tasks.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
-from echelon.controller.core.states import ENDED, State
+from echelon.controller.core.states import (
+    DONE,
+    ENDED,
+    JOB_TRANSITIONS,
+    STAGE_TRANSITIONS,
+    TASK_TRANSITIONS,
+    State,
+    check_transition,
+)
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
@@ -63,6 +72,7 @@ class Tally:
 
     def moved(self, source: State, target: State, count: int) -> Self:
         """Return the tally after `count` tasks went from one state to another; a count never goes below 0."""
+        check_transition(TASK_TRANSITIONS, "a task", source, target)
         left = getattr(self, source.lower()) - count
         if left < 0:
             raise ValueError(f"{count} tasks cannot leave {source}: the tally is {self}")
@@ -181,10 +191,15 @@ class Job:
     by: str | None = None
     #: Numbers of the stages that run or fail the job, so that a step does not have to look at the others.
     live: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
+    #: (order, number) of the stages that are not done, lowest order first: a step looks at the first of them only.
+    ahead: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.live is None:
-            object.__setattr__(self, "live", tuple(stage.number for stage in self.stages if _lives(stage)))
+            live = tuple(stage.number for stage in self.stages if _lives(stage))
+            ahead = sorted((stage.order, stage.number) for stage in self.stages if stage.state not in DONE)
+            object.__setattr__(self, "live", live)
+            object.__setattr__(self, "ahead", tuple(ahead))
 
     @property
     def paused(self) -> bool:
@@ -201,18 +216,37 @@ class Job:
         """Return the stages that run or fail the job."""
         return [self.stages[number] for number in self.live or ()]
 
+    @property
+    def front(self) -> list[Stage]:
+        """Return the stages of the lowest order that is not done: those whose turn it is."""
+        found: list[Stage] = []
+        for order, number in self.ahead:
+            if order != self.ahead[0][0]:
+                break
+            found.append(self.stages[number])
+        return found
+
     def stage(self, number: int) -> Stage:
         """Return a stage by its number."""
         return self.stages[number]
 
+    def in_state(self, state: State, *, by: str | None = None, error: str | None = None) -> Self:
+        """Return the job in another state; raise ForbiddenTransition for one that cannot follow."""
+        check_transition(JOB_TRANSITIONS, f"job {self.job_id}", self.state, state)
+        return replace(self, state=state, by=by, error=error)
+
     def with_stage(self, stage: Stage) -> Self:
-        """Return the job with one stage put in the place of its former self."""
-        number = stage.number
-        live = self.live or ()
-        if (number in live) is not _lives(stage):
+        """Return the job with one stage replaced; raise ForbiddenTransition for a state that cannot follow."""
+        number, before = stage.number, self.stages[stage.number]
+        check_transition(STAGE_TRANSITIONS, f"stage {number} of job {self.job_id}", before.state, stage.state)
+        live, ahead, place = self.live or (), self.ahead, (stage.order, number)
+        if _lives(before) is not _lives(stage):
             live = tuple(sorted({*live, number} if _lives(stage) else {*live} - {number}))
+        if (before.state in DONE) is not (stage.state in DONE):
+            at = bisect_left(ahead, place)
+            ahead = ahead[:at] + (ahead[at + 1 :] if stage.state in DONE else (place, *ahead[at:]))
         stages = self.stages[:number] + (stage,) + self.stages[number + 1 :]
-        return replace(self, stages=stages, live=live)
+        return replace(self, stages=stages, live=live, ahead=ahead)
 
 
 def _lives(stage: Stage) -> bool:

@@ -1,10 +1,12 @@
 """States of jobs, stages and tasks, and which may follow which.
 
-The tables are the specification: the guards in the store, the diagram in img/ and the tests are made from them.
+The tables are the specification. The core checks each change against them (`check_transition`); the guards of the
+store's statements and the diagram in img/ are made from them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -58,3 +60,13 @@ JOB_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.CANCELLED: frozenset({State.RUNNING, State.SKIPPED}),
     State.SKIPPED: frozenset({State.RUNNING}),
 }
+
+
+class ForbiddenTransition(Exception):
+    """A state was to follow that the table does not allow: a bug of Echelon."""
+
+
+def check_transition(table: Mapping[State, frozenset[State]], what: str, source: State, target: State) -> None:
+    """Raise ForbiddenTransition unless a table lets one state follow another; a state may always stay."""
+    if target is not source and target not in table[source]:
+        raise ForbiddenTransition(f"{what} cannot go from {source} to {target} (a bug of Echelon)")

@@ -41,7 +41,7 @@ def submit(job: Job, event: Submitted, effects: Effects) -> Job:
 
 def _begin(job: Job, effects: Effects) -> Job:
     effects.append(Remember("job_started"))
-    return settle_down(replace(job, state=State.RUNNING), effects)
+    return settle_down(job.in_state(State.RUNNING, by=job.by, error=job.error), effects)
 
 
 # --- pause and resume
@@ -97,7 +97,7 @@ def cancel(job: Job, event: CancelRequested, effects: Effects) -> Job:
         if stage.state not in ENDED:
             job = job.with_stage(_cancelled(stage, event.by, effects))
     effects.append(Remember("job_cancelled"))
-    return replace(job, state=State.CANCELLED, by=event.by)
+    return job.in_state(State.CANCELLED, by=event.by, error=job.error)
 
 
 def _cancel_stage(job: Job, stage: Stage, by: str, effects: Effects) -> Job:
@@ -125,7 +125,7 @@ def skip(job: Job, event: SkipRequested, effects: Effects) -> Job:
         if stage.state not in DONE:
             job = job.with_stage(_skipped(stage, event.by, effects))
     effects.append(Remember("job_skipped"))
-    return replace(job, state=State.SKIPPED, by=event.by, error=None)
+    return job.in_state(State.SKIPPED, by=event.by)
 
 
 def _skip_stage(job: Job, stage: Stage, by: str, effects: Effects) -> Job:
@@ -215,7 +215,7 @@ def _go_on(job: Job, effects: Effects, *remembered: Remember) -> Job:
 def _opened(job: Job) -> Job:
     for stage in job.living:
         job = job.with_stage(replace(stage, failing=False))
-    return replace(job, state=State.RUNNING, error=None, by=None)
+    return job.in_state(State.RUNNING)
 
 
 # --- retry

@@ -267,7 +267,7 @@ class ClaimWrites(TaskWrites):
         """
         entries = {job.job_id: self._locked_entry(job.job_id) for job in unsaved}
         # At most this many rows are outdated.
-        old = sum(stage.state is State.RUNNING for entry in entries.values() for stage in entry.job.stages)
+        old = sum(len(entry.job.living) for entry in entries.values())
         rows: list[Row] = []
         if queues is None:
             rows = self._session.fetch_rows(CLAIMABLE, (limit + old,))
@@ -279,8 +279,8 @@ class ClaimWrites(TaskWrites):
         rows += [
             (entries[job.job_id].key + stage.number, job.job_id, stage.number)
             for job in unsaved
-            for stage in job.stages
-            if stage.state is State.RUNNING and stage.claimable and (queues is None or stage.claim_queue in queues)
+            for stage in job.living
+            if stage.claimable and (queues is None or stage.claim_queue in queues)
         ]
         rows.sort()
         return [(JobId(job_id), number) for _, job_id, number in rows[:limit]]

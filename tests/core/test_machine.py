@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +24,7 @@ from echelon.controller.core.model import (
     TasksMoved,
     Together,
 )
-from echelon.controller.core.states import ENDED, State
+from echelon.controller.core.states import ENDED, ForbiddenTransition, State
 from echelon.shared.ids import JobId
 from tests.core.life import Life
 from tests.core.rows import random_job
@@ -213,3 +215,37 @@ def test_random_lives_keep_every_promise_and_end(block: int) -> None:
         life.finish()
         life.check()
         assert life.job.state in ENDED, f"seed {seed}"
+
+
+@pytest.mark.parametrize("target", [State.PENDING, State.QUEUED])
+def test_a_state_that_the_tables_forbid_is_refused(target: State) -> None:
+    stage = replace(fixed(0), state=State.RUNNING)
+    job = Job(JobId("j"), State.RUNNING, (stage,))
+
+    with pytest.raises(ForbiddenTransition, match="stage 0 of job j cannot go from RUNNING to"):
+        job.with_stage(replace(stage, state=target))
+    with pytest.raises(ForbiddenTransition, match="job j cannot go from RUNNING to"):
+        job.in_state(target)
+    with pytest.raises(ForbiddenTransition, match="a task cannot go from COMPLETED to CANCELLED"):
+        Tally(completed=1).moved(State.COMPLETED, State.CANCELLED, 1)
+
+
+def calls_of_a_step(stages: int) -> int:
+    """Count the Python calls of the step that ends the first half of a chain's stages and starts the next one."""
+    job, _ = step(Job(JobId("j"), State.PENDING, tuple(fixed(number) for number in range(stages))), Submitted())
+    for number in range(stages // 2):
+        moves = {(State.QUEUED, State.RUNNING): 1}
+        job, _ = step(job, TasksMoved(number, moves))
+        job, _ = step(job, TasksMoved(number, {(State.RUNNING, State.COMPLETED): 1}))
+    job, _ = step(job, TasksMoved(stages // 2, {(State.QUEUED, State.RUNNING): 1}))
+    profile = cProfile.Profile()
+    profile.enable()
+    step(job, TasksMoved(stages // 2, {(State.RUNNING, State.COMPLETED): 1}))
+    profile.disable()
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_a_step_costs_the_same_in_a_long_chain() -> None:
+    few, many = calls_of_a_step(10), calls_of_a_step(300)
+
+    assert few == many

@@ -87,7 +87,7 @@ class Board:
 
     def claimable_in(self, job_id: JobId) -> bool:
         """Tell whether a locked job has tasks that a worker may claim now."""
-        return any(stage.claimable for stage in self._jobs[job_id].stages)
+        return any(stage.claimable for stage in self._jobs[job_id].living)
 
     def save(self) -> None:
         """Write the jobs that changed since they were locked or last saved."""
