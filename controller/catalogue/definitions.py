@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
-from echelon.controller.catalogue.keys import Key
+from echelon.controller.catalogue.keys import Key, described, described_by
 from echelon.controller.catalogue.kinds import Amount, Anything, Flag, Items, Named, Record, Text, Word
-from echelon.controller.catalogue.task_classes import INPUT_NAME, InputDefinition, Paused, TaskClass, Title
+from echelon.controller.catalogue.task_classes import INPUT_NAME, TITLE, InputDefinition, TaskClass
 from echelon.shared.errors import NotFound
 from echelon.shared.expressions import suggestion
 from echelon.shared.messages import JsonValue
@@ -29,12 +29,10 @@ Definition = TypeVar("Definition")
 class TaskDefinition:
     """A task of a class of the catalogue, known when its job is submitted."""
 
-    task_class: Annotated[str, Key(Text(), "The task class.")]
+    task_class: str = described(Text(), "The task class.")
     #: Not part of the JSON: some are secret, and all of them stand with the tasks.
-    input: Annotated[dict[str, JsonValue], Key(Named(INPUT_NAME, Anything()), "Values of its inputs.")] = field(
-        default_factory=dict
-    )
-    paused: Paused = False
+    input: dict[str, JsonValue] = described(Named(INPUT_NAME, Anything()), "Values of its inputs.", factory=dict)
+    paused: bool = described(Flag(), "It does not begin until a person resumes it.", False)
 
 
 class SingleTask(msgspec.Struct, frozen=True, tag="single"):
@@ -64,17 +62,11 @@ TaskSource = SingleTask | SpawnedTasks | ListedTasks | AddedTasks
 class StageDefinition:
     """A part of a job: tasks of one class."""
 
-    name: Annotated[
-        str,
-        Key(
-            Text(longest=200),
-            "What people see; tasks see it as `{stage}` and `ECHELON_STAGE`.",
-            default="the task class",
-        ),
-    ]
-    task_class: Annotated[str, Key(Text(), "The task that runs.")]
-    source: Annotated[
-        TaskSource,
+    name: str = described(
+        Text(longest=200), "What people see; tasks see it as `{stage}` and `ECHELON_STAGE`.", usual="the task class"
+    )
+    task_class: str = described(Text(), "The task that runs.")
+    source: TaskSource = described_by(
         Key(
             Text(),
             "A task that runs first; its `spawn.json` lists the tasks of the stage.",
@@ -87,41 +79,35 @@ class StageDefinition:
             "at once.",
             name="tasks",
         ),
-    ] = field(default_factory=SingleTask)
-    job_failed_on_error: Annotated[
-        bool,
-        Key(
-            Flag(),
-            "`true`: when a task has failed and has no attempts left, the running tasks of the stage finish, the "
-            "others are withdrawn, and the job fails; no later stage starts. `false`: the failure is counted, and the "
-            "job goes on. Both hold for the spawn task too.",
-        ),
-    ] = True
-    fail_fast: Annotated[
-        bool, Key(Flag(), "With `job_failed_on_error: true`: a failure also ends the running tasks of the stage.")
-    ] = False
-    max_parallel: Annotated[
-        int | None,
-        Key(Amount(whole=True, least=1, most=1_000_000), "How many tasks of the stage may run at once."),
-    ] = None
-    order: Annotated[
-        int | None,
-        Key(
-            Amount(whole=True, least=-1_000_000, most=1_000_000),
-            "Stages of equal order run at the same time; the next order waits for all of them.",
-            default="its place, from 0",
-        ),
-    ] = None
-    block_on_error: Annotated[
-        bool,
-        Key(
-            Word({"block": True}),
-            "`block`: after a failure the other tasks go on; then the job waits for a person who retries or skips the "
-            "failed ones.",
-            name="on_error",
-        ),
-    ] = False
-    paused: Paused = False
+        default_factory=SingleTask,
+    )
+    job_failed_on_error: bool = described(
+        Flag(),
+        "`true`: when a task has failed and has no attempts left, the running tasks of the stage finish, the "
+        "others are withdrawn, and the job fails; no later stage starts. `false`: the failure is counted, and the "
+        "job goes on. Both hold for the spawn task too.",
+        True,
+    )
+    fail_fast: bool = described(
+        Flag(), "With `job_failed_on_error: true`: a failure also ends the running tasks of the stage.", False
+    )
+    max_parallel: int | None = described(
+        Amount(whole=True, least=1, most=1_000_000), "How many tasks of the stage may run at once.", None
+    )
+    order: int | None = described(
+        Amount(whole=True, least=-1_000_000, most=1_000_000),
+        "Stages of equal order run at the same time; the next order waits for all of them.",
+        None,
+        usual="its place, from 0",
+    )
+    block_on_error: bool = described(
+        Word({"block": True}),
+        "`block`: after a failure the other tasks go on; then the job waits for a person who retries or skips the "
+        "failed ones.",
+        False,
+        name="on_error",
+    )
+    paused: bool = described(Flag(), "It does not begin until a person resumes it.", False)
 
     @property
     def spawn_task(self) -> str | None:
@@ -142,19 +128,16 @@ class JobDefinition:
 
     #: Its key in the catalogue.
     type: str
-    stages: Annotated[
-        tuple[StageDefinition, ...],
-        Key(Items(Record(StageDefinition), least=1, allow_none=True), "Its stages, in the order in which they run."),
-    ]
-    name: Title = None
-    description: Annotated[str | None, Key(Text(allow_none=True), "What the job does, for people.")] = None
-    input: Annotated[
-        dict[str, InputDefinition],
-        Key(
-            Named(INPUT_NAME, Record(InputDefinition, allow_none=True), allow_none=True),
-            "The inputs of the job; a task takes those of the same name.",
-        ),
-    ] = field(default_factory=dict)
+    stages: tuple[StageDefinition, ...] = described(
+        Items(Record(StageDefinition), least=1, allow_none=True), "Its stages, in the order in which they run."
+    )
+    name: str | None = described(TITLE, "A title for people.", None)
+    description: str | None = described(Text(allow_none=True), "What the job does, for people.", None)
+    input: dict[str, InputDefinition] = described(
+        Named(INPUT_NAME, Record(InputDefinition, allow_none=True), allow_none=True),
+        "The inputs of the job; a task takes those of the same name.",
+        factory=dict,
+    )
     #: Inputs whose values nobody may see: secret here or in a task that takes them.
     secret: frozenset[str] = frozenset()
     #: Inputs that begin an argument of a task and may not begin with a dash.
@@ -170,14 +153,12 @@ class Catalogue:
 
     #: Names this content: equal content has an equal revision.
     revision: str
-    tasks: Annotated[
-        dict[str, TaskClass],
-        Key(Named(_DEFINITION_NAME, Record(TaskClass), allow_none=True), "The task classes.", default="none"),
-    ]
-    jobs: Annotated[
-        dict[str, JobDefinition],
-        Key(Named(_DEFINITION_NAME, Record(JobDefinition), allow_none=True), "The jobs.", default="none"),
-    ]
+    tasks: dict[str, TaskClass] = described(
+        Named(_DEFINITION_NAME, Record(TaskClass), allow_none=True), "The task classes.", usual="none"
+    )
+    jobs: dict[str, JobDefinition] = described(
+        Named(_DEFINITION_NAME, Record(JobDefinition), allow_none=True), "The jobs.", usual="none"
+    )
     #: Folder of what the tasks bring along; None: there is none. Not part of the JSON.
     files: Path | None = None
     #: Digest of that folder's content, as `files.digest` counts it.

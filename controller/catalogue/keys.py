@@ -1,7 +1,7 @@
 """What a key of the catalogue is: a field of a record, with the kind of its value and its description, written once.
 
-A record (a dataclass of `definitions`) says of each field how people write it: `Annotated[type, Key(...)]`. The parser,
-the JSON Schema, the lists of known keys, the body of composed jobs and the reference page are all made from these.
+A record (a dataclass of `definitions`) says of each field how people write it: `described(...)`. The parser, the JSON
+Schema, the lists of known keys, the body of composed jobs and the reference page are all made from these descriptions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
 
@@ -66,32 +66,40 @@ class Key:
     #: Another name in the file.
     alias: str = ""
     #: For the reference page, where the record's own default does not say it.
-    default: str = ""
+    usual: str = ""
     #: Makes the field's value of the key's, for a field that several keys can fill.
     make: Callable[[Any], object] = lambda value: value
-    #: The field, and whether the key must be written; known from the record.
-    field: str = ""
     required: bool = False
+    #: Name of the field, known from the record.
+    field: str = ""
+
+
+def described(
+    kind: Kind, description: str, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING, **more: Any
+) -> Any:
+    """Return a field of a record that people write under a key; `more` is for the key."""
+    given = {"default": default, "default_factory": factory}
+    given = {name: value for name, value in given.items() if value is not dataclasses.MISSING}
+    one = Key(kind, description, required=not given and "usual" not in more, **more)
+    return described_by(one, **given)
+
+
+def described_by(*keys: Key, **default: Any) -> Any:
+    """Return a field of a record that several keys can fill."""
+    return dataclasses.field(**default, metadata={"keys": keys})
 
 
 @cache
 def keys_of(record: type) -> Mapping[str, Key]:
-    """Return the keys that people can write for a record, its own before those of its bases."""
-    hints = get_type_hints(record, include_extras=True)
-    own = {one.name: one for one in dataclasses.fields(record)}
-    names = dict.fromkeys(
-        name for part in record.__mro__ for name in vars(part).get("__annotations__", ()) if name in own
-    )
-    found = {}
-    for name in names:
-        for one in getattr(hints[name], "__metadata__", ()):
-            required = not one.default and not _has_default(own[name])
-            found[one.name or name] = dataclasses.replace(one, name=one.name or name, field=name, required=required)
-    return found
-
-
-def _has_default(field: dataclasses.Field[Any]) -> bool:
-    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+    """Return the keys that people can write for a record, its own before those of its base."""
+    own = vars(record)["__annotations__"]
+    fields = sorted(dataclasses.fields(record), key=lambda field: field.name not in own)
+    found = [
+        dataclasses.replace(one, name=one.name or field.name, field=field.name)
+        for field in fields
+        for one in field.metadata.get("keys", ())
+    ]
+    return {one.name: one for one in found}
 
 
 def walk_keys(record: type) -> Iterator[Key]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Literal
 
-from echelon.controller.catalogue.keys import Key
+from echelon.controller.catalogue.keys import described
 from echelon.controller.catalogue.kinds import (
     Amount,
     Anything,
@@ -55,129 +55,102 @@ class InputDefinition:
     """An input of a task or of a job."""
 
     name: str
-    source: Annotated[
-        InputSource,
-        Key(
-            Word({str(one): one for one in InputSource}),
-            "`parameter`: given with the job, or by a spawn task. `http-header` (jobs only): a header of the request "
-            "that submits the job. `environment` (tasks only): a variable of the worker that runs the task.",
-            alias="source_type",
-        ),
-    ] = InputSource.PARAMETER
-    key: Annotated[
-        str,
-        Key(
-            Text(form=r"[^\s:=\x00]+", saying="write the name of a header or of a variable"),
-            "Name of the header or of the variable; the case of a header does not matter.",
-            default="the input's name",
-        ),
-    ] = ""
-    description: Annotated[str | None, Key(Text(), "What the value is, for people.")] = None
-    type: Annotated[
-        InputType | None,
-        Key(
-            Word({str(one): one for one in InputType}),
-            "What the value must be: `string`, `integer`, `number`, `boolean` or `json`.",
-            default="text, a number or a boolean",
-        ),
-    ] = None
+    source: InputSource = described(
+        Word({str(one): one for one in InputSource}),
+        "`parameter`: given with the job, or by a spawn task. `http-header` (jobs only): a header of the request "
+        "that submits the job. `environment` (tasks only): a variable of the worker that runs the task.",
+        InputSource.PARAMETER,
+        alias="source_type",
+    )
+    key: str = described(
+        Text(form=r"[^\s:=\x00]+", saying="write the name of a header or of a variable"),
+        "Name of the header or of the variable; the case of a header does not matter.",
+        "",
+        usual="the input's name",
+    )
+    description: str | None = described(Text(), "What the value is, for people.", None)
+    type: InputType | None = described(
+        Word({str(one): one for one in InputType}),
+        "What the value must be: `string`, `integer`, `number`, `boolean` or `json`.",
+        None,
+        usual="text, a number or a boolean",
+    )
     #: False when it has a default.
     required: bool = True
-    default: Annotated[
-        JsonValue,
-        Key(Anything(allow_none=True), "The value when none is given; an input without a default is required."),
-    ] = None
-    enum: Annotated[tuple[JsonValue, ...] | None, Key(Items(Anything()), "The only values that are accepted.")] = None
-    pattern: Annotated[
-        str | None, Key(Text(longest=1000), "A regular expression (Python's) that the whole value matches.")
-    ] = None
-    minimum: Annotated[float | None, Key(Amount(), "The least number that is accepted.")] = None
-    maximum: Annotated[float | None, Key(Amount(), "The greatest number that is accepted.")] = None
-    secret: Annotated[
-        bool,
-        Key(
-            Flag(),
-            "The value is stored encrypted, masked wherever people could see it, and erased when the job has ended. "
-            "The same holds for a value that a spawn task writes.",
-            default="`true` for a header, else `false`",
-        ),
-    ] = False
-    allow_leading_dash: Annotated[
-        bool, Key(Flag(), "The value may begin an argument with `-`, and could be read as an option there.")
-    ] = False
+    default: JsonValue = described(
+        Anything(allow_none=True), "The value when none is given; an input without a default is required.", None
+    )
+    enum: tuple[JsonValue, ...] | None = described(Items(Anything()), "The only values that are accepted.", None)
+    pattern: str | None = described(
+        Text(longest=1000), "A regular expression (Python's) that the whole value matches.", None
+    )
+    minimum: float | None = described(Amount(), "The least number that is accepted.", None)
+    maximum: float | None = described(Amount(), "The greatest number that is accepted.", None)
+    secret: bool = described(
+        Flag(),
+        "The value is stored encrypted, masked wherever people could see it, and erased when the job has ended. "
+        "The same holds for a value that a spawn task writes.",
+        False,
+        usual="`true` for a header, else `false`",
+    )
+    allow_leading_dash: bool = described(
+        Flag(), "The value may begin an argument with `-`, and could be read as an option there.", False
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
     """What follows a failed attempt."""
 
-    limit: Annotated[int, Key(Amount(whole=True, least=0, most=1000), "Additional attempts.")] = 0
-    delay: Annotated[float, Key(Duration(), "Wait before the first of them.")] = 1.0
-    factor: Annotated[float, Key(Amount(least=1, most=1000), "Each later wait is this many times the one before.")] = (
-        2.0
-    )
-    max_delay: Annotated[float, Key(Duration(), "The longest wait.")] = 300.0
+    limit: int = described(Amount(whole=True, least=0, most=1000), "Additional attempts.", 0)
+    delay: float = described(Duration(), "Wait before the first of them.", 1.0)
+    factor: float = described(Amount(least=1, most=1000), "Each later wait is this many times the one before.", 2.0)
+    max_delay: float = described(Duration(), "The longest wait.", 300.0)
 
 
-Title = Annotated[str | None, Key(Text(longest=200, allow_none=True), "A title for people.")]
-Paused = Annotated[bool, Key(Flag(), "It does not begin until a person resumes it.")]
+TITLE = Text(longest=200, allow_none=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """What runs, and how: the same keys in a task class and in a task that a request composes."""
 
-    exec_command: Annotated[
-        str,
-        Key(
-            Argument(form=r"[\s\S]+", saying="write a command"),
-            "The program to run: a name that `PATH` finds, or a path. No shell sees it.",
-        ),
-    ]
-    exec_args: Annotated[
-        tuple[str, ...],
-        Key(
-            Items(Argument(), allow_none=True),
-            "Its arguments, one list item each; never split, never seen by a shell. `{name}` is filled in, `\\{` is a "
-            "literal brace.",
-        ),
-    ] = ()
-    env: Annotated[
-        dict[str, str],
-        Key(
-            Named(
-                Text(form=r"[^=\x00]+", saying="write the name of a variable", longest=200), Argument(), allow_none=True
-            ),
-            "Environment variables of the process; `{name}` is filled in.",
-        ),
-    ] = field(default_factory=dict)
-    queue: Annotated[
-        str,
-        Key(
-            Text(form=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -", longest=64),
-            "Only workers that subscribe to this queue run the task.",
-        ),
-    ] = DEFAULT_QUEUE
+    exec_command: str = described(
+        Argument(form=r"[\s\S]+", saying="write a command"),
+        "The program to run: a name that `PATH` finds, or a path. No shell sees it.",
+    )
+    exec_args: tuple[str, ...] = described(
+        Items(Argument(), allow_none=True),
+        "Its arguments, one list item each; never split, never seen by a shell. `{name}` is filled in, `\\{` is a "
+        "literal brace.",
+        (),
+    )
+    env: dict[str, str] = described(
+        Named(Text(form=r"[^=\x00]+", saying="write the name of a variable", longest=200), Argument(), allow_none=True),
+        "Environment variables of the process; `{name}` is filled in.",
+        factory=dict,
+    )
+    queue: str = described(
+        Text(form=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -", longest=64),
+        "Only workers that subscribe to this queue run the task.",
+        DEFAULT_QUEUE,
+    )
     #: Seconds; None: no limit.
-    timeout: Annotated[
-        float | None,
-        Key(
-            Duration(positive=True),
-            "When an attempt takes longer, its process tree is ended, and the attempt has failed.",
-        ),
-    ] = None
-    grace: Annotated[float, Key(Duration(), "Time between SIGTERM and SIGKILL when a task is ended.")] = DEFAULT_GRACE
-    retry: Annotated[
-        Retry, Key(Record(Retry, example="retry: {limit: 2}"), "What follows a failed attempt.", default="none")
-    ] = Retry()
-    workdir: Annotated[
-        Literal["job", "task"],
-        Key(
-            Word({"job": "job", "task": "task"}),
-            "`job`: the task runs in the job's workspace. `task`: in a folder of its attempt; its files move into the "
-            "workspace when, and only when, the attempt counts.",
-        ),
-    ] = "job"
+    timeout: float | None = described(
+        Duration(positive=True),
+        "When an attempt takes longer, its process tree is ended, and the attempt has failed.",
+        None,
+    )
+    grace: float = described(Duration(), "Time between SIGTERM and SIGKILL when a task is ended.", DEFAULT_GRACE)
+    retry: Retry = described(
+        Record(Retry, example="retry: {limit: 2}"), "What follows a failed attempt.", Retry(), usual="none"
+    )
+    workdir: Literal["job", "task"] = described(
+        Word({"job": "job", "task": "task"}),
+        "`job`: the task runs in the job's workspace. `task`: in a folder of its attempt; its files move into the "
+        "workspace when, and only when, the attempt counts.",
+        "job",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +159,13 @@ class TaskClass(Command):
 
     #: Its key in the catalogue.
     task_class: str
-    name: Title = None
-    description: Annotated[str | None, Key(Text(allow_none=True), "What the task does, for people.")] = None
-    input: Annotated[
-        dict[str, InputDefinition],
-        Key(
-            Named(INPUT_NAME, Record(InputDefinition, allow_none=True), allow_none=True),
-            "The inputs of the task; `{name}` stands for a value in the command, its arguments and its variables.",
-        ),
-    ] = field(default_factory=dict)
+    name: str | None = described(TITLE, "A title for people.", None)
+    description: str | None = described(Text(allow_none=True), "What the task does, for people.", None)
+    input: dict[str, InputDefinition] = described(
+        Named(INPUT_NAME, Record(InputDefinition, allow_none=True), allow_none=True),
+        "The inputs of the task; `{name}` stands for a value in the command, its arguments and its variables.",
+        factory=dict,
+    )
     #: Inputs whose placeholders begin an argument.
     leading: frozenset[str] = frozenset()
 
@@ -208,4 +179,4 @@ class TaskClass(Command):
 class InlineCommand(Command):
     """A command of the request's own; only where the controller allows it (`allow_inline_commands`)."""
 
-    paused: Paused = False
+    paused: bool = described(Flag(), "It does not begin until a person resumes it.", False)

@@ -42,8 +42,8 @@ def default_of(record: type, key: Key) -> str:
     if key.required:
         return "required"
     field = next(field for field in dataclasses.fields(record) if field.name == key.field)
-    if key.default or key.name != key.field:
-        return key.default
+    if key.usual or key.name != key.field:
+        return key.usual
     value = field.default_factory() if callable(field.default_factory) else field.default
     if value is None:
         return "none"
@@ -115,7 +115,7 @@ def test_a_key_that_is_added_to_one_description_is_known_everywhere(tmp_path: Pa
     text = records.read_text(encoding="utf-8")
     place = "    #: Seconds; None: no limit.\n    timeout:"
     assert place in text
-    added = f'    colour: Annotated[str, Key(Text(), "Of its row.")] = "blue"\n{place}'
+    added = f'    colour: str = described(Text(), "Of its row.", "blue")\n{place}'
     records.write_text(text.replace(place, added), encoding="utf-8")
 
     command = [sys.executable, "-c", LOOK, str(tmp_path / "catalogue.yaml")]
