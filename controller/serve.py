@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.last_good import LastGood
-from echelon.controller.catalogue.watcher import CatalogueWatcher, Look
+from echelon.controller.catalogue.watcher import CatalogueLook, CatalogueWatcher
 from echelon.controller.datastore.open import open_datastore, open_when_there
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.engine.base.changes import Changes
@@ -125,7 +125,7 @@ class Controller:
 class RemoteController:
     """A controller whose workers are elsewhere, behind RabbitMQ."""
 
-    def __init__(self, settings: Settings, first: Look | None = None) -> None:
+    def __init__(self, settings: Settings, first: CatalogueLook | None = None) -> None:
         options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
         # Both connect while the rest is built.
         self._broker = RabbitBroker(settings.broker, options)
@@ -159,7 +159,7 @@ def open_outside(settings: Settings, broker: Broker) -> Outside:
     return Outside(open_datastore(settings.datastore_url, clock=clock), broker, volume, clock)
 
 
-def watch_catalogue(settings: Settings, volume: Volume, first: Look | None = None) -> CatalogueWatcher:
+def watch_catalogue(settings: Settings, volume: Volume, first: CatalogueLook | None = None) -> CatalogueWatcher:
     """Keep an eye on the catalogue; `first` is what it was found to be already.
 
     Before a revision is in force its files are on the volume, and it is known there as the last good one.
@@ -168,9 +168,9 @@ def watch_catalogue(settings: Settings, volume: Volume, first: Look | None = Non
 
     def install(catalogue: Catalogue) -> None:
         volume.install_files(catalogue.revision, catalogue.files)
-        last_good.keep(catalogue)
+        last_good.keep_catalogue(catalogue)
 
-    return CatalogueWatcher(settings.catalogue, install, first=first, last_good=last_good.find)
+    return CatalogueWatcher(settings.catalogue, install, first=first, last_good=last_good.read_catalogue)
 
 
 def _engine(

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from echelon.controller.catalogue.watcher import Look
+from echelon.controller.catalogue.watcher import CatalogueLook
 from echelon.controller.engine.jobs import Jobs
 from echelon.controller.serve import Controller, open_outside, watch_catalogue
 from echelon.controller.settings import Settings
@@ -39,7 +39,7 @@ class Standalone:
         *,
         options: StandaloneOptions | None = None,
         environ: Mapping[str, str] | None = None,
-        first: Look | None = None,
+        first: CatalogueLook | None = None,
     ) -> None:
         """Build it; `first` is what the catalogue was found to be already."""
         options = options or StandaloneOptions()

@@ -83,7 +83,7 @@ class Computed:
     def text(self, scope: Mapping[str, JsonValue]) -> str:
         """Return the text that fills it."""
         try:
-            return to_text(self._expression.value(scope))
+            return to_text(self._expression.find_value(scope))
         except (ExpressionError, ValueError, TypeError, RecursionError) as error:
             source = self._expression.source.strip()
             raise TemplateError(f"{{{{ {source} }}}} cannot be evaluated: {error}", offset=self.offset) from error
@@ -99,7 +99,7 @@ class Template:
 
     def __init__(self, source: str, parts: Iterable[Part]) -> None:
         self.source = source
-        self._parts = tuple(_joined(parts))
+        self._parts = tuple(_join_parts(parts))
         slots = [part for part in self._parts if not isinstance(part, str)]
         self._constant = None if slots else "".join(part for part in self._parts if isinstance(part, str))
         #: Names whose values it takes.
@@ -108,7 +108,7 @@ class Template:
         #: The input whose value begins the text; None when the text begins by itself or with a computed value.
         self.leading: str | None = first.name if isinstance(first, Slot) else None
 
-    def render(self, scope: Mapping[str, JsonValue]) -> str:
+    def render_text(self, scope: Mapping[str, JsonValue]) -> str:
         """Return the text with every place filled; raise TemplateError where a value is missing or does not fit."""
         if self._constant is not None:
             return self._constant
@@ -128,7 +128,7 @@ class Template:
         return next((part.offset for part in self._parts if not isinstance(part, str) and name in part.names), 0)
 
 
-def _joined(parts: Iterable[Part]) -> list[Part]:
+def _join_parts(parts: Iterable[Part]) -> list[Part]:
     """Return the parts with neighbouring literals made one and empty ones left out."""
     joined: list[Part] = []
     for part in parts:
@@ -151,11 +151,11 @@ def compile_template(text: str, known: Collection[str] | None) -> Template:
         raise TemplateError(f"the text is longer than {MAX_TEMPLATE} characters")
     parts: list[Part] = []
     position = 0
-    closings = _closings(text) if "${" in text else {}
+    closings = _find_closings(text) if "${" in text else {}
     unclosed = 0
     while match := _OPENING.search(text, position):
         parts.append(text[position : match.start()])
-        part, position = _read(text, match, closings)
+        part, position = _read_placeholder(text, match, closings)
         if known is not None and not isinstance(part, str):
             _check_names(part, known)
         if part == "{" and text.startswith("{{", match.start()):
@@ -180,7 +180,7 @@ def _merge_runs(parts: list[Part]) -> Iterable[Part]:
     yield "".join(run)
 
 
-def _read(text: str, match: re.Match[str], closings: Mapping[int, int]) -> tuple[Part, int]:
+def _read_placeholder(text: str, match: re.Match[str], closings: Mapping[int, int]) -> tuple[Part, int]:
     """Return the part that begins at an opening brace and where the text goes on."""
     start = match.start()
     if match[0] == "\\{":
@@ -212,7 +212,7 @@ def _read_double(text: str, start: int) -> tuple[Part, int] | None:
         return Computed(Expression(source), start), end + 2
     except ExpressionError as error:
         raise TemplateError(
-            f"{{{{ {_short(content)} }}}} is not an expression: {error}",
+            f"{{{{ {_shorten_text(content)} }}}} is not an expression: {error}",
             offset=start,
             remedy="for literal braces write \\{\\{",
         ) from error
@@ -238,7 +238,7 @@ def _expression_end(text: str, start: int) -> int | None:
     return None
 
 
-def _closings(text: str) -> dict[int, int]:
+def _find_closings(text: str) -> dict[int, int]:
     """Return for every opening brace that is closed where its partner stands."""
     open_braces: list[int] = []
     partners: dict[int, int] = {}
@@ -256,7 +256,7 @@ def _check_names(part: Slot | Computed, known: Collection[str]) -> None:
         return
     name = unknown[0]
     head = re.split(r"[.-]", name)[0]
-    guess = suggestion(name, known)
+    guess = suggest_name(name, known)
     if isinstance(part, Slot) and head != name and head in known:
         remedy = f"for an expression write {{{{ {name} }}}}"
     elif guess is not None:
@@ -268,13 +268,13 @@ def _check_names(part: Slot | Computed, known: Collection[str]) -> None:
     raise TemplateError(f"{name!r} is not an input", offset=part.offset, remedy=remedy)
 
 
-def suggestion(name: str, known: Iterable[str]) -> str | None:
+def suggest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that was most likely meant."""
-    return None if len(name) > 100 else _closest(name, tuple(sorted(known)[:500]))
+    return None if len(name) > 100 else _find_closest(name, tuple(sorted(known)[:500]))
 
 
 @lru_cache(maxsize=256)
-def _closest(name: str, known: tuple[str, ...]) -> str | None:
+def _find_closest(name: str, known: tuple[str, ...]) -> str | None:
     by_fold = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), by_fold, n=1)
     return by_fold[close[0]] if close else None
@@ -308,7 +308,7 @@ def check_argument(text: str, names: Iterable[str] = ()) -> None:
     elif len(text) > MAX_ARGUMENT // 4 and len(text.encode()) > MAX_ARGUMENT:
         fault = f"more than {MAX_ARGUMENT} bytes"
     if fault is not None:
-        raise InvalidInput(f"the value of {_listed(names)} holds {fault}")
+        raise InvalidInput(f"the value of {_list_names(names)} holds {fault}")
 
 
 def render_argument(template: Template, scope: Mapping[str, JsonValue], leading_dash: Collection[str] = ()) -> str:
@@ -317,20 +317,20 @@ def render_argument(template: Template, scope: Mapping[str, JsonValue], leading_
     Raises InvalidInput when the kernel would not take it, or when values that are not in `leading_dash` (and are no
     numbers) made it begin with a dash, where a command would read an option.
     """
-    text = template.render(scope)
+    text = template.render_text(scope)
     if not template.names:
         return text
     check_argument(text, template.names)
     if text.startswith("-") and not is_number(text):
         refused = template.opened_by(scope) - frozenset(leading_dash)
         if refused:
-            raise InvalidInput(f"the value of {_listed(refused)} begins with '-' and would be read as an option")
+            raise InvalidInput(f"the value of {_list_names(refused)} begins with '-' and would be read as an option")
     return text
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in sorted(names)) or "an argument"
 
 
-def _short(text: str) -> str:
+def _shorten_text(text: str) -> str:
     return text if len(text) <= 60 else text[:60] + "..."

@@ -80,9 +80,9 @@ class _Sandbox(SandboxedEnvironment):
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         name = getattr(obj, "__name__", "")
         if self.is_safe_callable(obj) and name == "replace":
-            return _replace(obj.__self__, *args, **kwargs)
+            return _replace_text(obj.__self__, *args, **kwargs)
         if self.is_safe_callable(obj) and name == "join":
-            return _join(args[0] if args else (), obj.__self__)
+            return _join_texts(args[0] if args else (), obj.__self__)
         if not self.is_safe_callable(obj):
             raise SecurityError(f"{name or 'this'}() cannot be called here")
         return super().call(context, obj, *args, **kwargs)
@@ -92,7 +92,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
 
 
-def _replace(text: object, old: str, new: str, count: int = -1) -> str:
+def _replace_text(text: object, old: str, new: str, count: int = -1) -> str:
     source = str(text)
     found = source.count(old) if count < 0 else min(count, source.count(old))
     if len(source) + found * len(new) > MAX_RESULT:
@@ -100,7 +100,7 @@ def _replace(text: object, old: str, new: str, count: int = -1) -> str:
     return source.replace(old, new, count)
 
 
-def _join(values: Iterable[object], d: str = "") -> str:
+def _join_texts(values: Iterable[object], d: str = "") -> str:
     parts, size = [], 0
     for value in values:
         parts.append(value if isinstance(value, str) else str(value))
@@ -110,11 +110,11 @@ def _join(values: Iterable[object], d: str = "") -> str:
     return d.join(parts)
 
 
-def _environment() -> _Sandbox:
+def _make_environment() -> _Sandbox:
     sandbox = _Sandbox(undefined=StrictUndefined, autoescape=False)
     sandbox.globals.clear()
     sandbox.filters = {name: sandbox.filters[name] for name in _FILTERS}
-    sandbox.filters.update(replace=_replace, join=_join)
+    sandbox.filters.update(replace=_replace_text, join=_join_texts)
     return sandbox
 
 
@@ -127,31 +127,31 @@ class Expression:
         if len(source) > MAX_SOURCE:
             raise ExpressionError(f"the expression is longer than {MAX_SOURCE} characters")
         self.source = source
-        sandbox = _environment()
+        sandbox = _make_environment()
         try:
-            tree = _parse(sandbox, source)
+            tree = _parse_source(sandbox, source)
             self._evaluate: Callable[..., object] = sandbox.compile_expression(source, undefined_to_none=False)
         except (JinjaError, SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-            raise ExpressionError(_words(error)) from error
+            raise ExpressionError(_explain_error(error)) from error
         #: Names that it reads.
         self.names = frozenset(name.name for name in _all_names(tree))
         if "self" in self.names:
             raise ExpressionError("'self' is the template engine's own word; write {self}")
         #: Those of them whose value may stand at the beginning of the result.
-        self.leading = frozenset(_leading(tree))
+        self.leading = frozenset(_find_leading(tree))
 
-    def value(self, scope: Mapping[str, object]) -> object:
+    def find_value(self, scope: Mapping[str, object]) -> object:
         """Return what it evaluates to; raise ExpressionError when these values do not allow it."""
         try:
             result = self._evaluate({name: scope[name] for name in self.names if name in scope})
             if isinstance(result, Undefined):
                 str(result)
-            return _settled(result)
+            return _settle_value(result)
         except _VALUE_ERRORS as error:
-            raise ExpressionError(_words(error)) from error
+            raise ExpressionError(_explain_error(error)) from error
 
 
-def _parse(sandbox: SandboxedEnvironment, source: str) -> nodes.Expr:
+def _parse_source(sandbox: SandboxedEnvironment, source: str) -> nodes.Expr:
     parser = Parser(sandbox, source, state="variable")
     tree = parser.parse_expression()
     if not parser.stream.eos:
@@ -164,10 +164,10 @@ def _all_names(tree: nodes.Expr) -> list[nodes.Name]:
     return own + list(tree.find_all(nodes.Name))
 
 
-def _leading(tree: nodes.Node) -> Collection[str]:
+def _find_leading(tree: nodes.Node) -> Collection[str]:
     """Return the names whose value may begin the result; text of the expression's own has its author's word."""
     if isinstance(tree, nodes.CondExpr):
-        return {*_leading(tree.expr1), *(_leading(tree.expr2) if tree.expr2 else ())}
+        return {*_find_leading(tree.expr1), *(_find_leading(tree.expr2) if tree.expr2 else ())}
     if isinstance(tree, nodes.Concat):
         return _first_of(tree.nodes)
     if isinstance(tree, nodes.Add):
@@ -181,11 +181,11 @@ def _first_of(operands: Iterable[nodes.Expr]) -> set[str]:
     for operand in operands:
         if isinstance(operand, nodes.Const) and operand.value != "":
             break
-        names.update(_leading(operand))
+        names.update(_find_leading(operand))
     return names
 
 
-def _settled(result: object) -> object:
+def _settle_value(result: object) -> object:
     """Return a plain value: what filters yield bit by bit becomes a list."""
     if result is None or isinstance(result, str | int | float | list | dict):
         return result
@@ -199,6 +199,6 @@ def _settled(result: object) -> object:
     raise ExpressionError(f"the result is a {type(result).__name__}, not a value")
 
 
-def _words(error: BaseException) -> str:
+def _explain_error(error: BaseException) -> str:
     text = (error.message if isinstance(error, JinjaError) else str(error)) or type(error).__name__
     return text if len(text) <= 300 else text[:300] + "..."

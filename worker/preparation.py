@@ -153,7 +153,7 @@ class Preparation:
         environment = {
             **self._floor,
             **{name: value for name, value in from_environment.items() if name not in RESERVED},
-            **{name: template.render({}) for name, template in compiled.env.items() if not template.names},
+            **{name: template.render_text({}) for name, template in compiled.env.items() if not template.names},
             "ECHELON_JOB_ID": grant.job_id,
             "ECHELON_STAGE": grant.stage_name,
             "ECHELON_JOB_DIR": workspace,
@@ -238,7 +238,7 @@ def _attempt_variables(task: GrantedTask, places: Places) -> list[bytes]:
 
 
 def _render_value(template: Template, scope: Mapping[str, JsonValue]) -> str:
-    value = template.render(scope)
+    value = template.render_text(scope)
     check_argument(value, template.names)
     return value
 

@@ -32,7 +32,7 @@ def get_definitions() -> Response:
 @routes.get("/definitions/jobs/<string:type>", Answer(shapes.CatalogueJob, description="The job."), refuses=[404])
 def get_job_definition(type: str) -> Response:  # noqa: A002 - the word of the interface
     """Tell what a job takes and which stages it has."""
-    return render.answer(_job(jobs().catalogue().job(type)))
+    return render.answer(_job(jobs().catalogue().find_job(type)))
 
 
 def _job(definition: JobDefinition) -> shapes.CatalogueJob:

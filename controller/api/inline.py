@@ -13,12 +13,12 @@ from marshmallow import fields, validate
 
 from echelon.controller.api.schemas import Text, values_field
 from echelon.controller.catalogue.definitions import StageDefinition, TaskDefinition
-from echelon.controller.catalogue.keys import Dialect, Shape, shape_of
+from echelon.controller.catalogue.keys import Dialect, Shape, describe_record
 from echelon.controller.catalogue.task_classes import InlineCommand
 
 
 def _describe_record(record: type) -> Shape:
-    return shape_of(record, _DIALECT)
+    return describe_record(record, _DIALECT)
 
 
 #: A request is no YAML, where a number can stand for a text.
@@ -38,7 +38,7 @@ def _about(text: str, **more: object) -> dict[str, Any]:
     return {"metadata": {"description": text, **more}}
 
 
-class Truth(fields.Boolean):
+class TrueOrFalse(fields.Boolean):
     """True or false; the many texts and numbers that could be meant so are refused."""
 
     def _deserialize(self, value: object, *_: object, **__: object) -> bool:
@@ -56,7 +56,7 @@ class SubmissionSchema(marshmallow.Schema):
     stages = fields.List(
         fields.Raw(), **_about("The stages of a job that is in no catalogue.", items=_describe_stage(), minItems=1)
     )
-    paused = Truth(load_default=False, **_about("Accepted, but not begun until it is resumed."))
+    paused = TrueOrFalse(load_default=False, **_about("Accepted, but not begun until it is resumed."))
 
     @marshmallow.validates_schema
     def one_of_both(self, data: dict[str, Any], **_: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from echelon.controller.catalogue.definitions import StageDefinition
-from echelon.controller.catalogue.keys import Kind, keys_of
+from echelon.controller.catalogue.keys import ValueKind, keys_of
 from echelon.controller.catalogue.kinds import Items, Named, Record
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType
 from echelon.controller.catalogue.values import InvalidValue, coerce_text
@@ -33,7 +33,7 @@ def build_record(record: type[Built], values: Values, *name: str) -> Built:
     return record(*name, **fields)
 
 
-def _build_value(kind: Kind, value: Any) -> object:
+def _build_value(kind: ValueKind, value: Any) -> object:
     if isinstance(kind, Record):
         return build_record(kind.record, value)
     if isinstance(kind, Items):
@@ -51,9 +51,9 @@ def _complete_input(fields: dict[str, Any], values: Values, name: str) -> None:
     fields.setdefault("key", name)
     fields.setdefault("secret", fields.get("source") is InputSource.HTTP_HEADER)
     fields["required"] = "default" not in values
-    fields["default"] = _meant(kind, values.get("default"))
+    fields["default"] = _convert_value(kind, values.get("default"))
     if "enum" in fields:
-        fields["enum"] = tuple(_meant(kind, one) for one in fields["enum"])
+        fields["enum"] = tuple(_convert_value(kind, one) for one in fields["enum"])
 
 
 def _complete_stage(fields: dict[str, Any], values: Values) -> None:
@@ -64,7 +64,7 @@ def _complete_stage(fields: dict[str, Any], values: Values) -> None:
 _COMPLETE: dict[type, Callable[..., None]] = {InputDefinition: _complete_input, StageDefinition: _complete_stage}
 
 
-def _meant(kind: InputType | None, value: JsonValue) -> JsonValue:
+def _convert_value(kind: InputType | None, value: JsonValue) -> JsonValue:
     """Return a value from the file as its declared type has it: `1.10` is a text for one and a number for another."""
     if kind is InputType.STRING and isinstance(value, int | float):
         return to_text(value)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from echelon.controller.catalogue.definitions import AddedTasks, JobDefinition, SingleTask, StageDefinition
 from echelon.controller.catalogue.reading import Reading
-from echelon.controller.catalogue.task_checks import check_inputs, checked_task, warn_of_secrets
+from echelon.controller.catalogue.task_checks import check_inputs, check_task, warn_of_secrets
 from echelon.controller.catalogue.task_classes import InputSource, TaskClass
-from echelon.controller.catalogue.tree import Path, dotted
-from echelon.shared.expressions import suggestion
+from echelon.controller.catalogue.tree import Path, join_path
+from echelon.shared.expressions import suggest_name
 
 
 @dataclass
@@ -28,9 +28,9 @@ class Draft:
     whole: bool = True
 
 
-def check(draft: Draft) -> tuple[dict[str, TaskClass], dict[str, JobDefinition]]:
+def check_draft(draft: Draft) -> tuple[dict[str, TaskClass], dict[str, JobDefinition]]:
     """Return the tasks and jobs with what one tells about the other, after noting every mistake in their readings."""
-    tasks = {name: checked_task(draft.task_readings[name], task) for name, task in draft.tasks.items()}
+    tasks = {name: check_task(draft.task_readings[name], task) for name, task in draft.tasks.items()}
     jobs = {}
     for name, job in draft.jobs.items():
         reading = draft.job_readings[name]
@@ -54,41 +54,41 @@ def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Map
         elif isinstance(stage.source, SingleTask):
             _check_reach(reading, (*here, "task_class"), tasks.get(stage.task_class), job)
         if stage.fail_fast and not stage.job_failed_on_error:
-            place = reading.key_place((*here, "fail_fast"))
-            reading.warning(place, "fail_fast means nothing when job_failed_on_error is false", "leave it out")
+            place = reading.find_key((*here, "fail_fast"))
+            reading.add_warning(place, "fail_fast means nothing when job_failed_on_error is false", "leave it out")
         _check_sense(reading, here, stage)
 
 
 def _check_sense(reading: Reading, path: Path, stage: StageDefinition) -> None:
     """Note what contradicts itself in one stage."""
     if isinstance(stage.source, AddedTasks) and (*path, "spawn_task") in reading.keys:
-        place = reading.key_place((*path, "tasks"))
-        reading.mistake(
-            place, f"{dotted(path)}.tasks: a stage with a spawn_task has its tasks from it", "leave one out"
+        place = reading.find_key((*path, "tasks"))
+        reading.add_mistake(
+            place, f"{join_path(path)}.tasks: a stage with a spawn_task has its tasks from it", "leave one out"
         )
     if stage.block_on_error and not stage.job_failed_on_error:
-        place = reading.key_place((*path, "on_error"))
-        message = f"{dotted(path)}.on_error: block contradicts job_failed_on_error: false"
-        reading.mistake(place, message, "leave one of them out")
+        place = reading.find_key((*path, "on_error"))
+        message = f"{join_path(path)}.on_error: block contradicts job_failed_on_error: false"
+        reading.add_mistake(place, message, "leave one of them out")
     if stage.block_on_error and stage.fail_fast:
-        place = reading.key_place((*path, "fail_fast"))
-        reading.warning(place, "fail_fast means nothing with on_error: block", "leave it out")
+        place = reading.find_key((*path, "fail_fast"))
+        reading.add_warning(place, "fail_fast means nothing with on_error: block", "leave it out")
 
 
 def _check_for_none(reading: Reading, path: Path) -> None:
     jobs = reading.data.get("jobs")
     job = jobs.get(path[1]) if isinstance(jobs, dict) else None
     if isinstance(job, dict) and "stages" in job and not job["stages"]:
-        place = reading.key_place(path)
-        reading.mistake(place, f"{dotted(path)}: a job needs at least one stage", "add `- task_class: ...`")
+        place = reading.find_key(path)
+        reading.add_mistake(place, f"{join_path(path)}: a job needs at least one stage", "add `- task_class: ...`")
 
 
 def _check_named(reading: Reading, path: Path, name: str, draft: Draft) -> None:
     if not name or name in draft.named or not draft.whole:
         return
-    guess = suggestion(name, draft.named)
+    guess = suggest_name(name, draft.named)
     remedy = f"did you mean {guess}?" if guess else "define it under `tasks:`"
-    reading.mistake(reading.value_place(path), f"there is no task class {name!r}", remedy)
+    reading.add_mistake(reading.find_value(path), f"there is no task class {name!r}", remedy)
 
 
 def _check_reach(reading: Reading, path: Path, task: TaskClass | None, job: JobDefinition) -> None:
@@ -101,7 +101,7 @@ def _check_reach(reading: Reading, path: Path, task: TaskClass | None, job: JobD
             if path[-1] == "task_class":
                 remedy += ", or add a spawn_task"
             message = f"the task class {task.task_class!r} needs the input {one.name!r}, and the job does not give it"
-            reading.mistake(reading.value_place(path), message, remedy)
+            reading.add_mistake(reading.find_value(path), message, remedy)
 
 
 def _with_tasks(job: JobDefinition, tasks: Mapping[str, TaskClass]) -> JobDefinition:

@@ -23,7 +23,7 @@ _HARMLESS_TAGS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class YamlEvent:
     """One step of a YAML stream."""
 
     kind: Literal["scalar", "alias", "list", "table", "end"]
@@ -38,7 +38,7 @@ class Event:
     tag: str | None = None
 
 
-class Refused(Exception):
+class DocumentRefused(Exception):
     """The document goes beyond a limit or uses what is not allowed."""
 
     def __init__(self, message: str, index: int, remedy: str | None = None) -> None:
@@ -49,64 +49,64 @@ class Refused(Exception):
 class Composer:
     """Makes the trees of one file; the limits count for all its documents together."""
 
-    def __init__(self, events: Iterator[Event]) -> None:
+    def __init__(self, events: Iterator[YamlEvent]) -> None:
         self._events = events
         self._anchors: dict[str, Node] = {}
         self._aliases = 0
         #: How many values there have been so far.
         self.nodes = 0
 
-    def document(self) -> Node | None:
+    def compose_document(self) -> Node | None:
         """Return the next document, None behind the last; raise Refused at the first thing that is not allowed."""
         self._anchors.clear()
         event = next(self._events, None)
-        return None if event is None else self._node(event, 1)
+        return None if event is None else self._compose_node(event, 1)
 
-    def _node(self, event: Event, depth: int) -> Node:
+    def _compose_node(self, event: YamlEvent, depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise Refused(f"nested more than {MAX_DEPTH} deep", event.start)
+            raise DocumentRefused(f"nested more than {MAX_DEPTH} deep", event.start)
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise Refused(f"more than {MAX_NODES} values", event.start, "split the file")
+            raise DocumentRefused(f"more than {MAX_NODES} values", event.start, "split the file")
         if event.kind == "alias":
-            return self._aliased(event)
+            return self._follow_alias(event)
         if event.tag is not None and event.tag not in _HARMLESS_TAGS:
-            raise Refused(f"the tag {event.tag[:60]!r} is not allowed", event.start, "leave it out")
-        node = self._new(event, depth)
+            raise DocumentRefused(f"the tag {event.tag[:60]!r} is not allowed", event.start, "leave it out")
+        node = self._compose_value(event, depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
 
-    def _new(self, event: Event, depth: int) -> Node:
+    def _compose_value(self, event: YamlEvent, depth: int) -> Node:
         if event.kind == "list":
-            return self._listing(event, depth)
+            return self._compose_listing(event, depth)
         if event.kind == "table":
-            return self._table(event, depth)
+            return self._compose_table(event, depth)
         plain = event.plain and event.tag != _TEXT_TAG
         return Leaf(event.text, plain=plain, block=event.block, start=event.start, end=event.end)
 
-    def _aliased(self, event: Event) -> Node:
+    def _follow_alias(self, event: YamlEvent) -> Node:
         self._aliases += 1
         if self._aliases > MAX_ALIASES:
-            raise Refused(f"more than {MAX_ALIASES} aliases", event.start, "write the values out")
+            raise DocumentRefused(f"more than {MAX_ALIASES} aliases", event.start, "write the values out")
         name = event.anchor or ""
         if name not in self._anchors:
-            raise Refused(
+            raise DocumentRefused(
                 f"the alias *{name} names no anchor before it",
                 event.start,
                 f'write &{name} where the value stands, or quote the text: "*{name}"',
             )
         return self._anchors[name]
 
-    def _listing(self, event: Event, depth: int) -> Listing:
+    def _compose_listing(self, event: YamlEvent, depth: int) -> Listing:
         items: list[Node] = []
         while (inner := next(self._events)).kind != "end":
-            items.append(self._node(inner, depth + 1))
+            items.append(self._compose_node(inner, depth + 1))
         return Listing(tuple(items), event.start, inner.end)
 
-    def _table(self, event: Event, depth: int) -> Table:
+    def _compose_table(self, event: YamlEvent, depth: int) -> Table:
         entries: list[tuple[Node, Node]] = []
         while (inner := next(self._events)).kind != "end":
-            key = self._node(inner, depth + 1)
-            entries.append((key, self._node(next(self._events), depth + 1)))
+            key = self._compose_node(inner, depth + 1)
+            entries.append((key, self._compose_node(next(self._events), depth + 1)))
         return Table(tuple(entries), event.flow, event.start, inner.end)

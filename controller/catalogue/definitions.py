@@ -9,14 +9,14 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from echelon.controller.catalogue.keys import Key, described, described_by
-from echelon.controller.catalogue.kinds import Amount, Anything, Flag, Items, Named, Record, Text, Word
+from echelon.controller.catalogue.kinds import Amount, Anything, Flag, Items, Named, Record, TextValue, Word
 from echelon.controller.catalogue.task_classes import INPUT_NAME, TITLE, InputDefinition, TaskClass
 from echelon.shared.errors import NotFound
-from echelon.shared.expressions import suggestion
+from echelon.shared.expressions import suggest_name
 from echelon.shared.messages import JsonValue
 
 #: Names of tasks and jobs: they stand in addresses and on command lines.
-_DEFINITION_NAME = Text(
+_DEFINITION_NAME = TextValue(
     form=r"[^\s/\x00-\x20\x7f-][^/\x00-\x1f\x7f]*",
     saying="no / and no control characters, no - or space first",
     longest=100,
@@ -29,7 +29,7 @@ Definition = TypeVar("Definition")
 class TaskDefinition:
     """A task of a class of the catalogue, known when its job is submitted."""
 
-    task_class: str = described(Text(), "The task class.")
+    task_class: str = described(TextValue(), "The task class.")
     #: Not part of the JSON: some are secret, and all of them stand with the tasks.
     input: dict[str, JsonValue] = described(Named(INPUT_NAME, Anything()), "Values of its inputs.", factory=dict)
     paused: bool = described(Flag(), "It does not begin until a person resumes it.", False)
@@ -63,12 +63,14 @@ class StageDefinition:
     """A part of a job: tasks of one class."""
 
     name: str = described(
-        Text(longest=200), "What people see; tasks see it as `{stage}` and `ECHELON_STAGE`.", usual="the task class"
+        TextValue(longest=200),
+        "What people see; tasks see it as `{stage}` and `ECHELON_STAGE`.",
+        usual="the task class",
     )
-    task_class: str = described(Text(), "The task that runs.")
+    task_class: str = described(TextValue(), "The task that runs.")
     source: TaskSource = described_by(
         Key(
-            Text(),
+            TextValue(),
             "A task that runs first; its `spawn.json` lists the tasks of the stage.",
             name="spawn_task",
             make=SpawnedTasks,
@@ -132,7 +134,7 @@ class JobDefinition:
         Items(Record(StageDefinition), least=1, allow_none=True), "Its stages, in the order in which they run."
     )
     name: str | None = described(TITLE, "A title for people.", None)
-    description: str | None = described(Text(allow_none=True), "What the job does, for people.", None)
+    description: str | None = described(TextValue(allow_none=True), "What the job does, for people.", None)
     input: dict[str, InputDefinition] = described(
         Named(INPUT_NAME, Record(InputDefinition, allow_none=True), allow_none=True),
         "The inputs of the job; a task takes those of the same name.",
@@ -161,23 +163,19 @@ class Catalogue:
     )
     #: Folder of what the tasks bring along; None: there is none. Not part of the JSON.
     files: Path | None = None
-    #: Digest of that folder's content, as `files.digest` counts it.
+    #: Digest of that folder's content, as `files.digest_folder` counts it.
     files_digest: str | None = None
     #: Of a catalogue that a request brought along for its own job: the revision whose files its tasks find.
     base: str | None = None
 
-    def job(self, type: str) -> JobDefinition:  # noqa: A002  (the word users see)
+    def find_job(self, type: str) -> JobDefinition:  # noqa: A002  (the word users see)
         """Return a job's definition; raise NotFound with what was meant."""
-        return _find(type, self.jobs, "job type")
-
-    def task(self, task_class: str) -> TaskClass:
-        """Return a task class; raise NotFound with what was meant."""
-        return _find(task_class, self.tasks, "task class")
+        return _find_definition(type, self.jobs, "job type")
 
 
-def _find(name: str, known: dict[str, Definition], what: str) -> Definition:
+def _find_definition(name: str, known: dict[str, Definition], what: str) -> Definition:
     if name in known:
         return known[name]
-    guess = suggestion(name, known)
+    guess = suggest_name(name, known)
     shown = name if len(name) <= 100 else name[:100] + "..."
     raise NotFound(f"there is no {what} {shown!r}" + (f"; did you mean {guess!r}?" if guess else ""))

@@ -20,7 +20,7 @@ _SKIPPED = frozenset({"__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)
-class BroughtFile:
+class CatalogueFile:
     """A regular file within the folder."""
 
     #: Its place below the folder, with "/" between the parts.
@@ -32,21 +32,21 @@ class BroughtFile:
     stamp: tuple[int, int, int]
 
 
-def brought_files(folder: Path) -> list[BroughtFile]:
+def list_files(folder: Path) -> list[CatalogueFile]:
     """Return the regular files of a folder in the order of their paths; symlinks and special files are left out.
 
     Raises InvalidInput when there are too many, they are too large or a name is not text.
     """
-    found: list[BroughtFile] = []
+    found: list[CatalogueFile] = []
     size = 0
-    for entry in _walk(folder):
+    for entry in _walk_folder(folder):
         path = Path(entry.path)
         info = entry.stat(follow_symlinks=False)
         relative = path.relative_to(folder).as_posix()
         if not relative.isprintable():
             raise InvalidInput(f"the name {relative!a} is not plain text; rename the file")
         stamp = (info.st_mtime_ns, info.st_size, info.st_ino)
-        found.append(BroughtFile(relative, path, info.st_size, bool(info.st_mode & stat.S_IXUSR), stamp))
+        found.append(CatalogueFile(relative, path, info.st_size, bool(info.st_mode & stat.S_IXUSR), stamp))
         size += info.st_size
         if len(found) > MAX_FILES:
             raise InvalidInput(f"more than {MAX_FILES} files; keep data on the volume or fetch it in a task")
@@ -55,20 +55,20 @@ def brought_files(folder: Path) -> list[BroughtFile]:
     return sorted(found, key=lambda one: one.path)
 
 
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+def _walk_folder(folder: Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name not in _SKIPPED:
-                    yield from _walk(Path(entry.path))
+                    yield from _walk_folder(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
                 yield entry
 
 
-def digest(folder: Path) -> str:
+def digest_folder(folder: Path) -> str:
     """Return a hash of all names, contents and executable bits in a folder, so that a copy can be held against it."""
     total = hashlib.sha256()
-    for one in brought_files(folder):
+    for one in list_files(folder):
         total.update(f"{one.path}\0{int(one.executable)}\0".encode())
         total.update(_content_digest(one.source))
     return total.hexdigest()

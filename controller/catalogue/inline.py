@@ -11,17 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from echelon.controller.catalogue.checks import Draft, check
+from echelon.controller.catalogue.checks import Draft, check_draft
 from echelon.controller.catalogue.definitions import Catalogue, ListedTasks, StageDefinition, TaskDefinition
-from echelon.controller.catalogue.inputs import MAX_MISTAKES, InputMistake, item_inputs
+from echelon.controller.catalogue.inputs import MAX_MISTAKES, InputMistake, check_item_inputs
 from echelon.controller.catalogue.keys import Key, keys_of
-from echelon.controller.catalogue.loader import take_in
+from echelon.controller.catalogue.loader import add_reading
 from echelon.controller.catalogue.mistakes import Mistake
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.stored import revision_of
 from echelon.controller.catalogue.task_classes import Command, InlineCommand, TaskClass
-from echelon.controller.catalogue.tree import Path, Source, dotted
-from echelon.shared.expressions import suggestion
+from echelon.controller.catalogue.tree import Path, SourceText, join_path
+from echelon.shared.expressions import suggest_name
 
 MAX_STAGES = 1_000
 #: Stands for the class of tasks about which enough is said already; a catalogue that has no such class has none of it.
@@ -30,7 +30,7 @@ _NO_CLASS = "there is no task class of it"
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
+class ComposedJob:
     """What came of a document."""
 
     #: Holds the job alone, and the classes that it needs; None when there are mistakes.
@@ -38,40 +38,40 @@ class Composed:
     mistakes: tuple[InputMistake, ...] = ()
 
 
-def compose(base: Catalogue, name: str, stages: object, *, commands: bool) -> Composed:
+def compose_job(base: Catalogue, name: str, stages: object, *, commands: bool) -> ComposedJob:
     """Return the catalogue of one job whose stages stand in a request.
 
     `commands`: the request may bring commands of its own.
     """
-    reader = _Composer(base, commands)
+    reader = _JobComposer(base, commands)
     if not isinstance(stages, list) or not 0 < len(stages) <= MAX_STAGES:
-        return Composed(None, (InputMistake("#/stages", f"must be a list of 1 to {MAX_STAGES} stages"),))
-    written = [reader.stage(number, stage) for number, stage in enumerate(stages)]
-    reading = _Pointed(name, reader.places, {"tasks": reader.own, "jobs": {name: {"stages": written}}})
+        return ComposedJob(None, (InputMistake("#/stages", f"must be a list of 1 to {MAX_STAGES} stages"),))
+    written = [reader.compose_stage(number, stage) for number, stage in enumerate(stages)]
+    reading = _RequestReading(name, reader.places, {"tasks": reader.own, "jobs": {name: {"stages": written}}})
     draft = Draft(named={*base.tasks, _WRONG})
-    take_in(reading, draft)
-    own, jobs = check(draft)
-    mistakes = reader.mistakes + [InputMistake(one.file, _said(one)) for one in reading.mistakes]
+    add_reading(reading, draft)
+    own, jobs = check_draft(draft)
+    mistakes = reader.mistakes + [InputMistake(one.file, _tell_mistake(one)) for one in reading.mistakes]
     job = jobs.get(name)
     if mistakes or job is None:
-        return Composed(None, tuple(mistakes[:MAX_MISTAKES]))
+        return ComposedJob(None, tuple(mistakes[:MAX_MISTAKES]))
     classes = {**base.tasks, **own}
     described = tuple(
         replace(stage, source=ListedTasks(tuple(tasks))) if tasks else stage
         for stage, tasks in zip(job.stages, reader.tasks, strict=True)
     )
-    mistakes = list(_several_queues(described, classes))
+    mistakes = list(_check_queues(described, classes))
     if mistakes:
-        return Composed(None, tuple(mistakes[:MAX_MISTAKES]))
+        return ComposedJob(None, tuple(mistakes[:MAX_MISTAKES]))
     used = {name for stage in described for name in stage.classes}
     tasks = {name: classes[name] for name in sorted(used)}
     definitions = {name: replace(job, stages=described)}
     revision = revision_of(tasks, definitions, base.revision)
-    return Composed(Catalogue(revision, tasks, definitions, base=base.revision))
+    return ComposedJob(Catalogue(revision, tasks, definitions, base=base.revision))
 
 
 @dataclass
-class _Composer:
+class _JobComposer:
     """Turns stages of a request into stages of a catalogue, and notes what the schema cannot see."""
 
     base: Catalogue
@@ -84,74 +84,74 @@ class _Composer:
     #: Tasks of each stage.
     tasks: list[list[TaskDefinition]] = field(default_factory=list)
 
-    def stage(self, number: int, stage: object) -> dict[str, object]:
+    def compose_stage(self, number: int, stage: object) -> dict[str, object]:
         """Return a stage as a catalogue would have it."""
         place = f"#/stages/{number}"
         self.tasks.append([])
         if not isinstance(stage, Mapping):
-            self._wrong(place, "must be an object")
+            self._note_mistake(place, "must be an object")
             return {"task_class": ""}
         known = keys_of(StageDefinition)
         self._refuse_unknown(place, stage, known)
         for key in ("task_class", "spawn_task"):
             if stage.get(key) == _WRONG and _WRONG not in self.base.tasks:
-                self._wrong(f"{place}/{key}", _NO_CLASS)
+                self._note_mistake(f"{place}/{key}", _NO_CLASS)
         written = {key: value for key, value in stage.items() if key in known and key != "tasks"}
         tasks = stage.get("tasks")
         if tasks == "open":
             written["tasks"] = "open"
         elif isinstance(tasks, list):
-            found = [self._task(f"{place}/tasks/{index}", task) for index, task in enumerate(tasks)]
+            found = [self._compose_task(f"{place}/tasks/{index}", task) for index, task in enumerate(tasks)]
             self.tasks[-1] += [task for task in found if task is not None]
             if found and "spawn_task" in stage:
-                self._wrong(f"{place}/tasks", "a stage with a spawn_task has its tasks from it")
+                self._note_mistake(f"{place}/tasks", "a stage with a spawn_task has its tasks from it")
             if not found:
                 written["tasks"] = "open"
             else:
                 first = self.tasks[-1][0].task_class if self.tasks[-1] else _WRONG
                 written.setdefault("task_class", first)
         elif tasks is not None:
-            self._wrong(f"{place}/tasks", 'must be a list of tasks, or "open"')
+            self._note_mistake(f"{place}/tasks", 'must be a list of tasks, or "open"')
         elif "spawn_task" not in stage:
-            self._without_values(place, stage.get("task_class"))
+            self._check_single_task(place, stage.get("task_class"))
         written.setdefault("name", stage.get("task_class") or f"Stage {number}")
         return written
 
-    def _without_values(self, place: str, name: object) -> None:
+    def _check_single_task(self, place: str, name: object) -> None:
         """Check the one task of a stage that has no list of them."""
         task_class = self.base.tasks.get(name) if isinstance(name, str) else None
         if task_class is not None:
-            self.mistakes += item_inputs(task_class, {}, where=f"{place}/task_class")[1]
+            self.mistakes += check_item_inputs(task_class, {}, where=f"{place}/task_class")[1]
 
-    def _task(self, place: str, task: object) -> TaskDefinition | None:
+    def _compose_task(self, place: str, task: object) -> TaskDefinition | None:
         if not isinstance(task, Mapping):
-            self._wrong(place, "must be an object")
+            self._note_mistake(place, "must be an object")
             return None
         paused = task.get("paused", False)
         if not isinstance(paused, bool):
-            self._wrong(f"{place}/paused", "must be true or false")
+            self._note_mistake(f"{place}/paused", "must be true or false")
             return None
         if "exec_command" in task:
-            return self._command(place, task, paused)
+            return self._compose_command(place, task, paused)
         self._refuse_unknown(place, task, keys_of(TaskDefinition))
         name = task.get("task_class")
         task_class = self.base.tasks.get(name) if isinstance(name, str) else None
         if task_class is None:
-            guess = suggestion(str(name)[:100], self.base.tasks)
+            guess = suggest_name(str(name)[:100], self.base.tasks)
             known = f"; did you mean {guess!r}?" if guess else ""
             detail = "is missing; or give an exec_command" if name is None else f"{_NO_CLASS}{known}"
-            self._wrong(f"{place}/task_class", detail)
+            self._note_mistake(f"{place}/task_class", detail)
             return None
         given = task.get("input", {})
-        values, mistakes = item_inputs(task_class, given, where=f"{place}/input")
+        values, mistakes = check_item_inputs(task_class, given, where=f"{place}/input")
         self.mistakes += mistakes
         own = {key: value for key, value in values.items() if isinstance(given, Mapping) and key in given}
         return TaskDefinition(task_class.task_class, own, paused)
 
-    def _command(self, place: str, task: Mapping[str, object], paused: bool) -> TaskDefinition | None:
+    def _compose_command(self, place: str, task: Mapping[str, object], paused: bool) -> TaskDefinition | None:
         if not self.commands:
             detail = "own commands are not taken: the controller has to be started with --allow-inline-commands"
-            self._wrong(f"{place}/exec_command", detail)
+            self._note_mistake(f"{place}/exec_command", detail)
             return None
         self._refuse_unknown(place, task, keys_of(InlineCommand))
         written = {key: task[key] for key in keys_of(Command) if key in task}
@@ -164,40 +164,40 @@ class _Composer:
     def _refuse_unknown(self, place: str, given: Mapping[str, object], known: Mapping[str, Key]) -> None:
         for key in given:
             if key not in known:
-                guess = suggestion(str(key)[:100], known)
+                guess = suggest_name(str(key)[:100], known)
                 detail = "unknown key" + (f"; did you mean {guess}?" if guess else "")
-                self._wrong(f"{place}/{str(key)[:100]}", detail)
+                self._note_mistake(f"{place}/{str(key)[:100]}", detail)
 
-    def _wrong(self, pointer: str, detail: str) -> None:
+    def _note_mistake(self, pointer: str, detail: str) -> None:
         self.mistakes.append(InputMistake(pointer, detail))
 
 
-class _Pointed(Reading):
+class _RequestReading(Reading):
     """A reading of a document that was never text: places are pointers into the request."""
 
     def __init__(self, name: str, places: Mapping[str, str], data: dict[str, object]) -> None:
-        super().__init__(Source(name, ""), data)
+        super().__init__(SourceText(name, ""), data)
         self._places = places
         self._paths: list[Path] = []
 
-    def key_place(self, path: Path) -> int:
+    def find_key(self, path: Path) -> int:
         """Return a number that stands for a path."""
         self._paths.append(path)
         return len(self._paths) - 1
 
-    def value_place(self, path: Path) -> int:
+    def find_value(self, path: Path) -> int:
         """Return a number that stands for a path."""
-        return self.key_place(path)
+        return self.find_key(path)
 
-    def place_in(self, path: Path, text: str, offset: int) -> int:
+    def find_text(self, path: Path, text: str, offset: int) -> int:
         """Return a number that stands for a path."""
-        return self.key_place(path)
+        return self.find_key(path)
 
-    def _at(self, index: int, message: str, remedy: str | None) -> Mistake:
+    def _make_mistake(self, index: int, message: str, remedy: str | None) -> Mistake:
         path = self._paths[index]
-        return Mistake(self._pointer(path), 0, 0, message.removeprefix(f"{dotted(path)}: "), remedy)
+        return Mistake(self._point_to(path), 0, 0, message.removeprefix(f"{join_path(path)}: "), remedy)
 
-    def _pointer(self, path: Path) -> str:
+    def _point_to(self, path: Path) -> str:
         """Return where a path of the catalogue stands in the request: jobs.NAME is its top."""
         if path[:1] == ("tasks",) and len(path) > 1:
             steps, top = path[2:], self._places.get(str(path[1]), "#")
@@ -206,11 +206,11 @@ class _Pointed(Reading):
         return "/".join([top, *(str(step).replace("~", "~0").replace("/", "~1") for step in steps)])
 
 
-def _said(mistake: Mistake) -> str:
+def _tell_mistake(mistake: Mistake) -> str:
     return mistake.message + (f" -> {mistake.remedy}" if mistake.remedy else "")
 
 
-def _several_queues(stages: tuple[StageDefinition, ...], classes: Mapping[str, TaskClass]) -> list[InputMistake]:
+def _check_queues(stages: tuple[StageDefinition, ...], classes: Mapping[str, TaskClass]) -> list[InputMistake]:
     """Return which tasks would wait in another queue than their stage: it is claimed from one."""
     mistakes = []
     for number, stage in enumerate(stages):

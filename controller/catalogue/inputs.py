@@ -10,7 +10,7 @@ from typing import NamedTuple
 from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, TaskClass
 from echelon.controller.catalogue.values import InvalidValue, check_value, coerce_text
-from echelon.shared.expressions import suggestion, to_text
+from echelon.shared.expressions import suggest_name, to_text
 from echelon.shared.messages import JsonValue
 
 #: All values of one job or one task, in characters.
@@ -44,7 +44,7 @@ def check_inputs(
     are not looked for, and refused when they are given.
     """
     values: dict[str, JsonValue] = {}
-    mistakes = list(islice(_unknown(definitions, given, where), MAX_MISTAKES))
+    mistakes = list(islice(_find_unknown(definitions, given, where), MAX_MISTAKES))
     parameter = InputSource.PARAMETER
     for name, definition in definitions.items():
         if definition.source is not parameter:
@@ -53,10 +53,10 @@ def check_inputs(
             try:
                 values[name] = check_value(definition, given[name], leading=name in leading)
             except InvalidValue as error:
-                mistakes.append(InputMistake(f"{where}/{_escaped(name)}", error.detail))
+                mistakes.append(InputMistake(f"{where}/{_escape_name(name)}", error.detail))
         elif name not in inherited:
             if definition.required:
-                mistakes.append(InputMistake(f"{where}/{_escaped(name)}", "is required"))
+                mistakes.append(InputMistake(f"{where}/{_escape_name(name)}", "is required"))
             else:
                 values[name] = definition.default
     if sum(len(value) if isinstance(value, str) else len(to_text(value)) for value in values.values()) > MAX_TOTAL:
@@ -64,7 +64,7 @@ def check_inputs(
     return values, mistakes[:MAX_MISTAKES]
 
 
-def job_inputs(
+def check_job_inputs(
     catalogue: Catalogue, job: JobDefinition, given: object, headers: Iterable[tuple[str, str]] = ()
 ) -> Checked:
     """Return all values of a job, from the body and from the headers of its request, and what is wrong with them.
@@ -74,18 +74,18 @@ def job_inputs(
     if not isinstance(given, Mapping):
         return {}, [InputMistake("#/input", "must be an object")]
     values, mistakes = check_inputs(job.input, given, leading=job.leading)
-    from_headers, more = _header_values(job, headers)
+    from_headers, more = _read_headers(job, headers)
     values.update(from_headers)
     mistakes += more
     wrong = {mistake.pointer for mistake in mistakes}
-    for mistake in _task_mistakes(catalogue, job, values):
+    for mistake in _check_for_tasks(catalogue, job, values):
         if mistake.pointer not in wrong:
             wrong.add(mistake.pointer)
             mistakes.append(mistake)
     return values, mistakes[:MAX_MISTAKES]
 
 
-def item_inputs(task: TaskClass, item: object, inherited: Collection[str] = (), *, where: str = "#") -> Checked:
+def check_item_inputs(task: TaskClass, item: object, inherited: Collection[str] = (), *, where: str = "#") -> Checked:
     """Return the values that an item of a spawn.json gives a task, and what is wrong with them.
 
     `inherited` are the names of the job's inputs: they need not be given, and defaults do not stand over them. An item
@@ -98,7 +98,7 @@ def item_inputs(task: TaskClass, item: object, inherited: Collection[str] = (), 
     return check_inputs(task.input, mine, where=where, leading=task.leading, inherited=inherited)
 
 
-def _unknown(
+def _find_unknown(
     definitions: Mapping[str, InputDefinition], given: Mapping[str, object], where: str
 ) -> Iterable[InputMistake]:
     for name in given:
@@ -107,16 +107,16 @@ def _unknown(
             continue
         if definition is None:
             takes = [known for known, one in definitions.items() if one.source is InputSource.PARAMETER]
-            guess = suggestion(name, takes)
+            guess = suggest_name(name, takes)
             detail = "is not an input" + (f"; did you mean {guess!r}?" if guess else "")
-            yield InputMistake(f"{where}/{_escaped(name)}", detail)
+            yield InputMistake(f"{where}/{_escape_name(name)}", detail)
         elif definition.source is InputSource.HTTP_HEADER:
-            yield InputMistake(f"{where}/{_escaped(name)}", f"is taken from the header {definition.key!r}")
+            yield InputMistake(f"{where}/{_escape_name(name)}", f"is taken from the header {definition.key!r}")
         elif definition.source is InputSource.ENVIRONMENT:
-            yield InputMistake(f"{where}/{_escaped(name)}", "is taken from the environment of the worker")
+            yield InputMistake(f"{where}/{_escape_name(name)}", "is taken from the environment of the worker")
 
 
-def _header_values(job: JobDefinition, headers: Iterable[tuple[str, str]]) -> Checked:
+def _read_headers(job: JobDefinition, headers: Iterable[tuple[str, str]]) -> Checked:
     values: dict[str, JsonValue] = {}
     mistakes = []
     sent: dict[str, list[str]] = {}
@@ -126,13 +126,13 @@ def _header_values(job: JobDefinition, headers: Iterable[tuple[str, str]]) -> Ch
         if definition.source is not InputSource.HTTP_HEADER:
             continue
         try:
-            values[name] = _header_value(definition, sent.get(definition.key.casefold(), []), name in job.leading)
+            values[name] = _read_header(definition, sent.get(definition.key.casefold(), []), name in job.leading)
         except InvalidValue as error:
-            mistakes.append(InputMistake(f"#/headers/{_escaped(definition.key)}", error.detail))
+            mistakes.append(InputMistake(f"#/headers/{_escape_name(definition.key)}", error.detail))
     return values, mistakes
 
 
-def _header_value(definition: InputDefinition, texts: list[str], leading: bool) -> JsonValue:
+def _read_header(definition: InputDefinition, texts: list[str], leading: bool) -> JsonValue:
     if len(texts) > 1:
         raise InvalidValue(f"the header is given {len(texts)} times")
     if texts and not texts[0].isascii():
@@ -145,15 +145,17 @@ def _header_value(definition: InputDefinition, texts: list[str], leading: bool) 
     return definition.default
 
 
-def _task_mistakes(catalogue: Catalogue, job: JobDefinition, values: Mapping[str, JsonValue]) -> Iterable[InputMistake]:
+def _check_for_tasks(
+    catalogue: Catalogue, job: JobDefinition, values: Mapping[str, JsonValue]
+) -> Iterable[InputMistake]:
     """Yield what the tasks that take a job's values as they are would refuse; an item may still replace the others'."""
     for stage in job.stages:
         task = catalogue.tasks[stage.spawn_task or stage.task_class]
         for name in task.input.keys() & values.keys():
-            yield from _refused(task, job.input[name], values[name])
+            yield from _check_for_task(task, job.input[name], values[name])
 
 
-def _refused(task: TaskClass, source: InputDefinition, value: JsonValue) -> Iterable[InputMistake]:
+def _check_for_task(task: TaskClass, source: InputDefinition, value: JsonValue) -> Iterable[InputMistake]:
     wanted = task.input[source.name]
     if wanted.source is not InputSource.PARAMETER or (not source.required and value == source.default):
         return
@@ -162,11 +164,11 @@ def _refused(task: TaskClass, source: InputDefinition, value: JsonValue) -> Iter
         known = coerce_text(wanted, value) if from_header and isinstance(value, str) else value
         check_value(replace(wanted, allow_leading_dash=True), known)
     except InvalidValue as error:
-        place = f"headers/{_escaped(source.key)}" if from_header else f"input/{_escaped(source.name)}"
+        place = f"headers/{_escape_name(source.key)}" if from_header else f"input/{_escape_name(source.name)}"
         yield InputMistake(f"#/{place}", f"{error.detail} (as the task {task.task_class!r} takes it)")
 
 
-def _escaped(name: str) -> str:
+def _escape_name(name: str) -> str:
     """Return a name as a step of a JSON pointer (RFC 6901), safe to print."""
     short = name if len(name) <= 100 else name[:100] + "..."
     printable = short.encode("utf-8", "backslashreplace").decode()

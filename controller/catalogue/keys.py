@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
 
 from echelon.controller.catalogue.mistakes import MAX_REPORTED, Complaint
-from echelon.shared.expressions import suggestion
+from echelon.shared.expressions import suggest_name
 
 Shape = dict[str, object]
 NOT_A_MAPPING = Complaint("must be a mapping", "write `key: value` below it")
@@ -33,7 +33,7 @@ class Dialect:
     refer: Callable[[type], Shape]
 
 
-class Kind(fields.Field[Any]):
+class ValueKind(fields.Field[Any]):
     """What the value of a key can be."""
 
     default_error_messages = {
@@ -44,11 +44,11 @@ class Kind(fields.Field[Any]):
     textual: ClassVar[bool] = False
 
     @property
-    def single(self) -> Kind:
+    def single(self) -> ValueKind:
         """Return the kind of a single value, within a list or a mapping."""
         return self
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         return {}
 
@@ -57,7 +57,7 @@ class Kind(fields.Field[Any]):
 class Key:
     """How people write a field of a record."""
 
-    kind: Kind
+    kind: ValueKind
     #: For the reference page and for editors, in Markdown.
     description: str
     _: dataclasses.KW_ONLY
@@ -75,7 +75,12 @@ class Key:
 
 
 def described(
-    kind: Kind, description: str, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING, **more: Any
+    kind: ValueKind,
+    description: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    factory: Any = dataclasses.MISSING,
+    **more: Any,
 ) -> Any:
     """Return a field of a record that people write under a key; `more` is for the key."""
     given = {"default": default, "default_factory": factory}
@@ -141,7 +146,7 @@ class RecordSchema(Schema):
 
 def unknown_key(name: str, known: Mapping[str, object]) -> Complaint:
     """Return what is wrong with a key that is not known."""
-    guess = suggestion(name, known)
+    guess = suggest_name(name, known)
     return Complaint("unknown key", f"did you mean {guess}?" if guess else f"known are {', '.join(known)}")
 
 
@@ -158,11 +163,11 @@ def schema_of(record: type) -> type[RecordSchema]:
     return type(f"{record.__name__}Schema", (RecordSchema,), members)
 
 
-def shape_of(record: type, dialect: Dialect) -> Shape:
+def describe_record(record: type, dialect: Dialect) -> Shape:
     """Return the JSON Schema of a record."""
     properties: dict[str, Shape] = {}
     for name, one in keys_of(record).items():
-        shape = one.kind.shape(dialect)
+        shape = one.kind.describe_shape(dialect)
         if one.kind.allow_none and shape and dialect.full:
             shape = {"anyOf": [shape, {"type": "null"}]}
         properties[name] = {**shape, "description": one.description}

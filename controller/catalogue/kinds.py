@@ -9,9 +9,9 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from echelon.controller.catalogue.keys import NOT_A_MAPPING, Dialect, Kind, Shape, schema_of
+from echelon.controller.catalogue.keys import NOT_A_MAPPING, Dialect, Shape, ValueKind, schema_of
 from echelon.controller.catalogue.mistakes import Complaint
-from echelon.shared.expressions import suggestion, to_text
+from echelon.shared.expressions import suggest_name, to_text
 
 #: Longest length of time: a year.
 MAX_SECONDS = 366 * 86400.0
@@ -20,7 +20,7 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
-class Text(Kind):
+class TextValue(ValueKind):
     """Text, optionally of a given form."""
 
     textual = True
@@ -29,7 +29,7 @@ class Text(Kind):
         super().__init__(**kwargs)
         self._form, self._saying, self._longest = form, saying, longest
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         shape: Shape = {"type": dialect.text}
         if self._form is not None:
@@ -50,11 +50,11 @@ class Text(Kind):
         return value
 
 
-class Argument(Text):
+class Argument(TextValue):
     """A text with placeholders, read as it is written, whatever YAML makes of its braces and numbers."""
 
 
-class Word(Kind):
+class Word(ValueKind):
     """One of some words, each with the value that it stands for."""
 
     textual = True
@@ -63,44 +63,44 @@ class Word(Kind):
         super().__init__(**kwargs)
         self._words = words
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         return {"enum": list(self._words)}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> object:
         if isinstance(value, str) and value in self._words:
             return self._words[value]
-        guess = suggestion(value, self._words) if isinstance(value, str) else None
+        guess = suggest_name(value, self._words) if isinstance(value, str) else None
         remedy = f"did you mean {guess}?" if guess else "write " + " or ".join(self._words)
-        raise ValidationError(Complaint(f"{_shown(value)} is not one of {', '.join(self._words)}", remedy))
+        raise ValidationError(Complaint(f"{_show_value(value)} is not one of {', '.join(self._words)}", remedy))
 
 
-class Duration(Kind):
+class Duration(ValueKind):
     """A length of time, as seconds."""
 
     def __init__(self, *, positive: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._positive = positive
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         written = {"type": "string", "pattern": f"^(?:{_DURATION.pattern})$"}
         return {"anyOf": [{"type": "number", "minimum": 0}, written]}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
-        seconds = duration(value)
+        seconds = parse_duration(value)
         if seconds is None:
             raise ValidationError(
-                Complaint(f"{_shown(value)} is not a length of time", "write for example 90, 10m or 1h30m")
+                Complaint(f"{_show_value(value)} is not a length of time", "write for example 90, 10m or 1h30m")
             )
         if seconds > MAX_SECONDS:
-            raise ValidationError(Complaint(f"{_shown(value)} is longer than a year"))
+            raise ValidationError(Complaint(f"{_show_value(value)} is longer than a year"))
         if self._positive and seconds == 0:
             raise ValidationError(Complaint("must be more than 0", "leave it out for no limit"))
         return seconds
 
 
-def duration(value: object) -> float | None:
+def parse_duration(value: object) -> float | None:
     """Return a length of time in seconds, given as a number or like `10m`, `5s`, `1h30m`; None when it is neither."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) if math.isfinite(value) and value >= 0 else None
@@ -114,12 +114,12 @@ def duration(value: object) -> float | None:
     return math.fsum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
-class Flag(Kind):
+class Flag(ValueKind):
     """True or false."""
 
     _words = {"yes": True, "no": False, "on": True, "off": False, "true": True, "false": False}
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         return {"enum": [True, False, "yes", "no", "on", "off"]}
 
@@ -128,10 +128,10 @@ class Flag(Kind):
             return value
         if isinstance(value, str) and value.casefold() in self._words:
             return self._words[value.casefold()]
-        raise ValidationError(Complaint(f"{_shown(value)} is neither true nor false", "write true or false"))
+        raise ValidationError(Complaint(f"{_show_value(value)} is neither true nor false", "write true or false"))
 
 
-class Amount(Kind):
+class Amount(ValueKind):
     """A number within limits; a whole one when `whole`."""
 
     def __init__(
@@ -140,7 +140,7 @@ class Amount(Kind):
         super().__init__(**kwargs)
         self._whole, self._least, self._most = whole, least, most
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         shape: Shape = {"type": "integer" if self._whole else "number"}
         if self._least is not None:
@@ -152,45 +152,45 @@ class Amount(Kind):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
         kind = "a whole number" if self._whole else "a number"
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValidationError(Complaint(f"{_shown(value)} is not {kind}"))
+            raise ValidationError(Complaint(f"{_show_value(value)} is not {kind}"))
         if self._whole and value != int(value):
-            raise ValidationError(Complaint(f"{_shown(value)} is not {kind}"))
+            raise ValidationError(Complaint(f"{_show_value(value)} is not {kind}"))
         if self._least is not None and value < self._least:
-            raise ValidationError(Complaint(f"{_shown(value)} is less than {to_text(self._least)}"))
+            raise ValidationError(Complaint(f"{_show_value(value)} is less than {to_text(self._least)}"))
         if self._most is not None and value > self._most:
-            raise ValidationError(Complaint(f"{_shown(value)} is more than {to_text(self._most)}"))
+            raise ValidationError(Complaint(f"{_show_value(value)} is more than {to_text(self._most)}"))
         return int(value) if self._whole else value
 
 
-class Anything(Kind):
+class Anything(ValueKind):
     """Any value, read as its input's type says; what it must be depends on what stands beside it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         return value
 
 
-class Items(fields.List[Any], Kind):
+class Items(fields.List[Any], ValueKind):
     """A list."""
 
     default_error_messages = {"invalid": Complaint("must be a list", "write `- ` before each item")}
 
-    def __init__(self, inner: Kind, *, least: int = 0, **kwargs: Any) -> None:
+    def __init__(self, inner: ValueKind, *, least: int = 0, **kwargs: Any) -> None:
         super().__init__(inner, **kwargs)
-        self.items: Kind = inner
+        self.items: ValueKind = inner
         self._least = least
 
     @property
-    def single(self) -> Kind:
+    def single(self) -> ValueKind:
         """Return the kind of a single value."""
         return self.items
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
-        shape: Shape = {"type": "array", "items": self.items.shape(dialect)}
+        shape: Shape = {"type": "array", "items": self.items.describe_shape(dialect)}
         return {**shape, "minItems": self._least} if self._least else shape
 
 
-class Record(fields.Nested, Kind):
+class Record(fields.Nested, ValueKind):
     """A mapping whose keys are those of a record."""
 
     def __init__(self, record: type, *, example: str = "", **kwargs: Any) -> None:
@@ -200,34 +200,34 @@ class Record(fields.Nested, Kind):
         super().__init__(schema, **kwargs)
         self.record = record
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
         shape = dialect.refer(self.record)
         return {"anyOf": [shape, {"type": "null"}]} if self.allow_none and dialect.full else shape
 
 
-class Named(fields.Dict, Kind):
+class Named(fields.Dict, ValueKind):
     """A mapping whose keys are names that users choose."""
 
     default_error_messages = {"invalid": NOT_A_MAPPING, "null": NOT_A_MAPPING}
 
-    def __init__(self, names: Text, inner: Kind, **kwargs: Any) -> None:
+    def __init__(self, names: TextValue, inner: ValueKind, **kwargs: Any) -> None:
         super().__init__(names, inner, **kwargs)
-        self.names: Text = names
-        self.items: Kind = inner
+        self.names: TextValue = names
+        self.items: ValueKind = inner
 
     @property
-    def single(self) -> Kind:
+    def single(self) -> ValueKind:
         """Return the kind of a single value."""
         return self.items
 
-    def shape(self, dialect: Dialect) -> Shape:
+    def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
-        shape: Shape = {"type": "object", "additionalProperties": self.items.shape(dialect)}
-        names = {key: value for key, value in self.names.shape(dialect).items() if key != "type"}
+        shape: Shape = {"type": "object", "additionalProperties": self.items.describe_shape(dialect)}
+        names = {key: value for key, value in self.names.describe_shape(dialect).items() if key != "type"}
         return {**shape, "propertyNames": names} if dialect.full else shape
 
 
-def _shown(value: object) -> str:
+def _show_value(value: object) -> str:
     text = value if isinstance(value, str) else to_text(value)
     return repr(text if len(text) <= 60 else text[:60] + "...") if isinstance(value, str) else text[:60]

@@ -28,7 +28,7 @@ class LastGood:
         name = hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
         self._path = os.path.join(os.path.abspath(volume), layout.CATALOGUES, f"{name}.json")
 
-    def find(self) -> Catalogue | None:
+    def read_catalogue(self) -> Catalogue | None:
         """Return it, without its folder of files, which lie on the volume; None when there is none."""
         try:
             return from_json(Path(self._path).read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ class LastGood:
             _log.warning("the catalogue that was in force last cannot be read from %s: %s", self._path, error)
             return None
 
-    def keep(self, catalogue: Catalogue) -> None:
+    def keep_catalogue(self, catalogue: Catalogue) -> None:
         """Remember a catalogue whose files are on the volume; raise OSError."""
         os.makedirs(os.path.dirname(self._path), layout.FOLDER_MODE, exist_ok=True)
         durable.write_bytes(self._path, to_json(catalogue).encode())

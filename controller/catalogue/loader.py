@@ -14,17 +14,17 @@ from marshmallow import ValidationError
 
 from echelon.controller.catalogue import files
 from echelon.controller.catalogue.building import build_record
-from echelon.controller.catalogue.checks import Draft, check
-from echelon.controller.catalogue.composing import MAX_DEPTH, Composer, Event, Refused
+from echelon.controller.catalogue.checks import Draft, check_draft
+from echelon.controller.catalogue.composing import MAX_DEPTH, Composer, DocumentRefused, YamlEvent
 from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
 from echelon.controller.catalogue.keys import schema_of, walk_keys
 from echelon.controller.catalogue.kinds import Named
-from echelon.controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, in_order
+from echelon.controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, sort_mistakes
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.stored import revision_of
 from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.catalogue.tree import Path as Way
-from echelon.controller.catalogue.tree import Source, dotted
+from echelon.controller.catalogue.tree import SourceText, join_path
 from echelon.shared.errors import InvalidInput
 
 MAX_FILE = 1 << 20
@@ -44,7 +44,7 @@ Definition = TypeVar("Definition")
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedCatalogue:
     """What came of loading."""
 
     #: None when there are mistakes.
@@ -52,41 +52,41 @@ class Loaded:
     mistakes: tuple[Mistake, ...]
     warnings: tuple[Mistake, ...]
 
-    def valid(self) -> Catalogue:
+    def require_valid(self) -> Catalogue:
         """Return the catalogue; raise CatalogueError with every mistake when there is none."""
         if self.catalogue is None:
             raise CatalogueError(self.mistakes)
         return self.catalogue
 
 
-def load(paths: Sequence[str | Path]) -> Loaded:
+def load_catalogue(paths: Sequence[str | Path]) -> LoadedCatalogue:
     """Load files and folders as one catalogue; what is wrong with them is returned, never raised."""
-    found, mistakes = catalogue_files(paths)
-    readings = [read(path) for path in found]
+    found, mistakes = find_catalogue_files(paths)
+    readings = [read_file(path) for path in found]
     draft = Draft()
     for reading in readings:
-        take_in(reading, draft)
-    tasks, jobs = check(draft)
-    folder, digest = _brought(found, mistakes)
+        add_reading(reading, draft)
+    tasks, jobs = check_draft(draft)
+    folder, digest = _digest_files(found, mistakes)
     mistakes += [mistake for reading in readings for mistake in reading.mistakes]
-    warnings = in_order(warning for reading in readings for warning in reading.warnings)
+    warnings = sort_mistakes(warning for reading in readings for warning in reading.warnings)
     if not mistakes and not tasks and not jobs:
         mistakes.append(
             Mistake(str(found[0]), 0, 0, "there are no tasks and no jobs in it", "write `tasks:` and `jobs:`")
         )
     if mistakes:
-        return Loaded(None, in_order(mistakes), warnings)
+        return LoadedCatalogue(None, sort_mistakes(mistakes), warnings)
     revision = revision_of(tasks, jobs, digest)
-    return Loaded(Catalogue(revision, tasks, jobs, folder, digest), (), warnings)
+    return LoadedCatalogue(Catalogue(revision, tasks, jobs, folder, digest), (), warnings)
 
 
-def catalogue_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Mistake]]:
+def find_catalogue_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Mistake]]:
     """Return the files that make a catalogue, folders read in the order of names, and what is wrong with the paths."""
     found: list[Path] = []
     mistakes: list[Mistake] = []
     for path in map(Path, paths):
         try:
-            inside = _in_folder(path) if os.path.isdir(path) else [path]
+            inside = _list_folder(path) if os.path.isdir(path) else [path]
         except OSError as error:
             mistakes.append(Mistake(str(path), 0, 0, f"cannot be read: {error.strerror}"))
             continue
@@ -98,7 +98,7 @@ def catalogue_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Mista
     return found[:MAX_FILES], mistakes
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     names = sorted(os.listdir(folder))
     return [
         folder / name
@@ -107,9 +107,9 @@ def _in_folder(folder: Path) -> list[Path]:
     ]
 
 
-def _brought(found: Iterable[Path], mistakes: list[Mistake]) -> tuple[Path | None, str | None]:
+def _digest_files(found: Iterable[Path], mistakes: list[Mistake]) -> tuple[Path | None, str | None]:
     """Return the one folder `files/` beside the files and its digest."""
-    folders = files_folders(found)
+    folders = find_files_folders(found)
     if not folders:
         return None, None
     if len(folders) > 1:
@@ -117,7 +117,7 @@ def _brought(found: Iterable[Path], mistakes: list[Mistake]) -> tuple[Path | Non
         mistakes.append(Mistake(str(folders[0]), 0, 0, f"there is another such folder: {others}", "keep one of them"))
         return None, None
     try:
-        return folders[0], files.digest(folders[0])
+        return folders[0], files.digest_folder(folders[0])
     except InvalidInput as error:
         mistakes.append(Mistake(str(folders[0]), 0, 0, str(error)))
     except OSError as error:
@@ -125,7 +125,7 @@ def _brought(found: Iterable[Path], mistakes: list[Mistake]) -> tuple[Path | Non
     return None, None
 
 
-def files_folders(found: Iterable[Path]) -> list[Path]:
+def find_files_folders(found: Iterable[Path]) -> list[Path]:
     """Return the folders `files/` beside these files."""
     beside = dict.fromkeys(Path(os.path.abspath(path)).parent / files.FOLDER for path in found)
     return [folder for folder in beside if os.path.isdir(folder)]
@@ -134,92 +134,92 @@ def files_folders(found: Iterable[Path]) -> list[Path]:
 # --- one file
 
 
-def read(path: Path) -> Reading:
+def read_file(path: Path) -> Reading:
     """Read one file as far as it can be read."""
     try:
-        return read_text(str(path), _content(path))
+        return read_text(str(path), _read_content(path))
     except OSError as error:
         message, remedy = f"cannot be read: {error.strerror or error}", None
-    except Refused as error:
+    except DocumentRefused as error:
         message, remedy = error.message, error.remedy
     except UnicodeDecodeError as error:
         message, remedy = f"is not UTF-8 text (byte {error.start})", "save it as UTF-8"
-    reading = Reading(Source(str(path), ""), broken=True)
+    reading = Reading(SourceText(str(path), ""), broken=True)
     reading.mistakes.append(Mistake(str(path), 0, 0, message, remedy))
     return reading
 
 
-def _content(path: Path) -> str:
+def _read_content(path: Path) -> str:
     # A named pipe would be waited for without an end.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         content = file.read(MAX_FILE + 1)
     if len(content) > MAX_FILE:
-        raise Refused(f"is larger than {MAX_FILE >> 20} MiB", 0, "split it; a folder of files is one catalogue")
+        raise DocumentRefused(f"is larger than {MAX_FILE >> 20} MiB", 0, "split it; a folder of files is one catalogue")
     if not content.strip():
-        raise Refused("is empty", 0, "write `tasks:` and `jobs:`")
+        raise DocumentRefused("is empty", 0, "write `tasks:` and `jobs:`")
     return content.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def read_text(file: str, text: str) -> Reading:
     """Read the text of one file as far as it can be read."""
-    reading = Reading(Source(file, text))
+    reading = Reading(SourceText(file, text))
     if (found := _UNPRINTABLE.search(text)) is not None:
         reading.broken = True
-        reading.mistake(found.start(), f"the character U+{ord(found[0]):04X} must not stand in a YAML file")
+        reading.add_mistake(found.start(), f"the character U+{ord(found[0]):04X} must not stand in a YAML file")
         return reading
     try:
         _read_documents(reading, text)
         return reading
-    except Refused as refused:
-        reading.mistake(refused.index, refused.message, refused.remedy)
+    except DocumentRefused as refused:
+        reading.add_mistake(refused.index, refused.message, refused.remedy)
     except yaml.MarkedYAMLError as error:
-        reading.mistake(*_explained(error, text))
+        reading.add_mistake(*_explain_error(error, text))
     except yaml.YAMLError as error:
-        reading.mistake(0, f"is not YAML: {error}")
+        reading.add_mistake(0, f"is not YAML: {error}")
     reading.broken = True
     return reading
 
 
 def _read_documents(reading: Reading, text: str) -> None:
-    composer = Composer(_translated(yaml.parse(text, Loader=_PARSER)))
-    while (document := composer.document()) is not None:
-        reading.read(document, composer.nodes)
+    composer = Composer(_translate_events(yaml.parse(text, Loader=_PARSER)))
+    while (document := composer.compose_document()) is not None:
+        reading.read_document(document, composer.nodes)
 
 
-def _translated(events: Iterable[yaml.Event]) -> Iterator[Event]:
+def _translate_events(events: Iterable[yaml.Event]) -> Iterator[YamlEvent]:
     """Yield the events that bear content."""
     for event in events:
-        start, end = _index(event.start_mark), _index(event.end_mark)
+        start, end = _index_of(event.start_mark), _index_of(event.end_mark)
         if isinstance(event, yaml.ScalarEvent):
             block, plain = event.style in (">", "|"), not event.style
-            yield Event("scalar", start, end, event.value, plain, block, anchor=event.anchor, tag=event.tag)
+            yield YamlEvent("scalar", start, end, event.value, plain, block, anchor=event.anchor, tag=event.tag)
         elif isinstance(event, yaml.AliasEvent):
-            yield Event("alias", start, end, anchor=event.anchor)
+            yield YamlEvent("alias", start, end, anchor=event.anchor)
         elif isinstance(event, yaml.SequenceStartEvent):
-            yield Event("list", start, end, anchor=event.anchor, tag=event.tag)
+            yield YamlEvent("list", start, end, anchor=event.anchor, tag=event.tag)
         elif isinstance(event, yaml.MappingStartEvent):
-            yield Event("table", start, end, flow=bool(event.flow_style), anchor=event.anchor, tag=event.tag)
+            yield YamlEvent("table", start, end, flow=bool(event.flow_style), anchor=event.anchor, tag=event.tag)
         elif isinstance(event, yaml.CollectionEndEvent):
-            yield Event("end", start, end)
+            yield YamlEvent("end", start, end)
 
 
-def _index(mark: Any) -> int:
+def _index_of(mark: Any) -> int:
     return 0 if mark is None else int(mark.index)
 
 
-def _explained(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str | None]:
+def _explain_error(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str | None]:
     """Return where, what and what to do, in the words of someone who writes a catalogue."""
-    index = min(_index(error.problem_mark or error.context_mark), len(text))
+    index = min(_index_of(error.problem_mark or error.context_mark), len(text))
     problem = error.problem or str(error)
     if "nesting depth" in problem:
         # libyaml has a limit of its own since 0.2.6, and looks ahead far enough to meet it before we meet ours.
         return index, f"nested more than {MAX_DEPTH} deep", None
     line = text[text.rfind("\n", 0, index) + 1 :].split("\n", 1)[0]
-    return index, f"is not YAML here: {problem}", _remedy(problem, line, text[index : index + 1])
+    return index, f"is not YAML here: {problem}", _suggest_remedy(problem, line, text[index : index + 1])
 
 
-def _remedy(problem: str, line: str, character: str) -> str | None:
+def _suggest_remedy(problem: str, line: str, character: str) -> str | None:
     if character == "\t" or line.startswith("\t"):
         return "indent with spaces, not with tabs"
     item = re.match(r"\s*(- +|[\w.-]+: +)([{\[@`%&*!|>].*)", line)
@@ -235,7 +235,7 @@ def _remedy(problem: str, line: str, character: str) -> str | None:
 # --- from values to definitions
 
 
-def take_in(reading: Reading, draft: Draft) -> None:
+def add_reading(reading: Reading, draft: Draft) -> None:
     """Hold what a file says against the schema and add it to the draft, as far as it goes."""
     draft.whole = draft.whole and not reading.broken
     written = reading.data.get("tasks")
@@ -245,12 +245,12 @@ def take_in(reading: Reading, draft: Draft) -> None:
         values: Mapping[str, Any] = schema.load(reading.data)
     except ValidationError as error:
         values = error.valid_data if isinstance(error.valid_data, Mapping) else {}
-        _note(reading, (), error.messages)
-    _add(reading, "tasks", values, TaskClass, draft.tasks, draft.task_readings)
-    _add(reading, "jobs", values, JobDefinition, draft.jobs, draft.job_readings)
+        _note_complaints(reading, (), error.messages)
+    _add_section(reading, "tasks", values, TaskClass, draft.tasks, draft.task_readings)
+    _add_section(reading, "jobs", values, JobDefinition, draft.jobs, draft.job_readings)
 
 
-def _add(
+def _add_section(
     reading: Reading,
     section: str,
     values: Mapping[str, Any],
@@ -261,37 +261,37 @@ def _add(
     for name, one in (values.get(section) or {}).items():
         if name in taken:
             place = readings[name].source
-            first = place.line_and_column(readings[name].key_place((section, name)))[0]
+            first = place.line_and_column(readings[name].find_key((section, name)))[0]
             message = f"{name!r} is defined in {place.file}, line {first}, too"
-            reading.mistake(reading.key_place((section, name)), message, "give one of them another name")
+            reading.add_mistake(reading.find_key((section, name)), message, "give one of them another name")
             continue
         taken[name] = build_record(record, one if isinstance(one, Mapping) else {}, name)
         readings[name] = reading
 
 
-def _note(reading: Reading, way: Way, messages: object) -> None:
+def _note_complaints(reading: Reading, way: Way, messages: object) -> None:
     """Turn marshmallow's tree of complaints into mistakes with places."""
     if isinstance(messages, Mapping):
         named = len(way) in _NAMED_DEPTHS and way[-1] in _NAMED
         for key, inner in messages.items():
             if named and isinstance(inner, Mapping):
-                _note(reading, (*way, key), inner.get("value", ()))
-                _note_key(reading, (*way, key), inner.get("key", ()))
+                _note_complaints(reading, (*way, key), inner.get("value", ()))
+                _note_key_complaints(reading, (*way, key), inner.get("key", ()))
             else:
-                _note(reading, way if key == "_schema" else (*way, key), inner)
+                _note_complaints(reading, way if key == "_schema" else (*way, key), inner)
     elif isinstance(messages, list):
         for message in messages:
-            _note_one(reading, way, message)
+            _note_complaint(reading, way, message)
 
 
-def _note_one(reading: Reading, way: Way, message: object) -> None:
+def _note_complaint(reading: Reading, way: Way, message: object) -> None:
     at_key = way not in reading.values or (isinstance(message, str) and message.startswith("unknown"))
-    place = reading.key_place(way) if at_key else reading.value_place(way)
+    place = reading.find_key(way) if at_key else reading.find_value(way)
     remedy = message.remedy if isinstance(message, Complaint) else None
-    reading.mistake(place, f"{dotted(way) or 'the catalogue'}: {message}", remedy)
+    reading.add_mistake(place, f"{join_path(way) or 'the catalogue'}: {message}", remedy)
 
 
-def _note_key(reading: Reading, way: Way, messages: Iterable[object]) -> None:
+def _note_key_complaints(reading: Reading, way: Way, messages: Iterable[object]) -> None:
     for message in messages:
         remedy = message.remedy if isinstance(message, Complaint) else None
-        reading.mistake(reading.key_place(way), f"{dotted(way)}: {message}", remedy)
+        reading.add_mistake(reading.find_key(way), f"{join_path(way)}: {message}", remedy)

@@ -54,7 +54,7 @@ class Complaint(str):
         return self
 
 
-def in_order(mistakes: Iterable[Mistake]) -> tuple[Mistake, ...]:
+def sort_mistakes(mistakes: Iterable[Mistake]) -> tuple[Mistake, ...]:
     """Return the mistakes by place, each once, cut off where they become too many."""
     ordered = sorted(set(mistakes), key=lambda one: (one.file, one.line, one.column, one.message))
     if len(ordered) <= MAX_REPORTED:

@@ -1,7 +1,7 @@
 """From a tree to plain values, read as people mean them: text stays as it is written, small slips are put right.
 
 Keeps the place of every value, for whoever finds something wrong with it, and collects mistakes and warnings. Raises
-`Refused` alone, when aliases make the document too large.
+`DocumentRefused` alone, when aliases make the document too large.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from echelon.controller.catalogue.composing import MAX_DEPTH, Refused
+from echelon.controller.catalogue.composing import MAX_DEPTH, DocumentRefused
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.keys import keys_of, walk_keys
 from echelon.controller.catalogue.kinds import Anything, Argument
 from echelon.controller.catalogue.mistakes import Mistake
 from echelon.controller.catalogue.task_classes import TaskClass
-from echelon.controller.catalogue.tree import Leaf, Listing, Node, Path, Source, Table, dotted
+from echelon.controller.catalogue.tree import Leaf, Listing, Node, Path, SourceText, Table, join_path
 from echelon.shared.expressions import to_text
 
 #: So many values may come from aliases.
@@ -45,7 +45,7 @@ _ARGUMENT_DEPTHS = {
 class Reading:
     """What one file says."""
 
-    source: Source
+    source: SourceText
     data: dict[str, object] = field(default_factory=dict)
     #: Where each value begins, as an index of the text.
     values: dict[Path, int] = field(default_factory=dict)
@@ -60,47 +60,47 @@ class Reading:
     _count: int = 0
     _limit: int = 0
 
-    def mistake(self, index: int, message: str, remedy: str | None = None) -> None:
+    def add_mistake(self, index: int, message: str, remedy: str | None = None) -> None:
         """Note what is wrong at a place of the text."""
-        self.mistakes.append(self._at(index, message, remedy))
+        self.mistakes.append(self._make_mistake(index, message, remedy))
 
-    def warning(self, index: int, message: str, remedy: str | None = None) -> None:
+    def add_warning(self, index: int, message: str, remedy: str | None = None) -> None:
         """Note what could be better at a place of the text."""
-        self.warnings.append(self._at(index, message, remedy))
+        self.warnings.append(self._make_mistake(index, message, remedy))
 
-    def _at(self, index: int, message: str, remedy: str | None) -> Mistake:
+    def _make_mistake(self, index: int, message: str, remedy: str | None) -> Mistake:
         line, column = self.source.line_and_column(index)
         return Mistake(self.source.file, line, column, message, remedy)
 
-    def key_place(self, path: Path) -> int:
+    def find_key(self, path: Path) -> int:
         """Return where a key stands, or the nearest thing around it that stands in the file."""
         while path and path not in self.keys:
             path = path[:-1]
         return self.keys.get(path, 0)
 
-    def value_place(self, path: Path) -> int:
+    def find_value(self, path: Path) -> int:
         """Return where a value begins, or the nearest thing around it that stands in the file."""
         while path and path not in self.values:
             path = path[:-1]
         return self.values.get(path, 0)
 
-    def place_in(self, path: Path, text: str, offset: int) -> int:
+    def find_text(self, path: Path, text: str, offset: int) -> int:
         """Return where a piece of a text stands; where its value begins, when it is not written the same way there."""
-        start, end = self.value_place(path), self.ends.get(path, 0)
+        start, end = self.find_value(path), self.ends.get(path, 0)
         found = self.source.text.find(text[offset : offset + 20].splitlines()[0], start, end) if text[offset:] else -1
         return start if found < 0 else found
 
     # --- reading
 
-    def read(self, node: Node, size: int) -> None:
+    def read_document(self, node: Node, size: int) -> None:
         """Take in one document of so many values; further documents add to the same tasks and jobs."""
         self._count, self._limit = 0, size + MAX_REPEATED
         if isinstance(node, Leaf) and _plain_value(node) is None:
             return
         if not isinstance(node, Table):
-            self.mistake(node.start, "a catalogue is a mapping of `tasks:` and `jobs:`")
+            self.add_mistake(node.start, "a catalogue is a mapping of `tasks:` and `jobs:`")
             return
-        document = self._table(node, ())
+        document = self._read_table(node, ())
         for section, content in document.items():
             present = self.data.get(section)
             if isinstance(present, dict) and isinstance(content, dict):
@@ -110,75 +110,75 @@ class Reading:
 
     def _add_to(self, section: str, present: dict[str, object], content: dict[str, object]) -> None:
         for name in present.keys() & content.keys():
-            self.mistake(self.key_place((section, name)), f"{name!r} is defined twice", "give it another name")
+            self.add_mistake(self.find_key((section, name)), f"{name!r} is defined twice", "give it another name")
         present.update(content)
 
-    def _value(self, node: Node, path: Path) -> object:
-        self._counted(1, node)
+    def _read_value(self, node: Node, path: Path) -> object:
+        self._count_values(1, node)
         if len(path) > MAX_DEPTH:
-            raise Refused(f"nested more than {MAX_DEPTH} deep", node.start)
+            raise DocumentRefused(f"nested more than {MAX_DEPTH} deep", node.start)
         self.values[path], self.ends[path] = node.start, node.end
         if _is_argument(path):
-            return self._argument(node, path)
+            return self._read_argument(node, path)
         if isinstance(node, Leaf):
-            return self._leaf(node, path)
+            return self._read_leaf(node, path)
         if isinstance(node, Listing):
-            return self._listing(node, path)
-        return self._table(node, path)
+            return self._read_listing(node, path)
+        return self._read_table(node, path)
 
-    def _counted(self, more: int, node: Node) -> None:
+    def _count_values(self, more: int, node: Node) -> None:
         self._count += more
         if self._count > self._limit:
-            raise Refused("the aliases make the document too large", node.start, "write the values out")
+            raise DocumentRefused("the aliases make the document too large", node.start, "write the values out")
 
-    def _listing(self, node: Listing, path: Path) -> list[object]:
+    def _read_listing(self, node: Listing, path: Path) -> list[object]:
         values = []
         for index, item in enumerate(node.items):
             self.keys[(*path, index)] = item.start
-            values.append(self._value(item, (*path, index)))
+            values.append(self._read_value(item, (*path, index)))
         return values
 
-    def _table(self, node: Table, path: Path) -> dict[str, object]:
+    def _read_table(self, node: Table, path: Path) -> dict[str, object]:
         table: dict[str, object] = {}
-        for key, value in self._entries(node):
+        for key, value in self._own_entries(node):
             if key.text in table:
                 first = self.source.line_and_column(self.keys[(*path, key.text)])[0]
-                self.mistake(key.start, f"the key {key.text!r} stands twice", f"the first is in line {first}")
+                self.add_mistake(key.start, f"the key {key.text!r} stands twice", f"the first is in line {first}")
                 continue
             self.keys[(*path, key.text)] = key.start
-            table[key.text] = self._value(value, (*path, key.text))
-        for key, value in self._merged(node):
+            table[key.text] = self._read_value(value, (*path, key.text))
+        for key, value in self._merged_entries(node):
             if key.text not in table:
                 self.keys[(*path, key.text)] = key.start
-                table[key.text] = self._value(value, (*path, key.text))
+                table[key.text] = self._read_value(value, (*path, key.text))
         return table
 
-    def _entries(self, node: Table) -> Iterator[tuple[Leaf, Node]]:
+    def _own_entries(self, node: Table) -> Iterator[tuple[Leaf, Node]]:
         """Yield a table's own entries; what has no text as its key is a mistake."""
         for key, value in node.entries:
             if not isinstance(key, Leaf):
                 text = self.source.text[node.start : node.end]
-                remedy = f"write {_quoted(text)}" if node.flow and "\n" not in text else None
-                self.mistake(node.start, "a key must be text", remedy)
+                remedy = f"write {_quote_text(text)}" if node.flow and "\n" not in text else None
+                self.add_mistake(node.start, "a key must be text", remedy)
             elif not key.text:
-                self.mistake(key.start, "a key is empty")
+                self.add_mistake(key.start, "a key is empty")
             elif not (key.plain and key.text == "<<"):
                 yield key, value
 
-    def _merged(self, node: Table, depth: int = 0) -> Iterator[tuple[Leaf, Node]]:
+    def _merged_entries(self, node: Table, depth: int = 0) -> Iterator[tuple[Leaf, Node]]:
         """Yield what `<<` brings in, the nearest first."""
         for key, value in node.entries:
             if not (isinstance(key, Leaf) and key.plain and key.text == "<<"):
                 continue
             for table in value.items if isinstance(value, Listing) else (value,):
                 if not isinstance(table, Table) or depth > MAX_DEPTH:
-                    self.mistake(key.start, "<< takes a mapping, or a list of mappings")
+                    self.add_mistake(key.start, "<< takes a mapping, or a list of mappings")
                     continue
-                self._counted(len(table.entries), node)
-                yield from self._entries(table)
-                yield from self._merged(table, depth + 1)
+                self._count_values(len(table.entries), node)
+                yield from self._own_entries(table)
+                yield from self._merged_entries(table, depth + 1)
 
-    def _leaf(self, leaf: Leaf, path: Path) -> object:
+    def _read_leaf(self, leaf: Leaf, path: Path) -> object:
         if not leaf.plain:
             return leaf.text
         value = _plain_value(leaf)
@@ -191,20 +191,20 @@ class Reading:
 
     # --- commands, arguments and variables: what is written is what is meant
 
-    def _argument(self, node: Node, path: Path) -> object:
+    def _read_argument(self, node: Node, path: Path) -> object:
         if isinstance(node, Leaf):
             if node.block:
-                return self._block(node)
+                return self._read_block(node)
             return node.text if node.text or not node.plain else None
         text = self.source.text[node.start : node.end]
         if isinstance(node, Table) and node.flow and _is_placeholder(node):
-            self.warning(node.start, f"{text} without quotes is a mapping in YAML", f"write {_quoted(text)}")
+            self.add_warning(node.start, f"{text} without quotes is a mapping in YAML", f"write {_quote_text(text)}")
             return text
-        remedy = f"write {_quoted(text)}" if "\n" not in text and len(text) < 200 else "put quotes around it"
-        self.mistake(node.start, f"{dotted(path)}: must be text", remedy)
+        remedy = f"write {_quote_text(text)}" if "\n" not in text and len(text) < 200 else "put quotes around it"
+        self.add_mistake(node.start, f"{join_path(path)}: must be text", remedy)
         return ""
 
-    def _block(self, leaf: Leaf) -> str:
+    def _read_block(self, leaf: Leaf) -> str:
         """Return a block's text without the newline that nobody means, and without quotes that YAML takes literally."""
         header = self.source.text[leaf.start : leaf.end].split("\n", 1)[0].split("#", 1)[0]
         if "+" in header:
@@ -213,10 +213,10 @@ class Reading:
         if len(text) >= 2 and text[0] == text[-1] == '"' and '"' not in text[1:-1]:
             text = text[1:-1]
             message = "quotes within a block belong to the text; they were taken off"
-            self.warning(leaf.start, message, f"write {_quoted(text)} without {header.strip()}")
+            self.add_warning(leaf.start, message, f"write {_quote_text(text)} without {header.strip()}")
         elif text != leaf.text and "\n" not in text:
             message = "a block ends with a newline; it was taken off"
-            self.warning(leaf.start, message, f"write {_quoted(text)} without {header.strip()}")
+            self.add_warning(leaf.start, message, f"write {_quote_text(text)} without {header.strip()}")
         return text
 
 
@@ -252,7 +252,7 @@ def _holds_only_keys(node: Node) -> bool:
     return isinstance(node, Leaf)
 
 
-def _quoted(text: str) -> str:
+def _quote_text(text: str) -> str:
     """Return a text as YAML takes it in quotes."""
     if "'" not in text:
         return f"'{text}'" if '"' in text or "\\" in text else f'"{text}"'

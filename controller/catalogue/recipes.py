@@ -10,12 +10,12 @@ from echelon.shared.expressions import to_text
 from echelon.shared.messages import EnvironmentInput, Recipe
 
 
-def secret_inputs(catalogue: Catalogue, job: JobDefinition, task_class: str) -> frozenset[str]:
+def find_secret_inputs(catalogue: Catalogue, job: JobDefinition, task_class: str) -> frozenset[str]:
     """Return the inputs of a class whose values nobody may see: the job may hide more than the class does."""
     return catalogue.tasks[task_class].secret | job.secret
 
 
-def recipe(
+def make_recipe(
     task_class: TaskClass,
     *,
     spawns: bool,

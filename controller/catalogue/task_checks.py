@@ -9,7 +9,7 @@ from dataclasses import replace
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.scripts import safe_form, script_position
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType, TaskClass
-from echelon.controller.catalogue.tree import Path, dotted
+from echelon.controller.catalogue.tree import Path, join_path
 from echelon.controller.catalogue.values import InvalidValue, check_value
 from echelon.shared.expressions import BUILTIN_NAMES, Template, TemplateError, compile_template, to_text
 from echelon.shared.messages import JsonValue
@@ -26,17 +26,17 @@ def check_inputs(reading: Reading, path: Path, inputs: Iterable[InputDefinition]
     """Note what is wrong with the inputs of a task or a job; `path` leads to it."""
     for definition in inputs:
         place = (*path, "input", definition.name)
-        for key, message, remedy in _input_mistakes(definition, of_task=path[0] == "tasks"):
-            here = reading.value_place((*place, key)) if (*place, key) in reading.values else reading.key_place(place)
-            reading.mistake(here, f"{dotted(place)}: {message}", remedy)
+        for key, message, remedy in _check_input(definition, of_task=path[0] == "tasks"):
+            here = reading.find_value((*place, key)) if (*place, key) in reading.values else reading.find_key(place)
+            reading.add_mistake(here, f"{join_path(place)}: {message}", remedy)
         if definition.source is InputSource.PARAMETER and (*place, "key") in reading.keys:
-            reading.warning(reading.key_place((*place, "key")), "key means nothing for a parameter", "leave it out")
+            reading.add_warning(reading.find_key((*place, "key")), "key means nothing for a parameter", "leave it out")
 
 
 Found = Iterator[tuple[str, str, str | None]]
 
 
-def _input_mistakes(one: InputDefinition, *, of_task: bool) -> Found:
+def _check_input(one: InputDefinition, *, of_task: bool) -> Found:
     """Yield (key, what is wrong, what to write instead)."""
     if one.name in BUILTIN_NAMES:
         yield "", f"the name {one.name!r} is Echelon's own", "take another name"
@@ -46,15 +46,15 @@ def _input_mistakes(one: InputDefinition, *, of_task: bool) -> Found:
         yield "source", "a job has no worker whose environment could be meant", "declare it in the input of the task"
     if one.source is InputSource.HTTP_HEADER and not _HEADER_NAME.fullmatch(one.key):
         yield "key", f"{one.key!r} is not the name of a header", None
-    yield from _limit_mistakes(one)
-    broken = _pattern_mistake(one.pattern) if one.pattern is not None else None
+    yield from _check_limits(one)
+    broken = _check_pattern(one.pattern) if one.pattern is not None else None
     if broken is not None:
         yield "pattern", broken, None
         one = replace(one, pattern=None)
-    yield from _value_mistakes(one)
+    yield from _check_values(one)
 
 
-def _limit_mistakes(one: InputDefinition) -> Found:
+def _check_limits(one: InputDefinition) -> Found:
     for key, limit in (("minimum", one.minimum), ("maximum", one.maximum)):
         if limit is not None and one.type not in _NUMBERS:
             yield key, "is for numbers", "add `type: integer` or `type: number`"
@@ -64,7 +64,7 @@ def _limit_mistakes(one: InputDefinition) -> Found:
         yield "pattern", f"is for text, not for {one.type}", "leave it out, or write `type: string`"
 
 
-def _pattern_mistake(pattern: str) -> str | None:
+def _check_pattern(pattern: str) -> str | None:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
@@ -74,27 +74,27 @@ def _pattern_mistake(pattern: str) -> str | None:
     return None
 
 
-def _value_mistakes(one: InputDefinition) -> Found:
+def _check_values(one: InputDefinition) -> Found:
     if one.enum is not None:
         if not one.enum:
             yield "enum", "is empty", "write at least one value"
         for choice in one.enum:
-            detail = _misfit(replace(one, enum=None), choice)
+            detail = _find_misfit(replace(one, enum=None), choice)
             if detail is not None:
-                yield "enum", _told(choice, detail), None
+                yield "enum", _tell_misfit(choice, detail), None
     if not one.required and one.default is not None:
-        detail = _misfit(one, one.default)
+        detail = _find_misfit(one, one.default)
         if detail is not None:
-            yield "default", _told(one.default, detail), None
+            yield "default", _tell_misfit(one.default, detail), None
 
 
-def _told(value: JsonValue, detail: str) -> str:
+def _tell_misfit(value: JsonValue, detail: str) -> str:
     """Return what is wrong with a value, with the value at its beginning."""
     text = to_text(value)
     return detail if detail.startswith((text, repr(text))) else f"{text[:60]!r} {detail}"
 
 
-def _misfit(definition: InputDefinition, value: object) -> str | None:
+def _find_misfit(definition: InputDefinition, value: object) -> str | None:
     try:
         check_value(definition, value)
     except InvalidValue as error:
@@ -102,7 +102,7 @@ def _misfit(definition: InputDefinition, value: object) -> str | None:
     return None
 
 
-def checked_task(reading: Reading, task: TaskClass) -> TaskClass:
+def check_task(reading: Reading, task: TaskClass) -> TaskClass:
     """Return the task class with what its templates tell, after noting what is wrong with them."""
     path: Path = ("tasks", task.task_class)
     check_inputs(reading, path, task.input.values())
@@ -110,38 +110,41 @@ def checked_task(reading: Reading, task: TaskClass) -> TaskClass:
     raw = written[task.task_class] if isinstance(written, dict) else {}
     declared = raw.get("input") if isinstance(raw, dict) else None
     known = BUILTIN_NAMES | task.input.keys() | (declared.keys() if isinstance(declared, dict) else set())
-    _check_command(reading, path, task, _template(reading, (*path, "exec_command"), task.exec_command, known))
+    _check_command(reading, path, task, _compile_template(reading, (*path, "exec_command"), task.exec_command, known))
     templates = [
-        _template(reading, (*path, "exec_args", index), text, known) for index, text in enumerate(task.exec_args)
+        _compile_template(reading, (*path, "exec_args", index), text, known)
+        for index, text in enumerate(task.exec_args)
     ]
     for name, text in task.env.items():
-        _template(reading, (*path, "env", name), text, known)
+        _compile_template(reading, (*path, "env", name), text, known)
         if name.startswith("ECHELON_"):
-            place = reading.key_place((*path, "env", name))
-            reading.mistake(place, f"{name} is Echelon's own variable", "take another name")
+            place = reading.find_key((*path, "env", name))
+            reading.add_mistake(place, f"{name} is Echelon's own variable", "take another name")
     _warn_of_script(reading, path, task, templates)
     leading = {template.leading for template in templates if template is not None and template.leading is not None}
     return replace(task, leading=frozenset(leading & task.input.keys()))
 
 
-def _template(reading: Reading, path: Path, text: str, known: Iterable[str]) -> Template | None:
+def _compile_template(reading: Reading, path: Path, text: str, known: Iterable[str]) -> Template | None:
     try:
         return compile_template(text, frozenset(known))
     except TemplateError as error:
-        place = reading.place_in(path, text, error.offset)
-        reading.mistake(place, f"{dotted(path)}: {error}", error.remedy)
+        place = reading.find_text(path, text, error.offset)
+        reading.add_mistake(place, f"{join_path(path)}: {error}", error.remedy)
         return None
 
 
 def _check_command(reading: Reading, path: Path, task: TaskClass, template: Template | None) -> None:
-    place = reading.value_place((*path, "exec_command"))
+    place = reading.find_value((*path, "exec_command"))
     if template is not None and any(_could_be_code(task, name) for name in template.names):
         message = "whoever gives the value of a placeholder here chooses the program that runs"
-        reading.warning(place, message, "name the program, or give the input an enum")
+        reading.add_warning(place, message, "name the program, or give the input an enum")
     words = task.exec_command.split()
     if len(words) > 1 and template is not None and not template.names and "/" not in words[0]:
         remedy = f"write `exec_command: {words[0]}` and the rest as exec_args, or `sh` with `-c`"
-        reading.warning(place, "exec_command is the name of one program, spaces included; no shell splits it", remedy)
+        reading.add_warning(
+            place, "exec_command is the name of one program, spaces included; no shell splits it", remedy
+        )
 
 
 def _warn_of_script(reading: Reading, path: Path, task: TaskClass, templates: list[Template | None]) -> None:
@@ -155,9 +158,9 @@ def _warn_of_script(reading: Reading, path: Path, task: TaskClass, templates: li
     for name in sorted(template.names):
         if _could_be_code(task, name):
             text = task.exec_args[index]
-            place = reading.place_in((*path, "exec_args", index), text, template.offset_of(name))
+            place = reading.find_text((*path, "exec_args", index), text, template.offset_of(name))
             message = f"the value of {name!r} becomes part of a script, where it could act as code"
-            reading.warning(place, message, safe_form(name, index, len(task.exec_args)))
+            reading.add_warning(place, message, safe_form(name, index, len(task.exec_args)))
 
 
 def _could_be_code(task: TaskClass, name: str) -> bool:
@@ -176,6 +179,8 @@ def warn_of_secrets(reading: Reading, task: TaskClass, secret: Iterable[str]) ->
         except TemplateError:
             continue
         for name in sorted(names):
-            place = reading.value_place(("tasks", task.task_class, "exec_args", index))
+            place = reading.find_value(("tasks", task.task_class, "exec_args", index))
             message = f"the secret {name!r} stands in the list of processes while the task runs"
-            reading.warning(place, message, "give it as a variable under `env:` if the program can read it from there")
+            reading.add_warning(
+                place, message, "give it as a variable under `env:` if the program can read it from there"
+            )

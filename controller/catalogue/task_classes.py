@@ -16,7 +16,7 @@ from echelon.controller.catalogue.kinds import (
     Items,
     Named,
     Record,
-    Text,
+    TextValue,
     Word,
 )
 from echelon.shared.messages import JsonValue
@@ -25,9 +25,10 @@ DEFAULT_QUEUE = "default"
 #: Seconds between SIGTERM and SIGKILL.
 DEFAULT_GRACE = 5.0
 #: Names of inputs: what a placeholder can hold.
-INPUT_NAME = Text(
+INPUT_NAME = TextValue(
     form=r"[A-Za-z_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -, a letter or _ first", longest=100
 )
+_VARIABLE_NAME = TextValue(form=r"[^=\x00]+", saying="write the name of a variable", longest=200)
 
 
 class InputSource(StrEnum):
@@ -63,12 +64,12 @@ class InputDefinition:
         alias="source_type",
     )
     key: str = described(
-        Text(form=r"[^\s:=\x00]+", saying="write the name of a header or of a variable"),
+        TextValue(form=r"[^\s:=\x00]+", saying="write the name of a header or of a variable"),
         "Name of the header or of the variable; the case of a header does not matter.",
         "",
         usual="the input's name",
     )
-    description: str | None = described(Text(), "What the value is, for people.", None)
+    description: str | None = described(TextValue(), "What the value is, for people.", None)
     type: InputType | None = described(
         Word({str(one): one for one in InputType}),
         "What the value must be: `string`, `integer`, `number`, `boolean` or `json`.",
@@ -82,7 +83,7 @@ class InputDefinition:
     )
     enum: tuple[JsonValue, ...] | None = described(Items(Anything()), "The only values that are accepted.", None)
     pattern: str | None = described(
-        Text(longest=1000), "A regular expression (Python's) that the whole value matches.", None
+        TextValue(longest=1000), "A regular expression (Python's) that the whole value matches.", None
     )
     minimum: float | None = described(Amount(), "The least number that is accepted.", None)
     maximum: float | None = described(Amount(), "The greatest number that is accepted.", None)
@@ -108,7 +109,7 @@ class Retry:
     max_delay: float = described(Duration(), "The longest wait.", 300.0)
 
 
-TITLE = Text(longest=200, allow_none=True)
+TITLE = TextValue(longest=200, allow_none=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +127,12 @@ class Command:
         (),
     )
     env: dict[str, str] = described(
-        Named(Text(form=r"[^=\x00]+", saying="write the name of a variable", longest=200), Argument(), allow_none=True),
+        Named(_VARIABLE_NAME, Argument(), allow_none=True),
         "Environment variables of the process; `{name}` is filled in.",
         factory=dict,
     )
     queue: str = described(
-        Text(form=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -", longest=64),
+        TextValue(form=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -", longest=64),
         "Only workers that subscribe to this queue run the task.",
         DEFAULT_QUEUE,
     )
@@ -160,7 +161,7 @@ class TaskClass(Command):
     #: Its key in the catalogue.
     task_class: str
     name: str | None = described(TITLE, "A title for people.", None)
-    description: str | None = described(Text(allow_none=True), "What the task does, for people.", None)
+    description: str | None = described(TextValue(allow_none=True), "What the task does, for people.", None)
     input: dict[str, InputDefinition] = described(
         Named(INPUT_NAME, Record(InputDefinition, allow_none=True), allow_none=True),
         "The inputs of the task; `{name}` stands for a value in the command, its arguments and its variables.",

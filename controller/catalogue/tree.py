@@ -10,7 +10,7 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceText:
     """A file and its text."""
 
     file: str
@@ -68,7 +68,7 @@ class Table:
 Node = Leaf | Listing | Table
 
 
-def dotted(path: Path) -> str:
+def join_path(path: Path) -> str:
     """Return a path as people read it."""
     steps = [str(step) for step in path]
     return ".".join(step if len(step) <= 60 else step[:60] + "..." for step in steps)

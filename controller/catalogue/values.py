@@ -46,8 +46,8 @@ def check_value(definition: InputDefinition, value: object, *, leading: bool = F
         # By far the most common, and a fan-out has hundreds of thousands of them.
         if leading and value[:1] == "-" and not definition.allow_leading_dash:
             _check_dash(value)
-        return _checked_text(value)
-    fitting = _typed(definition, value)
+        return _check_text(value)
+    fitting = _check_type(definition, value)
     _check_choice(definition, fitting)
     _check_range(definition, fitting)
     if definition.pattern is not None:
@@ -63,69 +63,69 @@ def coerce_text(definition: InputDefinition, text: str) -> JsonValue:
     Raises InvalidValue when the declared type cannot be read from it.
     """
     if definition.type is InputType.BOOLEAN:
-        return _boolean(definition, text)
+        return _read_boolean(definition, text)
     if definition.type is InputType.INTEGER:
         if re.fullmatch(r"\s*[-+]?\d{1,20}\s*", text, re.ASCII) is None:
-            raise InvalidValue(f"{_value(definition, text)} is not an integer")
+            raise InvalidValue(f"{_show_value(definition, text)} is not an integer")
         return int(text)
     if definition.type is InputType.NUMBER:
         if not is_number(text.strip()):
-            raise InvalidValue(f"{_value(definition, text)} is not a number")
+            raise InvalidValue(f"{_show_value(definition, text)} is not a number")
         return float(text) if re.search(r"[.eE]", text) else int(text)
     if definition.type is InputType.JSON:
-        return _json(definition, text)
+        return _read_json(definition, text)
     return text
 
 
-def _boolean(definition: InputDefinition, text: str) -> bool:
+def _read_boolean(definition: InputDefinition, text: str) -> bool:
     word = text.strip().casefold()
     if word in _TRUE:
         return True
     if word in _FALSE:
         return False
-    raise InvalidValue(f"{_value(definition, text)} is not true or false")
+    raise InvalidValue(f"{_show_value(definition, text)} is not true or false")
 
 
-def _json(definition: InputDefinition, text: str) -> JsonValue:
+def _read_json(definition: InputDefinition, text: str) -> JsonValue:
     if len(text) > MAX_VALUE:
-        _too_long()
+        _refuse_length()
     try:
         value: JsonValue = msgspec.json.decode(text.encode())
     except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError) as error:
-        raise InvalidValue(f"{_value(definition, text)} is not JSON: {error}") from error
+        raise InvalidValue(f"{_show_value(definition, text)} is not JSON: {error}") from error
     return value
 
 
-def _typed(definition: InputDefinition, value: object) -> JsonValue:
+def _check_type(definition: InputDefinition, value: object) -> JsonValue:
     """Return the value as its declared type has it."""
     match definition.type:
         case InputType.JSON:
-            return _checked_json(value)
+            return _check_json(value)
         case InputType.BOOLEAN:
-            return value if isinstance(value, bool) else _mismatch(value, "true or false")
+            return value if isinstance(value, bool) else _refuse_type(value, "true or false")
         case InputType.INTEGER:
-            return _integer(value)
+            return _check_integer(value)
         case InputType.NUMBER:
-            return _number(value)
+            return _check_number(value)
         case InputType.STRING:
             if isinstance(value, bool) or not isinstance(value, str | int | float):
-                _mismatch(value, "text")
-            return _checked_text(to_text(_scalar(value)))
+                _refuse_type(value, "text")
+            return _check_text(to_text(_check_scalar(value)))
         case None:
             if not isinstance(value, str | int | float):
-                _mismatch(value, "text, a number or a boolean (declare `type: json` for more)")
-            return _scalar(value)
+                _refuse_type(value, "text, a number or a boolean (declare `type: json` for more)")
+            return _check_scalar(value)
 
 
-def _scalar(value: str | int | float) -> str | int | float:
+def _check_scalar(value: str | int | float) -> str | int | float:
     if isinstance(value, str):
-        return _checked_text(value)
-    return value if isinstance(value, bool) else _number(value)
+        return _check_text(value)
+    return value if isinstance(value, bool) else _check_number(value)
 
 
-def _number(value: object) -> int | float:
+def _check_number(value: object) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        _mismatch(value, "a number")
+        _refuse_type(value, "a number")
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidValue("must be a finite number")
     if isinstance(value, int) and value not in _INTEGERS:
@@ -133,25 +133,25 @@ def _number(value: object) -> int | float:
     return value
 
 
-def _integer(value: object) -> int:
+def _check_integer(value: object) -> int:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        _mismatch(value, "an integer")
-    number = _number(value)
+        _refuse_type(value, "an integer")
+    number = _check_number(value)
     return int(number)
 
 
-def _checked_text(text: str) -> str:
+def _check_text(text: str) -> str:
     if len(text) > MAX_VALUE // 4 and (len(text) > MAX_VALUE or len(text.encode(errors="replace")) > MAX_VALUE):
-        _too_long()
+        _refuse_length()
     if (found := _FORBIDDEN.search(text)) is not None:
         kind = "half of a surrogate pair" if found[0] >= "\ud800" else "a control character"
         raise InvalidValue(f"holds {kind} (U+{ord(found[0]):04X}) at position {found.start()}")
     return text
 
 
-def _checked_json(value: object) -> JsonValue:
+def _check_json(value: object) -> JsonValue:
     """Return a JSON value after a look at every part of it, level by level and thus without recursion."""
     level: list[object] = [value]
     size = 0
@@ -159,20 +159,20 @@ def _checked_json(value: object) -> JsonValue:
         deeper: list[object] = []
         for part in level:
             size += len(part) if isinstance(part, str) else 1
-            deeper.extend(_parts(part))
+            deeper.extend(_list_parts(part))
         if size > MAX_VALUE:
-            _too_long()
+            _refuse_length()
         if not deeper:
             break
         level = deeper
     else:
         raise InvalidValue(f"is nested more than {MAX_DEPTH} deep")
     if len(to_text(value).encode()) > MAX_VALUE:
-        _too_long()
+        _refuse_length()
     return value  # type: ignore[return-value]  # every part of it was looked at
 
 
-def _parts(part: object) -> Iterable[object]:
+def _list_parts(part: object) -> Iterable[object]:
     if isinstance(part, dict):
         if not all(isinstance(key, str) for key in part):
             raise InvalidValue("has a key that is no text")
@@ -180,7 +180,7 @@ def _parts(part: object) -> Iterable[object]:
     if isinstance(part, list):
         return part
     if part is not None:
-        _scalar(part if isinstance(part, str | int | float) else _mismatch(part, "JSON"))
+        _check_scalar(part if isinstance(part, str | int | float) else _refuse_type(part, "JSON"))
     return ()
 
 
@@ -189,8 +189,8 @@ def _check_choice(definition: InputDefinition, value: JsonValue) -> None:
         return
     wanted = to_text(value)
     if not any(to_text(choice) == wanted for choice in definition.enum):
-        choices = ", ".join(_shown(to_text(choice)) for choice in definition.enum[:20])
-        raise InvalidValue(f"{_value(definition, wanted)} is not one of {choices}")
+        choices = ", ".join(_shorten_text(to_text(choice)) for choice in definition.enum[:20])
+        raise InvalidValue(f"{_show_value(definition, wanted)} is not one of {choices}")
 
 
 def _check_range(definition: InputDefinition, value: JsonValue) -> None:
@@ -198,12 +198,12 @@ def _check_range(definition: InputDefinition, value: JsonValue) -> None:
         return
     shown = "the secret value" if definition.secret else to_text(value)
     if definition.minimum is not None and value < definition.minimum:
-        raise InvalidValue(f"{shown} is less than {_limit(definition.minimum)}")
+        raise InvalidValue(f"{shown} is less than {_show_limit(definition.minimum)}")
     if definition.maximum is not None and value > definition.maximum:
-        raise InvalidValue(f"{shown} is more than {_limit(definition.maximum)}")
+        raise InvalidValue(f"{shown} is more than {_show_limit(definition.maximum)}")
 
 
-def _limit(number: float) -> str:
+def _show_limit(number: float) -> str:
     """Return a limit as it was written: the store's form of a catalogue makes 9 of it 9.0."""
     return to_text(int(number) if number == int(number) else number)
 
@@ -211,12 +211,12 @@ def _limit(number: float) -> str:
 def _check_pattern(definition: InputDefinition, pattern: str, text: str) -> None:
     if len(text) > MAX_MATCHED:
         raise InvalidValue(f"is longer than {MAX_MATCHED} characters")
-    if _compiled(pattern).fullmatch(text) is None:
-        raise InvalidValue(f"{_value(definition, text)} does not match {_shown(pattern)}")
+    if _compile_pattern(pattern).fullmatch(text) is None:
+        raise InvalidValue(f"{_show_value(definition, text)} does not match {_shorten_text(pattern)}")
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
@@ -225,26 +225,26 @@ def _check_dash(value: JsonValue) -> None:
         raise InvalidValue("begins with '-' and would be read as an option")
 
 
-def _mismatch(value: object, wanted: str) -> NoReturn:
-    raise InvalidValue(f"must be {wanted}, not {_kind(value)}")
+def _refuse_type(value: object, wanted: str) -> NoReturn:
+    raise InvalidValue(f"must be {wanted}, not {_name_type(value)}")
 
 
-def _kind(value: object) -> str:
+def _name_type(value: object) -> str:
     if isinstance(value, bool):
         return "a boolean"
     names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object", type(None): "null"}
     return names.get(type(value), type(value).__name__)
 
 
-def _too_long() -> NoReturn:
+def _refuse_length() -> NoReturn:
     raise InvalidValue(f"is longer than {MAX_VALUE} bytes")
 
 
-def _value(definition: InputDefinition, text: str) -> str:
+def _show_value(definition: InputDefinition, text: str) -> str:
     """Return a value as a message may show it."""
-    return "the secret value" if definition.secret else _shown(text)
+    return "the secret value" if definition.secret else _shorten_text(text)
 
 
-def _shown(text: str) -> str:
+def _shorten_text(text: str) -> str:
     shown = text if len(text) <= 60 else text[:60] + "..."
     return repr(shown)

@@ -18,8 +18,13 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from echelon.controller.catalogue.definitions import Catalogue
-from echelon.controller.catalogue.files import brought_files
-from echelon.controller.catalogue.loader import Loaded, catalogue_files, files_folders, load
+from echelon.controller.catalogue.files import list_files
+from echelon.controller.catalogue.loader import (
+    LoadedCatalogue,
+    find_catalogue_files,
+    find_files_folders,
+    load_catalogue,
+)
 from echelon.controller.catalogue.mistakes import Mistake
 from echelon.shared.clock import Clock, SystemClock
 from echelon.shared.errors import EchelonError, InvalidInput
@@ -37,18 +42,18 @@ Fingerprint = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CatalogueLook:
     """The files as they were at one moment, and what came of loading them."""
 
     fingerprint: Fingerprint
-    loaded: Loaded
+    loaded: LoadedCatalogue
 
 
-def look(paths: Sequence[str | Path]) -> Look:
+def look_at_files(paths: Sequence[str | Path]) -> CatalogueLook:
     """Load the files; what is wrong with them is returned, never raised."""
     # The fingerprint first: what changes meanwhile is noticed at the next look.
-    before = _fingerprint(paths)
-    return Look(before, load(paths))
+    before = _take_fingerprint(paths)
+    return CatalogueLook(before, load_catalogue(paths))
 
 
 class CatalogueWatcher:
@@ -60,7 +65,7 @@ class CatalogueWatcher:
         install: Callable[[Catalogue], None],
         *,
         clock: Clock | None = None,
-        first: Look | None = None,
+        first: CatalogueLook | None = None,
         last_good: Callable[[], Catalogue | None] = lambda: None,
     ) -> None:
         """Put the first revision in force: what `first` found (else what is found now), if it is valid.
@@ -70,36 +75,36 @@ class CatalogueWatcher:
         self._paths = [Path(path) for path in paths]
         self._install = install
         self._clock = clock or SystemClock()
-        first = first or look(self._paths)
+        first = first or look_at_files(self._paths)
         self._seen = self._loaded = first.fingerprint
         #: What is wrong with the files as they are now; empty when they are in force.
         self.mistakes: tuple[Mistake, ...] = ()
         self.warnings: tuple[Mistake, ...] = first.loaded.warnings
         fallback = last_good() if first.loaded.catalogue is None else None
         #: The revision in force.
-        self.current: Catalogue = fallback or first.loaded.valid()
+        self.current: Catalogue = fallback or first.loaded.require_valid()
         if fallback is None:
             install(self.current)
         else:
-            self._refuse(first.loaded.mistakes)
+            self._note_mistakes(first.loaded.mistakes)
         self._changed_at = self._looked_at = self._clock.monotonic()
-        self._events = _Events(self._note_event)
+        self._events = _FolderEvents(self._note_event)
         self._stirred = threading.Event()
 
     def turn(self) -> bool:
         """Look whether the files have changed and been left alone since, and load them if so; tell whether it did."""
-        self._events.watch(self._folders())
+        self._events.watch_folders(self._list_folders())
         now = self._clock.monotonic()
         if not self._stirred.is_set() and self._seen == self._loaded and now - self._looked_at < LOOK_EVERY:
             return False
         self._stirred.clear()
         self._looked_at = now
-        present = _fingerprint(self._paths)
+        present = _take_fingerprint(self._paths)
         if present != self._seen:
             self._seen, self._changed_at = present, now
         if present == self._loaded or now - self._changed_at < QUIET:
             return False
-        return self._reload(present)
+        return self._reload_files(present)
 
     def run(self, stop: threading.Event) -> None:
         """Take turns until told to stop."""
@@ -118,21 +123,23 @@ class CatalogueWatcher:
     def _note_event(self) -> None:
         self._stirred.set()
 
-    def _reload(self, present: Fingerprint) -> bool:
-        loaded = load(self._paths)
-        if _fingerprint(self._paths) != present:
+    def _reload_files(self, present: Fingerprint) -> bool:
+        loaded = load_catalogue(self._paths)
+        if _take_fingerprint(self._paths) != present:
             return False
         self.warnings = loaded.warnings
         if loaded.catalogue is None:
             self._loaded = present
-            self._refuse(loaded.mistakes)
+            self._note_mistakes(loaded.mistakes)
             return True
         try:
             if loaded.catalogue.revision != self.current.revision:
                 self._install(loaded.catalogue)
         except (EchelonError, OSError) as error:
             self._changed_at = self._clock.monotonic() + LOOK_EVERY - QUIET
-            self._refuse((Mistake("", 0, 0, f"revision {loaded.catalogue.revision} cannot be installed: {error}"),))
+            self._note_mistakes(
+                (Mistake("", 0, 0, f"revision {loaded.catalogue.revision} cannot be installed: {error}"),)
+            )
             return True
         self._loaded = present
         self.mistakes = ()
@@ -140,7 +147,7 @@ class CatalogueWatcher:
         _log.info("catalogue revision %s is in force", loaded.catalogue.revision)
         return True
 
-    def _refuse(self, mistakes: tuple[Mistake, ...]) -> None:
+    def _note_mistakes(self, mistakes: tuple[Mistake, ...]) -> None:
         if mistakes != self.mistakes:
             _log.error(
                 "the catalogue is not valid as it is now; revision %s, the last good one, is in force:\n%s",
@@ -149,30 +156,30 @@ class CatalogueWatcher:
             )
         self.mistakes = mistakes
 
-    def _folders(self) -> dict[str, bool]:
+    def _list_folders(self) -> dict[str, bool]:
         """Return the folders in which something can happen, and whether what lies deeper counts too."""
         folders: dict[str, bool] = {}
         for path in self._paths:
             folders[os.path.abspath(path if os.path.isdir(path) else path.parent)] = False
-        for folder in files_folders(catalogue_files(self._paths)[0]):
+        for folder in find_files_folders(find_catalogue_files(self._paths)[0]):
             folders[str(folder)] = True
         return folders
 
 
-def _fingerprint(paths: Sequence[str | Path]) -> Fingerprint:
+def _take_fingerprint(paths: Sequence[str | Path]) -> Fingerprint:
     """Return what differs whenever the content of the files may differ."""
-    found, mistakes = catalogue_files(paths)
+    found, mistakes = find_catalogue_files(paths)
     marks: list[object] = [str(mistake) for mistake in mistakes]
-    marks += [_stamp(path) for path in found]
-    for folder in files_folders(found):
+    marks += [_stamp_file(path) for path in found]
+    for folder in find_files_folders(found):
         try:
-            marks += [(one.path, one.executable, one.stamp) for one in brought_files(folder)]
+            marks += [(one.path, one.executable, one.stamp) for one in list_files(folder)]
         except (OSError, InvalidInput) as error:
             marks.append(str(error))
     return tuple(marks)
 
 
-def _stamp(path: Path) -> object:
+def _stamp_file(path: Path) -> object:
     try:
         info = path.stat()
     except OSError as error:
@@ -180,7 +187,7 @@ def _stamp(path: Path) -> object:
     return (str(path), info.st_mtime_ns, info.st_size, info.st_ino, info.st_dev)
 
 
-class _Events(FileSystemEventHandler):
+class _FolderEvents(FileSystemEventHandler):
     """Watches a changing set of folders; where the system refuses that, the slow look must do."""
 
     def __init__(self, stirred: Callable[[], None]) -> None:
@@ -194,13 +201,13 @@ class _Events(FileSystemEventHandler):
         if event.event_type not in _OWN_EVENTS:
             self._stirred()
 
-    def watch(self, folders: dict[str, bool]) -> None:
+    def watch_folders(self, folders: dict[str, bool]) -> None:
         """Watch these folders and no others; one that was replaced under its name is watched anew."""
-        wanted = {(folder, deep, number): folder for folder, deep in folders.items() if (number := _number(folder))}
+        wanted = {(folder, deep, number): folder for folder, deep in folders.items() if (number := _inode_of(folder))}
         for gone in self._watches.keys() - wanted.keys():
-            self._forget(gone)
+            self._end_watch(gone)
         for key in wanted.keys() - self._watches.keys():
-            self._begin(key)
+            self._begin_watch(key)
 
     def close(self) -> None:
         """Stop watching."""
@@ -210,7 +217,7 @@ class _Events(FileSystemEventHandler):
         self._observer = None
         self._watches.clear()
 
-    def _begin(self, key: tuple[str, bool, int]) -> None:
+    def _begin_watch(self, key: tuple[str, bool, int]) -> None:
         try:
             if self._observer is None:
                 self._observer = Observer()
@@ -221,7 +228,7 @@ class _Events(FileSystemEventHandler):
             self._watches[key] = None
             _log.warning("%s cannot be watched (%s); it is looked at every %s s", key[0], error, LOOK_EVERY)
 
-    def _forget(self, key: tuple[str, bool, int]) -> None:
+    def _end_watch(self, key: tuple[str, bool, int]) -> None:
         watch = self._watches.pop(key)
         try:
             if self._observer is not None and watch is not None:
@@ -230,7 +237,7 @@ class _Events(FileSystemEventHandler):
             _log.debug("%s was not watched any more: %s", key[0], error)
 
 
-def _number(folder: str) -> int | None:
+def _inode_of(folder: str) -> int | None:
     try:
         return os.stat(folder).st_ino
     except OSError:

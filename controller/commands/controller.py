@@ -11,7 +11,7 @@ from echelon.controller.commands.server import ServedEngine, run_server
 from echelon.controller.settings import Resolved
 
 if TYPE_CHECKING:
-    from echelon.controller.catalogue.watcher import Look
+    from echelon.controller.catalogue.watcher import CatalogueLook
 
 
 @click.command()
@@ -29,7 +29,7 @@ def controller(resolved: Resolved) -> None:
     if not settings.broker:
         raise click.UsageError("a broker is needed: --broker-file, ECHELON_BROKER or ECHELON_BROKER_FILE")
 
-    def build_engine(first: Look) -> ServedEngine:
+    def build_engine(first: CatalogueLook) -> ServedEngine:
         from echelon.controller.serve import RemoteController
 
         return RemoteController(settings, first)

@@ -20,7 +20,7 @@ from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
     from echelon.controller.catalogue.definitions import Catalogue
-    from echelon.controller.catalogue.watcher import Look
+    from echelon.controller.catalogue.watcher import CatalogueLook
     from echelon.controller.engine.jobs import Jobs
 
 #: Seconds for which a taken address is tried: a process that was just killed needs a moment to release it.
@@ -49,7 +49,7 @@ class ServedEngine(Protocol):
         """End in order."""
 
 
-def run_server(settings: Settings, build: Callable[[Look], ServedEngine], *, about: str) -> None:
+def run_server(settings: Settings, build: Callable[[CatalogueLook], ServedEngine], *, about: str) -> None:
     """Check the settings and the catalogue, then serve until a signal.
 
     `build` gets the catalogue as it was read; `about` describes the engine in the welcome message.
@@ -78,15 +78,15 @@ def run_server(settings: Settings, build: Callable[[Look], ServedEngine], *, abo
     raise click.exceptions.Exit(ExitCode.ENGINE if failed else ExitCode.GOOD)
 
 
-def _load_catalogue(settings: Settings) -> tuple[Look, Catalogue]:
+def _load_catalogue(settings: Settings) -> tuple[CatalogueLook, Catalogue]:
     """Return the catalogue's files as read now, and the catalogue to use: the last good one if they are invalid."""
     from echelon.controller.catalogue.last_good import LastGood
-    from echelon.controller.catalogue.watcher import look
+    from echelon.controller.catalogue.watcher import look_at_files
 
     if not settings.catalogue:
         raise click.UsageError("a catalogue is needed: --catalogue FILE, or ECHELON_CATALOGUE")
-    first = look(settings.catalogue)
-    catalogue = first.loaded.catalogue or LastGood(settings.volume, settings.catalogue).find()
+    first = look_at_files(settings.catalogue)
+    catalogue = first.loaded.catalogue or LastGood(settings.volume, settings.catalogue).read_catalogue()
     missing = [path for path in settings.catalogue if not path.exists()]
     if catalogue is None and missing:
         raise click.UsageError("there is no " + " and no ".join(escape_text(path) for path in missing))

@@ -12,7 +12,7 @@ from echelon.controller.commands.server import ServedEngine, run_server
 from echelon.controller.settings import Resolved
 
 if TYPE_CHECKING:
-    from echelon.controller.catalogue.watcher import Look
+    from echelon.controller.catalogue.watcher import CatalogueLook
 
 
 @click.command()
@@ -28,7 +28,7 @@ def standalone(resolved: Resolved) -> None:
     """
     settings = resolved.settings
 
-    def build_engine(first: Look) -> ServedEngine:
+    def build_engine(first: CatalogueLook) -> ServedEngine:
         from echelon.controller.standalone import Standalone, StandaloneOptions
 
         return Standalone(settings, options=StandaloneOptions(drain_timeout=settings.drain_timeout), first=first)

@@ -14,7 +14,7 @@ from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
     from echelon.controller.catalogue.definitions import Catalogue
-    from echelon.controller.catalogue.loader import Loaded
+    from echelon.controller.catalogue.loader import LoadedCatalogue
     from echelon.controller.catalogue.mistakes import Mistake
 
 
@@ -26,9 +26,9 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 
     All of them together are one catalogue. Every mistake is listed with its place; the exit code is then 5.
     """
-    from echelon.controller.catalogue.loader import load
+    from echelon.controller.catalogue.loader import load_catalogue
 
-    loaded = load(files)
+    loaded = load_catalogue(files)
     mistakes, warnings = list(loaded.mistakes), list(loaded.warnings)
     if as_json:
         print_json({"valid": not mistakes, "mistakes": _list_facts(mistakes), "warnings": _list_facts(warnings)})
@@ -44,16 +44,16 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 
 def load_valid_catalogue(files: Sequence[Path]) -> Catalogue:
     """Return a valid catalogue after its warnings are printed; end the command if it is not valid."""
-    from echelon.controller.catalogue.loader import load
+    from echelon.controller.catalogue.loader import load_catalogue
 
-    loaded = load(files)
+    loaded = load_catalogue(files)
     print_mistakes(loaded)
     if loaded.catalogue is None:
         raise click.exceptions.Exit(ExitCode.NOT_VALID)
     return loaded.catalogue
 
 
-def print_mistakes(loaded: Loaded) -> None:
+def print_mistakes(loaded: LoadedCatalogue) -> None:
     """Write the warnings and the mistakes of a catalogue to stderr."""
     for line in [*_format_mistakes(loaded.warnings, "warning"), *_format_mistakes(loaded.mistakes, "error")]:
         print_message(line)

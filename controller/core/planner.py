@@ -14,7 +14,7 @@ from echelon.controller.catalogue.definitions import (
     StageDefinition,
     TaskDefinition,
 )
-from echelon.controller.catalogue.inputs import item_inputs
+from echelon.controller.catalogue.inputs import check_item_inputs
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, TaskClass
 from echelon.controller.core.model import OnError, Source, Stage, Tally
 from echelon.controller.core.states import State
@@ -98,7 +98,7 @@ def plan_item(task_class: TaskClass, item: object, given: Collection[str]) -> tu
     """
     if item is None:
         return {}, "spawn.json does not hold this item any more"
-    values, mistakes = item_inputs(task_class, item, given)
+    values, mistakes = check_item_inputs(task_class, item, given)
     if not mistakes:
         return {name: value for name, value in values.items() if name in item}, None  # type: ignore[operator]
     named = [f"{mistake.pointer.removeprefix('#').lstrip('/')} {mistake.detail}" for mistake in mistakes[:_NAMED]]

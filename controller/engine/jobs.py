@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from echelon.controller.catalogue.definitions import Catalogue
-from echelon.controller.catalogue.inline import compose
+from echelon.controller.catalogue.inline import compose_job
 from echelon.controller.catalogue.stored import to_json
 from echelon.controller.core.model import CancelRequested, Job, Submitted
 from echelon.controller.core.planner import plan_stages
@@ -92,7 +92,9 @@ class Jobs:
         known = self._known(submission, request_hash)
         if known is not None:
             return known, False
-        composed = compose(self.catalogue(), composition.name, composition.stages, commands=self._parts.inline_commands)
+        composed = compose_job(
+            self.catalogue(), composition.name, composition.stages, commands=self._parts.inline_commands
+        )
         if composed.catalogue is None:
             raise InvalidInputs([Mistake(one.pointer, one.detail) for one in composed.mistakes])
         return self._accept(composed.catalogue, submission, Inputs({}, {}), request_hash)

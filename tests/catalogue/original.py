@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from echelon.controller.catalogue.loader import Loaded, load
+from echelon.controller.catalogue.loader import LoadedCatalogue, load_catalogue
 
 ORIGINAL = """\
 ---
@@ -74,7 +74,7 @@ ORIGINAL = """\
 """
 
 
-def loading(folder: Path, text: str, name: str = "catalogue.yaml") -> Loaded:
+def loading(folder: Path, text: str, name: str = "catalogue.yaml") -> LoadedCatalogue:
     """Load a text as a file of a folder."""
     (folder / name).write_text(text, encoding="utf-8")
-    return load([folder / name])
+    return load_catalogue([folder / name])

@@ -20,9 +20,9 @@ BOUND = 5.0
 def mistakes_of(text: str) -> tuple[Mistake, ...]:
     draft = loader.Draft()
     reading = loader.read_text("c.yaml", text)
-    loader.take_in(reading, draft)
-    loader.check(draft)
-    return loader.in_order(reading.mistakes)
+    loader.add_reading(reading, draft)
+    loader.check_draft(draft)
+    return loader.sort_mistakes(reading.mistakes)
 
 
 def _laughs(levels: int, width: int) -> str:
@@ -105,7 +105,7 @@ def test_the_parser_in_python_refuses_the_same(text: str, monkeypatch: pytest.Mo
 
 def test_things_that_are_no_files_are_refused(tmp_path: Path) -> None:
     for path in ("/dev/zero", "/dev/null", "/proc/self/mem"):
-        assert loader.load([path]).mistakes
+        assert loader.load_catalogue([path]).mistakes
 
 
 SNIPPETS = st.sampled_from(
@@ -138,6 +138,6 @@ def test_any_bytes_are_answered(tmp_path_factory: pytest.TempPathFactory, conten
     file = tmp_path_factory.getbasetemp() / "any.yaml"
     file.write_bytes(content)
 
-    loaded = loader.load([file])
+    loaded = loader.load_catalogue([file])
 
     assert (loaded.catalogue is None) == bool(loaded.mistakes)

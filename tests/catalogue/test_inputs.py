@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echelon.controller.catalogue.definitions import Catalogue
-from echelon.controller.catalogue.inputs import InputMistake, check_inputs, item_inputs, job_inputs
-from echelon.controller.catalogue.loader import load
+from echelon.controller.catalogue.inputs import InputMistake, check_inputs, check_item_inputs, check_job_inputs
+from echelon.controller.catalogue.loader import load_catalogue
 from echelon.controller.catalogue.task_classes import InputDefinition, InputType
 from echelon.controller.catalogue.values import MAX_DEPTH, MAX_VALUE, InvalidValue, check_value, coerce_text
 
@@ -234,11 +234,11 @@ jobs:
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Catalogue:
     (tmp_path / "c.yaml").write_text(TEXT)
-    return load([tmp_path]).valid()
+    return load_catalogue([tmp_path]).require_valid()
 
 
 def check(catalogue: Catalogue, given_values: object, *headers: tuple[str, str]) -> object:
-    return job_inputs(catalogue, catalogue.jobs["mirror"], given_values, headers)
+    return check_job_inputs(catalogue, catalogue.jobs["mirror"], given_values, headers)
 
 
 def test_parameters_headers_and_defaults_make_the_input_of_a_job(catalogue: Catalogue) -> None:
@@ -251,7 +251,7 @@ def test_parameters_headers_and_defaults_make_the_input_of_a_job(catalogue: Cata
 
 
 def test_all_mistakes_of_a_request_are_reported_at_once(catalogue: Catalogue) -> None:
-    _, mistakes = job_inputs(
+    _, mistakes = check_job_inputs(
         catalogue,
         catalogue.jobs["mirror"],
         {"ulr": 1, "level": "high", "token": "x", "a/b~c": 1},
@@ -270,7 +270,7 @@ def test_all_mistakes_of_a_request_are_reported_at_once(catalogue: Catalogue) ->
 
 
 def test_a_mapped_header_that_comes_twice_is_refused(catalogue: Catalogue) -> None:
-    _, mistakes = job_inputs(
+    _, mistakes = check_job_inputs(
         catalogue, catalogue.jobs["mirror"], {"url": "http://x"}, [("Authorization", "a"), ("authorization", "b")]
     )
 
@@ -285,8 +285,8 @@ def test_an_input_that_is_no_object_is_refused(catalogue: Catalogue, given_value
 def test_a_value_is_held_against_the_tasks_that_will_take_it(catalogue: Catalogue) -> None:
     job = catalogue.jobs["mirror"]
 
-    _, dash = job_inputs(catalogue, job, {"url": "--output=x"}, [("Authorization", "x")])
-    _, pattern = job_inputs(catalogue, job, {"url": "ftp://x"}, [("Authorization", "-x")])
+    _, dash = check_job_inputs(catalogue, job, {"url": "--output=x"}, [("Authorization", "x")])
+    _, pattern = check_job_inputs(catalogue, job, {"url": "ftp://x"}, [("Authorization", "-x")])
 
     assert dash == [InputMistake("#/input/url", "begins with '-' and would be read as an option")]
     assert pattern == [
@@ -295,7 +295,7 @@ def test_a_value_is_held_against_the_tasks_that_will_take_it(catalogue: Catalogu
 
 
 def test_ten_thousand_wrong_names_are_answered_with_a_hundred_mistakes(catalogue: Catalogue) -> None:
-    _, mistakes = job_inputs(catalogue, catalogue.jobs["mirror"], {f"k{n}": n for n in range(10_000)})
+    _, mistakes = check_job_inputs(catalogue, catalogue.jobs["mirror"], {f"k{n}": n for n in range(10_000)})
 
     assert len(mistakes) == 100
 
@@ -314,8 +314,8 @@ def test_values_that_are_too_long_together_are_refused() -> None:
 def test_an_item_stands_over_the_input_of_the_job(catalogue: Catalogue) -> None:
     task, inherited = catalogue.tasks["fetch"], {"url", "token", "level"}
 
-    assert item_inputs(task, {"url": "http://y", "level": 9}, inherited) == ({"url": "http://y", "count": 3}, [])
-    assert item_inputs(task, {}, inherited | {"count"}) == ({}, [])
+    assert check_item_inputs(task, {"url": "http://y", "level": 9}, inherited) == ({"url": "http://y", "count": 3}, [])
+    assert check_item_inputs(task, {}, inherited | {"count"}) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -330,13 +330,13 @@ def test_an_item_stands_over_the_input_of_the_job(catalogue: Catalogue) -> None:
     ],
 )
 def test_an_item_that_does_not_fit_says_why(catalogue: Catalogue, item: object, pointer: str, said: str) -> None:
-    _, mistakes = item_inputs(catalogue.tasks["fetch"], item, {"url", "token"}, where="#/7")
+    _, mistakes = check_item_inputs(catalogue.tasks["fetch"], item, {"url", "token"}, where="#/7")
 
     assert mistakes[0].pointer == pointer
     assert said in mistakes[0].detail
 
 
 def test_an_item_must_give_what_the_job_does_not(catalogue: Catalogue) -> None:
-    _, mistakes = item_inputs(catalogue.tasks["fetch"], {"url": "x"}, {"url"})
+    _, mistakes = check_item_inputs(catalogue.tasks["fetch"], {"url": "x"}, {"url"})
 
     assert mistakes == [InputMistake("#/token", "is required")]

@@ -72,28 +72,28 @@ from pathlib import Path
 
 from echelon.controller.api.inline import SubmissionSchema
 from echelon.controller.catalogue.task_classes import InlineCommand, TaskClass
-from echelon.controller.catalogue.inline import compose
+from echelon.controller.catalogue.inline import compose_job
 from echelon.controller.catalogue.jsonschema import json_schema
-from echelon.controller.catalogue.loader import load
+from echelon.controller.catalogue.loader import load_catalogue
 from tests.catalogue.test_keys import reference_rows
 
 file = Path(sys.argv[1])
 file.write_text("tasks: {t: {exec_command: x, colour: 5}}")
-catalogue = load([file]).valid()
+catalogue = load_catalogue([file]).require_valid()
 assert catalogue.tasks["t"].colour == "5", "the parser"
 
 file.write_text("tasks: {t: {exec_command: x, color: red}}")
-(mistake,) = load([file]).mistakes
+(mistake,) = load_catalogue([file]).mistakes
 assert mistake.remedy == "did you mean colour?", "the suggestions of validate"
 
 assert json_schema()["$defs"]["task"]["properties"]["colour"]["description"] == "Of its row.", "the JSON Schema"
 
 stages = [{"name": "One", "tasks": [{"exec_command": "x", "colour": "red"}]}]
-composed = compose(catalogue, "mine", stages, commands=True)
+composed = compose_job(catalogue, "mine", stages, commands=True)
 (task,) = composed.catalogue.tasks.values()
 assert task.colour == "red", "a composed job"
 stages[0]["tasks"][0]["colour"] = 5
-(mistake,) = compose(catalogue, "mine", stages, commands=True).mistakes
+(mistake,) = compose_job(catalogue, "mine", stages, commands=True).mistakes
 assert mistake == ("#/stages/0/tasks/0/colour", "must be text"), mistake
 
 stage = SubmissionSchema().fields["stages"].metadata["items"]
@@ -115,7 +115,7 @@ def test_a_key_that_is_added_to_one_description_is_known_everywhere(tmp_path: Pa
     text = records.read_text(encoding="utf-8")
     place = "    #: Seconds; None: no limit.\n    timeout:"
     assert place in text
-    added = f'    colour: str = described(Text(), "Of its row.", "blue")\n{place}'
+    added = f'    colour: str = described(TextValue(), "Of its row.", "blue")\n{place}'
     records.write_text(text.replace(place, added), encoding="utf-8")
 
     command = [sys.executable, "-c", LOOK, str(tmp_path / "catalogue.yaml")]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.catalogue.definitions import JobDefinition, SpawnedTasks, StageDefinition
-from echelon.controller.catalogue.loader import load
-from echelon.controller.catalogue.recipes import recipe
+from echelon.controller.catalogue.loader import load_catalogue
+from echelon.controller.catalogue.recipes import make_recipe
 from echelon.controller.catalogue.stored import from_json, to_json
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType, Retry, TaskClass
 from echelon.shared.errors import NotFound
@@ -18,13 +18,13 @@ from tests.catalogue.original import ORIGINAL, loading
 
 
 def task(folder: Path, body: str) -> TaskClass:
-    return loading(folder, "tasks:\n  t:\n    exec_command: x\n" + body).valid().tasks["t"]
+    return loading(folder, "tasks:\n  t:\n    exec_command: x\n" + body).require_valid().tasks["t"]
 
 
 def test_the_original_example_is_understood_and_its_traps_are_warned_of(tmp_path: Path) -> None:
     loaded = loading(tmp_path, ORIGINAL)
 
-    catalogue = loaded.valid()
+    catalogue = loaded.require_valid()
     assert catalogue.tasks["download"].exec_args == (
         "-d",
         "--header=Authorization: {basic_auth}",
@@ -112,7 +112,7 @@ EVERY_JOB = {
 
 
 def test_every_key_arrives_in_its_record(tmp_path: Path) -> None:
-    catalogue = loading(tmp_path, EVERY_KEY).valid()
+    catalogue = loading(tmp_path, EVERY_KEY).require_valid()
 
     assert catalogue.tasks == EVERY_TASK
     assert catalogue.jobs == EVERY_JOB
@@ -197,7 +197,7 @@ tasks:
   a: {<<: *common, exec_command: x}
   b: {exec_command: y, retry: *retry, <<: [{queue: fast}, *common]}
 """,
-    ).valid()
+    ).require_valid()
 
     assert (catalogue.tasks["a"].queue, catalogue.tasks["a"].retry.limit) == ("slow", 3)
     assert (catalogue.tasks["b"].queue, catalogue.tasks["b"].retry.limit) == ("fast", 3)
@@ -209,7 +209,10 @@ def test_files_of_a_folder_and_documents_of_a_file_are_one_catalogue(tmp_path: P
     (tmp_path / ".hidden.yaml").write_text("nonsense")
     (tmp_path / "notes.txt").write_text("nonsense")
 
-    whole, single = load([tmp_path]).valid(), load([tmp_path / "b.yml", tmp_path / "a.yaml"]).valid()
+    whole, single = (
+        load_catalogue([tmp_path]).require_valid(),
+        load_catalogue([tmp_path / "b.yml", tmp_path / "a.yaml"]).require_valid(),
+    )
 
     assert (sorted(whole.tasks), sorted(whole.jobs)) == (["a", "b"], ["j"])
     assert whole.revision == single.revision
@@ -218,13 +221,13 @@ def test_files_of_a_folder_and_documents_of_a_file_are_one_catalogue(tmp_path: P
 def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbftasks:\r\n  t:\r\n    exec_command: x\r\n    tiemout: 5\r\n")
 
-    (mistake,) = load([tmp_path]).mistakes
+    (mistake,) = load_catalogue([tmp_path]).mistakes
 
     assert (mistake.line, mistake.column) == (4, 5)
 
 
 def test_a_catalogue_survives_its_way_through_the_store(tmp_path: Path) -> None:
-    catalogue = loading(tmp_path, ORIGINAL).valid()
+    catalogue = loading(tmp_path, ORIGINAL).require_valid()
 
     text = to_json(catalogue)
 
@@ -247,9 +250,9 @@ jobs:
     input: {a: , b: {allow_leading_dash: true}, c: , d: {source: http-header}}
     stages: [{task_class: t}]
 """,
-    ).valid()
+    ).require_valid()
 
-    assert recipe(catalogue.tasks["t"], spawns=True, max_items=9, job=catalogue.jobs["j"]) == Recipe(
+    assert make_recipe(catalogue.tasks["t"], spawns=True, max_items=9, job=catalogue.jobs["j"]) == Recipe(
         task_class="t",
         exec_command="x",
         exec_args=("{a}", "{b}"),
@@ -264,7 +267,7 @@ jobs:
 
 
 def test_an_unknown_job_type_names_the_one_that_was_meant(tmp_path: Path) -> None:
-    catalogue = loading(tmp_path, ORIGINAL).valid()
+    catalogue = loading(tmp_path, ORIGINAL).require_valid()
 
     with pytest.raises(NotFound, match=re.escape("no job type 'request-dat'; did you mean 'request-data'?")):
-        catalogue.job("request-dat")
+        catalogue.find_job("request-dat")

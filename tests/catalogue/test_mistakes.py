@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echelon.controller.catalogue.loader import load
+from echelon.controller.catalogue.loader import load_catalogue
 from echelon.controller.catalogue.mistakes import CatalogueError, Mistake
 
 GOOD = "tasks:\n  t:\n    input: {a: }\n    exec_command: echo\n    exec_args: ['{a}']\n"
@@ -15,7 +15,7 @@ GOOD = "tasks:\n  t:\n    input: {a: }\n    exec_command: echo\n    exec_args: [
 def loaded(tmp_path: Path, text: str) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
     file = tmp_path / "catalogue.yaml"
     file.write_text(text.replace("§", ""), encoding="utf-8")
-    result = load([file])
+    result = load_catalogue([file])
     assert (result.catalogue is None) == bool(result.mistakes)
     return result.mistakes, result.warnings
 
@@ -196,7 +196,7 @@ def test_an_invalid_catalogue_is_an_error_that_lists_all(tmp_path: Path) -> None
     (tmp_path / "c.yaml").write_text("tasks:\n  a: {}\n  b: {}\n")
 
     with pytest.raises(CatalogueError) as caught:
-        load([tmp_path]).valid()
+        load_catalogue([tmp_path]).require_valid()
 
     assert len(caught.value.mistakes) == 2
     assert str(caught.value).count("exec_command: is missing") == 2
@@ -206,7 +206,7 @@ def test_an_unreadable_file_does_not_make_its_tasks_unknown(tmp_path: Path) -> N
     (tmp_path / "a.yaml").write_text("tasks:\n\tt: {}\n")
     (tmp_path / "b.yaml").write_text("jobs:\n  j: {stages: [{task_class: t}]}\n")
 
-    mistakes = load([tmp_path]).mistakes
+    mistakes = load_catalogue([tmp_path]).mistakes
 
     assert [mistake.file for mistake in mistakes] == [str(tmp_path / "a.yaml")]
 
@@ -215,7 +215,7 @@ def test_a_name_that_two_files_define_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("tasks:\n  t: {exec_command: x}\n")
     (tmp_path / "b.yaml").write_text("tasks:\n  u: {exec_command: x}\n  t: {exec_command: y}\n")
 
-    (mistake,) = load([tmp_path]).mistakes
+    (mistake,) = load_catalogue([tmp_path]).mistakes
 
     assert (mistake.file, mistake.line) == (str(tmp_path / "b.yaml"), 3)
     assert f"{tmp_path / 'a.yaml'}, line 2" in mistake.message
@@ -236,15 +236,15 @@ def test_a_name_that_two_files_define_is_a_mistake(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_is_a_mistake(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "c.yaml").write_bytes(content)
 
-    (mistake,) = load([tmp_path / "c.yaml"]).mistakes
+    (mistake,) = load_catalogue([tmp_path / "c.yaml"]).mistakes
 
     assert said in mistake.message
 
 
 def test_paths_that_lead_nowhere_are_mistakes(tmp_path: Path) -> None:
-    assert "No such file" in load([tmp_path / "missing.yaml"]).mistakes[0].message
-    assert "holds no catalogue" in load([tmp_path]).mistakes[0].message
-    assert "no catalogue is given" in load([]).mistakes[0].message
+    assert "No such file" in load_catalogue([tmp_path / "missing.yaml"]).mistakes[0].message
+    assert "holds no catalogue" in load_catalogue([tmp_path]).mistakes[0].message
+    assert "no catalogue is given" in load_catalogue([]).mistakes[0].message
 
 
 # (what the warning or its remedy must hold, the file)

@@ -9,12 +9,12 @@ import pytest
 
 from echelon.controller.catalogue import files
 from echelon.controller.catalogue.jsonschema import json_schema
-from echelon.controller.catalogue.loader import load
+from echelon.controller.catalogue.loader import load_catalogue
 from tests.catalogue.original import ORIGINAL, loading
 
 
 def revision(folder: Path) -> str:
-    return load([folder / "c.yaml"]).valid().revision
+    return load_catalogue([folder / "c.yaml"]).require_valid().revision
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def brought(tmp_path: Path) -> Path:
 
 
 def test_the_folder_of_files_is_part_of_the_revision(brought: Path) -> None:
-    catalogue = load([brought / "c.yaml"]).valid()
+    catalogue = load_catalogue([brought / "c.yaml"]).require_valid()
     assert catalogue.files == brought / "files"
 
     seen = {catalogue.revision}
@@ -57,7 +57,7 @@ def test_comments_links_and_caches_do_not_change_the_revision(brought: Path) -> 
 def test_too_many_files_are_a_mistake(brought: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_FILES", 1)
 
-    (mistake,) = load([brought / "c.yaml"]).mistakes
+    (mistake,) = load_catalogue([brought / "c.yaml"]).mistakes
 
     assert "more than 1 files" in mistake.message
 
@@ -66,7 +66,7 @@ def test_two_folders_of_files_are_a_mistake(brought: Path) -> None:
     (brought / "other" / "files").mkdir(parents=True)
     (brought / "other" / "d.yaml").write_text("tasks: {u: {exec_command: x}}\n")
 
-    (mistake,) = load([brought / "c.yaml", brought / "other"]).mistakes
+    (mistake,) = load_catalogue([brought / "c.yaml", brought / "other"]).mistakes
 
     assert "another such folder" in mistake.message
 
@@ -104,6 +104,6 @@ def test_the_json_schema_accepts_what_the_loader_accepts() -> None:
 
 
 def test_a_catalogue_without_files_has_none(tmp_path: Path) -> None:
-    catalogue = loading(tmp_path, ORIGINAL).valid()
+    catalogue = loading(tmp_path, ORIGINAL).require_valid()
 
     assert (catalogue.files, catalogue.files_digest) == (None, None)

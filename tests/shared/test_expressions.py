@@ -40,7 +40,7 @@ KNOWN = BUILTIN_NAMES | SCOPE.keys()
 
 
 def render(text: str) -> str:
-    return compile_template(text, KNOWN).render(SCOPE)
+    return compile_template(text, KNOWN).render_text(SCOPE)
 
 
 @pytest.mark.parametrize(
@@ -165,14 +165,14 @@ def test_a_template_tells_what_it_takes_and_what_begins_it(text: str, names: set
 def test_a_value_arrives_as_it_is_and_is_never_scanned_again(first: str, second: str) -> None:
     template = compile_template("<{url}|{{ name }}|{{ url ~ '' }}>", KNOWN)
 
-    assert template.render({"url": first, "name": second}) == f"<{first}|{second}|{first}>"
+    assert template.render_text({"url": first, "name": second}) == f"<{first}|{second}|{first}>"
 
 
 @pytest.mark.parametrize(
     "value", ["{{SECRET}}", "{0.__class__}", "{{7*7}}", "{name}", "${HOME}", "\\{url}", "{% if %}"]
 )
 def test_a_value_with_braces_means_nothing(value: str) -> None:
-    assert compile_template("{url}", KNOWN).render({"url": value, "name": "x"}) == value
+    assert compile_template("{url}", KNOWN).render_text({"url": value, "name": "x"}) == value
 
 
 PIECES = st.sampled_from(
@@ -186,7 +186,7 @@ PIECES = st.sampled_from(
 def test_nothing_but_a_template_error_comes_out(text: str) -> None:
     try:
         template = compile_template(text, KNOWN)
-        template.render(SCOPE)
+        template.render_text(SCOPE)
         assert template.names <= KNOWN
     except TemplateError as error:
         assert 0 <= error.offset <= len(text)
@@ -194,21 +194,21 @@ def test_nothing_but_a_template_error_comes_out(text: str) -> None:
 
 @given(st.text(st.characters(exclude_characters="{}")))
 def test_a_text_without_braces_is_itself(text: str) -> None:
-    assert compile_template(text, KNOWN).render({}) == text
+    assert compile_template(text, KNOWN).render_text({}) == text
 
 
 @given(st.text())
 def test_a_text_whose_braces_are_escaped_is_itself(text: str) -> None:
     escaped = text.replace("$", "S").replace("\\", "/").replace("{", "\\{")
 
-    assert compile_template(escaped, KNOWN).render({}) == text.replace("$", "S").replace("\\", "/")
+    assert compile_template(escaped, KNOWN).render_text({}) == text.replace("$", "S").replace("\\", "/")
 
 
 def test_a_missing_value_is_an_error_that_names_it() -> None:
     with pytest.raises(TemplateError, match=re.escape("there is no value for {url}")):
-        compile_template("{url}", None).render({})
+        compile_template("{url}", None).render_text({})
     with pytest.raises(TemplateError, match="cannot be evaluated: 'url' is undefined"):
-        compile_template("{{ url ~ 1 }}", None).render({})
+        compile_template("{{ url ~ 1 }}", None).render_text({})
 
 
 def test_any_name_may_stand_where_no_names_are_known() -> None:

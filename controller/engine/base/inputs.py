@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
-from echelon.controller.catalogue.inputs import job_inputs
+from echelon.controller.catalogue.inputs import check_job_inputs
 from echelon.controller.catalogue.task_classes import InputSource
 from echelon.controller.engine.base.requests import InvalidInputs, Mistake
 from echelon.shared.expressions import to_text
@@ -37,7 +37,7 @@ def gather_inputs(
     """
     sent = [(name, text) for name, texts in headers.items() for text in texts]
     body, again = _kept(definition, kept or {}, {name.casefold() for name in headers})
-    values, wrong = job_inputs(catalogue, definition, body | dict(given), sent + again)
+    values, wrong = check_job_inputs(catalogue, definition, body | dict(given), sent + again)
     if wrong:
         raise InvalidInputs([Mistake(mistake.pointer, mistake.detail) for mistake in wrong])
     return Inputs(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
 
 from echelon.controller.catalogue.definitions import Catalogue, JobDefinition, StageDefinition
-from echelon.controller.catalogue.recipes import secret_inputs
+from echelon.controller.catalogue.recipes import find_secret_inputs
 from echelon.controller.core.model import Stage
 from echelon.controller.core.planner import DEFINED, known_tasks
 from echelon.controller.core.states import State
@@ -42,7 +42,7 @@ def sealing(sealer: Sealer, inputs: JobInputs) -> Sealing:
 def new_seal(sealer: Sealer, catalogue: Catalogue, definition: JobDefinition) -> str | None:
     """Return a seal for a job whose tasks may have secrets of their own; None: they have none."""
     classes = {name for stage in definition.stages for name in stage.classes}
-    secret = any(secret_inputs(catalogue, definition, name) for name in classes)
+    secret = any(find_secret_inputs(catalogue, definition, name) for name in classes)
     return sealer.new_seal() if secret else None
 
 

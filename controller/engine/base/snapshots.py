@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
-from echelon.controller.catalogue.recipes import recipe, secret_inputs
+from echelon.controller.catalogue.recipes import find_secret_inputs, make_recipe
 from echelon.controller.catalogue.stored import from_json
 from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.datastore.port import Datastore
@@ -132,7 +132,7 @@ class Snapshots:
         """Return the inputs of a class whose values nobody may see in a job."""
         origin = self.origin(job_id)
         catalogue = self.catalogue(job_id)
-        return secret_inputs(catalogue, catalogue.jobs[origin.type], task_class)
+        return find_secret_inputs(catalogue, catalogue.jobs[origin.type], task_class)
 
     def recipe(self, job_id: JobId, task_class: str, *, spawns: str | None = None) -> Recipe:
         """Return how tasks of a class are run; `spawns` is the class of the tasks whose items they leave."""
@@ -142,12 +142,12 @@ class Snapshots:
         if known is None:
             catalogue = self.catalogue(job_id)
             job = catalogue.jobs[origin.type]
-            known = recipe(
+            known = make_recipe(
                 catalogue.tasks[task_class],
                 spawns=spawns is not None,
                 max_items=self._max_items,
                 job=job,
-                item_secret=secret_inputs(catalogue, job, spawns) if spawns is not None else frozenset(),
+                item_secret=find_secret_inputs(catalogue, job, spawns) if spawns is not None else frozenset(),
             )
             with self._lock:
                 self._recipes[key] = known

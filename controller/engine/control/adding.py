@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from echelon.controller.catalogue.inputs import item_inputs
+from echelon.controller.catalogue.inputs import check_item_inputs
 from echelon.controller.core.answers import Allowed, Kind, Verb, answer
 from echelon.controller.core.model import Stage, TasksAdded
 from echelon.controller.core.states import ENDED, State
@@ -43,7 +43,7 @@ class Adding:
         mistakes: list[Mistake] = []
         tasks = []
         for place, (item, task_id) in enumerate(zip(items, new_task_ids(len(items)), strict=True)):
-            values, wrong = item_inputs(task_class, item, definition.input.keys(), where=f"#/tasks/{place}")
+            values, wrong = check_item_inputs(task_class, item, definition.input.keys(), where=f"#/tasks/{place}")
             mistakes += [Mistake(one.pointer, one.detail) for one in wrong]
             if len(mistakes) >= _TOLD:
                 break
