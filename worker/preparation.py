@@ -221,7 +221,7 @@ def _open_task_secret(prepared: PreparedGrant, name: str, sealed: str) -> str:
     except CannotOpen as error:
         if prepared.grant.seal is None:
             raise CannotStart(_ELSEWHERE.format(f"input {name!r}"), worker_fault=True) from error
-        message = f"its own secret input {name!r} was erased when the job had ended: retry the task and give it again"
+        message = f"its own secret input {name!r} was erased when the job had ended: submit the job again"
         raise CannotStart(message) from error
 
 
