@@ -51,9 +51,13 @@ def _allow_states(column: str, *, optional: bool = False) -> CheckConstraint:
     return CheckConstraint(f"{column} IS NULL OR {rule}" if optional else rule)
 
 
-def _index_some(name: str, rows: str, *columns: Column[Any]) -> None:
-    """Add an index of some rows of a table."""
-    Index(name, *columns, sqlite_where=text(rows), postgresql_where=text(rows))
+class PartialIndex(Index):
+    """An index of some rows of a table."""
+
+    inherit_cache = True
+
+    def __init__(self, name: str, rows: str, *columns: Column[Any]) -> None:
+        super().__init__(name, *columns, sqlite_where=text(rows), postgresql_where=text(rows))
 
 
 #: Keys of jobs and stages (PostgreSQL; SQLite counts in a row of this name in its own table of counters).
@@ -160,10 +164,10 @@ stages = Table(
     CheckConstraint("pending >= 0 AND queued >= 0 AND running >= 0 AND failed >= 0 AND cancelled >= 0"),
 )
 _READY = "ready > 0"
-_index_some("stages_ready", _READY, stages.c.key)
-_index_some("stages_ready_by_queue", _READY, stages.c.claim_queue, stages.c.key)
-_index_some("stages_unfilled", "unfilled > 0", stages.c.key)
-_index_some("stages_open", "state IN ('PENDING', 'RUNNING')", stages.c.key)
+PartialIndex("stages_ready", _READY, stages.c.key)
+PartialIndex("stages_ready_by_queue", _READY, stages.c.claim_queue, stages.c.key)
+PartialIndex("stages_unfilled", "unfilled > 0", stages.c.key)
+PartialIndex("stages_open", "state IN ('PENDING', 'RUNNING')", stages.c.key)
 
 tasks = Table(
     "tasks",
@@ -200,13 +204,13 @@ tasks = Table(
     Column("seal_number", Integer),
     _allow_states("state"),
 )
-_index_some("tasks_queued", "state = 'QUEUED'", tasks.c.stage, tasks.c.idx)
-_index_some("tasks_running", "state = 'RUNNING'", tasks.c.lease_until)
+PartialIndex("tasks_queued", "state = 'QUEUED'", tasks.c.stage, tasks.c.idx)
+PartialIndex("tasks_running", "state = 'RUNNING'", tasks.c.lease_until)
 #: Attempts without a claim whose workers have not reported their end: as few as those that run.
-_index_some("tasks_dying", "state <> 'RUNNING' AND lease_until IS NOT NULL", tasks.c.lease_until)
-_index_some("tasks_waiting", "state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL", tasks.c.not_before)
+PartialIndex("tasks_dying", "state <> 'RUNNING' AND lease_until IS NOT NULL", tasks.c.lease_until)
+PartialIndex("tasks_waiting", "state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL", tasks.c.not_before)
 #: Open tasks with secrets of their own.
-_index_some(
+PartialIndex(
     "tasks_sealed",
     "state IN ('PENDING', 'QUEUED') AND seal_number IS NOT NULL",
     tasks.c.stage,
@@ -242,7 +246,7 @@ attempts = Table(
     Column("ended_at", Double, nullable=False),
     sqlite_with_rowid=False,
 )
-_index_some("attempts_by_task", "kept = 1", attempts.c.task, attempts.c.attempt)
+PartialIndex("attempts_by_task", "kept = 1", attempts.c.task, attempts.c.attempt)
 
 events = Table(
     "events",
@@ -297,4 +301,4 @@ workers = Table(
     Column("gone", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
-_index_some("workers_present", "gone = 0", workers.c.key)
+PartialIndex("workers_present", "gone = 0", workers.c.key)
