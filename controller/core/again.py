@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from echelon.controller.core.events import Again
 from echelon.controller.core.flow import comes_back
-from echelon.controller.core.model import Again, Job, Stage
+from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import DONE, ENDED, State
 
 #: What runs again when nothing else is said.

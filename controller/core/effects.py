@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from echelon.controller.core.model import Spans
+from echelon.controller.core.events import Spans
 from echelon.controller.core.states import State
 
 

@@ -14,19 +14,15 @@ from typing import Any
 
 from echelon.controller.core import verbs
 from echelon.controller.core.effects import Effect, Remember
-from echelon.controller.core.flow import Effects, counts_of, settle_down
-from echelon.controller.core.model import (
+from echelon.controller.core.events import (
     CancelRequested,
     Event,
-    Job,
-    OnError,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
     SkipRequested,
     SpawnTaskHeld,
     SpawnTaskMoved,
-    Stage,
     Submitted,
     TasksAdded,
     TasksCreated,
@@ -34,8 +30,9 @@ from echelon.controller.core.model import (
     TasksSkipped,
     Together,
 )
+from echelon.controller.core.flow import Effects, counts_of, settle_down
+from echelon.controller.core.model import Job, OnError, Stage
 from echelon.controller.core.states import ENDED, State
-from echelon.controller.core.transitions import check_transitions
 
 
 def step(job: Job, event: Event) -> tuple[Job, list[Effect]]:
@@ -43,7 +40,6 @@ def step(job: Job, event: Event) -> tuple[Job, list[Effect]]:
     effects: Effects = []
     rule: Callable[[Job, Any, Effects], Job] = _RULES[type(event)]
     after = rule(job, event, effects)
-    check_transitions(job, after)
     return after, effects
 
 

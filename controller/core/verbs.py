@@ -12,21 +12,20 @@ from dataclasses import replace
 
 from echelon.controller.core.again import of_job
 from echelon.controller.core.effects import Remember, ReopenTasks, SkipTasks
-from echelon.controller.core.flow import Effects, comes_back, counts_of, cured, restore, restored, settle_down, withdraw
-from echelon.controller.core.model import (
+from echelon.controller.core.events import (
     Again,
     CancelRequested,
-    Job,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
     SkipRequested,
     SpawnTaskHeld,
-    Stage,
     Submitted,
     TasksAdded,
     TasksSkipped,
 )
+from echelon.controller.core.flow import Effects, comes_back, counts_of, cured, restore, restored, settle_down, withdraw
+from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import DONE, ENDED, State
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from echelon.controller.core.model import Job, Spans, Stage
+from echelon.controller.core.events import Spans
+from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import JsonValue, Outcome

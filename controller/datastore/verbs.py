@@ -12,7 +12,7 @@ from collections.abc import Collection
 from sqlalchemy import and_, case, func, not_, null, or_, select, update
 from sqlalchemy import bindparam as _p
 
-from echelon.controller.core.model import Spans
+from echelon.controller.core.events import Spans
 from echelon.controller.core.states import ENDED, OPEN, TASK_TRANSITIONS, State
 from echelon.controller.datastore.claims import begun_too_late, waits_anew
 from echelon.controller.datastore.encoding import STATES, clean_text

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.inline import compose_job
 from echelon.controller.catalogue.stored import to_json
-from echelon.controller.core.model import CancelRequested, Job, Submitted
+from echelon.controller.core.events import CancelRequested, Submitted
+from echelon.controller.core.model import Job
 from echelon.controller.core.planner import plan_stages
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import JobInputs, JobView, NewJob, Remembered

@@ -20,19 +20,9 @@ from echelon.controller.core.effects import (
     WithdrawTasks,
     reawakened,
 )
+from echelon.controller.core.events import Event, SpawnTaskMoved, Submitted, TasksCreated, TasksMoved
 from echelon.controller.core.machine import step
-from echelon.controller.core.model import (
-    Event,
-    Job,
-    OnError,
-    Source,
-    SpawnTaskMoved,
-    Stage,
-    Submitted,
-    Tally,
-    TasksCreated,
-    TasksMoved,
-)
+from echelon.controller.core.model import Job, OnError, Source, Stage, Tally
 from echelon.controller.core.states import State
 from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore

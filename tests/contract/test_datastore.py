@@ -7,12 +7,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import create_engine, text
 
-from echelon.controller.core.model import (
-    CancelRequested,
-    RetryRequested,
-    Tally,
-    TasksMoved,
-)
+from echelon.controller.core.events import CancelRequested, RetryRequested, TasksMoved
+from echelon.controller.core.model import Tally
 from echelon.controller.core.states import State
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.port import Datastore

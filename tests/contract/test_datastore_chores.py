@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echelon.controller.core.model import CancelRequested
+from echelon.controller.core.events import CancelRequested
 from echelon.controller.core.states import State
 from echelon.controller.datastore.claims import Chores
 from echelon.controller.datastore.open import open_datastore

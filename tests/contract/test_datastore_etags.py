@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echelon.controller.core.model import CancelRequested, PauseRequested
+from echelon.controller.core.events import CancelRequested, PauseRequested
 from echelon.controller.core.states import State
 from echelon.controller.datastore.port import Datastore
 from tests.contract.stores import claim, fan_out, stepped

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from echelon.controller.core.model import CancelRequested, TasksCreated, TasksMoved
+from echelon.controller.core.events import CancelRequested, TasksCreated, TasksMoved
 from echelon.controller.core.states import State
 from echelon.controller.datastore import sqlite
 from echelon.controller.datastore.errors import OutcomeUnknown
@@ -35,7 +35,7 @@ PATIENCE = 30.0
 _DIES_WRITING = """
 import sys
 from tests.contract.stores import plain_job, stepped, submitted
-from echelon.controller.core.model import CancelRequested
+from echelon.controller.core.events import CancelRequested
 from echelon.controller.datastore.open import open_datastore
 store = open_datastore(sys.argv[1])
 with store.write() as tx:

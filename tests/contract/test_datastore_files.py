@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
-from echelon.controller.core.model import Again, RetryRequested, SpawnTaskMoved, TasksMoved
+from echelon.controller.core.events import Again, RetryRequested, SpawnTaskMoved, TasksMoved
 from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrating
 from echelon.controller.datastore.files import Unpublished

@@ -13,7 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from echelon.controller.core.model import CancelRequested, OnError, RetryRequested, TasksMoved
+from echelon.controller.core.events import CancelRequested, RetryRequested, TasksMoved
+from echelon.controller.core.model import OnError
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.port import Datastore

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from echelon.controller.core.model import (
-    CancelRequested,
-)
+from echelon.controller.core.events import CancelRequested
 from echelon.controller.core.states import State
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.port import Datastore

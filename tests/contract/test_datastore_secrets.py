@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, create_engine, text
 
-from echelon.controller.core.model import CancelRequested, RetryRequested
+from echelon.controller.core.events import CancelRequested, RetryRequested
 from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrating
 from echelon.controller.datastore.open import migrate_datastore, open_datastore

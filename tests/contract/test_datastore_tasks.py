@@ -6,14 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from echelon.controller.core.events import CancelRequested, RetryRequested, TasksCreated, TasksMoved
 from echelon.controller.core.machine import step
-from echelon.controller.core.model import (
-    CancelRequested,
-    RetryRequested,
-    Tally,
-    TasksCreated,
-    TasksMoved,
-)
+from echelon.controller.core.model import Tally
 from echelon.controller.core.states import State
 from echelon.controller.datastore.errors import GuardFailed, StatementRefused
 from echelon.controller.datastore.fanout import Expansion

@@ -10,7 +10,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
 
-from echelon.controller.core.model import CancelRequested, OnError, PauseRequested, TasksCreated, TasksMoved
+from echelon.controller.core.events import CancelRequested, PauseRequested, TasksCreated, TasksMoved
+from echelon.controller.core.model import OnError
 from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrations
 from echelon.controller.datastore.open import migrate_datastore, open_datastore

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from echelon.controller.core.model import CancelRequested, RetryRequested
+from echelon.controller.core.events import CancelRequested, RetryRequested
 from echelon.controller.core.states import State
 from echelon.controller.datastore.errors import TransactionAborted
 from echelon.controller.datastore.open import open_datastore

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from echelon.controller.core.model import Again, Job, Spans, Stage
+from echelon.controller.core.events import Again, Spans
+from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import ENDED, State
 from tests.core.rows import SPAWN, Row, Rows
 

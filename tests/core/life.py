@@ -18,20 +18,16 @@ from echelon.controller.core.effects import (
     WithdrawTasks,
     reawakened,
 )
-from echelon.controller.core.machine import step
-from echelon.controller.core.model import (
+from echelon.controller.core.events import (
     Again,
     CancelRequested,
     Event,
-    Job,
-    OnError,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
     SkipRequested,
     SpawnTaskHeld,
     SpawnTaskMoved,
-    Stage,
     Submitted,
     TasksAdded,
     TasksCreated,
@@ -39,6 +35,8 @@ from echelon.controller.core.model import (
     TasksSkipped,
     Together,
 )
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import Job, OnError, Stage
 from echelon.controller.core.states import DONE, ENDED, TASK_TRANSITIONS, State
 from tests.core.chosen import choose
 from tests.core.rows import SPAWN, Row, Rows

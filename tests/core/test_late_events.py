@@ -8,8 +8,7 @@ from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.core.again import of_stage
 from echelon.controller.core.answers import Kind, Verb, answer
 from echelon.controller.core.effects import RestoreTasks
-from echelon.controller.core.machine import step
-from echelon.controller.core.model import (
+from echelon.controller.core.events import (
     CancelRequested,
     Event,
     PauseRequested,
@@ -21,6 +20,7 @@ from echelon.controller.core.model import (
     TasksCreated,
     TasksMoved,
 )
+from echelon.controller.core.machine import step
 from echelon.controller.core.planner import plan_item
 from echelon.controller.core.states import State
 from tests.core.test_machine import begin, fixed, moved, run, spawning, states

@@ -9,21 +9,17 @@ from dataclasses import replace
 import pytest
 
 from echelon.controller.core.effects import ReleaseTasks, Remember, WithdrawTasks
-from echelon.controller.core.machine import step
-from echelon.controller.core.model import (
+from echelon.controller.core.events import (
     CancelRequested,
-    Job,
-    OnError,
     RetryRequested,
-    Source,
     SpawnTaskMoved,
-    Stage,
     Submitted,
-    Tally,
     TasksCreated,
     TasksMoved,
     Together,
 )
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import Job, OnError, Source, Stage, Tally
 from echelon.controller.core.states import ENDED, ForbiddenTransition, State
 from echelon.shared.ids import JobId
 from tests.core.life import Life

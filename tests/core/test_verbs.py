@@ -7,25 +7,21 @@ import pytest
 from echelon.controller.core.again import in_the_way, of_job, of_stage
 from echelon.controller.core.answers import STATES, VERBS, Refused, answer
 from echelon.controller.core.effects import ReleaseTasks, Remember, ReopenTasks, RestoreTasks
-from echelon.controller.core.machine import step
-from echelon.controller.core.model import (
+from echelon.controller.core.events import (
     Again,
     CancelRequested,
     Event,
-    Job,
-    OnError,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
     SkipRequested,
-    Source,
-    Stage,
     Submitted,
-    Tally,
     TasksAdded,
     TasksMoved,
     TasksSkipped,
 )
+from echelon.controller.core.machine import step
+from echelon.controller.core.model import Job, OnError, Source, Stage, Tally
 from echelon.controller.core.states import State
 from echelon.shared.ids import JobId
 from tests.core.test_machine import begin, fixed, moved, run, states

@@ -18,8 +18,9 @@ from echelon.controller.core.effects import (
     WithdrawTasks,
     reawakened,
 )
+from echelon.controller.core.events import Event, SpawnTaskMoved, TasksMoved
 from echelon.controller.core.machine import step
-from echelon.controller.core.model import Event, Job, SpawnTaskMoved, TasksMoved
+from echelon.controller.core.model import Job
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.transaction import Transaction

@@ -63,7 +63,7 @@ def opened(seal: Seal, item: object, secret: Set[str]) -> tuple[object, frozense
 def erased(names: Iterable[str]) -> str:
     """Return what is said of an item whose secrets were erased before it became a task."""
     shown = ", ".join(repr(name) for name in sorted(names))
-    return f"its own {shown} was erased when the job had ended, before this item was made a task: retry asks for it"
+    return f"its own {shown} was erased when the job ended, before this item became a task: submit the job again"
 
 
 def plan_tasks(catalogue: Catalogue, stage: Stage, described: StageDefinition, sealing: Sealing) -> list[NewTask]:

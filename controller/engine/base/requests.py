@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from echelon.controller.core.model import Spans
+from echelon.controller.core.events import Spans
 from echelon.controller.core.states import State
 from echelon.shared.errors import InvalidInput, Unavailable
 from echelon.shared.ids import TaskId

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from echelon.controller.core.model import Job, SpawnTaskMoved, TasksMoved, Together
+from echelon.controller.core.events import SpawnTaskMoved, TasksMoved, Together
+from echelon.controller.core.model import Job
 from echelon.controller.core.policy import Budget, Verdict, judge
 from echelon.controller.core.states import State
 from echelon.controller.datastore.files import Unpublished

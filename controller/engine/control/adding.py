@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from echelon.controller.catalogue.inputs import check_item_inputs
 from echelon.controller.core.answers import Allowed, Kind, Verb, answer
-from echelon.controller.core.model import Stage, TasksAdded
+from echelon.controller.core.events import TasksAdded
+from echelon.controller.core.model import Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import NewTask
 from echelon.controller.engine.base.board import Board

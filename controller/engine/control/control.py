@@ -15,15 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from echelon.controller.core.answers import Allowed, Kind, Refused, Verb, answer
-from echelon.controller.core.model import (
-    CancelRequested,
-    Event,
-    Job,
-    PauseRequested,
-    ResumeRequested,
-    SkipRequested,
-    Stage,
-)
+from echelon.controller.core.events import CancelRequested, Event, PauseRequested, ResumeRequested, SkipRequested
+from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import SPAWN_ONLY, TaskRow
 from echelon.controller.engine.base.board import Board

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from echelon.controller.core.again import Misfits, of_job, of_stage
 from echelon.controller.core.answers import MISFIT, Allowed, Kind, Verb, answer
-from echelon.controller.core.model import Again, Job, RetryRequested, Source, Stage
+from echelon.controller.core.events import Again, RetryRequested
+from echelon.controller.core.model import Job, Source, Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import TaskRow
 from echelon.controller.engine.base.board import Board

@@ -11,17 +11,16 @@ from dataclasses import dataclass, replace
 
 from echelon.controller.core.again import in_the_way
 from echelon.controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
-from echelon.controller.core.model import (
+from echelon.controller.core.events import (
     Again,
-    Job,
     RetryRequested,
     SpawnTaskHeld,
     SpawnTaskMoved,
-    Stage,
     TasksMoved,
     TasksSkipped,
     Together,
 )
+from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import SPAWN_ONLY, TaskCount
 from echelon.controller.engine.base.board import Board

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from echelon.controller.core.model import SpawnTaskMoved, Stage, TasksMoved
+from echelon.controller.core.events import SpawnTaskMoved, TasksMoved
+from echelon.controller.core.model import Stage
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import Claimed
 from echelon.controller.datastore.workers import Capacity

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from echelon.controller.core.model import TasksCreated
+from echelon.controller.core.events import TasksCreated
 from echelon.controller.core.planner import plan_item
 from echelon.controller.core.states import State
 from echelon.controller.datastore.fanout import Expansion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from echelon.controller.core.model import SpawnTaskMoved, TasksMoved
+from echelon.controller.core.events import SpawnTaskMoved, TasksMoved
 from echelon.controller.core.states import State
 from echelon.controller.datastore.claims import Chores
 from echelon.controller.datastore.port import Datastore
