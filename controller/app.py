@@ -23,9 +23,9 @@ from echelon.controller.api import (
     tasks,
 )
 from echelon.controller.api.config import ApiSettings
-from echelon.controller.api.figures import Figures
+from echelon.controller.api.figures import RequestFigures
 from echelon.controller.api.page import page
-from echelon.controller.api.unserved import Listeners
+from echelon.controller.api.unserved import ServedQueues
 from echelon.controller.datastore.records import WorkerView
 from echelon.controller.engine.jobs import Jobs
 
@@ -46,11 +46,11 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
     )
     # A path with two slashes is another path, not one to be sent elsewhere.
     app.url_map.merge_slashes = False
-    figures = Figures(jobs_.counters.registry, jobs_.store)
-    listeners = Listeners(lambda: _workers(jobs_, settings))
-    config.install(app.extensions, config.Context(jobs_, settings, listeners, figures.text))
-    gate.install(app, figures)
-    routes.build(
+    figures = RequestFigures(jobs_.counters.registry, jobs_.store)
+    served_queues = ServedQueues(lambda: _workers(jobs_, settings))
+    config.install_context(app.extensions, config.Context(jobs_, settings, served_queues, figures.render_figures))
+    gate.install_gate(app, figures)
+    routes.register_routes(
         app,
         [
             jobs.routes,
@@ -66,7 +66,7 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
         ],
     )
     app.register_blueprint(page)
-    problems.register(app)
+    problems.register_handlers(app)
     return app
 
 

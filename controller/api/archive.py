@@ -51,30 +51,30 @@ class _Pipe(RawIOBase):
         self._pieces.append(piece)
         return len(piece)
 
-    def take(self) -> bytes:
+    def take_pieces(self) -> bytes:
         """Return what has been written since the last time."""
         taken = b"".join(self._pieces)
         self._pieces.clear()
         return taken
 
 
-def zipped(volume: Volume, job_id: JobId) -> Iterator[bytes]:
+def stream_archive(volume: Volume, job_id: JobId) -> Iterator[bytes]:
     """Yield the archive of all files of a job; those that vanish meanwhile are left out."""
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for artefact in _all(volume, job_id):
-            for _ in _pack(archive, volume, job_id, artefact):
-                if piece := pipe.take():
+        for artefact in _iterate_artefacts(volume, job_id):
+            for _ in _pack_artefact(archive, volume, job_id, artefact):
+                if piece := pipe.take_pieces():
                     yield piece
-    yield pipe.take()
+    yield pipe.take_pieces()
 
 
-def _pack(archive: zipfile.ZipFile, volume: Volume, job_id: JobId, artefact: StoredArtefact) -> Iterator[None]:
+def _pack_artefact(archive: zipfile.ZipFile, volume: Volume, job_id: JobId, artefact: StoredArtefact) -> Iterator[None]:
     try:
         found = volume.open_artefact(job_id, artefact.path)
     except NotFound:
         return
-    with found.file as source, archive.open(_entry(artefact), "w", force_zip64=True) as target:
+    with found.file as source, archive.open(_make_entry(artefact), "w", force_zip64=True) as target:
         # No more than it had when it was opened: a file that grows for ever must not make an endless archive.
         left = found.size
         while left > 0 and (data := source.read(min(_PIECE, left))):
@@ -84,7 +84,7 @@ def _pack(archive: zipfile.ZipFile, volume: Volume, job_id: JobId, artefact: Sto
     yield
 
 
-def _entry(artefact: StoredArtefact) -> zipfile.ZipInfo:
+def _make_entry(artefact: StoredArtefact) -> zipfile.ZipInfo:
     at = datetime.fromtimestamp(artefact.modified_at, UTC)
     year = min(max(at.year, _FIRST_YEAR), _LAST_YEAR)
     entry = zipfile.ZipInfo(artefact.path, (year, at.month, at.day, at.hour, at.minute, at.second))
@@ -94,7 +94,7 @@ def _entry(artefact: StoredArtefact) -> zipfile.ZipInfo:
     return entry
 
 
-def _all(volume: Volume, job_id: JobId) -> Iterator[StoredArtefact]:
+def _iterate_artefacts(volume: Volume, job_id: JobId) -> Iterator[StoredArtefact]:
     after = ""
     while True:
         found = volume.list_artefacts(job_id, after=after, limit=_PAGE)

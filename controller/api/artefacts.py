@@ -17,12 +17,12 @@ from werkzeug.wsgi import FileWrapper
 
 from echelon.controller import shapes
 from echelon.controller.api import render, schemas
-from echelon.controller.api.archive import zipped
-from echelon.controller.api.config import jobs
-from echelon.controller.api.jobs import view_of
-from echelon.controller.api.problems import Refusal, invalid
+from echelon.controller.api.archive import stream_archive
+from echelon.controller.api.config import get_jobs
+from echelon.controller.api.jobs import find_job
+from echelon.controller.api.problems import Refusal, refuse_value
 from echelon.controller.api.queries import PageQuery
-from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.datastore.records import JobView, RecordPage
 from echelon.shared.ids import JobId
 from echelon.shared.volume import OpenFile
@@ -37,27 +37,27 @@ _FILE = {
 }
 
 
-@routes.get(
+@routes.add_get(
     "/jobs/<uuid:job_id>/artefacts",
-    Answer(shapes.PageOf[shapes.JobArtefact], description="Files by path."),
+    RouteAnswer(shapes.PageOf[shapes.JobArtefact], description="Files by path."),
     query=schemas.PageQuerySchema,
     refuses=[404],
 )
 def list_artefacts(query: PageQuery, job_id: object) -> Response:
     """List the files that a job has left so far, by path."""
-    job = _job_with_its_files(job_id)
-    found = jobs().volume.list_artefacts(job.job_id, after=_after(query.cursor), limit=query.limit + 1)
+    job = _find_job_with_files(job_id)
+    found = get_jobs().volume.list_artefacts(job.job_id, after=_decode_cursor(query.cursor), limit=query.limit + 1)
     items = found[: query.limit]
-    page = RecordPage(items, _cursor(items[-1].path) if len(found) > query.limit else None)
-    return render.page(page, partial(render.fill, shapes.JobArtefact))
+    page = RecordPage(items, _encode_cursor(items[-1].path) if len(found) > query.limit else None)
+    return render.make_page(page, partial(render.fill_shape, shapes.JobArtefact))
 
 
-@routes.route(
+@routes.add_route(
     "GET",
     "/jobs/<uuid:job_id>/artefacts/<path:path>",
     [
-        Answer(None, content_type="*/*", description="The file.", headers=_FILE),
-        Answer(None, 206, content_type="*/*", description="The part that was asked for."),
+        RouteAnswer(None, content_type="*/*", description="The file.", headers=_FILE),
+        RouteAnswer(None, 206, content_type="*/*", description="The part that was asked for."),
     ],
     refuses=[404, 412],
     headers={
@@ -67,38 +67,38 @@ def list_artefacts(query: PageQuery, job_id: object) -> Response:
 )
 def get_artefact(job_id: object, path: str) -> Response:
     """Return one file, always as a download."""
-    job = _job_with_its_files(job_id)
-    return _download(jobs().volume.open_artefact(job.job_id, path), path)
+    job = _find_job_with_files(job_id)
+    return _make_download(get_jobs().volume.open_artefact(job.job_id, path), path)
 
 
-@routes.get(
+@routes.add_get(
     "/jobs/<uuid:job_id>/artefacts.zip",
-    Answer(
+    RouteAnswer(
         None, content_type="application/zip", description="All files.", headers={"Content-Disposition": "attachment"}
     ),
     refuses=[404],
 )
 def get_artefacts_zip(job_id: object) -> Response:
     """Return all files as a zip archive, made while it is sent."""
-    job = _job_with_its_files(job_id)
-    volume = jobs().volume
+    job = _find_job_with_files(job_id)
+    volume = get_jobs().volume
     # The first piece now: a volume that is away must be an answer, not a broken archive.
-    pieces = zipped(volume, job.job_id)
+    pieces = stream_archive(volume, job.job_id)
     first = next(pieces, b"")
-    response = Response(_chained(first, pieces), content_type="application/zip")
+    response = Response(_chain_pieces(first, pieces), content_type="application/zip")
     response.headers["Content-Disposition"] = f'attachment; filename="{job.job_id}.zip"'
     response.headers["Accept-Ranges"] = "none"
     return response
 
 
-def _job_with_its_files(job_id: object) -> JobView:
+def _find_job_with_files(job_id: object) -> JobView:
     """Return a job; who has seen a task COMPLETED finds its files."""
-    job = view_of(JobId(str(job_id)))
-    jobs().show_files(job.job_id)
+    job = find_job(JobId(str(job_id)))
+    get_jobs().show_files(job.job_id)
     return job
 
 
-def _download(found: OpenFile, path: str) -> Response:
+def _make_download(found: OpenFile, path: str) -> Response:
     name = path.rpartition("/")[2]
     guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
     response = Response(FileWrapper(found.file, _PIECE), mimetype=guessed, direct_passthrough=True)
@@ -128,23 +128,23 @@ def _download(found: OpenFile, path: str) -> Response:
     return response
 
 
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _chain_pieces(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from rest
 
 
-def _cursor(path: str) -> str:
+def _encode_cursor(path: str) -> str:
     return base64.urlsafe_b64encode(path.encode()).decode().rstrip("=")
 
 
-def _after(cursor: str | None) -> str:
+def _decode_cursor(cursor: str | None) -> str:
     if cursor is None:
         return ""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         after = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error) as error:
-        raise invalid("#/query/cursor", "this is not a cursor of ours") from error
+        raise refuse_value("#/query/cursor", "this is not a cursor of ours") from error
     if "\0" in after:
-        raise invalid("#/query/cursor", "this is not a cursor of ours")
+        raise refuse_value("#/query/cursor", "this is not a cursor of ours")
     return after

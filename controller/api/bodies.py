@@ -44,7 +44,9 @@ class StrictParser(FlaskParser):
         """Return the query; a parameter that is sent twice is a mistake."""
         twice = [name for name, values in req.args.lists() if len(values) > 1]
         if twice:
-            raise Refusal(422, "a parameter was sent twice", mistakes=[_query(name, "send it once") for name in twice])
+            raise Refusal(
+                422, "a parameter was sent twice", mistakes=[_query_mistake(name, "send it once") for name in twice]
+            )
         return req.args.to_dict()
 
     def handle_error(
@@ -54,28 +56,30 @@ class StrictParser(FlaskParser):
         found = (
             mistake
             for location, messages in error.messages_dict.items()
-            for mistake in _mistakes(messages, "#" if location == "json" else f"#/{location}", list(schema.fields))
+            for mistake in _iterate_mistakes(
+                messages, "#" if location == "json" else f"#/{location}", list(schema.fields)
+            )
         )
         mistakes = list(itertools.islice(found, MOST_MISTAKES))
         raise Refusal(422, "; ".join(f"{one.pointer}: {one.detail}" for one in mistakes), mistakes=mistakes)
 
 
-def _mistakes(messages: object, pointer: str, known: list[str]) -> Iterator[Mistake]:
+def _iterate_mistakes(messages: object, pointer: str, known: list[str]) -> Iterator[Mistake]:
     if isinstance(messages, Mapping):
         for name, inner in messages.items():
-            deeper = pointer if name == "_schema" else f"{pointer}/{_escaped(str(name))}"
+            deeper = pointer if name == "_schema" else f"{pointer}/{_escape_pointer(str(name))}"
             if inner == ["Unknown field."]:
-                yield Mistake(deeper, unknown(str(name), known))
+                yield Mistake(deeper, describe_unknown(str(name), known))
             else:
-                yield from _mistakes(inner, deeper, known)
+                yield from _iterate_mistakes(inner, deeper, known)
     elif isinstance(messages, list):
         for message in messages:
-            yield from _mistakes(message, pointer, known)
+            yield from _iterate_mistakes(message, pointer, known)
     else:
         yield Mistake(pointer, str(messages))
 
 
-def unknown(name: str, known: list[str]) -> str:
+def describe_unknown(name: str, known: list[str]) -> str:
     """Return what to say of a name that is not among `known`."""
     close = difflib.get_close_matches(name, known, n=1) if len(name) <= 100 else []
     if close:
@@ -83,11 +87,11 @@ def unknown(name: str, known: list[str]) -> str:
     return f"unknown; known here: {', '.join(known) or 'nothing'}"
 
 
-def _query(name: str, detail: str) -> Mistake:
-    return Mistake(f"#/query/{_escaped(name)}", detail)
+def _query_mistake(name: str, detail: str) -> Mistake:
+    return Mistake(f"#/query/{_escape_pointer(name)}", detail)
 
 
-def _escaped(name: str) -> str:
+def _escape_pointer(name: str) -> str:
     """Write a name as a part of a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
 
@@ -103,7 +107,10 @@ def read_json(data: bytes) -> object:
     """Return the value that a body holds; a Refusal (400 not JSON, 422 JSON that cannot be used) says why not."""
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+            data.decode("utf-8"),
+            object_pairs_hook=_build_object,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_float,
         )
     except UnicodeDecodeError as error:
         raise Refusal(400, f"the body is not UTF-8: byte {error.start}") from error
@@ -116,11 +123,11 @@ def read_json(data: bytes) -> object:
     except ValueError as error:
         # Python refuses integers of more than 4300 digits.
         raise Refusal(422, "the JSON holds a number with too many digits") from error
-    _examine(value)
+    _refuse_unusable(value)
     return value
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()
@@ -131,18 +138,18 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return made
 
 
-def _constant(word: str) -> NoReturn:
+def _refuse_constant(word: str) -> NoReturn:
     raise _Ambiguous(f"{word} is not a JSON value")
 
 
-def _float(text: str) -> float:
+def _parse_float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise _Ambiguous(f"{text[:40]} is too large for a number")
     return number
 
 
-def _examine(value: object) -> None:
+def _refuse_unusable(value: object) -> None:
     """Refuse text that cannot be stored or passed to a process, and nesting that would exhaust a stack further on."""
     # Only what holds more waits here: a list of 300,000 numbers must not become 300,000 entries.
     waiting: list[tuple[object, _Path | None]] = [([value], None)]
@@ -174,7 +181,7 @@ class _Path:
 
     def __str__(self) -> str:
         # The outermost holder is ours: what it holds is the document.
-        return f"{self.parent}/{_escaped(str(self.name))}" if self.parent else "#"
+        return f"{self.parent}/{_escape_pointer(str(self.name))}" if self.parent else "#"
 
 
 def _examine_text(text: str, path: _Path | None, place: str | int | None) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 
 from flask import current_app
 
-from echelon.controller.api.unserved import Listeners
+from echelon.controller.api.unserved import ServedQueues
 from echelon.controller.engine.jobs import Jobs
 from echelon.controller.settings import Settings
 
@@ -34,7 +34,7 @@ class ApiSettings:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def of(cls, settings: Settings, stopping: threading.Event | None = None) -> ApiSettings:
+    def from_settings(cls, settings: Settings, stopping: threading.Event | None = None) -> ApiSettings:
         """Return what the controller's settings say about the interface."""
         # Named hosts hold on an open address too: in a container every address is open, its published port is not.
         guarded = not settings.token and (settings.listen.is_loopback or settings.hosts)
@@ -53,21 +53,21 @@ class Context:
 
     jobs: Jobs
     settings: ApiSettings
-    listeners: Listeners
+    served_queues: ServedQueues
     #: Renders /metrics.
     metrics: Callable[[], bytes]
 
 
-def install(extensions: dict[str, object], context: Context) -> None:
+def install_context(extensions: dict[str, object], context: Context) -> None:
     """Let the views of an application find their context."""
     extensions[_EXTENSION] = context
 
 
-def context() -> Context:
+def get_context() -> Context:
     """Return the context of the application that answers the present request."""
     return cast(Context, current_app.extensions[_EXTENSION])
 
 
-def jobs() -> Jobs:
+def get_jobs() -> Jobs:
     """Return the use cases."""
-    return context().jobs
+    return get_context().jobs

@@ -14,11 +14,11 @@ from flask import Response, g, request
 from echelon.controller import shapes
 from echelon.controller.api import control_schemas as schemas
 from echelon.controller.api import headers, jobs, render, stages, tasks
-from echelon.controller.api.config import jobs as use_cases
-from echelon.controller.api.etags import IF_MATCH, guarded, number_of
-from echelon.controller.api.problems import blamed_on, invalid
+from echelon.controller.api.config import get_jobs as use_cases
+from echelon.controller.api.etags import IF_MATCH, act_if_match, parse_etag
+from echelon.controller.api.problems import blamed_on, refuse_value
 from echelon.controller.api.queries import ChoiceQuery
-from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.core.answers import Kind, Verb
 from echelon.controller.core.states import State
 from echelon.controller.engine.base.requests import Changed, Choice, Given, Who, index_spans
@@ -44,35 +44,41 @@ Body = dict[str, dict[str, JsonValue]]
 
 def _job_view(verb: Verb) -> Callable[..., Response]:
     def view(query: ChoiceQuery, body: Body, job_id: object) -> Response:
-        known, choice = JobId(str(job_id)), _choice(query)
-        changed = _done(
-            lambda etag: control().job(verb, known, who=who(), etag=etag, choice=choice, given=_given(verb, body))
+        known, choice = JobId(str(job_id)), _parse_choice(query)
+        changed = _act_guarded(
+            lambda etag: get_control().job(
+                verb, known, who=get_requester(), etag=etag, choice=choice, given=_parse_secrets(verb, body)
+            )
         )
         _refuse_nothing(verb, "job", choice, changed)
-        return jobs.answer(known, more=render.changed(changed))
+        return jobs.answer_job(known, more=render.render_change(changed))
 
     return view
 
 
 def _stage_view(verb: Verb) -> Callable[..., Response]:
     def view(query: ChoiceQuery, body: Body, job_id: object, stage: int) -> Response:
-        known, choice, given = JobId(str(job_id)), _choice(query), _given(verb, body)
-        changed = _done(
-            lambda etag: control().stage(verb, known, stage, who=who(), etag=etag, choice=choice, given=given)
+        known, choice, given = JobId(str(job_id)), _parse_choice(query), _parse_secrets(verb, body)
+        changed = _act_guarded(
+            lambda etag: get_control().stage(
+                verb, known, stage, who=get_requester(), etag=etag, choice=choice, given=given
+            )
         )
         _refuse_nothing(verb, "stage", choice, changed)
-        return stages.answer(known, stage, more=render.changed(changed))
+        return stages.answer_stage(known, stage, more=render.render_change(changed))
 
     return view
 
 
 def _task_view(verb: Verb) -> Callable[..., Response]:
     def view(query: ChoiceQuery, body: Body, task_id: object) -> Response:
-        known, given = TaskId(str(task_id)), _given(verb, body)
-        changed = _done(
-            lambda etag: control().task(verb, known, who=who(), etag=etag, only_failed=query.only_failed, given=given)
+        known, given = TaskId(str(task_id)), _parse_secrets(verb, body)
+        changed = _act_guarded(
+            lambda etag: get_control().task(
+                verb, known, who=get_requester(), etag=etag, only_failed=query.only_failed, given=given
+            )
         )
-        return tasks.answer(known, more=render.changed(changed))
+        return tasks.answer_task(known, more=render.render_change(changed))
 
     return view
 
@@ -87,33 +93,33 @@ def retry_tasks(body: list[dict[str, object]]) -> Response:
     for place, one in enumerate(body):
         task_id, etag = TaskId(cast(str, one["task_id"]).lower()), cast("str | None", one["etag"])
         if task_id in wanted:
-            raise invalid(f"#/{place}/task_id", "stands there twice")
-        wanted[task_id] = None if etag is None else number_of(etag.strip('"'))
+            raise refuse_value(f"#/{place}/task_id", "stands there twice")
+        wanted[task_id] = None if etag is None else parse_etag(etag.strip('"'))
     with headers.malformed_if_repeated(request):
-        given = Given(headers=headers.for_job(request))
-        retried = control().retry_tasks(wanted, who=who(), given=given)
-    return render.answer(render.retried(retried))
+        given = Given(headers=headers.read_job_headers(request))
+        retried = get_control().retry_tasks(wanted, who=get_requester(), given=given)
+    return render.make_answer(render.render_retried(retried))
 
 
 # --- what they share
 
 
-def control() -> Control:
+def get_control() -> Control:
     """Return the use cases of live control."""
     return use_cases().control
 
 
-def who() -> Who:
+def get_requester() -> Who:
     """Return whoever asks."""
     return Who(g.request_id)
 
 
-def _done(act: Callable[[int | None], Changed]) -> Changed:
+def _act_guarded(act: Callable[[int | None], Changed]) -> Changed:
     with headers.malformed_if_repeated(request):
-        return guarded(act)
+        return act_if_match(act)
 
 
-def _choice(query: ChoiceQuery) -> Choice:
+def _parse_choice(query: ChoiceQuery) -> Choice:
     spans = None
     if query.index is not None:
         with blamed_on("#/query/index"):
@@ -121,10 +127,10 @@ def _choice(query: ChoiceQuery) -> Choice:
     return Choice(State(query.state) if query.state else None, spans, query.only_failed)
 
 
-def _given(verb: Verb, body: Body) -> Given:
+def _parse_secrets(verb: Verb, body: Body) -> Given:
     if verb not in _REOPENING:
         return Given()
-    return Given(body.get("input", {}), headers.for_job(request))
+    return Given(body.get("input", {}), headers.read_job_headers(request))
 
 
 def _refuse_nothing(verb: Verb, what: str, choice: Choice, changed: Changed) -> None:
@@ -138,14 +144,16 @@ def _refuse_nothing(verb: Verb, what: str, choice: Choice, changed: Changed) -> 
 # --- the routes, one for each verb and each kind of thing
 
 
-def _register(routes: Routes, verb: Verb, kind: Kind, path: str, view: Callable[..., Response], shape: object) -> None:
+def _register_verb(
+    routes: Routes, verb: Verb, kind: Kind, path: str, view: Callable[..., Response], shape: object
+) -> None:
     view.__name__ = f"{verb}_{kind}"
     view.__doc__ = _SUMMARIES[verb].format(f"a {kind}")
-    routes.route(
+    routes.add_route(
         "POST",
         f"{path}/{verb}",
-        [Answer(shape, description=f"The {kind}, and what it came to.", headers=_ETAG)],
-        query=_query(verb, kind),
+        [RouteAnswer(shape, description=f"The {kind}, and what it came to.", headers=_ETAG)],
+        query=_query_schema(verb, kind),
         body=schemas.GivenSchema if verb in _REOPENING else schemas.EmptyBodySchema,
         body_required=False,
         refuses=[404, 409, 412],
@@ -153,23 +161,23 @@ def _register(routes: Routes, verb: Verb, kind: Kind, path: str, view: Callable[
     )(view)
 
 
-def _query(verb: Verb, kind: Kind) -> type[marshmallow.Schema]:
+def _query_schema(verb: Verb, kind: Kind) -> type[marshmallow.Schema]:
     if kind is Kind.TASK:
         return schemas.RetryTaskQuerySchema if verb is Verb.RETRY else schemas.NothingSchema
     return schemas.RetryQuerySchema if verb is Verb.RETRY else schemas.ChoiceQuerySchema
 
 
-def _built() -> Routes:
+def _build_routes() -> Routes:
     made = Routes("control", "What people do to jobs, stages and tasks while they run.")
     for verb in _VERBS:
-        _register(made, verb, Kind.JOB, "/jobs/<uuid:job_id>", _job_view(verb), shapes.ChangedJob)
+        _register_verb(made, verb, Kind.JOB, "/jobs/<uuid:job_id>", _job_view(verb), shapes.ChangedJob)
         path = "/jobs/<uuid:job_id>/stages/<int:stage>"
-        _register(made, verb, Kind.STAGE, path, _stage_view(verb), shapes.ChangedStage)
-        _register(made, verb, Kind.TASK, "/tasks/<uuid:task_id>", _task_view(verb), shapes.ChangedTask)
-    made.route(
+        _register_verb(made, verb, Kind.STAGE, path, _stage_view(verb), shapes.ChangedStage)
+        _register_verb(made, verb, Kind.TASK, "/tasks/<uuid:task_id>", _task_view(verb), shapes.ChangedTask)
+    made.add_route(
         "POST",
         "/tasks/retry",
-        [Answer(shapes.RetriedTasks, description="What it came to.")],
+        [RouteAnswer(shapes.RetriedTasks, description="What it came to.")],
         body=schemas.TaskToRetrySchema(many=True),
     )(retry_tasks)
     return made
@@ -177,4 +185,4 @@ def _built() -> Routes:
 
 _ETAG = {"ETag": "Changes whenever it does."}
 
-routes = _built()
+routes = _build_routes()

@@ -8,7 +8,7 @@ import marshmallow
 from marshmallow import fields, validate
 
 from echelon.controller.api.queries import AddQuery, ChoiceQuery
-from echelon.controller.api.schemas import STATES, Text, values_field
+from echelon.controller.api.schemas import STATES, TextField, values_field
 
 _TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _SPAN = r"[0-9]{1,8}(-[0-9]{1,8})?"
@@ -18,7 +18,7 @@ def _about(text: str, **more: object) -> dict[str, Any]:
     return {"metadata": {"description": text, **more}}
 
 
-def _switch(default: str, text: str) -> fields.String:
+def _switch_field(default: str, text: str) -> fields.String:
     """Return a field of a query that is true or false."""
     return fields.String(load_default=default, validate=validate.OneOf(["true", "false"]), **_about(text))
 
@@ -54,19 +54,19 @@ _ONLY_FAILED = "false: what has completed or was skipped runs again too, and wha
 class RetryQuerySchema(ChoiceQuerySchema):
     """Which tasks are meant."""
 
-    only_failed = _switch("true", _ONLY_FAILED)
+    only_failed = _switch_field("true", _ONLY_FAILED)
 
 
 class RetryTaskQuerySchema(NothingSchema):
     """Whether a completed task is meant too."""
 
-    only_failed = _switch("true", _ONLY_FAILED)
+    only_failed = _switch_field("true", _ONLY_FAILED)
 
 
 class AddQuerySchema(marshmallow.Schema):
     """How tasks are added."""
 
-    paused = _switch("false", "true: they wait until they are resumed.")
+    paused = _switch_field("false", "true: they wait until they are resumed.")
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> AddQuery:
@@ -91,4 +91,4 @@ class TaskToRetrySchema(marshmallow.Schema):
         validate=validate.Regexp(_TASK_ID, error="is not the whole id of a task"),
         **_about("Its id."),
     )
-    etag = Text(100, load_default=None, allow_none=True, **_about("Only if the task still has this etag."))
+    etag = TextField(100, load_default=None, allow_none=True, **_about("Only if the task still has this etag."))

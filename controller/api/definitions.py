@@ -6,9 +6,9 @@ from flask import Response
 
 from echelon.controller import shapes
 from echelon.controller.api import render
-from echelon.controller.api.config import jobs
-from echelon.controller.api.render import fill
-from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.api.config import get_jobs
+from echelon.controller.api.render import fill_shape
+from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.catalogue.definitions import JobDefinition, StageDefinition
 from echelon.controller.catalogue.task_classes import InputDefinition, TaskClass
 from echelon.controller.core.planner import source_of
@@ -17,32 +17,34 @@ from echelon.controller.engine.jobs import MASK
 routes = Routes("definitions", "The catalogue in force.")
 
 
-@routes.get("/definitions", Answer(shapes.Definitions, description="The catalogue."))
+@routes.add_get("/definitions", RouteAnswer(shapes.Definitions, description="The catalogue."))
 def get_definitions() -> Response:
     """Tell the catalogue in force: its revision, its tasks and its jobs with their inputs."""
-    catalogue = jobs().catalogue()
+    catalogue = get_jobs().catalogue()
     body = {
         "revision": catalogue.revision,
-        "tasks": [_task(one) for one in catalogue.tasks.values()],
-        "jobs": [_job(one) for one in catalogue.jobs.values()],
+        "tasks": [_render_task_class(one) for one in catalogue.tasks.values()],
+        "jobs": [_render_job(one) for one in catalogue.jobs.values()],
     }
-    return render.answer(body, etag=catalogue.revision)
+    return render.make_answer(body, etag=catalogue.revision)
 
 
-@routes.get("/definitions/jobs/<string:type>", Answer(shapes.CatalogueJob, description="The job."), refuses=[404])
+@routes.add_get(
+    "/definitions/jobs/<string:type>", RouteAnswer(shapes.CatalogueJob, description="The job."), refuses=[404]
+)
 def get_job_definition(type: str) -> Response:  # noqa: A002 - the word of the interface
     """Tell what a job takes and which stages it has."""
-    return render.answer(_job(jobs().catalogue().find_job(type)))
+    return render.make_answer(_render_job(get_jobs().catalogue().find_job(type)))
 
 
-def _job(definition: JobDefinition) -> shapes.CatalogueJob:
-    inputs = [_input(one, secret=one.name in definition.secret) for one in definition.input.values()]
-    stages = [_stage(number, one) for number, one in enumerate(definition.stages)]
-    return fill(shapes.CatalogueJob, definition, input=inputs, stages=stages)
+def _render_job(definition: JobDefinition) -> shapes.CatalogueJob:
+    inputs = [_render_input(one, secret=one.name in definition.secret) for one in definition.input.values()]
+    stages = [_render_stage(number, one) for number, one in enumerate(definition.stages)]
+    return fill_shape(shapes.CatalogueJob, definition, input=inputs, stages=stages)
 
 
-def _stage(number: int, stage: StageDefinition) -> shapes.CatalogueStage:
-    return fill(
+def _render_stage(number: int, stage: StageDefinition) -> shapes.CatalogueStage:
+    return fill_shape(
         shapes.CatalogueStage,
         stage,
         number=number,
@@ -52,14 +54,14 @@ def _stage(number: int, stage: StageDefinition) -> shapes.CatalogueStage:
     )
 
 
-def _task(definition: TaskClass) -> shapes.CatalogueTask:
-    inputs = [_input(one, secret=one.secret) for one in definition.input.values()]
-    return fill(shapes.CatalogueTask, definition, retry_limit=definition.retry.limit, input=inputs)
+def _render_task_class(definition: TaskClass) -> shapes.CatalogueTask:
+    inputs = [_render_input(one, secret=one.secret) for one in definition.input.values()]
+    return fill_shape(shapes.CatalogueTask, definition, retry_limit=definition.retry.limit, input=inputs)
 
 
-def _input(one: InputDefinition, *, secret: bool) -> shapes.CatalogueInput:
+def _render_input(one: InputDefinition, *, secret: bool) -> shapes.CatalogueInput:
     limits = {"enum": one.enum, "pattern": one.pattern, "minimum": one.minimum, "maximum": one.maximum}
     optional: dict[str, object] = {name: value for name, value in limits.items() if value is not None}
     if not one.required:
         optional["default"] = MASK if secret else one.default
-    return fill(shapes.CatalogueInput, one, key=one.key or one.name, secret=secret, **optional)
+    return fill_shape(shapes.CatalogueInput, one, key=one.key or one.name, secret=secret, **optional)

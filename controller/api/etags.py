@@ -32,9 +32,9 @@ _ETAG = re.compile(r'(W/)?(?:"([^"]+)"|([^"\s]+))')
 Result = TypeVar("Result")
 
 
-def guarded(act: Callable[[int | None], Result]) -> Result:
+def act_if_match(act: Callable[[int | None], Result]) -> Result:
     """Do something as far as If-Match allows; `act` gets the etag that it has to hold against, or None."""
-    wanted = _wanted(request)
+    wanted = _parse_if_match(request)
     if wanted is None:
         return act(None)
     told = "it is not as If-Match says; read it again"
@@ -46,13 +46,13 @@ def guarded(act: Callable[[int | None], Result]) -> Result:
     raise Refusal(412, told)
 
 
-def number_of(etag: str) -> int:
+def parse_etag(etag: str) -> int:
     """Return the number that an ETag stands for; one that we never gave stands for none that there is."""
     digits = etag.partition(".")[0]
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS else NEVER
 
 
-def _wanted(asked: Request) -> list[int] | None:
+def _parse_if_match(asked: Request) -> list[int] | None:
     """Return the etags that If-Match names; None: it is not there, or any will do."""
     header = asked.headers.get("If-Match")
     if header is None or header.strip() == "*":
@@ -63,5 +63,5 @@ def _wanted(asked: Request) -> list[int] | None:
         if found is None or len(numbers) == _MOST:
             raise Refusal(400, f'If-Match: write 1 to {_MOST} ETags, each in quotes as the answer had it, or "*"')
         # A weak one never matches (RFC 9110).
-        numbers.append(NEVER if found[1] else number_of(found[2] or found[3]))
+        numbers.append(NEVER if found[1] else parse_etag(found[2] or found[3]))
     return numbers

@@ -15,7 +15,7 @@ from echelon.shared.errors import Unavailable
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 
-class Figures:
+class RequestFigures:
     """Counts requests and shows what stands in the store. One per registry."""
 
     def __init__(self, registry: CollectorRegistry, store: Datastore) -> None:
@@ -32,12 +32,12 @@ class Figures:
         )
         registry.register(_Store(store))
 
-    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request; `route` is the rule, never the path: paths are without number."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def text(self) -> bytes:
+    def render_figures(self) -> bytes:
         """Return every figure in Prometheus' own format."""
         return generate_latest(self._registry)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from echelon.controller.api import texts
-from echelon.controller.api.transcripts import STREAMS, Page, Place, Stream, chosen
+from echelon.controller.api.transcripts import STREAMS, AttemptLog, Stream, TranscriptWriter, select_streams
 from echelon.controller.api.waiting import has_left
 from echelon.controller.core.states import ENDED
 from echelon.controller.datastore.reader import Reader
@@ -52,101 +52,105 @@ class Follower:
         self._jobs = jobs
         self._stopping = stopping
         self._connection = connection
-        self._readings: dict[tuple[Place, Stream], _Reading] = {}
+        self._readings: dict[tuple[AttemptLog, Stream], _Reading] = {}
 
-    def task(self, task: TaskView, *, stream: str | None, attempt: int | None) -> Iterator[bytes]:
+    def follow_task(self, task: TaskView, *, stream: str | None, attempt: int | None) -> Iterator[bytes]:
         """Yield what a task prints until it has ended; with `attempt` until that attempt has."""
-        page = Page(name_first=False)
-        streams = chosen(stream)
+        writer = TranscriptWriter(name_first=False)
+        streams = select_streams(stream)
         number = attempt or max(1, task.attempt)
         while True:
-            now = self._task(task.task_id)
+            now = self._load_task(task.task_id)
             over = now is None or now.state in ENDED or now.attempt > number
-            place = Place(task.job_id, task.stage, task.index, number)
+            log = AttemptLog(task.job_id, task.stage, task.index, number)
             for name in streams:
                 part = name if attempt else f"attempt {number}, {name}"
-                yield from self._news(page, place, name, part, final=over)
+                yield from self._read_new_text(writer, log, name, part, final=over)
             if over and now is not None and now.attempt > number and attempt is None:
                 number += 1
-            elif over or not self._pause(task.job_id):
+            elif over or not self._wait_for_change(task.job_id):
                 return
 
-    def job(self, job: JobView) -> Iterator[bytes]:
+    def follow_job(self, job: JobView) -> Iterator[bytes]:
         """Yield what a job's tasks have printed, in the order of their end, and print until it has ended."""
-        page = Page(name_first=True)
+        writer = TranscriptWriter(name_first=True)
         names = {stage.number: stage.name for stage in job.stages}
         cursor = 0
         while True:
-            over = self._over(job.job_id)
-            for task in self._running(job.job_id):
-                place = Place(job.job_id, task.stage, task.index, task.attempt)
-                yield from self._both(page, place, names[task.stage], final=False)
+            over = self._is_over(job.job_id)
+            for task in self._list_running(job.job_id):
+                log = AttemptLog(job.job_id, task.stage, task.index, task.attempt)
+                yield from self._read_streams(writer, log, names[task.stage], final=False)
             more = True
             while more:
-                ended = self._ended(job.job_id, cursor)
+                ended = self._has_job_ended(job.job_id, cursor)
                 for number, view in ended:
                     cursor = max(cursor, number)
-                    place = Place(job.job_id, view.stage, view.index, view.attempt)
-                    yield from self._both(page, place, names[view.stage], final=True)
+                    log = AttemptLog(job.job_id, view.stage, view.index, view.attempt)
+                    yield from self._read_streams(writer, log, names[view.stage], final=True)
                 more = len(ended) == _PAGE
             if over:
                 # Cut off by a cancel: those leave no word of their end.
-                for place in sorted({place for place, _ in self._readings}, key=lambda one: (one.stage, one.index)):
-                    yield from self._both(page, place, names[place.stage], final=True)
+                for log in sorted({log for log, _ in self._readings}, key=lambda one: (one.stage, one.index)):
+                    yield from self._read_streams(writer, log, names[log.stage], final=True)
                 return
-            if not self._pause(job.job_id):
+            if not self._wait_for_change(job.job_id):
                 return
 
-    def _both(self, page: Page, place: Place, stage_name: str, *, final: bool) -> Iterator[bytes]:
+    def _read_streams(
+        self, writer: TranscriptWriter, log: AttemptLog, stage_name: str, *, final: bool
+    ) -> Iterator[bytes]:
         for stream in STREAMS:
-            yield from self._news(page, place, stream, place.line(stage_name, stream), final=final)
+            yield from self._read_new_text(writer, log, stream, log.describe_attempt(stage_name, stream), final=final)
 
-    def _news(self, page: Page, place: Place, stream: Stream, part: str, *, final: bool) -> Iterator[bytes]:
-        """Yield what has come to a file since the last look; after `final` the place is forgotten."""
-        reading = self._readings.pop((place, stream), None) if final else self._readings.get((place, stream))
-        file = place.open(self._jobs.volume, stream)
+    def _read_new_text(
+        self, writer: TranscriptWriter, log: AttemptLog, stream: Stream, part: str, *, final: bool
+    ) -> Iterator[bytes]:
+        """Yield what has come to a file since the last look; after `final` the log is forgotten."""
+        reading = self._readings.pop((log, stream), None) if final else self._readings.get((log, stream))
+        file = log.open(self._jobs.volume, stream)
         if file is None:
             return
         if reading is None:
             reading = _Reading()
         if not final:
-            self._readings[place, stream] = reading
+            self._readings[log, stream] = reading
         turn = 0
         with file:
             file.seek(reading.at)
             while (final or turn < _TURN) and (data := file.read(texts.PIECE)):
                 reading.at += len(data)
                 turn += len(data)
-                yield from page.write(part, reading.decode(data))
+                yield from writer.write_part(part, reading.decode(data))
         if final:
-            yield from page.write(part, reading.decode(b"", final=True))
+            yield from writer.write_part(part, reading.decode(b"", final=True))
 
-    def _pause(self, job_id: JobId) -> bool:
+    def _wait_for_change(self, job_id: JobId) -> bool:
         """Wait a moment; tell whether it is worth going on."""
         began = time.monotonic()
         with suppress(Unavailable):
             # Rung at a job's end, so that a short one is shown as soon as it is over.
             self._jobs.wait(job_id, _LOOK)
         self._stopping.wait(max(0.0, 0.02 - (time.monotonic() - began)))
-        return self._wanted()
+        return self._is_wanted()
 
-    def _wanted(self) -> bool:
+    def _is_wanted(self) -> bool:
         return not self._stopping.is_set() and not has_left(self._connection)
 
-    def _task(self, task_id: TaskId) -> TaskView | None:
-        return self._ask(lambda reader: reader.find_task(task_id))
+    def _load_task(self, task_id: TaskId) -> TaskView | None:
+        return self._ask_store(lambda reader: reader.find_task(task_id))
 
-    def _running(self, job_id: JobId) -> list[TaskView]:
-        return self._ask(lambda reader: reader.list_running(job_id, limit=_AT_ONCE))
+    def _list_running(self, job_id: JobId) -> list[TaskView]:
+        return self._ask_store(lambda reader: reader.list_running(job_id, limit=_AT_ONCE))
 
-    def _ended(self, job_id: JobId, after: int) -> list[tuple[int, AttemptView]]:
-        return self._ask(lambda reader: reader.list_attempts_since(job_id, after=after, limit=_PAGE))
+    def _has_job_ended(self, job_id: JobId, after: int) -> list[tuple[int, AttemptView]]:
+        return self._ask_store(lambda reader: reader.list_attempts_since(job_id, after=after, limit=_PAGE))
 
-    def _over(self, job_id: JobId) -> bool:
-        view = self._ask(lambda reader: reader.find_job(job_id))
+    def _is_over(self, job_id: JobId) -> bool:
+        view = self._ask_store(lambda reader: reader.find_job(job_id))
         return view is None or view.state in ENDED
 
-    def _ask(self, question: Callable[[Reader], Found]) -> Found:
+    def _ask_store(self, question: Callable[[Reader], Found]) -> Found:
         """Ask the store, however long it is away: the answer has begun and cannot become a 503."""
         while True:
             try:
@@ -154,5 +158,5 @@ class Follower:
                     return question(reader)
             except Unavailable:
                 self._stopping.wait(_AWAY)
-                if not self._wanted():
+                if not self._is_wanted():
                     raise

@@ -15,8 +15,8 @@ import uuid
 
 from flask import Flask, Response, g, request
 
-from echelon.controller.api.config import context
-from echelon.controller.api.figures import Figures
+from echelon.controller.api.config import get_context
+from echelon.controller.api.figures import RequestFigures
 from echelon.controller.api.headers import REPEATED, TOKEN
 from echelon.controller.api.problems import Refusal
 
@@ -36,9 +36,9 @@ _HEADERS = {
 }
 
 
-def install(app: Flask, figures: Figures) -> None:
+def install_gate(app: Flask, figures: RequestFigures) -> None:
     """Put the gate in front of an application."""
-    app.before_request(_enter)
+    app.before_request(_check_request)
 
     @app.after_request
     def leave(response: Response) -> Response:
@@ -46,11 +46,11 @@ def install(app: Flask, figures: Figures) -> None:
             response.headers.setdefault(name, value)
         response.headers["X-Request-ID"] = g.request_id
         route = request.url_rule.rule if request.url_rule else "none"
-        figures.note(_known_method(request.method), route, response.status_code, time.monotonic() - g.began)
+        figures.count_request(_known_method(request.method), route, response.status_code, time.monotonic() - g.began)
         return response
 
 
-def _enter() -> None:
+def _check_request() -> None:
     g.began = time.monotonic()
     given = request.headers.get("X-Request-ID", "")
     g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
@@ -64,7 +64,7 @@ def _enter() -> None:
 
 
 def _check_host() -> None:
-    hosts = context().settings.hosts
+    hosts = get_context().settings.hosts
     if hosts is None:
         return
     name = re.sub(r":\d*$", "", request.headers.get("Host", "")).lower()
@@ -81,19 +81,19 @@ def _check_repeats() -> None:
 
 
 def _check_token() -> None:
-    token = context().settings.token
+    token = get_context().settings.token
     if not token or request.endpoint == _OPEN_ENDPOINT:
         return
     shown = request.headers.get("Authorization", "")
     # Ours, not an input of the job: a task must never see it.
-    g.authorization_is_ours = _same(_bearer(shown), token)
-    if not g.authorization_is_ours and not _same(request.headers.get(TOKEN, ""), token):
+    g.authorization_is_ours = _tokens_match(_read_bearer_token(shown), token)
+    if not g.authorization_is_ours and not _tokens_match(request.headers.get(TOKEN, ""), token):
         # Basic lets a browser ask for the token, so that /docs can be used.
         challenge = {"WWW-Authenticate": 'Bearer realm="Echelon", Basic realm="Echelon: the token is the password"'}
         raise Refusal(401, f"show the controller's token, in {TOKEN} or as a bearer token", headers=challenge)
 
 
-def _bearer(authorization: str) -> str:
+def _read_bearer_token(authorization: str) -> str:
     """Return the token that an Authorization header holds: as a bearer, or as the password of any user."""
     scheme, _, rest = authorization.partition(" ")
     if scheme.lower() == "bearer":
@@ -106,7 +106,7 @@ def _bearer(authorization: str) -> str:
     return ""
 
 
-def _same(shown: str, token: str) -> bool:
+def _tokens_match(shown: str, token: str) -> bool:
     return hmac.compare_digest(shown.encode("utf-8", "replace"), token.encode())
 
 

@@ -29,7 +29,7 @@ _NOT_FOR_JOBS = frozenset(
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')
 
 
-def wanted_wait(request: Request) -> int | None:
+def read_wait(request: Request) -> int | None:
     """Return the seconds that the client would wait for a job's end, cut to what we grant; None: it would not."""
     for preference in re.split(r"[,;]", request.headers.get("Prefer", "")):
         if found := _WAIT.fullmatch(preference.strip().lower()):
@@ -37,9 +37,9 @@ def wanted_wait(request: Request) -> int | None:
     return None
 
 
-def idempotency_key(request: Request) -> str | None:
+def read_idempotency_key(request: Request) -> str | None:
     """Return the key that makes a submission safe to repeat."""
-    _once(request, "Idempotency-Key")
+    _refuse_repeated(request, "Idempotency-Key")
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -50,9 +50,9 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
-def for_job(request: Request) -> Mapping[str, Sequence[str]]:
+def read_job_headers(request: Request) -> Mapping[str, Sequence[str]]:
     """Return the headers that a job may take as inputs, each with every value it was sent with."""
-    repeated = _repeated(request)
+    repeated = _read_repeated(request)
     found: dict[str, Sequence[str]] = {}
     for name, value in request.headers:
         lowered = name.lower()
@@ -68,17 +68,17 @@ def malformed_if_repeated(request: Request) -> Iterator[None]:
     try:
         yield
     except InvalidInputs as error:
-        repeated = _repeated(request)
+        repeated = _read_repeated(request)
         if any(one.pointer.lower().removeprefix("#/headers/") in repeated for one in error.mistakes):
             raise Refusal(400, str(error), mistakes=error.mistakes) from error
         raise
 
 
-def _once(request: Request, name: str) -> None:
-    if name.lower() in _repeated(request):
+def _refuse_repeated(request: Request, name: str) -> None:
+    if name.lower() in _read_repeated(request):
         raise Refusal(400, f"the header {name} was sent more than once")
 
 
-def _repeated(request: Request) -> dict[str, list[str]]:
+def _read_repeated(request: Request) -> dict[str, list[str]]:
     noted = request.headers.get(REPEATED)
     return {} if noted is None else dict(json.loads(noted))

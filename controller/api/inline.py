@@ -11,7 +11,7 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
-from echelon.controller.api.schemas import Text, values_field
+from echelon.controller.api.schemas import TextField, values_field
 from echelon.controller.catalogue.definitions import StageDefinition, TaskDefinition
 from echelon.controller.catalogue.keys import Dialect, Shape, describe_record
 from echelon.controller.catalogue.task_classes import InlineCommand
@@ -52,7 +52,7 @@ class SubmissionSchema(marshmallow.Schema):
 
     type = fields.String(validate=validate.Length(min=1, max=200), **_about("Name of a job of the catalogue."))
     input = values_field(load_default=dict, **_about("Values of the job's inputs of source parameter."))
-    name = Text(200, **_about("What the job that is composed here is called."))
+    name = TextField(200, **_about("What the job that is composed here is called."))
     stages = fields.List(
         fields.Raw(), **_about("The stages of a job that is in no catalogue.", items=_describe_stage(), minItems=1)
     )

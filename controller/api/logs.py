@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from flask import Response
 
 from echelon.controller.api import schemas, texts
-from echelon.controller.api.config import context, jobs
+from echelon.controller.api.config import get_context, get_jobs
 from echelon.controller.api.follow import Follower
-from echelon.controller.api.jobs import view_of
+from echelon.controller.api.jobs import find_job
 from echelon.controller.api.queries import LogQuery
 from echelon.controller.api.routes import PART_OF_TEXT, TEXT, Routes
-from echelon.controller.api.tasks import task_of
-from echelon.controller.api.transcripts import Place, job_text, task_text
+from echelon.controller.api.tasks import find_task
+from echelon.controller.api.transcripts import AttemptLog, read_job_log, read_task_log
 from echelon.controller.api.waiting import client_socket
 from echelon.controller.datastore.records import TaskView
 from echelon.shared.errors import NotFound
@@ -24,7 +24,7 @@ routes = Routes("logs", "What tasks print, as text.")
 _RANGE = {"Range": "bytes=0-999: that part of the text."}
 
 
-@routes.route(
+@routes.add_route(
     "GET",
     "/jobs/<uuid:job_id>/log",
     [TEXT, PART_OF_TEXT],
@@ -34,15 +34,15 @@ _RANGE = {"Range": "bytes=0-999: that part of the text."}
 )
 def get_job_log(query: LogQuery, job_id: object) -> Response:
     """Tell what all tasks of a job have printed, by stage, index and attempt, each part under a line that names it."""
-    job = view_of(JobId(str(job_id)))
-    here = context()
+    job = find_job(JobId(str(job_id)))
+    here = get_context()
     if query.follow:
         follower = Follower(here.jobs, here.settings.stopping, client_socket())
-        return texts.answer(lambda: follower.job(job), ranges=False)
-    return texts.answer(lambda: job_text(here.jobs, job))
+        return texts.answer_text(lambda: follower.follow_job(job), ranges=False)
+    return texts.answer_text(lambda: read_job_log(here.jobs, job))
 
 
-@routes.route(
+@routes.add_route(
     "GET",
     "/tasks/<uuid:task_id>/log",
     [TEXT, PART_OF_TEXT],
@@ -52,16 +52,18 @@ def get_job_log(query: LogQuery, job_id: object) -> Response:
 )
 def get_task_log(query: LogQuery, task_id: object) -> Response:
     """Tell what one attempt of a task has printed; a line stands between stdout and stderr where both are wanted."""
-    task = task_of(TaskId(str(task_id)))
+    task = find_task(TaskId(str(task_id)))
     if query.attempt is not None and query.attempt > task.attempt:
         raise NotFound(f"task {task.task_id} has had {task.attempt} attempts, no number {query.attempt}")
-    here = context()
+    here = get_context()
     if query.follow:
         follower = Follower(here.jobs, here.settings.stopping, client_socket())
-        return texts.answer(lambda: follower.task(task, stream=query.stream, attempt=query.attempt), ranges=False)
-    return texts.answer(lambda: _printed(task, query))
+        return texts.answer_text(
+            lambda: follower.follow_task(task, stream=query.stream, attempt=query.attempt), ranges=False
+        )
+    return texts.answer_text(lambda: _answer_log(task, query))
 
 
-def _printed(task: TaskView, query: LogQuery) -> Iterator[bytes]:
-    place = Place(task.job_id, task.stage, task.index, query.attempt or task.attempt)
-    return task_text(jobs().volume, place, query.stream)
+def _answer_log(task: TaskView, query: LogQuery) -> Iterator[bytes]:
+    log = AttemptLog(task.job_id, task.stage, task.index, query.attempt or task.attempt)
+    return read_task_log(get_jobs().volume, log, query.stream)

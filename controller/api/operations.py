@@ -7,31 +7,33 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from echelon.controller import shapes
 from echelon.controller.api import problems, render
-from echelon.controller.api.config import context, jobs
-from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.api.config import get_context, get_jobs
+from echelon.controller.api.routes import RouteAnswer, Routes
 
 routes = Routes("operations", "Health and metrics.", prefix="")
 
 
-@routes.get("/healthz", Answer(shapes.Alive, description="The process answers."))
+@routes.add_get("/healthz", RouteAnswer(shapes.Alive, description="The process answers."))
 def healthz() -> Response:
     """Tell that the process lives; asks nothing else."""
-    return render.answer({"status": "ok"})
+    return render.make_answer({"status": "ok"})
 
 
-@routes.get("/readyz", Answer(shapes.Readiness, description="Jobs can be taken and run."))
+@routes.add_get("/readyz", RouteAnswer(shapes.Readiness, description="Jobs can be taken and run."))
 def readyz() -> Response:
     """Tell whether jobs can be taken and run, and what stands in the way or is worth a warning."""
-    health = jobs().health()
-    readiness = render.fill(shapes.Readiness, health)
+    health = get_jobs().health()
+    readiness = render.fill_shape(shapes.Readiness, health)
     if health.ready:
-        return render.answer(readiness)
+        return render.make_answer(readiness)
     wrong = "; ".join(f"{part.name}: {part.detail}" for part in health.parts if part.needed and not part.ok)
     retry = {"Retry-After": str(problems.RETRY_AFTER)}
-    return problems.problem(503, wrong, headers=retry, more=readiness)
+    return problems.make_problem(503, wrong, headers=retry, more=readiness)
 
 
-@routes.get("/metrics", Answer(None, content_type="text/plain", description="Figures in Prometheus' own format."))
+@routes.add_get(
+    "/metrics", RouteAnswer(None, content_type="text/plain", description="Figures in Prometheus' own format.")
+)
 def metrics() -> Response:
     """Tell the figures of the engine and of this interface, for Prometheus."""
-    return Response(context().metrics(), content_type=CONTENT_TYPE_LATEST)
+    return Response(get_context().metrics(), content_type=CONTENT_TYPE_LATEST)

@@ -45,7 +45,7 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
 
 
-def invalid(pointer: str, detail: str) -> Refusal:
+def refuse_value(pointer: str, detail: str) -> Refusal:
     """Return the refusal of one wrong part of a request."""
     return Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])
 
@@ -56,10 +56,10 @@ def blamed_on(pointer: str) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        raise invalid(pointer, str(error)) from error
+        raise refuse_value(pointer, str(error)) from error
 
 
-def problem(
+def make_problem(
     status: int,
     detail: str,
     *,
@@ -82,40 +82,40 @@ def problem(
     return response
 
 
-def register(app: Flask) -> None:
+def register_handlers(app: Flask) -> None:
     """Answer every error of an application with a problem."""
-    app.register_error_handler(Refusal, _refused)
-    app.register_error_handler(EchelonError, _ours)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Refusal, _handle_refusal)
+    app.register_error_handler(EchelonError, _handle_echelon_error)
+    app.register_error_handler(HTTPException, _handle_http_error)
+    app.register_error_handler(Exception, _handle_unexpected)
 
 
-def _refused(error: Refusal) -> Response:
-    return problem(error.status, error.detail, mistakes=error.mistakes, headers=error.headers)
+def _handle_refusal(error: Refusal) -> Response:
+    return make_problem(error.status, error.detail, mistakes=error.mistakes, headers=error.headers)
 
 
-def _ours(error: EchelonError) -> Response:
+def _handle_echelon_error(error: EchelonError) -> Response:
     match error:
         case InvalidInputs():
-            return problem(422, str(error), mistakes=error.mistakes)
+            return make_problem(422, str(error), mistakes=error.mistakes)
         case InvalidInput():
-            return problem(422, str(error))
+            return make_problem(422, str(error))
         case NotFound():
-            return problem(404, str(error))
+            return make_problem(404, str(error))
         case Conflict():
-            return problem(409, str(error))
+            return make_problem(409, str(error))
         case PreconditionFailed():
-            return problem(412, str(error))
+            return make_problem(412, str(error))
         case TooManyJobs():
-            return problem(429, str(error), headers={"Retry-After": f"{COUNTED_EVERY:.0f}"})
+            return make_problem(429, str(error), headers={"Retry-After": f"{COUNTED_EVERY:.0f}"})
         case Unavailable():
             # repr: the text may hold a path that a task has chosen.
             _log.warning("request %s is answered with 503: %r", g.get("request_id"), str(error))
-            return problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER)})
-    return _unexpected(error)
+            return make_problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER)})
+    return _handle_unexpected(error)
 
 
-def _http(error: HTTPException) -> Response:
+def _handle_http_error(error: HTTPException) -> Response:
     """Answer what Flask and werkzeug refuse, with the headers that belong to it."""
     headers: dict[str, str] = {}
     status, detail = error.code or 500, error.description or ""
@@ -129,10 +129,10 @@ def _http(error: HTTPException) -> Response:
             detail = "there is nothing at this address; ids are whole UUIDs, /openapi.json lists what there is"
         case _ if status == 413:
             detail = "the body is too large"
-    return problem(status, detail, headers=headers)
+    return make_problem(status, detail, headers=headers)
 
 
-def _unexpected(error: Exception) -> Response:
+def _handle_unexpected(error: Exception) -> Response:
     # repr keeps control characters of the path out of the log.
     _log.error("request %s failed: %s %r", g.get("request_id"), request.method, request.path, exc_info=error)
-    return problem(500, f"Echelon failed; its log tells more about request {g.get('request_id')}")
+    return make_problem(500, f"Echelon failed; its log tells more about request {g.get('request_id')}")

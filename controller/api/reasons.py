@@ -6,30 +6,30 @@ from flask import Response
 
 from echelon.controller import shapes
 from echelon.controller.api import render
-from echelon.controller.api.config import jobs
-from echelon.controller.api.routes import Answer, Routes
-from echelon.controller.api.tasks import task_of
+from echelon.controller.api.config import get_jobs
+from echelon.controller.api.routes import RouteAnswer, Routes
+from echelon.controller.api.tasks import find_task
 from echelon.shared.ids import JobId, TaskId
 
 routes = Routes("reasons", "Why something does not move on.")
 
-_WHY = Answer(shapes.Why, description="The reason.")
+_WHY = RouteAnswer(shapes.Why, description="The reason.")
 
 
-@routes.get("/jobs/<uuid:job_id>/why", _WHY, refuses=[404])
+@routes.add_get("/jobs/<uuid:job_id>/why", _WHY, refuses=[404])
 def why_job(job_id: object) -> Response:
     """Tell the one reason that holds a job back now."""
-    return render.answer(render.reason(jobs().reasons.why(JobId(str(job_id)))))
+    return render.make_answer(render.render_reason(get_jobs().reasons.why(JobId(str(job_id)))))
 
 
-@routes.get("/jobs/<uuid:job_id>/stages/<int:stage>/why", _WHY, refuses=[404])
+@routes.add_get("/jobs/<uuid:job_id>/stages/<int:stage>/why", _WHY, refuses=[404])
 def why_stage(job_id: object, stage: int) -> Response:
     """Tell the one reason that holds a stage back now."""
-    return render.answer(render.reason(jobs().reasons.why(JobId(str(job_id)), stage)))
+    return render.make_answer(render.render_reason(get_jobs().reasons.why(JobId(str(job_id)), stage)))
 
 
-@routes.get("/tasks/<uuid:task_id>/why", _WHY, refuses=[404])
+@routes.add_get("/tasks/<uuid:task_id>/why", _WHY, refuses=[404])
 def why_task(task_id: object) -> Response:
     """Tell the one reason that holds a task back now."""
-    view = task_of(TaskId(str(task_id)))
-    return render.answer(render.reason(jobs().reasons.why(view.job_id, view.stage, view.index)))
+    view = find_task(TaskId(str(task_id)))
+    return render.make_answer(render.render_reason(get_jobs().reasons.why(view.job_id, view.stage, view.index)))

@@ -34,7 +34,7 @@ Json = dict[str, object]
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def answer(body: object, *, status: int = 200, etag: str | None = None) -> Response:
+def make_answer(body: object, *, status: int = 200, etag: str | None = None) -> Response:
     """Return a JSON answer; with an etag that the client has already, 304."""
     if etag is None:
         return Response(_encode(body), status=status, content_type="application/json")
@@ -47,54 +47,54 @@ def answer(body: object, *, status: int = 200, etag: str | None = None) -> Respo
     return response
 
 
-def page(found: RecordPage[Item], render: Callable[[Item], object]) -> Response:
+def make_page(found: RecordPage[Item], render: Callable[[Item], object]) -> Response:
     """Return a page of a list."""
-    return answer({"items": [render(item) for item in found.items], "next_cursor": found.next_cursor})
+    return make_answer({"items": [render(item) for item in found.items], "next_cursor": found.next_cursor})
 
 
-def everything(items: Iterable[Item], render: Callable[[Item], object]) -> Response:
+def make_whole_list(items: Iterable[Item], render: Callable[[Item], object]) -> Response:
     """Return a list that needs no pages."""
-    return answer({"items": [render(item) for item in items], "next_cursor": None})
+    return make_answer({"items": [render(item) for item in items], "next_cursor": None})
 
 
-def moment(seconds: float | None) -> str | None:
+def format_time(seconds: float | None) -> str | None:
     """Return a time as users see it."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def fill(shape: type[Shape], record: object, **given: object) -> Shape:
+def fill_shape(shape: type[Shape], record: object, **given: object) -> Shape:
     """Return a shape with each field from `given` or else from the record; a field that may be absent is only given."""
     made = dict(given)
     kind: Any = shape
-    items, times = _plan(kind)
+    items, times = _plan_shape(kind)
     for name, inner in items.items():
         if name not in given:
             value = getattr(record, name)
-            made[name] = value if inner is None else [fill(inner, one) for one in value]
+            made[name] = value if inner is None else [fill_shape(inner, one) for one in value]
     for name in times:
-        made[name] = moment(cast("float | None", made[name]))
+        made[name] = format_time(cast("float | None", made[name]))
     return cast(Shape, made)
 
 
 @functools.cache
-def _plan(shape: Any) -> tuple[dict[str, type | None], list[str]]:
+def _plan_shape(shape: Any) -> tuple[dict[str, type | None], list[str]]:
     """Return the fields that a shape always has, each with the shape of its items if it is a list, and its times."""
     hints = get_type_hints(shape)
     fields = {name: get_args(hint)[0] if get_origin(hint) is list else None for name, hint in hints.items()}
     marked = get_type_hints(shape, include_extras=True)
     return (
         {name: fields[name] if is_typeddict(fields[name]) else None for name in shape.__required_keys__},
-        [name for name, hint in marked.items() if shapes.TIME in _metadata(hint)],
+        [name for name, hint in marked.items() if shapes.TIME in _iterate_metadata(hint)],
     )
 
 
-def _metadata(hint: object) -> Iterator[object]:
+def _iterate_metadata(hint: object) -> Iterator[object]:
     """Yield what is annotated to a type and to its parts."""
     yield from getattr(hint, "__metadata__", ())
     for part in get_args(hint):
-        yield from _metadata(part)
+        yield from _iterate_metadata(part)
 
 
 def job_etag(view: JobView, waiting: Collection[int] = ()) -> str:
@@ -108,16 +108,18 @@ def stage_etag(view: StageView, waiting: str | None = None) -> str:
     return f"{view.etag}.waiting" if waiting else str(view.etag)
 
 
-def job(view: JobView, masked: Mapping[str, object], waiting: Mapping[int, str] | None = None) -> shapes.Job:
+def render_job(view: JobView, masked: Mapping[str, object], waiting: Mapping[int, str] | None = None) -> shapes.Job:
     """Return a job; `masked` is its input with secrets masked, `waiting` why stages lack a worker, by their numbers."""
     waiting = waiting or {}
-    stages = [stage(one, waiting.get(one.number)) for one in view.stages]
-    return fill(shapes.Job, view, input=masked, stages=stages, etag=job_etag(view, waiting), **_pause(view))
+    stages = [render_stage(one, waiting.get(one.number)) for one in view.stages]
+    return fill_shape(
+        shapes.Job, view, input=masked, stages=stages, etag=job_etag(view, waiting), **_pause_fields(view)
+    )
 
 
-def stage(view: StageView, waiting: str | None = None) -> shapes.Stage:
+def render_stage(view: StageView, waiting: str | None = None) -> shapes.Stage:
     """Return a stage."""
-    return fill(
+    return fill_shape(
         shapes.Stage,
         view,
         counts={state: getattr(view.tally, state.lower()) for state in State},
@@ -125,48 +127,52 @@ def stage(view: StageView, waiting: str | None = None) -> shapes.Stage:
         spawn_state=view.spawn,
         waiting=waiting,
         etag=str(view.etag),
-        **_pause(view),
+        **_pause_fields(view),
     )
 
 
-def task(view: TaskView, values: Mapping[str, object]) -> shapes.Task:
+def render_task(view: TaskView, values: Mapping[str, object]) -> shapes.Task:
     """Return a task; `values` are its input values with the secrets masked."""
-    return fill(shapes.Task, view, input=values, etag=str(view.etag), **_place(view), **_pause(view))
+    return fill_shape(
+        shapes.Task, view, input=values, etag=str(view.etag), **_task_position(view), **_pause_fields(view)
+    )
 
 
-def changed(found: Changed) -> shapes.ChangeResult:
+def render_change(found: Changed) -> shapes.ChangeResult:
     """Return what a request changed."""
-    return fill(shapes.ChangeResult, found, changed=fill(shapes.ChangedCounts, found))
+    return fill_shape(shapes.ChangeResult, found, changed=fill_shape(shapes.ChangedCounts, found))
 
 
-def retried(found: Retried) -> shapes.RetriedTasks:
+def render_retried(found: Retried) -> shapes.RetriedTasks:
     """Return the result for each task of a list, and the sum of all."""
-    return fill(shapes.RetriedTasks, found, **changed(found.changed))
+    return fill_shape(shapes.RetriedTasks, found, **render_change(found.changed))
 
 
-def reason(found: Reason) -> shapes.Why:
+def render_reason(found: Reason) -> shapes.Why:
     """Return why something does not move on."""
     task = found.task
-    return fill(
+    return fill_shape(
         shapes.Why,
         found,
         task_id=task.task_id if task else None,
-        index=_place(task)["index"] if task else None,
+        index=_task_position(task)["index"] if task else None,
     )
 
 
-def worker(view: WorkerView, held: Sequence[RunningAttempt]) -> shapes.Worker:
+def render_worker(view: WorkerView, held: Sequence[RunningAttempt]) -> shapes.Worker:
     """Return a worker and the attempts that it holds."""
-    return fill(shapes.Worker, view, attempts=[fill(shapes.WorkerAttempt, one, **_place(one)) for one in held])
+    return fill_shape(
+        shapes.Worker, view, attempts=[fill_shape(shapes.WorkerAttempt, one, **_task_position(one)) for one in held]
+    )
 
 
-def _place(view: TaskView | RunningAttempt) -> Json:
+def _task_position(view: TaskView | RunningAttempt) -> Json:
     """Return a task's position as users see it: a spawn task has none."""
     spawn = view.index == SPAWN_INDEX
     return {"index": None if spawn else view.index, "spawn": spawn}
 
 
-def _pause(view: JobView | StageView | TaskView) -> Json:
+def _pause_fields(view: JobView | StageView | TaskView) -> Json:
     """Return whether a person holds something back, who, and since when."""
     paused = view.by is not None and view.state not in ENDED
     return {"paused": paused, "paused_by": view.by if paused else None, "paused_at": view.paused_at if paused else None}

@@ -27,7 +27,7 @@ View = TypeVar("View", bound=Callable[..., Response])
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RouteAnswer:
     """What a route answers with when all is well."""
 
     #: One of `shapes`; None: no JSON.
@@ -39,8 +39,8 @@ class Answer:
     headers: Mapping[str, str] | None = None
 
 
-TEXT = Answer(None, content_type="text/plain", description="The text.", headers={"Accept-Ranges": "bytes"})
-PART_OF_TEXT = Answer(
+TEXT = RouteAnswer(None, content_type="text/plain", description="The text.", headers={"Accept-Ranges": "bytes"})
+PART_OF_TEXT = RouteAnswer(
     None, 206, "The part that was asked for.", "text/plain", headers={"Content-Range": "Which part it is."}
 )
 
@@ -54,15 +54,15 @@ class Routes:
         #: Schemas that the answers of these routes need, by name.
         self.components: dict[str, Schema] = {}
 
-    def get(self, path: str, answer: Answer, **more: Any) -> Callable[[View], View]:
-        """Register a view of GET; see `route`."""
-        return self.route("GET", path, [answer], **more)
+    def add_get(self, path: str, answer: RouteAnswer, **more: Any) -> Callable[[View], View]:
+        """Register a view of GET; see `add_route`."""
+        return self.add_route("GET", path, [answer], **more)
 
-    def route(
+    def add_route(
         self,
         method: str,
         path: str,
-        answers: Sequence[Answer],
+        answers: Sequence[RouteAnswer],
         *,
         query: type[marshmallow.Schema] | None = None,
         body: type[marshmallow.Schema] | marshmallow.Schema | None = None,
@@ -83,49 +83,49 @@ class Routes:
             statuses |= {416}
 
         def decorate(view: View) -> View:
-            made = self._documented(view, method, answers, statuses)
+            made = self._document_view(view, method, answers, statuses)
             # Schemas are made here, once: from their classes one would be made for each request.
             if body:
-                made = self._blueprint.arguments(_made(body), required=body_required)(made)
+                made = self._blueprint.arguments(_make_schema(body), required=body_required)(made)
             if query:
-                made = self._blueprint.arguments(_made(query), location="query")(made)
+                made = self._blueprint.arguments(_make_schema(query), location="query")(made)
             if any_body:
                 content = {"application/json": {"schema": any_body}}
                 made = self._blueprint.doc(requestBody={"required": True, "content": content})(made)
             if headers:
-                made = self._blueprint.doc(parameters=[_header(*one) for one in headers.items()])(made)
+                made = self._blueprint.doc(parameters=[_header_parameter(*one) for one in headers.items()])(made)
             registered: View = self._blueprint.route(path, methods=[method])(made)
             return registered
 
         return decorate
 
-    def _documented(self, view: Any, method: str, answers: Sequence[Answer], refusals: set[int]) -> Any:
+    def _document_view(self, view: Any, method: str, answers: Sequence[RouteAnswer], refusals: set[int]) -> Any:
         """Return a view with what it answers written on it."""
         for answer in answers:
-            view = self._answering(answer)(view)
+            view = self._document_answer(answer)(view)
             if method == "GET" and "ETag" in (answer.headers or {}):
                 view = self._blueprint.alt_response(304, description="As it was (If-None-Match).")(view)
         for status in sorted(refusals):
-            schema, text = self._schema(shapes.Problem), _refusal(status)
+            schema, text = self._add_shape(shapes.Problem), _describe_refusal(status)
             view = self._blueprint.alt_response(
                 status, schema=schema, content_type=problems.CONTENT_TYPE, description=text
             )(view)
         return view
 
-    def _answering(self, answer: Answer) -> Callable[[Any], Any]:
+    def _document_answer(self, answer: RouteAnswer) -> Callable[[Any], Any]:
         headers = {
             name: {"description": text, "schema": {"type": "string"}} for name, text in (answer.headers or {}).items()
         }
         decorator: Callable[[Any], Any] = self._blueprint.response(
             answer.status,
-            self._schema(answer.shape) if answer.shape else {"type": "string", "format": "binary"},
+            self._add_shape(answer.shape) if answer.shape else {"type": "string", "format": "binary"},
             content_type=answer.content_type,
             description=answer.description,
             headers=headers or None,
         )
         return decorator
 
-    def _schema(self, shape: object) -> Schema:
+    def _add_shape(self, shape: object) -> Schema:
         reference, components = describe_shape(shape)
         self.components |= components
         return reference
@@ -137,7 +137,7 @@ class Routes:
         return made
 
 
-def build(app: Flask, parts: Sequence[Routes]) -> None:
+def register_routes(app: Flask, parts: Sequence[Routes]) -> None:
     """Register the routes with an application, and the OpenAPI document that describes them."""
     api = Api(app)
     # The decorators document every status; a default response would hide one that is missing.
@@ -149,15 +149,15 @@ def build(app: Flask, parts: Sequence[Routes]) -> None:
         api.spec.components.schema(name, schema)
 
 
-def _made(schema: type[marshmallow.Schema] | marshmallow.Schema) -> marshmallow.Schema:
+def _make_schema(schema: type[marshmallow.Schema] | marshmallow.Schema) -> marshmallow.Schema:
     return schema() if isinstance(schema, type) else schema
 
 
-def _header(name: str, text: str) -> dict[str, object]:
+def _header_parameter(name: str, text: str) -> dict[str, object]:
     return {"in": "header", "name": name, "description": text, "required": False, "schema": {"type": "string"}}
 
 
-def _refusal(status: int) -> str:
+def _describe_refusal(status: int) -> str:
     return {
         400: "The request is malformed.",
         401: "The token is missing or wrong.",

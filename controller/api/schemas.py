@@ -31,7 +31,7 @@ class WholeNumber(fields.Integer):
         return int(value)
 
 
-class Text(fields.String):
+class TextField(fields.String):
     """A text without NUL, which PostgreSQL cannot hold."""
 
     def __init__(self, longest: int, **more: Any) -> None:
@@ -47,7 +47,7 @@ class PageQuerySchema(marshmallow.Schema):
         validate=validate.Range(min=1, max=MAX_LIMIT),
         **_about("At most so many items."),
     )
-    cursor = Text(1000, load_default=None, **_about("The next_cursor of the page before."))
+    cursor = TextField(1000, load_default=None, **_about("The next_cursor of the page before."))
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> PageQuery:
@@ -58,8 +58,8 @@ class JobsQuerySchema(PageQuerySchema):
     """Which jobs are wanted."""
 
     state = fields.String(load_default=None, validate=validate.OneOf(JOB_STATES))
-    type = Text(200, load_default=None, **_about("Jobs of this type."))
-    q = Text(200, load_default=None, **_about("Text that the id, the type or an input value contains."))
+    type = TextField(200, load_default=None, **_about("Jobs of this type."))
+    q = TextField(200, load_default=None, **_about("Text that the id, the type or an input value contains."))
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> JobsQuery:

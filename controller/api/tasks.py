@@ -9,11 +9,11 @@ from flask import Response
 
 from echelon.controller import shapes
 from echelon.controller.api import render, schemas
-from echelon.controller.api.config import jobs
-from echelon.controller.api.jobs import view_of
+from echelon.controller.api.config import get_jobs
+from echelon.controller.api.jobs import find_job
 from echelon.controller.api.problems import blamed_on
 from echelon.controller.api.queries import IdQuery, TasksQuery
-from echelon.controller.api.routes import Answer, Routes
+from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import JobView, TaskFilter, TaskView
 from echelon.controller.engine.jobs import MASK
@@ -27,66 +27,68 @@ _BYTES_OF_INPUT = 8 << 20
 _FOUND_AT_MOST = 10
 
 
-@routes.get(
+@routes.add_get(
     "/jobs/<uuid:job_id>/tasks",
-    Answer(shapes.PageOf[shapes.Task], description="Tasks by stage and index, the spawn task first."),
+    RouteAnswer(shapes.PageOf[shapes.Task], description="Tasks by stage and index, the spawn task first."),
     query=schemas.TasksQuerySchema,
     refuses=[404],
 )
 def list_tasks(query: TasksQuery, job_id: object) -> Response:
     """List a job's tasks by stage and index, each stage's spawn task first."""
-    job = view_of(JobId(str(job_id)))
-    values_of = _values(job)
-    size = len(msgspec.json.encode(jobs().masked_input(job)))
+    job = find_job(JobId(str(job_id)))
+    values_of = _mask_values(job)
+    size = len(msgspec.json.encode(get_jobs().masked_input(job)))
     limit = min(query.limit, max(1, _BYTES_OF_INPUT // size))
     wanted = TaskFilter(query.stage, State(query.state) if query.state else None, query.index)
-    with jobs().store.read() as reader, blamed_on("#/query/cursor"):
+    with get_jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.list_tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
-    return render.page(found, lambda task: render.task(task, values_of(task)))
+    return render.make_page(found, lambda task: render.render_task(task, values_of(task)))
 
 
-@routes.get(
+@routes.add_get(
     "/tasks/<uuid:task_id>",
-    Answer(shapes.TaskWithAttempts, description="The task.", headers={"ETag": "Changes whenever the task does."}),
+    RouteAnswer(shapes.TaskWithAttempts, description="The task.", headers={"ETag": "Changes whenever the task does."}),
     refuses=[404],
 )
 def get_task(task_id: object) -> Response:
     """Tell how a task stands, and how its attempts ended."""
-    view = task_of(TaskId(str(task_id)))
-    job = view_of(view.job_id)
-    with jobs().store.read() as reader:
+    view = find_task(TaskId(str(task_id)))
+    job = find_job(view.job_id)
+    with get_jobs().store.read() as reader:
         attempts = reader.list_attempts(view.task_id)
-    ended = [render.fill(shapes.Attempt, one) for one in attempts]
-    return render.answer({**render.task(view, _values(job)(view)), "attempts": ended}, etag=str(view.etag))
+    ended = [render.fill_shape(shapes.Attempt, one) for one in attempts]
+    return render.make_answer(
+        {**render.render_task(view, _mask_values(job)(view)), "attempts": ended}, etag=str(view.etag)
+    )
 
 
-@routes.get("/ids", Answer(shapes.MatchingIds, description="Whole ids."), query=schemas.IdQuerySchema)
+@routes.add_get("/ids", RouteAnswer(shapes.MatchingIds, description="Whole ids."), query=schemas.IdQuerySchema)
 def find_ids(query: IdQuery) -> Response:
     """Find the jobs and tasks whose id begins with something."""
-    with jobs().store.read() as reader:
+    with get_jobs().store.read() as reader:
         found_jobs, found_tasks = reader.find_by_prefix(query.prefix, limit=_FOUND_AT_MOST)
-    return render.answer({"jobs": found_jobs, "tasks": found_tasks})
+    return render.make_answer({"jobs": found_jobs, "tasks": found_tasks})
 
 
-def answer(task_id: TaskId, *, more: shapes.ChangeResult) -> Response:
+def answer_task(task_id: TaskId, *, more: shapes.ChangeResult) -> Response:
     """Return a task without its attempts; `more` stands beside it."""
-    view = task_of(task_id)
-    body = {**render.task(view, _values(view_of(view.job_id))(view)), **more}
-    return render.answer(body, etag=str(view.etag))
+    view = find_task(task_id)
+    body = {**render.render_task(view, _mask_values(find_job(view.job_id))(view)), **more}
+    return render.make_answer(body, etag=str(view.etag))
 
 
-def task_of(task_id: TaskId) -> TaskView:
+def find_task(task_id: TaskId) -> TaskView:
     """Return a task; NotFound when there is none."""
-    with jobs().store.read() as reader:
+    with get_jobs().store.read() as reader:
         view = reader.find_task(task_id)
     if view is None:
         raise NotFound(f"there is no task {task_id}")
     return view
 
 
-def _values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
+def _mask_values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
     """Return what tells a task's input values: those of its item stand over the job's, the secret ones masked."""
-    masked = jobs().masked_input(job)
+    masked = get_jobs().masked_input(job)
     secrets: dict[str, Mapping[str, object]] = {}
 
     def of(task: TaskView) -> Mapping[str, object]:
@@ -94,7 +96,7 @@ def _values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
             return masked
         name = task.task_class
         if name not in secrets:
-            secrets[name] = dict.fromkeys(jobs().snapshots.secret(job.job_id, name), MASK)
+            secrets[name] = dict.fromkeys(get_jobs().snapshots.secret(job.job_id, name), MASK)
         own = {key: secrets[name].get(key, value) for key, value in task.input.items()}
         return {**masked, **own}
 

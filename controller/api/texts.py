@@ -29,7 +29,7 @@ class Decoder:
         return self._decode(data, final).encode()
 
 
-def decoded(file: BinaryIO) -> Iterator[bytes]:
+def decode_file(file: BinaryIO) -> Iterator[bytes]:
     """Yield a file as UTF-8 and close it."""
     decode = Decoder()
     with file:
@@ -39,7 +39,7 @@ def decoded(file: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def answer(text: Text, *, ranges: bool = True) -> Response:
+def answer_text(text: Text, *, ranges: bool = True) -> Response:
     """Return a text; the part of it that Range asks for, if it does."""
     if not ranges:
         response = Response(text(), content_type=_TYPE)
@@ -49,7 +49,7 @@ def answer(text: Text, *, ranges: bool = True) -> Response:
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         response = Response(text(), content_type=_TYPE)
     else:
-        response = _part(text, wanted.ranges[0])
+        response = _answer_part(text, wanted.ranges[0])
     response.headers["Accept-Ranges"] = "bytes"
     return response
 
@@ -57,7 +57,7 @@ def answer(text: Text, *, ranges: bool = True) -> Response:
 _TYPE = "text/plain; charset=utf-8"
 
 
-def _part(text: Text, wanted: tuple[int, int | None]) -> Response:
+def _answer_part(text: Text, wanted: tuple[int, int | None]) -> Response:
     """Return a part of a text; its length is known only after it has been made once."""
     length = sum(len(piece) for piece in text())
     start, stop = wanted
@@ -66,13 +66,13 @@ def _part(text: Text, wanted: tuple[int, int | None]) -> Response:
     stop = length if stop is None else min(stop, length)
     if start >= stop:
         raise RequestedRangeNotSatisfiable(length)
-    response = Response(_cut(text(), start, stop), status=206, content_type=_TYPE)
+    response = Response(_cut_pieces(text(), start, stop), status=206, content_type=_TYPE)
     response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{length}"
     response.content_length = stop - start
     return response
 
 
-def _cut(pieces: Iterator[bytes], start: int, stop: int) -> Iterator[bytes]:
+def _cut_pieces(pieces: Iterator[bytes], start: int, stop: int) -> Iterator[bytes]:
     at = 0
     for piece in pieces:
         part = piece[max(0, start - at) : stop - at]

@@ -18,8 +18,8 @@ _PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Names one attempt by its place on the volume."""
+class AttemptLog:
+    """Names one attempt by its log on the volume."""
 
     job_id: JobId
     stage: int
@@ -33,7 +33,7 @@ class Place:
             return None
         return volume.open_log(self.job_id, self.stage, self.index, self.attempt, stream)
 
-    def line(self, stage_name: str, stream: Stream) -> str:
+    def describe_attempt(self, stage_name: str, stream: Stream) -> str:
         """Return the words of the line above its output."""
         # A name may hold anything; the line must stay one line.
         shown = "".join(letter if letter.isprintable() else " " for letter in stage_name)
@@ -41,7 +41,7 @@ class Place:
         return f"stage {self.stage} {shown}, {which}, attempt {self.attempt}, {stream}"
 
 
-class Page:
+class TranscriptWriter:
     """Writes parts one after the other as `tail` does: a line names each, and begins on a line of its own."""
 
     def __init__(self, *, name_first: bool) -> None:
@@ -50,7 +50,7 @@ class Page:
         self._name_first = name_first
         self._at_line_start = True
 
-    def write(self, part: str, text: bytes) -> Iterator[bytes]:
+    def write_part(self, part: str, text: bytes) -> Iterator[bytes]:
         """Yield text of a part, under its line when it is not the part of before."""
         if not text:
             return
@@ -63,32 +63,32 @@ class Page:
         yield text
 
 
-def task_text(volume: Volume, place: Place, stream: str | None) -> Iterator[bytes]:
+def read_task_log(volume: Volume, log: AttemptLog, stream: str | None) -> Iterator[bytes]:
     """Yield what one attempt has printed; one stream (or both, with a line between them)."""
-    page = Page(name_first=False)
-    for name in chosen(stream):
-        file = place.open(volume, name)
+    writer = TranscriptWriter(name_first=False)
+    for name in select_streams(stream):
+        file = log.open(volume, name)
         if file is not None:
-            for piece in texts.decoded(file):
-                yield from page.write(name, piece)
+            for piece in texts.decode_file(file):
+                yield from writer.write_part(name, piece)
 
 
-def job_text(jobs: Jobs, job: JobView) -> Iterator[bytes]:
+def read_job_log(jobs: Jobs, job: JobView) -> Iterator[bytes]:
     """Yield what all attempts of a job have printed."""
-    page = Page(name_first=True)
+    writer = TranscriptWriter(name_first=True)
     names = {stage.number: stage.name for stage in job.stages}
-    for task in all_tasks(jobs, job.job_id):
+    for task in iterate_tasks(jobs, job.job_id):
         for attempt in range(1, task.attempt + 1):
-            place = Place(job.job_id, task.stage, task.index, attempt)
+            log = AttemptLog(job.job_id, task.stage, task.index, attempt)
             for stream in STREAMS:
-                file = place.open(jobs.volume, stream)
+                file = log.open(jobs.volume, stream)
                 if file is not None:
-                    part = place.line(names[task.stage], stream)
-                    for piece in texts.decoded(file):
-                        yield from page.write(part, piece)
+                    part = log.describe_attempt(names[task.stage], stream)
+                    for piece in texts.decode_file(file):
+                        yield from writer.write_part(part, piece)
 
 
-def all_tasks(jobs: Jobs, job_id: JobId) -> Iterator[TaskView]:
+def iterate_tasks(jobs: Jobs, job_id: JobId) -> Iterator[TaskView]:
     """Yield a job's tasks in order; no transaction stays open between two pages."""
     cursor = None
     while True:
@@ -100,7 +100,7 @@ def all_tasks(jobs: Jobs, job_id: JobId) -> Iterator[TaskView]:
             return
 
 
-def chosen(stream: str | None) -> tuple[Stream, ...]:
+def select_streams(stream: str | None) -> tuple[Stream, ...]:
     """Return the streams that are wanted."""
     if stream is None:
         return STREAMS

@@ -17,7 +17,7 @@ Waiting = dict[int, str]
 _REMEMBERED = 0.5
 
 
-class Listeners:
+class ServedQueues:
     """The queues that workers take tasks from. Asked for only when something waits; any thread may."""
 
     def __init__(self, ask: Callable[[], Iterable[WorkerView]]) -> None:
@@ -25,15 +25,15 @@ class Listeners:
         self._queues: frozenset[str] = frozenset()
         self._asked_at = -math.inf
 
-    def waiting(self, job: JobView) -> Waiting:
+    def explain_waiting(self, job: JobView) -> Waiting:
         """Return what each stage of a job waits for in vain."""
         return {
             stage.number: no_worker(number, stage.claim_queue)
             for stage in job.stages
-            if (number := claimable(stage)) and not self._served(stage.claim_queue)
+            if (number := claimable(stage)) and not self._is_served(stage.claim_queue)
         }
 
-    def _served(self, queue: str) -> bool:
+    def _is_served(self, queue: str) -> bool:
         # Bad news is never old: a worker that has just come is seen at once.
         now = time.monotonic()
         if now - self._asked_at > _REMEMBERED or not serves(self._queues, queue):

@@ -8,7 +8,7 @@ import time
 
 from flask import request
 
-from echelon.controller.api.config import context
+from echelon.controller.api.config import get_context
 from echelon.shared.ids import JobId
 
 #: Put into a request by the process that serves: called before a wait, for others to compute meanwhile.
@@ -16,9 +16,9 @@ WAITS = "echelon.waits"
 _STEP = 1.0
 
 
-def until_ended(job_id: JobId, seconds: float) -> None:
+def wait_for_end(job_id: JobId, seconds: float) -> None:
     """Return when a job has ended, the seconds are over, the process stops or the client has left."""
-    here, connection = context(), client_socket()
+    here, connection = get_context(), client_socket()
     request.environ.get(WAITS, lambda: None)()
     deadline = time.monotonic() + seconds
     while not here.settings.stopping.is_set() and not has_left(connection):

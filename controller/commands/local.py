@@ -53,14 +53,14 @@ class LocalJob:
             found = reader.find_job(self._job_id)
         if found is None:
             raise NotFound(f"job {self._job_id} does not exist any more")
-        return render.job(found, self._jobs.masked_input(found))
+        return render.render_job(found, self._jobs.masked_input(found))
 
     def list_failed_tasks(self) -> Iterator[Task]:
         """Yield some of its tasks that are FAILED now."""
         with self._jobs.store.read() as reader:
             page = reader.list_tasks(self._job_id, TaskFilter(state=State.FAILED), limit=10, cursor=None)
         for view in page.items:
-            yield render.task(view, view.input)
+            yield render.render_task(view, view.input)
 
     def read_stderr(self, task: Task) -> Iterable[str]:
         """Return the end of the stderr of a task's last attempt."""
@@ -78,5 +78,5 @@ class LocalJob:
         after = ""
         while page := self._jobs.volume.list_artefacts(self._job_id, after=after, limit=_PAGE):
             for one in page:
-                yield render.fill(JobArtefact, one)
+                yield render.fill_shape(JobArtefact, one)
             after = page[-1].path

@@ -159,7 +159,7 @@ class _EngineService:
         """Return the interface."""
         from echelon.controller.app import ApiSettings, create_app
 
-        return create_app(self._engine.jobs, ApiSettings.of(self._settings, self._stopping))
+        return create_app(self._engine.jobs, ApiSettings.from_settings(self._settings, self._stopping))
 
     def start(self) -> None:
         """Begin to work."""

@@ -102,11 +102,17 @@ def test_another_name_is_not(stand: Stand, host: str) -> None:
 def test_without_a_token_a_loopback_address_has_names_of_its_own_and_an_open_one_those_it_is_given() -> None:
     here = Settings(hosts=("Echelon.test",))
 
-    assert ApiSettings.of(here).hosts == {"localhost", "127.0.0.1", "[::1]", "echelon.test"}
-    assert ApiSettings.of(replace(here, token="x")).hosts is None
+    assert ApiSettings.from_settings(here).hosts == {"localhost", "127.0.0.1", "[::1]", "echelon.test"}
+    assert ApiSettings.from_settings(replace(here, token="x")).hosts is None
     open_to_all = replace(here, listen=Address("0.0.0.0", 8080), insecure=True)
-    assert ApiSettings.of(open_to_all).hosts == {"localhost", "127.0.0.1", "[::1]", "0.0.0.0", "echelon.test"}
-    assert ApiSettings.of(replace(open_to_all, hosts=())).hosts is None
+    assert ApiSettings.from_settings(open_to_all).hosts == {
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "0.0.0.0",
+        "echelon.test",
+    }
+    assert ApiSettings.from_settings(replace(open_to_all, hosts=())).hosts is None
 
 
 def test_with_a_token_any_name_is_answered(guarded: Stand) -> None:
