@@ -1,7 +1,7 @@
 """Placeholders in commands, arguments and environment values: ``{name}``, ``{{ name }}``, ``{{ expression }}``.
 
 A text is read once, by `compile_template`, into literal parts and slots; rendering fills the slots and never looks at
-the values again, so that braces in a value mean nothing. What does not hold a name is literal: ``{print $1}``, ``{}``,
+the values again, so that braces in a value mean nothing. Braces without a name are literal: ``{print $1}``, ``{}``,
 JSON text, whatever stands in braces directly after a ``$``. A backslash directly before a brace makes that one literal.
 """
 
@@ -35,7 +35,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _OPENING = re.compile(r"\\\{|\$\{|\{")
 _SINGLE = re.compile(r"\{(" + _NAME + r")\}")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-#: What an expression is made of, as far as its end is concerned.
+#: The parts of an expression that matter for finding its end.
 _TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\}\}|[\[({})\]]""", re.DOTALL)
 _CONSTANTS = frozenset({"true", "false", "none", "True", "False", "None"})
 
@@ -47,7 +47,7 @@ class TemplateError(InvalidInput):
         super().__init__(message)
         #: Where in the text, in characters.
         self.offset = offset
-        #: What to write instead.
+        #: The text to write instead.
         self.remedy = remedy
 
 

@@ -1,7 +1,8 @@
 """The expressions inside ``{{ ... }}``, on jinja2's sandbox and fenced further.
 
-What they see: the values of one scope, some filters and some methods of text, lists and mappings. No globals, no calls
-of anything else. What lets a short text cost much (powers, repetition, padding, wide formats) is refused or bounded.
+They see the values of one scope, some filters and some methods of text, lists and mappings. No globals, no calls
+of anything else. Operations by which a short text costs much (powers, repetition, padding, wide formats) are refused or
+bounded.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _METHODS = frozenset(
 )
 # fmt: on
 _RECEIVERS = (str, list, tuple, dict)
-#: Whatever evaluation may raise for the sake of a value, none of it a bug of ours.
+#: Errors of evaluation that a value can cause; none of them is a bug of Echelon.
 _VALUE_ERRORS = (
     JinjaError,
     TypeError,

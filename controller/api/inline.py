@@ -1,7 +1,7 @@
 """The body of POST /jobs: a job of the catalogue by its type, or one that is composed in the request.
 
-What the stages of a composed job may hold is decided by the catalogue (`echelon.controller.catalogue.inline`), with a
-pointer to each mistake; the OpenAPI document describes it for programs, with the keys of the catalogue.
+The catalogue checks the stages of a composed job (`catalogue.inline`) and gives a pointer to each mistake. The OpenAPI
+document describes them with the keys of the catalogue.
 """
 
 from __future__ import annotations

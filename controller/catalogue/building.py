@@ -1,5 +1,7 @@
-"""From the checked values of a file to the records of the catalogue. Takes incomplete values too: what the schema has
-refused is simply absent, so that the other checks can go on."""
+"""Makes the records of the catalogue from the checked values of a file.
+
+Takes incomplete values too: those that the schema has refused are absent, so that the other checks can go on.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,7 @@ def _complete_stage(fields: dict[str, Any], values: Values) -> None:
     fields["name"] = fields.get("name") or fields["task_class"]
 
 
-#: What one field of a record says about another.
+#: Fill in fields that depend on others.
 _COMPLETE: dict[type, Callable[..., None]] = {InputDefinition: _complete_input, StageDefinition: _complete_stage}
 
 

@@ -1,4 +1,4 @@
-"""What is wrong between the parts of a catalogue: jobs that name tasks, tasks that need what no job gives."""
+"""Checks between the parts of a catalogue: jobs that name unknown tasks, tasks whose inputs no job gives."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class StageDefinition:
 
 @dataclass(frozen=True, slots=True)
 class JobDefinition:
-    """What a job takes and which stages it has."""
+    """The inputs and the stages of a job."""
 
     #: Its key in the catalogue.
     type: str
@@ -140,7 +140,7 @@ class JobDefinition:
         "The inputs of the job; a task takes those of the same name.",
         factory=dict,
     )
-    #: Inputs whose values nobody may see: secret here or in a task that takes them.
+    #: Inputs whose values are hidden: secret here or in a task that takes them.
     secret: frozenset[str] = frozenset()
     #: Inputs that begin an argument of a task and may not begin with a dash.
     leading: frozenset[str] = frozenset()

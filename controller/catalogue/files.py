@@ -1,4 +1,4 @@
-"""What tasks bring along: the folder `files/` beside the catalogue. Looks, counts and digests; copies nothing."""
+"""The folder `files/` beside the catalogue: lists, counts and digests its files; copies nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = "files"
 MAX_FILES = 10_000
 MAX_BYTES = 256 << 20
 _CHUNK = 1 << 20
-#: What Python leaves beside a script that was tried out at home.
+#: Python makes these beside a script that was run in the folder.
 _SKIPPED = frozenset({"__pycache__"})
 
 

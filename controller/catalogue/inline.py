@@ -31,7 +31,7 @@ _NO_CLASS = "there is no task class of it"
 
 @dataclass(frozen=True, slots=True)
 class ComposedJob:
-    """What came of a document."""
+    """The result of composing."""
 
     #: Holds the job alone, and the classes that it needs; None when there are mistakes.
     catalogue: Catalogue | None

@@ -15,7 +15,7 @@ from echelon.shared.messages import JsonValue
 
 #: All values of one job or one task, in characters.
 MAX_TOTAL = 1 << 20
-#: Mistakes beyond this many help nobody.
+#: Mistakes that one answer lists.
 MAX_MISTAKES = 100
 
 
@@ -136,7 +136,7 @@ def _read_header(definition: InputDefinition, texts: list[str], leading: bool) -
     if len(texts) > 1:
         raise InvalidValue(f"the header is given {len(texts)} times")
     if texts and not texts[0].isascii():
-        # What other bytes of a header mean is nobody's to say: servers and proxies read them differently.
+        # Servers and proxies read other bytes of a header in different ways.
         raise InvalidValue("a header holds ASCII characters only; give the value as a parameter")
     if texts:
         return check_value(definition, coerce_text(definition, texts[0]), leading=leading)

@@ -1,4 +1,4 @@
-"""What a key of the catalogue is: a field of a record, with the kind of its value and its description, written once.
+"""Keys of the catalogue: fields of a record, each with the kind of its value and its description, written once.
 
 A record (a dataclass of `definitions`) says of each field how people write it: `described(...)`. The parser, the JSON
 Schema, the lists of known keys, the body of composed jobs and the reference page are all made from these descriptions.
@@ -23,7 +23,7 @@ NOT_A_MAPPING = Complaint("must be a mapping", "write `key: value` below it")
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """What differs between the JSON Schemas that a key can stand in."""
+    """The differences between the two JSON Schemas that describe a key."""
 
     #: Types of a text: YAML takes a number or a boolean as it is written.
     text: object
@@ -34,7 +34,7 @@ class Dialect:
 
 
 class ValueKind(fields.Field[Any]):
-    """What the value of a key can be."""
+    """A kind of value that a key can have."""
 
     default_error_messages = {
         "required": Complaint("is missing"),

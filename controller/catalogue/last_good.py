@@ -1,6 +1,6 @@
 """Remembers on the volume which catalogue was in force last, for a start at which its files are torn or not valid.
 
-One file for each set of catalogue paths: whoever names other files for the first time has nothing to fall back on.
+One file for each set of catalogue paths: an engine that is started with other files for the first time has none.
 """
 
 from __future__ import annotations

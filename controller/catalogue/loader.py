@@ -1,4 +1,4 @@
-"""Loads a catalogue from one file, several, or a folder of them. The only module that knows YAML."""
+"""Loads a catalogue from one file, several, or a folder of them. No other module knows YAML."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Definition = TypeVar("Definition")
 
 @dataclass(frozen=True, slots=True)
 class LoadedCatalogue:
-    """What came of loading."""
+    """The result of loading."""
 
     #: None when there are mistakes.
     catalogue: Catalogue | None

@@ -1,4 +1,4 @@
-"""What is wrong with a catalogue, and where. Must not know how it was found."""
+"""Mistakes of a catalogue and their places. Must not know how they are found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from echelon.shared.errors import InvalidInput
 
-#: Reports beyond this many help nobody.
+#: Mistakes that one report lists.
 MAX_REPORTED = 200
 
 
@@ -20,9 +20,8 @@ class Mistake:
     line: int
     #: Counted from 1, in characters.
     column: int
-    #: What is wrong.
     message: str
-    #: What to write instead.
+    #: The text to write instead, or another step to take.
     remedy: str | None = None
 
     def __str__(self) -> str:

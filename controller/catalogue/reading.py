@@ -1,7 +1,7 @@
 """From a tree to plain values, read as people mean them: text stays as it is written, small slips are put right.
 
-Keeps the place of every value, for whoever finds something wrong with it, and collects mistakes and warnings. Raises
-`DocumentRefused` alone, when aliases make the document too large.
+Keeps the place of every value for the checks that follow, and collects mistakes and warnings. Raises only
+`DocumentRefused`, when aliases make the document too large.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ARGUMENT_DEPTHS = {
 
 @dataclass
 class Reading:
-    """What one file says."""
+    """The content of one file."""
 
     source: SourceText
     data: dict[str, object] = field(default_factory=dict)
@@ -205,7 +205,7 @@ class Reading:
         return ""
 
     def _read_block(self, leaf: Leaf) -> str:
-        """Return a block's text without the newline that nobody means, and without quotes that YAML takes literally."""
+        """Return a block's text without its last newline, and without quotes that YAML takes literally."""
         header = self.source.text[leaf.start : leaf.end].split("\n", 1)[0].split("#", 1)[0]
         if "+" in header:
             return leaf.text

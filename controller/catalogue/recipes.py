@@ -1,4 +1,4 @@
-"""What a worker has to know to run the tasks of a class, and which of their values nobody may see."""
+"""Recipes: everything a worker needs to run the tasks of a class; and the names of secret inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from echelon.shared.messages import EnvironmentInput, Recipe
 
 
 def find_secret_inputs(catalogue: Catalogue, job: JobDefinition, task_class: str) -> frozenset[str]:
-    """Return the inputs of a class whose values nobody may see: the job may hide more than the class does."""
+    """Return the inputs of a class whose values are secret: the job may hide more than the class does."""
     return catalogue.tasks[task_class].secret | job.secret
 
 
@@ -23,7 +23,7 @@ def make_recipe(
     job: JobDefinition | None = None,
     item_secret: frozenset[str] = frozenset(),
 ) -> Recipe:
-    """Return what a worker has to know to run tasks of a class; a job may allow and hide more of its inputs.
+    """Return everything a worker needs to run tasks of a class; a job may allow and hide more of its inputs.
 
     `item_secret`: the secret inputs of the tasks that are spawned.
     """

@@ -1,4 +1,4 @@
-"""What is wrong within one task class or one list of inputs, beyond its shape."""
+"""Checks within one task class or one list of inputs, beyond its shape."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _compile_template(reading: Reading, path: Path, text: str, known: Iterable[s
 def _check_command(reading: Reading, path: Path, task: TaskClass, template: Template | None) -> None:
     place = reading.find_value((*path, "exec_command"))
     if template is not None and any(_could_be_code(task, name) for name in template.names):
-        message = "whoever gives the value of a placeholder here chooses the program that runs"
+        message = "the value of a placeholder here chooses the program that runs"
         reading.add_warning(place, message, "name the program, or give the input an enum")
     words = task.exec_command.split()
     if len(words) > 1 and template is not None and not template.names and "/" not in words[0]:
@@ -172,7 +172,7 @@ def _could_be_code(task: TaskClass, name: str) -> bool:
 
 
 def warn_of_secrets(reading: Reading, task: TaskClass, secret: Iterable[str]) -> None:
-    """Warn of secrets in arguments: whoever can list the processes of the machine can read them."""
+    """Warn of secrets in arguments: every user of the machine can read them in the list of processes."""
     for index, text in enumerate(task.exec_args):
         try:
             names = compile_template(text, None).names & frozenset(secret)

@@ -42,7 +42,7 @@ class InputSource(StrEnum):
 
 
 class InputType(StrEnum):
-    """What an input's value must be."""
+    """The type of an input's value."""
 
     STRING = "string"
     INTEGER = "integer"
@@ -101,7 +101,7 @@ class InputDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What follows a failed attempt."""
+    """The attempts after a failed one, and the waits before them."""
 
     limit: int = described(Amount(whole=True, least=0, most=1000), "Additional attempts.", 0)
     delay: float = described(Duration(), "Wait before the first of them.", 1.0)
@@ -114,7 +114,7 @@ TITLE = TextValue(longest=200, allow_none=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What runs, and how: the same keys in a task class and in a task that a request composes."""
+    """A command and how it runs: the same keys in a task class and in a task that a request composes."""
 
     exec_command: str = described(
         Argument(form=r"[\s\S]+", saying="write a command"),
@@ -156,7 +156,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class TaskClass(Command):
-    """What a task does."""
+    """A task class: the definition of a task."""
 
     #: Its key in the catalogue.
     task_class: str
@@ -172,12 +172,12 @@ class TaskClass(Command):
 
     @property
     def secret(self) -> frozenset[str]:
-        """Return the inputs whose values nobody may see."""
+        """Return the inputs whose values are secret."""
         return frozenset(name for name, one in self.input.items() if one.secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InlineCommand(Command):
-    """A command of the request's own; only where the controller allows it (`allow_inline_commands`)."""
+    """A command that the request brings; only where the controller allows it (`allow_inline_commands`)."""
 
     paused: bool = described(Flag(), "It does not begin until a person resumes it.", False)

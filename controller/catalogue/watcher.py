@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 QUIET = 0.2
 #: Seconds between two looks when no event came.
 LOOK_EVERY = 5.0
-#: What reading the files causes itself.
+#: Events that reading the files causes.
 _OWN_EVENTS = frozenset({"opened", "closed_no_write"})
 
 Fingerprint = tuple[object, ...]
@@ -77,7 +77,7 @@ class CatalogueWatcher:
         self._clock = clock or SystemClock()
         first = first or look_at_files(self._paths)
         self._seen = self._loaded = first.fingerprint
-        #: What is wrong with the files as they are now; empty when they are in force.
+        #: The mistakes of the files as they are now; empty when they are in force.
         self.mistakes: tuple[Mistake, ...] = ()
         self.warnings: tuple[Mistake, ...] = first.loaded.warnings
         fallback = last_good() if first.loaded.catalogue is None else None
