@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bench import accounting, common
+from bench import accounting, speed
 from bench.contestant import MEMORY
 from bench.echelon import Shape, run_echelon
 from bench.records import Record
@@ -34,7 +34,7 @@ def measure_memory(session: Session, shape: Shape, round_: int, size: int) -> No
         accounting.reset_peaks(echelon.parts)
         seconds = echelon.run_fan_out(size, "counted")
         figures = {"seconds": seconds, "rate": (size + 2) / seconds}
-        figures |= common.read_memory(echelon)
+        figures |= speed.read_memory(echelon)
     session.keep_record(Record(MEMORY, shape.name, size, round_, figures))
 
 

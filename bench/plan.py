@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench import api, common, growth, memory, verbs
+from bench import api, growth, memory, speed, verbs
 from bench.contestant import API, CHAIN, FAN_OUT, GROWTH, LATENCY, MEMORY, PARTS, VERBS, Contestant
 from bench.contestants import LIMIT
 from bench.echelon import SHAPES, Shape
@@ -36,7 +36,7 @@ class Options:
     rounds: int = 3
     sizes: Sequence[int] = (1_000, 10_000, 100_000)
     chains: Sequence[int] = (100,)
-    submits: int = common.SUBMITS
+    submits: int = speed.SUBMITS
     clients: Sequence[int] = (1, 8, 32)
     finished: Sequence[int] = (0, 100_000, 1_000_000)
     counted: Sequence[int] = (1_000, 1_000_000)
@@ -88,7 +88,7 @@ def _plan_common(options: Options) -> Iterator[Step]:
             tasks = sum(size * (3 if size <= 1_000 else 1) for size in small)
             seconds = one.start + tasks / one.pace + 0.01 * sum(chains) + 0.03 * submits
             run = partial(
-                common.measure_contestant, contestant=one, round_=round_, fan_outs=small, chains=chains, submits=submits
+                speed.measure_contestant, contestant=one, round_=round_, fan_outs=small, chains=chains, submits=submits
             )
             yield Step(f"round {round_}, {one.name}", seconds, run)
 
@@ -102,7 +102,7 @@ def _plan_large(options: Options) -> Iterator[Step]:
             for one in options.contestants:
                 seconds = size / one.pace
                 if one.name in names and (round_ == 1 or seconds <= _ONCE):
-                    run = partial(common.measure_contestant, contestant=one, round_=round_, fan_outs=[size])
+                    run = partial(speed.measure_contestant, contestant=one, round_=round_, fan_outs=[size])
                     yield Step(f"round {round_}, {one.name}, {size:,}", one.start + seconds, run)
 
 
