@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from echelon.controller.catalogue.definitions import AddedTasks, JobDefinition, SingleTask, StageDefinition
+from echelon.controller.catalogue.definitions import JobDefinition, LaterTasks, SingleTask, StageDefinition
 from echelon.controller.catalogue.reading import Reading
 from echelon.controller.catalogue.task_checks import check_inputs, check_task, warn_of_secrets
 from echelon.controller.catalogue.task_classes import InputSource, TaskClass
@@ -61,7 +61,7 @@ def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Map
 
 def _check_sense(reading: Reading, path: Path, stage: StageDefinition) -> None:
     """Note what contradicts itself in one stage."""
-    if isinstance(stage.source, AddedTasks) and (*path, "spawn_task") in reading.keys:
+    if isinstance(stage.source, LaterTasks) and (*path, "spawn_task") in reading.keys:
         place = reading.find_key((*path, "tasks"))
         reading.add_mistake(
             place, f"{join_path(path)}.tasks: a stage with a spawn_task has its tasks from it", "leave one out"

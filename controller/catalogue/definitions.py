@@ -51,11 +51,11 @@ class ListedTasks(msgspec.Struct, frozen=True, tag="listed"):
     tasks: tuple[TaskDefinition, ...]
 
 
-class AddedTasks(msgspec.Struct, frozen=True, tag="open"):
+class LaterTasks(msgspec.Struct, frozen=True, tag="open"):
     """The stage has no tasks of its own: only what is added while the job lives."""
 
 
-TaskSource = SingleTask | SpawnedTasks | ListedTasks | AddedTasks
+TaskSource = SingleTask | SpawnedTasks | ListedTasks | LaterTasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class StageDefinition:
             make=SpawnedTasks,
         ),
         Key(
-            Word({"open": AddedTasks()}),
+            Word({"open": LaterTasks()}),
             "`open`: the stage starts without tasks; people add them before its turn comes. Without any, it completes "
             "at once.",
             name="tasks",

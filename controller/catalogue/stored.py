@@ -8,9 +8,9 @@ from dataclasses import replace
 import msgspec
 
 from echelon.controller.catalogue.definitions import (
-    AddedTasks,
     Catalogue,
     JobDefinition,
+    LaterTasks,
     ListedTasks,
     SingleTask,
     SpawnedTasks,
@@ -71,7 +71,7 @@ class _OlderStage(msgspec.Struct, frozen=True):
             return SpawnedTasks(self.spawn_task)
         if self.tasks:
             return ListedTasks(self.tasks)
-        return AddedTasks() if self.open else SingleTask()
+        return LaterTasks() if self.open else SingleTask()
 
 
 class _OlderJob(msgspec.Struct, frozen=True):

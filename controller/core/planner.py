@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from echelon.controller.catalogue.definitions import (
-    AddedTasks,
     Catalogue,
     JobDefinition,
+    LaterTasks,
     ListedTasks,
     SingleTask,
     SpawnedTasks,
@@ -56,7 +56,7 @@ def source_of(stage: StageDefinition) -> Source:
     match stage.source:
         case SpawnedTasks():
             return Source.SPAWN
-        case AddedTasks():
+        case LaterTasks():
             return Source.OPEN
         case SingleTask() | ListedTasks():
             return Source.FIXED
@@ -69,7 +69,7 @@ def known_tasks(stage: StageDefinition) -> tuple[TaskDefinition, ...]:
             return (TaskDefinition(stage.task_class),)
         case ListedTasks(tasks):
             return tasks
-        case SpawnedTasks() | AddedTasks():
+        case SpawnedTasks() | LaterTasks():
             return ()
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.catalogue.definitions import (
-    AddedTasks,
     JobDefinition,
+    LaterTasks,
     ListedTasks,
     SingleTask,
     SpawnedTasks,
@@ -140,4 +140,4 @@ OLDER = """{"revision": "r", "tasks": {"t": {"task_class": "t", "exec_command": 
 def test_a_catalogue_that_an_older_release_stored_is_understood() -> None:
     sources = [stage.source for stage in from_json(OLDER).jobs["j"].stages]
 
-    assert sources == [SingleTask(), SpawnedTasks("t"), AddedTasks(), ListedTasks((TaskDefinition("t", {}, True),))]
+    assert sources == [SingleTask(), SpawnedTasks("t"), LaterTasks(), ListedTasks((TaskDefinition("t", {}, True),))]
