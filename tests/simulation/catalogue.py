@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass, replace
 
 from echelon.controller.catalogue.definitions import (
-    AddedTasks,
     Catalogue,
     JobDefinition,
+    LaterTasks,
     SingleTask,
     SpawnedTasks,
     StageDefinition,
@@ -124,7 +124,7 @@ def _vary_stages(job: JobDefinition, rng: random.Random) -> tuple[StageDefinitio
         if kind < 0.2:
             stage = replace(stage, block_on_error=True, job_failed_on_error=True, fail_fast=False)
         elif kind < 0.3:
-            stage = replace(stage, source=AddedTasks())
+            stage = replace(stage, source=LaterTasks())
         if rng.random() < 0.3:
             stage = replace(stage, task_class=rng.choice(("lingering", "private", "poison", "long")))
         if stage.job_failed_on_error and not stage.block_on_error and rng.random() < 0.5:
