@@ -23,13 +23,13 @@ from echelon.controller.engine.base.settle import Settler
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.dependencies import JobsParts
 from echelon.controller.engine.jobs import Jobs
+from echelon.controller.engine.turn.claim_at_submit import ClaimAtSubmit
 from echelon.controller.engine.turn.dispatcher import Dispatcher
-from echelon.controller.engine.turn.headstart import HeadStart
 from echelon.controller.engine.turn.intake import Intake
 from echelon.controller.engine.turn.loop import Engine, EngineParts
 from echelon.controller.engine.upkeep.expander import Expander
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
-from echelon.controller.engine.upkeep.publisher import Publisher
+from echelon.controller.engine.upkeep.publisher import FilePublisher
 from echelon.controller.engine.upkeep.watchdog import Watchdog
 from echelon.controller.liveness.hearing import Hearing
 from echelon.controller.liveness.status import StatusWriter
@@ -111,14 +111,14 @@ class Controller:
                 thread.join(_PATIENCE)
         self.engine.close()
 
-    def _head_start(self, settings: Settings, snapshots: Snapshots, counters: Counters) -> HeadStart:
-        return HeadStart(
+    def _head_start(self, settings: Settings, snapshots: Snapshots, counters: Counters) -> ClaimAtSubmit:
+        return ClaimAtSubmit(
             broker=self._outside.broker,
             dispatcher=_dispatcher(settings, snapshots),
             counters=counters,
             lease=settings.lease,
-            idle=lambda: self.engine.idle,
-            tell=lambda post: self.engine.send(post),
+            idle=lambda: self.engine.is_idle,
+            tell=lambda post: self.engine.send_orders(post),
         )
 
 
@@ -194,7 +194,7 @@ def _engine(
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
             dispatcher=_dispatcher(settings, snapshots),
             expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
-            publisher=Publisher(store=outside.store, volume=outside.volume),
+            publisher=FilePublisher(store=outside.store, volume=outside.volume),
             lease=settings.lease,
             open_jobs=open_jobs,
             hearing=Hearing(outside.broker, outside.clock, lease=settings.lease),

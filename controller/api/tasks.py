@@ -96,7 +96,7 @@ def _mask_values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
             return masked
         name = task.task_class
         if name not in secrets:
-            secrets[name] = dict.fromkeys(get_jobs().snapshots.secret(job.job_id, name), MASK)
+            secrets[name] = dict.fromkeys(get_jobs().snapshots.secret_inputs_of(job.job_id, name), MASK)
         own = {key: secrets[name].get(key, value) for key, value in task.input.items()}
         return {**masked, **own}
 

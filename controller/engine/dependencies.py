@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.core.answers import Verb
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.changes import Changes
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.outbox import stop_messages
 from echelon.controller.engine.base.snapshots import Snapshots
-from echelon.controller.engine.turn.headstart import HeadStart
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
+from echelon.controller.engine.turn.claim_at_submit import ClaimAtSubmit
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
 from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
 from echelon.shared.failpoints import failpoint
@@ -40,7 +40,7 @@ class JobsParts:
     catalogue_problems: Callable[[], Sequence[str]]
     #: Tells this process's engine that there is something to claim; another's finds it at its next sweep.
     wake: Callable[[], None]
-    head_start: HeadStart
+    head_start: ClaimAtSubmit
     open_jobs: OpenJobs
     #: Seconds that a lease lasts.
     lease: float
@@ -53,7 +53,7 @@ class JobsParts:
     #: Where workers look that no message reaches.
     stop_signs: StopFiles | None = None
 
-    def announce(self, board: Board) -> None:
+    def announce(self, board: UnitOfWork) -> None:
         """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
         told = stop_messages(board.stops, lease=self.lease)
         if not self.broker.connected:

@@ -14,16 +14,16 @@ from echelon.controller.core.planner import plan_stages
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import JobInputs, JobView, NewJob, Remembered
 from echelon.controller.datastore.transaction import Transaction
-from echelon.controller.engine.base.board import Board
-from echelon.controller.engine.base.health import Health, Part
+from echelon.controller.engine.base.health import EngineHealth, HealthPart
 from echelon.controller.engine.base.inputs import Inputs, gather_inputs
-from echelon.controller.engine.base.items import new_seal, plan_tasks, sealing
+from echelon.controller.engine.base.items import new_seal, open_sealing, plan_tasks
 from echelon.controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission, Who
-from echelon.controller.engine.base.snapshots import Origin
+from echelon.controller.engine.base.snapshots import JobOrigin
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.control import Control, check_etag
 from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.dependencies import JobsParts
-from echelon.controller.engine.upkeep.publisher import Publisher
+from echelon.controller.engine.upkeep.publisher import FilePublisher
 from echelon.controller.engine.why.reasons import Reasons
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict, EchelonError, NotFound
@@ -56,7 +56,7 @@ class Jobs:
         #: Why things do not move on.
         self.reasons = Reasons(parts)
         self._opening = Opening(parts)
-        self._publisher = Publisher(store=parts.store, volume=parts.volume)
+        self._publisher = FilePublisher(store=parts.store, volume=parts.volume)
         #: Revisions that the store is known to hold.
         self._kept: set[str] = set()
 
@@ -106,8 +106,8 @@ class Jobs:
         self._parts.open_jobs.refuse_more()
         new = self._plan(catalogue, submission, inputs, request_hash)
         # Before the commit, after which the engine may see the job at any moment.
-        self.snapshots.know(catalogue)
-        self.snapshots.remember(new.job.job_id, Origin(new.type, new.revision))
+        self.snapshots.keep_catalogue(catalogue)
+        self.snapshots.keep_origin(new.job.job_id, JobOrigin(new.type, new.revision))
         with self.store.write() as tx:
             key = _key(submission)
             again = tx.submitted_with(key) if key else None
@@ -116,31 +116,31 @@ class Jobs:
             failpoint("submit.before_insert")
             self._keep(tx, catalogue)
             tx.insert_job(new)
-            board = Board(tx, request_id=submission.request_id)
-            board.lock([new.job.job_id])
-            board.apply(new.job.job_id, Submitted())
-            post = self._parts.head_start.take(board, new.job.job_id)
-            board.save()
+            board = UnitOfWork(tx, request_id=submission.request_id)
+            board.lock_jobs([new.job.job_id])
+            board.apply_event(new.job.job_id, Submitted())
+            post = self._parts.head_start.claim_first_tasks(board, new.job.job_id)
+            board.save_jobs()
             failpoint("submit.after_insert")
         failpoint("submit.after_commit")
-        self._parts.head_start.send(post)
+        self._parts.head_start.send_orders(post)
         if catalogue.base is None:
             self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
-        self._parts.open_jobs.accepted()
-        if board.claimable_in(new.job.job_id):
+        self._parts.open_jobs.note_accepted()
+        if board.has_claimable(new.job.job_id):
             self._parts.wake()
         return new.job.job_id, True
 
     def cancel(self, job_id: JobId, *, request_id: str | None = None) -> None:
         """End a job for good. Cancelling a cancelled job is no error; another end is a Conflict."""
         with self.store.write() as tx:
-            board = Board(tx, request_id=request_id)
-            job = board.require(job_id)
+            board = UnitOfWork(tx, request_id=request_id)
+            job = board.require_job(job_id)
             if job.state in ENDED and job.state is not State.CANCELLED:
                 raise Conflict(f"the job is {job.state} already; only an open job can be cancelled")
-            board.apply(job_id, CancelRequested(Who(request_id).name))
-            board.save()
+            board.apply_event(job_id, CancelRequested(Who(request_id).name))
+            board.save_jobs()
         self._parts.announce(board)
 
     def delete(self, job_id: JobId, *, etag: int | None = None) -> None:
@@ -150,8 +150,8 @@ class Jobs:
         """
         try:
             with self.store.write() as tx:
-                board = Board(tx)
-                job = board.require(job_id)
+                board = UnitOfWork(tx)
+                job = board.require_job(job_id)
                 check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
                 if job.state not in ENDED:
                     raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
@@ -161,7 +161,7 @@ class Jobs:
             self.volume.remove_job(job_id)
             raise
         failpoint("delete.after_commit")
-        self.snapshots.forget(job_id)
+        self.snapshots.forget_job(job_id)
         self.volume.remove_job(job_id)
 
     def wait(self, job_id: JobId, timeout: float) -> bool:
@@ -175,30 +175,32 @@ class Jobs:
 
     def show_files(self, job_id: JobId) -> None:
         """See to it that the files of every attempt that counts by now are in the job's workspace."""
-        self._publisher.show(job_id)
+        self._publisher.publish_job(job_id)
 
     def masked_input(self, view: JobView) -> dict[str, JsonValue]:
         """Return a job's input as anybody may see it."""
         return dict(view.input) | dict.fromkeys(view.secret, MASK)
 
-    def health(self) -> Health:
+    def health(self) -> EngineHealth:
         """Ask every system that the engine leans on."""
-        return Health(
+        return EngineHealth(
             (
                 _checked("store", self.store.check),
                 _checked("volume", self.volume.check_present),
-                Part("broker", self._parts.broker.connected, "connected" if self._parts.broker.connected else "away"),
+                HealthPart(
+                    "broker", self._parts.broker.connected, "connected" if self._parts.broker.connected else "away"
+                ),
                 self._catalogue_part(),
             )
         )
 
-    def _catalogue_part(self) -> Part:
+    def _catalogue_part(self) -> HealthPart:
         """Tell of the catalogue; a newer file that is not valid is a warning: the last good revision serves on."""
         revision = f"revision {self.catalogue().revision} is in force"
         problems = self._parts.catalogue_problems()
         if not problems:
-            return Part("catalogue", True, revision, needed=False)
-        return Part(
+            return HealthPart("catalogue", True, revision, needed=False)
+        return HealthPart(
             "catalogue", False, f"{revision}; what lies there now is not valid: {'; '.join(problems)}", needed=False
         )
 
@@ -219,7 +221,7 @@ class Jobs:
         definition = catalogue.jobs[submission.type]
         stages = plan_stages(catalogue, definition)
         seal = new_seal(self._parts.sealer, catalogue, definition)
-        own = sealing(self._parts.sealer, JobInputs({}, {}, seal, int(seal is not None)))
+        own = open_sealing(self._parts.sealer, JobInputs({}, {}, seal, int(seal is not None)))
         tasks = [
             plan_tasks(catalogue, stage, described, own)
             for stage, described in zip(stages, definition.stages, strict=True)
@@ -269,9 +271,9 @@ def _same(known: Remembered, request_hash: str | None) -> JobId:
     return known.job_id
 
 
-def _checked(name: str, check: Callable[[], None]) -> Part:
+def _checked(name: str, check: Callable[[], None]) -> HealthPart:
     try:
         check()
     except EchelonError as error:
-        return Part(name, False, str(error))
-    return Part(name, True, "answers")
+        return HealthPart(name, False, str(error))
+    return HealthPart(name, True, "answers")

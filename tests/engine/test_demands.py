@@ -6,7 +6,7 @@ import pytest
 
 from echelon.controller.datastore.open import open_datastore
 from echelon.controller.datastore.workers import Capacity
-from echelon.controller.engine.turn.demands import Demands
+from echelon.controller.engine.turn.capacities import Capacities
 from echelon.shared.lease import CAPACITY_TRUSTED_PART
 from tests.contract.servers import postgresql_server
 from tests.contract.stores import WORKER, postgresql_template, postgresql_url, store_url
@@ -42,8 +42,8 @@ def test_a_room_is_believed_that_was_told_shortly_before_a_transaction_or_togeth
             tx.lock_capacities(told_after=now, also=[WORKER])
             # What another controller writes while this transaction waits for it.
             tx.save_capacities([Capacity(WORKER, number=1, told_at=now + told, room={"*": 1})])
-            demands = Demands(tx, lease=lease)
+            demands = Capacities(tx, lease=lease)
 
-            assert [one.worker for one in demands.open()] == [WORKER] * believed
+            assert [one.worker for one in demands.find_free()] == [WORKER] * believed
     finally:
         store.close()

@@ -86,13 +86,13 @@ def test_a_job_is_granted_in_the_next_turn_without_a_message_from_the_controller
     puppet = Puppet(house)
     house.turn()
     engine = house.controller.engine
-    assert engine.rest(1.0) > 0.0, "there is nothing to do"
+    assert engine.rest_for(1.0) > 0.0, "there is nothing to do"
     reports = house.broker.subscribe([REPORTS], prefetch=1)
 
     house.jobs.submit(Submission("one", {}))
 
     assert reports.take_deliveries(limit=1, timeout=0.0) == []
-    assert engine.rest(1.0) == 0.0
+    assert engine.rest_for(1.0) == 0.0
     engine.turn(0.0)
     puppet.listen()
     assert len(puppet.granted) == 1
@@ -112,7 +112,7 @@ def test_a_wake_up_in_the_middle_of_a_turn_counts_for_the_next(tmp_path: Path, m
     engine.turn(0.0)
     store.meanwhile = lambda: None
 
-    assert engine.rest(1.0) == 0.0
+    assert engine.rest_for(1.0) == 0.0
     before = store.transactions
     engine.turn(0.0)
     assert store.transactions == before + 1

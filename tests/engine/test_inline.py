@@ -79,7 +79,7 @@ def test_own_commands_run_when_they_are_allowed_and_equal_ones_are_one_class(fre
     reopened = House(free.settings.volume.parent, CATALOGUE)
     try:
         assert reopened.view(job_id).state is State.RUNNING
-        assert reopened.jobs.snapshots.definition(job_id).stages[0].name == "Stage 0"
+        assert reopened.jobs.snapshots.find_definition(job_id).stages[0].name == "Stage 0"
     finally:
         reopened.close()
 
@@ -94,7 +94,7 @@ def test_what_a_composed_job_has_brought_along_goes_with_it(free: House) -> None
 
     free.jobs.delete(gone)
 
-    assert free.jobs.snapshots.definition(kept).stages[0].name == "Stage 0"
+    assert free.jobs.snapshots.find_definition(kept).stages[0].name == "Stage 0"
     assert stored(free, kept) is not None, "one like it has what it runs with"
     free.jobs.delete(kept)
     assert stored(free, kept) is None

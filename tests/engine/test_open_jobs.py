@@ -80,7 +80,7 @@ def test_a_count_forgets_nothing_that_was_accepted_while_it_was_made(make: Make)
 
     def reading():  # type: ignore[no-untyped-def]
         # Somebody submits behind the count's back.
-        house.controller.jobs._parts.open_jobs.accepted()
+        house.controller.jobs._parts.open_jobs.note_accepted()
         return read()
 
     house.store.read = reading  # type: ignore[method-assign]

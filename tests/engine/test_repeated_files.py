@@ -95,13 +95,13 @@ def test_a_controller_that_stood_still_publishes_no_older_files_over_newer_ones(
     publisher = house.controller.engine._parts.publisher
     with volume_away(monkeypatch):
         puppet.finish(held)
-        stale = publisher._look(None, after=-1)
+        stale = publisher._find_unpublished(None, after=-1)
         repeated(house, puppet, job_id, made="2")
     house.clock.pass_(2.0)
     puppet.heartbeat()
     before = seen(house, job_id)
 
-    publisher._note(stale, publisher.publish(stale))
+    publisher._record_published(stale, publisher.publish_found(stale))
 
     assert before == seen(house, job_id) == {"made": "2", "kept": "1"}
 
@@ -132,9 +132,9 @@ def test_a_mark_that_is_removed_late_does_not_take_the_one_of_the_next_attempt_a
     publisher = house.controller.engine._parts.publisher
     with volume_away(monkeypatch):
         puppet.finish(held)
-        stale = publisher._look(None, after=-1)
+        stale = publisher._find_unpublished(None, after=-1)
         repeated(house, puppet, job_id, made="2")
-        publisher._note(stale, {stale[0].key: ()})
+        publisher._record_published(stale, {stale[0].key: ()})
         puppet.heartbeat()
         assert puppet.granted == [], "the files of its second attempt are still to come"
     house.clock.pass_(2.0)

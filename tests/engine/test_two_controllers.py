@@ -65,8 +65,8 @@ def test_items_are_read_with_the_inputs_that_the_job_has_now(pair: tuple[House, 
     worker.heartbeat()
     worker.finish(worker.take(), Outcome.FAILED)
     # What was learned of a job while it had no secrets must not outlive that.
-    there.jobs.snapshots.forget(job_id)
-    there.jobs.snapshots.definition(job_id)
+    there.jobs.snapshots.forget_job(job_id)
+    there.jobs.snapshots.find_definition(job_id)
 
     reopen(here.jobs, job_id, {"Authorization": ["new"]})
     worker.heartbeat()

@@ -141,13 +141,13 @@ class SimController:
         actor = self.actor
         actor.wait = None
         turn = OneTurn(self._world, actor.name)
-        self._controller.engine.attempt(turn.event)
+        self._controller.engine.try_turn(turn.event)
         if turn.back_off is not None:
             # Wake-ups in the meantime are ignored.
             self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off
             self._schedule(turn.back_off)
         else:
-            self._schedule(max(BUSY, self._controller.engine.rest(SWEEP)))
+            self._schedule(max(BUSY, self._controller.engine.rest_for(SWEEP)))
 
     def _show(self) -> None:
         assert self.actor is not None and self._status_writer is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class HealthPart:
     """One of the systems that a controller leans on."""
 
     #: store, broker, volume, catalogue, worker.
@@ -20,10 +20,10 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class EngineHealth:
     """The condition of all of them."""
 
-    parts: Sequence[Part]
+    parts: Sequence[HealthPart]
 
     @property
     def ready(self) -> bool:

@@ -36,7 +36,7 @@ def gather_inputs(
     `kept` are values of an earlier submission that stand where nothing new is given.
     """
     sent = [(name, text) for name, texts in headers.items() for text in texts]
-    body, again = _kept(definition, kept or {}, {name.casefold() for name in headers})
+    body, again = _give_again(definition, kept or {}, {name.casefold() for name in headers})
     values, wrong = check_job_inputs(catalogue, definition, body | dict(given), sent + again)
     if wrong:
         raise InvalidInputs([Mistake(mistake.pointer, mistake.detail) for mistake in wrong])
@@ -46,7 +46,7 @@ def gather_inputs(
     )
 
 
-def _kept(
+def _give_again(
     definition: JobDefinition, kept: Mapping[str, JsonValue], sent: set[str]
 ) -> tuple[dict[str, JsonValue], list[tuple[str, str]]]:
     """Return earlier values as they would be given again: in the body, or as headers that have not been sent."""

@@ -18,13 +18,15 @@ from echelon.shared.sealing import CannotOpen, Seal, Sealer, open_value
 
 
 @dataclass(frozen=True, slots=True)
-class Sealing:
+class TaskSealing:
     """The seal that a job has in its present life."""
 
     seal: Seal
     number: int
 
-    def values(self, values: dict[str, JsonValue], secret: Collection[str]) -> tuple[dict[str, JsonValue], int | None]:
+    def seal_values(
+        self, values: dict[str, JsonValue], secret: Collection[str]
+    ) -> tuple[dict[str, JsonValue], int | None]:
         """Return values with the secret ones sealed, and the number of the seal; None: there are none."""
         if not any(name in secret for name in values):
             return values, None
@@ -34,9 +36,9 @@ class Sealing:
         return sealed, self.number
 
 
-def sealing(sealer: Sealer, inputs: JobInputs) -> Sealing:
+def open_sealing(sealer: Sealer, inputs: JobInputs) -> TaskSealing:
     """Return what the secrets of a job's tasks are sealed with."""
-    return Sealing(sealer.open_seal(inputs.seal), inputs.seal_number)
+    return TaskSealing(sealer.open_seal(inputs.seal), inputs.seal_number)
 
 
 def new_seal(sealer: Sealer, catalogue: Catalogue, definition: JobDefinition) -> str | None:
@@ -46,7 +48,7 @@ def new_seal(sealer: Sealer, catalogue: Catalogue, definition: JobDefinition) ->
     return sealer.new_seal() if secret else None
 
 
-def opened(seal: Seal, item: object, secret: Set[str]) -> tuple[object, frozenset[str]]:
+def open_item(seal: Seal, item: object, secret: Set[str]) -> tuple[object, frozenset[str]]:
     """Return a spawned item with what its worker has sealed in clear, and which of that cannot be opened any more."""
     if not isinstance(item, dict):
         return item, frozenset()
@@ -60,13 +62,13 @@ def opened(seal: Seal, item: object, secret: Set[str]) -> tuple[object, frozense
     return clear, frozenset(lost)
 
 
-def erased(names: Iterable[str]) -> str:
+def explain_erased(names: Iterable[str]) -> str:
     """Return what is said of an item whose secrets were erased before it became a task."""
     shown = ", ".join(repr(name) for name in sorted(names))
     return f"its own {shown} was erased when the job ended, before this item became a task: submit the job again"
 
 
-def plan_tasks(catalogue: Catalogue, stage: Stage, described: StageDefinition, sealing: Sealing) -> list[NewTask]:
+def plan_tasks(catalogue: Catalogue, stage: Stage, described: StageDefinition, sealing: TaskSealing) -> list[NewTask]:
     """Return the tasks of a stage that are known when its job is submitted."""
     spawn = described.spawn_task
     if spawn is not None:
@@ -74,7 +76,7 @@ def plan_tasks(catalogue: Catalogue, stage: Stage, described: StageDefinition, s
     known = known_tasks(described)
     tasks = []
     for index, (task, task_id) in enumerate(zip(known, new_task_ids(len(known)), strict=True)):
-        values, number = sealing.values(task.input, catalogue.tasks[task.task_class].secret)
+        values, number = sealing.seal_values(task.input, catalogue.tasks[task.task_class].secret)
         tasks.append(
             NewTask(
                 task_id=task_id,

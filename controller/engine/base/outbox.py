@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from echelon.controller.engine.base.packing import pack
+from echelon.controller.engine.base.packing import pack_grants
 from echelon.shared.broker.port import Outgoing
 from echelon.shared.ids import WorkerId
 from echelon.shared.messages import Grant, Orders, Report, Stop, orders_queue
 
 
 @dataclass(slots=True)
-class _Letter:
+class _WorkerOrders:
     #: Number of the order; 0: it grants nothing.
     number: int = 0
     #: Number of the report that told the room which is used: the leases count from its sending.
@@ -33,7 +33,7 @@ class _Letter:
 
 
 @dataclass(slots=True)
-class Post:
+class OutgoingOrders:
     """What is to be sent."""
 
     outgoing: list[Outgoing] = field(default_factory=list)
@@ -48,19 +48,19 @@ class Outbox:
         """`longest`: bytes that a message may have; None: any number."""
         self._lease = lease
         self._longest = longest
-        self._letters: defaultdict[WorkerId, _Letter] = defaultdict(_Letter)
+        self._letters: defaultdict[WorkerId, _WorkerOrders] = defaultdict(_WorkerOrders)
 
-    def grant(self, worker: WorkerId, grant: Grant, *, number: int, told: int) -> None:
+    def add_grant(self, worker: WorkerId, grant: Grant, *, number: int, told: int) -> None:
         """Give attempts to a worker, in its order `number`, for the room that its report `told` spoke of."""
         letter = self._letters[worker]
         letter.number, letter.told = number, told
         letter.grants.append(grant)
 
-    def stop(self, worker: WorkerId, stop: Stop) -> None:
+    def add_stop(self, worker: WorkerId, stop: Stop) -> None:
         """Tell a worker to end an attempt."""
         self._letters[worker].stops.append(stop)
 
-    def renewed(self, worker: WorkerId, report: int, *, lease: float) -> None:
+    def add_renewal(self, worker: WorkerId, report: int, *, lease: float) -> None:
         """Tell a worker that the attempts named in its report have new leases of so many seconds."""
         letter = self._letters[worker]
         letter.renewed, letter.lease = report, lease
@@ -69,25 +69,25 @@ class Outbox:
         """Forget what a transaction that failed would have said."""
         self._letters.clear()
 
-    def seal(self, *, at: float) -> Post:
+    def take_orders(self, *, at: float) -> OutgoingOrders:
         """Return the messages and begin anew; `at` is the store's time in the transaction that they tell of."""
-        post = Post()
+        post = OutgoingOrders()
         for worker, letter in self._letters.items():
-            for orders in self._orders(worker, letter, post):
+            for orders in self._make_orders(worker, letter, post):
                 dated = msgspec.structs.replace(orders, at=at)
                 post.outgoing.append(Outgoing(orders_queue(worker), dated))
         self._letters.clear()
         return post
 
-    def _orders(self, worker: WorkerId, letter: _Letter, post: Post) -> Iterator[Orders]:
+    def _make_orders(self, worker: WorkerId, letter: _WorkerOrders, post: OutgoingOrders) -> Iterator[Orders]:
         """Yield one order where all is small and counts from one report; else the grants first, then the rest."""
-        packed = pack(letter.grants, longest=self._longest)
+        packed = pack_grants(letter.grants, longest=self._longest)
         if packed.unfit:
             post.refused.append(Report(worker=worker, number=0, finished=tuple(packed.unfit)))
         lease = self._lease if letter.renewed is None else letter.lease
         apart = letter.renewed not in (None, letter.told) or lease != self._lease or not packed.small
         if letter.grants and apart:
-            yield from self._parts(worker, letter, packed.parts)
+            yield from self._make_parts(worker, letter, packed.parts)
             if not letter.stops and letter.renewed is None:
                 return
         yield Orders(
@@ -100,7 +100,7 @@ class Outbox:
             renewed=letter.renewed is not None,
         )
 
-    def _parts(self, worker: WorkerId, letter: _Letter, parts: list[list[Grant]]) -> Iterator[Orders]:
+    def _make_parts(self, worker: WorkerId, letter: _WorkerOrders, parts: list[list[Grant]]) -> Iterator[Orders]:
         last = len(parts) - 1
         for place, grants in enumerate(parts or [[]]):
             yield Orders(

@@ -33,13 +33,13 @@ class Packed:
     unfit: list[Finished] = field(default_factory=list)
 
 
-def pack(grants: Sequence[Grant], *, longest: int | None) -> Packed:
+def pack_grants(grants: Sequence[Grant], *, longest: int | None) -> Packed:
     """Return grants in parts that fit into messages of `longest` bytes, in their order; None: anything fits."""
     if longest is None:
         return Packed([list(grants)])
     packed, held = Packed(), 0
     for grant in grants:
-        for piece, size in _pieces(grant, longest - ENVELOPE, packed.unfit):
+        for piece, size in _split_grant(grant, longest - ENVELOPE, packed.unfit):
             if not packed.parts or held + size > min(PART_BYTES, longest - ENVELOPE):
                 packed.parts.append([])
                 held = 0
@@ -49,7 +49,7 @@ def pack(grants: Sequence[Grant], *, longest: int | None) -> Packed:
     return packed
 
 
-def _pieces(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple[Grant, int]]:
+def _split_grant(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple[Grant, int]]:
     """Yield a grant in pieces of at most `PART_BYTES` where that is possible, each with its size."""
     try:
         size = measure_part(grant)
@@ -58,10 +58,10 @@ def _pieces(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple
     if size <= min(PART_BYTES, longest) or (len(grant.tasks) == 1 and size <= longest):
         yield grant, size
     else:
-        yield from _cut(grant, longest, unfit)
+        yield from _split_tasks(grant, longest, unfit)
 
 
-def _cut(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple[Grant, int]]:
+def _split_tasks(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple[Grant, int]]:
     shared = msgspec.structs.replace(grant, tasks=())
     tasks: list[GrantedTask] = []
     held = 0
@@ -70,10 +70,10 @@ def _cut(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple[Gr
             # A task that is not the first has a comma before it.
             common, own = measure_part(shared), measure_part(task) + 1
         except InvalidMessage as error:
-            unfit.append(_refused(grant, task, str(error)))
+            unfit.append(_refuse_task(grant, task, str(error)))
             continue
         if common + own > longest:
-            unfit.append(_refused(grant, task, _too_large(common + own, longest)))
+            unfit.append(_refuse_task(grant, task, _too_large(common + own, longest)))
             continue
         if tasks and common + held + own > min(PART_BYTES, longest):
             yield msgspec.structs.replace(grant, tasks=tuple(tasks)), common + held
@@ -84,7 +84,7 @@ def _cut(grant: Grant, longest: int, unfit: list[Finished]) -> Iterator[tuple[Gr
         yield msgspec.structs.replace(grant, tasks=tuple(tasks)), common + held
 
 
-def _refused(grant: Grant, task: GrantedTask, error: str) -> Finished:
+def _refuse_task(grant: Grant, task: GrantedTask, error: str) -> Finished:
     return Finished(grant.job_id, task.task_id, task.attempt, Outcome.NOT_STARTED, error=error)
 
 

@@ -16,9 +16,9 @@ from echelon.controller.core.policy import Budget, Verdict, judge
 from echelon.controller.core.states import State
 from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.records import SPAWN_INDEX, Settlement, TaskRow
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 from echelon.shared.messages import AttemptRef, Finished, Outcome
@@ -44,7 +44,7 @@ class Settler:
         self._counters = counters
         self._max_losses = max_losses
 
-    def settle(self, board: Board, endings: Sequence[Ending], *, again: bool = False) -> float | None:
+    def settle_attempts(self, board: UnitOfWork, endings: Sequence[Ending], *, again: bool = False) -> float | None:
         """Settle attempts of locked jobs; return the earliest time at which one of them is due again.
 
         `again`: each is done once more at once, whatever its retries say.
@@ -55,9 +55,9 @@ class Settler:
         for ending in endings:
             task, finished = ending.task, ending.finished
             settlement = (
-                _settlement(task, finished, Verdict(State.PENDING), now)
+                _make_settlement(task, finished, Verdict(State.PENDING), now)
                 if again
-                else self._judge(board, task, finished, now)
+                else self._judge_attempt(board, task, finished, now)
             )
             by_job.setdefault(task.job_id, []).append(settlement)
             if settlement.state is State.COMPLETED:
@@ -66,11 +66,11 @@ class Settler:
         board.tx.settle_attempts([settlement for rows in by_job.values() for settlement in rows])
         for job_id, rows in by_job.items():
             self._remember_failures(board, job_id, rows)
-            board.apply(job_id, Together(tuple(fold(rows, spawned))))
+            board.apply_event(job_id, Together(tuple(fold_settlements(rows, spawned))))
         due = [row.not_before for rows in by_job.values() for row in rows if row.not_before is not None]
         return min(due, default=None)
 
-    def kill(self, board: Board, tasks: Sequence[TaskRow], by: str, *, again: bool = False) -> None:
+    def kill_attempts(self, board: UnitOfWork, tasks: Sequence[TaskRow], by: str, *, again: bool = False) -> None:
         """End attempts of locked jobs by a person's hand: failed ones, or (`again`) such as are just done once more.
 
         What comes next waits until the worker tells that nothing of them is there any more, a lease at most.
@@ -82,14 +82,14 @@ class Settler:
             if task.state is State.RUNNING
         ]
         if endings:
-            self.settle(board, endings, again=again)
+            self.settle_attempts(board, endings, again=again)
         for ending in endings:
             task = ending.task
             assert task.worker is not None, "what runs has a worker"
-            board.tell([(task.worker, AttemptRef(task.task_id, task.attempt))], "killed")
+            board.stop_attempts([(task.worker, AttemptRef(task.task_id, task.attempt))], "killed")
 
-    def _judge(self, board: Board, task: TaskRow, finished: Finished, now: float) -> Settlement:
-        job = board.job(task.job_id)
+    def _judge_attempt(self, board: UnitOfWork, task: TaskRow, finished: Finished, now: float) -> Settlement:
+        job = board.find_job(task.job_id)
         assert job is not None, "the caller locks the job first"
         retry = self._snapshots.task_class(task.job_id, task.task_class).retry
         verdict = judge(
@@ -97,12 +97,12 @@ class Settler:
             Budget(task.failures, task.losses),
             retry,
             max_losses=self._max_losses,
-            failing=_failing(job),
+            failing=_is_failing(job),
         )
-        return _settlement(task, finished, verdict, now)
+        return _make_settlement(task, finished, verdict, now)
 
     def _keep_files(
-        self, board: Board, settlement: Settlement, finished: Finished, spawned: dict[tuple[JobId, int], int]
+        self, board: UnitOfWork, settlement: Settlement, finished: Finished, spawned: dict[tuple[JobId, int], int]
     ) -> None:
         """Note what is to be done with the files of an attempt that counts, if this transaction is committed."""
         task = settlement.task
@@ -116,11 +116,11 @@ class Settler:
             spawned[task.job_id, task.stage] = count
             board.tx.set_spawned(task.job_id, task.stage, f"{attempt_path}/items.ndjson")
 
-    def _remember_failures(self, board: Board, job_id: JobId, rows: Iterable[Settlement]) -> None:
+    def _remember_failures(self, board: UnitOfWork, job_id: JobId, rows: Iterable[Settlement]) -> None:
         failed = [row for row in rows if row.outcome is not Outcome.COMPLETED]
         for row in failed[:_REMEMBERED]:
             kind = "task_failed" if row.state is State.FAILED else "attempt_failed"
-            detail = {"index": _shown(row.task), "attempt": row.task.attempt, "outcome": row.outcome.value}
+            detail = {"index": _show_index(row.task), "attempt": row.task.attempt, "outcome": row.outcome.value}
             if row.error:
                 detail["error"] = row.error[:500]
             board.tx.record_event(job_id, kind, stage=row.task.stage, detail=detail)
@@ -128,7 +128,9 @@ class Settler:
             board.tx.record_event(job_id, "more_attempts_failed", detail={"attempts": len(failed) - _REMEMBERED})
 
 
-def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> list[TasksMoved | SpawnTaskMoved]:
+def fold_settlements(
+    rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]
+) -> list[TasksMoved | SpawnTaskMoved]:
     """Return what the settlements of one job mean for its stages: one event per stage, and one per spawn task."""
     moves: dict[int, Counter[tuple[State, State]]] = {}
     held: Counter[int] = Counter()
@@ -136,7 +138,7 @@ def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> l
     events: list[TasksMoved | SpawnTaskMoved] = []
     for row in rows:
         task = row.task
-        error = f"{_named(task)}: {row.error}" if row.state is State.FAILED and row.error else None
+        error = f"{_name_task(task)}: {row.error}" if row.state is State.FAILED and row.error else None
         if task.spawn:
             expected = spawned.get((task.job_id, task.stage))
             events.append(SpawnTaskMoved(task.stage, row.state, expected, error))
@@ -151,12 +153,12 @@ def fold(rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]) -> l
     return events
 
 
-def _failing(job: Job) -> bool:
+def _is_failing(job: Job) -> bool:
     """Tell whether something has failed the job already, so that nothing is tried again."""
     return any(stage.failing for stage in job.living)
 
 
-def _settlement(task: TaskRow, finished: Finished, verdict: Verdict, now: float) -> Settlement:
+def _make_settlement(task: TaskRow, finished: Finished, verdict: Verdict, now: float) -> Settlement:
     error = finished.error
     # What is paused is never QUEUED: it waits for whoever lets it go on.
     state = State.PENDING if task.paused and verdict.state is State.QUEUED else verdict.state
@@ -177,9 +179,9 @@ def _settlement(task: TaskRow, finished: Finished, verdict: Verdict, now: float)
     )
 
 
-def _named(task: TaskRow) -> str:
+def _name_task(task: TaskRow) -> str:
     return "spawn task" if task.spawn else f"task {task.index}"
 
 
-def _shown(task: TaskRow) -> int | str:
+def _show_index(task: TaskRow) -> int | str:
     return "spawn" if task.index == SPAWN_INDEX else task.index

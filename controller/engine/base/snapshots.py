@@ -25,7 +25,7 @@ _REVISIONS_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class JobOrigin:
     """What never changes about a job."""
 
     type: str
@@ -39,12 +39,12 @@ class Snapshots:
         self._store = store
         self._max_items = max_items
         self._lock = Lock()
-        self._origins: OrderedDict[JobId, Origin] = OrderedDict()
+        self._origins: OrderedDict[JobId, JobOrigin] = OrderedDict()
         self._catalogues: OrderedDict[str, Catalogue] = OrderedDict()
         self._recipes: dict[tuple[str, str, str, str | None], Recipe] = {}
         self._private: dict[tuple[str, str], bool] = {}
 
-    def facts(self, job_id: JobId) -> JobFacts:
+    def find_facts(self, job_id: JobId) -> JobFacts:
         """Look up a job in the store; raise NotFound."""
         with self._store.read() as reader:
             facts = reader.find_facts(job_id)
@@ -52,33 +52,33 @@ class Snapshots:
             raise NotFound(f"there is no job {job_id}")
         return facts
 
-    def origin(self, job_id: JobId) -> Origin:
+    def find_origin(self, job_id: JobId) -> JobOrigin:
         """Return what a job was accepted with; raise NotFound."""
         with self._lock:
             known = self._origins.get(job_id)
             if known is not None:
                 self._origins.move_to_end(job_id)
                 return known
-        facts = self.facts(job_id)
-        origin = Origin(facts.type, facts.revision)
-        self.remember(job_id, origin)
+        facts = self.find_facts(job_id)
+        origin = JobOrigin(facts.type, facts.revision)
+        self.keep_origin(job_id, origin)
         return origin
 
-    def remember(self, job_id: JobId, origin: Origin) -> None:
+    def keep_origin(self, job_id: JobId, origin: JobOrigin) -> None:
         """Keep what a job was accepted with: whoever has just accepted it need not look it up."""
         with self._lock:
             self._origins[job_id] = origin
             if len(self._origins) > _JOBS_KEPT:
                 self._origins.popitem(last=False)
 
-    def forget(self, job_id: JobId) -> None:
+    def forget_job(self, job_id: JobId) -> None:
         """Drop a job that is gone."""
         with self._lock:
             self._origins.pop(job_id, None)
 
-    def catalogue(self, job_id: JobId) -> Catalogue:
+    def find_catalogue(self, job_id: JobId) -> Catalogue:
         """Return the revision of the catalogue that a job was accepted with, or the one that it has brought along."""
-        revision = self.origin(job_id).revision
+        revision = self.find_origin(job_id).revision
         with self._lock:
             known = self._catalogues.get(revision)
             if known is not None:
@@ -90,10 +90,10 @@ class Snapshots:
         if document is None:
             raise NotFound(f"the store does not hold revision {revision} of the catalogue")
         catalogue = from_json(document)
-        self.know(catalogue)
+        self.keep_catalogue(catalogue)
         return catalogue
 
-    def know(self, catalogue: Catalogue) -> None:
+    def keep_catalogue(self, catalogue: Catalogue) -> None:
         """Keep a revision of the catalogue: whoever has just accepted a job with it need not look it up."""
         with self._lock:
             self._catalogues[catalogue.revision] = catalogue
@@ -102,45 +102,45 @@ class Snapshots:
                 self._recipes = {key: value for key, value in self._recipes.items() if key[0] != gone}
                 self._private = {key: value for key, value in self._private.items() if key[0] != gone}
 
-    def definition(self, job_id: JobId) -> JobDefinition:
+    def find_definition(self, job_id: JobId) -> JobDefinition:
         """Return the definition that a job runs with."""
-        return self.catalogue(job_id).jobs[self.origin(job_id).type]
+        return self.find_catalogue(job_id).jobs[self.find_origin(job_id).type]
 
     def files_revision(self, job_id: JobId) -> str:
         """Return the revision whose files a job's tasks find."""
-        catalogue = self.catalogue(job_id)
+        catalogue = self.find_catalogue(job_id)
         return catalogue.base or catalogue.revision
 
     def task_class(self, job_id: JobId, name: str) -> TaskClass:
         """Return a task class as a job knows it."""
-        return self.catalogue(job_id).tasks[name]
+        return self.find_catalogue(job_id).tasks[name]
 
-    def private(self, job_id: JobId) -> bool:
+    def has_private_files(self, job_id: JobId) -> bool:
         """Tell whether some tasks of a job run in folders of their own."""
-        origin = self.origin(job_id)
+        origin = self.find_origin(job_id)
         key = origin.revision, origin.type
         known = self._private.get(key)
         if known is None:
-            catalogue = self.catalogue(job_id)
+            catalogue = self.find_catalogue(job_id)
             stages = catalogue.jobs[origin.type].stages
             known = any(catalogue.tasks[name].workdir == "task" for stage in stages for name in stage.classes)
             with self._lock:
                 self._private[key] = known
         return known
 
-    def secret(self, job_id: JobId, task_class: str) -> frozenset[str]:
+    def secret_inputs_of(self, job_id: JobId, task_class: str) -> frozenset[str]:
         """Return the inputs of a class whose values nobody may see in a job."""
-        origin = self.origin(job_id)
-        catalogue = self.catalogue(job_id)
+        origin = self.find_origin(job_id)
+        catalogue = self.find_catalogue(job_id)
         return find_secret_inputs(catalogue, catalogue.jobs[origin.type], task_class)
 
-    def recipe(self, job_id: JobId, task_class: str, *, spawns: str | None = None) -> Recipe:
+    def find_recipe(self, job_id: JobId, task_class: str, *, spawns: str | None = None) -> Recipe:
         """Return how tasks of a class are run; `spawns` is the class of the tasks whose items they leave."""
-        origin = self.origin(job_id)
+        origin = self.find_origin(job_id)
         key = (origin.revision, origin.type, task_class, spawns)
         known = self._recipes.get(key)
         if known is None:
-            catalogue = self.catalogue(job_id)
+            catalogue = self.find_catalogue(job_id)
             job = catalogue.jobs[origin.type]
             known = make_recipe(
                 catalogue.tasks[task_class],

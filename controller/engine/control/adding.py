@@ -10,9 +10,9 @@ from echelon.controller.core.events import TasksAdded
 from echelon.controller.core.model import Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import NewTask
-from echelon.controller.engine.base.board import Board
-from echelon.controller.engine.base.items import sealing
+from echelon.controller.engine.base.items import open_sealing
 from echelon.controller.engine.base.requests import Added, InvalidInputs, Mistake
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.dependencies import JobsParts
 from echelon.shared.errors import Conflict, NotFound
 from echelon.shared.ids import JobId, new_task_ids
@@ -32,15 +32,15 @@ class Adding:
     def plan(self, job_id: JobId, stage: int, items: Sequence[object], *, paused_by: str | None) -> list[NewTask]:
         """Return a task for each item, its index counted from 0; raise NotFound, InvalidInputs."""
         snapshots = self._parts.snapshots
-        definition = snapshots.definition(job_id)
+        definition = snapshots.find_definition(job_id)
         if not 0 <= stage < len(definition.stages):
             raise NotFound(f"job {job_id} has no stage {stage}")
         if not items:
             raise InvalidInputs([Mistake("#/tasks", "is empty: name at least one task")])
         name = definition.stages[stage].task_class
         task_class = snapshots.task_class(job_id, name)
-        secret = snapshots.secret(job_id, name)
-        sealed = sealing(self._parts.sealer, snapshots.facts(job_id).inputs)
+        secret = snapshots.secret_inputs_of(job_id, name)
+        sealed = open_sealing(self._parts.sealer, snapshots.find_facts(job_id).inputs)
         mistakes: list[Mistake] = []
         tasks = []
         for place, (item, task_id) in enumerate(zip(items, new_task_ids(len(items)), strict=True)):
@@ -49,7 +49,7 @@ class Adding:
             if len(mistakes) >= _TOLD:
                 break
             given = {key: value for key, value in values.items() if isinstance(item, dict) and key in item}
-            own, seal_number = sealed.values(given, secret)
+            own, seal_number = sealed.seal_values(given, secret)
             tasks.append(
                 NewTask(
                     task_id=task_id,
@@ -66,9 +66,9 @@ class Adding:
             raise InvalidInputs(mistakes[:_TOLD])
         return tasks
 
-    def add(self, board: Board, job_id: JobId, stage: Stage, planned: Sequence[NewTask]) -> Added:
+    def add(self, board: UnitOfWork, job_id: JobId, stage: Stage, planned: Sequence[NewTask]) -> Added:
         """Insert planned tasks behind those that a stage of a locked job has; raise Conflict."""
-        job = board.require(job_id)
+        job = board.require_job(job_id)
         said = answer(Kind.STAGE, stage.state, Verb.ADD, paused=stage.paused or job.paused)
         if not isinstance(said, Allowed):
             raise Conflict(f"no tasks can be added to the stage: {said.reason}")
@@ -86,5 +86,5 @@ class Adding:
             task.state = State.PENDING if task.paused_by is not None else free
         for start in range(0, len(planned), _AT_ONCE):
             board.tx.insert_tasks(job_id, stage.number, planned[start : start + _AT_ONCE])
-        board.apply(job_id, TasksAdded(stage.number, len(planned), held))
+        board.apply_event(job_id, TasksAdded(stage.number, len(planned), held))
         return Added(tuple(task.task_id for task in planned), first)

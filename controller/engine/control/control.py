@@ -19,7 +19,6 @@ from echelon.controller.core.events import CancelRequested, Event, PauseRequeste
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import SPAWN_ONLY, TaskRow
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.requests import (
     SOMEBODY,
     WHOLE,
@@ -34,6 +33,7 @@ from echelon.controller.engine.base.requests import (
     in_short,
 )
 from echelon.controller.engine.base.settle import Settler
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.adding import Adding
 from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.control.retrying import Retrying
@@ -79,14 +79,14 @@ class Control:
         needs values that were not given.
         """
         with self._parts.store.write() as tx:
-            board = Board(tx, request_id=who.request_id)
-            job = board.require(job_id)
+            board = UnitOfWork(tx, request_id=who.request_id)
+            job = board.require_job(job_id)
             check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
             if choice.of_tasks:
                 changed = self._chosen(board, verb, job, job.stages, choice, who, given)
             else:
                 changed = self._whole_job(board, verb, job, choice, who, given)
-            board.save()
+            board.save_jobs()
             written(verb)
         committed(verb)
         self._parts.announce(board)
@@ -105,15 +105,15 @@ class Control:
     ) -> Changed:
         """Do something to a stage, or to the tasks of it that are chosen; raises what `job` raises."""
         with self._parts.store.write() as tx:
-            board = Board(tx, request_id=who.request_id)
-            job = board.require(job_id)
+            board = UnitOfWork(tx, request_id=who.request_id)
+            job = board.require_job(job_id)
             found = _stage(job, stage)
             check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
             if choice.of_tasks:
                 changed = self._chosen(board, verb, job, (found,), choice, who, given)
             else:
                 changed = self._whole_stage(board, verb, job, found, choice, who, given)
-            board.save()
+            board.save_jobs()
         self._parts.announce(board)
         return changed
 
@@ -129,7 +129,7 @@ class Control:
     ) -> Changed:
         """Do something to one task, a spawn task included; raises what `job` raises."""
         with self._parts.store.write() as tx:
-            board = Board(tx, request_id=who.request_id)
+            board = UnitOfWork(tx, request_id=who.request_id)
             task = _locked_tasks(board, [task_id]).get(task_id)
             if task is None:
                 raise NotFound(f"there is no task {task_id}")
@@ -138,10 +138,10 @@ class Control:
             said = answer(Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed, misfit=misfit)
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
-            before = board.require(task.job_id)
+            before = board.require_job(task.job_id)
             aim = _aim(task, only_failed=only_failed)
             changed = self._again.reopening(board, before, given, lambda: self._tasks.do(board, verb, (aim,), who))
-            board.save()
+            board.save_jobs()
         self._parts.announce(board)
         return changed
 
@@ -174,13 +174,13 @@ class Control:
         reason = None
         try:
             with self._parts.store.write() as tx:
-                board = Board(tx, request_id=who.request_id)
+                board = UnitOfWork(tx, request_id=who.request_id)
                 found = _locked_tasks(board, list(wanted))
                 told = self._again.refused(board, wanted, found)
                 fit = [task for task_id, task in found.items() if task_id not in told]
                 if fit:
                     self._again.named(board, fit[0].job_id, fit, who, given)
-                board.save()
+                board.save_jobs()
         except (Conflict, InvalidInput) as error:
             reason = in_short(error)
         else:
@@ -203,17 +203,17 @@ class Control:
         """
         planned = self._adding.plan(job_id, stage, items, paused_by=who.name if paused else None)
         with self._parts.store.write() as tx:
-            board = Board(tx, request_id=who.request_id)
-            found = _stage(board.require(job_id), stage)
+            board = UnitOfWork(tx, request_id=who.request_id)
+            found = _stage(board.require_job(job_id), stage)
             check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
             added = self._adding.add(board, job_id, found, planned)
-            board.save()
+            board.save_jobs()
         self._parts.announce(board)
         return added
 
     # --- whole jobs and stages
 
-    def _whole_job(self, board: Board, verb: Verb, job: Job, choice: Choice, who: Who, given: Given) -> Changed:
+    def _whole_job(self, board: UnitOfWork, verb: Verb, job: Job, choice: Choice, who: Who, given: Given) -> Changed:
         everything = not choice.only_failed
         said = answer(Kind.JOB, job.state, verb, paused=job.paused, everything=everything)
         if not isinstance(said, Allowed):
@@ -231,7 +231,7 @@ class Control:
         return self._again.whole(board, job, None, everything, who, given)
 
     def _whole_stage(
-        self, board: Board, verb: Verb, job: Job, stage: Stage, choice: Choice, who: Who, given: Given
+        self, board: UnitOfWork, verb: Verb, job: Job, stage: Stage, choice: Choice, who: Who, given: Given
     ) -> Changed:
         everything, number = not choice.only_failed, stage.number
         said = answer(Kind.STAGE, stage.state, verb, paused=stage.paused, everything=everything)
@@ -251,25 +251,25 @@ class Control:
             return self._killed(board, job.job_id, number, self._tasks.kill_all(board, job.job_id, (stage,), who))
         return self._again.whole(board, job, stage, everything, who, given)
 
-    def _apply(self, board: Board, before: Job, event: Event, stage: int | None = None) -> Changed:
+    def _apply(self, board: UnitOfWork, before: Job, event: Event, stage: int | None = None) -> Changed:
         """Let the machine carry out a verb; return how many tasks it has cancelled or skipped."""
-        after = board.apply(before.job_id, event)
+        after = board.apply_event(before.job_id, event)
         if not isinstance(event, CancelRequested | SkipRequested):
             return Changed()
         target = State.CANCELLED if isinstance(event, CancelRequested) else State.SKIPPED
         chosen = after.stages if stage is None else (after.stage(stage),)
         return Changed(tasks=sum(_grown(before.stage(one.number), one, target) for one in chosen))
 
-    def _killed(self, board: Board, job_id: JobId, stage: int | None, killed: int) -> Changed:
+    def _killed(self, board: UnitOfWork, job_id: JobId, stage: int | None, killed: int) -> Changed:
         if not killed:
             return Changed(unchanged=(Left("nothing of it runs", 1),))
-        board.remember(job_id, "job_killed" if stage is None else "stage_killed", stage, tasks=killed)
+        board.record_event(job_id, "job_killed" if stage is None else "stage_killed", stage, tasks=killed)
         return Changed(tasks=killed)
 
     # --- chosen tasks
 
     def _chosen(
-        self, board: Board, verb: Verb, job: Job, stages: Sequence[Stage], choice: Choice, who: Who, given: Given
+        self, board: UnitOfWork, verb: Verb, job: Job, stages: Sequence[Stage], choice: Choice, who: Who, given: Given
     ) -> Changed:
         aims = [Aim(job.job_id, stage.number, choice) for stage in stages]
         if choice.spans is None:
@@ -301,9 +301,9 @@ def _running(job: Job) -> list[Stage]:
     return [stage for stage in job.stages if stage.state is State.RUNNING]
 
 
-def _locked_tasks(board: Board, task_ids: Sequence[TaskId]) -> dict[TaskId, TaskRow]:
+def _locked_tasks(board: UnitOfWork, task_ids: Sequence[TaskId]) -> dict[TaskId, TaskRow]:
     """Lock the jobs of tasks and return the tasks as they stand then."""
-    board.lock({task.job_id for task in board.tx.load_tasks(task_ids)})
+    board.lock_jobs({task.job_id for task in board.tx.load_tasks(task_ids)})
     return {task.task_id: task for task in board.tx.load_tasks(task_ids)}
 
 

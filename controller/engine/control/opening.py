@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from echelon.controller.core.model import Job
 from echelon.controller.core.states import ENDED
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.inputs import gather_inputs
 from echelon.controller.engine.base.items import new_seal
 from echelon.controller.engine.base.requests import Given
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.dependencies import JobsParts
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict
@@ -22,13 +22,13 @@ class Opening:
     def __init__(self, parts: JobsParts) -> None:
         self._parts = parts
 
-    def give(self, board: Board, before: Job, given: Given) -> None:
+    def give(self, board: UnitOfWork, before: Job, given: Given) -> None:
         """Give a job its values, if it has been opened again.
 
         Raises InvalidInputs when a value is missing or does not fit, and Conflict when a task that is to run has lost a
         secret of its own.
         """
-        if before.state in ENDED and board.require(before.job_id).state not in ENDED:
+        if before.state in ENDED and board.require_job(before.job_id).state not in ENDED:
             sealed = self._give_job(board, before, given)
         else:
             # The seal's number does not tell whether this is the job's first life: a job that an earlier release has
@@ -37,10 +37,10 @@ class Opening:
         if sealed and not ablated("lost_secrets"):
             self._refuse_lost_secrets(board, before)
 
-    def _give_job(self, board: Board, job: Job, given: Given) -> bool:
+    def _give_job(self, board: UnitOfWork, job: Job, given: Given) -> bool:
         """Give a job its values; tell whether its tasks may have had secrets of their own."""
         sealer, snapshots = self._parts.sealer, self._parts.snapshots
-        catalogue, definition = snapshots.catalogue(job.job_id), snapshots.definition(job.job_id)
+        catalogue, definition = snapshots.find_catalogue(job.job_id), snapshots.find_definition(job.job_id)
         kept = board.tx.load_inputs(job.job_id).values
         inputs = gather_inputs(catalogue, definition, given.input, given.headers, kept=kept)
         secrets = {} if ablated("given_secrets") else inputs.secrets
@@ -49,11 +49,12 @@ class Opening:
         board.tx.replace_input(job.job_id, inputs.values, sealed, seal)
         return seal is not None
 
-    def _refuse_lost_secrets(self, board: Board, job: Job) -> None:
+    def _refuse_lost_secrets(self, board: UnitOfWork, job: Job) -> None:
         task = board.tx.find_lost_secret(job.job_id)
         if task is None:
             return
-        names = ", ".join(sorted(self._parts.snapshots.secret(job.job_id, task.task_class) & task.input.keys()))
+        secret = self._parts.snapshots.secret_inputs_of(job.job_id, task.task_class)
+        names = ", ".join(sorted(secret & task.input.keys()))
         raise Conflict(
             f"task {task.index} of stage {task.stage} needs its own {names}, erased when the job ended: submit the job "
             "again, or skip the task"

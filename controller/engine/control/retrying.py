@@ -14,8 +14,8 @@ from echelon.controller.core.events import Again, RetryRequested
 from echelon.controller.core.model import Job, Source, Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import TaskRow
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
 from echelon.shared.ablation import ablated
@@ -33,7 +33,9 @@ class Retrying:
 
     # --- a job or a stage
 
-    def whole(self, board: Board, job: Job, stage: Stage | None, everything: bool, who: Who, given: Given) -> Changed:
+    def whole(
+        self, board: UnitOfWork, job: Job, stage: Stage | None, everything: bool, who: Who, given: Given
+    ) -> Changed:
         """Retry a stage of a job, or (None) the job."""
         stages = job.stages if stage is None else (stage,)
         misfits = self._misfits(board, job, [one.number for one in stages])
@@ -44,23 +46,23 @@ class Retrying:
         # Before anything is killed: that may end the job, and what ends it would not be seen any more.
         refuse_in_vain(job, meant, "the job" if stage is None else "the stage")
         killed = self._tasks.kill_all(board, job.job_id, running, who, again=True)
-        present = board.require(job.job_id)
+        present = board.require_job(job.job_id)
         agains = _agains(present, stage, everything, misfits)
         # Counted as they were: what is killed may be withdrawn with its job for a moment, and is one task all the same.
         tasks = killed + sum(sum(again.counts.values()) + again.spawn for again in meant)
 
         def apply() -> None:
-            board.apply(job.job_id, RetryRequested(agains, whole=stage is None))
+            board.apply_event(job.job_id, RetryRequested(agains, whole=stage is None))
             if stage is not None:
-                board.remember(job.job_id, "stage_retried", stage.number, tasks=tasks)
+                board.record_event(job.job_id, "stage_retried", stage.number, tasks=tasks)
             elif job.state not in ENDED:
-                board.remember(job.job_id, "tasks_retried", tasks=tasks)
+                board.record_event(job.job_id, "tasks_retried", tasks=tasks)
 
         self.reopening(board, job, given, apply)
         left = _left(present, agains, misfits)
         return Changed(tasks=tasks, stages=len(agains), jobs=int(stage is None), unchanged=left)
 
-    def _misfits(self, board: Board, job: Job, numbers: Sequence[int]) -> dict[int, Counter[State]]:
+    def _misfits(self, board: UnitOfWork, job: Job, numbers: Sequence[int]) -> dict[int, Counter[State]]:
         """Count the tasks that can never run, of those stages that may have some."""
         found: dict[int, Counter[State]] = {}
         for number in numbers:
@@ -79,7 +81,7 @@ class Retrying:
 
     def refused(
         self,
-        board: Board,
+        board: UnitOfWork,
         wanted: Mapping[TaskId, int | None],
         found: Mapping[TaskId, TaskRow],
     ) -> dict[TaskId, Told]:
@@ -91,13 +93,13 @@ class Retrying:
                 told[task_id] = Told(task_id, reason, task.state)
         return told
 
-    def _why_not(self, board: Board, task: TaskRow, etag: int | None) -> str | None:
+    def _why_not(self, board: UnitOfWork, task: TaskRow, etag: int | None) -> str | None:
         if etag is not None and etag != task.etag and not ablated("listed_etag"):
             return STALE
         said = answer(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.misfit(board, task))
         return None if isinstance(said, Allowed) else said.reason
 
-    def named(self, board: Board, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
+    def named(self, board: UnitOfWork, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
         """Retry tasks of one job.
 
         Raises Conflict and InvalidInput, also when the job has been changed already: the transaction must not last.
@@ -106,11 +108,11 @@ class Retrying:
         for number, spawn in sorted({(task.stage, task.spawn) for task in tasks}):
             indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
             aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
-        before = board.require(job_id)
+        before = board.require_job(job_id)
         self._tasks.do(board, Verb.RETRY, aims, who)
         self._opening.give(board, before, given)
 
-    def misfit(self, board: Board, task: TaskRow) -> bool:
+    def misfit(self, board: UnitOfWork, task: TaskRow) -> bool:
         """Tell whether a task can never run because its item did not fit."""
         if task.attempt or task.state not in (State.FAILED, State.SKIPPED):
             return False
@@ -119,7 +121,7 @@ class Retrying:
 
     # --- opening again
 
-    def reopening(self, board: Board, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
+    def reopening(self, board: UnitOfWork, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
         """Do something; a job that it opens again is given its values."""
         changed = act()
         self._opening.give(board, before, given)

@@ -23,9 +23,9 @@ from echelon.controller.core.events import (
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import SPAWN_ONLY, TaskCount
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Left, Who
 from echelon.controller.engine.base.settle import Settler
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId
@@ -67,7 +67,7 @@ class TaskVerbs:
     def __init__(self, settler: Settler) -> None:
         self._settler = settler
 
-    def do(self, board: Board, verb: Verb, aims: Sequence[Aim], who: Who) -> Changed:
+    def do(self, board: UnitOfWork, verb: Verb, aims: Sequence[Aim], who: Who) -> Changed:
         """Do it to tasks of one job, and tell what it came to.
 
         They are chosen as they stand before anything is done: what it means for one stage is nothing that was asked of
@@ -82,7 +82,9 @@ class TaskVerbs:
                 remember(board, verb, aim, changed)
         return sum((changed for _, _, changed in found), Changed())
 
-    def _carry_out(self, board: Board, verb: Verb, meant: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
+    def _carry_out(
+        self, board: UnitOfWork, verb: Verb, meant: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who
+    ) -> None:
         job_id = meant[0][0].job_id
         match verb:
             case Verb.PAUSE:
@@ -92,25 +94,25 @@ class TaskVerbs:
                 for aim, some in meant:
                     self._resume(board, aim, some)
             case Verb.CANCEL:
-                board.apply(job_id, Together(tuple(self._cancel(board, aim, some, who) for aim, some in meant)))
+                board.apply_event(job_id, Together(tuple(self._cancel(board, aim, some, who) for aim, some in meant)))
             case Verb.KILL:
                 self._kill(board, [aim for aim, _ in meant], who, again=False)
             case Verb.SKIP:
-                board.apply(job_id, Together(tuple(self._skip(board, aim, some, who) for aim, some in meant)))
+                board.apply_event(job_id, Together(tuple(self._skip(board, aim, some, who) for aim, some in meant)))
             case Verb.RETRY:
                 self.retry(board, meant, who)
             case _:
                 raise ValueError(f"{verb} is not for tasks")
 
-    def census(self, board: Board, aim: Aim) -> list[TaskCount]:
+    def census(self, board: UnitOfWork, aim: Aim) -> list[TaskCount]:
         """Count the tasks that are meant."""
         return board.tx.count_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only)
 
-    def retry(self, board: Board, aims: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
+    def retry(self, board: UnitOfWork, aims: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
         """Let tasks of several stages of one job run again, in one step of the machine."""
         if not aims:
             return
-        job = board.require(aims[0][0].job_id)
+        job = board.require_job(aims[0][0].job_id)
         agains = [again for aim, meant in aims if (again := _again(aim, meant, failing=job.stage(aim.stage).failing))]
         running = [aim for aim, meant in aims if any(one.state is State.RUNNING for one in meant)]
         what = "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks"
@@ -118,54 +120,56 @@ class TaskVerbs:
         if running:
             self._kill(board, running, who, again=True)
         if agains:
-            board.apply(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
+            board.apply_event(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
 
-    def _pause(self, board: Board, aim: Aim, meant: Sequence[TaskCount], who: Who) -> None:
+    def _pause(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> None:
         board.tx.pause_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, by=who.name)
         if aim.spawn:
             state = meant[0].state
             after = State.PENDING if state is State.QUEUED else state
-            board.apply(aim.job_id, SpawnTaskHeld(aim.stage, True, after))
+            board.apply_event(aim.job_id, SpawnTaskHeld(aim.stage, True, after))
             return
         queued, pending = _number(meant, State.QUEUED), _number(meant, State.PENDING)
         moves = {(State.QUEUED, State.PENDING): queued} if queued else {}
-        board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=queued + pending))
+        board.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=queued + pending))
 
-    def _resume(self, board: Board, aim: Aim, meant: Sequence[TaskCount]) -> None:
-        job = board.require(aim.job_id)
+    def _resume(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount]) -> None:
+        job = board.require_job(aim.job_id)
         begun = job.stage(aim.stage).state is State.RUNNING
         board.tx.resume_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, begun=begun)
         going = sum(one.count for one in meant if one.state is State.PENDING and not one.waits) if begun else 0
         if aim.spawn:
-            board.apply(aim.job_id, SpawnTaskHeld(aim.stage, False, State.QUEUED if going else meant[0].state))
+            board.apply_event(aim.job_id, SpawnTaskHeld(aim.stage, False, State.QUEUED if going else meant[0].state))
             return
         moves = {(State.PENDING, State.QUEUED): going} if going else {}
-        board.apply(aim.job_id, TasksMoved(aim.stage, moves, held=-_number(meant, State.PENDING)))
+        board.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=-_number(meant, State.PENDING)))
 
-    def _cancel(self, board: Board, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksMoved | SpawnTaskMoved:
+    def _cancel(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksMoved | SpawnTaskMoved:
         self._leave(board, aim, State.CANCELLED, who)
         if aim.spawn:
             return SpawnTaskMoved(aim.stage, State.CANCELLED)
         moves = {(state, State.CANCELLED): _number(meant, state) for state in {one.state for one in meant}}
         return TasksMoved(aim.stage, moves, held=-_held(meant))
 
-    def _skip(self, board: Board, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksSkipped:
+    def _skip(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksSkipped:
         self._leave(board, aim, State.SKIPPED, who)
         counts = {} if aim.spawn else {state: _number(meant, state) for state in {one.state for one in meant}}
         withdrawn = 0 if aim.spawn else _withdrawn(meant)
         held = 0 if aim.spawn else _held(meant)
         return TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn)
 
-    def _leave(self, board: Board, aim: Aim, state: State, who: Who) -> None:
+    def _leave(self, board: UnitOfWork, aim: Aim, state: State, who: Who) -> None:
         told = board.tx.end_tasks(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.only)
-        board.tell(told, state.lower())
+        board.stop_attempts(told, state.lower())
 
-    def _kill(self, board: Board, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
+    def _kill(self, board: UnitOfWork, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
         chosen = (board.tx.load_running(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
         running = [task for tasks in chosen for task in tasks]
-        self._settler.kill(board, running, who.name, again=again)
+        self._settler.kill_attempts(board, running, who.name, again=again)
 
-    def kill_all(self, board: Board, job_id: JobId, stages: Sequence[Stage], who: Who, *, again: bool = False) -> int:
+    def kill_all(
+        self, board: UnitOfWork, job_id: JobId, stages: Sequence[Stage], who: Who, *, again: bool = False
+    ) -> int:
         """End whatever runs of some stages, spawn tasks included; return how many tasks that were."""
         running = [
             task
@@ -173,7 +177,7 @@ class TaskVerbs:
             for spans in (None, SPAWN_ONLY)
             for task in board.tx.load_running(job_id, stage.number, spans=spans)
         ]
-        self._settler.kill(board, running, who.name, again=again)
+        self._settler.kill_attempts(board, running, who.name, again=again)
         return len(running)
 
 
@@ -232,7 +236,7 @@ def _one_of_each_stage(agains: Sequence[Again]) -> tuple[Again, ...]:
     return tuple(found.values())
 
 
-def remember(board: Board, verb: Verb, aim: Aim, changed: Changed) -> None:
+def remember(board: UnitOfWork, verb: Verb, aim: Aim, changed: Changed) -> None:
     """Write down who did what to which tasks."""
     detail: dict[str, object] = {"tasks": changed.tasks}
     if aim.choice != WHOLE and aim.choice.spans is not None:
@@ -240,7 +244,7 @@ def remember(board: Board, verb: Verb, aim: Aim, changed: Changed) -> None:
         detail["index"] = "spawn" if aim.spawn else _spans_text(spans)
     if aim.choice.state is not None:
         detail["state"] = aim.choice.state
-    board.remember(aim.job_id, f"tasks_{PAST[verb]}", aim.stage, **detail)
+    board.record_event(aim.job_id, f"tasks_{PAST[verb]}", aim.stage, **detail)
 
 
 PAST = {

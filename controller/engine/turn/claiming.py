@@ -9,9 +9,9 @@ from echelon.controller.core.model import Stage
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import Claimed
 from echelon.controller.datastore.workers import Capacity
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.snapshots import Snapshots
-from echelon.controller.engine.turn.demands import Demands
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
+from echelon.controller.engine.turn.capacities import Capacities
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
@@ -20,7 +20,7 @@ _MOST_LOSSES = 2**31
 
 
 @dataclass(slots=True)
-class Granting:
+class ClaimedTasks:
     """A claim, before it has been made an order."""
 
     demand: Capacity
@@ -34,7 +34,7 @@ class Granting:
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class ClaimRules:
     """How this controller claims."""
 
     #: Seconds that a lease lasts.
@@ -43,17 +43,17 @@ class Claims:
     innocent: range
     suspected: range
 
-    def take(
+    def claim_tasks(
         self,
-        board: Board,
-        demands: Demands,
+        board: UnitOfWork,
+        demands: Capacities,
         demand: Capacity,
         job_id: JobId,
         stage: Stage,
         *,
         count: int,
         losses: range,
-    ) -> Granting | None:
+    ) -> ClaimedTasks | None:
         """Claim up to `count` tasks of a stage that have lost so many workers; None when there are none."""
         spawn = stage.spawning
         if ablated("claim_guard"):
@@ -71,23 +71,23 @@ class Claims:
         if not claimed:
             return None
         if spawn:
-            board.apply(job_id, SpawnTaskMoved(stage.number, State.RUNNING))
+            board.apply_event(job_id, SpawnTaskMoved(stage.number, State.RUNNING))
         else:
-            board.apply(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
-        order = demands.grant(demand, stage.claim_queue, len(claimed))
-        return Granting(demand, order, job_id, stage, spawn, stage.claim_queue, claimed)
+            board.apply_event(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
+        order = demands.book_tasks(demand, stage.claim_queue, len(claimed))
+        return ClaimedTasks(demand, order, job_id, stage, spawn, stage.claim_queue, claimed)
 
 
-def claims(*, lease: float, max_losses: int) -> Claims:
+def make_claim_rules(*, lease: float, max_losses: int) -> ClaimRules:
     """Return how to claim when so many lost workers make a task FAILED.
 
     A task whose next loss would be its last is a suspect. It has lost a worker at least: with `max_losses` 1 a task is
     FAILED at its first loss, and none is ever suspected.
     """
     least = _MOST_LOSSES if ablated("suspect_isolation") else max(1, max_losses - 1)
-    return Claims(lease, range(least), range(least, _MOST_LOSSES))
+    return ClaimRules(lease, range(least), range(least, _MOST_LOSSES))
 
 
-def lacks_files(board: Board, snapshots: Snapshots, job_id: JobId, number: int) -> bool:
+def must_wait_for_files(board: UnitOfWork, snapshots: Snapshots, job_id: JobId, number: int) -> bool:
     """Tell whether a stage has to wait for files of those in front of it, or of its own spawn task."""
-    return snapshots.private(job_id) and board.tx.lacks_files(job_id, number)
+    return snapshots.has_private_files(job_id) and board.tx.lacks_files(job_id, number)

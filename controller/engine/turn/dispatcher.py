@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from echelon.controller.core.planner import stage_input
 from echelon.controller.datastore.records import Claimed, JobInputs
 from echelon.controller.datastore.transaction import Transaction
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.snapshots import Snapshots
-from echelon.controller.engine.turn.claiming import Granting, claims, lacks_files
-from echelon.controller.engine.turn.demands import Demands, room
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
+from echelon.controller.engine.turn.capacities import Capacities, free_for
+from echelon.controller.engine.turn.claiming import ClaimedTasks, make_claim_rules, must_wait_for_files
 from echelon.controller.engine.turn.isolation import Isolation
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
@@ -30,53 +30,53 @@ class Dispatcher:
 
     def __init__(self, *, snapshots: Snapshots, lease: float, max_losses: int) -> None:
         self._snapshots = snapshots
-        self._claims = claims(lease=lease, max_losses=max_losses)
+        self._claims = make_claim_rules(lease=lease, max_losses=max_losses)
         self._isolation = Isolation(self._claims, snapshots)
         #: Stages that had nothing but suspects at the last look; what stands behind them must be seen all the same.
         self._suspected = 0
 
-    def claim(self, board: Board, demands: Demands) -> list[Granting]:
+    def claim_tasks(self, board: UnitOfWork, demands: Capacities) -> list[ClaimedTasks]:
         """Claim tasks for every room there is, oldest stage first."""
-        grantings = self._isolation.tend(board, demands)
-        open_demands = demands.open()
-        wanted = {queue for demand in open_demands for queue in demand.room if room(demand, queue)}
+        grantings = self._isolation.serve_kept_workers(board, demands)
+        open_demands = demands.find_free()
+        wanted = {queue for demand in open_demands for queue in demand.room if free_for(demand, queue)}
         if not wanted:
             return grantings
         queues = None if ANY_QUEUE in wanted else wanted
         limit, self._suspected = _STAGES + self._suspected, 0
-        for job_id, number in board.claimable(queues, limit=limit):
-            if not any(room(demand, queue) for demand in open_demands for queue in demand.room):
+        for job_id, number in board.find_claimable(queues, limit=limit):
+            if not any(free_for(demand, queue) for demand in open_demands for queue in demand.room):
                 break
-            board.lock([job_id], skip_locked=True)
+            board.lock_jobs([job_id], skip_locked=True)
             grantings += self._share_out(board, job_id, number, demands)
         return grantings
 
-    def claim_of(self, board: Board, demands: Demands, job_id: JobId) -> list[Granting]:
+    def claim_tasks_of(self, board: UnitOfWork, demands: Capacities, job_id: JobId) -> list[ClaimedTasks]:
         """Claim tasks of one job on the board, for the rooms that nobody else wants."""
-        job = board.job(job_id)
-        if job is None or not demands.open():
+        job = board.find_job(job_id)
+        if job is None or not demands.find_free():
             return []
         ready = [stage.number for stage in job.stages if stage.claimable]
         return [granting for number in ready for granting in self._share_out(board, job_id, number, demands)]
 
-    def _share_out(self, board: Board, job_id: JobId, number: int, demands: Demands) -> list[Granting]:
+    def _share_out(self, board: UnitOfWork, job_id: JobId, number: int, demands: Capacities) -> list[ClaimedTasks]:
         """Divide the tasks of one stage among the workers that can take them, as evenly as their rooms allow."""
-        job = board.job(job_id)
+        job = board.find_job(job_id)
         if job is None:
             return []
-        if not ablated("files_wait") and lacks_files(board, self._snapshots, job_id, number):
+        if not ablated("files_wait") and must_wait_for_files(board, self._snapshots, job_id, number):
             # Who has counted their attempts publishes them now; if that controller died, the next sweep finds it out.
             return []
         stage = job.stage(number)
         queue, left = stage.claim_queue, stage.claimable
-        takers = [demand for demand in demands.open() if room(demand, queue)]
+        takers = [demand for demand in demands.find_free() if free_for(demand, queue)]
         grantings = []
         for place, demand in enumerate(takers):
             share = -(-left // (len(takers) - place))
-            count = min(share, room(demand, queue), _GRANTED_AT_ONCE)
+            count = min(share, free_for(demand, queue), _GRANTED_AT_ONCE)
             if count <= 0:
                 break
-            granting = self._claims.take(
+            granting = self._claims.claim_tasks(
                 board, demands, demand, job_id, stage, count=count, losses=self._claims.innocent
             )
             if granting is not None:
@@ -86,10 +86,10 @@ class Dispatcher:
             if count:
                 # The counters are exact while the job is locked: what was not claimed is under suspicion.
                 self._suspected += granting is None
-                return grantings + self._isolation.isolate(board, demands, job_id, number, left)
+                return grantings + self._isolation.keep_workers(board, demands, job_id, number, left)
         return grantings
 
-    def grants(self, tx: Transaction, granting: Granting) -> list[Grant]:
+    def make_grants(self, tx: Transaction, granting: ClaimedTasks) -> list[Grant]:
         """Return the grants for a claim of this transaction: all that a worker needs to run the attempts.
 
         One for each class of the tasks; a stage has tasks of several when its job was composed in a request.
@@ -98,10 +98,12 @@ class Dispatcher:
         by_class: dict[str, list[Claimed]] = {}
         for task in granting.claimed:
             by_class.setdefault(task.task_class, []).append(task)
-        return [self._grant(granting, name, tasks, inputs) for name, tasks in by_class.items()]
+        return [self._make_grant(granting, name, tasks, inputs) for name, tasks in by_class.items()]
 
-    def _grant(self, granting: Granting, task_class: str, tasks: Sequence[Claimed], inputs: JobInputs) -> Grant:
-        recipe = self._recipe(granting, task_class)
+    def _make_grant(
+        self, granting: ClaimedTasks, task_class: str, tasks: Sequence[Claimed], inputs: JobInputs
+    ) -> Grant:
+        recipe = self._find_recipe(granting, task_class)
         described = self._snapshots.task_class(granting.job_id, task_class)
         return Grant(
             job_id=granting.job_id,
@@ -116,8 +118,8 @@ class Dispatcher:
             seal=inputs.seal if recipe.secret or recipe.item_secret else None,
         )
 
-    def _recipe(self, granting: Granting, task_class: str) -> Recipe:
+    def _find_recipe(self, granting: ClaimedTasks, task_class: str) -> Recipe:
         spawned = None
         if granting.spawn:
-            spawned = self._snapshots.definition(granting.job_id).stages[granting.stage.number].task_class
-        return self._snapshots.recipe(granting.job_id, task_class, spawns=spawned)
+            spawned = self._snapshots.find_definition(granting.job_id).stages[granting.stage.number].task_class
+        return self._snapshots.find_recipe(granting.job_id, task_class, spawns=spawned)

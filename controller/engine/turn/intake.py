@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import TaskRow
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import AttemptRef, Finished, Outcome, Report, Stop
@@ -19,7 +19,7 @@ _HELD_AT_MOST = 10_000
 
 
 @dataclass(slots=True)
-class Taken:
+class IntakeResult:
     """What a turn's reports came to."""
 
     #: Attempts that a worker believes to hold and does not.
@@ -44,21 +44,21 @@ class Intake:
         self._counters = counters
         self._lease = lease
 
-    def take(self, board: Board, reports: Sequence[Report], *, more: float = 0.0) -> Taken:
+    def settle_reports(self, board: UnitOfWork, reports: Sequence[Report], *, more: float = 0.0) -> IntakeResult:
         """Carry out reports, in their order; leases are renewed for so many seconds more than usual."""
-        taken = Taken()
+        taken = IntakeResult()
         # Jobs are locked before tasks and tasks before workers, here and everywhere, and a renewal waits for nobody:
         # two controllers never wait for each other.
-        endings = self._reported(board, reports, taken)
+        endings = self._find_endings(board, reports, taken)
         taken.settled = len(endings)
-        due = self._settler.settle(board, endings) if endings else None
+        due = self._settler.settle_attempts(board, endings) if endings else None
         taken.due = due if taken.due is None else taken.due
         for report in reports:
             if report.running is not None:
-                self._renew(board, report, taken, lease=self._lease + more)
+                self._renew_leases(board, report, taken, lease=self._lease + more)
         return taken
 
-    def greet(self, board: Board, reports: Sequence[Report], renewed: Mapping[WorkerId, int]) -> None:
+    def record_heartbeats(self, board: UnitOfWork, reports: Sequence[Report], renewed: Mapping[WorkerId, int]) -> None:
         """Note the workers' signs of life and ends. Their rows have been locked, all of them in one order.
 
         `renewed` are the reports that have renewed all that their workers hold. Only such a one tells of attempts that
@@ -68,46 +68,48 @@ class Intake:
             if report.card is not None:
                 as_of = report.as_of if renewed.get(report.worker) == report.number else 0.0
                 board.tx.record_heartbeat(report.worker, report.card, running=len(report.running or ()), as_of=as_of)
-        departed = gone(reports)
+        departed = find_departed(reports)
         if departed:
             board.tx.deregister_workers(departed)
 
-    def _reported(self, board: Board, reports: Sequence[Report], taken: Taken) -> list[Ending]:
+    def _find_endings(self, board: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> list[Ending]:
         """Return the attempts that ended or came back, once each, as far as they still hold their claim."""
         said: dict[AttemptRef, tuple[WorkerId, Finished]] = {}
         for report in reports:
             for finished in report.finished:
                 said.setdefault(AttemptRef(finished.task_id, finished.attempt), (report.worker, finished))
         back = [(report.worker, ref) for report in reports for ref in report.released]
-        orphans = self._orphans(board, reports)
+        orphans = self._find_orphans(board, reports)
         known = board.tx.load_tasks({ref.task_id for _, ref in back}) if back else []
         jobs = {task.job_id: None for task in known}
-        board.lock([finished.job_id for _, finished in said.values()] + list(jobs) + list(orphans.values()))
-        tasks = {task.task_id: task for task in self._held(board, said, back, orphans)}
+        board.lock_jobs([finished.job_id for _, finished in said.values()] + list(jobs) + list(orphans.values()))
+        tasks = {task.task_id: task for task in self._find_held(board, said, back, orphans)}
         for worker, ref in back:
-            said.setdefault(ref, (worker, _ended(tasks.get(ref.task_id), ref, Outcome.INTERRUPTED)))
-        endings = [ending for ref, (worker, finished) in said.items() if (ending := _match(tasks, worker, finished))]
+            said.setdefault(ref, (worker, _make_ending(tasks.get(ref.task_id), ref, Outcome.INTERRUPTED)))
+        endings = [
+            ending for ref, (worker, finished) in said.items() if (ending := _match_claim(tasks, worker, finished))
+        ]
         self._counters.stale.inc(len(said) - len(endings))
-        cleared = [task for ref, (worker, _) in said.items() if (task := _gone_by(tasks, ref, worker))]
+        cleared = [task for ref, (worker, _) in said.items() if (task := _match_ended(tasks, ref, worker))]
         if cleared:
             board.tx.clear_leases(cleared)
             taken.due = board.tx.now()
         settled = {ending.task.task_id for ending in endings}
         for task_id in orphans.keys() - settled:
             task = tasks.get(task_id)
-            if task is not None and task.state is State.RUNNING and task.worker in gone(reports):
-                endings.append(Ending(task, _orphaned(task, reports)))
+            if task is not None and task.state is State.RUNNING and task.worker in find_departed(reports):
+                endings.append(Ending(task, _end_orphan(task, reports)))
         return endings
 
-    def _orphans(self, board: Board, reports: Sequence[Report]) -> dict[TaskId, JobId]:
-        departed = gone(reports)
+    def _find_orphans(self, board: UnitOfWork, reports: Sequence[Report]) -> dict[TaskId, JobId]:
+        departed = find_departed(reports)
         if not departed:
             return {}
         return {task_id: job_id for job_id, task_id in board.tx.running_on(departed, limit=_HELD_AT_MOST)}
 
-    def _held(
+    def _find_held(
         self,
-        board: Board,
+        board: UnitOfWork,
         said: Iterable[AttemptRef],
         back: Iterable[tuple[WorkerId, AttemptRef]],
         orphans: Iterable[TaskId],
@@ -115,7 +117,7 @@ class Intake:
         wanted = {ref.task_id for ref in said} | {ref.task_id for _, ref in back} | set(orphans)
         return board.tx.load_tasks(wanted) if wanted else []
 
-    def _renew(self, board: Board, report: Report, taken: Taken, *, lease: float) -> None:
+    def _renew_leases(self, board: UnitOfWork, report: Report, taken: IntakeResult, *, lease: float) -> None:
         running = report.running or ()
         kept = board.tx.renew_leases(report.worker, running, lease=lease) if running else set()
         ended = {AttemptRef(finished.task_id, finished.attempt) for finished in report.finished}
@@ -130,7 +132,7 @@ class Intake:
             taken.renewed[report.worker] = report.number
             taken.lease = lease
 
-    def _still_held(self, board: Board, worker: WorkerId, refs: Iterable[AttemptRef]) -> set[AttemptRef]:
+    def _still_held(self, board: UnitOfWork, worker: WorkerId, refs: Iterable[AttemptRef]) -> set[AttemptRef]:
         """Return the attempts that could not be renewed only because another transaction is at work on them.
 
         What becomes of them is not known yet: the next report that names them finds out.
@@ -143,7 +145,7 @@ class Intake:
         }
 
 
-def gone(reports: Iterable[Report]) -> set[WorkerId]:
+def find_departed(reports: Iterable[Report]) -> set[WorkerId]:
     """Return the workers that have said goodbye or are known to be dead."""
     departed: set[WorkerId] = set()
     for report in reports:
@@ -154,7 +156,7 @@ def gone(reports: Iterable[Report]) -> set[WorkerId]:
     return departed
 
 
-def _match(tasks: dict[TaskId, TaskRow], worker: WorkerId, finished: Finished) -> Ending | None:
+def _match_claim(tasks: dict[TaskId, TaskRow], worker: WorkerId, finished: Finished) -> Ending | None:
     """Return the ending if the attempt still holds its claim; its own job's id is the store's, not the report's."""
     task = tasks.get(finished.task_id)
     if task is None or task.job_id != finished.job_id:
@@ -166,7 +168,7 @@ def _match(tasks: dict[TaskId, TaskRow], worker: WorkerId, finished: Finished) -
     return Ending(task, finished)
 
 
-def _gone_by(tasks: dict[TaskId, TaskRow], ref: AttemptRef, worker: WorkerId) -> TaskRow | None:
+def _match_ended(tasks: dict[TaskId, TaskRow], ref: AttemptRef, worker: WorkerId) -> TaskRow | None:
     """Return the task if a person has ended just this attempt: its worker says that nothing of it is there any more."""
     task = tasks.get(ref.task_id)
     if task is None or task.state is State.RUNNING or task.attempt != ref.attempt or task.worker != worker:
@@ -174,12 +176,12 @@ def _gone_by(tasks: dict[TaskId, TaskRow], ref: AttemptRef, worker: WorkerId) ->
     return task
 
 
-def _ended(task: TaskRow | None, ref: AttemptRef, outcome: Outcome) -> Finished:
+def _make_ending(task: TaskRow | None, ref: AttemptRef, outcome: Outcome) -> Finished:
     job_id = task.job_id if task else JobId("")
     return Finished(job_id=job_id, task_id=ref.task_id, attempt=ref.attempt, outcome=outcome)
 
 
-def _orphaned(task: TaskRow, reports: Iterable[Report]) -> Finished:
+def _end_orphan(task: TaskRow, reports: Iterable[Report]) -> Finished:
     """Return the end of an attempt whose worker is gone: handed back by a goodbye, lost by a death."""
     polite = any(report.goodbye and report.worker == task.worker for report in reports)
     outcome = Outcome.INTERRUPTED if polite else Outcome.LOST

@@ -16,18 +16,18 @@ from threading import Event
 
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.transaction import Transaction
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.changes import Changes
 from echelon.controller.engine.base.counters import Counters
-from echelon.controller.engine.base.outbox import Outbox, Post
-from echelon.controller.engine.turn.claiming import Granting
-from echelon.controller.engine.turn.demands import Demands
+from echelon.controller.engine.base.outbox import Outbox, OutgoingOrders
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
+from echelon.controller.engine.turn.capacities import Capacities
+from echelon.controller.engine.turn.claiming import ClaimedTasks
 from echelon.controller.engine.turn.dispatcher import Dispatcher
-from echelon.controller.engine.turn.intake import Intake, Taken, gone
+from echelon.controller.engine.turn.intake import Intake, IntakeResult, find_departed
 from echelon.controller.engine.turn.sending import Sender
 from echelon.controller.engine.upkeep.expander import Expander
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
-from echelon.controller.engine.upkeep.publisher import Publisher
+from echelon.controller.engine.upkeep.publisher import FilePublisher
 from echelon.controller.engine.upkeep.watchdog import Watchdog
 from echelon.controller.liveness.hearing import Hearing
 from echelon.shared.ablation import ablated
@@ -61,7 +61,7 @@ class EngineParts:
     intake: Intake
     dispatcher: Dispatcher
     expander: Expander
-    publisher: Publisher
+    publisher: FilePublisher
     watchdog: Watchdog
     hearing: Hearing
     open_jobs: OpenJobs
@@ -104,10 +104,10 @@ class Engine:
     def run(self, stop: Event) -> None:
         """Turn until told to stop."""
         while not stop.is_set():
-            self.attempt(stop)
-        self._finish()
+            self.try_turn(stop)
+        self._settle_rest()
 
-    def attempt(self, stop: Event) -> None:
+    def try_turn(self, stop: Event) -> None:
         """Turn once. The one place where any exception is caught: a fault must not end the engine."""
         try:
             self.turn(_IDLE)
@@ -120,7 +120,7 @@ class Engine:
             log.exception("a turn of the engine failed; its reports come again")
             stop.wait(_BACK_OFF)
 
-    def _finish(self) -> None:
+    def _settle_rest(self) -> None:
         """Settle what has arrived already: an in-process broker would forget it."""
         try:
             self.turn(0.0)
@@ -128,7 +128,7 @@ class Engine:
             log.warning("what the last turn would have settled runs again: %s", error)
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Tell whether the last look found nothing to do. Any thread."""
         return self._idle and not self._woken
 
@@ -145,7 +145,7 @@ class Engine:
         """Stop listening; reports that were not settled go back to the broker."""
         self._subscription.close()
 
-    def rest(self, timeout: float) -> float:
+    def rest_for(self, timeout: float) -> float:
         """Return how many seconds the next turn may wait, `timeout` at most, if nothing arrives."""
         if self._expanding or self._publishing or self._claimable or self._woken:
             return 0.0
@@ -153,24 +153,24 @@ class Engine:
 
     def turn(self, timeout: float) -> None:
         """Take what has arrived, waiting up to `timeout` seconds for it, and do what is due."""
-        rest = self.rest(timeout)
+        rest = self.rest_for(timeout)
         self._idle = rest > 0.0
         begun = self._parts.clock.monotonic()
         deliveries = self._subscription.take_deliveries(limit=_REPORTS_AT_ONCE, timeout=rest)
         self._idle = self._idle and not deliveries
         self.hearing.note_wait(begun, rest)
         with self.hearing.ask_store():
-            self._settle(deliveries)
+            self._settle_deliveries(deliveries)
             self._follow_up()
 
-    def _settle(self, deliveries: Sequence[Delivery]) -> None:
+    def _settle_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         try:
-            self._work(deliveries)
+            self._run_transaction(deliveries)
         except (Unavailable, MemoryError):
             self._give_back(deliveries)
             raise
         except Exception:
-            self._take_apart(deliveries)
+            self._settle_one_by_one(deliveries)
             raise
         except BaseException:
             self._give_back(deliveries)
@@ -183,20 +183,20 @@ class Engine:
         """Do what is due beside the reports."""
         self.hearing.note_answer()
         if self._publishing:
-            self._publishing = self._parts.publisher.turn()
+            self._publishing = self._parts.publisher.publish_next()
             self._claimable = self._claimable or self._publishing
             self.hearing.note_answer()
         if self._ended:
             self._parts.changes.wake_waiting(self._ended)
             self._ended = set()
         if self._expanding:
-            self._expanding = self._parts.expander.turn()
+            self._expanding = self._parts.expander.add_chunks()
             self._claimable = True
             self.hearing.note_answer()
         if self._parts.clock.monotonic() >= self._next_sweep:
-            self._sweep()
+            self._sweep_store()
 
-    def _work(self, deliveries: Sequence[Delivery]) -> None:
+    def _run_transaction(self, deliveries: Sequence[Delivery]) -> None:
         """Settle and claim in one transaction, then send the orders."""
         if self._woken:
             # A wake-up from now on is noticed in the next turn.
@@ -207,15 +207,15 @@ class Engine:
             return
         parts = self._parts
         with parts.store.write() as tx:
-            board = Board(tx)
+            board = UnitOfWork(tx)
             taken, demands = self._take_in(board, reports, returned)
-            grantings = parts.dispatcher.claim(board, demands)
-            board.save()
-            demands.save()
+            grantings = parts.dispatcher.claim_tasks(board, demands)
+            board.save_jobs()
+            demands.save_changes()
             self._write_orders(tx, grantings)
             wait = None if taken.due is None else taken.due - tx.now()
             if ablated("commit_before_orders"):
-                self._after(board, taken, wait)
+                self._tell_workers(board, taken, wait)
         if taken.settled:
             failpoint("settle.after_commit")
         for _ in returned:
@@ -224,20 +224,22 @@ class Engine:
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         if grantings:
             failpoint("claim.after_commit")
-        self._after(board, taken, wait)
+        self._tell_workers(board, taken, wait)
 
-    def _take_in(self, board: Board, reports: Sequence[Report], returned: Sequence[Report]) -> tuple[Taken, Demands]:
+    def _take_in(
+        self, board: UnitOfWork, reports: Sequence[Report], returned: Sequence[Report]
+    ) -> tuple[IntakeResult, Capacities]:
         """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
-        taken = self._parts.intake.take(board, [*reports, *returned], more=self.hearing.extra_lease())
+        taken = self._parts.intake.settle_reports(board, [*reports, *returned], more=self.hearing.extra_lease())
         if taken.settled:
             failpoint("settle.before_commit")
         if ablated("files_after_commit"):
-            self._parts.publisher.publish(board.unpublished)
-        departed = gone(reports)
-        demands = Demands(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
-        self._parts.intake.greet(board, reports, taken.renewed)
-        demands.note(reports)
-        demands.drop({report.worker for report in returned if report.released} | departed)
+            self._parts.publisher.publish_found(board.unpublished)
+        departed = find_departed(reports)
+        demands = Capacities(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
+        self._parts.intake.record_heartbeats(board, reports, taken.renewed)
+        demands.note_reports(reports)
+        demands.drop_workers({report.worker for report in returned if report.released} | departed)
         taken.at = board.tx.now()
         return taken, demands
 
@@ -245,7 +247,7 @@ class Engine:
         self._parts.outbox.clear()
         self._subscription.requeue(deliveries)
 
-    def _take_apart(self, deliveries: Sequence[Delivery]) -> None:
+    def _settle_one_by_one(self, deliveries: Sequence[Delivery]) -> None:
         """After a turn that failed by a mistake of ours: carry out its reports one by one, without claiming anything.
 
         A report that fails alone would fail for ever and hold up all others: it goes to the dead ones. Orders that came
@@ -256,24 +258,24 @@ class Engine:
         left = deque(deliveries)
         try:
             while left:
-                self._alone(left[0])
+                self._settle_alone(left[0])
                 left.popleft()
         except BaseException:
             self._give_back(left)
             raise
         self._claimable = True
 
-    def _alone(self, delivery: Delivery) -> None:
+    def _settle_alone(self, delivery: Delivery) -> None:
         message = delivery.message
         try:
             if isinstance(message, Report):
                 with self._parts.store.write() as tx:
-                    board = Board(tx)
+                    board = UnitOfWork(tx)
                     taken, demands = self._take_in(board, [message], [])
-                    board.save()
-                    demands.save()
+                    board.save_jobs()
+                    demands.save_changes()
                     wait = None if taken.due is None else taken.due - tx.now()
-                self._after(board, taken, wait)
+                self._tell_workers(board, taken, wait)
         except (Unavailable, MemoryError):
             raise
         except Exception as error:
@@ -284,53 +286,53 @@ class Engine:
         else:
             self._subscription.ack([delivery])
 
-    def _write_orders(self, tx: Transaction, grantings: Sequence[Granting]) -> None:
+    def _write_orders(self, tx: Transaction, grantings: Sequence[ClaimedTasks]) -> None:
         for granting in grantings:
             demand = granting.demand
-            for grant in self._parts.dispatcher.grants(tx, granting):
-                self._parts.outbox.grant(demand.worker, grant, number=granting.order, told=demand.number)
+            for grant in self._parts.dispatcher.make_grants(tx, granting):
+                self._parts.outbox.add_grant(demand.worker, grant, number=granting.order, told=demand.number)
         if grantings:
             failpoint("claim.before_commit")
 
-    def _after(self, board: Board, taken: Taken, wait: float | None) -> None:
+    def _tell_workers(self, board: UnitOfWork, taken: IntakeResult, wait: float | None) -> None:
         """Speak of what has been committed."""
         parts = self._parts
         for worker, stop in [*board.stops, *taken.stops]:
-            parts.outbox.stop(worker, stop)
+            parts.outbox.add_stop(worker, stop)
         for worker, number in taken.renewed.items():
-            parts.outbox.renewed(worker, number, lease=taken.lease)
-        post = parts.outbox.seal(at=taken.at)
+            parts.outbox.add_renewal(worker, number, lease=taken.lease)
+        post = parts.outbox.take_orders(at=taken.at)
         if post.outgoing:
             failpoint("orders.before_publish")
-        self.send(post)
+        self.send_orders(post)
         if post.outgoing:
             failpoint("orders.after_publish")
-        self._expect(wait)
-        self._expanding = self._expanding or board.expanding
+        self._sweep_after(wait)
+        self._expanding = self._expanding or board.is_expanding
         self._publishing = self._publishing or bool(board.unpublished)
         self._ended |= board.ended
 
-    def send(self, post: Post) -> None:
+    def send_orders(self, post: OutgoingOrders) -> None:
         """Tell workers what has been committed; what cannot be told comes back. Any thread."""
-        self._sender.send(post)
+        self._sender.send_orders(post)
 
-    def _sweep(self) -> None:
+    def _sweep_store(self) -> None:
         now = self._parts.clock.monotonic()
         while self._due and self._due[0] <= now:
             heapq.heappop(self._due)
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
-        self._sender.again()
-        self._parts.open_jobs.look()
-        chores = self._parts.watchdog.look()
-        ended, wait = self._parts.watchdog.turn(chores, heard_for=self.hearing.heard_for)
-        self._expect(wait)
+        self._sender.send_again()
+        self._parts.open_jobs.count_if_due()
+        chores = self._parts.watchdog.find_chores()
+        ended, wait = self._parts.watchdog.do_chores(chores, heard_for=self.hearing.heard_for)
+        self._sweep_after(wait)
         self._expanding = self._expanding or chores.expanding
         self._publishing = self._publishing or (chores.unpublished and not ablated("files_sweep"))
         # What has been expired or released just now is ready too.
         self._claimable = self._claimable or chores.ready or chores.expired or chores.due
         self._parts.changes.wake_waiting(ended)
 
-    def _expect(self, wait: float | None) -> None:
+    def _sweep_after(self, wait: float | None) -> None:
         """Sweep as soon as a retry is due."""
         if wait is not None:
             due = self._parts.clock.monotonic() + max(0.0, wait)

@@ -27,7 +27,7 @@ import msgspec
 from echelon.controller.core.states import State
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.engine.base.counters import Counters
-from echelon.controller.engine.base.outbox import Post
+from echelon.controller.engine.base.outbox import OutgoingOrders
 from echelon.shared.ablation import ablated
 from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
 from echelon.shared.clock import Clock
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Doubtful:
+class _UnconfirmedOrder:
     """An order that may have arrived or not."""
 
     outgoing: Outgoing
@@ -50,7 +50,7 @@ class _Doubtful:
 
 
 class Sender:
-    """Tells workers what has been committed. `again` belongs to the engine's thread, the rest to any."""
+    """Tells workers what has been committed. `send_again` belongs to the engine's thread, the rest to any."""
 
     def __init__(
         self,
@@ -71,15 +71,15 @@ class Sender:
         self._wake = wake
         #: Attempts that came to nothing before their workers had them, as if those had said so. The engine's to empty.
         self.returned: deque[Report] = deque()
-        self._doubtful: deque[_Doubtful] = deque()
+        self._doubtful: deque[_UnconfirmedOrder] = deque()
 
-    def send(self, post: Post) -> None:
+    def send_orders(self, post: OutgoingOrders) -> None:
         """Tell workers what has been committed; what cannot be told comes back."""
         self._give_back(post.refused)
         if post.outgoing:
-            self._broker.publish(post.outgoing, confirmed=partial(self._hear, self._clock.monotonic()))
+            self._broker.publish(post.outgoing, confirmed=partial(self._on_confirmed, self._clock.monotonic()))
 
-    def again(self) -> None:
+    def send_again(self) -> None:
         """Send once more what is in doubt, when there is a connection; raises Unavailable, and forgets nothing then."""
         if not self._doubtful or not self._broker.connected:
             return
@@ -90,11 +90,11 @@ class Sender:
         for _ in waiting:
             self._doubtful.popleft()
         for one in granted:
-            self._broker.publish([one.outgoing], confirmed=partial(self._hear_again, one))
+            self._broker.publish([one.outgoing], confirmed=partial(self._on_confirmed_again, one))
 
-    def _still_granted(self, doubtful: Sequence[_Doubtful]) -> list[_Doubtful]:
+    def _still_granted(self, doubtful: Sequence[_UnconfirmedOrder]) -> list[_UnconfirmedOrder]:
         """Return the orders without the attempts that have ended or lost their claim meanwhile."""
-        task_ids = {ref.task_id for one in doubtful for ref in _refs(one.orders)}
+        task_ids = {ref.task_id for one in doubtful for ref in _list_attempts(one.orders)}
         if not task_ids:
             return []
         with self._store.write() as tx:
@@ -104,18 +104,22 @@ class Sender:
         }
         return [kept for one in doubtful if (kept := _without_others(one, running))]
 
-    def _hear(self, since: float, unconfirmed: Unconfirmed) -> None:
+    def _on_confirmed(self, since: float, unconfirmed: Unconfirmed) -> None:
         """Hear, on a thread of the broker, which orders were not taken for sure."""
-        refused = _orders(unconfirmed.all_messages if ablated("unconfirmed_orders") else unconfirmed.refused)
+        refused = _select_orders(unconfirmed.all_messages if ablated("unconfirmed_orders") else unconfirmed.refused)
         self._counters.undelivered.inc(len(refused))
         self._give_back([report for _, orders in refused if (report := _handed_back(orders))])
         # What one without grants says of renewals and stops is brought up again by the next report.
-        unknown = [_Doubtful(one, orders, since) for one, orders in _orders(unconfirmed.unknown) if orders.grants]
+        unknown = [
+            _UnconfirmedOrder(one, orders, since)
+            for one, orders in _select_orders(unconfirmed.unknown)
+            if orders.grants
+        ]
         if unknown:
             log.warning("the connection went with %d orders that were not confirmed; they are sent again", len(unknown))
             self._doubtful.extend(unknown)
 
-    def _hear_again(self, one: _Doubtful, unconfirmed: Unconfirmed) -> None:
+    def _on_confirmed_again(self, one: _UnconfirmedOrder, unconfirmed: Unconfirmed) -> None:
         if unconfirmed:
             self._doubtful.append(one)
 
@@ -125,35 +129,37 @@ class Sender:
             self._wake()
 
 
-def _orders(messages: Iterable[Outgoing]) -> list[tuple[Outgoing, Orders]]:
+def _select_orders(messages: Iterable[Outgoing]) -> list[tuple[Outgoing, Orders]]:
     return [(one, one.message) for one in messages if isinstance(one.message, Orders)]
 
 
-def _refs(orders: Orders) -> list[AttemptRef]:
+def _list_attempts(orders: Orders) -> list[AttemptRef]:
     return [AttemptRef(task.task_id, task.attempt) for grant in orders.grants for task in grant.tasks]
 
 
 def _handed_back(orders: Orders) -> Report | None:
     """Return granted attempts that never reached their worker, as if it had handed them back."""
-    refs = tuple(_refs(orders))
+    refs = tuple(_list_attempts(orders))
     if not refs or ablated("undelivered_orders"):
         return None
     return Report(worker=orders.worker, number=0, released=refs)
 
 
-def _without_others(one: _Doubtful, running: Collection[tuple[WorkerId | None, AttemptRef]]) -> _Doubtful | None:
+def _without_others(
+    one: _UnconfirmedOrder, running: Collection[tuple[WorkerId | None, AttemptRef]]
+) -> _UnconfirmedOrder | None:
     """Return an order with the attempts that run, the very same if all of them do; None when none does."""
-    refs = _refs(one.orders)
+    refs = _list_attempts(one.orders)
     kept = {ref for ref in refs if (one.orders.worker, ref) in running}
     if len(kept) == len(refs):
         return one
     if not kept:
         return None
-    grants = tuple(grant for grant in (_only(grant, kept) for grant in one.orders.grants) if grant.tasks)
+    grants = tuple(grant for grant in (_keep_tasks(grant, kept) for grant in one.orders.grants) if grant.tasks)
     orders = msgspec.structs.replace(one.orders, grants=grants)
-    return _Doubtful(replace(one.outgoing, message=orders), orders, one.since)
+    return _UnconfirmedOrder(replace(one.outgoing, message=orders), orders, one.since)
 
 
-def _only(grant: Grant, refs: Collection[AttemptRef]) -> Grant:
+def _keep_tasks(grant: Grant, refs: Collection[AttemptRef]) -> Grant:
     tasks = tuple(task for task in grant.tasks if AttemptRef(task.task_id, task.attempt) in refs)
     return msgspec.structs.replace(grant, tasks=tasks)

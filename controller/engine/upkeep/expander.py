@@ -16,9 +16,9 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore.fanout import Expansion
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import NewTask
-from echelon.controller.engine.base.board import Board
-from echelon.controller.engine.base.items import Sealing, erased, opened, sealing
+from echelon.controller.engine.base.items import TaskSealing, explain_erased, open_item, open_sealing
 from echelon.controller.engine.base.snapshots import Snapshots
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import VolumeUnavailable
 from echelon.shared.failpoints import failpoint
@@ -39,22 +39,22 @@ class Expander:
         self._volume = volume
         self._sealer = sealer
 
-    def turn(self) -> bool:
+    def add_chunks(self) -> bool:
         """Make one chunk of tasks of every stage that lacks some; return whether there was any."""
         with self._store.write() as tx:
             expansions = tx.find_expansions(limit=16)
         for expansion in expansions:
-            self._expand(expansion)
+            self._add_chunk(expansion)
         return bool(expansions)
 
-    def _expand(self, expansion: Expansion) -> None:
-        inputs = self._snapshots.facts(expansion.job_id).inputs
-        lines, offset = self._read(expansion)
-        tasks = self._plan(expansion, lines, sealing(self._sealer, inputs))
+    def _add_chunk(self, expansion: Expansion) -> None:
+        inputs = self._snapshots.find_facts(expansion.job_id).inputs
+        lines, offset = self._read_items(expansion)
+        tasks = self._plan_tasks(expansion, lines, open_sealing(self._sealer, inputs))
         with self._store.write() as tx:
-            board = Board(tx)
-            board.lock([expansion.job_id])
-            job = board.job(expansion.job_id)
+            board = UnitOfWork(tx)
+            board.lock_jobs([expansion.job_id])
+            job = board.find_job(expansion.job_id)
             # Another controller may have been faster, or the job may have ended: then this chunk is not ours to add.
             if job is None or job.stage(expansion.stage).state is not State.RUNNING:
                 return
@@ -80,12 +80,14 @@ class Expander:
                     stage=expansion.stage,
                     detail={"index": task.index, "error": task.error},
                 )
-            board.apply(expansion.job_id, TasksCreated(expansion.stage, len(tasks) - len(refused), len(refused), error))
-            board.save()
+            board.apply_event(
+                expansion.job_id, TasksCreated(expansion.stage, len(tasks) - len(refused), len(refused), error)
+            )
+            board.save_jobs()
             failpoint("expand.before_commit")
         failpoint("expand.after_commit")
 
-    def _read(self, expansion: Expansion) -> tuple[list[bytes], int]:
+    def _read_items(self, expansion: Expansion) -> tuple[list[bytes], int]:
         wanted = min(CHUNK, expansion.expected - expansion.created)
         try:
             with self._volume.open_items(expansion.path, expansion.offset) as file:
@@ -94,26 +96,26 @@ class Expander:
         except OSError as error:
             raise VolumeUnavailable(f"cannot read the spawned items in {expansion.path}: {error}") from error
 
-    def _plan(self, expansion: Expansion, lines: Sequence[bytes], own: Sealing) -> list[NewTask]:
-        definition = self._snapshots.definition(expansion.job_id)
+    def _plan_tasks(self, expansion: Expansion, lines: Sequence[bytes], own: TaskSealing) -> list[NewTask]:
+        definition = self._snapshots.find_definition(expansion.job_id)
         stage = definition.stages[expansion.stage]
         task_class = self._snapshots.task_class(expansion.job_id, stage.task_class)
         # The job was accepted with a value for each of its inputs.
         given = frozenset(definition.input)
-        secret = self._snapshots.secret(expansion.job_id, stage.task_class)
+        secret = self._snapshots.secret_inputs_of(expansion.job_id, stage.task_class)
         wanted = min(CHUNK, expansion.expected - expansion.created)
         tasks = []
         for place, task_id in enumerate(new_task_ids(wanted)):
             item = msgspec.json.decode(lines[place]) if place < len(lines) else None
-            item, lost = opened(own.seal, item, secret)
+            item, lost = open_item(own.seal, item, secret)
             values, error = plan_item(task_class, item, given | lost)
-            values, seal_number = own.values(values, secret)
+            values, seal_number = own.seal_values(values, secret)
             if error:
                 # It never runs, so nobody is asked for what it has lost.
                 seal_number = None
             elif lost:
                 # As if its job had ended after it was made: a retry asks for what is gone.
-                error, seal_number = erased(lost), own.number - 1
+                error, seal_number = explain_erased(lost), own.number - 1
                 values |= dict.fromkeys(lost, "")
             tasks.append(
                 NewTask(

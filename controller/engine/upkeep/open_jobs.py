@@ -38,13 +38,13 @@ class OpenJobs:
         self._accepted = 0
         self._look_at = clock.monotonic()
 
-    def look(self) -> None:
+    def count_if_due(self) -> None:
         """Count if it is time to."""
         if self._most:
             with self._counting:
-                self._count(earliest=self._look_at)
+                self._count_jobs(earliest=self._look_at)
 
-    def _count(self, *, earliest: float) -> None:
+    def _count_jobs(self, *, earliest: float) -> None:
         now = self._clock.monotonic()
         if now < earliest:
             return
@@ -57,7 +57,7 @@ class OpenJobs:
             self._accepted -= before
         self._look_at = now + COUNTED_EVERY
 
-    def accepted(self) -> None:
+    def note_accepted(self) -> None:
         """Note that this process has accepted a job."""
         with self._lock:
             self._accepted += 1
@@ -67,7 +67,7 @@ class OpenJobs:
         if not self._most or self._counted + self._accepted < self._most:
             return
         with self._counting:
-            self._count(earliest=self._look_at - COUNTED_EVERY + _COUNTED_ANEW)
+            self._count_jobs(earliest=self._look_at - COUNTED_EVERY + _COUNTED_ANEW)
         known = self._counted + self._accepted
         if known >= self._most:
             raise TooManyJobs(

@@ -28,8 +28,8 @@ _BATCH = 256
 _REMEMBERED = 20
 
 
-class Publisher:
-    """Publishes what the store says is to be published. `turn` belongs to the engine's thread, `show` to any."""
+class FilePublisher:
+    """Publishes files that the store lists. The engine's thread calls `publish_next`, any thread `publish_job`."""
 
     def __init__(self, *, store: Datastore, volume: Volume) -> None:
         self._store = store
@@ -37,50 +37,50 @@ class Publisher:
         #: Where the next look begins: what cannot be published must not stand in the way of the rest.
         self._after = -1
 
-    def turn(self) -> bool:
+    def publish_next(self) -> bool:
         """Publish the files of some attempts; return whether there were any."""
-        found = self._look(None, after=self._after)
+        found = self._find_unpublished(None, after=self._after)
         self._after = found[-1].key if len(found) == _BATCH else -1
         if not found:
             return False
         failpoint("files.before_publish")
-        left = self.publish(found)
+        left = self.publish_found(found)
         failpoint("files.after_publish")
         if left:
-            self._note([one for one in found if one.key in left], left)
+            self._record_published([one for one in found if one.key in left], left)
         return bool(left)
 
-    def show(self, job_id: JobId) -> None:
+    def publish_job(self, job_id: JobId) -> None:
         """Publish all files of a job that are to be seen by now; the line in the store stays for the engine."""
         after, more = -1, True
         while more:
-            found = self._look(job_id, after=after)
+            found = self._find_unpublished(job_id, after=after)
             for one in found:
-                self._move(one)
+                self._move_files(one)
             after, more = found[-1].key if found else after, len(found) == _BATCH
 
-    def _look(self, job_id: JobId | None, *, after: int) -> list[Unpublished]:
+    def _find_unpublished(self, job_id: JobId | None, *, after: int) -> list[Unpublished]:
         with self._store.read() as reader:
             return reader.find_unpublished(job_id, after=after, limit=_BATCH)
 
-    def publish(self, found: Sequence[Unpublished]) -> dict[int, tuple[str, ...]]:
+    def publish_found(self, found: Sequence[Unpublished]) -> dict[int, tuple[str, ...]]:
         """Publish as far as the volume lets us; return, for each attempt that was, what had to stay behind."""
         left: dict[int, tuple[str, ...]] = {}
         for one in found:
             try:
-                left[one.key] = self._move(one)
+                left[one.key] = self._move_files(one)
             except VolumeUnavailable as error:
-                log.warning("the files of %s are published later: %s", _place(one, one.attempt), error)
+                log.warning("the files of %s are published later: %s", _attempt_name(one, one.attempt), error)
         return left
 
-    def _move(self, one: Unpublished) -> tuple[str, ...]:
+    def _move_files(self, one: Unpublished) -> tuple[str, ...]:
         """Move the files of an attempt, after those of the ones that counted before it; return what had to stay."""
         left: tuple[str, ...] = ()
         for attempt in (*one.before, one.attempt):
-            left += self._volume.publish_files(one.job_id, _place(one, attempt))
+            left += self._volume.publish_files(one.job_id, _attempt_name(one, attempt))
         return left
 
-    def _note(self, published: Sequence[Unpublished], left: dict[int, tuple[str, ...]]) -> None:
+    def _record_published(self, published: Sequence[Unpublished], left: dict[int, tuple[str, ...]]) -> None:
         with self._store.write() as tx:
             known = tx.lock_jobs({one.job_id for one in published})
             for one in tx.mark_published([one for one in published if one.job_id in known]):
@@ -90,5 +90,5 @@ class Publisher:
                     tx.record_event(one.job_id, "file_not_published", stage=one.stage, detail=detail)
 
 
-def _place(one: Unpublished, attempt: int) -> str:
+def _attempt_name(one: Unpublished, attempt: int) -> str:
     return attempt_name(one.job_id, one.stage, one.index, attempt)

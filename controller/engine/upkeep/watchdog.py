@@ -11,9 +11,9 @@ from echelon.controller.datastore.claims import Chores
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import TaskRow
 from echelon.controller.datastore.transaction import Transaction
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.liveness.expired import judge_expired
 from echelon.controller.liveness.store_clock import StoreClockCheck
 from echelon.shared.ablation import ablated
@@ -41,7 +41,7 @@ class Watchdog:
         #: The store's time of the last look for workers that are long gone.
         self._pruned_at = 0.0
 
-    def look(self) -> Chores:
+    def find_chores(self) -> Chores:
         """Tell what there is to do. An idle engine does no more than this."""
         with self._store.write() as tx:
             chores = tx.find_chores()
@@ -57,7 +57,7 @@ class Watchdog:
             self._pruned_at = now
         return chores
 
-    def turn(self, chores: Chores, *, heard_for: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
+    def do_chores(self, chores: Chores, *, heard_for: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
         """Do what there is to do; return the jobs that ended, and seconds until a retry that this made is due.
 
         `heard_for` is `Hearing.heard_for`. While that is None no lease expires, nor do those of attempts that have lost
@@ -66,26 +66,26 @@ class Watchdog:
         # Asked in every sweep: it notes since when workers can be heard.
         expire = heard_for() is not None and self._store_clock.is_trusted
         overdue = expire and chores.expired and not ablated("lease_watchdog")
-        ended, wait = self._expire(heard_for) if overdue else (set(), None)
+        ended, wait = self._expire_leases(heard_for) if overdue else (set(), None)
         if chores.due and not ablated("retry_watchdog"):
             ended |= self._release_due(expire=expire or ablated("last_lease_patience"))
         return ended, wait
 
-    def _expire(self, heard_for: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
+    def _expire_leases(self, heard_for: Callable[[], float | None]) -> tuple[set[JobId], float | None]:
         with self._store.write() as tx:
             found = tx.find_expired(limit=_BATCH)
             if not found:
                 return set(), None
-            board = Board(tx)
-            board.lock([job_id for job_id, _ in found])
+            board = UnitOfWork(tx)
+            board.lock_jobs([job_id for job_id, _ in found])
             # The wait for the locks may have been long, and no worker could renew meanwhile.
             heard = heard_for()
             late = set(tx.find_expired(limit=_BATCH)) if heard is not None else set()
             held = tx.load_tasks([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
             lost = self._select_heard(tx, lost, heard or 0.0)
-            due = self._settler.settle(board, self._endings(tx, lost)) if lost else None
-            board.save()
+            due = self._settler.settle_attempts(board, self._judge_expired(tx, lost)) if lost else None
+            board.save_jobs()
             if lost:
                 failpoint("expire.before_commit")
             wait = None if due is None else due - tx.now()
@@ -101,7 +101,7 @@ class Watchdog:
         heard = tx.find_heard({task.worker for task in late if task.worker}, within=heard_for)
         return [task for task in late if task.worker in heard]
 
-    def _endings(self, tx: Transaction, late: Sequence[TaskRow]) -> list[Ending]:
+    def _judge_expired(self, tx: Transaction, late: Sequence[TaskRow]) -> list[Ending]:
         heard = tx.find_heard({task.worker for task in late if task.worker}, within=HEARD_LATELY_PART * self._lease)
         return [Ending(task, judge_expired(task, heard, lease=self._lease)) for task in late]
 
@@ -110,16 +110,16 @@ class Watchdog:
             found = tx.find_due(limit=_BATCH, expire=expire)
             if not found:
                 return set()
-            board = Board(tx)
-            board.lock([job_id for job_id, _ in found])
+            board = UnitOfWork(tx)
+            board.lock_jobs([job_id for job_id, _ in found])
             released = tx.release_due([task_id for _, task_id in found], expire=expire)
             for task in released:
                 if task.spawn:
-                    board.apply(task.job_id, SpawnTaskMoved(task.stage, State.QUEUED))
+                    board.apply_event(task.job_id, SpawnTaskMoved(task.stage, State.QUEUED))
             counts = Counter((task.job_id, task.stage) for task in released if not task.spawn)
             for (job_id, stage), count in counts.items():
-                board.apply(job_id, TasksMoved(stage, {(State.PENDING, State.QUEUED): count}))
-            board.save()
+                board.apply_event(job_id, TasksMoved(stage, {(State.PENDING, State.QUEUED): count}))
+            board.save_jobs()
             failpoint("due.before_commit")
         failpoint("due.after_commit")
         return board.ended

@@ -17,7 +17,7 @@ from echelon.shared.lease import CAPACITY_TRUSTED_PART, capacity_ahead
 from echelon.shared.messages import ANY_QUEUE, Report
 
 
-class Demands:
+class Capacities:
     """The rooms of all workers within one transaction. Lock jobs before: this locks the workers."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Demands:
         self._changed: set[WorkerId] = set()
         self._orders: dict[WorkerId, int] = {}
 
-    def note(self, reports: Iterable[Report]) -> None:
+    def note_reports(self, reports: Iterable[Report]) -> None:
         """Take in what reports say of room."""
         for report in reports:
             demand = self._rows.get(report.worker)
@@ -58,33 +58,33 @@ class Demands:
             elif report.room is not None:
                 demand.room = dict(report.room)
 
-    def drop(self, workers: Iterable[WorkerId]) -> None:
+    def drop_workers(self, workers: Iterable[WorkerId]) -> None:
         """Believe no room of these workers until they tell it again."""
         for worker in workers:
             if worker in self._rows:
                 self._changed.add(worker)
                 self._rows[worker].room = {}
 
-    def open(self) -> list[Capacity]:
+    def find_free(self) -> list[Capacity]:
         """Return the demands that are still believed and have room, the longest-waiting first."""
-        return [demand for demand in self.believed() if demand.alone is None and any(demand.room.values())]
+        return [demand for demand in self.find_trusted() if demand.alone is None and any(demand.room.values())]
 
-    def believed(self) -> list[Capacity]:
+    def find_trusted(self) -> list[Capacity]:
         """Return the demands that are still believed, the longest-waiting first."""
         told = (demand for demand in self._rows.values() if self._since < demand.told_at < self._before)
         return sorted(told, key=lambda one: one.told_at)
 
-    def reserve(self, demand: Capacity, alone: tuple[JobId, int] | None) -> None:
+    def keep_worker(self, demand: Capacity, alone: tuple[JobId, int] | None) -> None:
         """Keep a worker for the suspects of a stage, or free it (None)."""
         demand.alone = alone
         self._changed.add(demand.worker)
 
-    def grant(self, demand: Capacity, queue: str, count: int) -> int:
+    def book_tasks(self, demand: Capacity, queue: str, count: int) -> int:
         """Note that `count` tasks of a queue go to a worker, first to the queue's own room; return the order's number.
 
         All grants of one transaction to one worker travel in one order.
         """
-        own = min(count, told_room(demand, queue, any_queue=False))
+        own = min(count, reported_for(demand, queue, any_queue=False))
         order = self._orders.setdefault(demand.worker, demand.order + 1)
         demand.order = order
         rooms = ((queue, own), (ANY_QUEUE, count - own))
@@ -92,25 +92,25 @@ class Demands:
         self._changed.add(demand.worker)
         return order
 
-    def save(self) -> None:
+    def save_changes(self) -> None:
         """Write the demands that changed."""
         if self._changed:
             self._tx.save_capacities([self._rows[worker] for worker in self._changed])
             self._changed.clear()
 
 
-def room(demand: Capacity, queue: str) -> int:
+def free_for(demand: Capacity, queue: str) -> int:
     """Return how many more tasks of a queue a worker can take: none when it is kept for suspects."""
-    return told_room(demand, queue) if demand.alone is None else 0
+    return reported_for(demand, queue) if demand.alone is None else 0
 
 
-def told_room(demand: Capacity, queue: str, *, any_queue: bool = True) -> int:
+def reported_for(demand: Capacity, queue: str, *, any_queue: bool = True) -> int:
     """Return how many more tasks of a queue a worker has room for, in that queue's room and in the one for any."""
     own = demand.room.get(queue, 0) - sum(count for _, name, count, _ in demand.unseen if name == queue)
-    shared = told_room(demand, ANY_QUEUE, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
+    shared = reported_for(demand, ANY_QUEUE, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
     return max(0, own) + shared
 
 
-def serves(demand: Capacity, queue: str) -> bool:
+def serves_queue(demand: Capacity, queue: str) -> bool:
     """Tell whether a worker takes tasks of a queue at all, with room for them or without."""
     return queue in demand.room or ANY_QUEUE in demand.room

@@ -1,6 +1,6 @@
 """The jobs that one transaction works on: lock, step, carry out effects, save.
 
-Every change of a job goes through a `Board`, so that the machine's counters and the rows change together or not at all.
+Every change of a job goes through a `UnitOfWork`: the machine's counters and the rows change together or not at all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from echelon.shared.ids import JobId, WorkerId
 from echelon.shared.messages import AttemptRef, Stop
 
 
-class Board:
+class UnitOfWork:
     """Holds locked jobs for the length of one transaction."""
 
     def __init__(self, tx: Transaction, *, request_id: str | None = None) -> None:
@@ -45,7 +45,7 @@ class Board:
         self._saved: dict[JobId, Job] = {}
         self._jobs: dict[JobId, Job] = {}
 
-    def lock(self, job_ids: Collection[JobId], *, skip_locked: bool = False) -> None:
+    def lock_jobs(self, job_ids: Collection[JobId], *, skip_locked: bool = False) -> None:
         """Lock jobs that are not on the board yet; those that do not exist stay out of it."""
         missing = [job_id for job_id in job_ids if job_id not in self._jobs]
         if missing:
@@ -53,19 +53,19 @@ class Board:
             self._saved.update(found)
             self._jobs.update(found)
 
-    def job(self, job_id: JobId) -> Job | None:
+    def find_job(self, job_id: JobId) -> Job | None:
         """Return a locked job as it stands now; None when it does not exist."""
         return self._jobs.get(job_id)
 
-    def require(self, job_id: JobId) -> Job:
+    def require_job(self, job_id: JobId) -> Job:
         """Lock a job and return it; raise NotFound when it does not exist."""
-        self.lock([job_id])
+        self.lock_jobs([job_id])
         job = self._jobs.get(job_id)
         if job is None:
             raise NotFound(f"there is no job {job_id}")
         return job
 
-    def apply(self, job_id: JobId, event: Event) -> Job:
+    def apply_event(self, job_id: JobId, event: Event) -> Job:
         """Let the machine take one step with a locked job and carry out what follows."""
         job, effects = step(self._jobs[job_id], event)
         self._jobs[job_id] = job
@@ -73,7 +73,7 @@ class Board:
         return job
 
     @property
-    def expanding(self) -> bool:
+    def is_expanding(self) -> bool:
         """Tell whether one of the jobs has items that are not tasks yet."""
         return any(
             stage.state is State.RUNNING and stage.spawn is State.COMPLETED and not stage.filled
@@ -81,16 +81,16 @@ class Board:
             for stage in job.living
         )
 
-    def claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
+    def find_claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
         """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
         unsaved = [job for job_id, job in self._jobs.items() if job is not self._saved[job_id]]
         return self.tx.find_claimable(queues, limit=limit, unsaved=unsaved)
 
-    def claimable_in(self, job_id: JobId) -> bool:
+    def has_claimable(self, job_id: JobId) -> bool:
         """Tell whether a locked job has tasks that a worker may claim now."""
         return any(stage.claimable for stage in self._jobs[job_id].living)
 
-    def save(self) -> None:
+    def save_jobs(self) -> None:
         """Write the jobs that changed since they were locked or last saved."""
         for job_id, job in self._jobs.items():
             before = self._saved[job_id]
@@ -108,37 +108,37 @@ class Board:
                 case ReleaseSpawnTask(stage):
                     self.tx.release_tasks(job_id, stage, spawn=True)
                 case WithdrawTasks(stage, running, reason, by) if not ablated("task_withdrawal"):
-                    self.tell(self.tx.withdraw_tasks(job_id, stage, running=running, by=by), reason)
+                    self.stop_attempts(self.tx.withdraw_tasks(job_id, stage, running=running, by=by), reason)
                 case SkipTasks(stage, by):
-                    self.tell(self.tx.skip_tasks(job_id, stage, by=by), "skipped")
+                    self.stop_attempts(self.tx.skip_tasks(job_id, stage, by=by), "skipped")
                 case ReopenTasks(stage, target, sources, spawn, spans):
                     self.tx.reopen_tasks(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
                 case RestoreTasks(stage, target):
                     self.tx.restore_tasks(job_id, stage, target=target)
                 case Remember(kind, stage_number, detail):
-                    self._remember(job_id, kind, stage_number, detail)
+                    self._record_event(job_id, kind, stage_number, detail)
         for stage_number in reawakened(effects):
-            self._put_off(job_id, stage_number)
+            self._wait_for_exit(job_id, stage_number)
 
-    def tell(self, stopped: Iterable[tuple[WorkerId, AttemptRef]], reason: str) -> None:
+    def stop_attempts(self, stopped: Iterable[tuple[WorkerId, AttemptRef]], reason: str) -> None:
         """Have workers told, after the commit, to end attempts that have lost their claim."""
         self.stops += [(worker, Stop(ref.task_id, ref.attempt, reason)) for worker, ref in stopped]
 
-    def _put_off(self, job_id: JobId, stage: int) -> None:
+    def _wait_for_exit(self, job_id: JobId, stage: int) -> None:
         """Let wait, in the rows and in the counters, what may run again but has not ended for sure."""
         if ablated("reopen_wait"):
             return
         tasks, spawn = self.tx.wait_for_exit(job_id, stage)
         if tasks:
-            self.apply(job_id, TasksMoved(stage, {(State.QUEUED, State.PENDING): tasks}))
+            self.apply_event(job_id, TasksMoved(stage, {(State.QUEUED, State.PENDING): tasks}))
         if spawn:
-            self.apply(job_id, SpawnTaskMoved(stage, State.PENDING))
+            self.apply_event(job_id, SpawnTaskMoved(stage, State.PENDING))
 
-    def remember(self, job_id: JobId, kind: str, stage: int | None = None, **detail: object) -> None:
+    def record_event(self, job_id: JobId, kind: str, stage: int | None = None, **detail: object) -> None:
         """Write a line of a job's history, with the request that it comes from."""
-        self._remember(job_id, kind, stage, detail)
+        self._record_event(job_id, kind, stage, detail)
 
-    def _remember(self, job_id: JobId, kind: str, stage: int | None, detail: object) -> None:
+    def _record_event(self, job_id: JobId, kind: str, stage: int | None, detail: object) -> None:
         facts = dict(detail) if isinstance(detail, dict) else {}
         if self._request_id:
             facts["request_id"] = self._request_id

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from echelon.controller.engine.base.board import Board
 from echelon.controller.engine.base.counters import Counters
-from echelon.controller.engine.base.outbox import Outbox, Post
-from echelon.controller.engine.turn.demands import Demands
+from echelon.controller.engine.base.outbox import Outbox, OutgoingOrders
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
+from echelon.controller.engine.turn.capacities import Capacities
 from echelon.controller.engine.turn.dispatcher import Dispatcher
 from echelon.shared.broker.port import Broker
 from echelon.shared.ids import JobId
@@ -20,7 +20,7 @@ from echelon.shared.messages import Orders
 
 
 @dataclass(frozen=True, slots=True)
-class HeadStart:
+class ClaimAtSubmit:
     """Writes the orders of a job that is being accepted. Safe for any thread."""
 
     broker: Broker
@@ -32,24 +32,24 @@ class HeadStart:
     #: Tells whether this process's engine waits for something to do.
     idle: Callable[[], bool]
     #: Tells workers, through this process's engine, what has been committed.
-    tell: Callable[[Post], None]
+    tell: Callable[[OutgoingOrders], None]
 
-    def take(self, board: Board, job_id: JobId) -> Post:
+    def claim_first_tasks(self, board: UnitOfWork, job_id: JobId) -> OutgoingOrders:
         """Claim tasks of a job on the board and save both; return what is to be told after the commit."""
         if not (self.idle() and self.broker.connected):
-            return Post()
+            return OutgoingOrders()
         # Whoever holds a worker's row may have been stopped: a submit waits for nobody.
-        demands = Demands(board.tx, lease=self.lease, free=True)
-        grantings = self.dispatcher.claim_of(board, demands, job_id)
-        board.save()
-        demands.save()
+        demands = Capacities(board.tx, lease=self.lease, free=True)
+        grantings = self.dispatcher.claim_tasks_of(board, demands, job_id)
+        board.save_jobs()
+        demands.save_changes()
         outbox = Outbox(lease=self.lease, longest=self.broker.longest)
         for granting in grantings:
-            for grant in self.dispatcher.grants(board.tx, granting):
-                outbox.grant(granting.demand.worker, grant, number=granting.order, told=granting.demand.number)
-        return outbox.seal(at=board.tx.now())
+            for grant in self.dispatcher.make_grants(board.tx, granting):
+                outbox.add_grant(granting.demand.worker, grant, number=granting.order, told=granting.demand.number)
+        return outbox.take_orders(at=board.tx.now())
 
-    def send(self, post: Post) -> None:
+    def send_orders(self, post: OutgoingOrders) -> None:
         """Tell the workers of what has been claimed and committed."""
         told = [one.message for one in post.outgoing if isinstance(one.message, Orders)]
         self.counters.granted.inc(sum(len(grant.tasks) for one in told for grant in one.grants))
