@@ -3,7 +3,7 @@
     from echelon import Client
 
     with Client("http://127.0.0.1:8080") as client:
-        job = client.submit("hello", input={"name": "Ada"}, wait=60)
+        job = client.submit_job("hello", input={"name": "Ada"}, wait=60)
         print(job["state"])
 
 Everything below `echelon.controller`, `echelon.worker` and `echelon.shared` is internal and may change with any

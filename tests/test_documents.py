@@ -312,7 +312,7 @@ def send(call: str, standalone: Standalone, job_id: str) -> requests.Response:
 def test_the_client_calls_of_the_readme_end_well(standalone: Standalone, tmp_path: Path) -> None:
     lines = [line for line in "".join(blocks(README, "sh")).splitlines() if re.match("echelon (?!stand)", line)]
     environment = {**os.environ, "ECHELON_URL": standalone.url}
-    job_id = standalone.client.submit("hello")["job_id"]
+    job_id = standalone.client.submit_job("hello")["job_id"]
     standalone.ended(job_id)
 
     ends = {}

@@ -19,7 +19,7 @@ PROGRAM = """
 from echelon import Client, NotFound
 
 with Client("http://127.0.0.1:9") as client:
-    job = client.job("x")
+    job = client.get_job("x")
     state: str = job["state"]
     wrong: int = job["state"]  # the checker has to know the type
 """
@@ -108,7 +108,7 @@ def crowded(tmp_path: Path) -> Path:
 def test_the_command_and_the_client_work_beside_packages_of_the_same_names(installed: Path, crowded: Path) -> None:
     program = "import controller, worker, shared; assert controller.MINE and worker.MINE and shared.MINE; "
     program += "from echelon import Client, Unreachable; c = Client('http://127.0.0.1:9')\n"
-    program += "try: c.job('0')\nexcept Unreachable: print('no controller there')"
+    program += "try: c.get_job('0')\nexcept Unreachable: print('no controller there')"
 
     told = checked(installed / "echelon", "--help", cwd=crowded, PYTHONPATH=".")
     said = checked(installed / "python", "-c", program, cwd=crowded, PYTHONPATH=".")

@@ -54,7 +54,7 @@ class Client(LiveControl):
 
     # --- jobs
 
-    def submit(
+    def submit_job(
         self,
         job_type: str,
         *,
@@ -73,13 +73,13 @@ class Client(LiveControl):
         `Unavailable` when the controller takes no more jobs for now.
         """
         body: dict[str, object] = {"type": job_type, "input": dict(input or {})} | ({"paused": True} if paused else {})
-        return cast(Job, self._transport.submit(f"{API}/jobs", body, headers or {}, idempotency_key, wait))
+        return cast(Job, self._transport.post_keyed(f"{API}/jobs", body, headers or {}, idempotency_key, wait))
 
-    def job(self, job_id: str, *, wait: float | None = None) -> Job:
+    def get_job(self, job_id: str, *, wait: float | None = None) -> Job:
         """Return a job; with `wait` the answer comes when it has ended or after so many seconds (60 at most)."""
-        return cast(Job, self._transport.get(job_path(job_id), wait=wait))
+        return cast(Job, self._transport.get_json(job_path(job_id), wait=wait))
 
-    def jobs(
+    def list_jobs(
         self,
         *,
         state: str | None = None,
@@ -89,19 +89,19 @@ class Client(LiveControl):
     ) -> Iterator[Job]:
         """Yield jobs, newest first, `limit` at most, fetched page by page."""
         wanted = {"state": _upper(state), "type": type, "q": q}
-        return cast(Iterator[Job], self._pages(f"{API}/jobs", wanted, limit))
+        return cast(Iterator[Job], self._iterate_pages(f"{API}/jobs", wanted, limit))
 
-    def delete(self, job_id: str) -> Job:
+    def delete_job(self, job_id: str) -> Job:
         """Remove an ended job with all its files; return its last view. Raises Conflict when it has not ended."""
-        return cast(Job, self._transport.delete(job_path(job_id)))
+        return cast(Job, self._transport.delete_json(job_path(job_id)))
 
-    def events(self, job_id: str, *, limit: int | None = None) -> Iterator[JobEvent]:
+    def list_events(self, job_id: str, *, limit: int | None = None) -> Iterator[JobEvent]:
         """Yield a job's history, in order."""
-        return cast(Iterator[JobEvent], self._pages(f"{job_path(job_id)}/events", {}, limit))
+        return cast(Iterator[JobEvent], self._iterate_pages(f"{job_path(job_id)}/events", {}, limit))
 
     # --- tasks
 
-    def tasks(
+    def list_tasks(
         self,
         job_id: str,
         *,
@@ -112,19 +112,19 @@ class Client(LiveControl):
     ) -> Iterator[Task]:
         """Yield a job's tasks by stage and index, each stage's spawn task first."""
         wanted = {"stage": stage, "index": index, "state": _upper(state)}
-        return cast(Iterator[Task], self._pages(f"{job_path(job_id)}/tasks", wanted, limit))
+        return cast(Iterator[Task], self._iterate_pages(f"{job_path(job_id)}/tasks", wanted, limit))
 
-    def task(self, task_id: str) -> TaskWithAttempts:
+    def get_task(self, task_id: str) -> TaskWithAttempts:
         """Return a task with its ended attempts."""
-        return cast(TaskWithAttempts, self._transport.get(task_path(task_id)))
+        return cast(TaskWithAttempts, self._transport.get_json(task_path(task_id)))
 
     # --- logs
 
-    def log(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
+    def read_log(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
         """Yield the output of all tasks of a job in pieces of any length; `follow` goes on until the job has ended."""
-        return self._transport.text(f"{job_path(job_id)}/log", {"follow": int(follow) or None})
+        return self._transport.stream_text(f"{job_path(job_id)}/log", {"follow": int(follow) or None})
 
-    def task_log(
+    def read_task_log(
         self, task_id: str, *, stream: str | None = None, attempt: int | None = None, follow: bool = False
     ) -> Iterator[str]:
         """Yield the output of a task in pieces of any length.
@@ -132,77 +132,77 @@ class Client(LiveControl):
         `stream` is "stdout" or "stderr" (None: both, one after the other), `attempt` counts from 1 (None: the last).
         """
         wanted = {"stream": stream, "attempt": attempt, "follow": int(follow) or None}
-        return self._transport.text(f"{task_path(task_id)}/log", wanted)
+        return self._transport.stream_text(f"{task_path(task_id)}/log", wanted)
 
     # --- artefacts
 
-    def artefacts(self, job_id: str, *, limit: int | None = None) -> Iterator[JobArtefact]:
+    def list_artefacts(self, job_id: str, *, limit: int | None = None) -> Iterator[JobArtefact]:
         """Yield what a job has left, by path."""
-        return cast(Iterator[JobArtefact], self._pages(f"{job_path(job_id)}/artefacts", {}, limit))
+        return cast(Iterator[JobArtefact], self._iterate_pages(f"{job_path(job_id)}/artefacts", {}, limit))
 
-    def artefact(self, job_id: str, path: str) -> Iterator[bytes]:
+    def read_artefact(self, job_id: str, path: str) -> Iterator[bytes]:
         """Yield the content of one artefact in pieces."""
-        return self._transport.content(f"{job_path(job_id)}/artefacts/{quote(path)}")
+        return self._transport.stream_bytes(f"{job_path(job_id)}/artefacts/{quote(path)}")
 
-    def download(self, job_id: str, path: str, target: Path) -> int:
+    def download_artefact(self, job_id: str, path: str, target: Path) -> int:
         """Save one artefact as the file `target`, whole or not at all; return its bytes."""
-        return self._transport.save(f"{job_path(job_id)}/artefacts/{quote(path)}", target)
+        return self._transport.save_file(f"{job_path(job_id)}/artefacts/{quote(path)}", target)
 
     def download_zip(self, job_id: str, target: Path) -> int:
         """Save all artefacts as the zip file `target`, whole or not at all; return its bytes."""
-        return self._transport.save(f"{job_path(job_id)}/artefacts.zip", target)
+        return self._transport.save_file(f"{job_path(job_id)}/artefacts.zip", target)
 
     # --- the engine
 
-    def definitions(self) -> Definitions:
+    def get_definitions(self) -> Definitions:
         """Return the catalogue in force."""
-        return cast(Definitions, self._transport.get(f"{API}/definitions"))
+        return cast(Definitions, self._transport.get_json(f"{API}/definitions"))
 
-    def definition(self, job_type: str) -> CatalogueJob:
+    def get_definition(self, job_type: str) -> CatalogueJob:
         """Return one job of the catalogue in force."""
-        return cast(CatalogueJob, self._transport.get(f"{API}/definitions/jobs/{quote(job_type, safe='')}"))
+        return cast(CatalogueJob, self._transport.get_json(f"{API}/definitions/jobs/{quote(job_type, safe='')}"))
 
-    def workers(self) -> list[Worker]:
+    def list_workers(self) -> list[Worker]:
         """Return the workers that are known."""
-        return list(cast(Iterator[Worker], self._pages(f"{API}/workers", {}, None)))
+        return list(cast(Iterator[Worker], self._iterate_pages(f"{API}/workers", {}, None)))
 
-    def queues(self) -> list[Queue]:
+    def list_queues(self) -> list[Queue]:
         """Return the queues in which something waits or runs."""
-        return list(cast(Iterator[Queue], self._pages(f"{API}/queues", {}, None)))
+        return list(cast(Iterator[Queue], self._iterate_pages(f"{API}/queues", {}, None)))
 
-    def health(self) -> Readiness:
+    def get_health(self) -> Readiness:
         """Return the condition of the controller, whether it is ready or not."""
-        answer = self._transport.get("/readyz", also=(503,))
+        answer = self._transport.get_json("/readyz", also=(503,))
         if "parts" not in answer:
             raise from_problem(503, answer)
         return cast(Readiness, answer)
 
     # --- abbreviated ids
 
-    def find(self, prefix: str) -> tuple[str, str]:
+    def find_id(self, prefix: str) -> tuple[str, str]:
         """Return ("job" or "task", whole id) for an abbreviated id. Raises NotFound, Ambiguous."""
-        found = self._found(prefix)
+        found = self._fetch_matching(prefix)
         known = [("job", one) for one in found["jobs"]] + [("task", one) for one in found["tasks"]]
-        _one(prefix, [whole for _, whole in known], "job or task")
+        _pick_one(prefix, [whole for _, whole in known], "job or task")
         return known[0]
 
     def find_job(self, prefix: str) -> str:
         """Return the whole id of a job. Raises NotFound; Ambiguous when the prefix is not enough."""
-        return _one(prefix, self._found(prefix)["jobs"], "job")
+        return _pick_one(prefix, self._fetch_matching(prefix)["jobs"], "job")
 
     def find_task(self, prefix: str) -> str:
         """Return the whole id of a task. Raises NotFound; Ambiguous when the prefix is not enough."""
-        return _one(prefix, self._found(prefix)["tasks"], "task")
+        return _pick_one(prefix, self._fetch_matching(prefix)["tasks"], "task")
 
-    def _found(self, prefix: str) -> MatchingIds:
-        return cast(MatchingIds, self._transport.get(f"{API}/ids", {"prefix": prefix}))
+    def _fetch_matching(self, prefix: str) -> MatchingIds:
+        return cast(MatchingIds, self._transport.get_json(f"{API}/ids", {"prefix": prefix}))
 
-    def _pages(self, path: str, wanted: Mapping[str, object], limit: int | None) -> Iterator[object]:
+    def _iterate_pages(self, path: str, wanted: Mapping[str, object], limit: int | None) -> Iterator[object]:
         cursor: object = None
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
-            page = self._transport.get(path, {**wanted, "limit": size, "cursor": cursor})
+            page = self._transport.get_json(path, {**wanted, "limit": size, "cursor": cursor})
             items = cast(list[object], page["items"])
             yield from items
             cursor = page["next_cursor"]
@@ -215,7 +215,7 @@ def _upper(state: str | None) -> str | None:
     return state.upper() if state else None
 
 
-def _one(prefix: str, found: list[str], what: str) -> str:
+def _pick_one(prefix: str, found: list[str], what: str) -> str:
     if not found:
         raise NotFound(f"no {what} has an id that begins with {prefix!r}")
     if len(found) > 1:

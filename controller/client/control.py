@@ -30,23 +30,23 @@ class LiveControl:
 
     # --- whole jobs
 
-    def pause(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
+    def pause_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
         """Start nothing more of a job; what runs goes on."""
         return self.change_job("pause", job_id, etag=etag)
 
-    def resume(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
+    def resume_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
         """Let a paused job go on."""
         return self.change_job("resume", job_id, etag=etag)
 
-    def cancel(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
+    def cancel_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
         """End a job for good. Raises Conflict when it has ended otherwise."""
         return self.change_job("cancel", job_id, etag=etag)
 
-    def kill(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
+    def kill_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
         """End what runs of a job now, as a failed attempt."""
         return self.change_job("kill", job_id, etag=etag)
 
-    def retry(
+    def retry_job(
         self,
         job_id: str,
         *,
@@ -61,7 +61,7 @@ class LiveControl:
         """
         return self.change_job("retry", job_id, input=input, headers=headers, only_failed=only_failed, etag=etag)
 
-    def skip(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
+    def skip_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
         """Let a job count as done."""
         return self.change_job("skip", job_id, etag=etag)
 
@@ -84,8 +84,8 @@ class LiveControl:
         Only a retry knows `only_failed` (False: what has completed runs again too); `input` and `headers` are for what
         opens an ended job again, a retry or a skip.
         """
-        query = _chosen(verb, index, state, only_failed)
-        return cast(ChangedJob, self._do(f"{job_path(job_id)}/{verb}", query, etag, input, headers))
+        query = _verb_query(verb, index, state, only_failed)
+        return cast(ChangedJob, self._post_verb(f"{job_path(job_id)}/{verb}", query, etag, input, headers))
 
     def change_stage(
         self,
@@ -101,9 +101,9 @@ class LiveControl:
         headers: Mapping[str, str] | None = None,
     ) -> ChangedStage:
         """Do something to a stage, or to some of its tasks; see `change_job`."""
-        query = _chosen(verb, index, state, only_failed)
+        query = _verb_query(verb, index, state, only_failed)
         path = f"{stage_path(job_id, stage)}/{verb}"
-        return cast(ChangedStage, self._do(path, query, etag, input, headers))
+        return cast(ChangedStage, self._post_verb(path, query, etag, input, headers))
 
     def change_task(
         self,
@@ -116,8 +116,8 @@ class LiveControl:
         headers: Mapping[str, str] | None = None,
     ) -> ChangedTask:
         """Do something to one task; see `change_job`."""
-        query = _chosen(verb, None, None, only_failed)
-        return cast(ChangedTask, self._do(f"{task_path(task_id)}/{verb}", query, etag, input, headers))
+        query = _verb_query(verb, None, None, only_failed)
+        return cast(ChangedTask, self._post_verb(f"{task_path(task_id)}/{verb}", query, etag, input, headers))
 
     def retry_tasks(
         self,
@@ -135,7 +135,7 @@ class LiveControl:
             if etag is not None:
                 entry["etag"] = etag
             wanted.append(entry)
-        return cast(RetriedTasks, self._transport.post(f"{API}/tasks/retry", wanted, headers=headers))
+        return cast(RetriedTasks, self._transport.post_json(f"{API}/tasks/retry", wanted, headers=headers))
 
     def add_tasks(
         self,
@@ -149,26 +149,26 @@ class LiveControl:
         """Add a task for each item to a stage that has not begun or is paused."""
         query = {"paused": "true"} if paused else {}
         path = f"{stage_path(job_id, stage)}/tasks"
-        return cast(AddedTasks, self._transport.post(path, items, query=query, headers=_guarded(etag)))
+        return cast(AddedTasks, self._transport.post_json(path, items, query=query, headers=_match_header(etag)))
 
     # --- looks
 
-    def stage(self, job_id: str, stage: int) -> Stage:
+    def get_stage(self, job_id: str, stage: int) -> Stage:
         """Return one stage of a job."""
-        return cast(Stage, self._transport.get(stage_path(job_id, stage)))
+        return cast(Stage, self._transport.get_json(stage_path(job_id, stage)))
 
-    def why(self, job_id: str, stage: int | None = None) -> Why:
+    def explain_job(self, job_id: str, stage: int | None = None) -> Why:
         """Return what holds a job, or one of its stages, back now."""
         path = job_path(job_id) if stage is None else stage_path(job_id, stage)
-        return cast(Why, self._transport.get(f"{path}/why"))
+        return cast(Why, self._transport.get_json(f"{path}/why"))
 
-    def why_task(self, task_id: str) -> Why:
+    def explain_task(self, task_id: str) -> Why:
         """Return what holds a task back now."""
-        return cast(Why, self._transport.get(f"{task_path(task_id)}/why"))
+        return cast(Why, self._transport.get_json(f"{task_path(task_id)}/why"))
 
     # --- jobs that are in no catalogue
 
-    def compose(
+    def compose_job(
         self,
         name: str,
         stages: Sequence[Mapping[str, JsonValue]],
@@ -179,9 +179,9 @@ class LiveControl:
     ) -> Job:
         """Submit a job whose stages are given here; `wait` and the key as in `submit`. Raises Rejected."""
         body = {"name": name, "stages": list(stages), "paused": paused}
-        return cast(Job, self._transport.submit(f"{API}/jobs", body, {}, idempotency_key, wait))
+        return cast(Job, self._transport.post_keyed(f"{API}/jobs", body, {}, idempotency_key, wait))
 
-    def _do(
+    def _post_verb(
         self,
         path: str,
         query: Mapping[str, object],
@@ -190,7 +190,7 @@ class LiveControl:
         headers: Mapping[str, str] | None,
     ) -> object:
         body = {"input": values} if values else None
-        return self._transport.post(path, body, query=query, headers={**(headers or {}), **_guarded(etag)})
+        return self._transport.post_json(path, body, query=query, headers={**(headers or {}), **_match_header(etag)})
 
 
 def job_path(job_id: str) -> str:
@@ -208,7 +208,7 @@ def task_path(task_id: str) -> str:
     return f"{API}/tasks/{quote(task_id, safe='')}"
 
 
-def _chosen(verb: Verb, index: str | None, state: str | None, only_failed: bool) -> dict[str, object]:
+def _verb_query(verb: Verb, index: str | None, state: str | None, only_failed: bool) -> dict[str, object]:
     return {
         "index": index,
         "state": state.upper() if state else None,
@@ -216,5 +216,5 @@ def _chosen(verb: Verb, index: str | None, state: str | None, only_failed: bool)
     }
 
 
-def _guarded(etag: str | None) -> dict[str, str]:
+def _match_header(etag: str | None) -> dict[str, str]:
     return {} if etag is None else {"If-Match": f'"{etag}"'}

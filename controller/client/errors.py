@@ -13,7 +13,7 @@ from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class RequestMistake:
     """One thing that is wrong with a request."""
 
     #: JSON pointer as a URI fragment, e.g. "#/input/url"; "#/headers/Authorization" for a header.
@@ -45,7 +45,7 @@ class ServerFault(EchelonError):
 class Rejected(InvalidInput):
     """The controller cannot use the request."""
 
-    def __init__(self, message: str, mistakes: Sequence[Mistake] = ()) -> None:
+    def __init__(self, message: str, mistakes: Sequence[RequestMistake] = ()) -> None:
         super().__init__(message)
         #: What is wrong, one by one; empty when the request as a whole is.
         self.mistakes = tuple(mistakes)
@@ -65,13 +65,15 @@ def from_problem(status: int, problem: Mapping[str, object]) -> EchelonError:
     if status in (429, 503):
         return Unavailable(detail)
     if 400 <= status < 500:
-        return Rejected(detail, _mistakes(problem.get("errors")))
+        return Rejected(detail, _read_mistakes(problem.get("errors")))
     return ServerFault(detail)
 
 
-def _mistakes(errors: object) -> list[Mistake]:
+def _read_mistakes(errors: object) -> list[RequestMistake]:
     if not isinstance(errors, list):
         return []
     return [
-        Mistake(str(one.get("pointer", "#")), str(one.get("detail", ""))) for one in errors if isinstance(one, dict)
+        RequestMistake(str(one.get("pointer", "#")), str(one.get("detail", "")))
+        for one in errors
+        if isinstance(one, dict)
     ]

@@ -31,7 +31,7 @@ class Transport:
         self._timeout = timeout
         self._session = requests.Session()
         # An Authorization of ~/.netrc would look like a job's header input.
-        self._session.auth = _unchanged
+        self._session.auth = _keep_headers
         # A proxy cannot reach the machine that we run on.
         self._session.trust_env = not _is_loopback(url)
         if token:
@@ -42,7 +42,7 @@ class Transport:
         """Let go of the connections."""
         self._session.close()
 
-    def get(
+    def get_json(
         self,
         path: str,
         query: Mapping[str, object] | None = None,
@@ -51,10 +51,10 @@ class Transport:
         also: Iterable[int] = (),
     ) -> Answer:
         """Return the JSON of a GET; statuses in `also` are answers too."""
-        with self._request("GET", path, query=query, wait=wait, also=also) as response:
-            return _json(response)
+        with self._send_request("GET", path, query=query, wait=wait, also=also) as response:
+            return _read_json(response)
 
-    def post(
+    def post_json(
         self,
         path: str,
         body: object = None,
@@ -63,47 +63,47 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Return the JSON of a POST."""
-        with self._request("POST", path, query=query, body=body, headers=headers) as response:
-            return _json(response)
+        with self._send_request("POST", path, query=query, body=body, headers=headers) as response:
+            return _read_json(response)
 
-    def delete(self, path: str) -> Answer:
+    def delete_json(self, path: str) -> Answer:
         """Return the JSON of a DELETE."""
-        with self._request("DELETE", path) as response:
-            return _json(response)
+        with self._send_request("DELETE", path) as response:
+            return _read_json(response)
 
-    def submit(
+    def post_keyed(
         self, path: str, body: object, headers: Mapping[str, str], key: str | None, wait: float | None
     ) -> Answer:
         """Return the JSON of a POST with an idempotency key; repeated once when the answer is lost on the way."""
         keyed = {**headers, "Idempotency-Key": key or str(uuid.uuid4())}
         try:
-            with self._request("POST", path, body=body, headers=keyed, wait=wait) as response:
-                return _json(response)
+            with self._send_request("POST", path, body=body, headers=keyed, wait=wait) as response:
+                return _read_json(response)
         except Unreachable:
-            with self._request("POST", path, body=body, headers=keyed, wait=wait) as response:
-                return _json(response)
+            with self._send_request("POST", path, body=body, headers=keyed, wait=wait) as response:
+                return _read_json(response)
 
-    def text(self, path: str, query: Mapping[str, object]) -> Iterator[str]:
+    def stream_text(self, path: str, query: Mapping[str, object]) -> Iterator[str]:
         """Yield a text as it arrives."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for piece in self.content(path, query):
+        for piece in self.stream_bytes(path, query):
             if text := decoder.decode(piece):
                 yield text
         if rest := decoder.decode(b"", final=True):
             yield rest
 
-    def content(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
+    def stream_bytes(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
         """Yield the bytes of an answer as they arrive."""
-        with self._request("GET", path, query=query, stream=True) as response, _translated(self._url):
+        with self._send_request("GET", path, query=query, stream=True) as response, _translate_errors(self._url):
             # With a size, a slow answer would be held back until a piece is full.
             yield from response.iter_content(chunk_size=None)
 
-    def save(self, path: str, target: Path) -> int:
+    def save_file(self, path: str, target: Path) -> int:
         """Save an answer as a file, whole or not at all; return its bytes."""
         name = target.with_name(f".{target.name[:50]}.{uuid.uuid4().hex}")
         try:
             with name.open("xb") as file:
-                size = sum(file.write(piece) for piece in self.content(path))
+                size = sum(file.write(piece) for piece in self.stream_bytes(path))
             os.replace(name, target)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -112,7 +112,7 @@ class Transport:
         return size
 
     @contextmanager
-    def _request(
+    def _send_request(
         self,
         method: str,
         path: str,
@@ -129,7 +129,7 @@ class Transport:
         if wait is not None and wait > 0:
             sent["Prefer"] = f"wait={min(wait, _WAIT_AT_MOST):.0f}"
             patience += min(wait, _WAIT_AT_MOST)
-        with _translated(self._url):
+        with _translate_errors(self._url):
             response = self._session.request(
                 method,
                 self._url + path,
@@ -143,13 +143,13 @@ class Transport:
             )
         with response:
             if response.status_code >= 300 and response.status_code not in also:
-                with _translated(self._url):
-                    raise from_problem(response.status_code, _problem(response))
+                with _translate_errors(self._url):
+                    raise from_problem(response.status_code, _read_problem(response))
             yield response
 
 
 @contextmanager
-def _translated(url: str) -> Iterator[None]:
+def _translate_errors(url: str) -> Iterator[None]:
     try:
         yield
     except requests.exceptions.InvalidHeader as error:
@@ -163,10 +163,10 @@ def _translated(url: str) -> Iterator[None]:
     except requests.exceptions.Timeout as error:
         raise Unreachable(f"the controller at {url} does not answer in time") from error
     except requests.exceptions.RequestException as error:
-        raise Unreachable(f"no controller answers at {url}: {_reason(error)}") from error
+        raise Unreachable(f"no controller answers at {url}: {_innermost_reason(error)}") from error
 
 
-def _reason(error: requests.exceptions.RequestException) -> str:
+def _innermost_reason(error: requests.exceptions.RequestException) -> str:
     """Return the innermost words: the outer ones name classes of urllib3."""
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
@@ -174,7 +174,7 @@ def _reason(error: requests.exceptions.RequestException) -> str:
     return str(inner.strerror if isinstance(inner, OSError) and inner.strerror else inner)
 
 
-def _json(response: requests.Response) -> Answer:
+def _read_json(response: requests.Response) -> Answer:
     try:
         answer = response.json()
     except ValueError as error:
@@ -184,13 +184,13 @@ def _json(response: requests.Response) -> Answer:
     return answer
 
 
-def _problem(response: requests.Response) -> Answer:
+def _read_problem(response: requests.Response) -> Answer:
     if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
         return {"detail": f"{response.url} answered with status {response.status_code} {response.reason}"}
-    return _json(response)
+    return _read_json(response)
 
 
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 

@@ -83,8 +83,8 @@ def _parse_task(client: Client, target: Target, written: tuple[str, ...]) -> dic
     """Return the one task of -p; its texts are converted to the types that the stage's task class declares."""
     if not written:
         return {}
-    task_class = client.stage(target.job_id, cast(int, target.stage))["task_class"]
-    known = {task["task_class"]: task["input"] for task in client.definitions()["tasks"]}
+    task_class = client.get_stage(target.job_id, cast(int, target.stage))["task_class"]
+    known = {task["task_class"]: task["input"] for task in client.get_definitions()["tasks"]}
     return parse_parameters(written, {one["name"]: one["type"] or "string" for one in known.get(task_class, [])})
 
 

@@ -39,7 +39,7 @@ _COLUMNS: tuple[Column[JobArtefact], ...] = (
 def artefacts(client: Client, job_id: str, folder: Path | None, as_json: bool) -> None:
     """List the artefacts of a job, or download them all with -o."""
     job_id = resolve_job_id(client, job_id)
-    found = list(client.artefacts(job_id))
+    found = list(client.list_artefacts(job_id))
     if folder is None:
         print_table(_COLUMNS, found, empty="no artefacts", as_json=as_json)
         return
@@ -63,7 +63,7 @@ def download_artefacts(client: Client, job_id: str, wanted: list[JobArtefact], f
             file = resolve_inside(folder, path)
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                size = client.download(job_id, path, file)
+                size = client.download_artefact(job_id, path, file)
             except NotFound:
                 print_message(f"{escape_text(path)} does not exist any more")
                 continue

@@ -27,7 +27,7 @@ def delete(client: Client, job_id: str, yes: bool, as_json: bool) -> None:
     job_id = resolve_job_id(client, job_id)
     if not yes and is_terminal(sys.stdin) and is_terminal(sys.stderr):
         click.confirm(f"Remove job {job_id} with its logs and artefacts?", abort=True, err=True)
-    job = client.delete(job_id)
+    job = client.delete_job(job_id)
     if as_json:
         print_json(job)
     else:

@@ -45,15 +45,15 @@ class RemoteJob:
 
     def wait_for_change(self) -> Job:
         """Return the job when it has ended, or after a second."""
-        return self._client.job(self._job_id, wait=1.0)
+        return self._client.get_job(self._job_id, wait=1.0)
 
     def list_failed_tasks(self) -> Iterator[Task]:
         """Yield its tasks that are FAILED now."""
-        return self._client.tasks(self._job_id, state="FAILED", limit=_SHOWN_AT_MOST)
+        return self._client.list_tasks(self._job_id, state="FAILED", limit=_SHOWN_AT_MOST)
 
     def read_stderr(self, task: Task) -> Iterable[str]:
         """Yield the stderr of a task's last attempt, in pieces."""
-        return self._client.task_log(task["task_id"], stream="stderr")
+        return self._client.read_task_log(task["task_id"], stream="stderr")
 
 
 def follow_job(followed: FollowedJob, job: Job, progress: Progress) -> Job:

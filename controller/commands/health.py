@@ -29,7 +29,7 @@ def health(client: Client, as_json: bool) -> None:
 
     The exit code is 1 when it is not ready.
     """
-    found = client.health()
+    found = client.get_health()
     if as_json:
         print_json(found)
     else:

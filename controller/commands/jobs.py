@@ -36,7 +36,7 @@ _COLUMNS: tuple[Column[Job], ...] = (
 @with_client
 def jobs(client: Client, state: str | None, job_type: str | None, query: str | None, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
-    found = list(client.jobs(state=state, type=job_type, q=query, limit=limit))
+    found = list(client.list_jobs(state=state, type=job_type, q=query, limit=limit))
     print_table(_COLUMNS, found, empty="no jobs", as_json=as_json)
 
 

@@ -35,11 +35,11 @@ def logs(client: Client, what: str, follow: bool, stream: str | None, attempt: i
     """
     kind, whole = _resolve_name(client, what.strip().lower())
     if kind == "task":
-        pieces = client.task_log(whole, stream=stream, attempt=attempt, follow=follow)
+        pieces = client.read_task_log(whole, stream=stream, attempt=attempt, follow=follow)
     elif stream or attempt:
         raise click.UsageError("--stream and --attempt are for one task; 'echelon tasks ID' lists the tasks of a job")
     else:
-        pieces = client.log(whole, follow=follow)
+        pieces = client.read_log(whole, follow=follow)
     for text in escape_pieces(pieces) if is_terminal(sys.stdout) else pieces:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -67,7 +67,7 @@ def _resolve_name(client: Client, what: str) -> tuple[str, str]:
         message = "is neither an id nor JOB.STAGE.INDEX; 'echelon jobs' lists the jobs"
         raise click.UsageError(f"{escape_text(what)!r} {message}")
     try:
-        return client.find(what)
+        return client.find_id(what)
     except Ambiguous as error:
         reject_ambiguous(error.candidates, str(error))
 
@@ -80,7 +80,7 @@ def _find_task_id(client: Client, what: str) -> str:
     if target.stage is None or target.index is not None:
         raise click.UsageError("name one task, not a range of them")
     job_id, stage = target.job_id, target.stage
-    found = [task for task in client.tasks(job_id, stage=stage, limit=3) if not task["spawn"]]
+    found = [task for task in client.list_tasks(job_id, stage=stage, limit=3) if not task["spawn"]]
     if not found:
         raise NotFound(f"job {job_id} has no tasks in stage {stage}")
     if len(found) > 1:

@@ -25,4 +25,4 @@ _COLUMNS: tuple[Column[Queue], ...] = (
 @with_client
 def queues(client: Client, as_json: bool) -> None:
     """Count the waiting and the running tasks of each queue."""
-    print_table(_COLUMNS, client.queues(), empty="no tasks wait or run", as_json=as_json)
+    print_table(_COLUMNS, client.list_queues(), empty="no tasks wait or run", as_json=as_json)

@@ -33,7 +33,7 @@ def retry(request: VerbRequest, everything: bool, then_watch: bool) -> None:
     """
     if then_watch:
         request.send_verb("retry", only_failed=not everything)
-        watch_to_end(request.client, request.client.job(request.target.job_id), as_json=request.as_json)
+        watch_to_end(request.client, request.client.get_job(request.target.job_id), as_json=request.as_json)
         return
     changed = request.carry_out("retry", "runs again", "run again", of_tasks=True, only_failed=not everything)
     if changed and not request.as_json:

@@ -46,7 +46,7 @@ def show(client: Client, job_id: str, as_json: bool) -> None:
 
     Secret inputs are masked.
     """
-    job = client.job(resolve_job_id(client, job_id))
+    job = client.get_job(resolve_job_id(client, job_id))
     if as_json:
         print_json(job)
         return

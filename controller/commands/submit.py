@@ -70,7 +70,7 @@ def submit(
         headers = parse_headers(header_lines)
         values = parse_parameters(written, find_input_types(client, str(job_type)))
         with explain_inputs():
-            job = client.submit(
+            job = client.submit_job(
                 str(job_type), input=values, headers=headers, idempotency_key=idempotency_key, paused=paused
             )
     if not as_json:
@@ -95,7 +95,7 @@ def _submit_file(client: Client, file: Path, key: str | None, paused: bool) -> J
     name = str(document.get("name") or ("inline" if str(file) == "-" else file.stem))
     paused = paused or document.get("paused") is True
     with explain_inputs():
-        return client.compose(name, document["stages"], paused=paused, idempotency_key=key)
+        return client.compose_job(name, document["stages"], paused=paused, idempotency_key=key)
 
 
 def read_json(file: Path, option: str) -> Any:
@@ -120,7 +120,7 @@ def unknown_job(job_type: str, known: list[str]) -> NotFound:
 
 def find_input_types(client: Client, job_type: str) -> dict[str, str]:
     """Return the type of each of a job's inputs; raises NotFound for an unknown job."""
-    definitions = client.definitions()
+    definitions = client.get_definitions()
     jobs = {job["type"]: job for job in definitions["jobs"]}
     if job_type not in jobs:
         raise unknown_job(job_type, list(jobs))

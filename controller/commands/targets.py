@@ -70,7 +70,7 @@ def find_target(client: Client, text: str) -> Target:
     job_id = resolve_job_id(client, prefix)
     if not dot:
         return Target(job_id)
-    stages = client.job(job_id)["stages"]
+    stages = client.get_job(job_id)["stages"]
     stage = _find_stage(stages, rest)
     if stage is not None:
         return Target(job_id, stage)
@@ -90,7 +90,7 @@ def find_task(client: Client, target: Target) -> Task:
     assert target.stage is not None and target.index is not None
     index = None if target.is_spawn else int(target.index)
     # The spawn task is the first of its stage.
-    for task in client.tasks(target.job_id, stage=target.stage, index=index, limit=1):
+    for task in client.list_tasks(target.job_id, stage=target.stage, index=index, limit=1):
         if task["spawn"] == target.is_spawn:
             return task
     command = f"'echelon tasks {target.job_id[:8]} --stage {target.stage}'"
@@ -98,10 +98,10 @@ def find_task(client: Client, target: Target) -> Task:
 
 
 def _find_by_id(client: Client, whole: str) -> Target:
-    kind, found = client.find(whole)
+    kind, found = client.find_id(whole)
     if kind == "job":
         return Target(found)
-    task = client.task(found)
+    task = client.get_task(found)
     return Target(task["job_id"], task["stage"], "spawn" if task["spawn"] else str(task["index"]))
 
 

@@ -39,7 +39,7 @@ _COLUMNS: tuple[Column[Task], ...] = (
 @with_client
 def tasks(client: Client, job_id: str, state: str | None, stage: int | None, limit: int, as_json: bool) -> None:
     """List the tasks of a job. TASK is STAGE.INDEX: 'echelon logs ID.STAGE.INDEX' shows the output of that task."""
-    found = list(client.tasks(resolve_job_id(client, job_id), stage=stage, state=state, limit=limit + 1))
+    found = list(client.list_tasks(resolve_job_id(client, job_id), stage=stage, state=state, limit=limit + 1))
     # An id would fill half of a terminal's line; there the place in the job names the task.
     without = "ID" if is_terminal(sys.stdout) else ""
     print_table(_COLUMNS, found[:limit], empty="no such tasks", as_json=as_json, without=without)

@@ -145,6 +145,6 @@ def opening_options(function: Callable[..., None]) -> Callable[..., None]:
 def _find_types(client: Client, job_id: str) -> dict[str, str]:
     """Return the types of a job's inputs; none if the catalogue does not have its type any more."""
     try:
-        return find_input_types(client, client.job(job_id)["type"])
+        return find_input_types(client, client.get_job(job_id)["type"])
     except NotFound:
         return {}

@@ -30,7 +30,7 @@ def watch(client: Client, job_id: str, as_json: bool) -> None:
 
     The exit code says how it ended. Ctrl-C leaves the job running.
     """
-    watch_to_end(client, client.job(resolve_job_id(client, job_id)), as_json=as_json)
+    watch_to_end(client, client.get_job(resolve_job_id(client, job_id)), as_json=as_json)
 
 
 def watch_to_end(client: Client, job: Job, *, as_json: bool) -> None:

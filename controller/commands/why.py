@@ -38,9 +38,9 @@ def why(client: Client, what: str, as_json: bool) -> None:
     """
     target = find_target(client, what)
     if target.index is None:
-        found = client.why(target.job_id, target.stage)
+        found = client.explain_job(target.job_id, target.stage)
     elif target.is_one_task:
-        found = client.why_task(find_task(client, target)["task_id"])
+        found = client.explain_task(find_task(client, target)["task_id"])
     else:
         raise click.UsageError("'why' explains one task: name a single one, not a range")
     if as_json:

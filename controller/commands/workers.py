@@ -50,7 +50,7 @@ _ATTEMPT_COLUMNS: tuple[Column[tuple[str, WorkerAttempt]], ...] = (
 @with_client
 def workers(client: Client, as_json: bool) -> None:
     """List the workers: their state, their slots, and the attempts that run there. TASK is STAGE.INDEX."""
-    found = client.workers()
+    found = client.list_workers()
     if as_json:
         print_json(found)
         return

@@ -72,77 +72,81 @@ def client(engine: Standalone) -> Iterator[Client]:
 
 
 def test_a_job_is_submitted_awaited_read_and_removed(client: Client, tmp_path: Path) -> None:
-    job = client.submit("greet", input={"name": "you"}, wait=60)
+    job = client.submit_job("greet", input={"name": "you"}, wait=60)
 
     job_id = job["job_id"]
     assert (job["state"], job["failed_tasks"]) == ("COMPLETED", 0)
     assert [stage["counts"]["COMPLETED"] for stage in job["stages"]] == [1, 2]
-    tasks = list(client.tasks(job_id))
+    tasks = list(client.list_tasks(job_id))
     assert [(task["stage"], task["index"], task["exit_code"]) for task in tasks] == [
         (0, 0, 0),
         (1, None, 0),
         (1, 0, 0),
         (1, 1, 0),
     ]
-    assert client.task(tasks[0]["task_id"])["result"] == "done\n"
-    assert "".join(client.task_log(tasks[0]["task_id"], stream="stdout")) == "hello you\n"
-    log = "".join(client.log(job_id))
+    assert client.get_task(tasks[0]["task_id"])["result"] == "done\n"
+    assert "".join(client.read_task_log(tasks[0]["task_id"], stream="stdout")) == "hello you\n"
+    log = "".join(client.read_log(job_id))
     assert log.startswith("==> stage 0 Greet, task 0, attempt 1, stdout <==\nhello you\n") and log.count("==>") == 6
-    assert "".join(client.log(job_id, follow=True)).count("hello") == 3
-    assert next(iter(client.events(job_id)))["kind"] == "job_submitted"
-    assert [artefact["path"] for artefact in client.artefacts(job_id)] == ["greeting ü.txt"]
-    assert client.download(job_id, "greeting ü.txt", tmp_path / "copy") == len((tmp_path / "copy").read_bytes()) > 0
+    assert "".join(client.read_log(job_id, follow=True)).count("hello") == 3
+    assert next(iter(client.list_events(job_id)))["kind"] == "job_submitted"
+    assert [artefact["path"] for artefact in client.list_artefacts(job_id)] == ["greeting ü.txt"]
+    assert (
+        client.download_artefact(job_id, "greeting ü.txt", tmp_path / "copy")
+        == len((tmp_path / "copy").read_bytes())
+        > 0
+    )
     client.download_zip(job_id, tmp_path / "all.zip")
     assert zipfile.ZipFile(io.BytesIO((tmp_path / "all.zip").read_bytes())).namelist() == ["greeting ü.txt"]
     assert client.find_job(job_id[:8]) == job_id
-    assert client.find(tasks[0]["task_id"]) == ("task", tasks[0]["task_id"])
-    assert job_id in [found["job_id"] for found in client.jobs(state="completed", type="greet", q="you")]
-    assert client.delete(job_id)["state"] == "COMPLETED"
+    assert client.find_id(tasks[0]["task_id"]) == ("task", tasks[0]["task_id"])
+    assert job_id in [found["job_id"] for found in client.list_jobs(state="completed", type="greet", q="you")]
+    assert client.delete_job(job_id)["state"] == "COMPLETED"
     with pytest.raises(NotFound):
-        client.job(job_id)
+        client.get_job(job_id)
 
 
 def test_a_job_is_heard_while_it_runs_and_cancelled_for_good(client: Client, engine: Standalone) -> None:
-    job_id = client.submit("wait")["job_id"]
+    job_id = client.submit_job("wait")["job_id"]
     with Client(engine.url) as listener:
-        pieces = listener.log(job_id, follow=True)
+        pieces = listener.read_log(job_id, follow=True)
         heard = ""
         while "begun" not in heard:
             heard += next(pieces)
 
-        cancelled = client.cancel(job_id)
+        cancelled = client.cancel_job(job_id)
         heard += "".join(pieces)
 
     assert cancelled["state"] == "CANCELLED"
     assert "over" not in heard
     with pytest.raises(Conflict):
-        client.delete(client.submit("wait")["job_id"])
+        client.delete_job(client.submit_job("wait")["job_id"])
 
 
 def test_a_wait_ends_with_the_job_or_with_its_time(client: Client, engine: Standalone) -> None:
-    job_id = client.submit("wait", wait=1)["job_id"]
+    job_id = client.submit_job("wait", wait=1)["job_id"]
 
-    assert client.job(job_id, wait=1)["state"] == "RUNNING"
+    assert client.get_job(job_id, wait=1)["state"] == "RUNNING"
     (engine.volume / "jobs" / job_id / "work" / "go").touch()
-    assert client.job(job_id, wait=60)["state"] == "COMPLETED"
+    assert client.get_job(job_id, wait=60)["state"] == "COMPLETED"
 
 
 def test_a_failed_job_is_retried_and_keeps_its_attempts(client: Client) -> None:
-    job = client.submit("fail", wait=60)
-    again = client.retry(job["job_id"])
-    until(lambda: client.job(job["job_id"], wait=5)["state"] == "FAILED", "it fails again")
+    job = client.submit_job("fail", wait=60)
+    again = client.retry_job(job["job_id"])
+    until(lambda: client.get_job(job["job_id"], wait=5)["state"] == "FAILED", "it fails again")
 
-    task = next(client.tasks(job["job_id"]))
+    task = next(client.list_tasks(job["job_id"]))
     assert (job["state"], again["state"]) == ("FAILED", "RUNNING")
     assert (task["exit_code"], task["attempt"]) == (3, 2)
-    assert [attempt["attempt"] for attempt in client.task(task["task_id"])["attempts"]] == [1, 2]
+    assert [attempt["attempt"] for attempt in client.get_task(task["task_id"])["attempts"]] == [1, 2]
 
 
 def test_a_header_input_reaches_the_task_and_nobody_else(client: Client) -> None:
-    job = client.submit("tell", headers={"Authorization": "Bearer 123"}, wait=60)
+    job = client.submit_job("tell", headers={"Authorization": "Bearer 123"}, wait=60)
 
     assert (job["state"], job["input"]) == ("COMPLETED", {"token": "********"})
-    assert "10\n" in "".join(client.log(job["job_id"]))
+    assert "10\n" in "".join(client.read_log(job["job_id"]))
 
 
 def raw_submit(engine: Standalone, job_type: str, *headers: bytes) -> bytes:
@@ -191,65 +195,65 @@ def test_another_header_may_come_twice(engine: Standalone) -> None:
 
 
 def test_the_same_key_gives_the_same_job(client: Client) -> None:
-    first = client.submit("fail", idempotency_key="once")
-    again = client.submit("fail", idempotency_key="once")
+    first = client.submit_job("fail", idempotency_key="once")
+    again = client.submit_job("fail", idempotency_key="once")
 
     assert again["job_id"] == first["job_id"]
     with pytest.raises(Conflict):
-        client.submit("wait", idempotency_key="once")
+        client.submit_job("wait", idempotency_key="once")
 
 
 def test_a_refusal_tells_every_mistake(client: Client) -> None:
     with pytest.raises(Rejected) as refused:
-        client.submit("greet", input={"nam": "x"})
+        client.submit_job("greet", input={"nam": "x"})
 
     assert {mistake.pointer for mistake in refused.value.mistakes} == {"#/input/nam", "#/input/name"}
     with pytest.raises(Rejected):
-        client.submit("gret")
+        client.submit_job("gret")
 
 
 def test_what_is_not_there_is_not_found(client: Client) -> None:
     for ask in (
-        lambda: client.job(str(uuid.uuid4())),
-        lambda: client.task(str(uuid.uuid4())),
-        lambda: client.definition("gret"),
+        lambda: client.get_job(str(uuid.uuid4())),
+        lambda: client.get_task(str(uuid.uuid4())),
+        lambda: client.get_definition("gret"),
         lambda: client.find_job("ffffffffffff"),
-        lambda: list(client.log("../jobs")),
-        lambda: list(client.tasks("x/y")),
+        lambda: list(client.read_log("../jobs")),
+        lambda: list(client.list_tasks("x/y")),
     ):
         with pytest.raises(NotFound):
             ask()
 
 
 def test_the_engine_tells_of_itself(client: Client) -> None:
-    assert client.health()["ready"]
-    assert [worker["state"] for worker in client.workers()] == ["UP"]
-    assert isinstance(client.queues(), list)
-    assert [job["type"] for job in client.definitions()["jobs"]] == ["show", "greet", "wait", "tell", "fail"]
-    assert client.definition("greet")["input"][0]["name"] == "name"
+    assert client.get_health()["ready"]
+    assert [worker["state"] for worker in client.list_workers()] == ["UP"]
+    assert isinstance(client.list_queues(), list)
+    assert [job["type"] for job in client.get_definitions()["jobs"]] == ["show", "greet", "wait", "tell", "fail"]
+    assert client.get_definition("greet")["input"][0]["name"] == "name"
 
 
 def test_where_nobody_listens_it_is_unreachable() -> None:
     with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="refused"):
-        client.health()
+        client.get_health()
     with Client("nonsense") as client, pytest.raises(Unreachable):
-        client.jobs().__next__()
+        client.list_jobs().__next__()
 
 
 def test_what_is_no_controller_is_a_fault(engine: Standalone) -> None:
     with Client(f"{engine.url}/docs") as client, pytest.raises((ServerFault, NotFound)):
-        client.health()
+        client.get_health()
 
 
 def test_a_name_that_is_not_this_machine_is_not_allowed(engine: Standalone) -> None:
     with Client(f"http://127.0.0.2:{engine.port}") as client, pytest.raises((NotAllowed, Unreachable)):
-        client.workers()
+        client.list_workers()
 
 
 def test_a_download_that_fails_leaves_nothing(client: Client, tmp_path: Path) -> None:
-    job_id = client.submit("fail")["job_id"]
+    job_id = client.submit_job("fail")["job_id"]
 
     with pytest.raises(NotFound):
-        client.download(job_id, "nothing", tmp_path / "copy")
+        client.download_artefact(job_id, "nothing", tmp_path / "copy")
 
     assert list(tmp_path.iterdir()) == []

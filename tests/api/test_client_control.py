@@ -70,17 +70,17 @@ def client(engine: Standalone) -> Iterator[Client]:
 
 def running(client: Client, job_type: str = "wait") -> tuple[str, str]:
     """Return a job and its one task, which runs."""
-    job_id = client.submit(job_type)["job_id"]
-    until(lambda: next(client.tasks(job_id))["state"] == "RUNNING", "the task runs")
-    return job_id, next(client.tasks(job_id))["task_id"]
+    job_id = client.submit_job(job_type)["job_id"]
+    until(lambda: next(client.list_tasks(job_id))["state"] == "RUNNING", "the task runs")
+    return job_id, next(client.list_tasks(job_id))["task_id"]
 
 
 def test_a_task_that_runs_adds_tasks_to_a_later_stage_of_its_own_job(client: Client, engine: Standalone) -> None:
-    job = client.submit("grow", input={"url": engine.url}, wait=60)
+    job = client.submit_job("grow", input={"url": engine.url}, wait=60)
 
-    assert job["state"] == "COMPLETED", "".join(client.log(job["job_id"]))
+    assert job["state"] == "COMPLETED", "".join(client.read_log(job["job_id"]))
     assert job["stages"][1]["counts"]["COMPLETED"] == 2
-    assert "".join(client.log(job["job_id"])).count("hello ") == 2
+    assert "".join(client.read_log(job["job_id"])).count("hello ") == 2
 
 
 @pytest.mark.parametrize(("verb", "state"), [("cancel", "CANCELLED"), ("skip", "COMPLETED"), ("kill", "FAILED")])
@@ -94,7 +94,7 @@ def test_what_runs_is_ended(
     assert process.exists()
 
     if verb == "cancel":
-        changed = client.cancel(job_id)["changed"]["tasks"]
+        changed = client.cancel_job(job_id)["changed"]["tasks"]
     elif verb == "skip":
         changed = client.change_stage("skip", job_id, 0)["changed"]["tasks"]
     else:
@@ -103,29 +103,32 @@ def test_what_runs_is_ended(
     until(lambda: not process.exists(), "its process has ended")
     record_property("shown", f"{verb}: the process was gone after {time.monotonic() - began:.2f} s")
     assert changed == 1
-    assert client.job(job_id, wait=30)["state"] == state
+    assert client.get_job(job_id, wait=30)["state"] == state
 
 
 def test_a_job_is_held_looked_at_and_let_go_on(client: Client) -> None:
-    job = client.submit("fail", paused=True)
+    job = client.submit_job("fail", paused=True)
     job_id = job["job_id"]
 
-    held = client.why(job_id)
-    client.resume(job_id, etag=job["etag"])
+    held = client.explain_job(job_id)
+    client.resume_job(job_id, etag=job["etag"])
     with pytest.raises(PreconditionFailed):
-        client.cancel(job_id, etag=job["etag"])
-    until(lambda: client.why(job_id)["code"] == "BLOCKED_BY_FAILURE", "the job waits for a person")
-    task = next(client.tasks(job_id))
+        client.cancel_job(job_id, etag=job["etag"])
+    until(lambda: client.explain_job(job_id)["code"] == "BLOCKED_BY_FAILURE", "the job waits for a person")
+    task = next(client.list_tasks(job_id))
 
     assert (job["state"], held["code"]) == ("PENDING", "PAUSED")
-    assert (client.why(job_id, 0)["task_id"], client.why_task(task["task_id"])["code"]) == (task["task_id"], "ENDED")
-    assert client.stage(job_id, 0)["on_error"] == "block"
+    assert (client.explain_job(job_id, 0)["task_id"], client.explain_task(task["task_id"])["code"]) == (
+        task["task_id"],
+        "ENDED",
+    )
+    assert client.get_stage(job_id, 0)["on_error"] == "block"
     retried = client.retry_tasks([(task["task_id"], task["etag"])])
     assert retried["changed"]["tasks"] == 1
     assert client.retry_tasks([(task["task_id"], task["etag"])])["unchanged"][0]["count"] == 1
-    until(lambda: client.why(job_id)["code"] == "BLOCKED_BY_FAILURE", "it fails again")
+    until(lambda: client.explain_job(job_id)["code"] == "BLOCKED_BY_FAILURE", "it fails again")
     assert client.change_job("skip", job_id, state="failed")["changed"]["tasks"] == 1
-    assert client.job(job_id, wait=30)["state"] == "COMPLETED"
+    assert client.get_job(job_id, wait=30)["state"] == "COMPLETED"
 
 
 def test_a_job_is_composed_and_grows(client: Client) -> None:
@@ -133,19 +136,19 @@ def test_a_job_is_composed_and_grows(client: Client) -> None:
         {"name": "Say", "tasks": [{"exec_command": "echo", "exec_args": ["own"]}]},
         {"name": "Greet", "task_class": "greet", "tasks": [{"task_class": "greet", "input": {"name": "a"}}]},
     ]
-    job_id = client.compose("mine", stages, paused=True)["job_id"]
+    job_id = client.compose_job("mine", stages, paused=True)["job_id"]
 
     added = client.add_tasks(job_id, 1, {"name": "b"})
     more = client.add_tasks(job_id, 1, [{"name": "c"}, {"name": "d"}], paused=True)
     client.change_stage("skip", job_id, 1, index="2-3")
-    client.resume(job_id)
-    job = client.job(job_id, wait=30)
+    client.resume_job(job_id)
+    job = client.get_job(job_id, wait=30)
 
     assert (added["first_index"], more["first_index"], len(more["task_ids"])) == (1, 2, 2)
     assert (job["type"], job["state"]) == ("mine", "COMPLETED")
     assert (job["stages"][1]["counts"]["COMPLETED"], job["stages"][1]["counts"]["SKIPPED"]) == (2, 2)
     with pytest.raises(Rejected) as refused:
-        client.compose("mine", [{"tasks": [{"task_class": "gret"}]}])
+        client.compose_job("mine", [{"tasks": [{"task_class": "gret"}]}])
     assert refused.value.mistakes[0].pointer == "#/stages/0/tasks/0/task_class"
 
 
@@ -157,10 +160,10 @@ def test_what_cannot_be_is_told_as_an_exception(client: Client) -> None:
     with pytest.raises(Conflict):
         client.add_tasks(job_id, 0, {})
     with pytest.raises(Conflict):
-        client.retry(job_id)
+        client.retry_job(job_id)
     with pytest.raises(Rejected):
         client.change_job("pause", job_id, index="3-1")
-    assert client.kill(job_id)["state"] == "FAILED"
-    assert client.retry(job_id)["state"] == "RUNNING"
-    assert client.pause(job_id)["paused"] is True
-    assert client.skip(job_id)["state"] == "SKIPPED"
+    assert client.kill_job(job_id)["state"] == "FAILED"
+    assert client.retry_job(job_id)["state"] == "RUNNING"
+    assert client.pause_job(job_id)["paused"] is True
+    assert client.skip_job(job_id)["state"] == "SKIPPED"

@@ -241,7 +241,7 @@ def test_a_deleted_job_is_gone(echelon: Caller) -> None:
 
 
 def test_a_prefix_of_more_than_one_id_is_answered_with_a_list(echelon: Caller, standalone: Standalone) -> None:
-    known = [standalone.client.submit("hello")["job_id"] for _ in range(17)]
+    known = [standalone.client.submit_job("hello")["job_id"] for _ in range(17)]
     first = [job_id[0] for job_id in known]
     letter = next(letter for letter in first if first.count(letter) > 1)
 

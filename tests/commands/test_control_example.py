@@ -45,7 +45,7 @@ def test_the_example_of_live_control_goes_as_it_says(tmp_path: Path) -> None:
                 assert done.returncode == 0, f"{line}: {done.stderr}"
 
         assert running.state(environment[variable]) == "COMPLETED"
-        log = "".join(running.client.log(environment[variable]))
+        log = "".join(running.client.read_log(environment[variable]))
         assert "Extra: late" in log and "no licence for part 2" in log
         running.terminate()
     assert sum(line.startswith("echelon why") for line, _ in others) >= 3

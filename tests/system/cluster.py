@@ -266,7 +266,7 @@ class Cluster:
         """Tell whether a controller answers at all, ready or not."""
         try:
             with Client(url, timeout=5.0) as client:
-                client.health()
+                client.get_health()
             return True
         except EchelonError:
             return False
@@ -276,9 +276,9 @@ class Cluster:
         try:
             for url in self.urls:
                 with Client(url, timeout=5.0) as client:
-                    if not client.health()["ready"]:
+                    if not client.get_health()["ready"]:
                         return False
-                    up = {worker["name"] for worker in client.workers() if worker["state"] == "UP"}
+                    up = {worker["name"] for worker in client.list_workers() if worker["state"] == "UP"}
                     if up != {worker.name for worker in self.workers}:
                         return False
         except EchelonError:

@@ -94,7 +94,7 @@ class Job:
 
     def __init__(self, cluster: Cluster, kind: str, headers: dict[str, str] | None = None, **values: JsonValue) -> None:
         self._cluster = cluster
-        self.job_id = cluster.client().submit(kind, input=values, headers=headers)["job_id"]
+        self.job_id = cluster.client().submit_job(kind, input=values, headers=headers)["job_id"]
         self.folder = cluster.volume / "jobs" / self.job_id / "work"
 
     @property
@@ -128,17 +128,17 @@ class Job:
 
         def ended() -> bool:
             try:
-                return self._cluster.client(number).job(self.job_id)["ended_at"] is not None
+                return self._cluster.client(number).get_job(self.job_id)["ended_at"] is not None
             except EchelonError:
                 return False
 
         until(ended, f"job {self.job_id} ends")
-        return self._cluster.client(number).job(self.job_id)["state"]
+        return self._cluster.client(number).get_job(self.job_id)["state"]
 
     @property
     def attempts(self) -> int:
         """Return the attempt that its task has come to."""
-        return next(self._cluster.client().tasks(self.job_id))["attempt"]
+        return next(self._cluster.client().list_tasks(self.job_id))["attempt"]
 
 
 def within(taken: float, promised: float, show: Show, *, asserted: float = 0.0) -> None:
@@ -285,14 +285,14 @@ def many_cancelled(cluster: Cluster, count: int = 100_000) -> float:
     client = cluster.client()
 
     def left(*states: str) -> int:
-        stage = client.job(job.job_id)["stages"][0]
+        stage = client.get_job(job.job_id)["stages"][0]
         return sum(stage["counts"][state] for state in states)
 
     until(lambda: left("QUEUED", "RUNNING", "COMPLETED") >= count, "all are there", 300.0)
     job.started()
     queued = left("QUEUED")
     begun = time.time()
-    client.cancel(job.job_id)
+    client.cancel_job(job.job_id)
     answered = time.time()
     until(lambda: not left("PENDING", "QUEUED", "RUNNING"), "nothing of it is left", 60.0)
     drained = time.time() - answered

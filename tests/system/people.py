@@ -47,7 +47,7 @@ class Diary:
 
 def _submit(plan: Plan, count: int, key: str, client: Client) -> str:
     headers = {"X-Token": "c4n4ry"}
-    return client.submit(plan.type, input={"count": count}, headers=headers, idempotency_key=key)["job_id"]
+    return client.submit_job(plan.type, input={"count": count}, headers=headers, idempotency_key=key)["job_id"]
 
 
 class Person:
@@ -128,7 +128,7 @@ class Person:
         begun, job.cancelled = time.time(), True
         answer = "info"
         try:
-            client.cancel(job.job_id)
+            client.cancel_job(job.job_id)
             answer, job.cancel_at = "ok", None
         except Conflict:
             answer, job.cancel_at = "refused", None
@@ -136,7 +136,7 @@ class Person:
             self._diary.asked.append(Asked("cancel", answer, begun, time.time(), job.job_id))
 
     def _note(self, job: Followed, client: Client) -> None:
-        view = client.job(job.job_id)
+        view = client.get_job(job.job_id)
         # A job that is not retried never does less than it did.
         done = sum(stage["counts"]["COMPLETED"] + stage["counts"]["FAILED"] for stage in view["stages"])
         if done < job.done:

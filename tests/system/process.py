@@ -73,7 +73,7 @@ class Standalone:
     def _ready(self) -> bool:
         assert self._process is not None and self._process.poll() is None, self.log.read_text()
         try:
-            return bool(self.client.health()["ready"])
+            return bool(self.client.get_health()["ready"])
         except EchelonError:
             return False
 
@@ -97,7 +97,7 @@ class Standalone:
 
     def state(self, job_id: str) -> str:
         """Return a job's state."""
-        return str(self.client.job(job_id)["state"])
+        return str(self.client.get_job(job_id)["state"])
 
     def ended(self, job_id: str) -> str:
         """Wait for a job's end and return its state."""

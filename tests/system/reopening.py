@@ -49,7 +49,9 @@ class Reopener:
 
     def _one(self, deadline: Callable[[], float]) -> None:
         key, begun = str(uuid.uuid4()), time.time()
-        job_id = self._ask("submit", lambda client: client.submit("doomed", idempotency_key=key)["job_id"], deadline)
+        job_id = self._ask(
+            "submit", lambda client: client.submit_job("doomed", idempotency_key=key)["job_id"], deadline
+        )
         self.asked.append(Asked("submit", "ok", begun, time.time(), job_id, key))
         self._ended(job_id, deadline)
         self._ask("retry", partial(_retry, job_id), deadline)
@@ -61,7 +63,7 @@ class Reopener:
 
     def _ended(self, job_id: str, deadline: Callable[[], float]) -> None:
         def ended(client: Client) -> str:
-            state = client.job(job_id, wait=1.0)["state"]
+            state = client.get_job(job_id, wait=1.0)["state"]
             if state not in _ENDED:
                 raise Unavailable
             return state
@@ -81,7 +83,7 @@ class Reopener:
 
 def _retry(job_id: str, client: Client) -> str:
     try:
-        return client.retry(job_id)["state"]
+        return client.retry_job(job_id)["state"]
     except Conflict:
         # An earlier request has done it, and its answer was lost.
         return "RUNNING"
@@ -89,6 +91,6 @@ def _retry(job_id: str, client: Client) -> str:
 
 def _delete(job_id: str, client: Client) -> str:
     try:
-        return client.delete(job_id)["state"]
+        return client.delete_job(job_id)["state"]
     except NotFound:
         return "gone"

@@ -67,15 +67,15 @@ class Customer:
 
     def _run_job(self, client: Client, plan: Plan, leave: threading.Event) -> None:
         values = {"count": self._rng.randint(0, 40 if plan.wide else 6)}
-        job_id = client.submit(plan.type, input=values, headers={"X-Token": "c4n4ry"})["job_id"]
-        while (job := client.job(job_id))["ended_at"] is None:
+        job_id = client.submit_job(plan.type, input=values, headers={"X-Token": "c4n4ry"})["job_id"]
+        while (job := client.get_job(job_id))["ended_at"] is None:
             threading.Event().wait(0.2)
         with self._done.lock:
             self._done.jobs += 1
             self._done.tasks += sum(sum(stage["counts"].values()) for stage in job["stages"])
             if job["state"] != plan.outcome:
                 self._done.complaints.append(f"job {job_id} ({plan.type}) is {job['state']}, not {plan.outcome}")
-        client.delete(job_id)
+        client.delete_job(job_id)
 
 
 class Watch:

@@ -85,29 +85,29 @@ class Stack:
     def ready(self) -> bool:
         """Tell whether the controller says that jobs can be taken and run."""
         try:
-            return bool(self.client.health()["ready"])
+            return bool(self.client.get_health()["ready"])
         except EchelonError:
             return False
 
     def workers(self, state: str = "UP") -> int:
         """Return how many workers are in a state."""
         try:
-            return sum(one["state"] == state for one in self.client.workers())
+            return sum(one["state"] == state for one in self.client.list_workers())
         except EchelonError:
             return 0
 
     def completed(self, job_id: str) -> int:
         """Return how many tasks of a job's first stage are done."""
-        return self.client.job(job_id)["stages"][0]["counts"]["COMPLETED"]
+        return self.client.get_job(job_id)["stages"][0]["counts"]["COMPLETED"]
 
     def read(self, job_id: str, path: str) -> str:
         """Return what an artefact holds."""
-        return b"".join(self.client.artefact(job_id, path)).decode()
+        return b"".join(self.client.read_artefact(job_id, path)).decode()
 
     def ended(self, job_id: str) -> str:
         """Wait for a job's end and return its state."""
-        until(lambda: self.client.job(job_id)["state"] != "RUNNING", f"job {job_id} ends", patience=180)
-        return self.client.job(job_id)["state"]
+        until(lambda: self.client.get_job(job_id)["state"] != "RUNNING", f"job {job_id} ends", patience=180)
+        return self.client.get_job(job_id)["state"]
 
 
 @contextmanager
@@ -200,21 +200,21 @@ def test_a_health_check_tells_who_has_lost_the_broker(stack: Stack) -> None:
 def test_a_job_survives_the_death_of_a_worker_and_of_the_broker(stack: Stack) -> None:
     stack.compose("up -d --no-recreate --scale worker=3")
     until(lambda: stack.workers() == 3, "three workers are up")
-    job_id = stack.client.submit("fanout", input={"count": TASKS})["job_id"]
+    job_id = stack.client.submit_job("fanout", input={"count": TASKS})["job_id"]
 
     until(lambda: stack.completed(job_id) >= 200, "the fan-out is under way")
     run("docker", "kill", stack.ids("worker")[0])
     until(lambda: stack.completed(job_id) >= 600, "the other workers go on")
     run("docker", "kill", *stack.ids("rabbitmq"))
     until(lambda: not stack.ready(), "the broker is missed")
-    while_away = stack.client.submit("hello")["job_id"]
-    before = stack.client.job(job_id)
+    while_away = stack.client.submit_job("hello")["job_id"]
+    before = stack.client.get_job(job_id)
     run("docker", "start", *stack.ids("rabbitmq"))
 
     assert before["state"] == "RUNNING"
     assert stack.ended(job_id) == "COMPLETED"
     assert stack.ended(while_away) == "COMPLETED"
-    squares = stack.client.job(job_id)["stages"][0]
+    squares = stack.client.get_job(job_id)["stages"][0]
     assert {state: count for state, count in squares["counts"].items() if count} == {"COMPLETED": TASKS}
     assert squares["total"] == TASKS
     assert stack.read(job_id, "sum.txt") == str(sum(number * number for number in range(TASKS)))
@@ -225,7 +225,7 @@ def test_a_job_survives_the_death_of_a_worker_and_of_the_broker(stack: Stack) ->
 def test_postgresql_can_stand_in_place_of_sqlite(compose_command: str, image: str) -> None:
     url = "postgresql://echelon:echelon@postgresql/echelon"
     with brought_up(compose_command, image, COMPOSE_PROFILES="postgresql", ECHELON_DATASTORE=url) as stack:
-        job_id = stack.client.submit("fanout", input={"count": 20})["job_id"]
+        job_id = stack.client.submit_job("fanout", input={"count": 20})["job_id"]
 
         assert stack.ended(job_id) == "COMPLETED"
         assert stack.read(job_id, "sum.txt") == "2470"

@@ -56,7 +56,7 @@ class Trees:
 
     def __init__(self, cluster: Cluster, kind: str) -> None:
         self.client = cluster.client()
-        self.job_id = self.client.submit(kind)["job_id"]
+        self.job_id = self.client.submit_job(kind)["job_id"]
         self._folder = cluster.volume / "jobs" / self.job_id / "work"
 
     @property
@@ -74,10 +74,10 @@ class Trees:
         return [file for file in found if file.suffix != ".new" and int(file.suffix[1:]) >= attempt]
 
     def task(self) -> str:
-        return next(self.client.tasks(self.job_id))["task_id"]
+        return next(self.client.list_tasks(self.job_id))["task_id"]
 
     def state(self) -> str:
-        return self.client.job(self.job_id)["state"]
+        return self.client.get_job(self.job_id)["state"]
 
 
 def gone(pids: list[int]) -> bool:
@@ -136,7 +136,7 @@ def test_a_running_task_that_is_retried_is_killed_first_and_runs_again(patient: 
 
     assert gone(first) and not gone(second), "one attempt at a time"
     within(taken, PROMISED, record_property)
-    trees.client.cancel(trees.job_id)
+    trees.client.cancel_job(trees.job_id)
     until(lambda: gone(second), "its processes are gone")
 
 
@@ -165,7 +165,7 @@ def one_that_waits(cluster: Cluster) -> Trees:
 
     def waits() -> bool:
         accepted.append(Trees(cluster, "quick"))
-        return accepted[-1].client.why(accepted[-1].job_id)["code"] == "BROKER_DOWN"
+        return accepted[-1].client.explain_job(accepted[-1].job_id)["code"] == "BROKER_DOWN"
 
     until(waits, "the controller misses its broker")
     return accepted[-1]
@@ -194,7 +194,7 @@ def beside(short: Cluster) -> Iterator[Trees]:
     pids = job.started(1)
     yield job
     assert not gone(pids) and len(job.began) == 1, "what nobody has ended goes on while the broker is away"
-    job.client.cancel(job.job_id)
+    job.client.cancel_job(job.job_id)
     until(lambda: gone(pids), "its processes are gone")
 
 
@@ -206,7 +206,7 @@ def test_with_the_broker_away_a_cancelled_job_is_gone_within_a_lease_and_nothing
     assert len(job.began) == 3, "the fourth waits for a slot"
     with broker_away(short, outages):
         begun = time.monotonic()
-        job.client.cancel(job.job_id)
+        job.client.cancel_job(job.job_id)
         assert job.state() == "CANCELLED"
         until(lambda: gone(pids), "its processes are gone")
         within(time.monotonic() - begun, LEASE, record_property)
@@ -228,6 +228,6 @@ def test_with_the_broker_away_a_killed_task_is_gone_within_a_lease_and_runs_agai
         assert len(job.began) == 1
 
     second = job.started(1, attempt=2)
-    job.client.cancel(job.job_id)
+    job.client.cancel_job(job.job_id)
     until(lambda: gone(second), "its processes are gone")
     assert len(job.began) == 2

@@ -68,8 +68,8 @@ def submit(url: str) -> requests.Response:
 
 
 def ended(cluster: Cluster, job_id: str) -> str:
-    until(lambda: cluster.client().job(job_id)["ended_at"] is not None, f"job {job_id} ends")
-    return cluster.client().job(job_id)["state"]
+    until(lambda: cluster.client().get_job(job_id)["ended_at"] is not None, f"job {job_id} ends")
+    return cluster.client().get_job(job_id)["state"]
 
 
 @pytest.mark.parametrize("table", ["tasks", "jobs", "workers"] if LONG else ["tasks"])

@@ -36,9 +36,9 @@ jobs:
 
 def test_a_fan_out_of_large_items_runs_each_of_them_once(tmp_path: Path) -> None:
     with Cluster(tmp_path, CATALOGUE, Shape(controllers=1, workers=1, slots=ITEMS, datastore="sqlite")) as cluster:
-        job_id = cluster.client().submit("large")["job_id"]
-        until(lambda: cluster.client().job(job_id)["ended_at"] is not None, "the job ends")
+        job_id = cluster.client().submit_job("large")["job_id"]
+        until(lambda: cluster.client().get_job(job_id)["ended_at"] is not None, "the job ends")
 
-        assert cluster.client().job(job_id)["state"] == "COMPLETED"
+        assert cluster.client().get_job(job_id)["state"] == "COMPLETED"
         starts = (cluster.volume / "jobs" / job_id / "work" / "starts").read_text().splitlines()
         assert sorted(starts) == sorted(f"{number} 1 {BYTES // len(PARTS)}" for number in range(ITEMS))

@@ -56,7 +56,7 @@ def test_a_full_disk_under_volume_and_datastore_loses_nothing_and_everything_goe
         refused = submit(cluster)
         assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0
         assert "full" in refused.json()["detail"]
-        assert cluster.client().job(running.job_id)["state"] == "RUNNING"
+        assert cluster.client().get_job(running.job_id)["state"] == "RUNNING"
         (running.folder / "later").rename(running.folder / "go")
         (disk / "filler").unlink()
 
@@ -80,7 +80,7 @@ def fill(path: Path) -> None:
 
 def test_a_task_that_fills_the_disk_fails_and_the_others_go_on_when_its_files_are_gone(disk: Path) -> None:
     with Cluster(disk, CATALOGUE.replace("\njobs:\n", HOG), SHAPE) as cluster:
-        job = cluster.client().submit("hog")
+        job = cluster.client().submit_job("hog")
         big = cluster.volume / "jobs" / job["job_id"] / "work" / "big"
         until(lambda: big.exists() and big.stat().st_size > 1_000_000, "it fills the disk")
         errors = log_until_full(cluster, job["job_id"], big)
@@ -97,12 +97,12 @@ def log_until_full(cluster: Cluster, job_id: str, big: Path) -> str:
         try:
             if not room(big.parent):
                 big.unlink(missing_ok=True)
-            return cluster.client().job(job_id)["state"] == "FAILED"
+            return cluster.client().get_job(job_id)["state"] == "FAILED"
         except EchelonError:
             return False
 
     until(ended, "the job has failed")
-    return str(next(cluster.client().tasks(job_id))["error"])
+    return str(next(cluster.client().list_tasks(job_id))["error"])
 
 
 def room(folder: Path) -> int:
@@ -117,13 +117,13 @@ def test_a_worker_without_file_descriptors_hands_tasks_back_and_goes_on_when_it_
         before = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, before[1]))
         job = Job(cluster, "quick")
-        task = next(cluster.client().tasks(job.job_id))
+        task = next(cluster.client().list_tasks(job.job_id))
 
         def attempts() -> list[str]:
-            return [str(one["outcome"]) for one in cluster.client().task(task["task_id"])["attempts"]]
+            return [str(one["outcome"]) for one in cluster.client().get_task(task["task_id"])["attempts"]]
 
         until(lambda: "worker_fault" in attempts(), "the worker says that it is its own fault")
-        assert worker.running and cluster.client().job(job.job_id)["state"] == "RUNNING"
+        assert worker.running and cluster.client().get_job(job.job_id)["state"] == "RUNNING"
         resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, before)
 
         assert job.finish() == "COMPLETED"

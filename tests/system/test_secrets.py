@@ -115,28 +115,40 @@ class Theft:
 
     def told(self, client: Client, job_id: str) -> str:
         """Return all that the interface tells of a job."""
-        tasks = list(client.tasks(job_id))
-        said: list[object] = [client.job(job_id), *client.events(job_id), *tasks, *client.artefacts(job_id)]
-        said += [client.task(task["task_id"]) for task in tasks]
-        said += ["".join(client.log(job_id)), client.why(job_id), *client.workers(), *client.queues()]
-        said += [b"".join(client.artefact(job_id, one["path"])).decode() for one in client.artefacts(job_id)]
+        tasks = list(client.list_tasks(job_id))
+        said: list[object] = [
+            client.get_job(job_id),
+            *client.list_events(job_id),
+            *tasks,
+            *client.list_artefacts(job_id),
+        ]
+        said += [client.get_task(task["task_id"]) for task in tasks]
+        said += [
+            "".join(client.read_log(job_id)),
+            client.explain_job(job_id),
+            *client.list_workers(),
+            *client.list_queues(),
+        ]
+        said += [b"".join(client.read_artefact(job_id, one["path"])).decode() for one in client.list_artefacts(job_id)]
         return json.dumps(said)
 
 
 def submit(client: Client, way: str, canary: str, end: str) -> str:
     """Return a job that a canary has come into on one of the ways."""
     if way == "header":
-        return client.submit(way, input={"end": end}, headers={"X-Token": canary})["job_id"]
+        return client.submit_job(way, input={"end": end}, headers={"X-Token": canary})["job_id"]
     if way in ("environment", "added"):
-        job_id = client.submit(way, input={"end": end}, paused=way == "added")["job_id"]
+        job_id = client.submit_job(way, input={"end": end}, paused=way == "added")["job_id"]
         if way == "added":
             client.add_tasks(job_id, 1, {"token": canary, "end": end})
-            client.resume(job_id)
+            client.resume_job(job_id)
         return job_id
     if way == "composed":
         task = {"task_class": "use", "input": {"token": canary, "end": end}}
-        return client.compose("mine", [{"name": "Use", "tasks": [task]}], idempotency_key=uuid.uuid4().hex)["job_id"]
-    return client.submit(way, input={"token": canary, "end": end}, idempotency_key=uuid.uuid4().hex)["job_id"]
+        return client.compose_job("mine", [{"name": "Use", "tasks": [task]}], idempotency_key=uuid.uuid4().hex)[
+            "job_id"
+        ]
+    return client.submit_job(way, input={"token": canary, "end": end}, idempotency_key=uuid.uuid4().hex)["job_id"]
 
 
 def begun(cluster: Cluster, job_id: str, canary: str) -> bool:
@@ -157,17 +169,17 @@ def test_nobody_but_its_task_sees_a_secret_on_whatever_way_it_came_and_however_i
     while_open = theft.found(), theft.opened()
     for (_, end), job_id in jobs.items():
         if end == "CANCELLED":
-            client.cancel(job_id)
-        until(lambda job_id=job_id: client.job(job_id)["ended_at"] is not None, f"job {job_id} ends")
+            client.cancel_job(job_id)
+        until(lambda job_id=job_id: client.get_job(job_id)["ended_at"] is not None, f"job {job_id} ends")
 
-    assert {client.job(job_id)["state"] == end for (_, end), job_id in jobs.items()} == {True}
+    assert {client.get_job(job_id)["state"] == end for (_, end), job_id in jobs.items()} == {True}
     assert while_open[0] == []
     assert theft.canary in while_open[1], "a thief who looks in time, and has the key, is seen by this test"
     assert (theft.found(), theft.opened()) == ([], [])
     assert [job_id for job_id in jobs.values() if theft.canary in theft.told(client, job_id)] == []
     assert "say ***" in theft.told(client, jobs["added", "COMPLETED"])
     for job_id in jobs.values():
-        client.delete(job_id)
+        client.delete_job(job_id)
     assert (theft.found(), theft.opened()) == ([], [])
 
 
@@ -175,9 +187,9 @@ def test_nobody_but_its_task_sees_a_secret_on_whatever_way_it_came_and_however_i
 def test_what_goes_wrong_is_told_without_the_secret(cluster: Cluster, way: str) -> None:
     theft, client = Theft(cluster), cluster.client()
     job_id = submit(client, way, theft.canary, "COMPLETED")
-    until(lambda: client.job(job_id)["ended_at"] is not None, f"job {job_id} ends")
+    until(lambda: client.get_job(job_id)["ended_at"] is not None, f"job {job_id} ends")
 
-    errors = [task["error"] for task in client.tasks(job_id) if task["error"]]
-    assert errors and client.job(job_id)["state"] == "FAILED"
+    errors = [task["error"] for task in client.list_tasks(job_id) if task["error"]]
+    assert errors and client.get_job(job_id)["state"] == "FAILED"
     assert theft.canary not in theft.told(client, job_id)
     assert (theft.found(), theft.opened()) == ([], [])

@@ -59,7 +59,7 @@ def alive(pid: int) -> bool:
 
 def test_a_fan_out_that_is_killed_again_and_again_ends_with_every_task_counted_once(engine: Standalone) -> None:
     with engine:
-        job_id = engine.client.submit("fan", input={"count": 1500})["job_id"]
+        job_id = engine.client.submit_job("fan", input={"count": 1500})["job_id"]
         for so_many in (20, 300, 700):
             marks = work(engine, job_id) / "marks"
             until(
@@ -69,7 +69,7 @@ def test_a_fan_out_that_is_killed_again_and_again_ends_with_every_task_counted_o
             engine.kill()
             engine.start()
         assert engine.ended(job_id) == "COMPLETED"
-        stage = engine.client.job(job_id)["stages"][0]
+        stage = engine.client.get_job(job_id)["stages"][0]
         lines = (work(engine, job_id) / "marks").read_text().split("\n")[:-1]
 
     assert stage["counts"]["COMPLETED"] == stage["total"] == 1500
@@ -79,7 +79,7 @@ def test_a_fan_out_that_is_killed_again_and_again_ends_with_every_task_counted_o
 
 def test_a_task_of_a_dead_life_is_ended_and_runs_again_within_seconds(engine: Standalone) -> None:
     with engine:
-        job_id = engine.client.submit("wait")["job_id"]
+        job_id = engine.client.submit_job("wait")["job_id"]
         pid = work(engine, job_id) / "pid"
         until(lambda: pid.exists() and bool(pid.read_text()), "the task runs")
         first = int(pid.read_text())
@@ -90,7 +90,7 @@ def test_a_task_of_a_dead_life_is_ended_and_runs_again_within_seconds(engine: St
         assert not alive(first)
         (work(engine, job_id) / "go").touch()
         assert engine.ended(job_id) == "COMPLETED"
-        (task,) = engine.client.tasks(job_id)
+        (task,) = engine.client.list_tasks(job_id)
     assert task["attempt"] == 2
 
 
@@ -98,7 +98,7 @@ def test_when_only_its_first_process_is_killed_the_next_start_need_not_wait_for_
     engine: Standalone,
 ) -> None:
     with engine:
-        job_id = engine.client.submit("wait")["job_id"]
+        job_id = engine.client.submit_job("wait")["job_id"]
         pid = work(engine, job_id) / "pid"
         until(lambda: pid.exists() and bool(pid.read_text()), "the task runs")
         first = int(pid.read_text())
@@ -108,23 +108,23 @@ def test_when_only_its_first_process_is_killed_the_next_start_need_not_wait_for_
         assert not alive(first)
         (work(engine, job_id) / "go").touch()
         assert engine.ended(job_id) == "COMPLETED"
-        (task,) = engine.client.tasks(job_id)
+        (task,) = engine.client.list_tasks(job_id)
     assert task["attempt"] == 2
 
 
 def test_cancel_ends_the_whole_tree_of_a_task_that_ignores_it(engine: Standalone) -> None:
     with engine:
-        job_id = engine.client.submit("stubborn")["job_id"]
+        job_id = engine.client.submit_job("stubborn")["job_id"]
         files = [work(engine, job_id) / name for name in ("pid", "daemon")]
         until(lambda: all(file.exists() and file.read_text().strip() for file in files), "the task runs")
         pids = [int(file.read_text()) for file in files]
-        assert engine.client.cancel(job_id)["state"] == "CANCELLED"
+        assert engine.client.cancel_job(job_id)["state"] == "CANCELLED"
         until(lambda: not any(alive(pid) for pid in pids), "its processes are gone", patience=15.0)
 
 
 def test_a_polite_end_lets_running_tasks_finish_and_leaves_nothing_behind(engine: Standalone) -> None:
     with engine:
-        job_id = engine.client.submit("wait")["job_id"]
+        job_id = engine.client.submit_job("wait")["job_id"]
         pid = work(engine, job_id) / "pid"
         until(lambda: pid.exists() and bool(pid.read_text()), "the task runs")
         os.kill(engine.pid, signal.SIGTERM)
@@ -133,24 +133,24 @@ def test_a_polite_end_lets_running_tasks_finish_and_leaves_nothing_behind(engine
         assert not alive(int(pid.read_text()))
         engine.start()
         assert engine.ended(job_id) == "COMPLETED"
-        (task,) = engine.client.tasks(job_id)
+        (task,) = engine.client.list_tasks(job_id)
     assert task["attempt"] == 1
 
 
 def test_one_idempotency_key_is_one_job_across_a_crash(engine: Standalone) -> None:
     with engine:
-        first = engine.client.submit("fan", input={"count": 0}, idempotency_key="once")["job_id"]
+        first = engine.client.submit_job("fan", input={"count": 0}, idempotency_key="once")["job_id"]
         engine.kill()
         engine.start()
-        assert engine.client.submit("fan", input={"count": 0}, idempotency_key="once")["job_id"] == first
+        assert engine.client.submit_job("fan", input={"count": 0}, idempotency_key="once")["job_id"] == first
 
 
 def test_a_log_is_read_while_its_task_runs_and_followed_to_its_end(engine: Standalone) -> None:
     with engine:
-        job_id = engine.client.submit("wait")["job_id"]
-        until(lambda: "started" in "".join(engine.client.log(job_id)), "the log shows what the task has said")
+        job_id = engine.client.submit_job("wait")["job_id"]
+        until(lambda: "started" in "".join(engine.client.read_log(job_id)), "the log shows what the task has said")
         heard = []
-        for piece in engine.client.log(job_id, follow=True):
+        for piece in engine.client.read_log(job_id, follow=True):
             heard.append(piece)
             (work(engine, job_id) / "go").touch()
     assert "gone" in "".join(heard)
@@ -162,7 +162,7 @@ def test_a_job_is_on_the_disk_before_it_is_answered(engine: Standalone, tmp_path
     engine.prefix = ["strace", "-f", "-e", "trace=fdatasync,fsync,sendto,write", "-s", "40", "-o", str(trace)]
     with engine:
         before = len(trace.read_text().splitlines())
-        engine.client.submit("fan", input={"count": 0})
+        engine.client.submit_job("fan", input={"count": 0})
         calls = trace.read_text().splitlines()[before:]
     answer = next(place for place, line in enumerate(calls) if "HTTP/1.1 201" in line)
     assert any("sync(" in line for line in calls[:answer]), "201 was sent before anything was synced"

@@ -64,7 +64,7 @@ def submit(cluster: Cluster) -> str:
 
 
 def ended(cluster: Cluster, job_id: str) -> bool:
-    return cluster.client().job(job_id)["ended_at"] is not None
+    return cluster.client().get_job(job_id)["ended_at"] is not None
 
 
 def stand_still(cluster: Cluster) -> None:
@@ -77,7 +77,7 @@ def judge(cluster: Cluster, job_ids: list[str]) -> None:
     """See all jobs end, and hold what came of them against what is promised."""
     for job_id in job_ids:
         until(lambda job_id=job_id: ended(cluster, job_id), f"job {job_id} ends")  # type: ignore[misc]
-        assert cluster.client().job(job_id)["state"] == "COMPLETED"
+        assert cluster.client().get_job(job_id)["state"] == "COMPLETED"
     in_order = ["stage_started 0", "stage_completed 0", "stage_started 1", "stage_completed 1"]
     stages = dict(cluster.psql(STAGES))
     assert {job_id: stages[job_id] for job_id in job_ids} == dict.fromkeys(job_ids, in_order)

@@ -94,7 +94,7 @@ def test_what_a_task_prints_costs_its_worker_no_memory_and_the_volume_no_more_th
 
     def ended() -> bool:
         most.update({one.name: max(most[one.name], gauge(one.pid).memory) for one in cluster.workers})
-        return cluster.client().job(job.job_id)["ended_at"] is not None
+        return cluster.client().get_job(job.job_id)["ended_at"] is not None
 
     until(ended, "it has printed all", 240.0)
     log = cluster.volume / "jobs" / job.job_id / "attempts" / "0" / "0-1.stdout"
@@ -103,7 +103,7 @@ def test_what_a_task_prints_costs_its_worker_no_memory_and_the_volume_no_more_th
         "shown", f"{size >> 20} MiB printed; {grown / MIB:.1f} MiB more memory; log {log.stat().st_size} bytes"
     )
 
-    task = next(cluster.client().tasks(job.job_id))
+    task = next(cluster.client().list_tasks(job.job_id))
     assert (task["exit_code"], task["attempt"]) == (7, 1)
     assert grown <= 10 * MIB
     assert log.stat().st_size <= MAX_OUTPUT + 1000
@@ -128,8 +128,8 @@ def test_a_task_that_kills_its_worker_three_times_is_failed_and_says_so_and_its_
         for guard in guards:
             guard.join()
     whole(cluster)
-    task = next(cluster.client().tasks(poison.job_id))
-    attempts = cluster.client().task(task["task_id"])["attempts"]
+    task = next(cluster.client().list_tasks(poison.job_id))
+    attempts = cluster.client().get_task(task["task_id"])["attempts"]
 
     outcomes = [one["outcome"] for one in attempts]
     # An attempt that came to a worker too late to be started is handed back, and counts for nothing.
