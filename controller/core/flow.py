@@ -19,7 +19,7 @@ from echelon.controller.core.effects import (
     WithdrawTasks,
 )
 from echelon.controller.core.model import Job, OnError, Source, Stage
-from echelon.controller.core.states import ENDED, State
+from echelon.controller.core.states import ENDED, OPEN, State
 from echelon.shared.ablation import ablated
 
 Effects = list[Effect]
@@ -96,17 +96,13 @@ def withdraw(
     stage: Stage, effects: Effects, *, running: bool, reason: str, state: State, by: str | None = None
 ) -> Stage:
     """Cancel what has not started, and with `running` what runs; `by` is the person who wants it."""
-    tally = stage.tally
-    gone = tally.pending + tally.queued + (tally.running if running else 0)
-    tally = replace(
-        tally, pending=0, queued=0, held=0, running=0 if running else tally.running, cancelled=tally.cancelled + gone,
-        withdrawn=tally.withdrawn + (gone if by is None else 0),
-    )  # fmt: skip
-    spawn, hand = stage.spawn, stage.spawn_hand
-    if spawn in (State.PENDING, State.QUEUED) or (running and spawn is State.RUNNING):
-        spawn, hand = State.CANCELLED, by is not None
+    gone = OPEN if running else OPEN - {State.RUNNING}
+    tally = stage.tally.move_all(gone, State.CANCELLED)
+    withdrawn = tally.withdrawn + (tally.cancelled - stage.tally.cancelled if by is None else 0)
+    if stage.spawn in gone:
+        stage = replace(stage, spawn=State.CANCELLED, spawn_hand=by is not None)
     effects.append(WithdrawTasks(stage.number, running=running, reason=reason, by=by))
-    return replace(stage, state=state, tally=tally, spawn=spawn, spawn_hand=hand, by=by)
+    return replace(stage, state=state, tally=replace(tally, held=0, withdrawn=withdrawn), by=by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,18 +178,6 @@ def _fail_front(job: Job, front: Sequence[Stage], effects: Effects) -> Job:
     return job.with_stage(replace(front[0], failing=True))
 
 
-#: How a job moves on, in order: the first move that finds something is taken, with what it has found.
-_MOVES: Sequence[tuple[str, Callable[[_Situation], object], Callable[[Job, Any, Effects], Job]]] = (
-    ("a paused job does not complete", lambda now: not now.front and now.job.paused, _stay),
-    ("all stages are done", lambda now: not now.front, _complete),
-    ("stages may start", lambda now: now.ready, _start_all),
-    ("later stages run behind a failed front", lambda now: now.blocked_front, _fail_front),
-    ("stages run", lambda now: now.running, _stay),
-    ("a stage has failed", lambda now: now.failed, lambda job, failed, effects: _fail_job(job, failed, effects)),
-    ("a stage was cancelled", lambda now: now.cancelled, lambda job, stage, effects: _cancel_job(job, stage, effects)),
-)
-
-
 def _block(job: Job, order: int) -> Job:
     """Let nothing start in stages that run although it is not their turn any more, or the job is paused."""
     for stage in job.living:
@@ -204,26 +188,28 @@ def _block(job: Job, order: int) -> Job:
     return job
 
 
-def _fail_job(job: Job, failed: Stage, effects: Effects) -> Job:
-    job = _withdraw_rest(job, effects, "job_failed")
-    error = f"stage {failed.number} ({failed.name}) failed: {failed.error or 'a task failed'}"
-    effects.append(Remember("job_failed", failed.number, {"error": error}))
-    return job.in_state(State.FAILED, error=error)
-
-
-def _cancel_job(job: Job, cancelled: Stage, effects: Effects) -> Job:
-    """End a job of which a stage, or a task that it cannot do without, was cancelled by a person."""
-    job = _withdraw_rest(job, effects, "job_cancelled")
-    error = f"stage {cancelled.number} ({cancelled.name}) was cancelled"
-    effects.append(Remember("job_cancelled", cancelled.number, {"error": error}))
-    return job.in_state(State.CANCELLED, error=error)
-
-
-def _withdraw_rest(job: Job, effects: Effects, reason: str) -> Job:
+def _end_job(job: Job, cause: Stage, effects: Effects) -> Job:
+    """End a job as one of its stages has ended, FAILED or CANCELLED, and withdraw the stages that have not started."""
+    reason = f"job_{cause.state.lower()}"
     for stage in job.stages:
         if stage.state is State.PENDING:
             job = job.with_stage(withdraw(stage, effects, running=False, reason=reason, state=State.CANCELLED))
-    return job
+    what = f"failed: {cause.error or 'a task failed'}" if cause.state is State.FAILED else "was cancelled"
+    error = f"stage {cause.number} ({cause.name}) {what}"
+    effects.append(Remember(reason, cause.number, {"error": error}))
+    return job.in_state(cause.state, error=error)
+
+
+#: How a job moves on, in order: the first move that finds something is taken, with what it has found.
+_MOVES: Sequence[tuple[str, Callable[[_Situation], object], Callable[[Job, Any, Effects], Job]]] = (
+    ("a paused job does not complete", lambda now: not now.front and now.job.paused, _stay),
+    ("all stages are done", lambda now: not now.front, _complete),
+    ("stages may start", lambda now: now.ready, _start_all),
+    ("later stages run behind a failed front", lambda now: now.blocked_front, _fail_front),
+    ("stages run", lambda now: now.running, _stay),
+    ("a stage has failed", lambda now: now.failed, _end_job),
+    ("a stage was cancelled", lambda now: now.cancelled, _end_job),
+)
 
 
 def _start(stage: Stage, effects: Effects) -> Stage:

@@ -6,6 +6,7 @@ Nothing here grows with the number of tasks.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
@@ -77,6 +78,15 @@ class Tally:
             raise ValueError(f"{count} tasks cannot leave {source}: the tally is {self}")
         moved = replace(self, **{source.lower(): left})
         return replace(moved, **{target.lower(): getattr(moved, target.lower()) + count})
+
+    def move_all(self, sources: Collection[State], target: State) -> Self:
+        """Return the tally after all tasks in some states went to another."""
+        tally = self
+        for source in sources:
+            count = getattr(self, source.lower())
+            if count:
+                tally = tally.moved(source, target, count)
+        return tally
 
     def added(self, state: State, count: int) -> Self:
         """Return the tally with `count` more tasks in a state."""
@@ -238,6 +248,8 @@ class Job:
         """Return the job with one stage replaced; raise ForbiddenTransition for a state that cannot follow."""
         number, before = stage.number, self.stages[stage.number]
         check_transition(STAGE_TRANSITIONS, f"stage {number} of job {self.job_id}", before.state, stage.state)
+        if before.spawn is not None and stage.spawn is not None:
+            check_transition(TASK_TRANSITIONS, f"the spawn task of stage {number}", before.spawn, stage.spawn)
         live, ahead, place = self.live or (), self.ahead, (stage.order, number)
         if _lives(before) is not _lives(stage):
             live = tuple(sorted({*live, number} if _lives(stage) else {*live} - {number}))

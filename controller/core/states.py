@@ -29,12 +29,13 @@ ENDED: Final = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.
 OPEN: Final = frozenset(State) - ENDED
 #: A stage or a task that no longer holds up what comes after it.
 DONE: Final = frozenset({State.COMPLETED, State.SKIPPED})
+NOT_DONE: Final = frozenset(State) - DONE
 
 #: Every change of a task's state. The way out of an ended state is a person's retry or skip, and nothing else.
 TASK_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.PENDING: frozenset({State.QUEUED, State.CANCELLED, State.SKIPPED}),
     State.QUEUED: frozenset({State.RUNNING, State.PENDING, State.CANCELLED, State.SKIPPED}),
-    State.RUNNING: frozenset(State) - {State.RUNNING},
+    State.RUNNING: frozenset({State.PENDING, State.QUEUED}) | ENDED,
     State.COMPLETED: frozenset({State.PENDING, State.QUEUED}),
     State.FAILED: frozenset({State.PENDING, State.QUEUED, State.SKIPPED}),
     State.CANCELLED: frozenset({State.PENDING, State.QUEUED, State.SKIPPED}),

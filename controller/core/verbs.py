@@ -26,7 +26,7 @@ from echelon.controller.core.events import (
 )
 from echelon.controller.core.flow import Effects, comes_back, counts_of, cured, restore, restored, settle_down, withdraw
 from echelon.controller.core.model import Job, Stage
-from echelon.controller.core.states import DONE, ENDED, State
+from echelon.controller.core.states import DONE, ENDED, NOT_DONE, State
 
 
 def submit(job: Job, event: Submitted, effects: Effects) -> Job:
@@ -90,25 +90,18 @@ def cancel(job: Job, event: CancelRequested, effects: Effects) -> Job:
     """End a job for good, or one stage."""
     if job.state in ENDED:
         return job
-    if event.stage is not None:
-        return _cancel_stage(job, job.stage(event.stage), event.by, effects)
-    for stage in job.stages:
+    before, by = job, event.by
+    for stage in job.stages if event.stage is None else (job.stage(event.stage),):
         if stage.state not in ENDED:
-            job = job.with_stage(_cancelled(stage, event.by, effects))
-    effects.append(Remember("job_cancelled"))
-    return job.in_state(State.CANCELLED, by=event.by, error=job.error)
-
-
-def _cancel_stage(job: Job, stage: Stage, by: str, effects: Effects) -> Job:
-    if stage.state in ENDED:
+            ended = withdraw(stage, effects, running=True, reason="cancelled", state=State.CANCELLED, by=by)
+            job = job.with_stage(ended)
+    if event.stage is None:
+        effects.append(Remember("job_cancelled"))
+        return job.in_state(State.CANCELLED, by=by, error=job.error)
+    if job is before:
         return job
-    stage = _cancelled(stage, by, effects)
-    effects.append(Remember("stage_cancelled", stage.number, counts_of(stage)))
-    return settle_down(job.with_stage(stage), effects)
-
-
-def _cancelled(stage: Stage, by: str, effects: Effects) -> Stage:
-    return withdraw(stage, effects, running=True, reason="cancelled", state=State.CANCELLED, by=by)
+    effects.append(Remember("stage_cancelled", event.stage, counts_of(job.stage(event.stage))))
+    return settle_down(job, effects)
 
 
 # --- skip
@@ -141,14 +134,8 @@ def _skip_stage(job: Job, stage: Stage, by: str, effects: Effects) -> Job:
 
 
 def _skipped(stage: Stage, by: str, effects: Effects) -> Stage:
-    tally = stage.tally
-    more = tally.open + tally.failed + tally.cancelled
-    tally = replace(
-        tally, pending=0, queued=0, running=0, failed=0, cancelled=0, held=0, withdrawn=0, skipped=tally.skipped + more
-    )
-    spawn = stage.spawn
-    if spawn not in (None, State.COMPLETED):
-        spawn = State.SKIPPED
+    tally = replace(stage.tally.move_all(NOT_DONE, State.SKIPPED), held=0, withdrawn=0)
+    spawn = State.SKIPPED if stage.spawn in NOT_DONE else stage.spawn
     effects.append(SkipTasks(stage.number, by))
     return replace(
         stage, state=State.SKIPPED, tally=tally, spawn=spawn, spawn_hand=spawn is State.SKIPPED, by=by, failing=False,

@@ -120,7 +120,8 @@ def test_a_spawn_task_comes_first_and_its_items_are_the_stage() -> None:
 
 
 def test_an_empty_array_completes_the_stage() -> None:
-    job, _ = step(begin(spawning(0), fixed(1)), SpawnTaskMoved(0, State.COMPLETED, expected=0))
+    job, _ = step(begin(spawning(0), fixed(1)), SpawnTaskMoved(0, State.RUNNING))
+    job, _ = step(job, SpawnTaskMoved(0, State.COMPLETED, expected=0))
 
     assert states(job) == [State.COMPLETED, State.RUNNING]
 
