@@ -79,5 +79,5 @@ def _version() -> str:
     try:
         return version("echelon")
     except PackageNotFoundError:
-        # From a source tree that nobody installed.
+        # From a source tree that is not installed.
         return "0"

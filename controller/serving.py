@@ -37,7 +37,7 @@ from echelon.shared.errors import EchelonError
 
 #: A private header in which repeated headers are noted, with all their values: WSGI would join them.
 REPEATED = "X-ECHELON-REPEATED"
-#: What a view calls before it waits for something that may take long: others compute meanwhile.
+#: Key of the function that a view calls before a long wait, so that other threads compute meanwhile.
 WAITS = "echelon.waits"
 
 #: Seconds without a byte after which a client that sends (or takes) is let go.
@@ -61,7 +61,7 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Service(Protocol):
-    """What runs in the process that serves."""
+    """The application that runs in the serving process."""
 
     def app(self) -> WsgiApp:
         """Return the application."""
@@ -73,7 +73,7 @@ class Service(Protocol):
         """Begin to end, and at the second call hurry. Called from a signal handler: sets events, waits for nothing."""
 
     def hurry(self) -> None:
-        """Begin to end and wait for nothing: the process that watched is dead, and whoever starts again needs room."""
+        """Begin to end and wait for nothing: the process that watched is dead, and its successor needs the port."""
 
     def stop(self) -> None:
         """End, and return when all has ended."""
@@ -81,7 +81,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is to be served, and how."""
+    """The application to serve, and how."""
 
     listen: Address
     #: Makes the service, in the process that serves. An EchelonError ends everything with its message.
@@ -158,7 +158,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
         # The first process kills this one after its own, longer patience; answers under way get less of it.
         self.cfg.set("graceful_timeout", int(_LINGER))
         logging.getLogger("gunicorn.error").addFilter(_no_timeouts)
-        # What is built now stays: looking through it for garbage would be a quarter of the time until the first answer.
+        # The objects built now stay: collecting garbage among them would take a quarter of the first answer's time.
         gc.disable()
         try:
             self.service = self.serving.build()
@@ -200,8 +200,8 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Tell whether a client sends its next request at once; then this thread answers it.
 
         gunicorn would hand the connection to the main thread and back: for a busy client that is a third of what an
-        answer costs, and two more turns to wait for while other threads compute. A thread that waits here keeps
-        nobody from being served: there are enough for all connections.
+        answer costs, and two more turns to wait for while other threads compute. A thread that waits here
+        delays no other connection: there are enough threads for all.
         """
         if not self.alive or self.nr_conns > self.app.serving.threads or conn.parser.unreader.buf.getvalue():
             return False

@@ -77,7 +77,7 @@ class Counts(TypedDict):
 
 
 class StageSettings(TypedDict):
-    """What the catalogue says about a stage."""
+    """A stage's settings from the catalogue."""
 
     number: Annotated[int, about("Position in the job, from 0.")]
     order: Annotated[int, about("Stages of equal order run at the same time.")]
@@ -188,7 +188,7 @@ class Unchanged(TypedDict):
 
 
 class ChangeResult(TypedDict):
-    """What a request changed and what it did not."""
+    """Changed and unchanged things of a request."""
 
     changed: ChangedCounts
     unchanged: list[Unchanged]

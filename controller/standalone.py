@@ -24,7 +24,7 @@ _SUCCESSION = 10.0
 
 @dataclass(frozen=True, slots=True)
 class StandaloneOptions:
-    """What only the one-process form can be told."""
+    """Options of the one-process form."""
 
     #: Seconds that running tasks get to end when everything shuts down.
     drain_timeout: float = 60.0

@@ -1,4 +1,4 @@
-"""Echelon's public interface: the client of the REST interface and its errors.
+"""Echelon's public interface: the client of the REST interface, its errors, and the types of its answers (`shapes`).
 
     from echelon import Client
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from echelon.controller import shapes as shapes
     from echelon.controller.client import Ambiguous as Ambiguous
     from echelon.controller.client import Client as Client
     from echelon.controller.client import NotAllowed as NotAllowed
@@ -41,6 +42,7 @@ __all__ = [
     "ServerFault",
     "Unavailable",
     "Unreachable",
+    "shapes",
 ]
 
 
@@ -49,6 +51,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("echelon")
+    if name == "shapes":
+        from echelon.controller import shapes
+
+        return shapes
     if name in __all__:
         from echelon.controller import client
         from echelon.shared import errors

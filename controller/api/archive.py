@@ -16,7 +16,7 @@ from echelon.shared.volume import StoredArtefact, Volume
 
 _PIECE = 256 * 1024
 _PAGE = 500
-#: What deflate only wastes time on.
+#: Suffixes of files that deflate cannot make smaller.
 _PACKED = (
     ".zip",
     ".gz",
@@ -59,7 +59,7 @@ class _Pipe(RawIOBase):
 
 
 def stream_archive(volume: Volume, job_id: JobId) -> Iterator[bytes]:
-    """Yield the archive of all files of a job; those that vanish meanwhile are left out."""
+    """Yield the archive of all files of a job; files that vanish meanwhile are left out."""
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for artefact in _iterate_artefacts(volume, job_id):

@@ -1,4 +1,4 @@
-"""Reads what clients send, strictly: what two readers could understand in two ways is refused.
+"""Reads requests strictly: input that two parsers could understand differently is refused.
 
 JSON with duplicate keys, NaN, lone surrogates, NUL characters, bottomless nesting or endless numbers never gets further
 than this file; nor does a query parameter that is sent twice or is unknown.
@@ -22,9 +22,9 @@ from webargs.flaskparser import FlaskParser
 from echelon.controller.api.problems import Refusal
 from echelon.controller.engine.base.requests import Mistake
 
-#: Mistakes that are told at once; nobody reads more.
+#: Maximum number of mistakes in one answer.
 MOST_MISTAKES = 50
-#: Levels of nesting; deeper JSON is meant to hurt.
+#: Maximum levels of nesting.
 MAX_DEPTH = 64
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -80,7 +80,7 @@ def _iterate_mistakes(messages: object, pointer: str, known: list[str]) -> Itera
 
 
 def describe_unknown(name: str, known: list[str]) -> str:
-    """Return what to say of a name that is not among `known`."""
+    """Return the detail for a name that is not among `known`."""
     close = difflib.get_close_matches(name, known, n=1) if len(name) <= 100 else []
     if close:
         return f"unknown; did you mean {close[0]!r}?"

@@ -1,4 +1,4 @@
-"""What the REST interface is told when it is built, and where its views find it."""
+"""Settings of the REST interface, and the context that its views work with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from echelon.controller.engine.jobs import Jobs
 from echelon.controller.settings import Settings
 
 _EXTENSION = "echelon"
-#: Host names under which a browser of this machine may speak to us: anything else could be DNS rebinding.
+#: Host names that a browser on this machine may use: any other could be DNS rebinding.
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -22,20 +22,20 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 class ApiSettings:
     """How the REST interface behaves."""
 
-    #: Secret that every request has to show; empty: none.
+    #: Secret that every request must carry; empty: none.
     token: str = field(default="", repr=False)
     #: Names that the Host header may hold, without port; None: any.
     hosts: frozenset[str] | None = LOCAL_HOSTS
     #: Bytes of a request's body.
     max_body: int = 1 << 20
-    #: Seconds without a sign of life after which a worker is shown as LOST.
+    #: Seconds without a heartbeat after which a worker is shown as LOST.
     lost_after: float = 15.0
     #: Set when the process is about to end: answers that wait or follow come to their end.
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def from_settings(cls, settings: Settings, stopping: threading.Event | None = None) -> ApiSettings:
-        """Return what the controller's settings say about the interface."""
+        """Return the settings of the interface from those of the controller."""
         # Named hosts hold on an open address too: in a container every address is open, its published port is not.
         guarded = not settings.token and (settings.listen.is_loopback or settings.hosts)
         return cls(
@@ -49,7 +49,7 @@ class ApiSettings:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What views work with."""
+    """The objects that views work with."""
 
     jobs: Jobs
     settings: ApiSettings

@@ -1,6 +1,6 @@
 """Routes of live control: pause, resume, cancel, kill, retry and skip jobs, stages and tasks.
 
-Every answer holds the thing as it is afterwards, how much was changed, and what was not, and why.
+Every answer holds the object as it is now, the number of changed things, and the unchanged ones with the reason.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _VERBS = (Verb.PAUSE, Verb.RESUME, Verb.CANCEL, Verb.KILL, Verb.RETRY, Verb.SKIP
 #: Verbs that may open an ended job again: what was erased at its end is given with them.
 _REOPENING = (Verb.RETRY, Verb.SKIP)
 _SUMMARIES = {
-    Verb.PAUSE: "Hold {}: nothing of it is started, what runs goes on.",
-    Verb.RESUME: "Let {} go on.",
-    Verb.CANCEL: "End {} for good; what runs is ended.",
-    Verb.KILL: "End what runs of {} now, as a failed attempt.",
-    Verb.RETRY: "Run again what has failed or was cancelled of {}; erased secrets are given again.",
-    Verb.SKIP: "Let {} count as done; what runs is ended.",
+    Verb.PAUSE: "Pause {}: none of its tasks start; running tasks continue.",
+    Verb.RESUME: "Resume {}.",
+    Verb.CANCEL: "Cancel {}: running tasks are ended.",
+    Verb.KILL: "End running tasks of {} now, as failed attempts.",
+    Verb.RETRY: "Run failed and cancelled tasks of {} again; erased secrets are given again.",
+    Verb.SKIP: "Count {} as done; running tasks are ended.",
 }
 
 Body = dict[str, dict[str, JsonValue]]
@@ -84,16 +84,16 @@ def _task_view(verb: Verb) -> Callable[..., Response]:
 
 
 def retry_tasks(body: list[dict[str, object]]) -> Response:
-    """Run tasks of any jobs again, each only while it has the etag that stands beside it.
+    """Run tasks of any jobs again, each only while it has the etag beside its id.
 
-    What cannot be is told, one by one, and keeps no other from running. Erased secrets of a job are given again as
-    headers.
+    The answer has a result for each task; one that cannot run again does not affect the others. Erased secrets of a job
+    are given again as headers.
     """
     wanted: dict[TaskId, int | None] = {}
     for place, one in enumerate(body):
         task_id, etag = TaskId(cast(str, one["task_id"]).lower()), cast("str | None", one["etag"])
         if task_id in wanted:
-            raise refuse_value(f"#/{place}/task_id", "stands there twice")
+            raise refuse_value(f"#/{place}/task_id", "is listed twice")
         wanted[task_id] = None if etag is None else parse_etag(etag.strip('"'))
     with headers.malformed_if_repeated(request):
         given = Given(headers=headers.read_job_headers(request))
@@ -110,7 +110,7 @@ def get_control() -> Control:
 
 
 def get_requester() -> Who:
-    """Return whoever asks."""
+    """Return the requester, as the history names it."""
     return Who(g.request_id)
 
 

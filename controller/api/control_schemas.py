@@ -8,31 +8,29 @@ import marshmallow
 from marshmallow import fields, validate
 
 from echelon.controller.api.queries import AddQuery, ChoiceQuery
-from echelon.controller.api.schemas import STATES, TextField, values_field
+from echelon.controller.api.schemas import STATES, TextField, describe_field, values_field
 
 _TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _SPAN = r"[0-9]{1,8}(-[0-9]{1,8})?"
 
 
-def _about(text: str, **more: object) -> dict[str, Any]:
-    return {"metadata": {"description": text, **more}}
-
-
 def _switch_field(default: str, text: str) -> fields.String:
     """Return a field of a query that is true or false."""
-    return fields.String(load_default=default, validate=validate.OneOf(["true", "false"]), **_about(text))
+    return fields.String(load_default=default, validate=validate.OneOf(["true", "false"]), **describe_field(text))
 
 
 class ChoiceQuerySchema(marshmallow.Schema):
     """Which tasks are meant; without any of it the job or the stage itself."""
 
-    state = fields.String(load_default=None, validate=validate.OneOf(STATES), **_about("Only the tasks in this state."))
+    state = fields.String(
+        load_default=None, validate=validate.OneOf(STATES), **describe_field("Only the tasks in this state.")
+    )
     index = fields.String(
         load_default=None,
         validate=validate.Regexp(
-            f"^{_SPAN}(,{_SPAN})*$", error="write places and ranges of places, for example 0-99,150"
+            f"^{_SPAN}(,{_SPAN})*$", error="write positions and ranges of positions, for example 0-99,150"
         ),
-        **_about("Only the tasks of these places in their stage, for example 0-99,150."),
+        **describe_field("Only the tasks at these positions in their stage, for example 0-99,150."),
     )
 
     @marshmallow.post_load
@@ -41,14 +39,14 @@ class ChoiceQuerySchema(marshmallow.Schema):
 
 
 class NothingSchema(marshmallow.Schema):
-    """Nothing is chosen here."""
+    """No tasks are chosen."""
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> ChoiceQuery:
         return ChoiceQuery(None, None, data.get("only_failed", "true") == "true")
 
 
-_ONLY_FAILED = "false: what has completed or was skipped runs again too, and what runs is killed first."
+_ONLY_FAILED = "false: completed and skipped tasks run again too, and running ones are killed first."
 
 
 class RetryQuerySchema(ChoiceQuerySchema):
@@ -74,13 +72,13 @@ class AddQuerySchema(marshmallow.Schema):
 
 
 class EmptyBodySchema(marshmallow.Schema):
-    """Nothing: which tasks are meant is said in the query."""
+    """An empty object: the query chooses tasks."""
 
 
 class GivenSchema(marshmallow.Schema):
     """The values for a job that this opens again."""
 
-    input = values_field(load_default=dict, **_about("Secret values, erased when the job ended."))
+    input = values_field(load_default=dict, **describe_field("Secret values, erased when the job ended."))
 
 
 class TaskToRetrySchema(marshmallow.Schema):
@@ -89,6 +87,6 @@ class TaskToRetrySchema(marshmallow.Schema):
     task_id = fields.String(
         required=True,
         validate=validate.Regexp(_TASK_ID, error="is not the whole id of a task"),
-        **_about("Its id."),
+        **describe_field("Its id."),
     )
-    etag = TextField(100, load_default=None, allow_none=True, **_about("Only if the task still has this etag."))
+    etag = TextField(100, load_default=None, allow_none=True, **describe_field("Only if the task still has this etag."))

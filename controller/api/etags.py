@@ -1,6 +1,6 @@
-"""If-Match: whoever sends the ETag that something was read with changes it only while it is still as it was.
+"""If-Match: a request with the ETag of an earlier answer changes the object only if it has not changed since.
 
-An ETag is the number of the thing's last change; what stands behind a dot tells what else the answer held (`render`)
+An ETag is the number of the object's last change. The part behind a dot covers other content of the answer (`render`)
 and counts only for If-None-Match.
 """
 
@@ -15,18 +15,16 @@ from flask import Request, request
 from echelon.controller.api.problems import Refusal
 from echelon.shared.errors import PreconditionFailed
 
-#: What nothing ever carries.
+#: A number that no object has.
 NEVER = -1
 #: Digits of a number that the store can hold.
 _DIGITS = 18
 #: ETags that one header may name.
 _MOST = 20
 
-IF_MATCH = {
-    "If-Match": "The ETag that it was read with: if it has changed since, the answer is 412 and nothing happens."
-}
+IF_MATCH = {"If-Match": "The ETag you read: if the object has changed since, the answer is 412 and nothing happens."}
 
-#: With its quotes, or as the field `etag` of an answer has it. What we give holds no comma.
+#: With its quotes, or as the field `etag` of an answer has it. Our ETags hold no comma.
 _ETAG = re.compile(r'(W/)?(?:"([^"]+)"|([^"\s]+))')
 
 Result = TypeVar("Result")
@@ -37,7 +35,7 @@ def act_if_match(act: Callable[[int | None], Result]) -> Result:
     wanted = _parse_if_match(request)
     if wanted is None:
         return act(None)
-    told = "it is not as If-Match says; read it again"
+    told = "the object has changed since the ETag in If-Match; read it again"
     for number in wanted:
         try:
             return act(number)

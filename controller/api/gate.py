@@ -1,4 +1,4 @@
-"""What every request passes: who may ask, from where, and in which form; and what every answer carries.
+"""Checks of every request: token, host, origin and content type; and the headers of every answer.
 
 A controller on a loopback address without a token trusts the people of the machine, not the web pages that their
 browsers show: the Host header shuts out DNS rebinding, Origin and the content type shut out forged forms.

@@ -1,4 +1,4 @@
-"""What requests say in their headers: waiting, idempotency, and the headers that jobs take as inputs."""
+"""Reads request headers: waiting, idempotency, and the headers that jobs take as inputs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_job_headers(request: Request) -> Mapping[str, Sequence[str]]:
 
 @contextmanager
 def malformed_if_repeated(request: Request) -> Iterator[None]:
-    """Answer 400 instead of 422 where a mistake is that a header came twice: which one holds is nobody's to guess."""
+    """Answer 400 instead of 422 if a mistake is about a repeated header: which value is meant is unknown."""
     try:
         yield
     except InvalidInputs as error:

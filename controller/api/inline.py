@@ -11,7 +11,7 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
-from echelon.controller.api.schemas import TextField, values_field
+from echelon.controller.api.schemas import TextField, describe_field, values_field
 from echelon.controller.catalogue.definitions import StageDefinition, TaskDefinition
 from echelon.controller.catalogue.keys import Dialect, Shape, describe_record
 from echelon.controller.catalogue.task_classes import InlineCommand
@@ -34,10 +34,6 @@ def _describe_stage() -> Shape:
     return {**stage, "properties": {**stage["properties"], "tasks": tasks}}
 
 
-def _about(text: str, **more: object) -> dict[str, Any]:
-    return {"metadata": {"description": text, **more}}
-
-
 class TrueOrFalse(fields.Boolean):
     """True or false; the many texts and numbers that could be meant so are refused."""
 
@@ -50,13 +46,14 @@ class TrueOrFalse(fields.Boolean):
 class SubmissionSchema(marshmallow.Schema):
     """A job to run: `type` and `input` for one of the catalogue, `name` and `stages` for one that is composed here."""
 
-    type = fields.String(validate=validate.Length(min=1, max=200), **_about("Name of a job of the catalogue."))
-    input = values_field(load_default=dict, **_about("Values of the job's inputs of source parameter."))
-    name = TextField(200, **_about("What the job that is composed here is called."))
+    type = fields.String(validate=validate.Length(min=1, max=200), **describe_field("Name of a job of the catalogue."))
+    input = values_field(load_default=dict, **describe_field("Values of the job's inputs of source parameter."))
+    name = TextField(200, **describe_field("What the job that is composed here is called."))
     stages = fields.List(
-        fields.Raw(), **_about("The stages of a job that is in no catalogue.", items=_describe_stage(), minItems=1)
+        fields.Raw(),
+        **describe_field("The stages of a job that is in no catalogue.", items=_describe_stage(), minItems=1),
     )
-    paused = TrueOrFalse(load_default=False, **_about("Accepted, but not begun until it is resumed."))
+    paused = TrueOrFalse(load_default=False, **describe_field("Accepted, but not begun until it is resumed."))
 
     @marshmallow.validates_schema
     def one_of_both(self, data: dict[str, Any], **_: object) -> None:

@@ -93,7 +93,7 @@ def _submit_composed_job(body: Body) -> tuple[JobId, bool]:
     try:
         return get_jobs().compose(composition)
     except InvalidInputs as error:
-        # What is not about the stages is about what the job is called.
+        # A mistake that is not about the stages is about the name.
         named = [Mistake("#/name", one.detail) if one.pointer == "#" else one for one in error.mistakes]
         raise InvalidInputs(named) from error
 

@@ -1,6 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457): one table from exceptions to statuses, and the handlers that use it.
 
-What went wrong inside is for the log alone: a client gets an id to quote.
+Internal causes go to the log only: a client gets an id to quote.
 """
 
 from __future__ import annotations

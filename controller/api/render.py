@@ -98,7 +98,7 @@ def _iterate_metadata(hint: object) -> Iterator[object]:
 
 
 def job_etag(view: JobView, waiting: Collection[int] = ()) -> str:
-    """Return what changes whenever anything in the view of a job does, or which stages wait in vain."""
+    """Return what changes whenever anything in the view of a job does, or which stages lack a worker."""
     # Every change of a stage is one of its job. Workers come and go without one: If-Match looks only before the dot.
     return f"{view.etag}.{'-'.join(map(str, waiting))}" if waiting else str(view.etag)
 

@@ -20,7 +20,7 @@ from echelon.controller.api.bodies import StrictParser
 from echelon.controller.api.openapi import Schema, describe_shape
 
 PREFIX = "/api/v1"
-#: What any route may answer: a bad Host or Origin, a missing token, a fault, something away.
+#: Statuses of any route: a bad Host or Origin, a missing token, a fault, a system that is unavailable.
 _ANYWHERE = (400, 401, 421, 500, 503)
 
 View = TypeVar("View", bound=Callable[..., Response])
@@ -28,7 +28,7 @@ View = TypeVar("View", bound=Callable[..., Response])
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
-    """What a route answers with when all is well."""
+    """A successful answer of a route."""
 
     #: One of `shapes`; None: no JSON.
     shape: object | None
@@ -170,7 +170,7 @@ def _describe_refusal(status: int) -> str:
         416: "The range lies outside of the content.",
         421: "The Host header does not name this machine.",
         422: "A value cannot be used; `errors` points at each.",
-        429: "As many jobs are open as may be; try again after Retry-After seconds.",
-        500: "Echelon failed; its log tells more.",
-        503: "Something that Echelon leans on is away; try again after Retry-After seconds.",
+        429: "There are as many open jobs as allowed; try again after Retry-After seconds.",
+        500: "Echelon failed; its log has the details.",
+        503: "A system that Echelon depends on is unavailable; try again after Retry-After seconds.",
     }[status]

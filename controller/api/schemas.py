@@ -17,7 +17,7 @@ STATES = [str(state) for state in State]
 JOB_STATES = [word for word in STATES if word != State.QUEUED]
 
 
-def _about(text: str, **more: object) -> dict[str, Any]:
+def describe_field(text: str, **more: object) -> dict[str, Any]:
     """Return field options that document it."""
     return {"metadata": {"description": text, **more}}
 
@@ -45,9 +45,9 @@ class PageQuerySchema(marshmallow.Schema):
     limit = WholeNumber(
         load_default=DEFAULT_LIMIT,
         validate=validate.Range(min=1, max=MAX_LIMIT),
-        **_about("At most so many items."),
+        **describe_field("At most so many items."),
     )
-    cursor = TextField(1000, load_default=None, **_about("The next_cursor of the page before."))
+    cursor = TextField(1000, load_default=None, **describe_field("The next_cursor of the page before."))
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> PageQuery:
@@ -58,8 +58,8 @@ class JobsQuerySchema(PageQuerySchema):
     """Which jobs are wanted."""
 
     state = fields.String(load_default=None, validate=validate.OneOf(JOB_STATES))
-    type = TextField(200, load_default=None, **_about("Jobs of this type."))
-    q = TextField(200, load_default=None, **_about("Text that the id, the type or an input value contains."))
+    type = TextField(200, load_default=None, **describe_field("Jobs of this type."))
+    q = TextField(200, load_default=None, **describe_field("Text that the id, the type or an input value contains."))
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> JobsQuery:
@@ -70,12 +70,12 @@ class TasksQuerySchema(PageQuerySchema):
     """Which tasks are wanted."""
 
     stage = WholeNumber(
-        load_default=None, validate=validate.Range(min=0, max=999_999), **_about("Tasks of this stage, from 0.")
+        load_default=None, validate=validate.Range(min=0, max=999_999), **describe_field("Tasks of this stage, from 0.")
     )
     index = WholeNumber(
         load_default=None,
         validate=validate.Range(min=0, max=999_999_999),
-        **_about("The task of this place in its stage, from 0."),
+        **describe_field("The task of this place in its stage, from 0."),
     )
     state = fields.String(load_default=None, validate=validate.OneOf(STATES))
 
@@ -90,7 +90,7 @@ class FollowQuerySchema(marshmallow.Schema):
     follow = fields.String(
         load_default="0",
         validate=validate.OneOf(["0", "1"]),
-        **_about("1: the answer goes on until the job, or the task, has ended."),
+        **describe_field("1: the answer goes on until the job, or the task, has ended."),
     )
 
     @marshmallow.post_load
@@ -104,12 +104,12 @@ class LogQuerySchema(FollowQuerySchema):
     stream = fields.String(
         load_default=None,
         validate=validate.OneOf(["stdout", "stderr"]),
-        **_about("Without it both, one after the other."),
+        **describe_field("Without it both, one after the other."),
     )
     attempt = WholeNumber(
         load_default=None,
         validate=validate.Range(min=1, max=999_999),
-        **_about("Numbered from 1; without it the last."),
+        **describe_field("Numbered from 1; without it the last."),
     )
 
 
@@ -119,7 +119,7 @@ class IdQuerySchema(marshmallow.Schema):
     prefix = fields.String(
         required=True,
         validate=validate.Regexp("^[0-9a-fA-F-]{1,36}$", error="an id has hexadecimal digits and dashes, 36 at most"),
-        **_about("The first characters of an id."),
+        **describe_field("The first characters of an id."),
     )
 
     @marshmallow.post_load

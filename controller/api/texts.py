@@ -1,6 +1,6 @@
 """Answers with a text that is made while it is sent: bounded memory, any length, Range.
 
-What processes print is any bytes; what leaves here is UTF-8, with U+FFFD in the place of what is not.
+Processes print any bytes; the answer is UTF-8, with U+FFFD in place of invalid bytes.
 """
 
 from __future__ import annotations

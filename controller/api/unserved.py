@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from echelon.controller.datastore.records import JobView, WorkerView
 from echelon.controller.engine.why.why import claimable, no_worker, serves
 
-#: Stage number -> a sentence; only of stages that wait in vain.
+#: Stage number -> a sentence, for stages whose queue no worker serves.
 Waiting = dict[int, str]
 
 
@@ -26,7 +26,7 @@ class ServedQueues:
         self._asked_at = -math.inf
 
     def explain_waiting(self, job: JobView) -> Waiting:
-        """Return what each stage of a job waits for in vain."""
+        """Return the stages of a job that no worker serves, each with a sentence."""
         return {
             stage.number: no_worker(number, stage.claim_queue)
             for stage in job.stages

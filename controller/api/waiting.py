@@ -34,7 +34,7 @@ def client_socket() -> socket.socket | None:
 
 
 def has_left(connection: socket.socket | None) -> bool:
-    """Tell whether the client has closed its side: nobody would read the answer."""
+    """Tell whether the client has closed its side and would not read the answer."""
     if connection is None:
         return False
     try:

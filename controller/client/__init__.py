@@ -1,7 +1,4 @@
-"""The HTTP client of a running controller: for the command line and for anyone's program.
-
-Knows the REST interface and nothing behind it: no engine, no store, no Flask.
-"""
+"""The HTTP client of a controller, for the command line and for users' programs. Imports no server code."""
 
 from __future__ import annotations
 

@@ -31,14 +31,14 @@ _PAGE = 500
 
 
 class Client(LiveControl):
-    """Talks to one controller.
+    """A client of one controller.
 
-    Every method may raise `Unreachable`, `NotAllowed`, `ServerFault` and `Unavailable`. Methods take full ids
-    (`find_job` and `find` resolve abbreviated ones); an unknown id raises `NotFound`.
+    Every method may raise `Unreachable`, `NotAllowed`, `ServerFault` and `Unavailable`. Ids are whole UUIDs; an unknown
+    one raises `NotFound`. `find_id`, `find_job` and `find_task` complete abbreviated ids.
     """
 
     def __init__(self, url: str, *, token: str | None = None, timeout: float = 30.0) -> None:
-        """Point at a controller, e.g. "http://127.0.0.1:8080"; `timeout` in seconds is for each answer to begin."""
+        """Set the address, e.g. "http://127.0.0.1:8080", and the seconds to wait until each answer begins."""
         self.url = url.rstrip("/")
         self._transport = Transport(self.url, token=token, timeout=timeout)
 
@@ -49,7 +49,7 @@ class Client(LiveControl):
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._transport.close()
 
     # --- jobs
@@ -64,19 +64,20 @@ class Client(LiveControl):
         idempotency_key: str | None = None,
         wait: float | None = None,
     ) -> Job:
-        """Submit a job; `headers` carry its header inputs; `wait` seconds (60 at most) for its end before the answer.
+        """Submit a job of the catalogue and return it.
 
-        A `paused` one is accepted and begins when it is resumed.
+        `headers` carry inputs of the source http-header. `wait` is the number of seconds to wait for the job's end, at
+        most 60. With `paused`, the job starts when it is resumed. The request carries an idempotency key (yours or a
+        new one), and is repeated once if its answer is lost.
 
-        Without a key of the caller's own the request is made safe to repeat and is repeated once when its answer is
-        lost. Raises Rejected (with its mistakes; an unknown type is one), Conflict for a key used otherwise, and
-        `Unavailable` when the controller takes no more jobs for now.
+        Raises `Rejected` with its mistakes (an unknown type is one), `Conflict` if the key belongs to another request,
+        and `Unavailable` if the controller has as many open jobs as it may.
         """
         body: dict[str, object] = {"type": job_type, "input": dict(input or {})} | ({"paused": True} if paused else {})
         return cast(Job, self._transport.post_keyed(f"{API}/jobs", body, headers or {}, idempotency_key, wait))
 
     def get_job(self, job_id: str, *, wait: float | None = None) -> Job:
-        """Return a job; with `wait` the answer comes when it has ended or after so many seconds (60 at most)."""
+        """Return a job; with `wait`, when it has ended or after that many seconds, at most 60."""
         return cast(Job, self._transport.get_json(job_path(job_id), wait=wait))
 
     def list_jobs(
@@ -87,12 +88,12 @@ class Client(LiveControl):
         q: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Job]:
-        """Yield jobs, newest first, `limit` at most, fetched page by page."""
+        """Yield jobs, newest first, at most `limit`; `q` is text in the id, the type or an input value."""
         wanted = {"state": _upper(state), "type": type, "q": q}
         return cast(Iterator[Job], self._iterate_pages(f"{API}/jobs", wanted, limit))
 
     def delete_job(self, job_id: str) -> Job:
-        """Remove an ended job with all its files; return its last view. Raises Conflict when it has not ended."""
+        """Delete an ended job and its files; return it as it was. Raises `Conflict` if it has not ended."""
         return cast(Job, self._transport.delete_json(job_path(job_id)))
 
     def list_events(self, job_id: str, *, limit: int | None = None) -> Iterator[JobEvent]:
@@ -121,7 +122,7 @@ class Client(LiveControl):
     # --- logs
 
     def read_log(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
-        """Yield the output of all tasks of a job in pieces of any length; `follow` goes on until the job has ended."""
+        """Yield the output of all tasks of a job in pieces of any length; with `follow`, until the job has ended."""
         return self._transport.stream_text(f"{job_path(job_id)}/log", {"follow": int(follow) or None})
 
     def read_task_log(
@@ -129,7 +130,8 @@ class Client(LiveControl):
     ) -> Iterator[str]:
         """Yield the output of a task in pieces of any length.
 
-        `stream` is "stdout" or "stderr" (None: both, one after the other), `attempt` counts from 1 (None: the last).
+        `stream` is "stdout", "stderr" or None for one after the other. `attempt` counts from 1; None is the last one.
+        With `follow`, the output continues until the task has ended.
         """
         wanted = {"stream": stream, "attempt": attempt, "follow": int(follow) or None}
         return self._transport.stream_text(f"{task_path(task_id)}/log", wanted)
@@ -137,19 +139,19 @@ class Client(LiveControl):
     # --- artefacts
 
     def list_artefacts(self, job_id: str, *, limit: int | None = None) -> Iterator[JobArtefact]:
-        """Yield what a job has left, by path."""
+        """Yield the files that a job left, by path."""
         return cast(Iterator[JobArtefact], self._iterate_pages(f"{job_path(job_id)}/artefacts", {}, limit))
 
     def read_artefact(self, job_id: str, path: str) -> Iterator[bytes]:
-        """Yield the content of one artefact in pieces."""
+        """Yield the content of an artefact in pieces of any length."""
         return self._transport.stream_bytes(f"{job_path(job_id)}/artefacts/{quote(path)}")
 
     def download_artefact(self, job_id: str, path: str, target: Path) -> int:
-        """Save one artefact as the file `target`, whole or not at all; return its bytes."""
+        """Save an artefact as the file `target`, whole or not at all; return its size in bytes."""
         return self._transport.save_file(f"{job_path(job_id)}/artefacts/{quote(path)}", target)
 
     def download_zip(self, job_id: str, target: Path) -> int:
-        """Save all artefacts as the zip file `target`, whole or not at all; return its bytes."""
+        """Save all artefacts as the zip file `target`, whole or not at all; return its size in bytes."""
         return self._transport.save_file(f"{job_path(job_id)}/artefacts.zip", target)
 
     # --- the engine
@@ -163,7 +165,7 @@ class Client(LiveControl):
         return cast(CatalogueJob, self._transport.get_json(f"{API}/definitions/jobs/{quote(job_type, safe='')}"))
 
     def list_workers(self) -> list[Worker]:
-        """Return the workers that are known."""
+        """Return all known workers."""
         return list(cast(Iterator[Worker], self._iterate_pages(f"{API}/workers", {}, None)))
 
     def list_queues(self) -> list[Queue]:
@@ -171,7 +173,7 @@ class Client(LiveControl):
         return list(cast(Iterator[Queue], self._iterate_pages(f"{API}/queues", {}, None)))
 
     def get_health(self) -> Readiness:
-        """Return the condition of the controller, whether it is ready or not."""
+        """Return whether the controller is ready, and the state of each system it depends on."""
         answer = self._transport.get_json("/readyz", also=(503,))
         if "parts" not in answer:
             raise from_problem(503, answer)
@@ -180,18 +182,18 @@ class Client(LiveControl):
     # --- abbreviated ids
 
     def find_id(self, prefix: str) -> tuple[str, str]:
-        """Return ("job" or "task", whole id) for an abbreviated id. Raises NotFound, Ambiguous."""
+        """Return ("job" or "task", whole id) for an abbreviated id. Raises `NotFound` or `Ambiguous`."""
         found = self._fetch_matching(prefix)
         known = [("job", one) for one in found["jobs"]] + [("task", one) for one in found["tasks"]]
         _pick_one(prefix, [whole for _, whole in known], "job or task")
         return known[0]
 
     def find_job(self, prefix: str) -> str:
-        """Return the whole id of a job. Raises NotFound; Ambiguous when the prefix is not enough."""
+        """Return the whole id of a job. Raises `NotFound`, or `Ambiguous` if several match."""
         return _pick_one(prefix, self._fetch_matching(prefix)["jobs"], "job")
 
     def find_task(self, prefix: str) -> str:
-        """Return the whole id of a task. Raises NotFound; Ambiguous when the prefix is not enough."""
+        """Return the whole id of a task. Raises `NotFound`, or `Ambiguous` if several match."""
         return _pick_one(prefix, self._fetch_matching(prefix)["tasks"], "task")
 
     def _fetch_matching(self, prefix: str) -> MatchingIds:
@@ -219,5 +221,5 @@ def _pick_one(prefix: str, found: list[str], what: str) -> str:
     if not found:
         raise NotFound(f"no {what} has an id that begins with {prefix!r}")
     if len(found) > 1:
-        raise Ambiguous(f"{prefix!r} is the beginning of more than one id: give more of it", found)
+        raise Ambiguous(f"{prefix!r} is the beginning of more than one id: give more characters", found)
     return found[0]

@@ -1,8 +1,4 @@
-"""Live control, as methods of the client: hold, end, repeat, wave through and add work while a job lives.
-
-Whoever gives the `etag` that a job, a stage or a task was read with changes it only if it is still as it was; otherwise
-`PreconditionFailed` is raised and nothing has happened.
-"""
+"""Methods of the client that change jobs, stages and tasks while they run."""
 
 from __future__ import annotations
 
@@ -20,10 +16,12 @@ Verb = Literal["pause", "resume", "cancel", "kill", "retry", "skip"]
 
 
 class LiveControl:
-    """What a client can do to jobs, stages and tasks while they run.
+    """Changes jobs, stages and tasks.
 
-    The answers hold the thing as it is afterwards, and how much was `changed` and what was left `unchanged`, and why.
-    Every method may raise NotFound, Conflict (its state forbids it), PreconditionFailed and Rejected.
+    An answer holds the object as it is now, the number of things that were `changed`, and what stayed `unchanged` with
+    the reason. With the `etag` of an earlier answer, a method changes the object only if it has not changed since;
+    otherwise it raises `PreconditionFailed` and nothing happens. Every method may raise `NotFound`, `Conflict` (the
+    object's state does not allow it) and `Rejected`.
     """
 
     _transport: Transport
@@ -31,19 +29,19 @@ class LiveControl:
     # --- whole jobs
 
     def pause_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
-        """Start nothing more of a job; what runs goes on."""
+        """Start no more tasks of a job; running tasks continue."""
         return self.change_job("pause", job_id, etag=etag)
 
     def resume_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
-        """Let a paused job go on."""
+        """Resume a paused job."""
         return self.change_job("resume", job_id, etag=etag)
 
     def cancel_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
-        """End a job for good. Raises Conflict when it has ended otherwise."""
+        """End a job, including its running tasks. Raises `Conflict` if it has ended in another state."""
         return self.change_job("cancel", job_id, etag=etag)
 
     def kill_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
-        """End what runs of a job now, as a failed attempt."""
+        """End the running tasks of a job now; each counts as a failed attempt."""
         return self.change_job("kill", job_id, etag=etag)
 
     def retry_job(
@@ -55,14 +53,15 @@ class LiveControl:
         only_failed: bool = True,
         etag: str | None = None,
     ) -> ChangedJob:
-        """Run again what has failed of a job; secrets of the job that were erased at its end are given again.
+        """Run failed and cancelled tasks of a job again; without `only_failed`, all tasks.
 
-        Raises Conflict when there is nothing to run again.
+        `input` and `headers` give the job's secrets again, which were erased when it ended. Raises `Conflict` if there
+        is nothing to run again.
         """
         return self.change_job("retry", job_id, input=input, headers=headers, only_failed=only_failed, etag=etag)
 
     def skip_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
-        """Let a job count as done."""
+        """Count a job as done without running the rest; running tasks are ended."""
         return self.change_job("skip", job_id, etag=etag)
 
     # --- anything
@@ -79,10 +78,10 @@ class LiveControl:
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
     ) -> ChangedJob:
-        """Do something to a job; with `index` ("0-99,150") or `state` to those of its tasks.
+        """Apply a verb to a job, or to its tasks in `state` and at `index` ("0-99,150").
 
-        Only a retry knows `only_failed` (False: what has completed runs again too); `input` and `headers` are for what
-        opens an ended job again, a retry or a skip.
+        `only_failed` is for a retry: False also runs completed tasks again. `input` and `headers` give the job's
+        secrets again when a retry or a skip opens an ended job.
         """
         query = _verb_query(verb, index, state, only_failed)
         return cast(ChangedJob, self._post_verb(f"{job_path(job_id)}/{verb}", query, etag, input, headers))
@@ -100,7 +99,7 @@ class LiveControl:
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
     ) -> ChangedStage:
-        """Do something to a stage, or to some of its tasks; see `change_job`."""
+        """Apply a verb to a stage, or to some of its tasks; see `change_job`."""
         query = _verb_query(verb, index, state, only_failed)
         path = f"{stage_path(job_id, stage)}/{verb}"
         return cast(ChangedStage, self._post_verb(path, query, etag, input, headers))
@@ -115,7 +114,7 @@ class LiveControl:
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
     ) -> ChangedTask:
-        """Do something to one task; see `change_job`."""
+        """Apply a verb to one task; see `change_job`."""
         query = _verb_query(verb, None, None, only_failed)
         return cast(ChangedTask, self._post_verb(f"{task_path(task_id)}/{verb}", query, etag, input, headers))
 
@@ -125,9 +124,9 @@ class LiveControl:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> RetriedTasks:
-        """Run tasks of any jobs again, each only while it has the etag beside its id (None: any).
+        """Run tasks of any jobs again, given as (task id, etag or None).
 
-        What cannot be is told with its reason, and keeps no other from running.
+        The answer has a result for each task; one that cannot run again does not affect the others.
         """
         wanted: list[dict[str, object]] = []
         for task_id, etag in tasks:
@@ -146,24 +145,24 @@ class LiveControl:
         paused: bool = False,
         etag: str | None = None,
     ) -> AddedTasks:
-        """Add a task for each item to a stage that has not begun or is paused."""
+        """Add a task per item, its input values by name, to a stage that has not started or is paused."""
         query = {"paused": "true"} if paused else {}
         path = f"{stage_path(job_id, stage)}/tasks"
         return cast(AddedTasks, self._transport.post_json(path, items, query=query, headers=_match_header(etag)))
 
-    # --- looks
+    # --- reading
 
     def get_stage(self, job_id: str, stage: int) -> Stage:
         """Return one stage of a job."""
         return cast(Stage, self._transport.get_json(stage_path(job_id, stage)))
 
     def explain_job(self, job_id: str, stage: int | None = None) -> Why:
-        """Return what holds a job, or one of its stages, back now."""
+        """Return the reason why a job, or one of its stages, does not move on now."""
         path = job_path(job_id) if stage is None else stage_path(job_id, stage)
         return cast(Why, self._transport.get_json(f"{path}/why"))
 
     def explain_task(self, task_id: str) -> Why:
-        """Return what holds a task back now."""
+        """Return the reason why a task does not move on now."""
         return cast(Why, self._transport.get_json(f"{task_path(task_id)}/why"))
 
     # --- jobs that are in no catalogue
@@ -177,7 +176,7 @@ class LiveControl:
         idempotency_key: str | None = None,
         wait: float | None = None,
     ) -> Job:
-        """Submit a job whose stages are given here; `wait` and the key as in `submit`. Raises Rejected."""
+        """Submit a job made of these stages; `paused`, `wait` and the key as in `submit_job`. Raises `Rejected`."""
         body = {"name": name, "stages": list(stages), "paused": paused}
         return cast(Job, self._transport.post_keyed(f"{API}/jobs", body, {}, idempotency_key, wait))
 

@@ -1,7 +1,7 @@
-"""How a controller refuses, as exceptions: made from its problem documents (RFC 9457).
+"""Exceptions made from a controller's problem documents (RFC 9457).
 
 404 becomes `NotFound`, 409 `Conflict`, 412 `PreconditionFailed`, 429 and 503 `Unavailable` of `echelon.shared.errors`.
-The errors that only a client knows are defined here.
+The other errors are defined here.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ class Unreachable(Unavailable):
 
 
 class Ambiguous(Conflict):
-    """More than one id begins like this."""
+    """More than one id begins like this; see `candidates`."""
 
     def __init__(self, message: str, candidates: Sequence[str]) -> None:
         super().__init__(message)
-        #: Whole ids, cut short after 10.
+        #: The whole ids, at most 10.
         self.candidates = tuple(candidates)
 
 
 class NotAllowed(EchelonError):
-    """The controller does not let us: the token is missing or wrong, or the host name is not one of its own."""
+    """The token is missing or wrong, or the host name is not one of the controller's."""
 
 
 class ServerFault(EchelonError):
-    """The controller failed, or what answered is not a controller."""
+    """The controller failed, or a server that is not a controller answered."""
 
 
 class Rejected(InvalidInput):
-    """The controller cannot use the request."""
+    """The request is wrong; see `mistakes`."""
 
     def __init__(self, message: str, mistakes: Sequence[RequestMistake] = ()) -> None:
         super().__init__(message)
-        #: What is wrong, one by one; empty when the request as a whole is.
+        #: Each wrong part; empty if the request as a whole is wrong.
         self.mistakes = tuple(mistakes)
 
 
 def from_problem(status: int, problem: Mapping[str, object]) -> EchelonError:
-    """Return the exception that a problem document stands for."""
+    """Return the exception for a problem document."""
     detail = str(problem.get("detail") or problem.get("title") or f"the controller answered with status {status}")
     if status == 404:
         return NotFound(detail)

@@ -1,4 +1,4 @@
-"""Requests and answers on the wire, on the library `requests`; its exceptions end here."""
+"""Requests and answers over HTTP, with the library `requests`; its exceptions are translated here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 
 from echelon.controller.client.errors import Rejected, ServerFault, Unreachable, from_problem
 
-#: A controller waits no longer than this for one answer, seconds.
+#: Maximum number of seconds that a controller waits before it answers.
 _WAIT_AT_MOST = 60.0
 _CONNECT_TIMEOUT = 5.0
 _PIECE = 64 * 1024
@@ -32,14 +32,14 @@ class Transport:
         self._session = requests.Session()
         # An Authorization of ~/.netrc would look like a job's header input.
         self._session.auth = _keep_headers
-        # A proxy cannot reach the machine that we run on.
+        # A proxy cannot reach this machine.
         self._session.trust_env = not _is_loopback(url)
         if token:
             # Authorization stays free for jobs that take it as an input.
             self._session.headers["X-Echelon-Token"] = token
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._session.close()
 
     def get_json(
@@ -50,7 +50,7 @@ class Transport:
         wait: float | None = None,
         also: Iterable[int] = (),
     ) -> Answer:
-        """Return the JSON of a GET; statuses in `also` are answers too."""
+        """Return the JSON of a GET; the statuses in `also` are no errors."""
         with self._send_request("GET", path, query=query, wait=wait, also=also) as response:
             return _read_json(response)
 
@@ -74,7 +74,7 @@ class Transport:
     def post_keyed(
         self, path: str, body: object, headers: Mapping[str, str], key: str | None, wait: float | None
     ) -> Answer:
-        """Return the JSON of a POST with an idempotency key; repeated once when the answer is lost on the way."""
+        """Return the JSON of a POST with an idempotency key; repeated once if the answer is lost."""
         keyed = {**headers, "Idempotency-Key": key or str(uuid.uuid4())}
         try:
             with self._send_request("POST", path, body=body, headers=keyed, wait=wait) as response:
@@ -99,7 +99,7 @@ class Transport:
             yield from response.iter_content(chunk_size=None)
 
     def save_file(self, path: str, target: Path) -> int:
-        """Save an answer as a file, whole or not at all; return its bytes."""
+        """Save an answer as a file, whole or not at all; return its size in bytes."""
         name = target.with_name(f".{target.name[:50]}.{uuid.uuid4().hex}")
         try:
             with name.open("xb") as file:
@@ -167,7 +167,7 @@ def _translate_errors(url: str) -> Iterator[None]:
 
 
 def _innermost_reason(error: requests.exceptions.RequestException) -> str:
-    """Return the innermost words: the outer ones name classes of urllib3."""
+    """Return the message of the innermost cause: the outer ones name classes of urllib3."""
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper
@@ -180,7 +180,7 @@ def _read_json(response: requests.Response) -> Answer:
     except ValueError as error:
         raise ServerFault(f"{response.url} does not answer with JSON: is it a controller?") from error
     if not isinstance(answer, dict):
-        raise ServerFault(f"{response.url} answers with JSON that is no object: is it a controller?")
+        raise ServerFault(f"{response.url} answers with JSON that is not an object: is it a controller?")
     return answer
 
 
