@@ -21,12 +21,12 @@ from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.outbox import Outbox
 from echelon.controller.engine.base.settle import Settler
 from echelon.controller.engine.base.snapshots import Snapshots
-from echelon.controller.engine.dependencies import JobsParts
+from echelon.controller.engine.dependencies import JobDependencies
 from echelon.controller.engine.jobs import Jobs
 from echelon.controller.engine.turn.claim_at_submit import ClaimAtSubmit
 from echelon.controller.engine.turn.dispatcher import Dispatcher
 from echelon.controller.engine.turn.intake import Intake
-from echelon.controller.engine.turn.loop import Engine, EngineParts
+from echelon.controller.engine.turn.loop import Engine, EngineDependencies
 from echelon.controller.engine.upkeep.expander import Expander
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
 from echelon.controller.engine.upkeep.publisher import FilePublisher
@@ -69,7 +69,7 @@ class Controller:
         changes = Changes(outside.clock)
         open_jobs = OpenJobs(outside.store, outside.clock, most=settings.max_open_jobs)
         self.jobs = Jobs(
-            JobsParts(
+            JobDependencies(
                 store=outside.store,
                 broker=outside.broker,
                 volume=outside.volume,
@@ -86,7 +86,7 @@ class Controller:
                 max_losses=settings.max_losses,
                 max_items=settings.max_items,
                 inline_commands=settings.allow_inline_commands,
-                stop_signs=StopFiles(outside.volume),
+                stop_files=StopFiles(outside.volume),
             )
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters, open_jobs)
@@ -184,7 +184,7 @@ def _engine(
 ) -> Engine:
     settler = Settler(snapshots=snapshots, counters=counters, max_losses=settings.max_losses)
     return Engine(
-        EngineParts(
+        EngineDependencies(
             store=outside.store,
             broker=outside.broker,
             clock=outside.clock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from echelon.controller.core.answers import STATES, VERBS, Allowed, Kind, Unchanged, Verb, answer
+from echelon.controller.core.answers import STATES, VERBS, Allowed, Kind, NoEffect, Verb, answer_verb
 from echelon.controller.core.states import ENDED, State
 
 #: In which states there are tasks whose items did not fit.
@@ -30,10 +30,10 @@ def table(kind: Kind) -> str:
 
 
 def _cell(kind: Kind, state: State, verb: Verb, paused: bool = False, *, misfit: bool = False) -> str:
-    said = answer(kind, state, verb, paused=paused, misfit=misfit)
+    said = answer_verb(kind, state, verb, paused=paused, misfit=misfit)
     if isinstance(said, Allowed):
         return said.meaning
-    return f"({said.reason})" if isinstance(said, Unchanged) else f"409: {said.reason}"
+    return f"({said.reason})" if isinstance(said, NoEffect) else f"409: {said.reason}"
 
 
 def written(text: str) -> str:

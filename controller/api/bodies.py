@@ -20,7 +20,7 @@ from webargs.core import missing
 from webargs.flaskparser import FlaskParser
 
 from echelon.controller.api.problems import Refusal
-from echelon.controller.engine.base.requests import Mistake
+from echelon.controller.engine.base.requests import RequestMistake
 
 #: Maximum number of mistakes in one answer.
 MOST_MISTAKES = 50
@@ -64,19 +64,19 @@ class StrictParser(FlaskParser):
         raise Refusal(422, "; ".join(f"{one.pointer}: {one.detail}" for one in mistakes), mistakes=mistakes)
 
 
-def _iterate_mistakes(messages: object, pointer: str, known: list[str]) -> Iterator[Mistake]:
+def _iterate_mistakes(messages: object, pointer: str, known: list[str]) -> Iterator[RequestMistake]:
     if isinstance(messages, Mapping):
         for name, inner in messages.items():
             deeper = pointer if name == "_schema" else f"{pointer}/{_escape_pointer(str(name))}"
             if inner == ["Unknown field."]:
-                yield Mistake(deeper, describe_unknown(str(name), known))
+                yield RequestMistake(deeper, describe_unknown(str(name), known))
             else:
                 yield from _iterate_mistakes(inner, deeper, known)
     elif isinstance(messages, list):
         for message in messages:
             yield from _iterate_mistakes(message, pointer, known)
     else:
-        yield Mistake(pointer, str(messages))
+        yield RequestMistake(pointer, str(messages))
 
 
 def describe_unknown(name: str, known: list[str]) -> str:
@@ -87,8 +87,8 @@ def describe_unknown(name: str, known: list[str]) -> str:
     return f"unknown; known here: {', '.join(known) or 'nothing'}"
 
 
-def _query_mistake(name: str, detail: str) -> Mistake:
-    return Mistake(f"#/query/{_escape_pointer(name)}", detail)
+def _query_mistake(name: str, detail: str) -> RequestMistake:
+    return RequestMistake(f"#/query/{_escape_pointer(name)}", detail)
 
 
 def _escape_pointer(name: str) -> str:
@@ -193,4 +193,4 @@ def _examine_text(text: str, path: _Path | None, place: str | int | None) -> Non
         return
     pointer = str(_Path(path, place) if place is not None else path or _Path(None, 0))
     detail = f"holds {wrong}, which no program can be given"
-    raise Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])
+    raise Refusal(422, f"{pointer}: {detail}", mistakes=[RequestMistake(pointer, detail)])

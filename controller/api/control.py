@@ -46,7 +46,7 @@ def _job_view(verb: Verb) -> Callable[..., Response]:
     def view(query: ChoiceQuery, body: Body, job_id: object) -> Response:
         known, choice = JobId(str(job_id)), _parse_choice(query)
         changed = _act_guarded(
-            lambda etag: get_control().job(
+            lambda etag: get_control().change_job(
                 verb, known, who=get_requester(), etag=etag, choice=choice, given=_parse_secrets(verb, body)
             )
         )
@@ -60,7 +60,7 @@ def _stage_view(verb: Verb) -> Callable[..., Response]:
     def view(query: ChoiceQuery, body: Body, job_id: object, stage: int) -> Response:
         known, choice, given = JobId(str(job_id)), _parse_choice(query), _parse_secrets(verb, body)
         changed = _act_guarded(
-            lambda etag: get_control().stage(
+            lambda etag: get_control().change_stage(
                 verb, known, stage, who=get_requester(), etag=etag, choice=choice, given=given
             )
         )
@@ -74,7 +74,7 @@ def _task_view(verb: Verb) -> Callable[..., Response]:
     def view(query: ChoiceQuery, body: Body, task_id: object) -> Response:
         known, given = TaskId(str(task_id)), _parse_secrets(verb, body)
         changed = _act_guarded(
-            lambda etag: get_control().task(
+            lambda etag: get_control().change_task(
                 verb, known, who=get_requester(), etag=etag, only_failed=query.only_failed, given=given
             )
         )

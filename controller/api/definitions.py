@@ -20,7 +20,7 @@ routes = Routes("definitions", "The catalogue in force.")
 @routes.add_get("/definitions", RouteAnswer(shapes.Definitions, description="The catalogue."))
 def get_definitions() -> Response:
     """Tell the catalogue in force: its revision, its tasks and its jobs with their inputs."""
-    catalogue = get_jobs().catalogue()
+    catalogue = get_jobs().current_catalogue()
     body = {
         "revision": catalogue.revision,
         "tasks": [_render_task_class(one) for one in catalogue.tasks.values()],
@@ -34,7 +34,7 @@ def get_definitions() -> Response:
 )
 def get_job_definition(type: str) -> Response:  # noqa: A002 - the word of the interface
     """Tell what a job takes and which stages it has."""
-    return render.make_answer(_render_job(get_jobs().catalogue().find_job(type)))
+    return render.make_answer(_render_job(get_jobs().current_catalogue().find_job(type)))
 
 
 def _render_job(definition: JobDefinition) -> shapes.CatalogueJob:

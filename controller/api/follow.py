@@ -130,7 +130,7 @@ class Follower:
         began = time.monotonic()
         with suppress(Unavailable):
             # Rung at a job's end, so that a short one is shown as soon as it is over.
-            self._jobs.wait(job_id, _LOOK)
+            self._jobs.wait_for_end(job_id, _LOOK)
         self._stopping.wait(max(0.0, 0.02 - (time.monotonic() - began)))
         return self._is_wanted()
 

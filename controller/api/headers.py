@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from flask import Request, g
 
 from echelon.controller.api.problems import Refusal
-from echelon.controller.engine.base.requests import InvalidInputs, Mistake
+from echelon.controller.engine.base.requests import InvalidInputs, RequestMistake
 
 #: Written by the process that serves, never by clients: headers that came more than once, with all their values.
 REPEATED = "X-Echelon-Repeated"
@@ -46,7 +46,7 @@ def read_idempotency_key(request: Request) -> str | None:
     if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
         detail = "write 1 to 255 printable ASCII characters"
         pointer = "#/headers/Idempotency-Key"
-        raise Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])
+        raise Refusal(422, f"{pointer}: {detail}", mistakes=[RequestMistake(pointer, detail)])
     return key
 
 

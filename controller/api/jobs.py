@@ -19,7 +19,7 @@ from echelon.controller.api.unserved import Waiting
 from echelon.controller.api.waiting import wait_for_end
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import JobFilter, JobView
-from echelon.controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission
+from echelon.controller.engine.base.requests import Composition, InvalidInputs, RequestMistake, Submission
 from echelon.controller.engine.jobs import UnknownType
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId
@@ -76,10 +76,10 @@ def _submit_catalogue_job(body: Body) -> tuple[JobId, bool]:
     )
     try:
         with headers.malformed_if_repeated(request):
-            return get_jobs().submit(submission)
+            return get_jobs().submit_job(submission)
     except UnknownType as error:
         # The address is right, the body is not: 404 would blame the wrong one.
-        raise InvalidInputs([Mistake("#/type", str(error))]) from error
+        raise InvalidInputs([RequestMistake("#/type", str(error))]) from error
 
 
 def _submit_composed_job(body: Body) -> tuple[JobId, bool]:
@@ -91,10 +91,10 @@ def _submit_composed_job(body: Body) -> tuple[JobId, bool]:
         paused=cast(bool, body["paused"]),
     )
     try:
-        return get_jobs().compose(composition)
+        return get_jobs().submit_composition(composition)
     except InvalidInputs as error:
         # A mistake that is not about the stages is about the name.
-        named = [Mistake("#/name", one.detail) if one.pointer == "#" else one for one in error.mistakes]
+        named = [RequestMistake("#/name", one.detail) if one.pointer == "#" else one for one in error.mistakes]
         raise InvalidInputs(named) from error
 
 
@@ -141,9 +141,9 @@ def delete_job(job_id: object) -> Response:
         view = find_job(JobId(str(job_id)))
     except NotFound:
         # An earlier request may have been cut off before it had removed everything.
-        get_jobs().delete(JobId(str(job_id)))
+        get_jobs().delete_job(JobId(str(job_id)))
         raise
-    act_if_match(lambda etag: get_jobs().delete(view.job_id, etag=etag))
+    act_if_match(lambda etag: get_jobs().delete_job(view.job_id, etag=etag))
     return render.make_answer(_render_job(view), etag=render.job_etag(view))
 
 

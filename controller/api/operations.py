@@ -22,7 +22,7 @@ def healthz() -> Response:
 @routes.add_get("/readyz", RouteAnswer(shapes.Readiness, description="Jobs can be taken and run."))
 def readyz() -> Response:
     """Tell whether jobs can be taken and run, and what stands in the way or is worth a warning."""
-    health = get_jobs().health()
+    health = get_jobs().check_health()
     readiness = render.fill_shape(shapes.Readiness, health)
     if health.ready:
         return render.make_answer(readiness)

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeN
 from werkzeug.http import dump_header
 
 from echelon.controller import shapes
-from echelon.controller.engine.base.requests import InvalidInputs, Mistake, TooManyJobs
+from echelon.controller.engine.base.requests import InvalidInputs, RequestMistake, TooManyJobs
 from echelon.controller.engine.upkeep.open_jobs import COUNTED_EVERY
 from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
@@ -35,7 +35,7 @@ class Refusal(Exception):
         status: int,
         detail: str,
         *,
-        mistakes: Sequence[Mistake] = (),
+        mistakes: Sequence[RequestMistake] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -47,7 +47,7 @@ class Refusal(Exception):
 
 def refuse_value(pointer: str, detail: str) -> Refusal:
     """Return the refusal of one wrong part of a request."""
-    return Refusal(422, f"{pointer}: {detail}", mistakes=[Mistake(pointer, detail)])
+    return Refusal(422, f"{pointer}: {detail}", mistakes=[RequestMistake(pointer, detail)])
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def make_problem(
     status: int,
     detail: str,
     *,
-    mistakes: Sequence[Mistake] = (),
+    mistakes: Sequence[RequestMistake] = (),
     headers: Mapping[str, str] | None = None,
     more: Mapping[str, object] | None = None,
 ) -> Response:

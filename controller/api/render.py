@@ -25,7 +25,7 @@ from echelon.controller.datastore.records import (
     WorkerView,
 )
 from echelon.controller.engine.base.requests import Changed, Retried
-from echelon.controller.engine.why.why import Reason
+from echelon.controller.engine.why.explanations import Reason
 
 Item = TypeVar("Item")
 Shape = TypeVar("Shape")

@@ -14,7 +14,7 @@ from echelon.controller.api.problems import refuse_value
 from echelon.controller.api.queries import AddQuery
 from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.datastore.records import JobView, StageView
-from echelon.controller.engine.base.requests import InvalidInputs, Mistake, Who
+from echelon.controller.engine.base.requests import InvalidInputs, RequestMistake, Who
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId
 
@@ -79,7 +79,7 @@ def find_stage(job_id: JobId, stage: int) -> tuple[JobView, StageView]:
     return job, job.stages[stage]
 
 
-def _point_into_body(mistake: Mistake, single: bool) -> Mistake:
+def _point_into_body(mistake: RequestMistake, single: bool) -> RequestMistake:
     """Let a mistake point into the body: the use case speaks of a list by the name of tasks."""
     pointer = mistake.pointer.removeprefix("#/tasks/0" if single else "#/tasks")
-    return Mistake("#" + pointer.removeprefix("#/tasks"), mistake.detail)
+    return RequestMistake("#" + pointer.removeprefix("#/tasks"), mistake.detail)

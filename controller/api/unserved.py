@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from echelon.controller.datastore.records import JobView, WorkerView
-from echelon.controller.engine.why.why import claimable, no_worker, serves
+from echelon.controller.engine.why.explanations import count_claimable, no_worker, serves_queue
 
 #: Stage number -> a sentence, for stages whose queue no worker serves.
 Waiting = dict[int, str]
@@ -30,13 +30,13 @@ class ServedQueues:
         return {
             stage.number: no_worker(number, stage.claim_queue)
             for stage in job.stages
-            if (number := claimable(stage)) and not self._is_served(stage.claim_queue)
+            if (number := count_claimable(stage)) and not self._is_served(stage.claim_queue)
         }
 
     def _is_served(self, queue: str) -> bool:
         # Bad news is never old: a worker that has just come is seen at once.
         now = time.monotonic()
-        if now - self._asked_at > _REMEMBERED or not serves(self._queues, queue):
+        if now - self._asked_at > _REMEMBERED or not serves_queue(self._queues, queue):
             self._queues = frozenset(name for worker in self._ask() if worker.state == "UP" for name in worker.slots)
             self._asked_at = now
-        return serves(self._queues, queue)
+        return serves_queue(self._queues, queue)

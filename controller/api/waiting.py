@@ -23,7 +23,7 @@ def wait_for_end(job_id: JobId, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not here.settings.stopping.is_set() and not has_left(connection):
         left = deadline - time.monotonic()
-        if left <= 0 or here.jobs.wait(job_id, min(left, _STEP)):
+        if left <= 0 or here.jobs.wait_for_end(job_id, min(left, _STEP)):
             return
 
 

@@ -36,7 +36,7 @@ class LocalJob:
 
     def wait_for_change(self) -> Job:
         """Return the job when it has ended, or after a moment; cancel it if requested or timed out."""
-        self._jobs.wait(self._job_id, _POLL)
+        self._jobs.wait_for_end(self._job_id, _POLL)
         if self._deadline is not None and time.monotonic() > self._deadline:
             self.timed_out = self.timed_out or not self._cancelled
             self.cancel_requested.set()
@@ -44,7 +44,7 @@ class LocalJob:
             self._cancelled = True
             # It may have ended by itself in the meantime.
             with suppress(Conflict):
-                self._jobs.cancel(self._job_id)
+                self._jobs.cancel_job(self._job_id)
         return self.render_job()
 
     def render_job(self) -> Job:

@@ -146,7 +146,7 @@ def _run_job(settings: Settings, submission: Submission, timeout: float | None) 
     standalone.start()
     try:
         with explain_inputs():
-            job_id, _ = standalone.jobs.submit(submission)
+            job_id, _ = standalone.jobs.submit_job(submission)
         local = LocalJob(standalone.jobs, job_id, timeout=timeout)
         with choose_progress() as progress, _handle_signals(local, standalone, progress):
             job = follow_job(local, local.render_job(), progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from echelon.controller.core.events import Again
-from echelon.controller.core.flow import comes_back
+from echelon.controller.core.flow import can_return
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import DONE, ENDED, State
 
@@ -18,7 +18,7 @@ Misfits = Mapping[int, Mapping[State, int]]
 _NONE: Mapping[State, int] = {}
 
 
-def of_job(job: Job, *, everything: bool = False, misfits: Misfits | None = None) -> tuple[Again, ...]:
+def plan_job_retry(job: Job, *, everything: bool = False, misfits: Misfits | None = None) -> tuple[Again, ...]:
     """Return what of a job runs again: what has failed or was cancelled in stages that are not done.
 
     In a job that is done all the same, what failed in spite of it; in a skipped one, what was skipped too. With
@@ -27,7 +27,7 @@ def of_job(job: Job, *, everything: bool = False, misfits: Misfits | None = None
     stages = [stage for stage in job.stages if everything or job.state in DONE or stage.state not in DONE]
     skipped = job.state is State.SKIPPED
     agains = (
-        of_stage(
+        plan_stage_retry(
             stage,
             everything=everything,
             skipped=skipped and stage.state is State.SKIPPED,
@@ -38,7 +38,7 @@ def of_job(job: Job, *, everything: bool = False, misfits: Misfits | None = None
     return tuple(again for again in agains if again)
 
 
-def of_stage(
+def plan_stage_retry(
     stage: Stage, *, everything: bool = False, skipped: bool | None = None, misfits: Mapping[State, int] = _NONE
 ) -> Again | None:
     """Return what of a stage runs again; None: nothing. What was skipped does when the stage was, as a whole."""
@@ -54,7 +54,7 @@ def of_stage(
     return Again(stage.number, counts, spawn, stage.tally.withdrawn if State.CANCELLED in counts else 0)
 
 
-def in_the_way(job: Job, agains: Collection[Again]) -> Stage | None:
+def find_obstacle(job: Job, agains: Collection[Again]) -> Stage | None:
     """Return the stage for which a job would end, or end again, before all of a retry could run; None: none.
 
     It has failed an open job, or it comes before something of the retry: a person has to retry or skip it first.
@@ -66,4 +66,4 @@ def in_the_way(job: Job, agains: Collection[Again]) -> Stage | None:
         return next((stage for stage in job.living if stage.failing and stage.number not in wanted), None)
     last = max(job.stage(number).order for number in wanted)
     before = (stage for stage in job.stages if stage.order < last and stage.number not in wanted)
-    return next((stage for stage in before if stage.state in UNDONE and not comes_back(stage)), None)
+    return next((stage for stage in before if stage.state in UNDONE and not can_return(stage)), None)

@@ -1,6 +1,6 @@
 """What each verb means in each state: the table that the engine asks, that the documentation is made of.
 
-`answer(kind, state, verb)` says whether a verb is allowed for a job, a stage or a task in a state. The test
+`answer_verb(kind, state, verb)` says whether a verb is allowed for a job, a stage or a task in a state. The test
 `tests/engine/test_verbs.py` walks through all of it and looks at what really happens.
 """
 
@@ -42,7 +42,7 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unchanged:
+class NoEffect:
     """It is no mistake to ask, and nothing changes."""
 
     reason: str
@@ -55,7 +55,7 @@ class Refused:
     reason: str
 
 
-Answer = Allowed | Unchanged | Refused
+Answer = Allowed | NoEffect | Refused
 
 #: The states that a job, a stage or a task can be in.
 STATES = {
@@ -75,7 +75,7 @@ VERBS = {
 MISFIT = "its item did not fit the task, so there is nothing to run: it can only be skipped"
 
 
-def answer(
+def answer_verb(
     kind: Kind, state: State, verb: Verb, *, paused: bool = False, everything: bool = False, misfit: bool = False
 ) -> Answer:
     """Return what a verb means for a job, a stage or a task in a state.
@@ -86,26 +86,26 @@ def answer(
         raise ValueError(f"{verb} means nothing for a {kind} that is {state}")
     match verb:
         case Verb.PAUSE:
-            return _pause(kind, state, paused)
+            return _answer_pause(kind, state, paused)
         case Verb.RESUME:
-            return Allowed("it goes on") if paused and state not in ENDED else Unchanged("it is not paused")
+            return Allowed("it goes on") if paused and state not in ENDED else NoEffect("it is not paused")
         case Verb.CANCEL:
-            return _cancel(kind, state)
+            return _answer_cancel(kind, state)
         case Verb.KILL:
-            return _kill(kind, state)
+            return _answer_kill(kind, state)
         case Verb.RETRY:
-            return Refused(MISFIT) if misfit and kind is Kind.TASK else _retry(kind, state, everything, paused)
+            return Refused(MISFIT) if misfit and kind is Kind.TASK else _answer_retry(kind, state, everything, paused)
         case Verb.SKIP:
-            return _skip(kind, state)
+            return _answer_skip(kind, state)
         case Verb.ADD:
-            return _add(state, paused)
+            return _answer_add(state, paused)
 
 
-def _pause(kind: Kind, state: State, paused: bool) -> Answer:
+def _answer_pause(kind: Kind, state: State, paused: bool) -> Answer:
     if state in ENDED:
         return Refused(f"it is {state} already")
     if paused:
-        return Unchanged("it is paused already")
+        return NoEffect("it is paused already")
     if kind is Kind.TASK and state is State.RUNNING:
         return Allowed("its attempt goes on, no other one is started")
     if kind is not Kind.TASK and state is State.RUNNING:
@@ -113,9 +113,9 @@ def _pause(kind: Kind, state: State, paused: bool) -> Answer:
     return Allowed("it is not started")
 
 
-def _cancel(kind: Kind, state: State) -> Answer:
+def _answer_cancel(kind: Kind, state: State) -> Answer:
     if state is State.CANCELLED:
-        return Unchanged("it is CANCELLED already")
+        return NoEffect("it is CANCELLED already")
     if state in ENDED:
         return Refused(f"it is {state} already; only what is open can be cancelled")
     if state is State.RUNNING:
@@ -123,16 +123,16 @@ def _cancel(kind: Kind, state: State) -> Answer:
     return Allowed("CANCELLED")
 
 
-def _kill(kind: Kind, state: State) -> Answer:
+def _answer_kill(kind: Kind, state: State) -> Answer:
     if state is State.RUNNING:
         what = "its attempt is" if kind is Kind.TASK else "the attempts that run are"
         return Allowed(f"{what} ended, and counted as failed: tried again as far as its retries go, else FAILED")
     if state in ENDED:
         return Refused(f"it is {state} already; only what runs can be killed")
-    return Unchanged("nothing of it runs")
+    return NoEffect("nothing of it runs")
 
 
-def _retry(kind: Kind, state: State, everything: bool, paused: bool) -> Answer:
+def _answer_retry(kind: Kind, state: State, everything: bool, paused: bool) -> Answer:
     whole = kind is not Kind.TASK
     if state in (State.FAILED, State.CANCELLED, State.SKIPPED):
         return Allowed("what has not completed runs again" if whole else "it runs again, with all of its retries")
@@ -148,13 +148,13 @@ def _retry(kind: Kind, state: State, everything: bool, paused: bool) -> Answer:
         when = " when it is resumed," if paused else ""
         return Allowed(f"it is killed, and runs again{when} whatever its retries say")
     if kind is Kind.JOB:
-        return Unchanged("it has not begun")
-    return Unchanged("it has yet to run" if kind is Kind.TASK else "it has not begun")
+        return NoEffect("it has not begun")
+    return NoEffect("it has yet to run" if kind is Kind.TASK else "it has not begun")
 
 
-def _skip(kind: Kind, state: State) -> Answer:
+def _answer_skip(kind: Kind, state: State) -> Answer:
     if state is State.SKIPPED:
-        return Unchanged("it is SKIPPED already")
+        return NoEffect("it is SKIPPED already")
     if state in DONE:
         return Refused(f"it is {state} already")
     if state is State.RUNNING:
@@ -164,7 +164,7 @@ def _skip(kind: Kind, state: State) -> Answer:
     return Allowed("SKIPPED")
 
 
-def _add(state: State, paused: bool) -> Answer:
+def _answer_add(state: State, paused: bool) -> Answer:
     if state in ENDED:
         return Refused(f"it is {state} already")
     if state is State.PENDING or paused:

@@ -82,7 +82,7 @@ class Remember:
 Effect = ReleaseTasks | ReleaseSpawnTask | WithdrawTasks | SkipTasks | ReopenTasks | RestoreTasks | Remember
 
 
-def reawakened(effects: Iterable[Effect]) -> list[int]:
+def list_reopened_stages(effects: Iterable[Effect]) -> list[int]:
     """Return the stages of which these effects, all carried out, have made tasks claimable that may have run before.
 
     Only then is it known what became of them in the same step: some may be withdrawn again.

@@ -25,7 +25,7 @@ from echelon.shared.ablation import ablated
 Effects = list[Effect]
 
 
-def settle_down(job: Job, effects: Effects, *, rearranged: bool = True) -> Job:
+def settle_job(job: Job, effects: Effects, *, rearranged: bool = True) -> Job:
     """End stages that are over, then start the next ones or end the job, until nothing changes.
 
     Unless the event has `rearranged` stages, only those that live are looked at as long as none of them ends.
@@ -36,7 +36,7 @@ def settle_down(job: Job, effects: Effects, *, rearranged: bool = True) -> Job:
         if job is before and not rearranged:
             break
         rearranged = False
-        job = _advance(job, effects)
+        job = _advance_job(job, effects)
         if job is before:
             break
         rearranged = True
@@ -63,10 +63,10 @@ def _end_stages(job: Job, effects: Effects) -> Job:
 def _end_stage(stage: Stage, effects: Effects) -> Stage:
     """End a stage that is at rest; one that waits for a person stays as it is."""
     if not stage.unfit or stage.on_error is OnError.IGNORE:
-        return _ended(stage, State.COMPLETED, effects)
+        return _close_stage(stage, State.COMPLETED, effects)
     if stage.on_error is OnError.BLOCK:
         return stage
-    return _ended(stage, State.FAILED if stage.failures else State.CANCELLED, effects)
+    return _close_stage(stage, State.FAILED if stage.failures else State.CANCELLED, effects)
 
 
 def _fail_stage(stage: Stage, effects: Effects) -> Stage:
@@ -75,7 +75,7 @@ def _fail_stage(stage: Stage, effects: Effects) -> Stage:
     waiting = stage.tally.pending + stage.tally.queued or stage.spawn in (State.PENDING, State.QUEUED)
     running = stage.tally.running or stage.spawn is State.RUNNING
     if waiting or (running and stage.fail_fast):
-        stage = withdraw(stage, effects, running=stage.fail_fast, reason=reason, state=stage.state)
+        stage = withdraw_stage(stage, effects, running=stage.fail_fast, reason=reason, state=stage.state)
     if stage.tally.running or stage.spawn is State.RUNNING:
         return stage
     # A sibling of equal order that did nothing wrong ends as withdrawn, unless it was complete already.
@@ -84,15 +84,15 @@ def _fail_stage(stage: Stage, effects: Effects) -> Stage:
         state = State.COMPLETED if complete else State.CANCELLED
     else:
         state = State.FAILED if stage.on_error is OnError.FAIL_JOB else State.CANCELLED
-    return _ended(stage, state, effects)
+    return _close_stage(stage, state, effects)
 
 
-def _ended(stage: Stage, state: State, effects: Effects) -> Stage:
-    effects.append(Remember(f"stage_{state.lower()}", stage.number, counts_of(stage)))
+def _close_stage(stage: Stage, state: State, effects: Effects) -> Stage:
+    effects.append(Remember(f"stage_{state.lower()}", stage.number, count_outcomes(stage)))
     return replace(stage, state=state, by=None)
 
 
-def withdraw(
+def withdraw_stage(
     stage: Stage, effects: Effects, *, running: bool, reason: str, state: State, by: str | None = None
 ) -> Stage:
     """Cancel what has not started, and with `running` what runs; `by` is the person who wants it."""
@@ -145,11 +145,11 @@ class _Situation:
         return next((stage for stage in self.front if stage.state is State.CANCELLED), None)
 
 
-def _advance(job: Job, effects: Effects) -> Job:
+def _advance_job(job: Job, effects: Effects) -> Job:
     """Take the first move of `_MOVES` whose condition holds; stay if none does."""
     front = [job.stages[number] for _, number in job.ahead] if ablated("stage_order") else job.front
     if front:
-        job = _block(job, front[0].order)
+        job = _block_stages(job, front[0].order)
     now = _Situation(job, front, any(stage.failing for stage in job.living))
     for _, find, move in _MOVES:
         found = find(now)
@@ -158,18 +158,18 @@ def _advance(job: Job, effects: Effects) -> Job:
     return job
 
 
-def _stay(job: Job, found: object, effects: Effects) -> Job:
+def _keep_job(job: Job, found: object, effects: Effects) -> Job:
     return job
 
 
-def _complete(job: Job, found: object, effects: Effects) -> Job:
+def _complete_job(job: Job, found: object, effects: Effects) -> Job:
     effects.append(Remember("job_completed", detail={"failed_tasks": job.failed_tasks}))
     return job.in_state(State.COMPLETED)
 
 
-def _start_all(job: Job, ready: Sequence[Stage], effects: Effects) -> Job:
+def _start_stages(job: Job, ready: Sequence[Stage], effects: Effects) -> Job:
     for stage in ready:
-        job = job.with_stage(_start(stage, effects))
+        job = job.with_stage(_start_stage(stage, effects))
     return job
 
 
@@ -178,7 +178,7 @@ def _fail_front(job: Job, front: Sequence[Stage], effects: Effects) -> Job:
     return job.with_stage(replace(front[0], failing=True))
 
 
-def _block(job: Job, order: int) -> Job:
+def _block_stages(job: Job, order: int) -> Job:
     """Let nothing start in stages that run although it is not their turn any more, or the job is paused."""
     for stage in job.living:
         early = stage.order > order and not ablated("stage_block")
@@ -193,7 +193,7 @@ def _end_job(job: Job, cause: Stage, effects: Effects) -> Job:
     reason = f"job_{cause.state.lower()}"
     for stage in job.stages:
         if stage.state is State.PENDING:
-            job = job.with_stage(withdraw(stage, effects, running=False, reason=reason, state=State.CANCELLED))
+            job = job.with_stage(withdraw_stage(stage, effects, running=False, reason=reason, state=State.CANCELLED))
     what = f"failed: {cause.error or 'a task failed'}" if cause.state is State.FAILED else "was cancelled"
     error = f"stage {cause.number} ({cause.name}) {what}"
     effects.append(Remember(reason, cause.number, {"error": error}))
@@ -202,17 +202,17 @@ def _end_job(job: Job, cause: Stage, effects: Effects) -> Job:
 
 #: How a job moves on, in order: the first move that finds something is taken, with what it has found.
 _MOVES: Sequence[tuple[str, Callable[[_Situation], object], Callable[[Job, Any, Effects], Job]]] = (
-    ("a paused job does not complete", lambda now: not now.front and now.job.paused, _stay),
-    ("all stages are done", lambda now: not now.front, _complete),
-    ("stages may start", lambda now: now.ready, _start_all),
+    ("a paused job does not complete", lambda now: not now.front and now.job.paused, _keep_job),
+    ("all stages are done", lambda now: not now.front, _complete_job),
+    ("stages may start", lambda now: now.ready, _start_stages),
     ("later stages run behind a failed front", lambda now: now.blocked_front, _fail_front),
-    ("stages run", lambda now: now.running, _stay),
+    ("stages run", lambda now: now.running, _keep_job),
     ("a stage has failed", lambda now: now.failed, _end_job),
     ("a stage was cancelled", lambda now: now.cancelled, _end_job),
 )
 
 
-def _start(stage: Stage, effects: Effects) -> Stage:
+def _start_stage(stage: Stage, effects: Effects) -> Stage:
     effects.append(Remember("stage_started", stage.number, {"name": stage.name}))
     again = stage.begun
     stage = replace(stage, state=State.RUNNING, blocked=False, begun=True)
@@ -222,63 +222,63 @@ def _start(stage: Stage, effects: Effects) -> Stage:
     free = stage.tally.pending - stage.tally.held
     if free:
         effects.append(ReleaseTasks(stage.number, again))
-        stage = replace(stage, tally=stage.tally.moved(State.PENDING, State.QUEUED, free))
+        stage = replace(stage, tally=stage.tally.move_tasks(State.PENDING, State.QUEUED, free))
     return stage
 
 
-def restore(job: Job, effects: Effects) -> Job:
+def restore_stages(job: Job, effects: Effects) -> Job:
     """Put back in line what was withdrawn when a failure ended everything, once nothing fails any more."""
     if any(stage.failing for stage in job.living):
         return job
     for stage in job.stages:
-        if stage.by is None and (stage.state is State.CANCELLED or (stage.state is State.FAILED and comes_back(stage))):
-            job = job.with_stage(restored(replace(stage, state=State.PENDING, error=None), effects))
-        elif stage.state is State.RUNNING and _withdrawn(stage):
-            job = job.with_stage(restored(stage, effects))
+        if stage.by is None and (stage.state is State.CANCELLED or (stage.state is State.FAILED and can_return(stage))):
+            job = job.with_stage(restore_stage(replace(stage, state=State.PENDING, error=None), effects))
+        elif stage.state is State.RUNNING and _has_withdrawn(stage):
+            job = job.with_stage(restore_stage(stage, effects))
     return job
 
 
-def restored(stage: Stage, effects: Effects) -> Stage:
+def restore_stage(stage: Stage, effects: Effects) -> Stage:
     """Return a stage that is open again with what no person has cancelled of it back in line."""
-    if not _withdrawn(stage):
-        return _known(stage)
+    if not _has_withdrawn(stage):
+        return _settle_expected(stage)
     target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
-    tally = stage.tally.moved(State.CANCELLED, target, stage.tally.withdrawn)
+    tally = stage.tally.move_tasks(State.CANCELLED, target, stage.tally.withdrawn)
     spawn, expected = stage.spawn, stage.expected
     if spawn is State.CANCELLED and not stage.spawn_hand:
         spawn, expected = target, None
     effects.append(RestoreTasks(stage.number, target))
-    return _known(replace(stage, tally=replace(tally, withdrawn=0), spawn=spawn, expected=expected))
+    return _settle_expected(replace(stage, tally=replace(tally, withdrawn=0), spawn=spawn, expected=expected))
 
 
-def _known(stage: Stage) -> Stage:
+def _settle_expected(stage: Stage) -> Stage:
     """Return a stage with the tasks that it has as all that it will have, when no spawn task will tell of more."""
     if stage.expected is None and stage.spawn in (State.FAILED, State.CANCELLED, State.SKIPPED):
         return replace(stage, expected=stage.tally.total)
     return stage
 
 
-def _withdrawn(stage: Stage) -> bool:
+def _has_withdrawn(stage: Stage) -> bool:
     return stage.tally.withdrawn > 0 or (
         stage.source is Source.SPAWN and stage.spawn is State.CANCELLED and not stage.spawn_hand
     )
 
 
-def cured(stage: Stage) -> bool:
+def is_cured(stage: Stage) -> bool:
     """Tell whether nothing of a stage stands in the way any more: no failure, nothing that a person has cancelled."""
     by_hand = stage.tally.cancelled > stage.tally.withdrawn or (stage.spawn is State.CANCELLED and stage.spawn_hand)
     return not stage.failures and not by_hand
 
 
-def comes_back(stage: Stage) -> bool:
+def can_return(stage: Stage) -> bool:
     """Tell whether a stage that has FAILED or is CANCELLED would not end its job again if that went on.
 
     What a person has cancelled as a whole would; so would failures that nobody has skipped, where they count.
     """
-    return stage.by is None and (stage.on_error is not OnError.FAIL_JOB or cured(stage))
+    return stage.by is None and (stage.on_error is not OnError.FAIL_JOB or is_cured(stage))
 
 
-def counts_of(stage: Stage) -> dict[str, object]:
+def count_outcomes(stage: Stage) -> dict[str, object]:
     """Return what the history tells at a stage's end."""
     tally = stage.tally
     found: dict[str, object] = {"completed": tally.completed, "failed": stage.failures, "cancelled": tally.cancelled}

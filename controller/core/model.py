@@ -70,7 +70,7 @@ class Tally:
         """Return how many there are."""
         return self.open + self.completed + self.failed + self.cancelled + self.skipped
 
-    def moved(self, source: State, target: State, count: int) -> Self:
+    def move_tasks(self, source: State, target: State, count: int) -> Self:
         """Return the tally after `count` tasks went from one state to another; a count never goes below 0."""
         check_transition(TASK_TRANSITIONS, "a task", source, target)
         left = getattr(self, source.lower()) - count
@@ -85,10 +85,10 @@ class Tally:
         for source in sources:
             count = getattr(self, source.lower())
             if count:
-                tally = tally.moved(source, target, count)
+                tally = tally.move_tasks(source, target, count)
         return tally
 
-    def added(self, state: State, count: int) -> Self:
+    def add_tasks(self, state: State, count: int) -> Self:
         """Return the tally with `count` more tasks in a state."""
         return replace(self, **{state.lower(): getattr(self, state.lower()) + count})
 
@@ -205,7 +205,7 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.live is None:
-            live = tuple(stage.number for stage in self.stages if _lives(stage))
+            live = tuple(stage.number for stage in self.stages if _is_live(stage))
             ahead = sorted((stage.order, stage.number) for stage in self.stages if stage.state not in DONE)
             object.__setattr__(self, "live", live)
             object.__setattr__(self, "ahead", tuple(ahead))
@@ -251,8 +251,8 @@ class Job:
         if before.spawn is not None and stage.spawn is not None:
             check_transition(TASK_TRANSITIONS, f"the spawn task of stage {number}", before.spawn, stage.spawn)
         live, ahead, place = self.live or (), self.ahead, (stage.order, number)
-        if _lives(before) is not _lives(stage):
-            live = tuple(sorted({*live, number} if _lives(stage) else {*live} - {number}))
+        if _is_live(before) is not _is_live(stage):
+            live = tuple(sorted({*live, number} if _is_live(stage) else {*live} - {number}))
         if (before.state in DONE) is not (stage.state in DONE):
             at = bisect_left(ahead, place)
             ahead = ahead[:at] + (ahead[at + 1 :] if stage.state in DONE else (place, *ahead[at:]))
@@ -260,5 +260,5 @@ class Job:
         return replace(self, stages=stages, live=live, ahead=ahead)
 
 
-def _lives(stage: Stage) -> bool:
+def _is_live(stage: Stage) -> bool:
     return stage.state is State.RUNNING or stage.failing

@@ -28,10 +28,10 @@ _NAMED = 5
 
 def plan_stages(catalogue: Catalogue, definition: JobDefinition) -> tuple[Stage, ...]:
     """Return the stages of a job that is to be submitted, all of them PENDING."""
-    return tuple(_stage(catalogue, number, stage) for number, stage in enumerate(definition.stages))
+    return tuple(_plan_stage(catalogue, number, stage) for number, stage in enumerate(definition.stages))
 
 
-def _stage(catalogue: Catalogue, number: int, stage: StageDefinition) -> Stage:
+def _plan_stage(catalogue: Catalogue, number: int, stage: StageDefinition) -> Stage:
     spawns = stage.spawn_task is not None
     known = known_tasks(stage)
     return Stage(
@@ -79,14 +79,14 @@ def _on_error(stage: StageDefinition) -> OnError:
     return OnError.FAIL_JOB if stage.job_failed_on_error else OnError.IGNORE
 
 
-def parameters(task_class: TaskClass) -> dict[str, InputDefinition]:
+def list_parameters(task_class: TaskClass) -> dict[str, InputDefinition]:
     """Return the inputs whose values come from the job or from an item, and not from the worker."""
     return {name: one for name, one in task_class.input.items() if one.source is not InputSource.ENVIRONMENT}
 
 
 def stage_input(task_class: TaskClass, job_values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return the values that every task of a class gets: the job's where the class wants them, else its defaults."""
-    wanted = parameters(task_class)
+    wanted = list_parameters(task_class)
     values = {name: one.default for name, one in wanted.items() if not one.required}
     return values | {name: value for name, value in job_values.items() if name in wanted}
 

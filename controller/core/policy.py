@@ -35,7 +35,7 @@ class Verdict:
     loss: bool = False
 
 
-def judge(outcome: Outcome, budget: Budget, retry: Retry, *, max_losses: int, failing: bool) -> Verdict:
+def judge_attempt(outcome: Outcome, budget: Budget, retry: Retry, *, max_losses: int, failing: bool) -> Verdict:
     """Return what becomes of a task after an attempt.
 
     `max_losses`: so many lost workers make a task FAILED. `failing`: the job fails anyway, so nothing is tried again.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from echelon.controller.core.again import of_job
+from echelon.controller.core.again import plan_job_retry
 from echelon.controller.core.effects import Remember, ReopenTasks, SkipTasks
 from echelon.controller.core.events import (
     Again,
@@ -24,55 +24,64 @@ from echelon.controller.core.events import (
     TasksAdded,
     TasksSkipped,
 )
-from echelon.controller.core.flow import Effects, comes_back, counts_of, cured, restore, restored, settle_down, withdraw
+from echelon.controller.core.flow import (
+    Effects,
+    can_return,
+    count_outcomes,
+    is_cured,
+    restore_stage,
+    restore_stages,
+    settle_job,
+    withdraw_stage,
+)
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import DONE, ENDED, NOT_DONE, State
 
 
-def submit(job: Job, event: Submitted, effects: Effects) -> Job:
+def submit_job(job: Job, event: Submitted, effects: Effects) -> Job:
     """Begin a job that was accepted, unless it is to wait for a person."""
     effects.append(Remember("job_submitted"))
     if job.paused:
         effects.append(Remember("job_paused"))
         return job
-    return _begin(job, effects)
+    return _begin_job(job, effects)
 
 
-def _begin(job: Job, effects: Effects) -> Job:
+def _begin_job(job: Job, effects: Effects) -> Job:
     effects.append(Remember("job_started"))
-    return settle_down(job.in_state(State.RUNNING, by=job.by, error=job.error), effects)
+    return settle_job(job.in_state(State.RUNNING, by=job.by, error=job.error), effects)
 
 
 # --- pause and resume
 
 
-def pause(job: Job, event: PauseRequested, effects: Effects) -> Job:
+def apply_pause(job: Job, event: PauseRequested, effects: Effects) -> Job:
     """Hold a job back, or one stage."""
     if job.state in ENDED:
         return job
     if event.stage is None:
         effects.append(Remember("job_paused"))
-        return settle_down(replace(job, by=event.by), effects)
+        return settle_job(replace(job, by=event.by), effects)
     stage = job.stage(event.stage)
     if stage.state in ENDED:
         return job
     effects.append(Remember("stage_paused", stage.number))
-    return settle_down(job.with_stage(replace(stage, by=event.by)), effects)
+    return settle_job(job.with_stage(replace(stage, by=event.by)), effects)
 
 
-def resume(job: Job, event: ResumeRequested, effects: Effects) -> Job:
+def apply_resume(job: Job, event: ResumeRequested, effects: Effects) -> Job:
     """Let a job go on, or one stage."""
     if event.stage is None:
         if not job.paused:
             return job
         effects.append(Remember("job_resumed"))
         job = replace(job, by=None)
-        return _begin(job, effects) if job.state is State.PENDING else settle_down(job, effects)
+        return _begin_job(job, effects) if job.state is State.PENDING else settle_job(job, effects)
     stage = job.stage(event.stage)
     if not stage.paused:
         return job
     effects.append(Remember("stage_resumed", stage.number))
-    return settle_down(job.with_stage(replace(stage, by=None)), effects)
+    return settle_job(job.with_stage(replace(stage, by=None)), effects)
 
 
 def hold_spawn_task(job: Job, event: SpawnTaskHeld, effects: Effects) -> Job:
@@ -80,34 +89,34 @@ def hold_spawn_task(job: Job, event: SpawnTaskHeld, effects: Effects) -> Job:
     if job.state in ENDED:
         return job
     stage = replace(job.stage(event.stage), spawn_hand=event.held, spawn=event.state)
-    return settle_down(job.with_stage(stage), effects, rearranged=False)
+    return settle_job(job.with_stage(stage), effects, rearranged=False)
 
 
 # --- cancel
 
 
-def cancel(job: Job, event: CancelRequested, effects: Effects) -> Job:
+def apply_cancel(job: Job, event: CancelRequested, effects: Effects) -> Job:
     """End a job for good, or one stage."""
     if job.state in ENDED:
         return job
     before, by = job, event.by
     for stage in job.stages if event.stage is None else (job.stage(event.stage),):
         if stage.state not in ENDED:
-            ended = withdraw(stage, effects, running=True, reason="cancelled", state=State.CANCELLED, by=by)
+            ended = withdraw_stage(stage, effects, running=True, reason="cancelled", state=State.CANCELLED, by=by)
             job = job.with_stage(ended)
     if event.stage is None:
         effects.append(Remember("job_cancelled"))
         return job.in_state(State.CANCELLED, by=by, error=job.error)
     if job is before:
         return job
-    effects.append(Remember("stage_cancelled", event.stage, counts_of(job.stage(event.stage))))
-    return settle_down(job, effects)
+    effects.append(Remember("stage_cancelled", event.stage, count_outcomes(job.stage(event.stage))))
+    return settle_job(job, effects)
 
 
 # --- skip
 
 
-def skip(job: Job, event: SkipRequested, effects: Effects) -> Job:
+def apply_skip(job: Job, event: SkipRequested, effects: Effects) -> Job:
     """Let a job count as done, or one stage: then what comes after it may start, and a FAILED job goes on."""
     if event.stage is not None:
         return _skip_stage(job, job.stage(event.stage), event.by, effects)
@@ -115,7 +124,7 @@ def skip(job: Job, event: SkipRequested, effects: Effects) -> Job:
         return job
     for stage in job.stages:
         if stage.state not in DONE:
-            job = job.with_stage(_skipped(stage, event.by, effects))
+            job = job.with_stage(_skip_whole_stage(stage, event.by, effects))
     effects.append(Remember("job_skipped"))
     return job.in_state(State.SKIPPED, by=event.by)
 
@@ -124,16 +133,16 @@ def _skip_stage(job: Job, stage: Stage, by: str, effects: Effects) -> Job:
     if stage.state in DONE:
         return job
     before = job
-    stage = _skipped(stage, by, effects)
-    skipped = Remember("stage_skipped", stage.number, counts_of(stage))
+    stage = _skip_whole_stage(stage, by, effects)
+    skipped = Remember("stage_skipped", stage.number, count_outcomes(stage))
     job = job.with_stage(stage)
-    if job.state in ENDED and _fit_again(before, job):
-        return _go_on(job, effects, skipped)
+    if job.state in ENDED and _can_continue(before, job):
+        return _continue_job(job, effects, skipped)
     effects.append(skipped)
-    return settle_down(restore(job, effects), effects) if job.state not in ENDED else job
+    return settle_job(restore_stages(job, effects), effects) if job.state not in ENDED else job
 
 
-def _skipped(stage: Stage, by: str, effects: Effects) -> Stage:
+def _skip_whole_stage(stage: Stage, by: str, effects: Effects) -> Stage:
     tally = replace(stage.tally.move_all(NOT_DONE, State.SKIPPED), held=0, withdrawn=0)
     spawn = State.SKIPPED if stage.spawn in NOT_DONE else stage.spawn
     effects.append(SkipTasks(stage.number, by))
@@ -148,57 +157,57 @@ def skip_tasks(job: Job, events: Sequence[TasksSkipped], effects: Effects) -> Jo
     before = job
     for event in events:
         stage = job.stage(event.stage)
-        job = job.with_stage(_spawn_skipped(stage) if event.spawn else _tasks_skipped(stage, event))
-    well = [stage for stage in job.stages if stage.number in {event.stage for event in events} and cured(stage)]
+        job = job.with_stage(_skip_spawn_task(stage) if event.spawn else _count_skipped(stage, event))
+    well = [stage for stage in job.stages if stage.number in {event.stage for event in events} and is_cured(stage)]
     for stage in well:
         job = job.with_stage(replace(stage, failing=False, error=None))
     if job.state in ENDED:
-        return _go_on_without(before, job, [stage.number for stage in well if stage.state not in DONE], effects)
+        return _continue_ended_job(before, job, [stage.number for stage in well if stage.state not in DONE], effects)
     for stage in well:
         if stage.state in (State.FAILED, State.CANCELLED):
             opened = replace(job.stage(stage.number), state=State.PENDING, by=None)
-            job = job.with_stage(restored(opened, effects))
-    return settle_down(restore(job, effects), effects)
+            job = job.with_stage(restore_stage(opened, effects))
+    return settle_job(restore_stages(job, effects), effects)
 
 
-def _go_on_without(before: Job, job: Job, well: Sequence[int], effects: Effects) -> Job:
+def _continue_ended_job(before: Job, job: Job, well: Sequence[int], effects: Effects) -> Job:
     """Let an ended job go on when these stages of it are well now and nothing else would end it again."""
     if not well:
         return job
     for number in well:
         # Its other tasks may have to wait for the failures of a stage beside it: nothing of its own is in the way now.
         job = job.with_stage(replace(job.stage(number), by=None))
-    return _go_on(job, effects) if _fit_again(before, job) else job
+    return _continue_job(job, effects) if _can_continue(before, job) else job
 
 
-def _spawn_skipped(stage: Stage) -> Stage:
+def _skip_spawn_task(stage: Stage) -> Stage:
     # What its items would have been is not known: the stage has the tasks that it has.
     return replace(stage, spawn=State.SKIPPED, spawn_hand=True, expected=stage.tally.total)
 
 
-def _tasks_skipped(stage: Stage, event: TasksSkipped) -> Stage:
+def _count_skipped(stage: Stage, event: TasksSkipped) -> Stage:
     tally = stage.tally
     for source, count in event.counts.items():
-        tally = tally.moved(source, State.SKIPPED, count)
+        tally = tally.move_tasks(source, State.SKIPPED, count)
     return replace(
         stage, tally=replace(tally, held=tally.held - event.held, withdrawn=tally.withdrawn - event.withdrawn)
     )
 
 
-def _fit_again(before: Job, job: Job) -> bool:
+def _can_continue(before: Job, job: Job) -> bool:
     """Tell whether a job that ended of itself has nothing left that would end it the same way again."""
     if before.state not in (State.FAILED, State.CANCELLED) or before.by is not None:
         return False
-    return all(comes_back(stage) for stage in job.stages if stage.state in (State.FAILED, State.CANCELLED))
+    return all(can_return(stage) for stage in job.stages if stage.state in (State.FAILED, State.CANCELLED))
 
 
-def _go_on(job: Job, effects: Effects, *remembered: Remember) -> Job:
+def _continue_job(job: Job, effects: Effects, *remembered: Remember) -> Job:
     effects.append(Remember("job_reopened"))
     effects.extend(remembered)
-    return settle_down(restore(_opened(job), effects), effects)
+    return settle_job(restore_stages(_reopen_job(job), effects), effects)
 
 
-def _opened(job: Job) -> Job:
+def _reopen_job(job: Job) -> Job:
     for stage in job.living:
         job = job.with_stage(replace(stage, failing=False))
     return job.in_state(State.RUNNING)
@@ -207,20 +216,20 @@ def _opened(job: Job) -> Job:
 # --- retry
 
 
-def retry(job: Job, event: RetryRequested, effects: Effects) -> Job:
+def apply_retry(job: Job, event: RetryRequested, effects: Effects) -> Job:
     """Let what has ended run again; an ended job opens again, and later stages wait for the earlier ones."""
-    wanted = {one.stage: one for one in (of_job(job) if event.stages is None else event.stages)}
+    wanted = {one.stage: one for one in (plan_job_retry(job) if event.stages is None else event.stages)}
     if not wanted:
         return job
     if job.state in ENDED:
         effects.append(Remember("job_retried" if event.whole else "job_reopened"))
-        job = _opened(job)
+        job = _reopen_job(job)
     order = min(stage.order for stage in job.stages if stage.state not in DONE or stage.number in wanted)
     for number, again in sorted(wanted.items()):
         stage = job.stage(number)
         may_run = stage.order == order and job.state is State.RUNNING and not job.paused
         job = job.with_stage(_run_again(stage, again, effects, may_run=may_run))
-    return settle_down(restore(job, effects), effects)
+    return settle_job(restore_stages(job, effects), effects)
 
 
 def _run_again(stage: Stage, again: Again, effects: Effects, *, may_run: bool) -> Stage:
@@ -234,17 +243,17 @@ def _run_again(stage: Stage, again: Again, effects: Effects, *, may_run: bool) -
     target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
     tally, tasks = stage.tally, sum(again.counts.values())
     for source, count in again.counts.items():
-        tally = tally.moved(source, target, count)
+        tally = tally.move_tasks(source, target, count)
     stage = replace(stage, tally=replace(tally, withdrawn=tally.withdrawn - again.withdrawn))
     if again.spawn:
         stage = replace(stage, spawn=target, spawn_hand=False, expected=None)
-    if cured(stage):
+    if is_cured(stage):
         stage = replace(stage, error=None)
     if tasks or again.spawn:
         effects.append(ReopenTasks(stage.number, target, frozenset(again.counts), again.spawn, again.spans))
     if ended and stage.state is State.RUNNING:
         effects.append(Remember("stage_reopened", stage.number, {"tasks": tasks}))
-    return restored(stage, effects)
+    return restore_stage(stage, effects)
 
 
 # --- add
@@ -254,7 +263,7 @@ def add_tasks(job: Job, event: TasksAdded, effects: Effects) -> Job:
     """Count tasks that were added by hand."""
     stage = job.stage(event.stage)
     target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
-    tally = stage.tally.added(target, event.count - event.held).added(State.PENDING, event.held)
+    tally = stage.tally.add_tasks(target, event.count - event.held).add_tasks(State.PENDING, event.held)
     stage = replace(
         stage,
         tally=replace(tally, held=tally.held + event.held),
@@ -262,4 +271,4 @@ def add_tasks(job: Job, event: TasksAdded, effects: Effects) -> Job:
         expected=None if stage.expected is None else stage.expected + event.count,
     )
     effects.append(Remember("tasks_added", stage.number, {"tasks": event.count}))
-    return settle_down(job.with_stage(stage), effects, rearranged=False)
+    return settle_job(job.with_stage(stage), effects, rearranged=False)

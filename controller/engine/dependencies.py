@@ -24,7 +24,7 @@ from echelon.shared.volume.stops import StopFiles
 
 
 @dataclass(frozen=True, slots=True)
-class JobsParts:
+class JobDependencies:
     """What the use cases lean on; the composition root builds it."""
 
     store: Datastore
@@ -51,29 +51,29 @@ class JobsParts:
     #: Requests may bring commands of their own.
     inline_commands: bool = False
     #: Where workers look that no message reaches.
-    stop_signs: StopFiles | None = None
+    stop_files: StopFiles | None = None
 
-    def announce(self, board: UnitOfWork) -> None:
+    def announce_changes(self, board: UnitOfWork) -> None:
         """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
         told = stop_messages(board.stops, lease=self.lease)
         if not self.broker.connected:
-            self._leave_signs(told)
-        self.broker.publish(told, confirmed=self._not_told)
+            self._write_stop_files(told)
+        self.broker.publish(told, confirmed=self._handle_unconfirmed)
         self.changes.wake_waiting(board.ended)
         self.wake()
 
-    def _not_told(self, unconfirmed: Unconfirmed) -> None:
-        self._leave_signs(unconfirmed.all_messages)
+    def _handle_unconfirmed(self, unconfirmed: Unconfirmed) -> None:
+        self._write_stop_files(unconfirmed.all_messages)
 
-    def _leave_signs(self, untold: Sequence[Outgoing]) -> None:
+    def _write_stop_files(self, untold: Sequence[Outgoing]) -> None:
         """Let workers that no message has reached find out when their leases end."""
         orders = [outgoing.message for outgoing in untold if isinstance(outgoing.message, Orders)]
         refs = [AttemptRef(stop.task_id, stop.attempt) for one in orders for stop in one.stop]
-        if refs and self.stop_signs is not None:
-            self.stop_signs.write_stops(refs)
+        if refs and self.stop_files is not None:
+            self.stop_files.write_stops(refs)
 
 
-def written(verb: Verb) -> None:
+def stop_before_commit(verb: Verb) -> None:
     """Come past the step at which a job's verb has been written and its transaction is open."""
     if verb is Verb.CANCEL:
         failpoint("cancel.before_commit")
@@ -81,7 +81,7 @@ def written(verb: Verb) -> None:
         failpoint("retry.before_commit")
 
 
-def committed(verb: Verb) -> None:
+def stop_after_commit(verb: Verb) -> None:
     """Come past the step at which a job's verb is committed and nobody knows."""
     if verb is Verb.CANCEL:
         failpoint("cancel.after_commit")

@@ -17,12 +17,12 @@ from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.health import EngineHealth, HealthPart
 from echelon.controller.engine.base.inputs import Inputs, gather_inputs
 from echelon.controller.engine.base.items import new_seal, open_sealing, plan_tasks
-from echelon.controller.engine.base.requests import Composition, InvalidInputs, Mistake, Submission, Who
+from echelon.controller.engine.base.requests import Composition, InvalidInputs, RequestMistake, Submission, Who
 from echelon.controller.engine.base.snapshots import JobOrigin
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.control import Control, check_etag
 from echelon.controller.engine.control.opening import Opening
-from echelon.controller.engine.dependencies import JobsParts
+from echelon.controller.engine.dependencies import JobDependencies
 from echelon.controller.engine.upkeep.publisher import FilePublisher
 from echelon.controller.engine.why.reasons import Reasons
 from echelon.shared.ablation import ablated
@@ -45,7 +45,7 @@ class UnknownType(NotFound):
 class Jobs:
     """Submits, cancels, retries and deletes jobs. Safe for any thread."""
 
-    def __init__(self, parts: JobsParts) -> None:
+    def __init__(self, parts: JobDependencies) -> None:
         self._parts = parts
         self.store = parts.store
         self.volume = parts.volume
@@ -60,28 +60,28 @@ class Jobs:
         #: Revisions that the store is known to hold.
         self._kept: set[str] = set()
 
-    def catalogue(self) -> Catalogue:
+    def current_catalogue(self) -> Catalogue:
         """Return the catalogue in force."""
         return self._parts.catalogue()
 
-    def submit(self, submission: Submission) -> tuple[JobId, bool]:
+    def submit_job(self, submission: Submission) -> tuple[JobId, bool]:
         """Accept a job; return its id and whether it is new (False: its Idempotency-Key was used for it before).
 
         Raises TooManyJobs; what was accepted before is found all the same.
         """
-        catalogue = self.catalogue()
-        request_hash = self._hash(submission)
-        known = self._known(submission, request_hash)
+        catalogue = self.current_catalogue()
+        request_hash = self._hash_request(submission)
+        known = self._find_earlier(submission, request_hash)
         if known is not None:
             return known, False
         definition = catalogue.jobs.get(submission.type)
         if definition is None:
             raise UnknownType(submission.type, list(catalogue.jobs))
         inputs = gather_inputs(catalogue, definition, submission.input, submission.headers)
-        return self._accept(catalogue, submission, inputs, request_hash)
+        return self._accept_job(catalogue, submission, inputs, request_hash)
 
-    def compose(self, composition: Composition) -> tuple[JobId, bool]:
-        """Accept a job that stands in the request; return and raise what `submit` does, and InvalidInputs."""
+    def submit_composition(self, composition: Composition) -> tuple[JobId, bool]:
+        """Accept a job that stands in the request; return and raise what `submit_job` does, and InvalidInputs."""
         submission = Submission(
             type=composition.name,
             input={},
@@ -89,32 +89,32 @@ class Jobs:
             request_id=composition.request_id,
             paused=composition.paused,
         )
-        request_hash = self._hash(submission, composition.stages)
-        known = self._known(submission, request_hash)
+        request_hash = self._hash_request(submission, composition.stages)
+        known = self._find_earlier(submission, request_hash)
         if known is not None:
             return known, False
         composed = compose_job(
-            self.catalogue(), composition.name, composition.stages, commands=self._parts.inline_commands
+            self.current_catalogue(), composition.name, composition.stages, commands=self._parts.inline_commands
         )
         if composed.catalogue is None:
-            raise InvalidInputs([Mistake(one.pointer, one.detail) for one in composed.mistakes])
-        return self._accept(composed.catalogue, submission, Inputs({}, {}), request_hash)
+            raise InvalidInputs([RequestMistake(one.pointer, one.detail) for one in composed.mistakes])
+        return self._accept_job(composed.catalogue, submission, Inputs({}, {}), request_hash)
 
-    def _accept(
+    def _accept_job(
         self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str | None
     ) -> tuple[JobId, bool]:
         self._parts.open_jobs.refuse_more()
-        new = self._plan(catalogue, submission, inputs, request_hash)
+        new = self._plan_job(catalogue, submission, inputs, request_hash)
         # Before the commit, after which the engine may see the job at any moment.
         self.snapshots.keep_catalogue(catalogue)
         self.snapshots.keep_origin(new.job.job_id, JobOrigin(new.type, new.revision))
         with self.store.write() as tx:
-            key = _key(submission)
+            key = _key_of(submission)
             again = tx.submitted_with(key) if key else None
             if again is not None:
-                return _same(again, request_hash), False
+                return _require_same(again, request_hash), False
             failpoint("submit.before_insert")
-            self._keep(tx, catalogue)
+            self._keep_catalogue(tx, catalogue)
             tx.insert_job(new)
             board = UnitOfWork(tx, request_id=submission.request_id)
             board.lock_jobs([new.job.job_id])
@@ -132,7 +132,7 @@ class Jobs:
             self._parts.wake()
         return new.job.job_id, True
 
-    def cancel(self, job_id: JobId, *, request_id: str | None = None) -> None:
+    def cancel_job(self, job_id: JobId, *, request_id: str | None = None) -> None:
         """End a job for good. Cancelling a cancelled job is no error; another end is a Conflict."""
         with self.store.write() as tx:
             board = UnitOfWork(tx, request_id=request_id)
@@ -141,9 +141,9 @@ class Jobs:
                 raise Conflict(f"the job is {job.state} already; only an open job can be cancelled")
             board.apply_event(job_id, CancelRequested(Who(request_id).name))
             board.save_jobs()
-        self._parts.announce(board)
+        self._parts.announce_changes(board)
 
-    def delete(self, job_id: JobId, *, etag: int | None = None) -> None:
+    def delete_job(self, job_id: JobId, *, etag: int | None = None) -> None:
         """Remove an ended job: its rows first, then its folder. Asked again, it finishes what was cut off.
 
         Raises PreconditionFailed when it has changed since it had this etag.
@@ -164,14 +164,14 @@ class Jobs:
         self.snapshots.forget_job(job_id)
         self.volume.remove_job(job_id)
 
-    def wait(self, job_id: JobId, timeout: float) -> bool:
+    def wait_for_end(self, job_id: JobId, timeout: float) -> bool:
         """Wait up to `timeout` seconds for a job's end; return whether it has ended."""
 
-        def over() -> bool:
+        def has_ended() -> bool:
             view = self.store.find_job(job_id)
             return view is None or view.state in ENDED
 
-        return self._parts.changes.await_change(over, timeout)
+        return self._parts.changes.await_change(has_ended, timeout)
 
     def show_files(self, job_id: JobId) -> None:
         """See to it that the files of every attempt that counts by now are in the job's workspace."""
@@ -181,12 +181,12 @@ class Jobs:
         """Return a job's input as anybody may see it."""
         return dict(view.input) | dict.fromkeys(view.secret, MASK)
 
-    def health(self) -> EngineHealth:
+    def check_health(self) -> EngineHealth:
         """Ask every system that the engine leans on."""
         return EngineHealth(
             (
-                _checked("store", self.store.check),
-                _checked("volume", self.volume.check_present),
+                _check_part("store", self.store.check),
+                _check_part("volume", self.volume.check_present),
                 HealthPart(
                     "broker", self._parts.broker.connected, "connected" if self._parts.broker.connected else "away"
                 ),
@@ -196,7 +196,7 @@ class Jobs:
 
     def _catalogue_part(self) -> HealthPart:
         """Tell of the catalogue; a newer file that is not valid is a warning: the last good revision serves on."""
-        revision = f"revision {self.catalogue().revision} is in force"
+        revision = f"revision {self.current_catalogue().revision} is in force"
         problems = self._parts.catalogue_problems()
         if not problems:
             return HealthPart("catalogue", True, revision, needed=False)
@@ -204,20 +204,22 @@ class Jobs:
             "catalogue", False, f"{revision}; what lies there now is not valid: {'; '.join(problems)}", needed=False
         )
 
-    def _known(self, submission: Submission, request_hash: str | None) -> JobId | None:
+    def _find_earlier(self, submission: Submission, request_hash: str | None) -> JobId | None:
         """Return the job of an earlier request with the same key, even if the catalogue has changed since."""
-        key = _key(submission)
+        key = _key_of(submission)
         if key is None:
             return None
         with self.store.write() as tx:
             known = tx.submitted_with(key)
-        return _same(known, request_hash) if known else None
+        return _require_same(known, request_hash) if known else None
 
-    def _keep(self, tx: Transaction, catalogue: Catalogue) -> None:
+    def _keep_catalogue(self, tx: Transaction, catalogue: Catalogue) -> None:
         if catalogue.base is None and catalogue.revision not in self._kept:
             tx.save_definition(catalogue.revision, to_json(catalogue))
 
-    def _plan(self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str | None) -> NewJob:
+    def _plan_job(
+        self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str | None
+    ) -> NewJob:
         definition = catalogue.jobs[submission.type]
         stages = plan_stages(catalogue, definition)
         seal = new_seal(self._parts.sealer, catalogue, definition)
@@ -231,17 +233,17 @@ class Jobs:
             type=submission.type,
             revision=catalogue.revision,
             input=inputs.values,
-            sealed=self._sealed(inputs),
+            sealed=self._seal_inputs(inputs),
             classes=[(stage.task_class, stage.spawn_task) for stage in definition.stages],
             tasks=tasks,
             composition=None if catalogue.base is None else to_json(catalogue),
             seal=seal,
-            idempotency_key=_key(submission),
+            idempotency_key=_key_of(submission),
             request_hash=request_hash,
             request_id=submission.request_id,
         )
 
-    def _hash(self, submission: Submission, *more: object) -> str | None:
+    def _hash_request(self, submission: Submission, *more: object) -> str | None:
         """Return a digest of what is asked for; header values are left out, a token may differ between two tries.
 
         None: the request has no key under which it could come again.
@@ -251,7 +253,7 @@ class Jobs:
         asked = [submission.type, submission.input, submission.paused, *more]
         return self._parts.sealer.digest_text(json.dumps(asked, sort_keys=True))
 
-    def _sealed(self, inputs: Inputs) -> dict[str, str]:
+    def _seal_inputs(self, inputs: Inputs) -> dict[str, str]:
         return {name: self._parts.sealer.seal_text(value) for name, value in inputs.secrets.items()}
 
 
@@ -259,19 +261,19 @@ def _paused_by(submission: Submission) -> str | None:
     return Who(submission.request_id).name if submission.paused else None
 
 
-def _key(submission: Submission) -> str | None:
+def _key_of(submission: Submission) -> str | None:
     """Return the key by which a repeated request finds its job."""
     return None if ablated("idempotency_key") else submission.idempotency_key
 
 
-def _same(known: Remembered, request_hash: str | None) -> JobId:
+def _require_same(known: Remembered, request_hash: str | None) -> JobId:
     # Of what an earlier release has accepted nothing is known but the key: that alone makes no second job.
     if known.request_hash and known.request_hash != request_hash:
         raise Conflict("this Idempotency-Key was used for another request; choose a new key")
     return known.job_id
 
 
-def _checked(name: str, check: Callable[[], None]) -> HealthPart:
+def _check_part(name: str, check: Callable[[], None]) -> HealthPart:
     try:
         check()
     except EchelonError as error:

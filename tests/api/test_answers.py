@@ -11,7 +11,7 @@ from echelon.controller import shapes
 from echelon.controller.catalogue.task_classes import InputSource, InputType
 from echelon.controller.core.model import OnError, Source
 from echelon.controller.core.states import State
-from echelon.controller.engine.why.why import Code
+from echelon.controller.engine.why.explanations import Code
 from echelon.shared.messages import Outcome
 
 WORDS: list[tuple[object, set[StrEnum]]] = [

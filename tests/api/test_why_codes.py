@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 
 from echelon.controller import shapes
 from echelon.controller.commands.why import why as command
-from echelon.controller.engine.why.why import Code
+from echelon.controller.engine.why.explanations import Code
 from echelon.shared import failpoints
 from echelon.shared.failpoints import VARIABLE, FailpointReached, arm_failpoints
 from echelon.shared.messages import Outcome, WorkerCard

@@ -18,7 +18,7 @@ from echelon.controller.core.effects import (
     RestoreTasks,
     SkipTasks,
     WithdrawTasks,
-    reawakened,
+    list_reopened_stages,
 )
 from echelon.controller.core.events import Event, SpawnTaskMoved, Submitted, TasksCreated, TasksMoved
 from echelon.controller.core.machine import step
@@ -133,7 +133,7 @@ def stepped(tx: Transaction, job_id: JobId, event: Event, *, carry_out: bool = T
     after, effects = step(before, event)
     if carry_out:
         _carry_out(tx, job_id, effects)
-        for stage in reawakened(effects):
+        for stage in list_reopened_stages(effects):
             waiting, spawn = tx.wait_for_exit(job_id, stage)
             after, _ = step(after, TasksMoved(stage, {(State.QUEUED, State.PENDING): waiting}))
             if spawn:

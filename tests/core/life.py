@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from echelon.controller.core.again import in_the_way, of_job, of_stage
-from echelon.controller.core.answers import Allowed, Kind, Verb, answer
+from echelon.controller.core.again import find_obstacle, plan_job_retry, plan_stage_retry
+from echelon.controller.core.answers import Allowed, Kind, Verb, answer_verb
 from echelon.controller.core.effects import (
     Effect,
     ReleaseSpawnTask,
@@ -16,7 +16,7 @@ from echelon.controller.core.effects import (
     RestoreTasks,
     SkipTasks,
     WithdrawTasks,
-    reawakened,
+    list_reopened_stages,
 )
 from echelon.controller.core.events import (
     Again,
@@ -68,7 +68,7 @@ class Life:
         self.job, effects = step(before, event)
         self._carry_out(effects)
         check_paths(before, self.job)
-        for stage in reawakened(effects):
+        for stage in list_reopened_stages(effects):
             self._put_off(stage)
 
     def _put_off(self, stage: int) -> None:
@@ -224,7 +224,7 @@ class Life:
             case Verb.SKIP:
                 self.feed(SkipRequested("me"))
             case _:
-                self._retry(of_job(self.job, everything=self.rng.random() < 0.2), whole=True)
+                self._retry(plan_job_retry(self.job, everything=self.rng.random() < 0.2), whole=True)
 
     def _stage_verb(self) -> None:
         stage = self.rng.choice(self.job.stages)
@@ -241,11 +241,11 @@ class Life:
             case Verb.SKIP:
                 self.feed(SkipRequested("me", stage.number))
             case _:
-                again = of_stage(stage, everything=self.rng.random() < 0.2)
+                again = plan_stage_retry(stage, everything=self.rng.random() < 0.2)
                 self._retry((again,) if again else (), whole=False)
 
     def _retry(self, stages: tuple[Again, ...], *, whole: bool) -> None:
-        if in_the_way(self.job, stages) is None:
+        if find_obstacle(self.job, stages) is None:
             self._repeat(stages, whole=whole)
 
     def _repeat(self, stages: tuple[Again, ...], *, whole: bool) -> None:
@@ -328,7 +328,7 @@ class Life:
     def _retry_chosen(self) -> None:
         """Retry tasks of several stages at once: what runs of them is killed first."""
         chosen, before = choose(self.job, self.rows, self.rng), dict(self.rows)
-        if not chosen.tasks or in_the_way(self.job, chosen.stages) is not None:
+        if not chosen.tasks or find_obstacle(self.job, chosen.stages) is not None:
             return
         self.there.update(chosen.running)
         if chosen.running:
@@ -339,7 +339,7 @@ class Life:
 
     def _add(self) -> None:
         stage = self.rng.choice(self.job.stages)
-        if not isinstance(answer(Kind.STAGE, stage.state, Verb.ADD, paused=stage.paused), Allowed):
+        if not isinstance(answer_verb(Kind.STAGE, stage.state, Verb.ADD, paused=stage.paused), Allowed):
             return
         count, held = self.rng.randint(1, 3), self.rng.choice([0, 0, 1])
         state = State.QUEUED if stage.state is State.RUNNING else State.PENDING
@@ -349,7 +349,7 @@ class Life:
         self.feed(TasksAdded(stage.number, count, held))
 
     def _may(self, kind: Kind, state: State, verb: Verb, paused: bool) -> bool:
-        return isinstance(answer(kind, state, verb, paused=paused), Allowed)
+        return isinstance(answer_verb(kind, state, verb, paused=paused), Allowed)
 
     # --- rows
 

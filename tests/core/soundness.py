@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from echelon.controller.core.again import UNDONE
-from echelon.controller.core.flow import comes_back
+from echelon.controller.core.flow import can_return
 from echelon.controller.core.model import Job, OnError, Stage
 from echelon.controller.core.states import DONE, ENDED, JOB_TRANSITIONS, STAGE_TRANSITIONS, State
 from tests.core.rows import SPAWN, Row, Rows, assert_path
@@ -53,7 +53,7 @@ def check_end(job: Job, rows: Rows) -> None:
         assert all(row.state in ENDED for row in rows.values())
         if job.state in UNDONE and job.by is None:
             bad = [stage for stage in job.stages if stage.state in UNDONE]
-            assert not all(comes_back(stage) for stage in bad), "nothing of it is in the way, and it does not go on"
+            assert not all(can_return(stage) for stage in bad), "nothing of it is in the way, and it does not go on"
     else:
         _check_open(job)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from echelon.controller.catalogue.task_classes import TaskClass
-from echelon.controller.core.again import of_stage
-from echelon.controller.core.answers import Kind, Verb, answer
+from echelon.controller.core.again import plan_stage_retry
+from echelon.controller.core.answers import Kind, Verb, answer_verb
 from echelon.controller.core.effects import RestoreTasks
 from echelon.controller.core.events import (
     CancelRequested,
@@ -66,7 +66,7 @@ def test_a_stage_that_has_ended_is_left_as_it_is_while_its_job_goes_on(event: Ev
 def test_what_a_failure_withdrew_from_a_stage_that_still_runs_is_put_back_when_that_is_retried() -> None:
     job = moved(begin(fixed(0, order=0), fixed(1, order=0, tasks=3)), 1, State.QUEUED, State.RUNNING)
     failed = run(job, 0, State.FAILED)
-    alone = of_stage(failed.stage(0))
+    alone = plan_stage_retry(failed.stage(0))
     assert alone is not None
     retried, effects = step(failed, RetryRequested((alone,), whole=False))
 
@@ -89,4 +89,4 @@ def test_an_item_that_is_gone_says_so() -> None:
 @pytest.mark.parametrize(("kind", "verb"), [(Kind.TASK, Verb.ADD), (Kind.JOB, Verb.ADD)])
 def test_a_verb_that_a_thing_does_not_know_is_a_mistake_of_whoever_asks(kind: Kind, verb: Verb) -> None:
     with pytest.raises(ValueError, match="means nothing"):
-        answer(kind, State.RUNNING, verb)
+        answer_verb(kind, State.RUNNING, verb)

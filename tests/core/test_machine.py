@@ -224,7 +224,7 @@ def test_a_state_that_the_tables_forbid_is_refused(target: State) -> None:
     with pytest.raises(ForbiddenTransition, match="job j cannot go from RUNNING to"):
         job.in_state(target)
     with pytest.raises(ForbiddenTransition, match="a task cannot go from COMPLETED to CANCELLED"):
-        Tally(completed=1).moved(State.COMPLETED, State.CANCELLED, 1)
+        Tally(completed=1).move_tasks(State.COMPLETED, State.CANCELLED, 1)
 
 
 def calls_of_a_step(stages: int) -> int:

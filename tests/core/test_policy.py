@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echelon.controller.catalogue.task_classes import Retry
-from echelon.controller.core.policy import Budget, Verdict, back_off, judge
+from echelon.controller.core.policy import Budget, Verdict, back_off, judge_attempt
 from echelon.controller.core.states import State
 from echelon.shared.messages import Outcome
 
@@ -17,7 +17,7 @@ FAILURES = [one for one in Outcome if one not in (
 
 
 def verdict(outcome: Outcome, budget: Budget = FRESH, *, limit: int = 2, failing: bool = False) -> Verdict:
-    return judge(outcome, budget, Retry(limit=limit, delay=3.0), max_losses=3, failing=failing)
+    return judge_attempt(outcome, budget, Retry(limit=limit, delay=3.0), max_losses=3, failing=failing)
 
 
 @pytest.mark.parametrize(

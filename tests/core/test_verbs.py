@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from echelon.controller.core.again import in_the_way, of_job, of_stage
-from echelon.controller.core.answers import STATES, VERBS, Refused, answer
+from echelon.controller.core.again import find_obstacle, plan_job_retry, plan_stage_retry
+from echelon.controller.core.answers import STATES, VERBS, Refused, answer_verb
 from echelon.controller.core.effects import ReleaseTasks, Remember, ReopenTasks, RestoreTasks
 from echelon.controller.core.events import (
     Again,
@@ -221,9 +221,9 @@ def test_a_cancelled_stage_ends_its_job_when_its_turn_comes() -> None:
 def test_retry_runs_completed_tasks_only_when_all_are_asked_for() -> None:
     job = run(begin(fixed(0, tasks=2)), 0, State.COMPLETED, 2)
 
-    assert of_job(job) == ()
-    assert of_job(job, everything=True) == (Again(0, {State.COMPLETED: 2}),)
-    assert of_stage(job.stages[0]) is None
+    assert plan_job_retry(job) == ()
+    assert plan_job_retry(job, everything=True) == (Again(0, {State.COMPLETED: 2}),)
+    assert plan_stage_retry(job.stages[0]) is None
 
 
 def test_a_job_ends_unpaused() -> None:
@@ -238,7 +238,7 @@ def test_a_job_ends_unpaused() -> None:
 def test_every_verb_has_an_answer_in_every_state(kind: object) -> None:
     for state in STATES[kind]:  # type: ignore[index]
         for verb in VERBS[kind]:  # type: ignore[index]
-            found = answer(kind, state, verb)  # type: ignore[arg-type]
+            found = answer_verb(kind, state, verb)  # type: ignore[arg-type]
             assert found.reason if not hasattr(found, "meaning") else found.meaning
             if isinstance(found, Refused):
                 assert state.value in found.reason or "pause" in found.reason
@@ -300,12 +300,12 @@ def test_a_later_stage_cannot_be_retried_while_one_before_it_would_end_the_job_a
     by_hand = after(begin(fixed(0), fixed(1)), CancelRequested("me", 0))
     skipped = after(side_by_side(), TasksSkipped(0, {State.FAILED: 1}))
 
-    assert in_the_way(failed, later) == failed.stages[0]
-    assert in_the_way(failed, together) is None
-    assert in_the_way(failed, of_job(failed)) is None
-    assert in_the_way(by_hand, (Again(1, {State.CANCELLED: 1}, withdrawn=1),)) == by_hand.stages[0]
-    assert in_the_way(skipped, (Again(2, {State.CANCELLED: 1}, withdrawn=1),)) == skipped.stages[1]
-    assert in_the_way(skipped, (Again(1, {State.FAILED: 1}),)) is None
+    assert find_obstacle(failed, later) == failed.stages[0]
+    assert find_obstacle(failed, together) is None
+    assert find_obstacle(failed, plan_job_retry(failed)) is None
+    assert find_obstacle(by_hand, (Again(1, {State.CANCELLED: 1}, withdrawn=1),)) == by_hand.stages[0]
+    assert find_obstacle(skipped, (Again(2, {State.CANCELLED: 1}, withdrawn=1),)) == skipped.stages[1]
+    assert find_obstacle(skipped, (Again(1, {State.FAILED: 1}),)) is None
 
 
 def test_a_failed_stage_between_two_that_are_to_run_again_is_in_the_way_of_the_later_one() -> None:
@@ -317,9 +317,9 @@ def test_a_failed_stage_between_two_that_are_to_run_again_is_in_the_way_of_the_l
     )
 
     assert states(job) == [State.COMPLETED, State.FAILED, State.CANCELLED]
-    assert in_the_way(job, (first, last)) == job.stages[1]
-    assert in_the_way(job, (first,)) is None
-    assert in_the_way(job, (first, failed, last)) is None
+    assert find_obstacle(job, (first, last)) == job.stages[1]
+    assert find_obstacle(job, (first,)) is None
+    assert find_obstacle(job, (first, failed, last)) is None
 
 
 def test_a_stage_cannot_be_retried_while_the_failure_of_another_ends_the_job() -> None:
@@ -329,6 +329,6 @@ def test_a_stage_cannot_be_retried_while_the_failure_of_another_ends_the_job() -
     beside, both = (Again(1, {State.FAILED: 1}),), (Again(0, {State.FAILED: 1}), Again(1, {State.FAILED: 1}))
 
     assert (failing.state, states(failing)) == (State.RUNNING, [State.FAILED, State.RUNNING])
-    assert in_the_way(failing, beside) == failing.stages[0]
-    assert in_the_way(failing, both) is None
+    assert find_obstacle(failing, beside) == failing.stages[0]
+    assert find_obstacle(failing, both) is None
     assert after(failing, RetryRequested(both, whole=False)).stages[1].claimable == 1

@@ -77,7 +77,7 @@ class House:
 
     def submit(self, type_: str, headers: Mapping[str, list[str]] | None = None, **values: JsonValue) -> JobId:
         """Submit a job and let the engine see it."""
-        job_id, _ = self.jobs.submit(Submission(type_, values, headers or {}))
+        job_id, _ = self.jobs.submit_job(Submission(type_, values, headers or {}))
         self.turn()
         return job_id
 

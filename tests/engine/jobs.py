@@ -82,5 +82,5 @@ def reopen(jobs: Jobs, job_id: JobId, headers: Mapping[str, Sequence[str]] | Non
     if view is None or view.state not in (State.FAILED, State.CANCELLED):
         raise Conflict(f"the job is {view.state if view else 'gone'}")
     given = Given(values, headers or {})
-    if not jobs.control.job(Verb.RETRY, job_id, etag=view.etag, given=given).jobs:
+    if not jobs.control.change_job(Verb.RETRY, job_id, etag=view.etag, given=given).jobs:
         raise Conflict("there is nothing to run again")

@@ -23,12 +23,12 @@ def test_tasks_are_added_to_a_stage_that_has_not_begun_or_is_paused(house: House
     added = control.add_tasks(job_id, 1, [{}, {}], who=ME)
     with pytest.raises(Conflict, match="pause it first"):
         control.add_tasks(job_id, 0, [{}])
-    control.stage(Verb.PAUSE, job_id, 0)
+    control.change_stage(Verb.PAUSE, job_id, 0)
     control.add_tasks(job_id, 0, [{}], paused=True)
-    control.stage(Verb.RESUME, job_id, 0)
+    control.change_stage(Verb.RESUME, job_id, 0)
     house.turn()
     assert puppet.run_all() == 1
-    control.job(Verb.RESUME, job_id, choice=Choice(state=State.PENDING))
+    control.change_job(Verb.RESUME, job_id, choice=Choice(state=State.PENDING))
     house.turn()
     assert puppet.run_all() == 4
 
@@ -46,7 +46,7 @@ def test_added_items_are_checked_like_spawned_ones_and_secrets_are_sealed(house:
         "#/tasks/1/ulr", "#/tasks/1/url", "#/tasks/2",
     ]  # fmt: skip
 
-    house.jobs.control.stage(Verb.PAUSE, job_id, 0)
+    house.jobs.control.change_stage(Verb.PAUSE, job_id, 0)
     house.jobs.control.add_tasks(job_id, 0, [{"url": "u", "token": "canary"}])
 
     (task,) = [task for task in house.tasks(job_id, 0) if task.index >= 0]
@@ -55,9 +55,9 @@ def test_added_items_are_checked_like_spawned_ones_and_secrets_are_sealed(house:
 
 def test_added_tasks_and_spawned_items_make_one_stage(house: House) -> None:
     job_id = house.submit("many")
-    house.jobs.control.stage(Verb.PAUSE, job_id, 0)
+    house.jobs.control.change_stage(Verb.PAUSE, job_id, 0)
     house.jobs.control.add_tasks(job_id, 0, urls(2))
-    house.jobs.control.stage(Verb.RESUME, job_id, 0)
+    house.jobs.control.change_stage(Verb.RESUME, job_id, 0)
     house.turn()
     puppet = Puppet(house)
     puppet.finish(puppet.take(), items=[{"url": f"s{number}"} for number in range(3)])
@@ -77,11 +77,11 @@ def test_a_job_that_goes_on_needs_its_secrets_anew(house: House) -> None:
     puppet.finish(held, Outcome.FAILED)
     before = house.view(job_id)
     with pytest.raises(InvalidInputs, match="Authorization"):
-        house.jobs.control.task(Verb.RETRY, held[1].task_id)
+        house.jobs.control.change_task(Verb.RETRY, held[1].task_id)
     assert house.view(job_id) == before
 
     given = Given(headers={"Authorization": ["second"]})
-    house.jobs.control.task(Verb.RETRY, held[1].task_id, given=given)
+    house.jobs.control.change_task(Verb.RETRY, held[1].task_id, given=given)
     house.turn()
 
     assert set(puppet.take()[0].sealed) == {"token"}
@@ -89,12 +89,12 @@ def test_a_job_that_goes_on_needs_its_secrets_anew(house: House) -> None:
 
 def test_a_job_that_is_submitted_paused_begins_when_it_is_resumed(house: House) -> None:
     puppet = Puppet(house)
-    job_id, _ = house.jobs.submit(Submission("one", {}, paused=True, request_id="r-9"))
+    job_id, _ = house.jobs.submit_job(Submission("one", {}, paused=True, request_id="r-9"))
     house.turn()
     puppet.listen()
     assert (house.view(job_id).state, house.view(job_id).by, puppet.granted) == (State.PENDING, "request r-9", [])
 
-    house.jobs.control.job(Verb.RESUME, job_id)
+    house.jobs.control.change_job(Verb.RESUME, job_id)
     house.turn()
     puppet.run_all()
 
@@ -106,9 +106,9 @@ def test_what_does_not_exist_is_not_found(house: House) -> None:
     control = house.jobs.control
     missing = JobId("00000000-0000-4000-8000-000000000000")
     for ask in (
-        lambda: control.job(Verb.PAUSE, missing),
-        lambda: control.stage(Verb.PAUSE, job_id, 5),
-        lambda: control.task(Verb.PAUSE, missing),  # type: ignore[arg-type]
+        lambda: control.change_job(Verb.PAUSE, missing),
+        lambda: control.change_stage(Verb.PAUSE, job_id, 5),
+        lambda: control.change_task(Verb.PAUSE, missing),  # type: ignore[arg-type]
         lambda: control.add_tasks(job_id, 5, [{}]),
         lambda: control.add_tasks(missing, 0, [{}]),
     ):
@@ -118,8 +118,8 @@ def test_what_does_not_exist_is_not_found(house: House) -> None:
 
 def test_the_history_tells_who_did_what(house: House) -> None:
     job_id = house.submit("one")
-    house.jobs.control.stage(Verb.PAUSE, job_id, 0, who=ME)
-    house.jobs.control.task(Verb.CANCEL, house.tasks(job_id)[0].task_id, who=Who("r-2"))
+    house.jobs.control.change_stage(Verb.PAUSE, job_id, 0, who=ME)
+    house.jobs.control.change_task(Verb.CANCEL, house.tasks(job_id)[0].task_id, who=Who("r-2"))
 
     with house.store.read() as reader:
         events = reader.list_events(job_id, limit=100, cursor=None).items

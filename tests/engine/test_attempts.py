@@ -94,7 +94,7 @@ def test_a_worker_that_believes_to_hold_what_it_does_not_is_told_to_stop(house: 
     puppet = Puppet(house)
     job_id = house.submit("one")
     held = puppet.take()
-    house.jobs.cancel(job_id)
+    house.jobs.cancel_job(job_id)
     puppet.listen()
     puppet.stopped.clear()
     puppet.heartbeat((ref(held),))

@@ -6,7 +6,7 @@ import pytest
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
-from echelon.controller.engine.base.requests import Changed, Choice, Left, Who, index_spans
+from echelon.controller.engine.base.requests import Changed, Choice, UnchangedGroup, Who, index_spans
 from echelon.shared.errors import InvalidInput, PreconditionFailed
 from echelon.shared.ids import JobId
 from echelon.shared.messages import AttemptRef, Outcome
@@ -32,14 +32,14 @@ def test_a_paused_job_gives_nothing_out_and_what_runs_goes_on(house: House) -> N
     job_id = house.submit("two")
     puppet = Puppet(house)
     running = puppet.take()
-    house.jobs.control.job(Verb.PAUSE, job_id, who=ME)
+    house.jobs.control.change_job(Verb.PAUSE, job_id, who=ME)
     puppet.finish(running)
     puppet.heartbeat()
     assert puppet.granted == []
     view = house.view(job_id)
     assert (view.state, view.by, view.paused_at) == (State.RUNNING, "request r-1", house.clock.seconds)
 
-    assert house.jobs.control.job(Verb.RESUME, job_id, who=ME) == Changed(jobs=1)
+    assert house.jobs.control.change_job(Verb.RESUME, job_id, who=ME) == Changed(jobs=1)
     house.turn()
     puppet.run_all()
 
@@ -52,13 +52,13 @@ def test_a_paused_job_gives_nothing_out_and_what_runs_goes_on(house: House) -> N
 def test_a_pause_survives_a_restart(make: Make, tmp_path: object) -> None:
     house = make()
     job_id = house.submit("two")
-    house.jobs.control.stage(Verb.PAUSE, job_id, 0, who=ME)
+    house.jobs.control.change_stage(Verb.PAUSE, job_id, 0, who=ME)
     house.close()
     again = House(house.settings.volume.parent, CATALOGUE)
     try:
         puppet = Puppet(again)
         assert puppet.granted == []
-        again.jobs.control.stage(Verb.RESUME, job_id, 0)
+        again.jobs.control.change_stage(Verb.RESUME, job_id, 0)
         again.turn()
         assert puppet.run_all() == 2
     finally:
@@ -73,14 +73,14 @@ def test_a_paused_task_waits_and_its_siblings_run_and_its_stage_stays_open(house
     puppet.room = {}
     puppet.finish(puppet.take(), items=urls(3))
     task = house.tasks(job_id, 0)[2]
-    assert house.jobs.control.task(Verb.PAUSE, task.task_id, who=ME) == Changed(tasks=1)
+    assert house.jobs.control.change_task(Verb.PAUSE, task.task_id, who=ME) == Changed(tasks=1)
     puppet.room = {"*": 10}
     puppet.heartbeat()
     puppet.run_all()
     assert states(house, job_id) == [State.COMPLETED, State.PENDING, State.COMPLETED]
     assert house.view(job_id).stages[0].state is State.RUNNING
 
-    house.jobs.control.task(Verb.RESUME, task.task_id)
+    house.jobs.control.change_task(Verb.RESUME, task.task_id)
     house.turn()
     puppet.run_all()
 
@@ -91,13 +91,13 @@ def test_a_paused_task_that_runs_is_not_started_again(house: House) -> None:
     puppet = Puppet(house)
     job_id = house.submit("retried")
     held = puppet.take()
-    house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    house.jobs.control.change_task(Verb.PAUSE, held[1].task_id)
     puppet.finish(held, Outcome.FAILED)
     house.clock.pass_(60.0)
     puppet.heartbeat()
     assert puppet.granted == []
 
-    house.jobs.control.task(Verb.RESUME, held[1].task_id)
+    house.jobs.control.change_task(Verb.RESUME, held[1].task_id)
     house.turn()
 
     assert puppet.take()[1].attempt == 2
@@ -108,12 +108,12 @@ def test_an_interrupted_task_that_is_paused_stays_where_it_is(house: House) -> N
     puppet = Puppet(house)
     job_id = house.submit("one")
     held = puppet.take()
-    house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    house.jobs.control.change_task(Verb.PAUSE, held[1].task_id)
     puppet.heartbeat(released=(ref(held),))
 
     assert states(house, job_id) == [State.PENDING]
     assert puppet.granted == []
-    house.jobs.control.task(Verb.RESUME, held[1].task_id)
+    house.jobs.control.change_task(Verb.RESUME, held[1].task_id)
     house.turn()
     assert puppet.take()[1].attempt == 2
 
@@ -122,7 +122,7 @@ def test_kill_is_a_failed_attempt_and_the_next_one_waits_for_the_end_of_its_proc
     puppet = Puppet(house)
     job_id = house.submit("retried")
     held = puppet.take()
-    assert house.jobs.control.task(Verb.KILL, held[1].task_id, who=ME) == Changed(tasks=1)
+    assert house.jobs.control.change_task(Verb.KILL, held[1].task_id, who=ME) == Changed(tasks=1)
     puppet.listen()
     assert [(stop.task_id, stop.attempt, stop.reason) for stop in puppet.stopped] == [(held[1].task_id, 1, "killed")]
     house.clock.pass_(5.0)
@@ -143,7 +143,7 @@ def test_the_next_attempt_of_a_killed_task_starts_at_the_latest_when_the_lease_i
     puppet = Puppet(house)
     house.submit("retried")
     held = puppet.take()
-    house.jobs.control.task(Verb.KILL, held[1].task_id)
+    house.jobs.control.change_task(Verb.KILL, held[1].task_id)
     house.clock.pass_(house.settings.lease - 1.0)
     puppet.heartbeat()
     assert puppet.granted == []
@@ -158,7 +158,7 @@ def test_kill_without_retries_left_fails_the_job(house: House) -> None:
     puppet = Puppet(house)
     job_id = house.submit("one")
     puppet.take()
-    assert house.jobs.control.job(Verb.KILL, job_id) == Changed(tasks=1)
+    assert house.jobs.control.change_job(Verb.KILL, job_id) == Changed(tasks=1)
 
     assert house.view(job_id).state is State.FAILED
 
@@ -167,7 +167,7 @@ def test_one_failed_task_is_repeated_and_the_others_are_kept(house: House) -> No
     puppet = Puppet(house)
     job_id = failed_one_of_four(house, puppet)
     failed = house.tasks(job_id, 0)[3]
-    assert house.jobs.control.task(Verb.RETRY, failed.task_id, who=ME) == Changed(tasks=1)
+    assert house.jobs.control.change_task(Verb.RETRY, failed.task_id, who=ME) == Changed(tasks=1)
     house.turn()
     ran = []
     puppet.run_all(lambda _grant, task: ran.append((task.index, task.attempt)) or Outcome.COMPLETED)  # type: ignore[func-returns-value]
@@ -184,11 +184,11 @@ def test_retry_of_all_runs_completed_tasks_too_and_their_first_attempts_stay_rea
     puppet = Puppet(house)
     job_id = spawned(house, puppet, "lenient", urls(3))
     puppet.run_all()
-    assert house.jobs.control.stage(Verb.RETRY, job_id, 0) == Changed(
-        unchanged=(Left("nothing of it has failed or was cancelled", 1),)
+    assert house.jobs.control.change_stage(Verb.RETRY, job_id, 0) == Changed(
+        unchanged=(UnchangedGroup("nothing of it has failed or was cancelled", 1),)
     )
 
-    changed = house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
+    changed = house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
     house.turn()
     puppet.run_all()
 
@@ -203,7 +203,7 @@ def test_retry_of_a_running_task_kills_it_first_and_asks_no_limit(house: House) 
     puppet = Puppet(house)
     job_id = house.submit("one")
     held = puppet.take()
-    assert house.jobs.control.task(Verb.RETRY, held[1].task_id) == Changed(tasks=1)
+    assert house.jobs.control.change_task(Verb.RETRY, held[1].task_id) == Changed(tasks=1)
     puppet.listen()
     assert len(puppet.stopped) == 1
     puppet.finish(held, Outcome.STOPPED)
@@ -218,8 +218,8 @@ def test_a_task_that_was_cancelled_and_is_retried_waits_for_the_end_of_its_proce
     puppet = Puppet(house)
     job_id = house.submit("one")
     held = puppet.take()
-    house.jobs.control.job(Verb.CANCEL, job_id)
-    house.jobs.control.job(Verb.RETRY, job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
+    house.jobs.control.change_job(Verb.RETRY, job_id)
     puppet.heartbeat()
     assert puppet.granted == []
 
@@ -232,7 +232,7 @@ def test_skipping_the_failed_task_lets_the_job_go_on(house: House) -> None:
     puppet = Puppet(house)
     job_id = failed_one_of_four(house, puppet)
     failed = house.tasks(job_id, 0)[3]
-    assert house.jobs.control.task(Verb.SKIP, failed.task_id, who=ME) == Changed(tasks=1)
+    assert house.jobs.control.change_task(Verb.SKIP, failed.task_id, who=ME) == Changed(tasks=1)
     house.turn()
     puppet.run_all()
 
@@ -245,7 +245,7 @@ def test_a_skipped_stage_stops_what_runs_and_the_next_one_begins(house: House) -
     puppet = Puppet(house)
     job_id = spawned(house, puppet, "many", urls(3))
     puppet.listen()
-    changed = house.jobs.control.stage(Verb.SKIP, job_id, 0, who=ME)
+    changed = house.jobs.control.change_stage(Verb.SKIP, job_id, 0, who=ME)
     puppet.listen()
 
     assert changed == Changed(tasks=3, stages=1)
@@ -260,11 +260,11 @@ def test_tasks_are_chosen_by_state_and_index(house: House) -> None:
     puppet.finish(puppet.take(), items=urls(10))
 
     choice = Choice(spans=index_spans("7-8,2, 0-3"))
-    assert house.jobs.control.stage(Verb.CANCEL, job_id, 0, choice=choice, who=ME).tasks == 6
-    assert house.jobs.control.job(Verb.SKIP, job_id, choice=Choice(state=State.CANCELLED)).tasks == 6
-    left = house.jobs.control.stage(Verb.SKIP, job_id, 0, choice=Choice(spans=((3, 4),)))
+    assert house.jobs.control.change_stage(Verb.CANCEL, job_id, 0, choice=choice, who=ME).tasks == 6
+    assert house.jobs.control.change_job(Verb.SKIP, job_id, choice=Choice(state=State.CANCELLED)).tasks == 6
+    left = house.jobs.control.change_stage(Verb.SKIP, job_id, 0, choice=Choice(spans=((3, 4),)))
 
-    assert left == Changed(tasks=1, unchanged=(Left("it is SKIPPED already", 1, State.SKIPPED),))
+    assert left == Changed(tasks=1, unchanged=(UnchangedGroup("it is SKIPPED already", 1, State.SKIPPED),))
     assert [state is State.SKIPPED for state in states(house, job_id)] == [
         index in (0, 1, 2, 3, 4, 7, 8) for index in range(10)
     ]
@@ -280,20 +280,20 @@ def test_of_two_people_at_once_one_wins_and_the_other_changes_nothing(house: Hou
     job_id = house.submit("one")
     view, task = house.view(job_id), house.tasks(job_id)[0]
     control = house.jobs.control
-    control.task(Verb.PAUSE, task.task_id, etag=task.etag)
+    control.change_task(Verb.PAUSE, task.task_id, etag=task.etag)
     before = house.view(job_id)
 
     with pytest.raises(PreconditionFailed):
-        control.task(Verb.CANCEL, task.task_id, etag=task.etag)
+        control.change_task(Verb.CANCEL, task.task_id, etag=task.etag)
     with pytest.raises(PreconditionFailed):
-        control.stage(Verb.CANCEL, job_id, 0, etag=view.stages[0].etag)
+        control.change_stage(Verb.CANCEL, job_id, 0, etag=view.stages[0].etag)
     with pytest.raises(PreconditionFailed):
-        control.job(Verb.CANCEL, job_id, etag=view.etag)
+        control.change_job(Verb.CANCEL, job_id, etag=view.etag)
 
     assert house.view(job_id) == before
-    control.job(Verb.PAUSE, job_id, etag=before.etag)
+    control.change_job(Verb.PAUSE, job_id, etag=before.etag)
     with pytest.raises(PreconditionFailed):
-        control.job(Verb.RESUME, job_id, etag=before.etag)
+        control.change_job(Verb.RESUME, job_id, etag=before.etag)
 
 
 def test_a_list_of_tasks_is_retried_and_what_has_changed_since_is_told(house: House) -> None:
@@ -316,7 +316,7 @@ def test_a_cancelled_task_is_stopped_and_its_siblings_go_on(house: House) -> Non
     puppet = Puppet(house)
     job_id = spawned(house, puppet, "lenient", urls(2))
     held = puppet.take()
-    house.jobs.control.task(Verb.CANCEL, held[1].task_id, who=ME)
+    house.jobs.control.change_task(Verb.CANCEL, held[1].task_id, who=ME)
     puppet.listen()
     assert [AttemptRef(stop.task_id, stop.attempt) for stop in puppet.stopped] == [ref(held)]
     puppet.finish(held)
@@ -333,10 +333,10 @@ def test_what_is_ended_while_the_broker_is_away_is_told_on_the_volume(
     house.submit("one")
     held = puppet.take()
     signs = StopFiles(house.volume)
-    house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    house.jobs.control.change_task(Verb.PAUSE, held[1].task_id)
     assert not signs.is_stopped(ref(held))
     monkeypatch.setattr(type(house.broker), "connected", property(lambda _self: False))
 
-    house.jobs.control.task(Verb.CANCEL, held[1].task_id)
+    house.jobs.control.change_task(Verb.CANCEL, held[1].task_id)
 
     assert signs.is_stopped(ref(held))

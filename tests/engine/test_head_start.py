@@ -35,7 +35,7 @@ def accept(house: House, type_: str, *, idle: bool = True) -> JobId:
     """Submit a job without letting the engine see it."""
     if idle:
         house.controller.engine.turn(0.001)
-    return house.jobs.submit(Submission(type_, {}, {}))[0]
+    return house.jobs.submit_job(Submission(type_, {}, {}))[0]
 
 
 def test_a_job_that_an_idle_controller_accepts_is_ordered_in_the_same_breath(house: House) -> None:

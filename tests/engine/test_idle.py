@@ -89,7 +89,7 @@ def test_a_job_is_granted_in_the_next_turn_without_a_message_from_the_controller
     assert engine.rest_for(1.0) > 0.0, "there is nothing to do"
     reports = house.broker.subscribe([REPORTS], prefetch=1)
 
-    house.jobs.submit(Submission("one", {}))
+    house.jobs.submit_job(Submission("one", {}))
 
     assert reports.take_deliveries(limit=1, timeout=0.0) == []
     assert engine.rest_for(1.0) == 0.0
@@ -106,7 +106,7 @@ def test_a_wake_up_in_the_middle_of_a_turn_counts_for_the_next(tmp_path: Path, m
     house.turn()
     engine, store = house.controller.engine, house.store
     assert isinstance(store, CountingStore)
-    house.jobs.submit(Submission("one", {}))
+    house.jobs.submit_job(Submission("one", {}))
 
     store.meanwhile = engine.wake
     engine.turn(0.0)

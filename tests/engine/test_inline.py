@@ -24,7 +24,7 @@ def free(make: Make) -> House:
 
 def mistakes(house: House, stages: object) -> dict[str, str]:
     with pytest.raises(InvalidInputs) as caught:
-        house.jobs.compose(Composition("mine", stages))
+        house.jobs.submit_composition(Composition("mine", stages))
     return {one.pointer: one.detail for one in caught.value.mistakes}
 
 
@@ -38,8 +38,8 @@ def test_a_job_by_task_classes_runs_and_each_task_has_its_own_values(house: Hous
         {"name": "After", "tasks": [{"task_class": "step"}, {"task_class": "flaky"}]},
         {"name": "Later", "task_class": "fetch", "tasks": []},
     ]
-    job_id, created = house.jobs.compose(Composition("mine", stages, idempotency_key="k"))
-    again = house.jobs.compose(Composition("mine", stages, idempotency_key="k"))
+    job_id, created = house.jobs.submit_composition(Composition("mine", stages, idempotency_key="k"))
+    again = house.jobs.submit_composition(Composition("mine", stages, idempotency_key="k"))
     house.turn()
     puppet.listen()
 
@@ -57,21 +57,21 @@ def test_a_job_by_task_classes_runs_and_each_task_has_its_own_values(house: Hous
     assert (view.type, view.state) == ("mine", State.COMPLETED)
     assert sorted(ran) == ["fetch", "fetch", "fetch", "flaky", "step"]
     with pytest.raises(Conflict):
-        house.jobs.compose(Composition("mine", stages[:1], idempotency_key="k"))
+        house.jobs.submit_composition(Composition("mine", stages[:1], idempotency_key="k"))
 
 
 def test_own_commands_run_when_they_are_allowed_and_equal_ones_are_one_class(free: House) -> None:
     puppet = Puppet(free)
     command = {"exec_command": "echo", "exec_args": ["{index}", "a"], "retry": {"limit": 1, "delay": "1s"}}
     stages = [{"tasks": [command, command, {"exec_command": "true"}]}]
-    job_id, _ = free.jobs.compose(Composition("mine", stages))
+    job_id, _ = free.jobs.submit_composition(Composition("mine", stages))
     free.turn()
     puppet.listen()
 
     assert [(grant.recipe.exec_command, grant.recipe.exec_args) for grant, _ in puppet.granted] == [
         ("echo", ("{index}", "a")), ("echo", ("{index}", "a")), ("true", ()),
     ]  # fmt: skip
-    base = free.jobs.catalogue().revision
+    base = free.jobs.current_catalogue().revision
     assert {grant.revision for grant, _ in puppet.granted} == {base}, "its tasks find the files of the catalogue"
     assert free.view(job_id).revision != base
     assert len({grant.recipe.task_class for grant, _ in puppet.granted}) == 2
@@ -87,16 +87,16 @@ def test_own_commands_run_when_they_are_allowed_and_equal_ones_are_one_class(fre
 def test_what_a_composed_job_has_brought_along_goes_with_it(free: House) -> None:
     puppet = Puppet(free)
     stages = [{"tasks": [{"exec_command": "echo", "exec_args": ["canary"]}]}]
-    (gone, _), (kept, _) = (free.jobs.compose(Composition("mine", stages)) for _ in range(2))
+    (gone, _), (kept, _) = (free.jobs.submit_composition(Composition("mine", stages)) for _ in range(2))
     free.turn()
     puppet.listen()
     puppet.run_all()
 
-    free.jobs.delete(gone)
+    free.jobs.delete_job(gone)
 
     assert free.jobs.snapshots.find_definition(kept).stages[0].name == "Stage 0"
     assert stored(free, kept) is not None, "one like it has what it runs with"
-    free.jobs.delete(kept)
+    free.jobs.delete_job(kept)
     assert stored(free, kept) is None
     free.close()
     assert not [
@@ -175,17 +175,17 @@ def test_stages_of_equal_order_run_together_and_parts_can_be_created_paused(hous
         {"name": "b", "order": 5, "task_class": "step"},
         {"name": "c", "order": 9, "task_class": "step", "paused": True},
     ]
-    job_id, _ = house.jobs.compose(Composition("mine", json.loads(json.dumps(stages))))
+    job_id, _ = house.jobs.submit_composition(Composition("mine", json.loads(json.dumps(stages))))
     house.turn()
 
     assert puppet.run_all() == 2
     view = house.view(job_id)
     assert [stage.state for stage in view.stages] == [State.RUNNING, State.COMPLETED, State.PENDING]
     task = next(task for task in house.tasks(job_id, 0) if task.by)
-    house.jobs.control.task(Verb.RESUME, task.task_id)
+    house.jobs.control.change_task(Verb.RESUME, task.task_id)
     house.turn()
     assert puppet.run_all() == 1
-    house.jobs.control.stage(Verb.RESUME, job_id, 2)
+    house.jobs.control.change_stage(Verb.RESUME, job_id, 2)
     house.turn()
     assert puppet.run_all() == 1
     assert house.view(job_id).state is State.COMPLETED

@@ -197,7 +197,7 @@ def test_the_worker_of_suspects_is_free_again_when_their_job_is_cancelled(
     house: House, kept: tuple[Puppet, JobId]
 ) -> None:
     worker, job_id = kept
-    house.jobs.cancel(job_id)
+    house.jobs.cancel_job(job_id)
     job_ids = {house.submit("side"), house.submit("other")}
     worker.heartbeat()
 
@@ -208,8 +208,8 @@ def test_the_worker_of_suspects_is_free_again_when_their_job_is_deleted(
     house: House, kept: tuple[Puppet, JobId]
 ) -> None:
     worker, job_id = kept
-    house.jobs.cancel(job_id)
-    house.jobs.delete(job_id)
+    house.jobs.cancel_job(job_id)
+    house.jobs.delete_job(job_id)
     side = house.submit("side")
     worker.heartbeat()
 
@@ -241,7 +241,7 @@ def test_the_next_suspect_waits_until_one_that_was_killed_is_gone(house: House, 
     worker.finish(worker.take())
     killed = worker.take()
     worker.room = {"side": 1, "default": 1}
-    house.jobs.control.task(Verb.KILL, killed[1].task_id)
+    house.jobs.control.change_task(Verb.KILL, killed[1].task_id)
     worker.heartbeat()
     assert worker.granted == []
     side = house.submit("side")
@@ -266,7 +266,7 @@ def test_suspects_wait_for_the_files_of_a_stage_that_was_repeated_in_front_of_th
     for _ in range(2):
         host.step()
     (suspect,) = host.worker.granted
-    house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
+    house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
     other = Puppet(house, name="other", room={"default": 1})
     other.room = {}
     with monkeypatch.context() as patch:

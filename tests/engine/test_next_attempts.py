@@ -31,7 +31,7 @@ def test_what_failed_fast_waits_for_its_processes_when_a_skip_lets_the_job_go_on
     puppet = Puppet(house)
     job_id, stopped = failed_fast(house, puppet)
     failed = next(task for task in house.tasks(job_id, 0) if task.state is State.FAILED)
-    house.jobs.control.task(Verb.SKIP, failed.task_id)
+    house.jobs.control.change_task(Verb.SKIP, failed.task_id)
     puppet.heartbeat()
     assert puppet.granted == []
     assert house.view(job_id).stages[0].tally.pending == 2
@@ -48,7 +48,7 @@ def test_what_failed_fast_waits_for_its_processes_when_a_skip_lets_the_job_go_on
 def test_it_waits_no_longer_than_its_lease(house: House) -> None:
     puppet = Puppet(house)
     job_id, stopped = failed_fast(house, puppet)
-    house.jobs.control.stage(Verb.SKIP, job_id, 0, choice=Choice(state=State.FAILED))
+    house.jobs.control.change_stage(Verb.SKIP, job_id, 0, choice=Choice(state=State.FAILED))
     house.clock.pass_(house.settings.lease - 1.0)
     puppet.heartbeat()
     assert puppet.granted == []
@@ -64,8 +64,8 @@ def repeated_from_the_first_stage(house: House, puppet: Puppet) -> tuple[JobId, 
     job_id = house.submit("two")
     puppet.finish(puppet.take())
     dying = puppet.take()
-    house.jobs.control.job(Verb.CANCEL, job_id)
-    house.jobs.control.job(Verb.RETRY, job_id, choice=ALL)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
+    house.jobs.control.change_job(Verb.RETRY, job_id, choice=ALL)
     house.turn()
     return job_id, dying
 
@@ -87,9 +87,9 @@ def test_a_stage_that_begins_again_leaves_tasks_waiting_whose_processes_may_be_t
 def test_a_task_that_goes_on_while_its_processes_may_be_there_runs_when_they_are_gone(house: House, told: bool) -> None:
     puppet = Puppet(house)
     job_id, dying = repeated_from_the_first_stage(house, puppet)
-    house.jobs.control.task(Verb.PAUSE, dying[1].task_id)
+    house.jobs.control.change_task(Verb.PAUSE, dying[1].task_id)
     puppet.finish(puppet.take())
-    house.jobs.control.task(Verb.RESUME, dying[1].task_id)
+    house.jobs.control.change_task(Verb.RESUME, dying[1].task_id)
     puppet.heartbeat()
     assert house.view(job_id).stages[1].state is State.RUNNING
     assert puppet.granted == []
@@ -107,7 +107,7 @@ def test_a_lease_is_not_over_for_a_controller_that_nobody_could_reach_meanwhile(
     puppet = Puppet(house)
     house.submit("one")
     held = puppet.take()
-    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    house.jobs.control.change_task(Verb.RETRY, held[1].task_id)
     engine = house.controller.engine
     # As it is when the store or the broker was away until now: the worker goes on with what nobody could take away.
     engine.hearing.note_outage()
@@ -127,10 +127,10 @@ def test_it_is_told_when_a_task_that_waits_for_its_last_attempt_runs_again_at_th
     held = puppet.take()
     claimed = house.clock.seconds
     house.clock.pass_(5.0)
-    house.jobs.control.job(Verb.CANCEL, job_id)
-    house.jobs.control.job(Verb.RETRY, job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
+    house.jobs.control.change_job(Verb.RETRY, job_id)
     (waiting,) = house.tasks(job_id)
-    house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+    house.jobs.control.change_task(Verb.PAUSE, held[1].task_id)
     puppet.finish(held, Outcome.STOPPED)
 
     assert (waiting.state, waiting.not_before) == (State.PENDING, claimed + house.settings.lease)

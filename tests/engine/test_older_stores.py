@@ -86,8 +86,8 @@ def test_what_had_failed_completes_once_the_tasks_are_skipped_whose_own_secrets_
     given = Given(headers={"Authorization": ["again"]})
     for index in (1, 2, 3):
         with pytest.raises(Conflict, match="of stage 0 needs its own key, erased when the job ended"):
-            house.jobs.control.job(Verb.RETRY, FAILED, given=given)
-        house.jobs.control.task(Verb.SKIP, task_of(FAILED, 0, index), given=given)
+            house.jobs.control.change_job(Verb.RETRY, FAILED, given=given)
+        house.jobs.control.change_task(Verb.SKIP, task_of(FAILED, 0, index), given=given)
     puppet.heartbeat()
     puppet.run_all()
 
@@ -100,7 +100,7 @@ def test_what_had_failed_completes_once_the_tasks_are_skipped_whose_own_secrets_
 
 def test_what_a_person_had_cancelled_runs_again_and_a_new_job_takes_no_place_of_an_old_one(older: House) -> None:
     house, puppet = older, Puppet(older)
-    house.jobs.control.job(Verb.RETRY, CANCELLED)
+    house.jobs.control.change_job(Verb.RETRY, CANCELLED)
     new = house.submit("one")
     puppet.heartbeat()
     puppet.run_all()

@@ -23,13 +23,13 @@ def test_the_limit_is_held_by_what_this_controller_has_accepted_since_the_last_c
     with pytest.raises(TooManyJobs, match="about 2 are open, and at most 2 may be"):
         house.submit("one")
     with pytest.raises(TooManyJobs):
-        house.jobs.compose(Composition("mine", [{"name": "One", "task_class": "step"}]))
+        house.jobs.submit_composition(Composition("mine", [{"name": "One", "task_class": "step"}]))
 
 
 def test_jobs_are_taken_again_when_some_have_ended_and_that_was_counted(make: Make) -> None:
     house = make(max_open_jobs=2)
     house.submit("one")
-    house.jobs.cancel(house.submit("one"))
+    house.jobs.cancel_job(house.submit("one"))
     counted(house)
     house.submit("one")
 
@@ -44,7 +44,7 @@ def test_what_has_ended_since_the_last_count_is_seen_before_a_job_is_refused(mak
     house = make(max_open_jobs=2)
     counted(house)
     for _ in range(4):
-        house.jobs.cancel(house.submit("one"))
+        house.jobs.cancel_job(house.submit("one"))
         house.clock.pass_(1.0)
 
     house.submit("one")
@@ -67,11 +67,11 @@ def test_what_another_controller_has_accepted_counts_too(make: Make) -> None:
 
 def test_a_submit_that_comes_again_finds_its_job_however_many_are_open(make: Make) -> None:
     house = make(max_open_jobs=1)
-    job_id, _ = house.jobs.submit(Submission("one", {}, idempotency_key="k"))
+    job_id, _ = house.jobs.submit_job(Submission("one", {}, idempotency_key="k"))
 
-    assert house.jobs.submit(Submission("one", {}, idempotency_key="k")) == (job_id, False)
+    assert house.jobs.submit_job(Submission("one", {}, idempotency_key="k")) == (job_id, False)
     with pytest.raises(TooManyJobs):
-        house.jobs.submit(Submission("one", {}, idempotency_key="another"))
+        house.jobs.submit_job(Submission("one", {}, idempotency_key="another"))
 
 
 def test_a_count_forgets_nothing_that_was_accepted_while_it_was_made(make: Make) -> None:

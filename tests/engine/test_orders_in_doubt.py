@@ -199,13 +199,13 @@ def test_attempts_that_were_cancelled_meanwhile_are_not_sent_again(house: House,
     broker.doubt, broker.deliver = 1, False
     puppet.finish(spawning, items=[{}, {}, {}])
     first, second, third = house.tasks(job_id, 0)[1:]
-    house.jobs.control.task(Verb.CANCEL, second.task_id)
+    house.jobs.control.change_task(Verb.CANCEL, second.task_id)
     later(house)
     puppet.listen()
 
     granted = [held[1].task_id for held in puppet.granted]
     assert granted == [first.task_id, third.task_id]
-    house.jobs.cancel(job_id)
+    house.jobs.cancel_job(job_id)
     sent = len(broker.sent)
     later(house)
     assert len(broker.sent) == sent

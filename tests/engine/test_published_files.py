@@ -13,7 +13,7 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.requests import Composition
-from echelon.controller.engine.why.why import Code
+from echelon.controller.engine.why.explanations import Code
 from echelon.shared import failpoints
 from echelon.shared.broker.memory import MemoryBroker
 from echelon.shared.broker.port import Outgoing
@@ -95,12 +95,12 @@ def test_why_tells_of_the_files_that_a_stage_waits_for(house: House, begin: Begi
 
     reasons = begin().jobs.reasons
 
-    reason = reasons.why(job_id)
+    reason = reasons.find_reason(job_id)
     assert (reason.code, reason.stage) == (Code.WAITING_FILES, 1)
     assert reason.sentence == (
         "Stage 1 (Use) waits for files: those of task 0 of stage 0 (Make) are on their way to the job's workspace."
     )
-    assert reasons.why(job_id, 1) == reasons.why(job_id, 1, 0) == reason
+    assert reasons.find_reason(job_id, 1) == reasons.find_reason(job_id, 1, 0) == reason
 
 
 def test_why_tells_of_the_files_that_the_items_of_a_spawn_task_may_want(
@@ -114,13 +114,13 @@ def test_why_tells_of_the_files_that_the_items_of_a_spawn_task_may_want(
     monkeypatch.setattr(Volume, "publish_files", away)
     puppet.finish(held, items=[{}])
 
-    reason = house.jobs.reasons.why(job_id, 0, 0)
+    reason = house.jobs.reasons.find_reason(job_id, 0, 0)
 
     assert reason.code is Code.WAITING_FILES and "the spawn task of stage 0 (Make)" in reason.sentence
     monkeypatch.undo()
     house.clock.pass_(60.0)
     house.turn()
-    assert house.jobs.reasons.why(job_id, 0, 0).code is not Code.WAITING_FILES
+    assert house.jobs.reasons.find_reason(job_id, 0, 0).code is not Code.WAITING_FILES
 
 
 def test_a_composed_jobs_next_stage_waits_for_the_files_of_a_private_task_behind_a_plain_one(
@@ -131,7 +131,7 @@ def test_a_composed_jobs_next_stage_waits_for_the_files_of_a_private_task_behind
         {"name": "Both", "tasks": [{"task_class": "step"}, {"task_class": "make"}]},
         {"name": "Use", "tasks": [{"task_class": "step"}]},
     ]
-    job_id, _ = house.jobs.compose(Composition("mine", stages))
+    job_id, _ = house.jobs.submit_composition(Composition("mine", stages))
     house.turn()
     puppet.listen()
     plain, private = puppet.take(), puppet.take()
@@ -261,7 +261,7 @@ def test_a_job_that_is_deleted_before_its_files_are_published_leaves_nothing(hou
     dies_at("files.before_publish", puppet, held)
     other = begin()
 
-    other.jobs.delete(job_id)
+    other.jobs.delete_job(job_id)
     other.turn()
 
     assert not Path(other.volume.root, "jobs", job_id).exists()

@@ -40,7 +40,7 @@ def volume_away(monkeypatch: pytest.MonkeyPatch, attempts: tuple[int, ...] = (1,
 
 def repeated(house: House, puppet: Puppet, job_id: JobId, **files: str) -> None:
     """Let the tasks of the first stage complete once more, with these files."""
-    house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
+    house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
     puppet.heartbeat()
     again = puppet.take()
     leave(house, again, **files)
@@ -74,14 +74,14 @@ def test_the_files_of_a_task_that_is_repeated_are_published_while_its_next_attem
     job_id, held = began(house, puppet, "two", made="1")
     with volume_away(monkeypatch):
         puppet.finish(held)
-        house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
+        house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
         puppet.heartbeat()
     house.clock.pass_(2.0)
     puppet.heartbeat()
     assert seen(house, job_id) == {"made": "1"}
 
     puppet.finish(puppet.take(), Outcome.FAILED)
-    house.jobs.control.stage(Verb.SKIP, job_id, 0)
+    house.jobs.control.change_stage(Verb.SKIP, job_id, 0)
     puppet.heartbeat()
 
     assert [grant.stage for grant, _ in puppet.granted] == [1]
@@ -152,7 +152,7 @@ def test_a_stage_of_several_classes_is_waited_for_whichever_of_them_has_folders_
         {"name": "Both", "tasks": [{"task_class": "step"}, {"task_class": "make"}]},
         {"name": "Use", "tasks": [{"task_class": "step"}]},
     ]
-    job_id, _ = house.jobs.compose(Composition("mine", stages))
+    job_id, _ = house.jobs.submit_composition(Composition("mine", stages))
     house.turn()
     with volume_away(monkeypatch):
         puppet.finish(puppet.take())

@@ -20,7 +20,7 @@ def test_cancel_is_final_and_stops_what_runs(house: House) -> None:
     puppet = Puppet(house)
     job_id = spawned(house, puppet, "lenient", urls(10))
     running = puppet.take()
-    house.jobs.cancel(job_id)
+    house.jobs.cancel_job(job_id)
     house.turn()
     puppet.finish(running)
 
@@ -28,19 +28,19 @@ def test_cancel_is_final_and_stops_what_runs(house: House) -> None:
     assert view.state is State.CANCELLED
     assert {task.state for task in house.tasks(job_id)} == {State.CANCELLED, State.COMPLETED}
     assert {stop.reason for stop in puppet.stopped} == {"cancelled"}
-    house.jobs.cancel(job_id)
+    house.jobs.cancel_job(job_id)
     assert house.view(job_id) == view
 
 
 def test_an_ended_job_cannot_be_cancelled_and_an_open_one_neither_retried_nor_deleted(house: House) -> None:
     puppet = Puppet(house)
     job_id = house.submit("one")
-    for forbidden in (lambda: reopen(house.jobs, job_id), lambda: house.jobs.delete(job_id)):
+    for forbidden in (lambda: reopen(house.jobs, job_id), lambda: house.jobs.delete_job(job_id)):
         with pytest.raises(Conflict):
             forbidden()
     puppet.run_all()
     with pytest.raises(Conflict):
-        house.jobs.cancel(job_id)
+        house.jobs.cancel_job(job_id)
 
 
 def test_retry_runs_only_what_has_not_completed(house: House) -> None:
@@ -101,12 +101,12 @@ def test_retry_asks_for_an_erased_secret_again(house: House) -> None:
 
 
 def test_one_idempotency_key_makes_one_job(house: House) -> None:
-    first = house.jobs.submit(Submission("one", {}, idempotency_key="k"))
-    again = house.jobs.submit(Submission("one", {}, idempotency_key="k"))
+    first = house.jobs.submit_job(Submission("one", {}, idempotency_key="k"))
+    again = house.jobs.submit_job(Submission("one", {}, idempotency_key="k"))
 
     assert (first[1], again) == (True, (first[0], False))
     with pytest.raises(Conflict):
-        house.jobs.submit(Submission("two", {}, idempotency_key="k"))
+        house.jobs.submit_job(Submission("two", {}, idempotency_key="k"))
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_a_mistake_in_the_inputs_is_named_with_its_place(
     house: House, values: dict[str, object], headers: dict[str, list[str]], pointer: str
 ) -> None:
     with pytest.raises(InvalidInputs) as caught:
-        house.jobs.submit(Submission("secret", values, headers))  # type: ignore[arg-type]
+        house.jobs.submit_job(Submission("secret", values, headers))  # type: ignore[arg-type]
 
     assert [mistake.pointer for mistake in caught.value.mistakes] == [pointer]
 
 
 def test_an_unknown_type_is_not_found_and_the_known_ones_are_named(house: House) -> None:
     with pytest.raises(NotFound, match="lenient"):
-        house.jobs.submit(Submission("lenent", {}))
+        house.jobs.submit_job(Submission("lenent", {}))
 
 
 def test_a_deleted_job_is_gone_with_its_folder(house: House) -> None:
@@ -142,7 +142,7 @@ def test_a_deleted_job_is_gone_with_its_folder(house: House) -> None:
     puppet.run_all()
     folder = house.settings.volume / "jobs" / job_id
     assert folder.is_dir()
-    house.jobs.delete(job_id)
+    house.jobs.delete_job(job_id)
 
     assert not folder.exists()
     with house.store.read() as reader:
@@ -158,10 +158,10 @@ def test_a_delete_that_was_cut_off_before_the_folder_is_finished_by_asking_again
     monkeypatch.setattr(failpoints, "_armed", None)
     failpoints.arm_failpoints({failpoints.VARIABLE: "delete.after_commit:raise"})
     with pytest.raises(failpoints.FailpointReached):
-        house.jobs.delete(job_id)
+        house.jobs.delete_job(job_id)
 
     with pytest.raises(NotFound):
-        house.jobs.delete(job_id)
+        house.jobs.delete_job(job_id)
 
     assert not (house.settings.volume / "jobs" / job_id).exists()
 
@@ -189,7 +189,7 @@ def test_a_catalogue_that_is_not_valid_any_more_is_a_warning_and_the_last_good_o
     while not house.watcher.turn():
         assert time.monotonic() < over, "the watcher never looked"
 
-    health = house.jobs.health()
+    health = house.jobs.check_health()
 
     warned = {part.name: part.detail for part in health.parts if not part.ok}
     assert health.ready and list(warned) == ["catalogue"]

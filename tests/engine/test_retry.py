@@ -8,7 +8,7 @@ import pytest
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
-from echelon.controller.engine.base.requests import Changed, Choice, Composition, Left
+from echelon.controller.engine.base.requests import Changed, Choice, Composition, UnchangedGroup
 from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId
 from echelon.shared.messages import Outcome
@@ -42,7 +42,7 @@ def test_an_item_that_did_not_fit_is_not_run_with_defaults_when_it_is_retried(ho
     before = house.view(job_id), house.tasks(job_id)
 
     with pytest.raises(Conflict, match=MISFIT):
-        house.jobs.control.task(Verb.RETRY, house.tasks(job_id, 0)[2].task_id, only_failed=only_failed)
+        house.jobs.control.change_task(Verb.RETRY, house.tasks(job_id, 0)[2].task_id, only_failed=only_failed)
 
     assert (house.view(job_id), house.tasks(job_id)) == before
 
@@ -52,18 +52,18 @@ def test_an_item_that_did_not_fit_is_left_out_of_the_retry_of_its_stage_and_told
     job_id = with_a_misfit(house, puppet)
     assert states(house, job_id) == [State.CANCELLED, State.FAILED, State.CANCELLED]
 
-    changed = house.jobs.control.stage(Verb.RETRY, job_id, 0)
+    changed = house.jobs.control.change_stage(Verb.RETRY, job_id, 0)
     house.turn()
     ran = [task.index for _, task in [puppet.take(), puppet.take()]]
 
-    assert changed == Changed(tasks=2, stages=1, unchanged=(Left(MISFIT, 1, State.FAILED),))
+    assert changed == Changed(tasks=2, stages=1, unchanged=(UnchangedGroup(MISFIT, 1, State.FAILED),))
     assert (ran, puppet.granted) == ([0, 2], [])
 
 
 def test_a_stage_of_which_only_items_have_failed_that_do_not_fit_cannot_be_retried(house: House) -> None:
     puppet = Puppet(house)
     job_id = with_a_misfit(house, puppet)
-    house.jobs.control.job(Verb.RETRY, job_id)
+    house.jobs.control.change_job(Verb.RETRY, job_id)
     house.turn()
     puppet.run_all()
     before = house.view(job_id)
@@ -72,14 +72,16 @@ def test_a_stage_of_which_only_items_have_failed_that_do_not_fit_cannot_be_retri
         [State.COMPLETED, State.FAILED, State.COMPLETED],
     )
 
-    stage = house.jobs.control.stage(Verb.RETRY, job_id, 0)
+    stage = house.jobs.control.change_stage(Verb.RETRY, job_id, 0)
     with pytest.raises(Conflict, match=r"stage 0 \(Fetch\) is FAILED"):
-        house.jobs.control.job(Verb.RETRY, job_id)
+        house.jobs.control.change_job(Verb.RETRY, job_id)
 
     assert (stage.tasks, stage.stages) == (0, 0)
-    assert stage.unchanged == (Left("nothing of it can run again: the item of 1 task did not fit; skip it", 1),)
+    assert stage.unchanged == (
+        UnchangedGroup("nothing of it can run again: the item of 1 task did not fit; skip it", 1),
+    )
     assert house.view(job_id) == before
-    house.jobs.control.job(Verb.SKIP, job_id, choice=Choice(state=State.FAILED))
+    house.jobs.control.change_job(Verb.SKIP, job_id, choice=Choice(state=State.FAILED))
     house.turn()
     puppet.run_all()
     assert house.view(job_id).state is State.COMPLETED
@@ -88,17 +90,17 @@ def test_a_stage_of_which_only_items_have_failed_that_do_not_fit_cannot_be_retri
 def test_a_skipped_item_that_did_not_fit_stays_skipped(house: House) -> None:
     puppet = Puppet(house)
     job_id = with_a_misfit(house, puppet, "lenient")
-    house.jobs.control.stage(Verb.SKIP, job_id, 0, choice=Choice(state=State.FAILED))
+    house.jobs.control.change_stage(Verb.SKIP, job_id, 0, choice=Choice(state=State.FAILED))
     misfit = house.tasks(job_id, 0)[2]
 
-    everything = house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
-    chosen = house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(state=State.SKIPPED))
+    everything = house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
+    chosen = house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(state=State.SKIPPED))
     with pytest.raises(Conflict, match=MISFIT):
-        house.jobs.control.task(Verb.RETRY, misfit.task_id)
+        house.jobs.control.change_task(Verb.RETRY, misfit.task_id)
     named = house.jobs.control.retry_tasks({misfit.task_id: None})
 
-    assert everything == Changed(tasks=2, stages=1, unchanged=(Left(MISFIT, 1, State.SKIPPED),))
-    assert chosen == Changed(unchanged=(Left(MISFIT, 1, State.SKIPPED),))
+    assert everything == Changed(tasks=2, stages=1, unchanged=(UnchangedGroup(MISFIT, 1, State.SKIPPED),))
+    assert chosen == Changed(unchanged=(UnchangedGroup(MISFIT, 1, State.SKIPPED),))
     assert [(one.changed, one.reason) for one in named.tasks] == [(False, MISFIT)]
     assert states(house, job_id)[1] is State.SKIPPED
 
@@ -120,11 +122,11 @@ def test_a_later_stage_is_not_retried_while_an_earlier_one_has_failed(house: Hou
     remedy = r"stage 0 \(One\) is FAILED and comes before it: retry or skip that first"
 
     with pytest.raises(Conflict, match=f"the stage cannot be retried: {remedy}"):
-        control.stage(Verb.RETRY, job_id, 1)
+        control.change_stage(Verb.RETRY, job_id, 1)
     with pytest.raises(Conflict, match=f"the task cannot be retried: {remedy}"):
-        control.task(Verb.RETRY, later)
+        control.change_task(Verb.RETRY, later)
     with pytest.raises(Conflict, match=f"the tasks cannot be retried: {remedy}"):
-        control.stage(Verb.RETRY, job_id, 1, choice=Choice(spans=((0, 0),)))
+        control.change_stage(Verb.RETRY, job_id, 1, choice=Choice(spans=((0, 0),)))
     named = control.retry_tasks({later: None})
 
     assert [one.changed for one in named.tasks] == [False] and "comes before it" in str(named.tasks[0].reason)
@@ -134,7 +136,7 @@ def test_a_later_stage_is_not_retried_while_an_earlier_one_has_failed(house: Hou
 def test_a_later_stage_is_retried_once_the_earlier_one_is_skipped_or_retried_with_it(house: House) -> None:
     puppet = Puppet(house)
     job_id, other = (failed_in_the_first_stage(house, puppet) for _ in range(2))
-    house.jobs.control.stage(Verb.SKIP, job_id, 0)
+    house.jobs.control.change_stage(Verb.SKIP, job_id, 0)
     tasks = [task.task_id for task in house.tasks(other)]
     together = house.jobs.control.retry_tasks(dict.fromkeys(tasks))
 
@@ -159,7 +161,7 @@ def test_a_task_that_runs_while_its_stage_fails_runs_again_and_is_not_withdrawn(
     job_id = failing_while_another_runs(house, puppet)
     held = puppet.take()
 
-    changed = house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    changed = house.jobs.control.change_task(Verb.RETRY, held[1].task_id)
     puppet.room = {"*": 9}
     puppet.finish(held, Outcome.STOPPED)
     ran: list[tuple[int, int]] = []
@@ -175,7 +177,7 @@ def test_a_stage_beside_one_that_has_failed_its_job_is_refused_while_the_rest_is
         {"name": "Left", "order": 1, "tasks": [{"task_class": "step"}]},
         {"name": "Right", "order": 1, "tasks": [{"task_class": "step"}]},
     ]
-    job_id, _ = house.jobs.compose(Composition("pair", stages))
+    job_id, _ = house.jobs.submit_composition(Composition("pair", stages))
     house.turn()
     left, right = puppet.take(), puppet.take()
     puppet.finish(left, Outcome.FAILED)
@@ -183,7 +185,7 @@ def test_a_stage_beside_one_that_has_failed_its_job_is_refused_while_the_rest_is
     said = r"stage 0 \(Left\) has failed, and its job ends for it: retry or skip that first"
 
     with pytest.raises(Conflict, match=f"the task cannot be retried: {said}"):
-        house.jobs.control.task(Verb.RETRY, right[1].task_id)
+        house.jobs.control.change_task(Verb.RETRY, right[1].task_id)
     listed = house.jobs.control.retry_tasks({right[1].task_id: None})
 
     assert [one.changed for one in listed.tasks] == [False]
@@ -200,7 +202,7 @@ def test_a_stage_whose_end_would_fail_its_job_again_is_refused_with_all_its_task
         {"name": "Left", "order": 1, "tasks": [{"task_class": "step"}, {"task_class": "step"}]},
         {"name": "Right", "order": 1, "tasks": [{"task_class": "step"}]},
     ]
-    job_id, _ = house.jobs.compose(Composition("pair", stages))
+    job_id, _ = house.jobs.submit_composition(Composition("pair", stages))
     house.turn()
     puppet.room = {}
     left, sibling, _right = puppet.take(), puppet.take(), puppet.take()
@@ -211,10 +213,10 @@ def test_a_stage_whose_end_would_fail_its_job_again_is_refused_with_all_its_task
     said = r"the stage cannot be retried: stage 0 \(Left\) has failed, and its job ends for it"
 
     with pytest.raises(Conflict, match=said):
-        control.stage(Verb.RETRY, job_id, 1, choice=everything)
+        control.change_stage(Verb.RETRY, job_id, 1, choice=everything)
 
     assert (house.view(job_id), house.tasks(job_id), house.kinds(job_id)) == before
-    changed = control.job(Verb.RETRY, job_id, choice=everything)
+    changed = control.change_job(Verb.RETRY, job_id, choice=everything)
     assert (changed.tasks, changed.stages, house.view(job_id).state) == (3, 2, State.RUNNING)
 
 
@@ -227,13 +229,13 @@ def test_all_of_a_job_runs_again_whose_earlier_stage_fails_anew_while_a_later_on
     while len(puppet.granted) != 1 or puppet.granted[0][0].stage != 1:
         puppet.finish(puppet.take())
     later = puppet.take()
-    house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
+    house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(only_failed=False))
     puppet.heartbeat()
     failed, sibling = puppet.take(), puppet.take()
     puppet.finish(failed, Outcome.FAILED)
     assert [stage.state for stage in house.view(job_id).stages] == [State.RUNNING, State.RUNNING]
 
-    changed = house.jobs.control.job(Verb.RETRY, job_id, choice=choice)
+    changed = house.jobs.control.change_job(Verb.RETRY, job_id, choice=choice)
 
     assert (changed.tasks, [stage.state for stage in house.view(job_id).stages]) == (3, [State.RUNNING, State.PENDING])
     for held in (sibling, later):
@@ -246,9 +248,11 @@ def test_all_of_a_job_runs_again_whose_earlier_stage_fails_anew_while_a_later_on
 def test_a_list_with_a_task_behind_a_failed_stage_is_not_told_as_retried_for_one_before_it(house: House) -> None:
     puppet = Puppet(house)
     tasks = [{"task_class": "step"}]
-    job_id, _ = house.jobs.compose(Composition("three", [{"name": name, "tasks": tasks} for name in ("A", "B", "C")]))
+    job_id, _ = house.jobs.submit_composition(
+        Composition("three", [{"name": name, "tasks": tasks} for name in ("A", "B", "C")])
+    )
     first, failed, withdrawn = (task.task_id for task in house.tasks(job_id))
-    house.jobs.control.task(Verb.SKIP, first)
+    house.jobs.control.change_task(Verb.SKIP, first)
     house.turn()
     puppet.heartbeat()
     puppet.finish(puppet.take(), Outcome.FAILED)
@@ -268,7 +272,7 @@ def test_a_list_with_a_task_behind_a_failed_stage_is_not_told_as_retried_for_one
 
 
 def by_state(house: House, job_id: JobId) -> int:
-    return house.jobs.control.job(Verb.RETRY, job_id, choice=Choice(state=State.CANCELLED)).tasks
+    return house.jobs.control.change_job(Verb.RETRY, job_id, choice=Choice(state=State.CANCELLED)).tasks
 
 
 def by_list(house: House, job_id: JobId) -> int:
@@ -281,9 +285,9 @@ def test_a_spawn_task_and_tasks_of_its_stage_that_are_retried_together_all_run(
     house: House, retry: Callable[[House, JobId], int]
 ) -> None:
     job_id, puppet = house.submit("many"), Puppet(house)
-    house.jobs.control.stage(Verb.PAUSE, job_id, 0)
+    house.jobs.control.change_stage(Verb.PAUSE, job_id, 0)
     house.jobs.control.add_tasks(job_id, 0, urls(2))
-    house.jobs.control.job(Verb.CANCEL, job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     assert [task.state for task in house.tasks(job_id)] == [State.CANCELLED] * 4
     puppet.finish(puppet.take(), Outcome.STOPPED)
 
@@ -304,19 +308,19 @@ def test_a_spawn_task_and_tasks_of_its_stage_that_are_retried_together_all_run(
 def test_what_a_person_has_skipped_comes_back_only_when_it_is_asked_for(house: House) -> None:
     puppet = Puppet(house)
     job_id = spawned(house, puppet, "many", urls(4))
-    house.jobs.control.stage(Verb.SKIP, job_id, 0, choice=Choice(spans=((0, 1),)))
+    house.jobs.control.change_stage(Verb.SKIP, job_id, 0, choice=Choice(spans=((0, 1),)))
     puppet.run_all(lambda _grant, task: Outcome.FAILED if task.index == 3 else Outcome.COMPLETED)
     assert states(house, job_id) == [State.SKIPPED, State.SKIPPED, State.COMPLETED, State.FAILED]
     control, first = house.jobs.control, house.tasks(job_id, 0)[1].task_id
 
-    whole = control.job(Verb.RETRY, job_id)
-    ranged = control.stage(Verb.RETRY, job_id, 0, choice=Choice(spans=((0, 2),)))
-    named = control.task(Verb.RETRY, first)
-    by_state = control.stage(Verb.RETRY, job_id, 0, choice=Choice(state=State.SKIPPED))
+    whole = control.change_job(Verb.RETRY, job_id)
+    ranged = control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(spans=((0, 2),)))
+    named = control.change_task(Verb.RETRY, first)
+    by_state = control.change_stage(Verb.RETRY, job_id, 0, choice=Choice(state=State.SKIPPED))
 
     skipped = "it was skipped: name it, ask for the state SKIPPED, or for all"
-    assert (whole.tasks, whole.unchanged) == (2, (Left(skipped, 2, State.SKIPPED),))
-    assert Left(skipped, 2, State.SKIPPED) in ranged.unchanged and ranged.tasks == 0
+    assert (whole.tasks, whole.unchanged) == (2, (UnchangedGroup(skipped, 2, State.SKIPPED),))
+    assert UnchangedGroup(skipped, 2, State.SKIPPED) in ranged.unchanged and ranged.tasks == 0
     assert (named.tasks, by_state.tasks) == (1, 1)
 
 
@@ -330,7 +334,7 @@ def test_fifty_tasks_one_failed_that_one_runs_again_and_the_forty_nine_are_kept(
     before = {task.index: task for task in house.tasks(job_id, 0)}
     assert before[17].state is State.FAILED and states(house, job_id).count(State.COMPLETED) == 49
 
-    assert house.jobs.control.job(Verb.RETRY, job_id).tasks == 2, "the one, and what comes after it"
+    assert house.jobs.control.change_job(Verb.RETRY, job_id).tasks == 2, "the one, and what comes after it"
     house.turn()
     ran: list[tuple[int, int, int]] = []
     puppet.run_all(lambda grant, task: ran.append((grant.stage, task.index, task.attempt)) or Outcome.COMPLETED)  # type: ignore[func-returns-value]

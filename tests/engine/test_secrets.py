@@ -31,11 +31,11 @@ def anywhere(make: Make, store_url: str) -> House:
 
 def composed(house: House) -> JobId:
     stages = [{"name": "Fetch", "tasks": [{"task_class": "fetch", "input": {"url": "u", "token": CANARY}}]}]
-    return house.jobs.compose(Composition("mine", stages, idempotency_key="k"))[0]
+    return house.jobs.submit_composition(Composition("mine", stages, idempotency_key="k"))[0]
 
 
 def added(house: House) -> JobId:
-    job_id, _ = house.jobs.submit(Submission("adding", {}))
+    job_id, _ = house.jobs.submit_job(Submission("adding", {}))
     house.jobs.control.add_tasks(job_id, 1, [{"url": "u", "token": CANARY}])
     return job_id
 
@@ -76,7 +76,7 @@ def test_a_tasks_own_secret_opens_for_its_worker_and_for_nobody_when_the_job_has
     while_open = dump(house.settings.datastore_url)
     told = str(task.input["token"])
     if end is State.CANCELLED:
-        house.jobs.cancel(job_id)
+        house.jobs.cancel_job(job_id)
     else:
         puppet.finish(held, Outcome.COMPLETED if end is State.COMPLETED else Outcome.FAILED)
         puppet.run_all()
@@ -93,7 +93,7 @@ def test_a_deleted_job_leaves_nothing_that_can_be_opened(anywhere: House, way: s
     house, puppet = anywhere, Puppet(anywhere)
     job_id = begun(house, puppet, way)
     puppet.run_all()
-    house.jobs.delete(job_id)
+    house.jobs.delete_job(job_id)
 
     after = dump(house.settings.datastore_url)
     assert (CANARY in after, opened(house.volume, after)) == (False, [])
@@ -102,7 +102,7 @@ def test_a_deleted_job_leaves_nothing_that_can_be_opened(anywhere: House, way: s
 def test_no_secret_stands_in_a_composed_jobs_definition_nor_shows_in_its_revision(house: House) -> None:
     def revision(token: str) -> str | None:
         stages = [{"name": "Fetch", "tasks": [{"task_class": "fetch", "input": {"url": "u", "token": token}}]}]
-        return house.view(house.jobs.compose(Composition("mine", stages))[0]).revision
+        return house.view(house.jobs.submit_composition(Composition("mine", stages))[0]).revision
 
     assert revision("one") == revision("two")
     assert "'one'" not in dump(house.settings.datastore_url) and '"one"' not in dump(house.settings.datastore_url)
@@ -110,7 +110,7 @@ def test_no_secret_stands_in_a_composed_jobs_definition_nor_shows_in_its_revisio
 
 def test_what_a_repeated_request_is_known_by_cannot_be_guessed_from_the_store(house: House, make: Make) -> None:
     def submit(place: House, token: str) -> JobId:
-        return place.jobs.submit(Submission("guarded", {"token": token}, idempotency_key="key"))[0]
+        return place.jobs.submit_job(Submission("guarded", {"token": token}, idempotency_key="key"))[0]
 
     def kept(place: House) -> str:
         engine = create_engine(place.settings.datastore_url)
@@ -136,10 +136,10 @@ def test_a_request_without_a_key_leaves_no_digest(house: House) -> None:
 
 
 def test_a_key_of_an_earlier_release_still_finds_its_job(house: House) -> None:
-    job_id, _ = house.jobs.submit(Submission("guarded", {"token": "t"}, idempotency_key="key"))
+    job_id, _ = house.jobs.submit_job(Submission("guarded", {"token": "t"}, idempotency_key="key"))
     _execute(house, "UPDATE job_inputs SET request_hash = NULL")
 
-    assert house.jobs.submit(Submission("guarded", {"token": "t"}, idempotency_key="key")) == (job_id, False)
+    assert house.jobs.submit_job(Submission("guarded", {"token": "t"}, idempotency_key="key")) == (job_id, False)
 
 
 # --- asked again ----------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_a_job_whose_task_has_lost_its_own_secret_is_not_retried(anywhere: House
     before = house.view(job_id)
 
     with pytest.raises(Conflict, match=f"task {index} of stage {stage} needs its own token, .* submit the job again"):
-        house.jobs.control.job(Verb.RETRY, job_id)
+        house.jobs.control.change_job(Verb.RETRY, job_id)
 
     assert house.view(job_id) == before, "nothing happened"
     assert opened(house.volume, dump(house.settings.datastore_url)) == []
@@ -176,13 +176,13 @@ def test_however_it_is_asked_no_task_runs_again_without_its_own_secret(house: Ho
         return
     with pytest.raises(Conflict, match="token"):
         if ask == "task":
-            control.task(Verb.RETRY, task_id)
+            control.change_task(Verb.RETRY, task_id)
         elif ask == "stage":
-            control.stage(Verb.RETRY, job_id, 0)
+            control.change_stage(Verb.RETRY, job_id, 0)
         elif ask == "chosen":
-            control.job(Verb.RETRY, job_id, choice=Choice(state=State.FAILED))
+            control.change_job(Verb.RETRY, job_id, choice=Choice(state=State.FAILED))
         else:
-            control.job(Verb.RETRY, job_id)
+            control.change_job(Verb.RETRY, job_id)
 
     assert house.view(job_id).state is State.FAILED
 
@@ -195,15 +195,15 @@ def test_a_skip_that_brings_a_later_stage_back_without_its_secrets_is_refused_un
         {"name": "First", "task_class": "step"},
         {"name": "Fetch", "tasks": [{"task_class": "fetch", "input": {"url": "u", "token": CANARY}}]},
     ]
-    job_id, _ = house.jobs.compose(Composition("mine", stages))
+    job_id, _ = house.jobs.submit_composition(Composition("mine", stages))
     house.turn()
     puppet.finish(puppet.take(), Outcome.FAILED)
     (fetch,) = house.tasks(job_id, 1)
     with pytest.raises(Conflict, match="task 0 of stage 1 needs its own token"):
-        house.jobs.control.stage(Verb.SKIP, job_id, 0)
+        house.jobs.control.change_stage(Verb.SKIP, job_id, 0)
 
-    house.jobs.control.task(Verb.SKIP, fetch.task_id)
-    house.jobs.control.stage(Verb.SKIP, job_id, 0)
+    house.jobs.control.change_task(Verb.SKIP, fetch.task_id)
+    house.jobs.control.change_stage(Verb.SKIP, job_id, 0)
     house.turn()
 
     assert house.view(job_id).state is State.COMPLETED
@@ -217,15 +217,15 @@ def test_a_secret_lost_in_an_earlier_life_is_missed_while_the_job_is_open_again(
         {"name": "Fetch", "tasks": [{"task_class": "fetch", "input": one} for one in inputs], **policy},
         {"name": "Step", "task_class": "step"},
     ]
-    job_id, _ = house.jobs.compose(Composition("mine", stages))
+    job_id, _ = house.jobs.submit_composition(Composition("mine", stages))
     house.turn()
     puppet.run_all(lambda _grant, _task: Outcome.FAILED)
     first = house.tasks(job_id, 0)[0].task_id
-    house.jobs.control.job(Verb.RETRY, job_id)
+    house.jobs.control.change_job(Verb.RETRY, job_id)
     house.turn()
 
     with pytest.raises(Conflict, match="task 0 of stage 0 needs its own token"):
-        house.jobs.control.task(Verb.RETRY, first)
+        house.jobs.control.change_task(Verb.RETRY, first)
 
     assert house.tasks(job_id, 0)[0].state is State.FAILED
 
@@ -236,7 +236,7 @@ def half_done(house: House, puppet: Puppet) -> JobId:
         {"task_class": "step"},
         {"task_class": "fetch", "input": {"url": "b", "token": CANARY}},
     ]
-    job_id, _ = house.jobs.compose(Composition("half", [{"name": "Fetch", "tasks": tasks}]))
+    job_id, _ = house.jobs.submit_composition(Composition("half", [{"name": "Fetch", "tasks": tasks}]))
     house.turn()
     puppet.run_all(lambda _grant, _task: Outcome.FAILED)
     return job_id
@@ -270,11 +270,11 @@ def test_a_job_of_an_earlier_release_that_was_opened_again_misses_the_secrets_th
     _execute(house, "UPDATE job_inputs SET seal = NULL, seal_number = 0")
     _execute(house, "UPDATE tasks SET seal_number = 0 WHERE idx = 1")
     _execute(house, "UPDATE jobs SET etag = etag + 1")
-    house.jobs.control.task(Verb.RETRY, plain)
+    house.jobs.control.change_task(Verb.RETRY, plain)
     house.turn()
 
     with pytest.raises(Conflict, match="task 1 of stage 0 needs its own token"):
-        house.jobs.control.task(Verb.RETRY, private)
+        house.jobs.control.change_task(Verb.RETRY, private)
 
     assert house.tasks(job_id, 0)[1].state is State.FAILED
 
@@ -294,7 +294,7 @@ def test_items_that_were_sealed_in_an_earlier_life_of_their_job_cannot_run_again
     assert lost.state is State.FAILED
     assert "'token'" in str(lost.error) and "erased" in str(lost.error)
     with pytest.raises(Conflict, match="token"):
-        house.jobs.control.job(Verb.RETRY, job_id)
+        house.jobs.control.change_job(Verb.RETRY, job_id)
 
 
 def test_nobody_is_asked_for_the_secret_of_an_item_that_never_fitted(house: House) -> None:
@@ -308,7 +308,7 @@ def test_nobody_is_asked_for_the_secret_of_an_item_that_never_fitted(house: Hous
     assert unfit.state is State.FAILED
 
     with pytest.raises(Conflict, match="did not fit"):
-        house.jobs.control.task(Verb.RETRY, unfit.task_id)
+        house.jobs.control.change_task(Verb.RETRY, unfit.task_id)
 
 
 def test_an_item_that_does_not_fit_does_not_tell_its_secret(house: House) -> None:
@@ -359,8 +359,8 @@ def test_a_job_without_secrets_has_no_seal(house: House) -> None:
 
 
 def test_tasks_of_an_ended_job_get_no_secret(house: House) -> None:
-    job_id, _ = house.jobs.submit(Submission("adding", {}))
-    house.jobs.cancel(job_id)
+    job_id, _ = house.jobs.submit_job(Submission("adding", {}))
+    house.jobs.cancel_job(job_id)
 
     with pytest.raises(Conflict):
         house.jobs.control.add_tasks(job_id, 1, [{"url": "u", "token": CANARY}])
@@ -369,10 +369,10 @@ def test_tasks_of_an_ended_job_get_no_secret(house: House) -> None:
 def test_the_ends_of_a_hundred_thousand_secrets_are_one_small_change(house: House) -> None:
     puppet = Puppet(house)
     job_id = begun(house, puppet, "composed")
-    house.jobs.control.stage(Verb.PAUSE, job_id, 0)
+    house.jobs.control.change_stage(Verb.PAUSE, job_id, 0)
     house.jobs.control.add_tasks(job_id, 0, [{"url": "u", "token": CANARY}] * 50)
     sealed = _column(house, "tasks", "input")
-    house.jobs.cancel(job_id)
+    house.jobs.cancel_job(job_id)
 
     assert _column(house, "tasks", "input") == sealed, "no task's row is rewritten for it"
     assert opened(house.volume, dump(house.settings.datastore_url)) == []

@@ -82,7 +82,7 @@ def test_a_task_waits_a_lease_for_its_last_attempt_after_the_clock_was_set(house
     for _ in range(2):
         silence(house, 10)
         puppet.heartbeat(running=(ref(held),))
-    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    house.jobs.control.change_task(Verb.RETRY, held[1].task_id)
     silence(house, 2)
     house.clock.skew += step
     silence(house, 12)
@@ -100,14 +100,14 @@ def test_a_task_whose_last_attempt_is_gone_does_not_wait_for_a_clock_that_was_se
     puppet = Puppet(house)
     job_id = house.submit("one")
     held = puppet.take()
-    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    house.jobs.control.change_task(Verb.RETRY, held[1].task_id)
     if paused:
-        house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+        house.jobs.control.change_task(Verb.PAUSE, held[1].task_id)
     silence(house, 2)
     house.clock.skew -= HOUR
     silence(house, 2)
     if paused:
-        house.jobs.control.task(Verb.RESUME, held[1].task_id)
+        house.jobs.control.change_task(Verb.RESUME, held[1].task_id)
     puppet.room = {}
     puppet.finish(held, Outcome.STOPPED)
     silence(house, 2)
@@ -123,12 +123,12 @@ def test_a_retry_waits_no_longer_than_its_delay_after_the_clock_was_set_back(hou
     puppet.room = {}
     puppet.finish(held, Outcome.FAILED)
     if paused:
-        house.jobs.control.task(Verb.PAUSE, held[1].task_id)
+        house.jobs.control.change_task(Verb.PAUSE, held[1].task_id)
     silence(house, 2)
     house.clock.skew -= HOUR
     silence(house, 26)
     if paused:
-        house.jobs.control.task(Verb.RESUME, held[1].task_id)
+        house.jobs.control.change_task(Verb.RESUME, held[1].task_id)
         silence(house, 1)
     early = house.tasks(job_id)[0].state
     silence(house, 32)
@@ -141,10 +141,10 @@ def test_what_is_retried_just_after_the_clock_was_set_waits_for_its_last_attempt
     puppet = Puppet(house)
     job_id = house.submit("one")
     held = puppet.take()
-    house.jobs.control.job(Verb.CANCEL, job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     house.clock.skew += HOUR
 
-    house.jobs.control.job(Verb.RETRY, job_id)
+    house.jobs.control.change_job(Verb.RETRY, job_id)
 
     assert house.tasks(job_id)[0].state is State.PENDING
     puppet.finish(held, Outcome.STOPPED)
@@ -160,11 +160,11 @@ def test_what_is_retried_between_two_changes_of_the_clock_waits_for_no_clock(
     held = puppet.take()
     puppet.room = {}
     puppet.heartbeat(running=(ref(held),))
-    house.jobs.control.job(Verb.CANCEL, job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     for step in steps:
         house.clock.skew += step
         silence(house, 2)
-        house.jobs.control.job(Verb.RETRY, job_id)
+        house.jobs.control.change_job(Verb.RETRY, job_id)
     assert house.tasks(job_id)[0].state is State.PENDING
 
     puppet.finish(held, Outcome.STOPPED)
@@ -255,7 +255,7 @@ def test_nothing_waits_an_hour_longer_because_the_clock_was_set_back_while_no_co
     puppet.listen()
     held = {grant.job_id: (grant, task) for grant, task in puppet.granted}
     puppet.room = {}
-    house.jobs.control.task(Verb.RETRY, held[killed][1].task_id)
+    house.jobs.control.change_task(Verb.RETRY, held[killed][1].task_id)
     puppet.finish(held[flaky], Outcome.FAILED)
     house.controller.engine.close()
     again = House(tmp_path / "0", CATALOGUE, broker=house.broker)

@@ -6,7 +6,7 @@ import pytest
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
-from echelon.controller.engine.base.requests import Changed, Choice, Composition, Left
+from echelon.controller.engine.base.requests import Changed, Choice, Composition, UnchangedGroup
 from echelon.shared.ids import JobId
 from echelon.shared.messages import Finished, Grant, GrantedTask, Outcome
 from tests.engine.house import House, Puppet
@@ -18,7 +18,7 @@ Held = tuple[Grant, GrantedTask]
 def composed(house: House, *stages: dict[str, object]) -> JobId:
     """Submit a job of stages and let the engine see it."""
     named = [{"name": f"Stage {number}", "tasks": [STEP], **stage} for number, stage in enumerate(stages)]
-    job_id, _ = house.jobs.compose(Composition("together", named))
+    job_id, _ = house.jobs.submit_composition(Composition("together", named))
     house.turn()
     return job_id
 
@@ -49,7 +49,7 @@ def test_a_failure_that_is_told_together_with_a_success_of_another_stage_withdra
     told = [[getattr(stage.tally, state.lower()) for state in State] for stage in house.view(job_id).stages]
     assert told == [[int(state is task.state) for state in State] for task in house.tasks(job_id)]
     assert sorted(states(house, job_id)) == [State.COMPLETED, State.FAILED]
-    house.jobs.control.job(Verb.RETRY, job_id)
+    house.jobs.control.change_job(Verb.RETRY, job_id)
     puppet.heartbeat()
     assert puppet.run_all() == 1
     assert house.view(job_id).state is State.COMPLETED
@@ -74,18 +74,18 @@ def test_what_runs_is_repeated_behind_a_stage_that_is_to_run_again_whoever_holds
     end(0, 1)
     end(2, 0)
     if paused == "stage in front":
-        control.job(Verb.PAUSE, job_id)
-        control.task(Verb.RETRY, house.tasks(job_id)[0].task_id)
-        control.stage(Verb.PAUSE, job_id, 0)
-        control.job(Verb.RESUME, job_id)
+        control.change_job(Verb.PAUSE, job_id)
+        control.change_task(Verb.RETRY, house.tasks(job_id)[0].task_id)
+        control.change_stage(Verb.PAUSE, job_id, 0)
+        control.change_job(Verb.RESUME, job_id)
     end(1, 0, Outcome.FAILED)
     if paused == "job":
-        control.job(Verb.PAUSE, job_id)
+        control.change_job(Verb.PAUSE, job_id)
 
     if paused == "stage in front":
-        changed = control.stage(Verb.RETRY, job_id, 1, choice=Choice(only_failed=False))
+        changed = control.change_stage(Verb.RETRY, job_id, 1, choice=Choice(only_failed=False))
     else:
-        changed = control.job(Verb.RETRY, job_id, choice=Choice(spans=((0, 1),), only_failed=False))
+        changed = control.change_job(Verb.RETRY, job_id, choice=Choice(spans=((0, 1),), only_failed=False))
 
     assert changed.tasks >= 2
     assert house.view(job_id).stages[1].state is State.PENDING
@@ -98,7 +98,7 @@ def test_the_tasks_of_a_job_that_are_queued_are_chosen_once_and_not_those_that_g
     lenient: dict[str, object] = {"job_failed_on_error": False}
     job_id = composed(house, lenient, lenient, lenient)
 
-    changed = house.jobs.control.job(verb, job_id, choice=Choice(state=State.QUEUED))
+    changed = house.jobs.control.change_job(verb, job_id, choice=Choice(state=State.QUEUED))
 
     assert changed == Changed(tasks=1)
     assert states(house, job_id) == [state, State.QUEUED, State.PENDING]
@@ -109,9 +109,9 @@ def test_all_tasks_of_a_job_that_wait_are_skipped_although_the_first_of_them_let
 ) -> None:
     job_id = composed(house, {"paused": True}, {}, {"tasks": [STEP, {**STEP, "paused": True}]})
 
-    house.jobs.control.stage(Verb.RESUME, job_id, 0, choice=Choice())
-    house.jobs.control.task(Verb.PAUSE, house.tasks(job_id, 0)[0].task_id)
-    changed = house.jobs.control.job(Verb.SKIP, job_id, choice=Choice(state=State.PENDING))
+    house.jobs.control.change_stage(Verb.RESUME, job_id, 0, choice=Choice())
+    house.jobs.control.change_task(Verb.PAUSE, house.tasks(job_id, 0)[0].task_id)
+    changed = house.jobs.control.change_job(Verb.SKIP, job_id, choice=Choice(state=State.PENDING))
 
     assert changed == Changed(tasks=4)
     assert states(house, job_id) == [State.SKIPPED] * 4
@@ -126,7 +126,7 @@ def test_tasks_of_two_failed_stages_that_are_skipped_in_one_call_let_their_job_g
     puppet.report(finished=failed)
     assert states(house, job_id) == [State.FAILED, State.FAILED, State.CANCELLED]
 
-    changed = house.jobs.control.job(Verb.SKIP, job_id, choice=Choice(state=State.FAILED))
+    changed = house.jobs.control.change_job(Verb.SKIP, job_id, choice=Choice(state=State.FAILED))
 
     assert changed == Changed(tasks=2)
     assert states(house, job_id) == [State.SKIPPED, State.SKIPPED, State.QUEUED]
@@ -141,7 +141,7 @@ def test_what_is_killed_of_two_stages_in_one_call_is_told_in_full_although_the_f
     job_id = composed(house, hasty, hasty)
     puppet.listen()
 
-    changed = house.jobs.control.job(Verb.KILL, job_id, choice=choice)
+    changed = house.jobs.control.change_job(Verb.KILL, job_id, choice=choice)
 
     assert changed == Changed(tasks=2)
     assert (house.view(job_id).state, states(house, job_id)) == (State.FAILED, [State.FAILED, State.FAILED])
@@ -150,7 +150,9 @@ def test_what_is_killed_of_two_stages_in_one_call_is_told_in_full_although_the_f
 def test_who_chooses_what_is_not_there_is_told_so_of_every_stage(house: House) -> None:
     job_id = composed(house, {}, {})
 
-    changed = house.jobs.control.job(Verb.KILL, job_id, choice=Choice(spans=((0, 0),)))
+    changed = house.jobs.control.change_job(Verb.KILL, job_id, choice=Choice(spans=((0, 0),)))
 
     reason = "nothing of it runs"
-    assert changed == Changed(unchanged=(Left(reason, 1, State.QUEUED), Left(reason, 1, State.PENDING)))
+    assert changed == Changed(
+        unchanged=(UnchangedGroup(reason, 1, State.QUEUED), UnchangedGroup(reason, 1, State.PENDING))
+    )

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from echelon.controller.core.answers import STATES, VERBS, Allowed, Kind, Refused, Unchanged, Verb, answer
+from echelon.controller.core.answers import STATES, VERBS, Allowed, Kind, NoEffect, Refused, Verb, answer_verb
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import JobView, StageView, TaskView
 from echelon.controller.engine.base.requests import Added, Changed, Choice, Submission
@@ -30,7 +30,7 @@ def begun(house: House, puppet: Puppet) -> JobId:
 
 
 def paused_from_the_start(house: House, puppet: Puppet) -> JobId:
-    return house.jobs.submit(Submission("lenient", {}, paused=True))[0]
+    return house.jobs.submit_job(Submission("lenient", {}, paused=True))[0]
 
 
 def completed(house: House, puppet: Puppet) -> JobId:
@@ -50,7 +50,7 @@ def failed(house: House, puppet: Puppet) -> JobId:
 def ended_by(verb: Verb) -> Bring:
     def bring(house: House, puppet: Puppet) -> JobId:
         job_id = begun(house, puppet)
-        house.jobs.control.job(verb, job_id)
+        house.jobs.control.change_job(verb, job_id)
         return job_id
 
     return bring
@@ -59,7 +59,7 @@ def ended_by(verb: Verb) -> Bring:
 def stage_ended_by(verb: Verb) -> Bring:
     def bring(house: House, puppet: Puppet) -> JobId:
         job_id = begun(house, puppet)
-        house.jobs.control.stage(verb, job_id, 0)
+        house.jobs.control.change_stage(verb, job_id, 0)
         return job_id
 
     return bring
@@ -167,7 +167,7 @@ def hold_to(
         assert looked(house, job_id) == before
         return
     changed = act()
-    if isinstance(said, Unchanged):
+    if isinstance(said, NoEffect):
         assert isinstance(changed, Changed)
         assert (changed.tasks, changed.stages, changed.jobs) == (0, 0, 0)
         assert [left.reason for left in changed.unchanged] == [said.reason]
@@ -189,13 +189,13 @@ def test_what_happens_to_a_job_is_what_the_table_says(
     # A job that has not begun is a paused one.
     held = paused or state is State.PENDING
     if paused:
-        house.jobs.control.job(Verb.PAUSE, job_id)
+        house.jobs.control.change_job(Verb.PAUSE, job_id)
     assert house.view(job_id).state is state
 
-    said = answer(Kind.JOB, state, verb, paused=held, everything=everything)
+    said = answer_verb(Kind.JOB, state, verb, paused=held, everything=everything)
 
     choice = Choice(only_failed=not everything)
-    act = partial(house.jobs.control.job, verb, job_id, choice=choice)
+    act = partial(house.jobs.control.change_job, verb, job_id, choice=choice)
     hold_to(house, job_id, said, act, verb=verb, of=lambda: house.view(job_id))
 
 
@@ -207,13 +207,13 @@ def test_what_happens_to_a_stage_is_what_the_table_says(
     job_id = bring(house, Puppet(house))
     control = house.jobs.control
     if paused:
-        control.stage(Verb.PAUSE, job_id, number)
+        control.change_stage(Verb.PAUSE, job_id, number)
     assert house.view(job_id).stages[number].state is state
 
-    said = answer(Kind.STAGE, state, verb, paused=paused, everything=everything)
+    said = answer_verb(Kind.STAGE, state, verb, paused=paused, everything=everything)
 
     choice = Choice(only_failed=not everything)
-    act: Callable[[], Changed | Added] = partial(control.stage, verb, job_id, number, choice=choice)
+    act: Callable[[], Changed | Added] = partial(control.change_stage, verb, job_id, number, choice=choice)
     if verb is Verb.ADD:
         act = partial(control.add_tasks, job_id, number, [{} if number else {"url": "u"}])
     hold_to(house, job_id, said, act, verb=verb, of=lambda: house.view(job_id).stages[number])
@@ -229,12 +229,12 @@ def test_what_happens_to_a_task_is_what_the_table_says(
     (task,) = [one for one in house.tasks(job_id, stage) if one.index == index]
     assert task.state is state
     if paused:
-        control.task(Verb.PAUSE, task.task_id)
+        control.change_task(Verb.PAUSE, task.task_id)
         (task,) = [one for one in house.tasks(job_id, stage) if one.index == index]
 
-    said = answer(Kind.TASK, task.state, verb, paused=paused, everything=everything)
+    said = answer_verb(Kind.TASK, task.state, verb, paused=paused, everything=everything)
 
-    act = partial(control.task, verb, task.task_id, only_failed=not everything)
+    act = partial(control.change_task, verb, task.task_id, only_failed=not everything)
     hold_to(house, job_id, said, act, verb=verb, of=lambda: shown(house, task.task_id))
 
 
@@ -246,12 +246,12 @@ def test_what_happens_to_a_task_whose_item_did_not_fit_is_what_the_table_says(
     job_id = spawned(house, Puppet(house, room={"*": 1}), "lenient", [*urls(1), {"url": "b", "size": "large"}])
     misfit = house.tasks(job_id, 0)[2]
     if state is State.SKIPPED:
-        house.jobs.control.task(Verb.SKIP, misfit.task_id)
+        house.jobs.control.change_task(Verb.SKIP, misfit.task_id)
     assert house.tasks(job_id, 0)[2].state is state
 
-    said = answer(Kind.TASK, state, verb, misfit=True)
+    said = answer_verb(Kind.TASK, state, verb, misfit=True)
 
-    act = partial(house.jobs.control.task, verb, misfit.task_id)
+    act = partial(house.jobs.control.change_task, verb, misfit.task_id)
     hold_to(house, job_id, said, act, verb=verb, of=lambda: shown(house, misfit.task_id))
 
 
@@ -261,9 +261,9 @@ def test_a_completed_spawn_task_is_not_run_again_even_when_it_is_named(house: Ho
     job_id = spawned(house, puppet, "many", urls(1))
     task = house.tasks(job_id, 0)[0]
     if choice is None:
-        changed = house.jobs.control.task(Verb.RETRY, task.task_id, only_failed=False)
+        changed = house.jobs.control.change_task(Verb.RETRY, task.task_id, only_failed=False)
     else:
-        changed = house.jobs.control.stage(Verb.RETRY, job_id, 0, choice=choice)
+        changed = house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=choice)
     house.turn()
 
     assert (changed.tasks, [left.state for left in changed.unchanged]) == (0, [State.COMPLETED])

@@ -6,7 +6,7 @@ import pytest
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.engine.base.requests import Choice, Submission, Who
-from echelon.controller.engine.why.why import Code, Reason
+from echelon.controller.engine.why.explanations import Code, Reason
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId
 from echelon.shared.messages import Outcome, WorkerCard
@@ -30,7 +30,7 @@ BLOCKED = (
 
 
 def why(house: House, job_id: JobId, stage: int | None = None, index: int | None = None) -> Reason:
-    return house.jobs.reasons.why(job_id, stage, index)
+    return house.jobs.reasons.find_reason(job_id, stage, index)
 
 
 def test_a_job_whose_queue_nobody_serves_says_so(house: House) -> None:
@@ -58,14 +58,14 @@ def test_a_pause_is_told_with_who_and_since_when(house: House) -> None:
     job_id = house.submit("two")
     control = house.jobs.control
     task_id = house.tasks(job_id)[0].task_id
-    control.task(Verb.PAUSE, task_id)
+    control.change_task(Verb.PAUSE, task_id)
     task = why(house, job_id, 0, 0)
     assert (task.code, task.sentence, task.at) == (Code.PAUSED, "Task 0 is paused by somebody.", house.clock.seconds)
     assert why(house, job_id).sentence == "Task 0 of stage 0 (One) is paused by somebody."
     assert (why(house, job_id).by, why(house, job_id, 0).at) == ("somebody", house.clock.seconds)
-    control.stage(Verb.PAUSE, job_id, 0)
+    control.change_stage(Verb.PAUSE, job_id, 0)
     assert why(house, job_id).sentence == "Stage 0 (One) is paused by somebody."
-    control.job(Verb.PAUSE, job_id)
+    control.change_job(Verb.PAUSE, job_id)
 
     assert why(house, job_id, 1).sentence == "The job is paused by somebody."
 
@@ -75,7 +75,7 @@ def test_a_job_that_paused_tasks_hold_up_names_who_has_paused_the_first_of_them(
     job_id = house.submit("many")
     puppet.room = {}
     puppet.finish(puppet.take(), items=urls(4))
-    house.jobs.control.stage(Verb.PAUSE, job_id, 0, choice=Choice(spans=((2, 3),)), who=Who("r-1", "ada"))
+    house.jobs.control.change_stage(Verb.PAUSE, job_id, 0, choice=Choice(spans=((2, 3),)), who=Who("r-1", "ada"))
     house.clock.pass_(7.0)
     puppet.room = {"*": 9}
     puppet.heartbeat()
@@ -96,7 +96,7 @@ def test_a_job_that_paused_tasks_hold_up_names_who_has_paused_the_first_of_them(
 
 def test_a_job_whose_spawn_task_is_paused_names_who_has_paused_it(house: House) -> None:
     job_id = house.submit("many")
-    house.jobs.control.task(Verb.PAUSE, house.tasks(job_id, 0)[0].task_id, who=Who(user="ada"))
+    house.jobs.control.change_task(Verb.PAUSE, house.tasks(job_id, 0)[0].task_id, who=Who(user="ada"))
 
     reason = why(house, job_id)
 
@@ -107,7 +107,7 @@ def test_a_killed_task_waits_for_the_end_of_its_last_attempt_and_tells_a_time_to
     puppet = Puppet(house)
     job_id = house.submit("retried")
     held = puppet.take()
-    house.jobs.control.task(Verb.RETRY, held[1].task_id)
+    house.jobs.control.change_task(Verb.RETRY, held[1].task_id)
     house.clock.pass_(3.0)
 
     reason = why(house, job_id)
@@ -177,7 +177,7 @@ def test_a_slot_for_any_queue_is_busy_with_a_task_of_another_queue(house: House)
 def test_slots_of_a_queue_that_others_have_filled_elsewhere_are_free(house: House) -> None:
     puppet = serving(house, {"default": 2, "transcoding": 1, "*": 1}, "one", "one", "one")
 
-    job_id, _ = house.jobs.submit(Submission("encoded", {}))
+    job_id, _ = house.jobs.submit_job(Submission("encoded", {}))
 
     assert why(house, house.submit("one")).code is Code.ALL_SLOTS_BUSY
     assert why(house, job_id).code is Code.RUNNING
@@ -188,7 +188,7 @@ def test_slots_of_a_queue_that_others_have_filled_elsewhere_are_free(house: Hous
 def test_an_attempt_that_was_killed_keeps_its_slot_busy_until_it_is_gone(house: House) -> None:
     puppet = serving(house, {"default": 4, "transcoding": 1}, "encoded")
     job_id = house.submit("encoded")
-    house.jobs.control.task(Verb.KILL, puppet.granted[0][1].task_id)
+    house.jobs.control.change_task(Verb.KILL, puppet.granted[0][1].task_id)
 
     dying = why(house, job_id)
     house.clock.pass_(house.settings.lease / 2)
@@ -224,7 +224,7 @@ def test_a_blocked_stage_names_the_task_that_blocks_it(make: Make) -> None:
     assert (reason.stage, reason.task.index) == (0, 1)
     assert reason.sentence == "Stage 0 (Fetch) waits for a person: task 1 is FAILED: it failed."
     assert "stage_blocked" in house.kinds(job_id)
-    house.jobs.control.task(Verb.SKIP, reason.task.task_id)
+    house.jobs.control.change_task(Verb.SKIP, reason.task.task_id)
     house.turn()
     puppet.run_all()
     assert why(house, job_id).sentence == "The job is COMPLETED."
@@ -238,9 +238,9 @@ def test_a_stage_whose_failures_are_retried_tells_of_them_no_more(make: Make) ->
 
     first, second = (why(house, job_id, 0, index).task for index in (1, 2))
     assert first is not None and second is not None
-    house.jobs.control.task(Verb.RETRY, first.task_id)
+    house.jobs.control.change_task(Verb.RETRY, first.task_id)
     assert house.view(job_id).stages[0].error == "task 1: it failed"
-    house.jobs.control.task(Verb.RETRY, second.task_id)
+    house.jobs.control.change_task(Verb.RETRY, second.task_id)
 
     assert house.view(job_id).stages[0].error is None
 
@@ -253,7 +253,7 @@ def test_stages_that_are_open_or_paused_by_their_definition(make: Make) -> None:
     assert puppet.run_all() == 2
 
     assert why(house, job_id).sentence == "Stage 2 (Held) is paused by its definition."
-    house.jobs.control.stage(Verb.RESUME, job_id, 2)
+    house.jobs.control.change_stage(Verb.RESUME, job_id, 2)
     house.turn()
     assert puppet.run_all() == 1
     assert why(house, job_id).code is Code.ENDED

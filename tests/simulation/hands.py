@@ -124,7 +124,7 @@ class Hands:
         if not controllers:
             return
         try:
-            found = self._rng.choice(controllers).call(lambda jobs: jobs.compose(Composition(name, stages)))
+            found = self._rng.choice(controllers).call(lambda jobs: jobs.submit_composition(Composition(name, stages)))
         except (Unavailable, Killed) as error:
             self._world.log("hands", f"{name} got no answer: {error}")
             return

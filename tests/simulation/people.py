@@ -52,7 +52,9 @@ class Person:
         token = self._new_token() if self._tokens == 0 else self._last_token()
         headers = {"X-Token": [token]} if self._type == "job1" else {}
         submission = Submission(self._type, {"note": str(self._number)}, headers, self._key)
-        asked, answer = self._send_request("submit", lambda jobs: jobs.submit(submission), key=self._key, token=token)
+        asked, answer = self._send_request(
+            "submit", lambda jobs: jobs.submit_job(submission), key=self._key, token=token
+        )
         if asked.answer == "ok":
             assert isinstance(answer, tuple)
             asked.job_id = answer[0]
@@ -83,7 +85,7 @@ class Person:
 
     def _cancel_job(self) -> None:
         job_id = self._get_job_id()
-        asked, _ = self._send_request("cancel", lambda jobs: jobs.cancel(job_id))
+        asked, _ = self._send_request("cancel", lambda jobs: jobs.cancel_job(job_id))
         if asked.answer == "info":
             self._act_later(1.0, 5.0, self._cancel_job)
         elif self._world.rng.random() < 0.3:

@@ -9,7 +9,7 @@ import pytest
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
-from echelon.controller.engine.base.requests import Changed, Choice, Retried, Told
+from echelon.controller.engine.base.requests import Changed, Choice, Retried, RetriedTask
 from echelon.shared.ids import TaskId
 from tests.simulation import rules_choices as rules
 from tests.simulation.deeds import Deeds
@@ -36,7 +36,9 @@ def seen(wish: Wish, before: Sequence[TaskRow], after: Sequence[TaskRow], *, eta
 
 def test_a_list_of_which_exactly_what_was_named_with_its_present_etag_runs_again_breaks_no_rule() -> None:
     commit = seen(RETRY, [ROW, B], [AGAIN, B])
-    answer = Retried((Told(TaskId("a"), None, State.FAILED), Told(TaskId("b"), "it has changed", State.FAILED)))
+    answer = Retried(
+        (RetriedTask(TaskId("a"), None, State.FAILED), RetriedTask(TaskId("b"), "it has changed", State.FAILED))
+    )
 
     assert [*rules.etags([commit]), *rules.chosen([commit])] == []
     assert list(rules.told(Deeds(seen=[commit], answers=[(RETRY, answer)]))) == []
@@ -101,9 +103,9 @@ def test_an_old_etag_that_changes_something_and_a_change_under_the_same_etag_are
 @pytest.mark.parametrize(
     "answer",
     [
-        Retried((Told(TaskId("a")), Told(TaskId("b")))),
-        Retried((Told(TaskId("a"), "no"), Told(TaskId("b"), "no"))),
-        Retried((Told(TaskId("a")),)),
+        Retried((RetriedTask(TaskId("a")), RetriedTask(TaskId("b")))),
+        Retried((RetriedTask(TaskId("a"), "no"), RetriedTask(TaskId("b"), "no"))),
+        Retried((RetriedTask(TaskId("a")),)),
         Changed(tasks=2),
     ],
 )

@@ -138,7 +138,9 @@ def carry_out(wish: Wish, jobs: Jobs) -> object:
         return control.retry_tasks({TaskId(one): etag for one, etag in wish.named.items()}, given=given)
     if wish.task_id is not None:
         (etag,) = wish.named.values()
-        return control.task(verb, TaskId(wish.task_id), etag=etag, only_failed=wish.choice.only_failed, given=given)
+        return control.change_task(
+            verb, TaskId(wish.task_id), etag=etag, only_failed=wish.choice.only_failed, given=given
+        )
     if wish.stage is not None:
-        return control.stage(verb, job_id, wish.stage, etag=wish.etag, choice=wish.choice, given=given)
-    return control.job(verb, job_id, etag=wish.etag, choice=wish.choice, given=given)
+        return control.change_stage(verb, job_id, wish.stage, etag=wish.etag, choice=wish.choice, given=given)
+    return control.change_job(verb, job_id, etag=wish.etag, choice=wish.choice, given=given)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
 from echelon.controller.catalogue.inputs import check_job_inputs
 from echelon.controller.catalogue.task_classes import InputSource
-from echelon.controller.engine.base.requests import InvalidInputs, Mistake
+from echelon.controller.engine.base.requests import InvalidInputs, RequestMistake
 from echelon.shared.expressions import to_text
 from echelon.shared.messages import JsonValue
 
@@ -39,7 +39,7 @@ def gather_inputs(
     body, again = _give_again(definition, kept or {}, {name.casefold() for name in headers})
     values, wrong = check_job_inputs(catalogue, definition, body | dict(given), sent + again)
     if wrong:
-        raise InvalidInputs([Mistake(mistake.pointer, mistake.detail) for mistake in wrong])
+        raise InvalidInputs([RequestMistake(mistake.pointer, mistake.detail) for mistake in wrong])
     return Inputs(
         values={name: value for name, value in values.items() if name not in definition.secret},
         secrets={name: to_text(value) for name, value in values.items() if name in definition.secret},

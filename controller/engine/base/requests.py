@@ -93,7 +93,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class UnchangedGroup:
     """What a verb did not change, and why."""
 
     reason: str
@@ -111,19 +111,19 @@ class Changed:
     #: How many stages, and jobs, it changed themselves and not only by their tasks.
     stages: int = 0
     jobs: int = 0
-    unchanged: tuple[Left, ...] = ()
+    unchanged: tuple[UnchangedGroup, ...] = ()
 
     def __add__(self, other: Changed) -> Changed:
         """Return both together."""
         left: dict[tuple[str, State | None], int] = {}
         for one in (*self.unchanged, *other.unchanged):
             left[one.reason, one.state] = left.get((one.reason, one.state), 0) + one.count
-        unchanged = tuple(Left(reason, count, state) for (reason, state), count in left.items())
+        unchanged = tuple(UnchangedGroup(reason, count, state) for (reason, state), count in left.items())
         return Changed(self.tasks + other.tasks, self.stages + other.stages, self.jobs + other.jobs, unchanged)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RetriedTask:
     """What a verb came to for one task of a list."""
 
     task_id: TaskId
@@ -142,7 +142,7 @@ class Told:
 class Retried:
     """What became of a list of tasks that were to run again, in the order of the request."""
 
-    tasks: tuple[Told, ...]
+    tasks: tuple[RetriedTask, ...]
 
     @property
     def changed(self) -> Changed:
@@ -150,8 +150,8 @@ class Retried:
         return sum((_counted(one) for one in self.tasks), Changed())
 
 
-def _counted(one: Told) -> Changed:
-    return Changed(tasks=1) if one.reason is None else Changed(unchanged=(Left(one.reason, 1, one.state),))
+def _counted(one: RetriedTask) -> Changed:
+    return Changed(tasks=1) if one.reason is None else Changed(unchanged=(UnchangedGroup(one.reason, 1, one.state),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class RequestMistake:
     """One thing that is wrong with a request."""
 
     #: JSON pointer into the body as a URI fragment, e.g. "#/input/url"; "#/headers/Authorization" for a header.
@@ -200,7 +200,7 @@ class TooManyJobs(Unavailable):
 class InvalidInputs(InvalidInput):
     """The job's inputs cannot be used."""
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+    def __init__(self, mistakes: Sequence[RequestMistake]) -> None:
         super().__init__("; ".join(f"{mistake.pointer}: {mistake.detail}" for mistake in mistakes))
         self.mistakes = tuple(mistakes)
 

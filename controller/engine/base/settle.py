@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from echelon.controller.core.events import SpawnTaskMoved, TasksMoved, Together
 from echelon.controller.core.model import Job
-from echelon.controller.core.policy import Budget, Verdict, judge
+from echelon.controller.core.policy import Budget, Verdict, judge_attempt
 from echelon.controller.core.states import State
 from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.records import SPAWN_INDEX, Settlement, TaskRow
@@ -92,7 +92,7 @@ class Settler:
         job = board.find_job(task.job_id)
         assert job is not None, "the caller locks the job first"
         retry = self._snapshots.task_class(task.job_id, task.task_class).retry
-        verdict = judge(
+        verdict = judge_attempt(
             finished.outcome,
             Budget(task.failures, task.losses),
             retry,

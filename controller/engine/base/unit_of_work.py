@@ -16,7 +16,7 @@ from echelon.controller.core.effects import (
     RestoreTasks,
     SkipTasks,
     WithdrawTasks,
-    reawakened,
+    list_reopened_stages,
 )
 from echelon.controller.core.events import Event, SpawnTaskMoved, TasksMoved
 from echelon.controller.core.machine import step
@@ -117,7 +117,7 @@ class UnitOfWork:
                     self.tx.restore_tasks(job_id, stage, target=target)
                 case Remember(kind, stage_number, detail):
                     self._record_event(job_id, kind, stage_number, detail)
-        for stage_number in reawakened(effects):
+        for stage_number in list_reopened_stages(effects):
             self._wait_for_exit(job_id, stage_number)
 
     def stop_attempts(self, stopped: Iterable[tuple[WorkerId, AttemptRef]], reason: str) -> None:

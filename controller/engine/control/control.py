@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from echelon.controller.core.answers import Allowed, Kind, Refused, Verb, answer
+from echelon.controller.core.answers import Allowed, Kind, Refused, Verb, answer_verb
 from echelon.controller.core.events import CancelRequested, Event, PauseRequested, ResumeRequested, SkipRequested
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import State
@@ -26,9 +26,9 @@ from echelon.controller.engine.base.requests import (
     Changed,
     Choice,
     Given,
-    Left,
     Retried,
-    Told,
+    RetriedTask,
+    UnchangedGroup,
     Who,
     in_short,
 )
@@ -38,7 +38,7 @@ from echelon.controller.engine.control.adding import Adding
 from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.control.retrying import Retrying
 from echelon.controller.engine.control.task_verbs import Aim, TaskVerbs
-from echelon.controller.engine.dependencies import JobsParts, committed, written
+from echelon.controller.engine.dependencies import JobDependencies, stop_after_commit, stop_before_commit
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from echelon.shared.ids import JobId, TaskId
@@ -49,7 +49,7 @@ _NOTHING = Given()
 class Control:
     """Pauses, resumes, cancels, kills, retries, skips and adds. Safe for any thread."""
 
-    def __init__(self, parts: JobsParts) -> None:
+    def __init__(self, parts: JobDependencies) -> None:
         self._parts = parts
         self._tasks = TaskVerbs(
             Settler(
@@ -63,7 +63,7 @@ class Control:
 
     # --- what the interface calls
 
-    def job(
+    def change_job(
         self,
         verb: Verb,
         job_id: JobId,
@@ -83,16 +83,16 @@ class Control:
             job = board.require_job(job_id)
             check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
             if choice.of_tasks:
-                changed = self._chosen(board, verb, job, job.stages, choice, who, given)
+                changed = self._change_chosen(board, verb, job, job.stages, choice, who, given)
             else:
-                changed = self._whole_job(board, verb, job, choice, who, given)
+                changed = self._change_whole_job(board, verb, job, choice, who, given)
             board.save_jobs()
-            written(verb)
-        committed(verb)
-        self._parts.announce(board)
+            stop_before_commit(verb)
+        stop_after_commit(verb)
+        self._parts.announce_changes(board)
         return changed
 
-    def stage(
+    def change_stage(
         self,
         verb: Verb,
         job_id: JobId,
@@ -103,21 +103,21 @@ class Control:
         choice: Choice = WHOLE,
         given: Given = _NOTHING,
     ) -> Changed:
-        """Do something to a stage, or to the tasks of it that are chosen; raises what `job` raises."""
+        """Do something to a stage, or to the tasks of it that are chosen; raises what `change_job` raises."""
         with self._parts.store.write() as tx:
             board = UnitOfWork(tx, request_id=who.request_id)
             job = board.require_job(job_id)
-            found = _stage(job, stage)
+            found = _find_stage(job, stage)
             check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
             if choice.of_tasks:
-                changed = self._chosen(board, verb, job, (found,), choice, who, given)
+                changed = self._change_chosen(board, verb, job, (found,), choice, who, given)
             else:
-                changed = self._whole_stage(board, verb, job, found, choice, who, given)
+                changed = self._change_whole_stage(board, verb, job, found, choice, who, given)
             board.save_jobs()
-        self._parts.announce(board)
+        self._parts.announce_changes(board)
         return changed
 
-    def task(
+    def change_task(
         self,
         verb: Verb,
         task_id: TaskId,
@@ -127,22 +127,26 @@ class Control:
         only_failed: bool = True,
         given: Given = _NOTHING,
     ) -> Changed:
-        """Do something to one task, a spawn task included; raises what `job` raises."""
+        """Do something to one task, a spawn task included; raises what `change_job` raises."""
         with self._parts.store.write() as tx:
             board = UnitOfWork(tx, request_id=who.request_id)
             task = _locked_tasks(board, [task_id]).get(task_id)
             if task is None:
                 raise NotFound(f"there is no task {task_id}")
             check_etag(etag, lambda: task.etag, f"task {task_id}")
-            misfit = verb is Verb.RETRY and self._again.misfit(board, task)
-            said = answer(Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed, misfit=misfit)
+            misfit = verb is Verb.RETRY and self._again.is_misfit(board, task)
+            said = answer_verb(
+                Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed, misfit=misfit
+            )
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
             before = board.require_job(task.job_id)
-            aim = _aim(task, only_failed=only_failed)
-            changed = self._again.reopening(board, before, given, lambda: self._tasks.do(board, verb, (aim,), who))
+            aim = _aim_at(task, only_failed=only_failed)
+            changed = self._again.act_and_reopen(
+                board, before, given, lambda: self._tasks.change_tasks(board, verb, (aim,), who)
+            )
             board.save_jobs()
-        self._parts.announce(board)
+        self._parts.announce_changes(board)
         return changed
 
     def retry_tasks(
@@ -153,12 +157,12 @@ class Control:
         What cannot be is told, one by one, and does not keep the others from running. Each job has a transaction of its
         own: one that cannot open again (it lacks a secret, or a task that is to run does) stays as it is.
         """
-        told: dict[TaskId, Told] = {}
-        for task_ids in self._by_job(wanted):
+        told: dict[TaskId, RetriedTask] = {}
+        for task_ids in self._group_by_job(wanted):
             told |= self._retry_listed({task_id: wanted[task_id] for task_id in task_ids}, who, given)
         return Retried(tuple(told[task_id] for task_id in wanted))
 
-    def _by_job(self, task_ids: Collection[TaskId]) -> list[list[TaskId]]:
+    def _group_by_job(self, task_ids: Collection[TaskId]) -> list[list[TaskId]]:
         """Part tasks by their jobs; those that do not exist are together."""
         with self._parts.store.write() as tx:
             jobs = {task.task_id: task.job_id for task in tx.load_tasks(list(task_ids))}
@@ -167,25 +171,25 @@ class Control:
             parted.setdefault(jobs.get(task_id), []).append(task_id)
         return list(parted.values())
 
-    def _retry_listed(self, wanted: Mapping[TaskId, int | None], who: Who, given: Given) -> dict[TaskId, Told]:
+    def _retry_listed(self, wanted: Mapping[TaskId, int | None], who: Who, given: Given) -> dict[TaskId, RetriedTask]:
         """Retry tasks of one job; tell what became of each."""
-        told: dict[TaskId, Told] = {}
+        told: dict[TaskId, RetriedTask] = {}
         fit: list[TaskRow] = []
         reason = None
         try:
             with self._parts.store.write() as tx:
                 board = UnitOfWork(tx, request_id=who.request_id)
                 found = _locked_tasks(board, list(wanted))
-                told = self._again.refused(board, wanted, found)
+                told = self._again.list_refused(board, wanted, found)
                 fit = [task for task_id, task in found.items() if task_id not in told]
                 if fit:
-                    self._again.named(board, fit[0].job_id, fit, who, given)
+                    self._again.retry_named(board, fit[0].job_id, fit, who, given)
                 board.save_jobs()
         except (Conflict, InvalidInput) as error:
             reason = in_short(error)
         else:
-            self._parts.announce(board)
-        return told | {task.task_id: Told(task.task_id, reason, task.state) for task in fit}
+            self._parts.announce_changes(board)
+        return told | {task.task_id: RetriedTask(task.task_id, reason, task.state) for task in fit}
 
     def add_tasks(
         self,
@@ -201,23 +205,25 @@ class Control:
 
         Raises NotFound, PreconditionFailed, Conflict, and InvalidInputs with a pointer into the list ("#/tasks/3/url").
         """
-        planned = self._adding.plan(job_id, stage, items, paused_by=who.name if paused else None)
+        planned = self._adding.plan_tasks(job_id, stage, items, paused_by=who.name if paused else None)
         with self._parts.store.write() as tx:
             board = UnitOfWork(tx, request_id=who.request_id)
-            found = _stage(board.require_job(job_id), stage)
+            found = _find_stage(board.require_job(job_id), stage)
             check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
-            added = self._adding.add(board, job_id, found, planned)
+            added = self._adding.insert_tasks(board, job_id, found, planned)
             board.save_jobs()
-        self._parts.announce(board)
+        self._parts.announce_changes(board)
         return added
 
     # --- whole jobs and stages
 
-    def _whole_job(self, board: UnitOfWork, verb: Verb, job: Job, choice: Choice, who: Who, given: Given) -> Changed:
+    def _change_whole_job(
+        self, board: UnitOfWork, verb: Verb, job: Job, choice: Choice, who: Who, given: Given
+    ) -> Changed:
         everything = not choice.only_failed
-        said = answer(Kind.JOB, job.state, verb, paused=job.paused, everything=everything)
+        said = answer_verb(Kind.JOB, job.state, verb, paused=job.paused, everything=everything)
         if not isinstance(said, Allowed):
-            return _unchanged("job", verb, said, job.state)
+            return _refuse_or_keep("job", verb, said, job.state)
         events: dict[Verb, Event] = {
             Verb.PAUSE: PauseRequested(who.name),
             Verb.RESUME: ResumeRequested(),
@@ -225,18 +231,20 @@ class Control:
             Verb.SKIP: SkipRequested(who.name),
         }
         if verb in events:
-            return self._apply(board, job, events[verb]) + Changed(jobs=1)
+            return self._apply_event(board, job, events[verb]) + Changed(jobs=1)
         if verb is Verb.KILL:
-            return self._killed(board, job.job_id, None, self._tasks.kill_all(board, job.job_id, _running(job), who))
-        return self._again.whole(board, job, None, everything, who, given)
+            return self._report_killed(
+                board, job.job_id, None, self._tasks.kill_all(board, job.job_id, _list_running(job), who)
+            )
+        return self._again.retry_whole(board, job, None, everything, who, given)
 
-    def _whole_stage(
+    def _change_whole_stage(
         self, board: UnitOfWork, verb: Verb, job: Job, stage: Stage, choice: Choice, who: Who, given: Given
     ) -> Changed:
         everything, number = not choice.only_failed, stage.number
-        said = answer(Kind.STAGE, stage.state, verb, paused=stage.paused, everything=everything)
+        said = answer_verb(Kind.STAGE, stage.state, verb, paused=stage.paused, everything=everything)
         if not isinstance(said, Allowed):
-            return _unchanged("stage", verb, said, stage.state)
+            return _refuse_or_keep("stage", verb, said, stage.state)
         events: dict[Verb, Event] = {
             Verb.PAUSE: PauseRequested(who.name, number),
             Verb.RESUME: ResumeRequested(number),
@@ -244,31 +252,33 @@ class Control:
             Verb.SKIP: SkipRequested(who.name, number),
         }
         if verb in events:
-            return self._again.reopening(
-                board, job, given, lambda: self._apply(board, job, events[verb], number) + Changed(stages=1)
+            return self._again.act_and_reopen(
+                board, job, given, lambda: self._apply_event(board, job, events[verb], number) + Changed(stages=1)
             )
         if verb is Verb.KILL:
-            return self._killed(board, job.job_id, number, self._tasks.kill_all(board, job.job_id, (stage,), who))
-        return self._again.whole(board, job, stage, everything, who, given)
+            return self._report_killed(
+                board, job.job_id, number, self._tasks.kill_all(board, job.job_id, (stage,), who)
+            )
+        return self._again.retry_whole(board, job, stage, everything, who, given)
 
-    def _apply(self, board: UnitOfWork, before: Job, event: Event, stage: int | None = None) -> Changed:
+    def _apply_event(self, board: UnitOfWork, before: Job, event: Event, stage: int | None = None) -> Changed:
         """Let the machine carry out a verb; return how many tasks it has cancelled or skipped."""
         after = board.apply_event(before.job_id, event)
         if not isinstance(event, CancelRequested | SkipRequested):
             return Changed()
         target = State.CANCELLED if isinstance(event, CancelRequested) else State.SKIPPED
         chosen = after.stages if stage is None else (after.stage(stage),)
-        return Changed(tasks=sum(_grown(before.stage(one.number), one, target) for one in chosen))
+        return Changed(tasks=sum(_count_growth(before.stage(one.number), one, target) for one in chosen))
 
-    def _killed(self, board: UnitOfWork, job_id: JobId, stage: int | None, killed: int) -> Changed:
+    def _report_killed(self, board: UnitOfWork, job_id: JobId, stage: int | None, killed: int) -> Changed:
         if not killed:
-            return Changed(unchanged=(Left("nothing of it runs", 1),))
+            return Changed(unchanged=(UnchangedGroup("nothing of it runs", 1),))
         board.record_event(job_id, "job_killed" if stage is None else "stage_killed", stage, tasks=killed)
         return Changed(tasks=killed)
 
     # --- chosen tasks
 
-    def _chosen(
+    def _change_chosen(
         self, board: UnitOfWork, verb: Verb, job: Job, stages: Sequence[Stage], choice: Choice, who: Who, given: Given
     ) -> Changed:
         aims = [Aim(job.job_id, stage.number, choice) for stage in stages]
@@ -276,7 +286,7 @@ class Control:
             spawn = replace(choice, spans=SPAWN_ONLY)
             aims += [Aim(job.job_id, stage.number, spawn) for stage in stages if stage.spawn is not None]
 
-        return self._again.reopening(board, job, given, lambda: self._tasks.do(board, verb, aims, who))
+        return self._again.act_and_reopen(board, job, given, lambda: self._tasks.change_tasks(board, verb, aims, who))
 
 
 _PAST = {
@@ -291,13 +301,13 @@ def check_etag(expected: int | None, etag: Callable[[], int], what: str) -> None
         raise PreconditionFailed(f"{what} has changed since it was read: its etag was {expected} and is {found}")
 
 
-def _stage(job: Job, number: int) -> Stage:
+def _find_stage(job: Job, number: int) -> Stage:
     if not 0 <= number < len(job.stages):
         raise NotFound(f"job {job.job_id} has no stage {number}: they are numbered from 0 to {len(job.stages) - 1}")
     return job.stage(number)
 
 
-def _running(job: Job) -> list[Stage]:
+def _list_running(job: Job) -> list[Stage]:
     return [stage for stage in job.stages if stage.state is State.RUNNING]
 
 
@@ -307,19 +317,19 @@ def _locked_tasks(board: UnitOfWork, task_ids: Sequence[TaskId]) -> dict[TaskId,
     return {task.task_id: task for task in board.tx.load_tasks(task_ids)}
 
 
-def _aim(task: TaskRow, *, only_failed: bool) -> Aim:
+def _aim_at(task: TaskRow, *, only_failed: bool) -> Aim:
     choice = Choice(spans=((task.index, task.index),), only_failed=only_failed)
     return Aim(task.job_id, task.stage, choice, named=True)
 
 
-def _unchanged(kind: str, verb: Verb, said: object, state: State) -> Changed:
+def _refuse_or_keep(kind: str, verb: Verb, said: object, state: State) -> Changed:
     assert not isinstance(said, Allowed)
     if isinstance(said, Refused):
         raise Conflict(f"the {kind} cannot be {_PAST[verb]}: {said.reason}")
-    return Changed(unchanged=(Left(str(getattr(said, "reason", "")), 1, state),))
+    return Changed(unchanged=(UnchangedGroup(str(getattr(said, "reason", "")), 1, state),))
 
 
-def _grown(before: Stage, after: Stage, target: State) -> int:
+def _count_growth(before: Stage, after: Stage, target: State) -> int:
     word = target.lower()
     grown: int = getattr(after.tally, word) - getattr(before.tally, word)
     return grown + int(after.spawn is target and before.spawn is not target)

@@ -11,7 +11,7 @@ from echelon.controller.engine.base.inputs import gather_inputs
 from echelon.controller.engine.base.items import new_seal
 from echelon.controller.engine.base.requests import Given
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
-from echelon.controller.engine.dependencies import JobsParts
+from echelon.controller.engine.dependencies import JobDependencies
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict
 
@@ -19,10 +19,10 @@ from echelon.shared.errors import Conflict
 class Opening:
     """Gives jobs their values again, on a board where they have just been opened."""
 
-    def __init__(self, parts: JobsParts) -> None:
+    def __init__(self, parts: JobDependencies) -> None:
         self._parts = parts
 
-    def give(self, board: UnitOfWork, before: Job, given: Given) -> None:
+    def give_inputs(self, board: UnitOfWork, before: Job, given: Given) -> None:
         """Give a job its values, if it has been opened again.
 
         Raises InvalidInputs when a value is missing or does not fit, and Conflict when a task that is to run has lost a

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from echelon.controller.core.again import Misfits, of_job, of_stage
-from echelon.controller.core.answers import MISFIT, Allowed, Kind, Verb, answer
+from echelon.controller.core.again import Misfits, plan_job_retry, plan_stage_retry
+from echelon.controller.core.answers import MISFIT, Allowed, Kind, Verb, answer_verb
 from echelon.controller.core.events import Again, RetryRequested
 from echelon.controller.core.model import Job, Source, Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import TaskRow
-from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Given, Left, Told, Who
+from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Given, RetriedTask, UnchangedGroup, Who
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.opening import Opening
-from echelon.controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_in_vain
+from echelon.controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_futile_retry
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId
 
@@ -33,21 +33,21 @@ class Retrying:
 
     # --- a job or a stage
 
-    def whole(
+    def retry_whole(
         self, board: UnitOfWork, job: Job, stage: Stage | None, everything: bool, who: Who, given: Given
     ) -> Changed:
         """Retry a stage of a job, or (None) the job."""
         stages = job.stages if stage is None else (stage,)
-        misfits = self._misfits(board, job, [one.number for one in stages])
-        running = [one for one in stages if everything and _runs(one)]
-        meant = [*_agains(job, stage, everything, misfits), *(Again(one.number, {}) for one in running)]
+        misfits = self._count_misfits(board, job, [one.number for one in stages])
+        running = [one for one in stages if everything and _is_running(one)]
+        meant = [*_plan_retries(job, stage, everything, misfits), *(Again(one.number, {}) for one in running)]
         if not meant:
-            return Changed(unchanged=(Left(_nothing(misfits), 1),))
+            return Changed(unchanged=(UnchangedGroup(_explain_nothing(misfits), 1),))
         # Before anything is killed: that may end the job, and what ends it would not be seen any more.
-        refuse_in_vain(job, meant, "the job" if stage is None else "the stage")
+        refuse_futile_retry(job, meant, "the job" if stage is None else "the stage")
         killed = self._tasks.kill_all(board, job.job_id, running, who, again=True)
         present = board.require_job(job.job_id)
-        agains = _agains(present, stage, everything, misfits)
+        agains = _plan_retries(present, stage, everything, misfits)
         # Counted as they were: what is killed may be withdrawn with its job for a moment, and is one task all the same.
         tasks = killed + sum(sum(again.counts.values()) + again.spawn for again in meant)
 
@@ -58,11 +58,11 @@ class Retrying:
             elif job.state not in ENDED:
                 board.record_event(job.job_id, "tasks_retried", tasks=tasks)
 
-        self.reopening(board, job, given, apply)
-        left = _left(present, agains, misfits)
+        self.act_and_reopen(board, job, given, apply)
+        left = _list_left(present, agains, misfits)
         return Changed(tasks=tasks, stages=len(agains), jobs=int(stage is None), unchanged=left)
 
-    def _misfits(self, board: UnitOfWork, job: Job, numbers: Sequence[int]) -> dict[int, Counter[State]]:
+    def _count_misfits(self, board: UnitOfWork, job: Job, numbers: Sequence[int]) -> dict[int, Counter[State]]:
         """Count the tasks that can never run, of those stages that may have some."""
         found: dict[int, Counter[State]] = {}
         for number in numbers:
@@ -70,7 +70,7 @@ class Retrying:
             if stage.source is not Source.SPAWN or not (stage.tally.failed or stage.tally.skipped):
                 continue
             counts: Counter[State] = Counter()
-            for one in self._tasks.census(board, Aim(job.job_id, number, WHOLE)):
+            for one in self._tasks.count_tasks(board, Aim(job.job_id, number, WHOLE)):
                 if one.misfit:
                     counts[one.state] += one.count
             if counts:
@@ -79,27 +79,27 @@ class Retrying:
 
     # --- a list of tasks
 
-    def refused(
+    def list_refused(
         self,
         board: UnitOfWork,
         wanted: Mapping[TaskId, int | None],
         found: Mapping[TaskId, TaskRow],
-    ) -> dict[TaskId, Told]:
+    ) -> dict[TaskId, RetriedTask]:
         """Tell which of a list of tasks of one job cannot run again, each asked for with the etag beside it."""
-        told = {task_id: Told(task_id, "there is no such task") for task_id in wanted if task_id not in found}
+        told = {task_id: RetriedTask(task_id, "there is no such task") for task_id in wanted if task_id not in found}
         for task_id, task in found.items():
-            reason = self._why_not(board, task, wanted[task_id])
+            reason = self._explain_refusal(board, task, wanted[task_id])
             if reason is not None:
-                told[task_id] = Told(task_id, reason, task.state)
+                told[task_id] = RetriedTask(task_id, reason, task.state)
         return told
 
-    def _why_not(self, board: UnitOfWork, task: TaskRow, etag: int | None) -> str | None:
+    def _explain_refusal(self, board: UnitOfWork, task: TaskRow, etag: int | None) -> str | None:
         if etag is not None and etag != task.etag and not ablated("listed_etag"):
             return STALE
-        said = answer(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.misfit(board, task))
+        said = answer_verb(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.is_misfit(board, task))
         return None if isinstance(said, Allowed) else said.reason
 
-    def named(self, board: UnitOfWork, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
+    def retry_named(self, board: UnitOfWork, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
         """Retry tasks of one job.
 
         Raises Conflict and InvalidInput, also when the job has been changed already: the transaction must not last.
@@ -107,39 +107,41 @@ class Retrying:
         aims = []
         for number, spawn in sorted({(task.stage, task.spawn) for task in tasks}):
             indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
-            aims.append(Aim(job_id, number, Choice(spans=_spans(indexes)), named=True))
+            aims.append(Aim(job_id, number, Choice(spans=_merge_spans(indexes)), named=True))
         before = board.require_job(job_id)
-        self._tasks.do(board, Verb.RETRY, aims, who)
-        self._opening.give(board, before, given)
+        self._tasks.change_tasks(board, Verb.RETRY, aims, who)
+        self._opening.give_inputs(board, before, given)
 
-    def misfit(self, board: UnitOfWork, task: TaskRow) -> bool:
+    def is_misfit(self, board: UnitOfWork, task: TaskRow) -> bool:
         """Tell whether a task can never run because its item did not fit."""
         if task.attempt or task.state not in (State.FAILED, State.SKIPPED):
             return False
         choice = Choice(spans=((task.index, task.index),))
-        return any(one.misfit for one in self._tasks.census(board, Aim(task.job_id, task.stage, choice)))
+        return any(one.misfit for one in self._tasks.count_tasks(board, Aim(task.job_id, task.stage, choice)))
 
     # --- opening again
 
-    def reopening(self, board: UnitOfWork, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
+    def act_and_reopen(
+        self, board: UnitOfWork, before: Job, given: Given, act: Callable[[], Changed | None]
+    ) -> Changed:
         """Do something; a job that it opens again is given its values."""
         changed = act()
-        self._opening.give(board, before, given)
+        self._opening.give_inputs(board, before, given)
         return changed or Changed()
 
 
-def _runs(stage: Stage) -> bool:
+def _is_running(stage: Stage) -> bool:
     return stage.tally.running > 0 or stage.spawn is State.RUNNING
 
 
-def _agains(job: Job, stage: Stage | None, everything: bool, misfits: Misfits) -> tuple[Again, ...]:
+def _plan_retries(job: Job, stage: Stage | None, everything: bool, misfits: Misfits) -> tuple[Again, ...]:
     if stage is None:
-        return of_job(job, everything=everything, misfits=misfits)
-    again = of_stage(job.stage(stage.number), everything=everything, misfits=misfits.get(stage.number, {}))
+        return plan_job_retry(job, everything=everything, misfits=misfits)
+    again = plan_stage_retry(job.stage(stage.number), everything=everything, misfits=misfits.get(stage.number, {}))
     return (again,) if again else ()
 
 
-def _nothing(misfits: Misfits) -> str:
+def _explain_nothing(misfits: Misfits) -> str:
     failed = sum(counts.get(State.FAILED, 0) for counts in misfits.values())
     if not failed:
         return "nothing of it has failed or was cancelled"
@@ -147,20 +149,20 @@ def _nothing(misfits: Misfits) -> str:
     return f"nothing of it can run again: {items} did not fit; skip {them}"
 
 
-def _left(job: Job, agains: Sequence[Again], misfits: Misfits) -> tuple[Left, ...]:
+def _list_left(job: Job, agains: Sequence[Again], misfits: Misfits) -> tuple[UnchangedGroup, ...]:
     """Tell what of the stages that run again stays as it is although somebody might want it back."""
     left = Changed()
     for again in agains:
         mine = misfits.get(again.stage, {})
         for state, count in sorted(mine.items()):
-            left += Changed(unchanged=(Left(MISFIT, count, state),))
+            left += Changed(unchanged=(UnchangedGroup(MISFIT, count, state),))
         skipped = job.stage(again.stage).tally.skipped - mine.get(State.SKIPPED, 0)
         if skipped and State.SKIPPED not in again.counts:
-            left += Changed(unchanged=(Left(LEFT_SKIPPED, skipped, State.SKIPPED),))
+            left += Changed(unchanged=(UnchangedGroup(LEFT_SKIPPED, skipped, State.SKIPPED),))
     return left.unchanged
 
 
-def _spans(indexes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def _merge_spans(indexes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     spans: list[tuple[int, int]] = []
     for index in indexes:
         if spans and (spans[-1][1] + 1 == index or ablated("listed_gaps")):

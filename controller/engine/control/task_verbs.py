@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from echelon.controller.core.again import in_the_way
-from echelon.controller.core.answers import Allowed, Kind, Refused, Unchanged, Verb, answer
+from echelon.controller.core.again import find_obstacle
+from echelon.controller.core.answers import Allowed, Kind, NoEffect, Refused, Verb, answer_verb
 from echelon.controller.core.events import (
     Again,
     RetryRequested,
@@ -23,7 +23,7 @@ from echelon.controller.core.events import (
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import SPAWN_ONLY, TaskCount
-from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Left, Who
+from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, UnchangedGroup, Who
 from echelon.controller.engine.base.settle import Settler
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
@@ -67,19 +67,19 @@ class TaskVerbs:
     def __init__(self, settler: Settler) -> None:
         self._settler = settler
 
-    def do(self, board: UnitOfWork, verb: Verb, aims: Sequence[Aim], who: Who) -> Changed:
+    def change_tasks(self, board: UnitOfWork, verb: Verb, aims: Sequence[Aim], who: Who) -> Changed:
         """Do it to tasks of one job, and tell what it came to.
 
         They are chosen as they stand before anything is done: what it means for one stage is nothing that was asked of
         another.
         """
-        found = [(aim, *sift(verb, aim, self.census(board, aim))) for aim in aims]
+        found = [(aim, *split_by_answer(verb, aim, self.count_tasks(board, aim))) for aim in aims]
         meant = [(aim, some) for aim, some, _ in found if some]
         if meant:
             self._carry_out(board, verb, meant, who)
         for aim, some, changed in found:
             if some:
-                remember(board, verb, aim, changed)
+                remember_verb(board, verb, aim, changed)
         return sum((changed for _, _, changed in found), Changed())
 
     def _carry_out(
@@ -89,51 +89,57 @@ class TaskVerbs:
         match verb:
             case Verb.PAUSE:
                 for aim, some in meant:
-                    self._pause(board, aim, some, who)
+                    self._pause_tasks(board, aim, some, who)
             case Verb.RESUME:
                 for aim, some in meant:
-                    self._resume(board, aim, some)
+                    self._resume_tasks(board, aim, some)
             case Verb.CANCEL:
-                board.apply_event(job_id, Together(tuple(self._cancel(board, aim, some, who) for aim, some in meant)))
+                board.apply_event(
+                    job_id, Together(tuple(self._cancel_tasks(board, aim, some, who) for aim, some in meant))
+                )
             case Verb.KILL:
-                self._kill(board, [aim for aim, _ in meant], who, again=False)
+                self._kill_tasks(board, [aim for aim, _ in meant], who, again=False)
             case Verb.SKIP:
-                board.apply_event(job_id, Together(tuple(self._skip(board, aim, some, who) for aim, some in meant)))
+                board.apply_event(
+                    job_id, Together(tuple(self._skip_tasks(board, aim, some, who) for aim, some in meant))
+                )
             case Verb.RETRY:
-                self.retry(board, meant, who)
+                self.retry_tasks(board, meant, who)
             case _:
                 raise ValueError(f"{verb} is not for tasks")
 
-    def census(self, board: UnitOfWork, aim: Aim) -> list[TaskCount]:
+    def count_tasks(self, board: UnitOfWork, aim: Aim) -> list[TaskCount]:
         """Count the tasks that are meant."""
         return board.tx.count_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only)
 
-    def retry(self, board: UnitOfWork, aims: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
+    def retry_tasks(self, board: UnitOfWork, aims: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
         """Let tasks of several stages of one job run again, in one step of the machine."""
         if not aims:
             return
         job = board.require_job(aims[0][0].job_id)
-        agains = [again for aim, meant in aims if (again := _again(aim, meant, failing=job.stage(aim.stage).failing))]
+        agains = [
+            again for aim, meant in aims if (again := _plan_retry(aim, meant, failing=job.stage(aim.stage).failing))
+        ]
         running = [aim for aim, meant in aims if any(one.state is State.RUNNING for one in meant)]
         what = "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks"
-        refuse_in_vain(job, [*agains, *(Again(aim.stage, {}) for aim in running)], what)
+        refuse_futile_retry(job, [*agains, *(Again(aim.stage, {}) for aim in running)], what)
         if running:
-            self._kill(board, running, who, again=True)
+            self._kill_tasks(board, running, who, again=True)
         if agains:
             board.apply_event(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
 
-    def _pause(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> None:
+    def _pause_tasks(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> None:
         board.tx.pause_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, by=who.name)
         if aim.spawn:
             state = meant[0].state
             after = State.PENDING if state is State.QUEUED else state
             board.apply_event(aim.job_id, SpawnTaskHeld(aim.stage, True, after))
             return
-        queued, pending = _number(meant, State.QUEUED), _number(meant, State.PENDING)
+        queued, pending = _count_in(meant, State.QUEUED), _count_in(meant, State.PENDING)
         moves = {(State.QUEUED, State.PENDING): queued} if queued else {}
         board.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=queued + pending))
 
-    def _resume(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount]) -> None:
+    def _resume_tasks(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount]) -> None:
         job = board.require_job(aim.job_id)
         begun = job.stage(aim.stage).state is State.RUNNING
         board.tx.resume_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, begun=begun)
@@ -142,27 +148,29 @@ class TaskVerbs:
             board.apply_event(aim.job_id, SpawnTaskHeld(aim.stage, False, State.QUEUED if going else meant[0].state))
             return
         moves = {(State.PENDING, State.QUEUED): going} if going else {}
-        board.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=-_number(meant, State.PENDING)))
+        board.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=-_count_in(meant, State.PENDING)))
 
-    def _cancel(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksMoved | SpawnTaskMoved:
-        self._leave(board, aim, State.CANCELLED, who)
+    def _cancel_tasks(
+        self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who
+    ) -> TasksMoved | SpawnTaskMoved:
+        self._end_tasks(board, aim, State.CANCELLED, who)
         if aim.spawn:
             return SpawnTaskMoved(aim.stage, State.CANCELLED)
-        moves = {(state, State.CANCELLED): _number(meant, state) for state in {one.state for one in meant}}
-        return TasksMoved(aim.stage, moves, held=-_held(meant))
+        moves = {(state, State.CANCELLED): _count_in(meant, state) for state in {one.state for one in meant}}
+        return TasksMoved(aim.stage, moves, held=-_count_held(meant))
 
-    def _skip(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksSkipped:
-        self._leave(board, aim, State.SKIPPED, who)
-        counts = {} if aim.spawn else {state: _number(meant, state) for state in {one.state for one in meant}}
-        withdrawn = 0 if aim.spawn else _withdrawn(meant)
-        held = 0 if aim.spawn else _held(meant)
+    def _skip_tasks(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksSkipped:
+        self._end_tasks(board, aim, State.SKIPPED, who)
+        counts = {} if aim.spawn else {state: _count_in(meant, state) for state in {one.state for one in meant}}
+        withdrawn = 0 if aim.spawn else _count_withdrawn(meant)
+        held = 0 if aim.spawn else _count_held(meant)
         return TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn)
 
-    def _leave(self, board: UnitOfWork, aim: Aim, state: State, who: Who) -> None:
+    def _end_tasks(self, board: UnitOfWork, aim: Aim, state: State, who: Who) -> None:
         told = board.tx.end_tasks(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.only)
         board.stop_attempts(told, state.lower())
 
-    def _kill(self, board: UnitOfWork, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
+    def _kill_tasks(self, board: UnitOfWork, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
         chosen = (board.tx.load_running(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
         running = [task for tasks in chosen for task in tasks]
         self._settler.kill_attempts(board, running, who.name, again=again)
@@ -181,49 +189,49 @@ class TaskVerbs:
         return len(running)
 
 
-def refuse_in_vain(job: Job, agains: Sequence[Again], what: str) -> None:
+def refuse_futile_retry(job: Job, agains: Sequence[Again], what: str) -> None:
     """Raise Conflict when a job would end, or end again, before all of a retry could run."""
-    stage = in_the_way(job, agains)
+    stage = find_obstacle(job, agains)
     if stage is not None and not ablated("retry_refusal"):
         bad = f"is {stage.state} and comes before it" if job.state in ENDED else "has failed, and its job ends for it"
         remedy = "retry or skip that first"
         raise Conflict(f"{what} cannot be retried: stage {stage.number} ({stage.name}) {bad}: {remedy}")
 
 
-def sift(verb: Verb, aim: Aim, found: Sequence[TaskCount]) -> tuple[list[TaskCount], Changed]:
+def split_by_answer(verb: Verb, aim: Aim, found: Sequence[TaskCount]) -> tuple[list[TaskCount], Changed]:
     """Return which of these tasks a verb changes, and how many that are; and the others, with the reason of each."""
     meant, changed = [], Changed()
     for one in found:
-        said = _answer(verb, aim, one)
+        said = _answer_for(verb, aim, one)
         if isinstance(said, Allowed):
             meant.append(one)
             changed += Changed(tasks=one.count)
         else:
-            changed += Changed(unchanged=(Left(said.reason, one.count, one.state),))
+            changed += Changed(unchanged=(UnchangedGroup(said.reason, one.count, one.state),))
     return meant, changed
 
 
-def _answer(verb: Verb, aim: Aim, one: TaskCount) -> Allowed | Unchanged | Refused:
+def _answer_for(verb: Verb, aim: Aim, one: TaskCount) -> Allowed | NoEffect | Refused:
     choice = aim.choice
     asked = aim.named or not choice.only_failed or one.state in (choice.state, State.FAILED, State.CANCELLED)
     if verb is Verb.RETRY and not asked:
-        return Unchanged(LEFT_SKIPPED if one.state is State.SKIPPED else "it has not failed")
+        return NoEffect(LEFT_SKIPPED if one.state is State.SKIPPED else "it has not failed")
     if verb is Verb.RETRY and aim.spawn and one.state is State.COMPLETED:
-        return Unchanged("a completed spawn task is not run again: its items are tasks already")
+        return NoEffect("a completed spawn task is not run again: its items are tasks already")
     paused = one.hand and one.state not in ENDED
     misfit = one.misfit and not ablated("misfit_refusal")
-    return answer(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=misfit)
+    return answer_verb(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=misfit)
 
 
-def _again(aim: Aim, meant: Sequence[TaskCount], *, failing: bool) -> Again | None:
+def _plan_retry(aim: Aim, meant: Sequence[TaskCount], *, failing: bool) -> Again | None:
     """Return what of these tasks opens again; `failing`: what is only killed would be withdrawn with the others."""
     ended = [one for one in meant if one.state in ENDED]
     if not ended:
         return Again(aim.stage, {}, spans=aim.choice.spans) if failing else None
     if aim.spawn:
         return Again(aim.stage, {}, spawn=True, spans=())
-    counts = {state: _number(ended, state) for state in sorted({one.state for one in ended})}
-    return Again(aim.stage, counts, withdrawn=_withdrawn(ended), spans=aim.choice.spans)
+    counts = {state: _count_in(ended, state) for state in sorted({one.state for one in ended})}
+    return Again(aim.stage, counts, withdrawn=_count_withdrawn(ended), spans=aim.choice.spans)
 
 
 def _one_of_each_stage(agains: Sequence[Again]) -> tuple[Again, ...]:
@@ -236,7 +244,7 @@ def _one_of_each_stage(agains: Sequence[Again]) -> tuple[Again, ...]:
     return tuple(found.values())
 
 
-def remember(board: UnitOfWork, verb: Verb, aim: Aim, changed: Changed) -> None:
+def remember_verb(board: UnitOfWork, verb: Verb, aim: Aim, changed: Changed) -> None:
     """Write down who did what to which tasks."""
     detail: dict[str, object] = {"tasks": changed.tasks}
     if aim.choice != WHOLE and aim.choice.spans is not None:
@@ -264,13 +272,13 @@ def _spans_text(spans: Sequence[tuple[int, int]]) -> str:
     return ",".join(texts) + (f" and {len(spans) - _TOLD} more" if len(spans) > _TOLD else "")
 
 
-def _number(counted: Sequence[TaskCount], state: State) -> int:
+def _count_in(counted: Sequence[TaskCount], state: State) -> int:
     return sum(one.count for one in counted if one.state is state)
 
 
-def _held(counted: Sequence[TaskCount]) -> int:
+def _count_held(counted: Sequence[TaskCount]) -> int:
     return sum(one.count for one in counted if one.state is State.PENDING and one.hand)
 
 
-def _withdrawn(counted: Sequence[TaskCount]) -> int:
+def _count_withdrawn(counted: Sequence[TaskCount]) -> int:
     return sum(one.count for one in counted if one.state is State.CANCELLED and not one.hand)

@@ -49,7 +49,7 @@ _IDLE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class EngineParts:
+class EngineDependencies:
     """What an engine is made of; the composition root builds it."""
 
     store: Datastore
@@ -74,7 +74,7 @@ class EngineParts:
 class Engine:
     """One controller's loop. One thread runs it; `wake` may come from any."""
 
-    def __init__(self, parts: EngineParts) -> None:
+    def __init__(self, parts: EngineDependencies) -> None:
         self._parts = parts
         #: Whether workers can be heard; its `able` may be read by any thread.
         self.hearing = parts.hearing

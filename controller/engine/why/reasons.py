@@ -1,4 +1,4 @@
-"""Looks up what `why` needs to know."""
+"""Looks up what `find_reason` needs to know."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskFilter, TaskView
-from echelon.controller.engine.dependencies import JobsParts
-from echelon.controller.engine.why.why import Facts, Reason, claimable, why_job, why_stage, why_task
+from echelon.controller.engine.dependencies import JobDependencies
+from echelon.controller.engine.why.explanations import (
+    Facts,
+    Reason,
+    count_claimable,
+    explain_job,
+    explain_stage,
+    explain_task,
+)
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId
 
@@ -18,10 +25,10 @@ from echelon.shared.ids import JobId
 class Reasons:
     """Says why jobs, stages and tasks do not move on. Safe for any thread."""
 
-    def __init__(self, parts: JobsParts) -> None:
+    def __init__(self, parts: JobDependencies) -> None:
         self._parts = parts
 
-    def why(self, job_id: JobId, stage: int | None = None, index: int | None = None) -> Reason:
+    def find_reason(self, job_id: JobId, stage: int | None = None, index: int | None = None) -> Reason:
         """Return the one reason that holds a job, a stage, or the task at an index back now; raise NotFound."""
         broker = self._parts.broker.connected
         with self._parts.store.read() as reader:
@@ -39,18 +46,18 @@ class Reasons:
                 workers=reader.list_workers(lost_after=self._parts.lease),
                 taken=reader.count_slots_taken(),
                 broker=broker,
-                blocking=dict(_blocking(reader, job, chosen)),
-                waiting=dict(_waiting(reader, job, chosen)),
-                held=dict(_held(reader, job, chosen)),
-                unpublished=dict(_unpublished(reader, job, chosen)),
+                blocking=dict(_find_blocking(reader, job, chosen)),
+                waiting=dict(_find_waiting(reader, job, chosen)),
+                held=dict(_find_held(reader, job, chosen)),
+                unpublished=dict(_find_unpublished(reader, job, chosen)),
                 now=reader.now(),
             )
         if task is not None:
-            return why_task(facts, task)
-        return why_job(facts) if stage is None else why_stage(facts, stage)
+            return explain_task(facts, task)
+        return explain_job(facts) if stage is None else explain_stage(facts, stage)
 
 
-def _blocking(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
+def _find_blocking(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
     for stage in stages:
         if stage.on_error != OnError.BLOCK or stage.state is not State.RUNNING:
             continue
@@ -61,7 +68,7 @@ def _blocking(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iter
                 break
 
 
-def _waiting(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
+def _find_waiting(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
     for stage in stages:
         waits = stage.tally.pending > stage.tally.held or stage.spawn is State.PENDING
         if stage.state is State.RUNNING and waits:
@@ -70,20 +77,20 @@ def _waiting(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Itera
                 yield stage.number, task
 
 
-def _unpublished(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, Unpublished]]:
+def _find_unpublished(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, Unpublished]]:
     first = next(iter(reader.find_unpublished(job.job_id, limit=1)), None)
     if first is None:
         return
     for stage in stages:
         if job.stages[first.stage].order < stage.order:
             yield stage.number, first
-        elif claimable(stage):
+        elif count_claimable(stage):
             own = reader.find_unpublished(job.job_id, stage=stage.number, limit=1)
             if own and own[0].index == SPAWN_INDEX:
                 yield stage.number, own[0]
 
 
-def _held(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
+def _find_held(reader: Reader, job: JobView, stages: Iterable[StageView]) -> Iterable[tuple[int, TaskView]]:
     for stage in stages:
         if stage.state is State.RUNNING and (stage.tally.held or stage.spawn is State.PENDING):
             task = reader.find_first_paused(job.job_id, stage.number)

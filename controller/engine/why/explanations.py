@@ -82,115 +82,117 @@ class Facts:
     now: float
 
 
-def why_job(facts: Facts) -> Reason:
+def explain_job(facts: Facts) -> Reason:
     """Return why a job does not move on."""
     job = facts.job
     if job.state in ENDED:
-        return Reason(Code.ENDED, f"The job is {job.state}{_because(job.error)}.")
+        return Reason(Code.ENDED, f"The job is {job.state}{_append_error(job.error)}.")
     if job.by is not None:
         return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at, by=job.by)
     left = [stage for stage in job.stages if stage.state not in DONE]
     order = min((stage.order for stage in left), default=0)
-    reasons = [why_stage(facts, stage.number) for stage in left if stage.order == order]
+    reasons = [explain_stage(facts, stage.number) for stage in left if stage.order == order]
     held = [reason for reason in reasons if reason.code not in (Code.RUNNING, Code.READY, Code.ENDED)]
     return next(iter([*held, *reasons]), Reason(Code.READY, "The job goes on at the next turn."))
 
 
-def why_stage(facts: Facts, number: int) -> Reason:
+def explain_stage(facts: Facts, number: int) -> Reason:
     """Return why a stage does not move on."""
     job, stage = facts.job, facts.job.stages[number]
     if stage.state in ENDED:
-        return Reason(Code.ENDED, f"Stage {_named(stage)} is {stage.state}{_because(stage.error)}.", number)
+        return Reason(Code.ENDED, f"Stage {_name_stage(stage)} is {stage.state}{_append_error(stage.error)}.", number)
     if job.by is not None:
         return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at, by=job.by)
     if stage.by is not None:
-        sentence = f"Stage {_named(stage)} is paused by {stage.by}."
+        sentence = f"Stage {_name_stage(stage)} is paused by {stage.by}."
         return Reason(Code.PAUSED, sentence, number, at=stage.paused_at, by=stage.by)
     if stage.state is State.PENDING or stage.blocked:
-        return _waits_for_stage(job, stage)
-    return _why_running(facts, stage)
+        return _explain_earlier_stage(job, stage)
+    return _explain_running(facts, stage)
 
 
-def why_task(facts: Facts, task: TaskView) -> Reason:
+def explain_task(facts: Facts, task: TaskView) -> Reason:
     """Return why a task does not move on."""
     about = "The spawn task" if task.index == SPAWN_INDEX else f"Task {task.index}"
     if task.state in ENDED:
-        return Reason(Code.ENDED, f"{about} is {task.state}{_because(task.error)}.", task.stage, task)
+        return Reason(Code.ENDED, f"{about} is {task.state}{_append_error(task.error)}.", task.stage, task)
     if task.state is State.RUNNING:
         sentence = f"{about} runs on {task.worker or 'a worker'}, attempt {task.attempt}."
         return Reason(Code.RUNNING, sentence, task.stage, task)
     if task.by is not None:
         return Reason(Code.PAUSED, f"{about} is paused by {task.by}.", task.stage, task, task.paused_at, task.by)
-    reason = why_stage(facts, task.stage)
+    reason = explain_stage(facts, task.stage)
     if reason.code in (Code.PAUSED, Code.WAITING_STAGE):
         return reason
-    if _waits(facts, task):
-        return _retry(task)
+    if _is_waiting(facts, task):
+        return _explain_retry(task)
     stage = facts.job.stages[task.stage]
-    return _why_queued(facts, stage) or Reason(
+    return _explain_queued(facts, stage) or Reason(
         Code.READY, f"{about} is given to a worker at the next turn.", task.stage
     )
 
 
-def _why_running(facts: Facts, stage: StageView) -> Reason:
+def _explain_running(facts: Facts, stage: StageView) -> Reason:
     """Return why a stage whose turn it is does not move on."""
     tally = stage.tally
-    if claimable(stage):
-        held = _why_queued(facts, stage)
+    if count_claimable(stage):
+        held = _explain_queued(facts, stage)
         if held is not None:
             return held
     if tally.running or stage.spawn is State.RUNNING:
         count = tally.running or 1
-        return Reason(Code.RUNNING, f"{_tasks(count)} of stage {_named(stage)} {_run(count)}.", stage.number)
-    if claimable(stage):
-        return Reason(Code.READY, f"Stage {_named(stage)} is given to workers at the next turn.", stage.number)
-    if stage.number in facts.waiting and _waits(facts, facts.waiting[stage.number]):
-        return _retry(facts.waiting[stage.number])
+        return Reason(
+            Code.RUNNING, f"{_count_words(count)} of stage {_name_stage(stage)} {_run_word(count)}.", stage.number
+        )
+    if count_claimable(stage):
+        return Reason(Code.READY, f"Stage {_name_stage(stage)} is given to workers at the next turn.", stage.number)
+    if stage.number in facts.waiting and _is_waiting(facts, facts.waiting[stage.number]):
+        return _explain_retry(facts.waiting[stage.number])
     if stage.number in facts.held:
-        return _held(stage, facts.held[stage.number])
+        return _explain_held(stage, facts.held[stage.number])
     if stage.on_error == OnError.BLOCK and stage.number in facts.blocking:
         task = facts.blocking[stage.number]
         about = "the spawn task" if task.index == SPAWN_INDEX else f"task {task.index}"
-        sentence = f"Stage {_named(stage)} waits for a person: {about} is {task.state}{_because(task.error)}."
+        sentence = f"Stage {_name_stage(stage)} waits for a person: {about} is {task.state}{_append_error(task.error)}."
         return Reason(Code.BLOCKED_BY_FAILURE, sentence, stage.number, task)
-    return Reason(Code.READY, f"Stage {_named(stage)} goes on at the next turn.", stage.number)
+    return Reason(Code.READY, f"Stage {_name_stage(stage)} goes on at the next turn.", stage.number)
 
 
-def _why_queued(facts: Facts, stage: StageView) -> Reason | None:
+def _explain_queued(facts: Facts, stage: StageView) -> Reason | None:
     """Return why what is queued does not start; None: nothing keeps it from starting."""
     tally, number, queue = stage.tally, stage.number, stage.claim_queue
     if number in facts.unpublished:
-        return _files(facts.job, stage, facts.unpublished[number])
+        return _explain_files(facts.job, stage, facts.unpublished[number])
     if stage.max_parallel is not None and tally.running >= stage.max_parallel:
-        sentence = f"As many tasks of stage {_named(stage)} run as may: {tally.running}/{stage.max_parallel}."
+        sentence = f"As many tasks of stage {_name_stage(stage)} run as may: {tally.running}/{stage.max_parallel}."
         return Reason(Code.MAX_PARALLEL, sentence, number, running=tally.running, limit=stage.max_parallel)
     if not facts.broker:
         sentence = "The message broker is away: no worker can be told to start anything."
         return Reason(Code.BROKER_DOWN, sentence, number)
-    serving = [worker for worker in facts.workers if worker.state == "UP" and serves(worker.slots, queue)]
+    serving = [worker for worker in facts.workers if worker.state == "UP" and serves_queue(worker.slots, queue)]
     if not serving:
-        return Reason(Code.NO_WORKER_FOR_QUEUE, f"{no_worker(claimable(stage), queue)}.", number, queue=queue)
+        return Reason(Code.NO_WORKER_FOR_QUEUE, f"{no_worker(count_claimable(stage), queue)}.", number, queue=queue)
     slots = sum(worker.slots.get(queue, 0) + worker.slots.get(ANY_QUEUE, 0) for worker in serving)
-    running = sum(_busy(worker.slots, facts.taken.get(worker.worker_id, {}), queue) for worker in serving)
+    running = sum(_count_busy(worker.slots, facts.taken.get(worker.worker_id, {}), queue) for worker in serving)
     if running >= slots:
         sentence = f"All slots of the workers for the queue {queue!r} are busy: {running}/{slots}."
         return Reason(Code.ALL_SLOTS_BUSY, sentence, number, queue=queue, running=running, limit=slots)
     return None
 
 
-def claimable(stage: StageView) -> int:
+def count_claimable(stage: StageView) -> int:
     """Return how many tasks of a stage could begin now, if there were room for them."""
     if stage.state is not State.RUNNING or stage.by is not None or stage.blocked:
         return 0
     return 1 if stage.spawn is State.QUEUED else stage.tally.queued
 
 
-def serves(queues: Collection[str], queue: str) -> bool:
+def serves_queue(queues: Collection[str], queue: str) -> bool:
     """Tell whether whoever takes tasks from these queues takes those of this one."""
     return queue in queues or ANY_QUEUE in queues
 
 
-def _busy(slots: Mapping[str, int], taken: Mapping[str, int], queue: str) -> int:
+def _count_busy(slots: Mapping[str, int], taken: Mapping[str, int], queue: str) -> int:
     """Return how many of the slots that take tasks of a queue are busy; those for any queue may be with others' tasks.
 
     What runs is in the slots of its own queue first.
@@ -206,30 +208,31 @@ def no_worker(number: int, queue: str) -> str:
     return f"{tasks} for the queue {queue!r}, and no worker takes tasks from it"
 
 
-def _waits_for_stage(job: JobView, stage: StageView) -> Reason:
+def _explain_earlier_stage(job: JobView, stage: StageView) -> Reason:
     front = next((one for one in job.stages if one.order < stage.order and one.state not in DONE), None)
     if front is None:
-        return Reason(Code.READY, f"Stage {_named(stage)} begins at the next turn.", stage.number)
+        return Reason(Code.READY, f"Stage {_name_stage(stage)} begins at the next turn.", stage.number)
     again = " again" if stage.blocked else ""
-    sentence = f"Stage {_named(stage)} waits{again} for stage {_named(front)}, which is {front.state}."
+    sentence = f"Stage {_name_stage(stage)} waits{again} for stage {_name_stage(front)}, which is {front.state}."
     return Reason(Code.WAITING_STAGE, sentence, stage.number)
 
 
-def _files(job: JobView, stage: StageView, unpublished: Unpublished) -> Reason:
+def _explain_files(job: JobView, stage: StageView, unpublished: Unpublished) -> Reason:
     about = "the spawn task" if unpublished.index == SPAWN_INDEX else f"task {unpublished.index}"
+    source = _name_stage(job.stages[unpublished.stage])
     sentence = (
-        f"Stage {_named(stage)} waits for files: those of {about} of stage {_named(job.stages[unpublished.stage])} are"
-        " on their way to the job's workspace."
+        f"Stage {_name_stage(stage)} waits for files: those of {about} of stage {source} are on their way to the job's"
+        " workspace."
     )
     return Reason(Code.WAITING_FILES, sentence, stage.number)
 
 
-def _waits(facts: Facts, task: TaskView) -> bool:
+def _is_waiting(facts: Facts, task: TaskView) -> bool:
     """Tell whether the time of a task's next attempt is still to come."""
     return task.state is State.PENDING and task.due_at is not None and task.due_at > facts.now
 
 
-def _retry(task: TaskView) -> Reason:
+def _explain_retry(task: TaskView) -> Reason:
     about = "The spawn task" if task.index == SPAWN_INDEX else f"Task {task.index}"
     sentence = f"{about} waits for the time of its attempt {task.attempt + 1}."
     if task.lease_until is not None and task.lease_until == task.due_at:
@@ -237,28 +240,28 @@ def _retry(task: TaskView) -> Reason:
     return Reason(Code.RETRY_AT, sentence, task.stage, task, task.due_at)
 
 
-def _held(stage: StageView, first: TaskView) -> Reason:
+def _explain_held(stage: StageView, first: TaskView) -> Reason:
     if first.index == SPAWN_INDEX:
-        sentence = f"The spawn task of stage {_named(stage)} is paused by {first.by}."
+        sentence = f"The spawn task of stage {_name_stage(stage)} is paused by {first.by}."
     elif stage.tally.held == 1:
-        sentence = f"Task {first.index} of stage {_named(stage)} is paused by {first.by}."
+        sentence = f"Task {first.index} of stage {_name_stage(stage)} is paused by {first.by}."
     else:
-        count = _tasks(stage.tally.held)
-        sentence = f"{count} of stage {_named(stage)} are paused, the first, task {first.index}, by {first.by}."
+        count = _count_words(stage.tally.held)
+        sentence = f"{count} of stage {_name_stage(stage)} are paused, the first, task {first.index}, by {first.by}."
     return Reason(Code.PAUSED, sentence, stage.number, first, first.paused_at, first.by)
 
 
-def _named(stage: StageView) -> str:
+def _name_stage(stage: StageView) -> str:
     return f"{stage.number} ({stage.name})"
 
 
-def _because(error: str | None) -> str:
+def _append_error(error: str | None) -> str:
     return f": {error}" if error else ""
 
 
-def _tasks(number: int) -> str:
+def _count_words(number: int) -> str:
     return "1 task" if number == 1 else f"{number} tasks"
 
 
-def _run(number: int) -> str:
+def _run_word(number: int) -> str:
     return "runs" if number == 1 else "run"
