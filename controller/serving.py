@@ -47,7 +47,7 @@ _STALLED = 60.0
 _NEXT_REQUEST = 0.05
 #: Seconds that answers under way get when the process ends.
 _LINGER = 5.0
-#: Seconds without a sign of life of the second process after which the first one starts another.
+#: Seconds without an answer of the second process after which the first one starts another.
 _HUNG = 120
 #: Seconds that a reading request stands in line for its turn at most.
 _PATIENCE = 0.25

@@ -79,7 +79,7 @@ def _default_volume() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a controller and its command line can be told."""
+    """The settings of a controller and of its command line."""
 
     url: str = field(
         default="http://127.0.0.1:8080",
@@ -88,7 +88,7 @@ class Settings:
     token: str = field(
         default="",
         repr=False,
-        metadata=declare_setting("Secret that clients show to the controller.", secret=True),
+        metadata=declare_setting("Secret that clients send to the controller.", secret=True),
     )
     catalogue: tuple[Path, ...] = field(
         default=(), metadata=declare_setting("Catalogue files or folders.", Path, flag="--catalogue", many=True)
@@ -140,7 +140,7 @@ class Settings:
     lease: float = field(
         default=DEFAULT_LEASE,
         metadata=declare_setting(
-            "Seconds without a sign of life after which an attempt counts as lost.",
+            "Seconds without a heartbeat after which an attempt counts as lost.",
             read_lease,
             flag="--lease",
             metavar="TIME",
@@ -148,12 +148,12 @@ class Settings:
     )
     heartbeat: float = field(
         default=DEFAULT_HEARTBEAT,
-        metadata=declare_setting("Seconds between two signs of life of a worker.", read_seconds),
+        metadata=declare_setting("Seconds between two heartbeats of a worker.", read_seconds),
     )
     drain_timeout: float = field(
         default=60.0,
         metadata=declare_setting(
-            "Seconds that running tasks may go on when the process is asked to end.", read_seconds
+            "Seconds that running tasks may go on after a shutdown request.", read_seconds
         ),
     )
     max_losses: int = field(
@@ -166,7 +166,7 @@ class Settings:
     max_open_jobs: int = field(
         default=100_000,
         metadata=declare_setting(
-            "Jobs that may be open at once: more are not taken until some have ended; 0: any number.",
+            "Jobs that may be open at once; further submits are refused until some have ended; 0: any number.",
             read_count,
             flag="--max-open-jobs",
         ),
@@ -174,8 +174,8 @@ class Settings:
     allow_inline_commands: bool = field(
         default=False,
         metadata=declare_setting(
-            "Jobs composed in a request may bring commands of their own: whoever can submit runs any program on the"
-            " workers.",
+            "Jobs composed in a request may bring their own commands: every client that can submit can then run any"
+            " program on the workers.",
             read_switch,
             flag="--allow-inline-commands",
         ),
@@ -186,7 +186,7 @@ class Settings:
     max_body: int = field(default=1 << 20, metadata=declare_setting("Bytes of a request's body.", read_size))
     log_level: str = field(
         default="info",
-        metadata=declare_setting("Least weight of what is logged.", one_of("debug", "info", "warning", "error")),
+        metadata=declare_setting("Lowest level of logged messages.", one_of("debug", "info", "warning", "error")),
     )
 
     @property

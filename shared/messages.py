@@ -1,4 +1,4 @@
-"""What controller and worker say to each other.
+"""The messages between controllers and workers.
 
 A worker sends `Report`s: how attempts ended, what it hands back, what still runs, how much room it has. A controller
 answers with `Orders`: attempts granted to this worker, and attempts to stop. Any message may be lost, doubled, delayed
@@ -20,7 +20,7 @@ VERSION = 1
 
 #: The queue that every controller listens to. Named with the version, so that declared arguments never collide.
 REPORTS = f"echelon.v{VERSION}.reports"
-#: Where messages go that nobody can read.
+#: The queue of messages that cannot be decoded.
 DEAD = f"echelon.v{VERSION}.dead"
 #: A room under this name takes tasks of every queue.
 ANY_QUEUE = "*"
@@ -89,14 +89,14 @@ class Finished(msgspec.Struct, frozen=True):
     error: str | None = None
     #: Length of the run in seconds, measured on the worker's monotonic clock.
     seconds: float = 0.0
-    #: What the task wrote to ECHELON_OUTPUT, at most 64 KiB.
+    #: The content of the task's ECHELON_OUTPUT, at most 64 KiB.
     result: str | None = None
     #: Only of a spawn task that completed.
     spawned: SpawnedItems | None = None
 
 
 class WorkerCard(msgspec.Struct, frozen=True):
-    """What a worker says of itself."""
+    """A worker's description of itself."""
 
     name: str
     host: str
@@ -108,7 +108,7 @@ class WorkerCard(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="kind"):
-    """What one worker tells the controllers. Each part may be empty."""
+    """A message of one worker to the controllers. Each part may be empty."""
 
     worker: WorkerId
     #: Counts up from 1 within one life of the worker; answers quote it.
@@ -166,7 +166,7 @@ class Recipe(msgspec.Struct, frozen=True):
     spawns: bool = False
     #: At most so many items in it.
     max_items: int = 100_000
-    #: Names of what the items may hold that nobody may see.
+    #: Names of the secret inputs that the items may hold.
     item_secret: frozenset[str] = frozenset()
 
 
@@ -214,7 +214,7 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class Orders(msgspec.Struct, frozen=True, tag="orders", tag_field="kind"):
-    """What a controller tells one worker."""
+    """A message of a controller to one worker."""
 
     worker: WorkerId
     #: Counts up per worker. 0: it counts for nothing, because it grants nothing or because it is a part of an order

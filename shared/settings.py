@@ -47,7 +47,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known about one setting beside its value."""
+    """The declaration of one setting."""
 
     name: str
     meaning: str
@@ -142,7 +142,7 @@ class Layer:
     """One of the places where values may stand."""
 
     origin: Origin
-    #: What stands there, by name of the setting, or name + "_file" for a secret.
+    #: Values by name of the setting, or by name + "_file" for a secret.
     values: Mapping[str, object]
     #: How users know the place of a name.
     place: Callable[[str], str]

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from echelon.controller.api import render
+from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import SPAWN_INDEX, TaskFilter
 from echelon.controller.engine.jobs import Jobs
@@ -44,7 +45,7 @@ class LocalJob:
             self._cancelled = True
             # It may have ended by itself in the meantime.
             with suppress(Conflict):
-                self._jobs.cancel_job(self._job_id)
+                self._jobs.control.change_job(Verb.CANCEL, self._job_id)
         return self.render_job()
 
     def render_job(self) -> Job:

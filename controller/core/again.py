@@ -1,4 +1,4 @@
-"""What a retry means: which tasks of a job or of a stage run again."""
+"""Decides which tasks of a job or of a stage a retry runs again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from echelon.controller.core.flow import can_return
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import DONE, ENDED, State
 
-#: What runs again when nothing else is said.
+#: The states that a retry repeats by default.
 UNDONE = frozenset({State.FAILED, State.CANCELLED})
 
 
@@ -41,7 +41,7 @@ def plan_job_retry(job: Job, *, everything: bool = False, misfits: Misfits | Non
 def plan_stage_retry(
     stage: Stage, *, everything: bool = False, skipped: bool | None = None, misfits: Mapping[State, int] = _NONE
 ) -> Again | None:
-    """Return what of a stage runs again; None: nothing. What was skipped does when the stage was, as a whole."""
+    """Return what of a stage runs again; None: nothing. Skipped tasks run again if the whole stage was skipped."""
     skipped = stage.state is State.SKIPPED if skipped is None else skipped
     sources = ENDED if everything else UNDONE | {State.SKIPPED} if skipped else UNDONE
     found = {state: getattr(stage.tally, state.lower()) - misfits.get(state, 0) for state in sorted(sources)}

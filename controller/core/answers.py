@@ -1,4 +1,4 @@
-"""What each verb means in each state: the table that the engine asks, that the documentation is made of.
+"""The meaning of each verb in each state: the engine asks this table, and the documentation is made from it.
 
 `answer_verb(kind, state, verb)` says whether a verb is allowed for a job, a stage or a task in a state. The test
 `tests/engine/test_verbs.py` walks through all of it and looks at what really happens.
@@ -13,7 +13,7 @@ from echelon.controller.core.states import DONE, ENDED, State
 
 
 class Kind(StrEnum):
-    """What a verb is said to."""
+    """The objects of a verb."""
 
     JOB = "job"
     STAGE = "stage"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
 
 class Verb(StrEnum):
-    """What a person can ask for."""
+    """The requests of live control."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -37,7 +37,7 @@ class Verb(StrEnum):
 class Allowed:
     """It is done."""
 
-    #: What happens.
+    #: The effect, for people.
     meaning: str
 
 

@@ -1,4 +1,5 @@
-"""What a step of the machine asks for: to be done in the transaction that saves the job. Imperative, by stage."""
+"""Effects of a step of the machine: they are carried out in the transaction that saves the job. Imperative, by stage.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class WithdrawTasks:
     running: bool
     #: Why, in the words of the history: cancelled, fail_fast, job_failed.
     reason: str
-    #: By whose hand; None: by nobody's.
+    #: The person who did it; None: the engine.
     by: str | None = None
 
 

@@ -129,7 +129,7 @@ Spans = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """What of one stage is to run again."""
+    """The tasks of one stage that are to run again."""
 
     stage: int
     #: From which state -> how many; the spawn task is not counted.

@@ -1,7 +1,7 @@
 """How a job moves on by itself: stages end, the next ones start, the job ends.
 
 Nothing here is a person's will (`verbs`) or news of tasks (`machine`); both change the job and then let it settle down.
-What is paused neither starts nor completes; what runs there goes on, and a failure has its consequences.
+A paused stage neither starts nor completes; its running tasks go on, and a failure has its consequences.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def is_cured(stage: Stage) -> bool:
 def can_return(stage: Stage) -> bool:
     """Tell whether a stage that has FAILED or is CANCELLED would not end its job again if that went on.
 
-    What a person has cancelled as a whole would; so would failures that nobody has skipped, where they count.
+    A stage that a person cancelled as a whole would; so would failures that count and were not skipped.
     """
     return stage.by is None and (stage.on_error is not OnError.FAIL_JOB or is_cured(stage))
 

@@ -31,12 +31,12 @@ class Source(StrEnum):
     FIXED = "fixed"
     #: A spawn task's spawn.json.
     SPAWN = "spawn"
-    #: Whoever adds some, while the job lives.
+    #: Clients that add some while the job is open.
     OPEN = "open"
 
 
 class OnError(StrEnum):
-    """What a task that is out of attempts does to its job; a task that a person has cancelled holds up a stage too."""
+    """The effect of a failed task on its job; a task that a person has cancelled holds up its stage too."""
 
     FAIL_JOB = "fail_job"
     IGNORE = "ignore"
@@ -120,7 +120,7 @@ class Stage:
     expected: int | None = None
     #: A sentence for people: why the stage failed.
     error: str | None = None
-    #: By whose hand it is paused, cancelled or skipped; None: by nobody's.
+    #: The person who paused, cancelled or skipped it; None: no person.
     by: str | None = None
     #: A failure of one of its tasks fails the job: nothing of it starts any more.
     failing: bool = False
@@ -196,7 +196,7 @@ class Job:
     state: State
     stages: tuple[Stage, ...]
     error: str | None = None
-    #: By whose hand it is paused, cancelled or skipped; None: by nobody's.
+    #: The person who paused, cancelled or skipped it; None: no person.
     by: str | None = None
     #: Numbers of the stages that run or fail the job, so that a step does not have to look at the others.
     live: tuple[int, ...] | None = field(default=None, compare=False, repr=False)

@@ -20,7 +20,7 @@ from echelon.controller.core.model import OnError, Source, Stage, Tally
 from echelon.controller.core.states import State
 from echelon.shared.messages import JsonValue
 
-#: Who has paused what its definition says is to be paused.
+#: The author of a pause that the definition asks for.
 DEFINED = "its definition"
 #: Mistakes of one item that its task's error names.
 _NAMED = 5

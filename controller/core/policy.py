@@ -1,4 +1,4 @@
-"""What becomes of a task when an attempt of it has ended."""
+"""Decides the next state of a task whose attempt has ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLAMELESS = frozenset({Outcome.INTERRUPTED, Outcome.WORKER_FAULT})
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a task has used up so far, before the attempt in question."""
+    """The attempts that a task has used so far, without the one in question."""
 
     #: Attempts that failed.
     failures: int
@@ -25,7 +25,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of the task."""
+    """The next state of the task."""
 
     #: COMPLETED, FAILED; PENDING: again after `delay`; QUEUED: again at once.
     state: State

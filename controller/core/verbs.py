@@ -1,8 +1,8 @@
-"""What a person's verbs do to a job and its stages: pause, resume, cancel, skip, retry, add.
+"""Carries out a person's verbs on a job and its stages: pause, resume, cancel, skip, retry, add.
 
-Which of them are allowed in which state stands in `answers`; whoever comes here has asked there. Each changes the job
-and its counters, and asks for the rows to follow; `flow` then lets the job go on. Killing is no event of its own: it is
-the end of an attempt (`machine`).
+`answers` says which of them are allowed in which state; callers have asked there. Each changes the job and its
+counters, and asks for the rows to follow; `flow` then lets the job go on. Killing is no event of its own: it is the end
+of an attempt (`machine`).
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _continue_ended_job(before: Job, job: Job, well: Sequence[int], effects: Eff
 
 
 def _skip_spawn_task(stage: Stage) -> Stage:
-    # What its items would have been is not known: the stage has the tasks that it has.
+    # Its items are unknown, so the stage keeps the tasks that it has.
     return replace(stage, spawn=State.SKIPPED, spawn_hand=True, expected=stage.tally.total)
 
 

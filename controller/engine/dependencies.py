@@ -1,4 +1,4 @@
-"""What the use cases lean on, and how they end: whoever has to know is told after the commit."""
+"""The dependencies of the use cases, and their common end: workers and waiters are told after the commit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from echelon.shared.volume.stops import StopFiles
 
 @dataclass(frozen=True, slots=True)
 class JobDependencies:
-    """What the use cases lean on; the composition root builds it."""
+    """The dependencies of the use cases; the composition root builds them."""
 
     store: Datastore
     broker: Broker
@@ -36,7 +36,7 @@ class JobDependencies:
     counters: Counters
     #: The catalogue in force.
     catalogue: Callable[[], Catalogue]
-    #: What is wrong with a newer catalogue that was not taken; empty: nothing.
+    #: The mistakes of a newer catalogue that was refused; empty: none.
     catalogue_problems: Callable[[], Sequence[str]]
     #: Tells this process's engine that there is something to claim; another's finds it at its next sweep.
     wake: Callable[[], None]
@@ -53,13 +53,13 @@ class JobDependencies:
     #: Where workers look that no message reaches.
     stop_files: StopFiles | None = None
 
-    def announce_changes(self, board: UnitOfWork) -> None:
+    def announce_changes(self, unit: UnitOfWork) -> None:
         """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
-        told = stop_messages(board.stops, lease=self.lease)
+        told = stop_messages(unit.stops, lease=self.lease)
         if not self.broker.connected:
             self._write_stop_files(told)
         self.broker.publish(told, confirmed=self._handle_unconfirmed)
-        self.changes.wake_waiting(board.ended)
+        self.changes.wake_waiting(unit.ended)
         self.wake()
 
     def _handle_unconfirmed(self, unconfirmed: Unconfirmed) -> None:
@@ -82,7 +82,7 @@ def stop_before_commit(verb: Verb) -> None:
 
 
 def stop_after_commit(verb: Verb) -> None:
-    """Come past the step at which a job's verb is committed and nobody knows."""
+    """Reach the failpoint at which a job's verb is committed and not announced."""
     if verb is Verb.CANCEL:
         failpoint("cancel.after_commit")
     elif verb is Verb.RETRY:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.inline import compose_job
 from echelon.controller.catalogue.stored import to_json
-from echelon.controller.core.events import CancelRequested, Submitted
+from echelon.controller.core.events import Submitted
 from echelon.controller.core.model import Job
 from echelon.controller.core.planner import plan_stages
 from echelon.controller.core.states import ENDED, State
@@ -31,7 +31,7 @@ from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId, new_job_id
 from echelon.shared.messages import JsonValue
 
-#: What stands in the place of a secret, everywhere.
+#: Replaces a secret in every answer.
 MASK = "********"
 
 
@@ -116,11 +116,11 @@ class Jobs:
             failpoint("submit.before_insert")
             self._keep_catalogue(tx, catalogue)
             tx.insert_job(new)
-            board = UnitOfWork(tx, request_id=submission.request_id)
-            board.lock_jobs([new.job.job_id])
-            board.apply_event(new.job.job_id, Submitted())
-            post = self._parts.head_start.claim_first_tasks(board, new.job.job_id)
-            board.save_jobs()
+            unit = UnitOfWork(tx, request_id=submission.request_id)
+            unit.lock_jobs([new.job.job_id])
+            unit.apply_event(new.job.job_id, Submitted())
+            post = self._parts.head_start.claim_first_tasks(unit, new.job.job_id)
+            unit.save_jobs()
             failpoint("submit.after_insert")
         failpoint("submit.after_commit")
         self._parts.head_start.send_orders(post)
@@ -128,20 +128,9 @@ class Jobs:
             self._kept.add(catalogue.revision)
         self._parts.counters.submitted.inc()
         self._parts.open_jobs.note_accepted()
-        if board.has_claimable(new.job.job_id):
+        if unit.has_claimable(new.job.job_id):
             self._parts.wake()
         return new.job.job_id, True
-
-    def cancel_job(self, job_id: JobId, *, request_id: str | None = None) -> None:
-        """End a job for good. Cancelling a cancelled job is no error; another end is a Conflict."""
-        with self.store.write() as tx:
-            board = UnitOfWork(tx, request_id=request_id)
-            job = board.require_job(job_id)
-            if job.state in ENDED and job.state is not State.CANCELLED:
-                raise Conflict(f"the job is {job.state} already; only an open job can be cancelled")
-            board.apply_event(job_id, CancelRequested(Who(request_id).name))
-            board.save_jobs()
-        self._parts.announce_changes(board)
 
     def delete_job(self, job_id: JobId, *, etag: int | None = None) -> None:
         """Remove an ended job: its rows first, then its folder. Asked again, it finishes what was cut off.
@@ -150,8 +139,8 @@ class Jobs:
         """
         try:
             with self.store.write() as tx:
-                board = UnitOfWork(tx)
-                job = board.require_job(job_id)
+                unit = UnitOfWork(tx)
+                job = unit.require_job(job_id)
                 check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
                 if job.state not in ENDED:
                     raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")

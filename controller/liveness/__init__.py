@@ -1,7 +1,7 @@
-"""What a controller does about leases, outages and clocks.
+"""Leases, outages and clocks, as a controller sees them.
 
 A controller may start a task's next attempt only when the last one has ended. If a worker falls silent, its lease tells
-when that is: the worker ends the attempt before the lease ends. What can go wrong, and what keeps it right:
+when that is: the worker ends the attempt before the lease ends. Each failure, and the mechanism against it:
 
 * *A worker dies, or is cut off alone.* Its leases end by the store's clock; the watchdog of the engine
   (`engine/upkeep/watchdog.py`) finds them, and `expired` judges each attempt.

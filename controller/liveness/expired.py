@@ -1,4 +1,4 @@
-"""What became of an attempt whose lease ran out: lost with its worker, or never there."""
+"""Judges an attempt whose lease ran out: lost with its worker, or never delivered."""
 
 from __future__ import annotations
 

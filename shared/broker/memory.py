@@ -1,7 +1,7 @@
 """A broker inside one process, for standalone mode and for tests.
 
 Nothing is encoded and nothing outlives the process. `confirmed` is called before `publish` returns, on the thread of
-the caller: whoever gives one must not hold a lock then that `confirmed` takes.
+the caller, who must not hold a lock that `confirmed` takes.
 
 How it works: one lock for all queues; a queue is a deque of numbered messages, a subscription pulls from its queues in
 the order of those numbers and remembers what it has not acked.
@@ -75,7 +75,7 @@ class MemorySubscription:
         _wake_owners(listeners)
 
     def reject(self, delivery: Delivery, reason: str) -> None:
-        """Forget this; nobody looks at the dead ones of a process."""
+        """Forget the message: an in-process broker keeps no dead messages."""
         self.ack([delivery])
 
     def wake(self) -> None:
@@ -145,7 +145,7 @@ class MemoryBroker:
         self._closed = False
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
-        """Hand messages over, in order; those for a queue that nobody has made are refused. Nothing is ever unknown."""
+        """Hand messages over, in order; those for a queue that does not exist are refused. Nothing is ever unknown."""
         refused: list[Outgoing] = []
         listeners: dict[MemorySubscription, None] = {}
         with self._lock:

@@ -1,4 +1,4 @@
-"""What Echelon asks of a broker: named queues, publishing in batches with confirms, deliveries that are acked.
+"""The port of a broker: named queues, publishing in batches with confirms, deliveries that are acknowledged.
 
 An adapter passes the suite in tests/contract/test_broker.py. No adapter may block a caller of `publish`.
 """
@@ -18,7 +18,7 @@ class Outgoing:
 
     queue: str
     message: Message
-    #: Seconds after which nobody wants it any more: a broker that keeps messages may forget it. None: never.
+    #: Seconds after which it is useless: a broker that keeps messages may drop it. None: never.
     lives: float | None = None
 
 
@@ -34,9 +34,9 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """What of a published batch the broker has not taken for sure; false when it has taken all of it."""
+    """The messages of a published batch that the broker did not confirm; false when it confirmed all."""
 
-    #: Nobody has got them, and nobody will: nobody listens, the broker does not want them, they were never sent.
+    #: Certainly not delivered: no consumer listens, the broker refused them, or they were never sent.
     refused: Sequence[Outgoing] = ()
     #: Sent, and the connection went before the broker said what became of them: they may arrive, or have arrived.
     unknown: Sequence[Outgoing] = ()
@@ -86,7 +86,7 @@ class Broker(Protocol):
     longest: int | None
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
-        """Hand messages over, in order, without waiting; `confirmed` hears what was not taken for sure."""
+        """Hand messages over, in order, without waiting; `confirmed` gets the unconfirmed ones."""
 
     def subscribe(
         self, queues: Sequence[str], *, prefetch: int, notify: Callable[[], None] | None = None

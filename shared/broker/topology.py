@@ -14,7 +14,7 @@ from echelon.shared.messages import DEAD, VERSION
 
 QueueType = Literal["classic", "quorum"]
 
-#: What nobody can read is kept for people to look at, but not without end.
+#: Messages that cannot be decoded are kept for people to look at, for a limited time.
 DEAD_MESSAGES, DEAD_BYTES = 10_000, 64 * 1024 * 1024
 #: Stands in the name of a quorum queue; changes whenever its arguments do.
 _QUORUM = "quorum2"

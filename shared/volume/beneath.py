@@ -26,7 +26,7 @@ class _OpenHow(ctypes.Structure):
 
 
 class NotRegular(OSError):
-    """What lies there is not a regular file."""
+    """The path is not a regular file."""
 
 
 def open_beneath(folder: int, path: str, flags: int = _READ) -> int:

@@ -1,4 +1,4 @@
-"""What a catalogue brings along: its ``files/``, copied to the volume once per revision and linked into workspaces.
+"""The ``files/`` of a catalogue, copied to the volume once per revision and linked into workspaces.
 
 A workspace gets symbolic links, not copies, so a job costs a link per file however large the files are. Links are
 relative: the volume may be mounted elsewhere on every machine.
@@ -70,7 +70,7 @@ def install_bundle(source: str | None, target: str) -> None:
         sync_folder(unfinished)
         os.rename(unfinished, target)
     except OSError:
-        # Somebody else was first: the same revision has the same files.
+        # Another process was first: the same revision has the same files.
         if not os.path.isdir(target):
             raise
     finally:
@@ -101,7 +101,7 @@ def _copy_file(origin: str, copy: str, mode: int) -> None:
 
 
 def link_into(workspace: str, bundle: Bundle, *, way: str) -> None:
-    """Link a bundle's files into a folder; `way` leads from there to the bundle. What stands there already stays."""
+    """Link a bundle's files into a folder; `way` leads from there to the bundle. Existing entries stay."""
     for name in bundle.folders:
         _unless_there(os.mkdir, os.path.join(workspace, name), FOLDER_MODE)
     for name in bundle.files:

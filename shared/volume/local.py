@@ -94,7 +94,7 @@ class Volume:
             _make_folder(self.absolute_path(layout.attempts_name(job_id)))
             bundle = self._bundle(revision)
             if not (bundle.folders or bundle.files):
-                # Nothing that a task could remove and somebody would put there again.
+                # Nothing that a task could remove and another process would restore.
                 return workspace
             bundles.link_into(workspace, bundle, way=f"../../../{_files_path(revision)}")
             os.close(os.open(prepared, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))

@@ -20,8 +20,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def merge_folders(source: int, target: int, prefix: str = "") -> list[str]:
     """Move everything from one open folder to another and return the paths that could not be moved.
 
-    Folders are merged, a file takes the place of a file; a file never takes the place of a folder. What is neither
-    file, folder nor link stays behind, and so does what the rights that a task has set do not let go.
+    Folders are merged, a file takes the place of a file; a file never takes the place of a folder. Entries other than
+    files, folders and links stay behind, and so do entries whose mode, set by the task, forbids the move.
     """
     left: list[str] = []
     _unlock_folder(source)

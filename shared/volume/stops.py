@@ -1,7 +1,7 @@
 """Attempts that have lost their claim while no message could tell their workers: names of files on the volume.
 
-A worker that cannot renew its leases goes on while nobody could take its tasks away (`status_files`). What a person has
-ended meanwhile is the exception: it must not go on for as long as the broker is away.
+A worker that cannot renew its leases goes on while no controller could take its tasks away (`status_files`). Tasks that
+a person has ended meanwhile are the exception: they must not go on while the broker is away.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from echelon.shared.volume.local import Volume
 log = logging.getLogger(__name__)
 
 _FOLDER: Final = f"{layout.ENGINE}/stops"
-#: Seconds after which nobody can hold such an attempt any more.
+#: Seconds after which no worker can hold the attempt any more.
 _KEPT: Final = 7 * 24 * 3600.0
 
 
@@ -30,7 +30,7 @@ class StopFiles:
         self._folder = volume.absolute_path(_FOLDER)
 
     def write_stops(self, refs: Iterable[AttemptRef]) -> None:
-        """Leave a sign for each attempt; a volume that is away keeps nobody from going on."""
+        """Write a stop file for each attempt; a missing volume is no error."""
         try:
             os.makedirs(self._folder, layout.FOLDER_MODE, exist_ok=True)
             written = [self._write_file(ref) for ref in refs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.shared.broker.port import Outgoing
 from echelon.shared.ids import JobId, new_worker_id
@@ -94,7 +95,7 @@ def test_a_worker_that_believes_to_hold_what_it_does_not_is_told_to_stop(house: 
     puppet = Puppet(house)
     job_id = house.submit("one")
     held = puppet.take()
-    house.jobs.cancel_job(job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     puppet.listen()
     puppet.stopped.clear()
     puppet.heartbeat((ref(held),))

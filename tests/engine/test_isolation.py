@@ -197,7 +197,7 @@ def test_the_worker_of_suspects_is_free_again_when_their_job_is_cancelled(
     house: House, kept: tuple[Puppet, JobId]
 ) -> None:
     worker, job_id = kept
-    house.jobs.cancel_job(job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     job_ids = {house.submit("side"), house.submit("other")}
     worker.heartbeat()
 
@@ -208,7 +208,7 @@ def test_the_worker_of_suspects_is_free_again_when_their_job_is_deleted(
     house: House, kept: tuple[Puppet, JobId]
 ) -> None:
     worker, job_id = kept
-    house.jobs.cancel_job(job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     house.jobs.delete_job(job_id)
     side = house.submit("side")
     worker.heartbeat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from echelon.controller.core.answers import Verb
 from echelon.controller.engine.base.requests import Composition, Submission, TooManyJobs
 from echelon.controller.engine.upkeep.open_jobs import COUNTED_EVERY
 from tests.engine.house import House, Make, Puppet
@@ -29,7 +30,7 @@ def test_the_limit_is_held_by_what_this_controller_has_accepted_since_the_last_c
 def test_jobs_are_taken_again_when_some_have_ended_and_that_was_counted(make: Make) -> None:
     house = make(max_open_jobs=2)
     house.submit("one")
-    house.jobs.cancel_job(house.submit("one"))
+    house.jobs.control.change_job(Verb.CANCEL, house.submit("one"))
     counted(house)
     house.submit("one")
 
@@ -44,7 +45,7 @@ def test_what_has_ended_since_the_last_count_is_seen_before_a_job_is_refused(mak
     house = make(max_open_jobs=2)
     counted(house)
     for _ in range(4):
-        house.jobs.cancel_job(house.submit("one"))
+        house.jobs.control.change_job(Verb.CANCEL, house.submit("one"))
         house.clock.pass_(1.0)
 
     house.submit("one")

@@ -205,7 +205,7 @@ def test_attempts_that_were_cancelled_meanwhile_are_not_sent_again(house: House,
 
     granted = [held[1].task_id for held in puppet.granted]
     assert granted == [first.task_id, third.task_id]
-    house.jobs.cancel_job(job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     sent = len(broker.sent)
     later(house)
     assert len(broker.sent) == sent

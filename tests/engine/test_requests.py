@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.controller.engine.base.requests import InvalidInputs, Submission
 from echelon.shared import failpoints
@@ -20,7 +21,7 @@ def test_cancel_is_final_and_stops_what_runs(house: House) -> None:
     puppet = Puppet(house)
     job_id = spawned(house, puppet, "lenient", urls(10))
     running = puppet.take()
-    house.jobs.cancel_job(job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     house.turn()
     puppet.finish(running)
 
@@ -28,7 +29,7 @@ def test_cancel_is_final_and_stops_what_runs(house: House) -> None:
     assert view.state is State.CANCELLED
     assert {task.state for task in house.tasks(job_id)} == {State.CANCELLED, State.COMPLETED}
     assert {stop.reason for stop in puppet.stopped} == {"cancelled"}
-    house.jobs.cancel_job(job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
     assert house.view(job_id) == view
 
 
@@ -40,7 +41,7 @@ def test_an_ended_job_cannot_be_cancelled_and_an_open_one_neither_retried_nor_de
             forbidden()
     puppet.run_all()
     with pytest.raises(Conflict):
-        house.jobs.cancel_job(job_id)
+        house.jobs.control.change_job(Verb.CANCEL, job_id)
 
 
 def test_retry_runs_only_what_has_not_completed(house: House) -> None:

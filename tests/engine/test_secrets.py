@@ -76,7 +76,7 @@ def test_a_tasks_own_secret_opens_for_its_worker_and_for_nobody_when_the_job_has
     while_open = dump(house.settings.datastore_url)
     told = str(task.input["token"])
     if end is State.CANCELLED:
-        house.jobs.cancel_job(job_id)
+        house.jobs.control.change_job(Verb.CANCEL, job_id)
     else:
         puppet.finish(held, Outcome.COMPLETED if end is State.COMPLETED else Outcome.FAILED)
         puppet.run_all()
@@ -360,7 +360,7 @@ def test_a_job_without_secrets_has_no_seal(house: House) -> None:
 
 def test_tasks_of_an_ended_job_get_no_secret(house: House) -> None:
     job_id, _ = house.jobs.submit_job(Submission("adding", {}))
-    house.jobs.cancel_job(job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
 
     with pytest.raises(Conflict):
         house.jobs.control.add_tasks(job_id, 1, [{"url": "u", "token": CANARY}])
@@ -372,7 +372,7 @@ def test_the_ends_of_a_hundred_thousand_secrets_are_one_small_change(house: Hous
     house.jobs.control.change_stage(Verb.PAUSE, job_id, 0)
     house.jobs.control.add_tasks(job_id, 0, [{"url": "u", "token": CANARY}] * 50)
     sealed = _column(house, "tasks", "input")
-    house.jobs.cancel_job(job_id)
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
 
     assert _column(house, "tasks", "input") == sealed, "no task's row is rewritten for it"
     assert opened(house.volume, dump(house.settings.datastore_url)) == []

@@ -1,4 +1,4 @@
-"""A sign of life names what is held, asks for renewal, and goes on whatever the agent does."""
+"""A heartbeat names the held attempts, asks for renewal, and goes on whatever the agent does."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Person:
 
     def _cancel_job(self) -> None:
         job_id = self._get_job_id()
-        asked, _ = self._send_request("cancel", lambda jobs: jobs.cancel_job(job_id))
+        asked, _ = self._send_request("cancel", lambda jobs: jobs.control.change_job(Verb.CANCEL, job_id))
         if asked.answer == "info":
             self._act_later(1.0, 5.0, self._cancel_job)
         elif self._world.rng.random() < 0.3:

@@ -1,1 +1,1 @@
-"""What all rooms of the engine use: the board of a transaction, records, messages that go out."""
+"""The parts that all rooms of the engine use: the unit of work, records, outgoing messages."""

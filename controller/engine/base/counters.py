@@ -1,4 +1,4 @@
-"""What the engine counts, for Prometheus. One registry per process, made by the composition root."""
+"""Counters of the engine, for Prometheus. One registry per process, made by the composition root."""
 
 from __future__ import annotations
 

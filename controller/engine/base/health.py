@@ -1,4 +1,4 @@
-"""What the engine says of its own condition."""
+"""The engine's condition, as it reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inputs of a request, checked, and parted into what anybody may see and what nobody may."""
+"""The inputs of a request, checked, and divided into public values and secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Inputs:
 
     #: As anybody may see them.
     values: dict[str, JsonValue]
-    #: Those that nobody may see, as text.
+    #: Secret values, as text.
     secrets: dict[str, str]
 
 

@@ -34,7 +34,7 @@ class _WorkerOrders:
 
 @dataclass(slots=True)
 class OutgoingOrders:
-    """What is to be sent."""
+    """Messages that are to be sent."""
 
     outgoing: list[Outgoing] = field(default_factory=list)
     #: Attempts that no message can hold, as if their workers had found that out.

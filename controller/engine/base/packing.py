@@ -23,7 +23,7 @@ ENVELOPE = 1024
 
 @dataclass(slots=True)
 class Packed:
-    """What becomes of the grants of one order."""
+    """The grants of one order, divided into messages."""
 
     #: Grants that travel together.
     parts: list[list[Grant]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What people ask of the engine, as records, and how it refuses."""
+"""Requests to the engine, as records, and its refusals."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Whoever asks."""
+    """The sender of a request."""
 
     #: The X-Request-ID: names one request in every log.
     request_id: str | None = None
@@ -59,7 +59,7 @@ class Who:
         return f"request {self.request_id}" if self.request_id else "somebody"
 
 
-#: Nobody in particular.
+#: A request without an author.
 SOMEBODY = Who()
 
 
@@ -94,7 +94,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class UnchangedGroup:
-    """What a verb did not change, and why."""
+    """Objects that a verb did not change, and the reason."""
 
     reason: str
     count: int
@@ -104,7 +104,7 @@ class UnchangedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a verb came to."""
+    """The result of a verb."""
 
     #: How many tasks it changed; spawn tasks are counted.
     tasks: int = 0
@@ -124,7 +124,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class RetriedTask:
-    """What a verb came to for one task of a list."""
+    """The result of a verb for one task of a list."""
 
     task_id: TaskId
     #: Why it was not changed; None: it was.
@@ -140,7 +140,7 @@ class RetriedTask:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What became of a list of tasks that were to run again, in the order of the request."""
+    """The result of a retry of a list of tasks, in the order of the request."""
 
     tasks: tuple[RetriedTask, ...]
 

@@ -44,36 +44,36 @@ class Settler:
         self._counters = counters
         self._max_losses = max_losses
 
-    def settle_attempts(self, board: UnitOfWork, endings: Sequence[Ending], *, again: bool = False) -> float | None:
+    def settle_attempts(self, unit: UnitOfWork, endings: Sequence[Ending], *, again: bool = False) -> float | None:
         """Settle attempts of locked jobs; return the earliest time at which one of them is due again.
 
         `again`: each is done once more at once, whatever its retries say.
         """
         by_job: dict[JobId, list[Settlement]] = {}
         spawned: dict[tuple[JobId, int], int] = {}
-        now = board.tx.now()
+        now = unit.tx.now()
         for ending in endings:
             task, finished = ending.task, ending.finished
             settlement = (
                 _make_settlement(task, finished, Verdict(State.PENDING), now)
                 if again
-                else self._judge_attempt(board, task, finished, now)
+                else self._judge_attempt(unit, task, finished, now)
             )
             by_job.setdefault(task.job_id, []).append(settlement)
             if settlement.state is State.COMPLETED:
-                self._keep_files(board, settlement, finished, spawned)
+                self._keep_files(unit, settlement, finished, spawned)
             self._counters.settled.labels(finished.outcome.value).inc()
-        board.tx.settle_attempts([settlement for rows in by_job.values() for settlement in rows])
+        unit.tx.settle_attempts([settlement for rows in by_job.values() for settlement in rows])
         for job_id, rows in by_job.items():
-            self._remember_failures(board, job_id, rows)
-            board.apply_event(job_id, Together(tuple(fold_settlements(rows, spawned))))
+            self._remember_failures(unit, job_id, rows)
+            unit.apply_event(job_id, Together(tuple(fold_settlements(rows, spawned))))
         due = [row.not_before for rows in by_job.values() for row in rows if row.not_before is not None]
         return min(due, default=None)
 
-    def kill_attempts(self, board: UnitOfWork, tasks: Sequence[TaskRow], by: str, *, again: bool = False) -> None:
+    def kill_attempts(self, unit: UnitOfWork, tasks: Sequence[TaskRow], by: str, *, again: bool = False) -> None:
         """End attempts of locked jobs by a person's hand: failed ones, or (`again`) such as are just done once more.
 
-        What comes next waits until the worker tells that nothing of them is there any more, a lease at most.
+        The next attempts wait until the worker reports that their processes are gone, for a lease at most.
         """
         error = f"killed by {by}"
         endings = [
@@ -82,14 +82,14 @@ class Settler:
             if task.state is State.RUNNING
         ]
         if endings:
-            self.settle_attempts(board, endings, again=again)
+            self.settle_attempts(unit, endings, again=again)
         for ending in endings:
             task = ending.task
             assert task.worker is not None, "what runs has a worker"
-            board.stop_attempts([(task.worker, AttemptRef(task.task_id, task.attempt))], "killed")
+            unit.stop_attempts([(task.worker, AttemptRef(task.task_id, task.attempt))], "killed")
 
-    def _judge_attempt(self, board: UnitOfWork, task: TaskRow, finished: Finished, now: float) -> Settlement:
-        job = board.find_job(task.job_id)
+    def _judge_attempt(self, unit: UnitOfWork, task: TaskRow, finished: Finished, now: float) -> Settlement:
+        job = unit.find_job(task.job_id)
         assert job is not None, "the caller locks the job first"
         retry = self._snapshots.task_class(task.job_id, task.task_class).retry
         verdict = judge_attempt(
@@ -102,30 +102,30 @@ class Settler:
         return _make_settlement(task, finished, verdict, now)
 
     def _keep_files(
-        self, board: UnitOfWork, settlement: Settlement, finished: Finished, spawned: dict[tuple[JobId, int], int]
+        self, unit: UnitOfWork, settlement: Settlement, finished: Finished, spawned: dict[tuple[JobId, int], int]
     ) -> None:
         """Note what is to be done with the files of an attempt that counts, if this transaction is committed."""
         task = settlement.task
         if self._snapshots.task_class(task.job_id, task.task_class).workdir == "task":
             settlement.private = True
-            board.unpublished.append(Unpublished(task.key, task.job_id, task.stage, task.index, task.attempt))
+            unit.unpublished.append(Unpublished(task.key, task.job_id, task.stage, task.index, task.attempt))
         if task.spawn:
             attempt_path = attempt_name(task.job_id, task.stage, task.index, task.attempt)
             # The worker names the file too, but only the counted attempt's own place is believed.
             count = finished.spawned.count if finished.spawned else 0
             spawned[task.job_id, task.stage] = count
-            board.tx.set_spawned(task.job_id, task.stage, f"{attempt_path}/items.ndjson")
+            unit.tx.set_spawned(task.job_id, task.stage, f"{attempt_path}/items.ndjson")
 
-    def _remember_failures(self, board: UnitOfWork, job_id: JobId, rows: Iterable[Settlement]) -> None:
+    def _remember_failures(self, unit: UnitOfWork, job_id: JobId, rows: Iterable[Settlement]) -> None:
         failed = [row for row in rows if row.outcome is not Outcome.COMPLETED]
         for row in failed[:_REMEMBERED]:
             kind = "task_failed" if row.state is State.FAILED else "attempt_failed"
             detail = {"index": _show_index(row.task), "attempt": row.task.attempt, "outcome": row.outcome.value}
             if row.error:
                 detail["error"] = row.error[:500]
-            board.tx.record_event(job_id, kind, stage=row.task.stage, detail=detail)
+            unit.tx.record_event(job_id, kind, stage=row.task.stage, detail=detail)
         if len(failed) > _REMEMBERED:
-            board.tx.record_event(job_id, "more_attempts_failed", detail={"attempts": len(failed) - _REMEMBERED})
+            unit.tx.record_event(job_id, "more_attempts_failed", detail={"attempts": len(failed) - _REMEMBERED})
 
 
 def fold_settlements(
@@ -160,7 +160,7 @@ def _is_failing(job: Job) -> bool:
 
 def _make_settlement(task: TaskRow, finished: Finished, verdict: Verdict, now: float) -> Settlement:
     error = finished.error
-    # What is paused is never QUEUED: it waits for whoever lets it go on.
+    # A paused task is never QUEUED: it waits until it is resumed.
     state = State.PENDING if task.paused and verdict.state is State.QUEUED else verdict.state
     if verdict.state is State.FAILED and finished.outcome is Outcome.LOST:
         error = f"worker_lost: {task.losses + 1} workers were lost while they ran this task"

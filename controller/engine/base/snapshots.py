@@ -1,4 +1,4 @@
-"""What a job was accepted with, at hand: its type and its catalogue never change, so they are kept in memory.
+"""The catalogue and type that a job was accepted with: they never change, so they are kept in memory.
 
 Its values are not: a retry brings others, perhaps at another controller, and a job's end takes its secrets away.
 """
@@ -26,7 +26,7 @@ _REVISIONS_KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class JobOrigin:
-    """What never changes about a job."""
+    """The part of a job that never changes."""
 
     type: str
     revision: str
@@ -65,7 +65,7 @@ class Snapshots:
         return origin
 
     def keep_origin(self, job_id: JobId, origin: JobOrigin) -> None:
-        """Keep what a job was accepted with: whoever has just accepted it need not look it up."""
+        """Keep the snapshot of a job that was just accepted, so that it is not looked up."""
         with self._lock:
             self._origins[job_id] = origin
             if len(self._origins) > _JOBS_KEPT:
@@ -94,7 +94,7 @@ class Snapshots:
         return catalogue
 
     def keep_catalogue(self, catalogue: Catalogue) -> None:
-        """Keep a revision of the catalogue: whoever has just accepted a job with it need not look it up."""
+        """Keep a revision of the catalogue that a job was just accepted with, so that it is not looked up."""
         with self._lock:
             self._catalogues[catalogue.revision] = catalogue
             while len(self._catalogues) > _REVISIONS_KEPT:
@@ -129,7 +129,7 @@ class Snapshots:
         return known
 
     def secret_inputs_of(self, job_id: JobId, task_class: str) -> frozenset[str]:
-        """Return the inputs of a class whose values nobody may see in a job."""
+        """Return the inputs of a task class that are secret in a job."""
         origin = self.find_origin(job_id)
         catalogue = self.find_catalogue(job_id)
         return find_secret_inputs(catalogue, catalogue.jobs[origin.type], task_class)

@@ -46,7 +46,7 @@ class UnitOfWork:
         self._jobs: dict[JobId, Job] = {}
 
     def lock_jobs(self, job_ids: Collection[JobId], *, skip_locked: bool = False) -> None:
-        """Lock jobs that are not on the board yet; those that do not exist stay out of it."""
+        """Lock jobs that are not locked yet; those that do not exist are left out."""
         missing = [job_id for job_id in job_ids if job_id not in self._jobs]
         if missing:
             found = self.tx.lock_jobs(missing, skip_locked=skip_locked)
@@ -125,7 +125,7 @@ class UnitOfWork:
         self.stops += [(worker, Stop(ref.task_id, ref.attempt, reason)) for worker, ref in stopped]
 
     def _wait_for_exit(self, job_id: JobId, stage: int) -> None:
-        """Let wait, in the rows and in the counters, what may run again but has not ended for sure."""
+        """Make reopened tasks wait, in rows and counters, while their last attempts may still run."""
         if ablated("reopen_wait"):
             return
         tasks, spawn = self.tx.wait_for_exit(job_id, stage)

@@ -1,1 +1,1 @@
-"""What people do to jobs, stages and tasks while they run."""
+"""Live control: verbs on jobs, stages and tasks."""

@@ -66,13 +66,13 @@ class Adding:
             raise InvalidInputs(mistakes[:_TOLD])
         return tasks
 
-    def insert_tasks(self, board: UnitOfWork, job_id: JobId, stage: Stage, planned: Sequence[NewTask]) -> Added:
+    def insert_tasks(self, unit: UnitOfWork, job_id: JobId, stage: Stage, planned: Sequence[NewTask]) -> Added:
         """Insert planned tasks behind those that a stage of a locked job has; raise Conflict."""
-        job = board.require_job(job_id)
+        job = unit.require_job(job_id)
         said = answer_verb(Kind.STAGE, stage.state, Verb.ADD, paused=stage.paused or job.paused)
         if not isinstance(said, Allowed):
             raise Conflict(f"no tasks can be added to the stage: {said.reason}")
-        present = board.tx.load_inputs(job_id).seal_number
+        present = unit.tx.load_inputs(job_id).seal_number
         sealed = [task.seal_number for task in planned if task.seal_number is not None]
         if sealed and (job.state in ENDED or any(number != present for number in sealed)):
             raise Conflict("the job has ended, and keeps no secret: retry it before tasks with secrets are added")
@@ -85,6 +85,6 @@ class Adding:
             task.index += first
             task.state = State.PENDING if task.paused_by is not None else free
         for start in range(0, len(planned), _AT_ONCE):
-            board.tx.insert_tasks(job_id, stage.number, planned[start : start + _AT_ONCE])
-        board.apply_event(job_id, TasksAdded(stage.number, len(planned), held))
+            unit.tx.insert_tasks(job_id, stage.number, planned[start : start + _AT_ONCE])
+        unit.apply_event(job_id, TasksAdded(stage.number, len(planned), held))
         return Added(tuple(task.task_id for task in planned), first)

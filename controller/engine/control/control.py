@@ -79,17 +79,17 @@ class Control:
         needs values that were not given.
         """
         with self._parts.store.write() as tx:
-            board = UnitOfWork(tx, request_id=who.request_id)
-            job = board.require_job(job_id)
+            unit = UnitOfWork(tx, request_id=who.request_id)
+            job = unit.require_job(job_id)
             check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
             if choice.of_tasks:
-                changed = self._change_chosen(board, verb, job, job.stages, choice, who, given)
+                changed = self._change_chosen(unit, verb, job, job.stages, choice, who, given)
             else:
-                changed = self._change_whole_job(board, verb, job, choice, who, given)
-            board.save_jobs()
+                changed = self._change_whole_job(unit, verb, job, choice, who, given)
+            unit.save_jobs()
             stop_before_commit(verb)
         stop_after_commit(verb)
-        self._parts.announce_changes(board)
+        self._parts.announce_changes(unit)
         return changed
 
     def change_stage(
@@ -105,16 +105,16 @@ class Control:
     ) -> Changed:
         """Do something to a stage, or to the tasks of it that are chosen; raises what `change_job` raises."""
         with self._parts.store.write() as tx:
-            board = UnitOfWork(tx, request_id=who.request_id)
-            job = board.require_job(job_id)
+            unit = UnitOfWork(tx, request_id=who.request_id)
+            job = unit.require_job(job_id)
             found = _find_stage(job, stage)
             check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
             if choice.of_tasks:
-                changed = self._change_chosen(board, verb, job, (found,), choice, who, given)
+                changed = self._change_chosen(unit, verb, job, (found,), choice, who, given)
             else:
-                changed = self._change_whole_stage(board, verb, job, found, choice, who, given)
-            board.save_jobs()
-        self._parts.announce_changes(board)
+                changed = self._change_whole_stage(unit, verb, job, found, choice, who, given)
+            unit.save_jobs()
+        self._parts.announce_changes(unit)
         return changed
 
     def change_task(
@@ -129,24 +129,24 @@ class Control:
     ) -> Changed:
         """Do something to one task, a spawn task included; raises what `change_job` raises."""
         with self._parts.store.write() as tx:
-            board = UnitOfWork(tx, request_id=who.request_id)
-            task = _locked_tasks(board, [task_id]).get(task_id)
+            unit = UnitOfWork(tx, request_id=who.request_id)
+            task = _locked_tasks(unit, [task_id]).get(task_id)
             if task is None:
                 raise NotFound(f"there is no task {task_id}")
             check_etag(etag, lambda: task.etag, f"task {task_id}")
-            misfit = verb is Verb.RETRY and self._again.is_misfit(board, task)
+            misfit = verb is Verb.RETRY and self._again.is_misfit(unit, task)
             said = answer_verb(
                 Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed, misfit=misfit
             )
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
-            before = board.require_job(task.job_id)
+            before = unit.require_job(task.job_id)
             aim = _aim_at(task, only_failed=only_failed)
             changed = self._again.act_and_reopen(
-                board, before, given, lambda: self._tasks.change_tasks(board, verb, (aim,), who)
+                unit, before, given, lambda: self._tasks.change_tasks(unit, verb, (aim,), who)
             )
-            board.save_jobs()
-        self._parts.announce_changes(board)
+            unit.save_jobs()
+        self._parts.announce_changes(unit)
         return changed
 
     def retry_tasks(
@@ -154,8 +154,9 @@ class Control:
     ) -> Retried:
         """Let tasks of any jobs run again, each only while it still has the etag that stands beside it (None: any).
 
-        What cannot be is told, one by one, and does not keep the others from running. Each job has a transaction of its
-        own: one that cannot open again (it lacks a secret, or a task that is to run does) stays as it is.
+        Tasks that cannot run again get a reason each and do not keep the others from running. Each job has a
+        transaction of its own: one that cannot open again (it lacks a secret, or a task that is to run does) stays as
+        it is.
         """
         told: dict[TaskId, RetriedTask] = {}
         for task_ids in self._group_by_job(wanted):
@@ -178,17 +179,17 @@ class Control:
         reason = None
         try:
             with self._parts.store.write() as tx:
-                board = UnitOfWork(tx, request_id=who.request_id)
-                found = _locked_tasks(board, list(wanted))
-                told = self._again.list_refused(board, wanted, found)
+                unit = UnitOfWork(tx, request_id=who.request_id)
+                found = _locked_tasks(unit, list(wanted))
+                told = self._again.list_refused(unit, wanted, found)
                 fit = [task for task_id, task in found.items() if task_id not in told]
                 if fit:
-                    self._again.retry_named(board, fit[0].job_id, fit, who, given)
-                board.save_jobs()
+                    self._again.retry_named(unit, fit[0].job_id, fit, who, given)
+                unit.save_jobs()
         except (Conflict, InvalidInput) as error:
             reason = in_short(error)
         else:
-            self._parts.announce_changes(board)
+            self._parts.announce_changes(unit)
         return told | {task.task_id: RetriedTask(task.task_id, reason, task.state) for task in fit}
 
     def add_tasks(
@@ -207,18 +208,18 @@ class Control:
         """
         planned = self._adding.plan_tasks(job_id, stage, items, paused_by=who.name if paused else None)
         with self._parts.store.write() as tx:
-            board = UnitOfWork(tx, request_id=who.request_id)
-            found = _find_stage(board.require_job(job_id), stage)
+            unit = UnitOfWork(tx, request_id=who.request_id)
+            found = _find_stage(unit.require_job(job_id), stage)
             check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
-            added = self._adding.insert_tasks(board, job_id, found, planned)
-            board.save_jobs()
-        self._parts.announce_changes(board)
+            added = self._adding.insert_tasks(unit, job_id, found, planned)
+            unit.save_jobs()
+        self._parts.announce_changes(unit)
         return added
 
     # --- whole jobs and stages
 
     def _change_whole_job(
-        self, board: UnitOfWork, verb: Verb, job: Job, choice: Choice, who: Who, given: Given
+        self, unit: UnitOfWork, verb: Verb, job: Job, choice: Choice, who: Who, given: Given
     ) -> Changed:
         everything = not choice.only_failed
         said = answer_verb(Kind.JOB, job.state, verb, paused=job.paused, everything=everything)
@@ -231,15 +232,15 @@ class Control:
             Verb.SKIP: SkipRequested(who.name),
         }
         if verb in events:
-            return self._apply_event(board, job, events[verb]) + Changed(jobs=1)
+            return self._apply_event(unit, job, events[verb]) + Changed(jobs=1)
         if verb is Verb.KILL:
             return self._report_killed(
-                board, job.job_id, None, self._tasks.kill_all(board, job.job_id, _list_running(job), who)
+                unit, job.job_id, None, self._tasks.kill_all(unit, job.job_id, _list_running(job), who)
             )
-        return self._again.retry_whole(board, job, None, everything, who, given)
+        return self._again.retry_whole(unit, job, None, everything, who, given)
 
     def _change_whole_stage(
-        self, board: UnitOfWork, verb: Verb, job: Job, stage: Stage, choice: Choice, who: Who, given: Given
+        self, unit: UnitOfWork, verb: Verb, job: Job, stage: Stage, choice: Choice, who: Who, given: Given
     ) -> Changed:
         everything, number = not choice.only_failed, stage.number
         said = answer_verb(Kind.STAGE, stage.state, verb, paused=stage.paused, everything=everything)
@@ -253,40 +254,40 @@ class Control:
         }
         if verb in events:
             return self._again.act_and_reopen(
-                board, job, given, lambda: self._apply_event(board, job, events[verb], number) + Changed(stages=1)
+                unit, job, given, lambda: self._apply_event(unit, job, events[verb], number) + Changed(stages=1)
             )
         if verb is Verb.KILL:
             return self._report_killed(
-                board, job.job_id, number, self._tasks.kill_all(board, job.job_id, (stage,), who)
+                unit, job.job_id, number, self._tasks.kill_all(unit, job.job_id, (stage,), who)
             )
-        return self._again.retry_whole(board, job, stage, everything, who, given)
+        return self._again.retry_whole(unit, job, stage, everything, who, given)
 
-    def _apply_event(self, board: UnitOfWork, before: Job, event: Event, stage: int | None = None) -> Changed:
+    def _apply_event(self, unit: UnitOfWork, before: Job, event: Event, stage: int | None = None) -> Changed:
         """Let the machine carry out a verb; return how many tasks it has cancelled or skipped."""
-        after = board.apply_event(before.job_id, event)
+        after = unit.apply_event(before.job_id, event)
         if not isinstance(event, CancelRequested | SkipRequested):
             return Changed()
         target = State.CANCELLED if isinstance(event, CancelRequested) else State.SKIPPED
         chosen = after.stages if stage is None else (after.stage(stage),)
         return Changed(tasks=sum(_count_growth(before.stage(one.number), one, target) for one in chosen))
 
-    def _report_killed(self, board: UnitOfWork, job_id: JobId, stage: int | None, killed: int) -> Changed:
+    def _report_killed(self, unit: UnitOfWork, job_id: JobId, stage: int | None, killed: int) -> Changed:
         if not killed:
             return Changed(unchanged=(UnchangedGroup("nothing of it runs", 1),))
-        board.record_event(job_id, "job_killed" if stage is None else "stage_killed", stage, tasks=killed)
+        unit.record_event(job_id, "job_killed" if stage is None else "stage_killed", stage, tasks=killed)
         return Changed(tasks=killed)
 
     # --- chosen tasks
 
     def _change_chosen(
-        self, board: UnitOfWork, verb: Verb, job: Job, stages: Sequence[Stage], choice: Choice, who: Who, given: Given
+        self, unit: UnitOfWork, verb: Verb, job: Job, stages: Sequence[Stage], choice: Choice, who: Who, given: Given
     ) -> Changed:
         aims = [Aim(job.job_id, stage.number, choice) for stage in stages]
         if choice.spans is None:
             spawn = replace(choice, spans=SPAWN_ONLY)
             aims += [Aim(job.job_id, stage.number, spawn) for stage in stages if stage.spawn is not None]
 
-        return self._again.act_and_reopen(board, job, given, lambda: self._tasks.change_tasks(board, verb, aims, who))
+        return self._again.act_and_reopen(unit, job, given, lambda: self._tasks.change_tasks(unit, verb, aims, who))
 
 
 _PAST = {
@@ -296,7 +297,7 @@ _PAST = {
 
 
 def check_etag(expected: int | None, etag: Callable[[], int], what: str) -> None:
-    """Raise PreconditionFailed when somebody expects another etag than a thing has."""
+    """Raise PreconditionFailed if the expected etag is not the present one."""
     if expected is not None and expected != (found := etag()) and not ablated("etag_check"):
         raise PreconditionFailed(f"{what} has changed since it was read: its etag was {expected} and is {found}")
 
@@ -311,10 +312,10 @@ def _list_running(job: Job) -> list[Stage]:
     return [stage for stage in job.stages if stage.state is State.RUNNING]
 
 
-def _locked_tasks(board: UnitOfWork, task_ids: Sequence[TaskId]) -> dict[TaskId, TaskRow]:
+def _locked_tasks(unit: UnitOfWork, task_ids: Sequence[TaskId]) -> dict[TaskId, TaskRow]:
     """Lock the jobs of tasks and return the tasks as they stand then."""
-    board.lock_jobs({task.job_id for task in board.tx.load_tasks(task_ids)})
-    return {task.task_id: task for task in board.tx.load_tasks(task_ids)}
+    unit.lock_jobs({task.job_id for task in unit.tx.load_tasks(task_ids)})
+    return {task.task_id: task for task in unit.tx.load_tasks(task_ids)}
 
 
 def _aim_at(task: TaskRow, *, only_failed: bool) -> Aim:

@@ -17,40 +17,40 @@ from echelon.shared.errors import Conflict
 
 
 class Opening:
-    """Gives jobs their values again, on a board where they have just been opened."""
+    """Gives jobs their values again, in a unit of work where they have just been opened."""
 
     def __init__(self, parts: JobDependencies) -> None:
         self._parts = parts
 
-    def give_inputs(self, board: UnitOfWork, before: Job, given: Given) -> None:
+    def give_inputs(self, unit: UnitOfWork, before: Job, given: Given) -> None:
         """Give a job its values, if it has been opened again.
 
         Raises InvalidInputs when a value is missing or does not fit, and Conflict when a task that is to run has lost a
         secret of its own.
         """
-        if before.state in ENDED and board.require_job(before.job_id).state not in ENDED:
-            sealed = self._give_job(board, before, given)
+        if before.state in ENDED and unit.require_job(before.job_id).state not in ENDED:
+            sealed = self._give_job(unit, before, given)
         else:
             # The seal's number does not tell whether this is the job's first life: a job that an earlier release has
             # accepted gets its first seal when it is opened again.
-            sealed = board.tx.load_inputs(before.job_id).seal is not None
+            sealed = unit.tx.load_inputs(before.job_id).seal is not None
         if sealed and not ablated("lost_secrets"):
-            self._refuse_lost_secrets(board, before)
+            self._refuse_lost_secrets(unit, before)
 
-    def _give_job(self, board: UnitOfWork, job: Job, given: Given) -> bool:
+    def _give_job(self, unit: UnitOfWork, job: Job, given: Given) -> bool:
         """Give a job its values; tell whether its tasks may have had secrets of their own."""
         sealer, snapshots = self._parts.sealer, self._parts.snapshots
         catalogue, definition = snapshots.find_catalogue(job.job_id), snapshots.find_definition(job.job_id)
-        kept = board.tx.load_inputs(job.job_id).values
+        kept = unit.tx.load_inputs(job.job_id).values
         inputs = gather_inputs(catalogue, definition, given.input, given.headers, kept=kept)
         secrets = {} if ablated("given_secrets") else inputs.secrets
         sealed = {name: sealer.seal_text(value) for name, value in secrets.items()}
         seal = new_seal(sealer, catalogue, definition)
-        board.tx.replace_input(job.job_id, inputs.values, sealed, seal)
+        unit.tx.replace_input(job.job_id, inputs.values, sealed, seal)
         return seal is not None
 
-    def _refuse_lost_secrets(self, board: UnitOfWork, job: Job) -> None:
-        task = board.tx.find_lost_secret(job.job_id)
+    def _refuse_lost_secrets(self, unit: UnitOfWork, job: Job) -> None:
+        task = unit.tx.find_lost_secret(job.job_id)
         if task is None:
             return
         secret = self._parts.snapshots.secret_inputs_of(job.job_id, task.task_class)

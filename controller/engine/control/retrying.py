@@ -1,6 +1,6 @@
 """Retries: of a whole job or stage, of chosen tasks, of a list of tasks; and ended jobs that open again for it.
 
-On a board whose jobs are locked, as `control` has it.
+The jobs are locked in the unit of work, by `control`.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ class Retrying:
     # --- a job or a stage
 
     def retry_whole(
-        self, board: UnitOfWork, job: Job, stage: Stage | None, everything: bool, who: Who, given: Given
+        self, unit: UnitOfWork, job: Job, stage: Stage | None, everything: bool, who: Who, given: Given
     ) -> Changed:
         """Retry a stage of a job, or (None) the job."""
         stages = job.stages if stage is None else (stage,)
-        misfits = self._count_misfits(board, job, [one.number for one in stages])
+        misfits = self._count_misfits(unit, job, [one.number for one in stages])
         running = [one for one in stages if everything and _is_running(one)]
         meant = [*_plan_retries(job, stage, everything, misfits), *(Again(one.number, {}) for one in running)]
         if not meant:
             return Changed(unchanged=(UnchangedGroup(_explain_nothing(misfits), 1),))
         # Before anything is killed: that may end the job, and what ends it would not be seen any more.
         refuse_futile_retry(job, meant, "the job" if stage is None else "the stage")
-        killed = self._tasks.kill_all(board, job.job_id, running, who, again=True)
-        present = board.require_job(job.job_id)
+        killed = self._tasks.kill_all(unit, job.job_id, running, who, again=True)
+        present = unit.require_job(job.job_id)
         agains = _plan_retries(present, stage, everything, misfits)
         # Counted as they were: what is killed may be withdrawn with its job for a moment, and is one task all the same.
         tasks = killed + sum(sum(again.counts.values()) + again.spawn for again in meant)
 
         def apply() -> None:
-            board.apply_event(job.job_id, RetryRequested(agains, whole=stage is None))
+            unit.apply_event(job.job_id, RetryRequested(agains, whole=stage is None))
             if stage is not None:
-                board.record_event(job.job_id, "stage_retried", stage.number, tasks=tasks)
+                unit.record_event(job.job_id, "stage_retried", stage.number, tasks=tasks)
             elif job.state not in ENDED:
-                board.record_event(job.job_id, "tasks_retried", tasks=tasks)
+                unit.record_event(job.job_id, "tasks_retried", tasks=tasks)
 
-        self.act_and_reopen(board, job, given, apply)
+        self.act_and_reopen(unit, job, given, apply)
         left = _list_left(present, agains, misfits)
         return Changed(tasks=tasks, stages=len(agains), jobs=int(stage is None), unchanged=left)
 
-    def _count_misfits(self, board: UnitOfWork, job: Job, numbers: Sequence[int]) -> dict[int, Counter[State]]:
+    def _count_misfits(self, unit: UnitOfWork, job: Job, numbers: Sequence[int]) -> dict[int, Counter[State]]:
         """Count the tasks that can never run, of those stages that may have some."""
         found: dict[int, Counter[State]] = {}
         for number in numbers:
@@ -70,7 +70,7 @@ class Retrying:
             if stage.source is not Source.SPAWN or not (stage.tally.failed or stage.tally.skipped):
                 continue
             counts: Counter[State] = Counter()
-            for one in self._tasks.count_tasks(board, Aim(job.job_id, number, WHOLE)):
+            for one in self._tasks.count_tasks(unit, Aim(job.job_id, number, WHOLE)):
                 if one.misfit:
                     counts[one.state] += one.count
             if counts:
@@ -81,25 +81,25 @@ class Retrying:
 
     def list_refused(
         self,
-        board: UnitOfWork,
+        unit: UnitOfWork,
         wanted: Mapping[TaskId, int | None],
         found: Mapping[TaskId, TaskRow],
     ) -> dict[TaskId, RetriedTask]:
         """Tell which of a list of tasks of one job cannot run again, each asked for with the etag beside it."""
         told = {task_id: RetriedTask(task_id, "there is no such task") for task_id in wanted if task_id not in found}
         for task_id, task in found.items():
-            reason = self._explain_refusal(board, task, wanted[task_id])
+            reason = self._explain_refusal(unit, task, wanted[task_id])
             if reason is not None:
                 told[task_id] = RetriedTask(task_id, reason, task.state)
         return told
 
-    def _explain_refusal(self, board: UnitOfWork, task: TaskRow, etag: int | None) -> str | None:
+    def _explain_refusal(self, unit: UnitOfWork, task: TaskRow, etag: int | None) -> str | None:
         if etag is not None and etag != task.etag and not ablated("listed_etag"):
             return STALE
-        said = answer_verb(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.is_misfit(board, task))
+        said = answer_verb(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.is_misfit(unit, task))
         return None if isinstance(said, Allowed) else said.reason
 
-    def retry_named(self, board: UnitOfWork, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
+    def retry_named(self, unit: UnitOfWork, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
         """Retry tasks of one job.
 
         Raises Conflict and InvalidInput, also when the job has been changed already: the transaction must not last.
@@ -108,25 +108,25 @@ class Retrying:
         for number, spawn in sorted({(task.stage, task.spawn) for task in tasks}):
             indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
             aims.append(Aim(job_id, number, Choice(spans=_merge_spans(indexes)), named=True))
-        before = board.require_job(job_id)
-        self._tasks.change_tasks(board, Verb.RETRY, aims, who)
-        self._opening.give_inputs(board, before, given)
+        before = unit.require_job(job_id)
+        self._tasks.change_tasks(unit, Verb.RETRY, aims, who)
+        self._opening.give_inputs(unit, before, given)
 
-    def is_misfit(self, board: UnitOfWork, task: TaskRow) -> bool:
+    def is_misfit(self, unit: UnitOfWork, task: TaskRow) -> bool:
         """Tell whether a task can never run because its item did not fit."""
         if task.attempt or task.state not in (State.FAILED, State.SKIPPED):
             return False
         choice = Choice(spans=((task.index, task.index),))
-        return any(one.misfit for one in self._tasks.count_tasks(board, Aim(task.job_id, task.stage, choice)))
+        return any(one.misfit for one in self._tasks.count_tasks(unit, Aim(task.job_id, task.stage, choice)))
 
     # --- opening again
 
     def act_and_reopen(
-        self, board: UnitOfWork, before: Job, given: Given, act: Callable[[], Changed | None]
+        self, unit: UnitOfWork, before: Job, given: Given, act: Callable[[], Changed | None]
     ) -> Changed:
         """Do something; a job that it opens again is given its values."""
         changed = act()
-        self._opening.give_inputs(board, before, given)
+        self._opening.give_inputs(unit, before, given)
         return changed or Changed()
 
 
@@ -150,7 +150,7 @@ def _explain_nothing(misfits: Misfits) -> str:
 
 
 def _list_left(job: Job, agains: Sequence[Again], misfits: Misfits) -> tuple[UnchangedGroup, ...]:
-    """Tell what of the stages that run again stays as it is although somebody might want it back."""
+    """Report the skipped tasks of reopened stages, which stay as they are."""
     left = Changed()
     for again in agains:
         mine = misfits.get(again.stage, {})

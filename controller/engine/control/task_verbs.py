@@ -1,4 +1,4 @@
-"""What verbs do to chosen tasks of one stage, a hundred thousand at once or a single one.
+"""Carries out verbs on chosen tasks of one stage, a hundred thousand at once or a single one.
 
 The rows are changed by one statement for each range of indexes; what it will change is counted before, under the lock
 of the job, and told to the machine.
@@ -30,7 +30,7 @@ from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId
 
-#: What a person has waved through is not undone by whoever wants the failures beside it to run again.
+#: A retry of the failures beside a skipped task does not undo the skip.
 LEFT_SKIPPED = "it was skipped: name it, ask for the state SKIPPED, or for all"
 
 
@@ -62,61 +62,61 @@ class Aim:
 
 
 class TaskVerbs:
-    """Carries out verbs on chosen tasks, on a board whose jobs are locked."""
+    """Carries out verbs on chosen tasks, in a unit of work whose jobs are locked."""
 
     def __init__(self, settler: Settler) -> None:
         self._settler = settler
 
-    def change_tasks(self, board: UnitOfWork, verb: Verb, aims: Sequence[Aim], who: Who) -> Changed:
+    def change_tasks(self, unit: UnitOfWork, verb: Verb, aims: Sequence[Aim], who: Who) -> Changed:
         """Do it to tasks of one job, and tell what it came to.
 
         They are chosen as they stand before anything is done: what it means for one stage is nothing that was asked of
         another.
         """
-        found = [(aim, *split_by_answer(verb, aim, self.count_tasks(board, aim))) for aim in aims]
+        found = [(aim, *split_by_answer(verb, aim, self.count_tasks(unit, aim))) for aim in aims]
         meant = [(aim, some) for aim, some, _ in found if some]
         if meant:
-            self._carry_out(board, verb, meant, who)
+            self._carry_out(unit, verb, meant, who)
         for aim, some, changed in found:
             if some:
-                remember_verb(board, verb, aim, changed)
+                remember_verb(unit, verb, aim, changed)
         return sum((changed for _, _, changed in found), Changed())
 
     def _carry_out(
-        self, board: UnitOfWork, verb: Verb, meant: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who
+        self, unit: UnitOfWork, verb: Verb, meant: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who
     ) -> None:
         job_id = meant[0][0].job_id
         match verb:
             case Verb.PAUSE:
                 for aim, some in meant:
-                    self._pause_tasks(board, aim, some, who)
+                    self._pause_tasks(unit, aim, some, who)
             case Verb.RESUME:
                 for aim, some in meant:
-                    self._resume_tasks(board, aim, some)
+                    self._resume_tasks(unit, aim, some)
             case Verb.CANCEL:
-                board.apply_event(
-                    job_id, Together(tuple(self._cancel_tasks(board, aim, some, who) for aim, some in meant))
+                unit.apply_event(
+                    job_id, Together(tuple(self._cancel_tasks(unit, aim, some, who) for aim, some in meant))
                 )
             case Verb.KILL:
-                self._kill_tasks(board, [aim for aim, _ in meant], who, again=False)
+                self._kill_tasks(unit, [aim for aim, _ in meant], who, again=False)
             case Verb.SKIP:
-                board.apply_event(
-                    job_id, Together(tuple(self._skip_tasks(board, aim, some, who) for aim, some in meant))
+                unit.apply_event(
+                    job_id, Together(tuple(self._skip_tasks(unit, aim, some, who) for aim, some in meant))
                 )
             case Verb.RETRY:
-                self.retry_tasks(board, meant, who)
+                self.retry_tasks(unit, meant, who)
             case _:
                 raise ValueError(f"{verb} is not for tasks")
 
-    def count_tasks(self, board: UnitOfWork, aim: Aim) -> list[TaskCount]:
+    def count_tasks(self, unit: UnitOfWork, aim: Aim) -> list[TaskCount]:
         """Count the tasks that are meant."""
-        return board.tx.count_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only)
+        return unit.tx.count_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only)
 
-    def retry_tasks(self, board: UnitOfWork, aims: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
+    def retry_tasks(self, unit: UnitOfWork, aims: Sequence[tuple[Aim, Sequence[TaskCount]]], who: Who) -> None:
         """Let tasks of several stages of one job run again, in one step of the machine."""
         if not aims:
             return
-        job = board.require_job(aims[0][0].job_id)
+        job = unit.require_job(aims[0][0].job_id)
         agains = [
             again for aim, meant in aims if (again := _plan_retry(aim, meant, failing=job.stage(aim.stage).failing))
         ]
@@ -124,68 +124,68 @@ class TaskVerbs:
         what = "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks"
         refuse_futile_retry(job, [*agains, *(Again(aim.stage, {}) for aim in running)], what)
         if running:
-            self._kill_tasks(board, running, who, again=True)
+            self._kill_tasks(unit, running, who, again=True)
         if agains:
-            board.apply_event(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
+            unit.apply_event(job.job_id, RetryRequested(_one_of_each_stage(agains), whole=False))
 
-    def _pause_tasks(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> None:
-        board.tx.pause_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, by=who.name)
+    def _pause_tasks(self, unit: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> None:
+        unit.tx.pause_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, by=who.name)
         if aim.spawn:
             state = meant[0].state
             after = State.PENDING if state is State.QUEUED else state
-            board.apply_event(aim.job_id, SpawnTaskHeld(aim.stage, True, after))
+            unit.apply_event(aim.job_id, SpawnTaskHeld(aim.stage, True, after))
             return
         queued, pending = _count_in(meant, State.QUEUED), _count_in(meant, State.PENDING)
         moves = {(State.QUEUED, State.PENDING): queued} if queued else {}
-        board.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=queued + pending))
+        unit.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=queued + pending))
 
-    def _resume_tasks(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount]) -> None:
-        job = board.require_job(aim.job_id)
+    def _resume_tasks(self, unit: UnitOfWork, aim: Aim, meant: Sequence[TaskCount]) -> None:
+        job = unit.require_job(aim.job_id)
         begun = job.stage(aim.stage).state is State.RUNNING
-        board.tx.resume_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, begun=begun)
+        unit.tx.resume_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, begun=begun)
         going = sum(one.count for one in meant if one.state is State.PENDING and not one.waits) if begun else 0
         if aim.spawn:
-            board.apply_event(aim.job_id, SpawnTaskHeld(aim.stage, False, State.QUEUED if going else meant[0].state))
+            unit.apply_event(aim.job_id, SpawnTaskHeld(aim.stage, False, State.QUEUED if going else meant[0].state))
             return
         moves = {(State.PENDING, State.QUEUED): going} if going else {}
-        board.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=-_count_in(meant, State.PENDING)))
+        unit.apply_event(aim.job_id, TasksMoved(aim.stage, moves, held=-_count_in(meant, State.PENDING)))
 
     def _cancel_tasks(
-        self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who
+        self, unit: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who
     ) -> TasksMoved | SpawnTaskMoved:
-        self._end_tasks(board, aim, State.CANCELLED, who)
+        self._end_tasks(unit, aim, State.CANCELLED, who)
         if aim.spawn:
             return SpawnTaskMoved(aim.stage, State.CANCELLED)
         moves = {(state, State.CANCELLED): _count_in(meant, state) for state in {one.state for one in meant}}
         return TasksMoved(aim.stage, moves, held=-_count_held(meant))
 
-    def _skip_tasks(self, board: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksSkipped:
-        self._end_tasks(board, aim, State.SKIPPED, who)
+    def _skip_tasks(self, unit: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksSkipped:
+        self._end_tasks(unit, aim, State.SKIPPED, who)
         counts = {} if aim.spawn else {state: _count_in(meant, state) for state in {one.state for one in meant}}
         withdrawn = 0 if aim.spawn else _count_withdrawn(meant)
         held = 0 if aim.spawn else _count_held(meant)
         return TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn)
 
-    def _end_tasks(self, board: UnitOfWork, aim: Aim, state: State, who: Who) -> None:
-        told = board.tx.end_tasks(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.only)
-        board.stop_attempts(told, state.lower())
+    def _end_tasks(self, unit: UnitOfWork, aim: Aim, state: State, who: Who) -> None:
+        told = unit.tx.end_tasks(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.only)
+        unit.stop_attempts(told, state.lower())
 
-    def _kill_tasks(self, board: UnitOfWork, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
-        chosen = (board.tx.load_running(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
+    def _kill_tasks(self, unit: UnitOfWork, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
+        chosen = (unit.tx.load_running(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
         running = [task for tasks in chosen for task in tasks]
-        self._settler.kill_attempts(board, running, who.name, again=again)
+        self._settler.kill_attempts(unit, running, who.name, again=again)
 
     def kill_all(
-        self, board: UnitOfWork, job_id: JobId, stages: Sequence[Stage], who: Who, *, again: bool = False
+        self, unit: UnitOfWork, job_id: JobId, stages: Sequence[Stage], who: Who, *, again: bool = False
     ) -> int:
         """End whatever runs of some stages, spawn tasks included; return how many tasks that were."""
         running = [
             task
             for stage in stages
             for spans in (None, SPAWN_ONLY)
-            for task in board.tx.load_running(job_id, stage.number, spans=spans)
+            for task in unit.tx.load_running(job_id, stage.number, spans=spans)
         ]
-        self._settler.kill_attempts(board, running, who.name, again=again)
+        self._settler.kill_attempts(unit, running, who.name, again=again)
         return len(running)
 
 
@@ -244,7 +244,7 @@ def _one_of_each_stage(agains: Sequence[Again]) -> tuple[Again, ...]:
     return tuple(found.values())
 
 
-def remember_verb(board: UnitOfWork, verb: Verb, aim: Aim, changed: Changed) -> None:
+def remember_verb(unit: UnitOfWork, verb: Verb, aim: Aim, changed: Changed) -> None:
     """Write down who did what to which tasks."""
     detail: dict[str, object] = {"tasks": changed.tasks}
     if aim.choice != WHOLE and aim.choice.spans is not None:
@@ -252,7 +252,7 @@ def remember_verb(board: UnitOfWork, verb: Verb, aim: Aim, changed: Changed) -> 
         detail["index"] = "spawn" if aim.spawn else _spans_text(spans)
     if aim.choice.state is not None:
         detail["state"] = aim.choice.state
-    board.record_event(aim.job_id, f"tasks_{PAST[verb]}", aim.stage, **detail)
+    unit.record_event(aim.job_id, f"tasks_{PAST[verb]}", aim.stage, **detail)
 
 
 PAST = {

@@ -1,4 +1,4 @@
-"""What workers have room for: told in their reports, kept in the store, so that every controller knows the same.
+"""The capacity of workers: reported by them and kept in the store, so that every controller knows the same.
 
 A room is believed only for a while: a grant must reach a worker that can still trust the lease, and that counts from
 the moment its report was sent. Nor is one that was told after the transaction's own time, as happens when that has
@@ -23,7 +23,7 @@ class Capacities:
     def __init__(
         self, tx: Transaction, reporters: Collection[WorkerId] = (), *, lease: float, free: bool = False
     ) -> None:
-        """Lock the workers that have told a room lately, and those who report; `free`: those that nobody has locked."""
+        """Lock the workers that have reported capacity lately, and those who report; `free`: unlocked ones only."""
         self._tx = tx
         self._now = tx.now()
         #: A room told before this moment is not believed.
@@ -31,7 +31,7 @@ class Capacities:
         #: ... nor one told after this one.
         self._before = self._now + capacity_ahead(lease)
         self._lost_before = self._now - lease
-        #: What was said after this moment was said before the clock was set back: nobody knows how long ago.
+        #: A report later than this was made before the clock was set back; its age is unknown.
         self._until = self._now + lease
         since = self._since
         rows = (

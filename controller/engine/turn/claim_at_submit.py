@@ -1,7 +1,7 @@
 """Claim a job's first tasks in the transaction that accepts it, while the engine has nothing else to do.
 
-Between a submit and its first process there is one commit instead of two then, and no thread to wake. A busy engine is
-left to it: there is no room then, or somebody older waits for it.
+Between a submit and its first process there is one commit instead of two then, and no thread to wake. A busy engine
+claims in its loop: then no slot is free, or an older task waits for it.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class ClaimAtSubmit:
     #: Tells workers, through this process's engine, what has been committed.
     tell: Callable[[OutgoingOrders], None]
 
-    def claim_first_tasks(self, board: UnitOfWork, job_id: JobId) -> OutgoingOrders:
-        """Claim tasks of a job on the board and save both; return what is to be told after the commit."""
+    def claim_first_tasks(self, unit: UnitOfWork, job_id: JobId) -> OutgoingOrders:
+        """Claim tasks of a locked job and save both; return the orders to send after the commit."""
         if not (self.idle() and self.broker.connected):
             return OutgoingOrders()
-        # Whoever holds a worker's row may have been stopped: a submit waits for nobody.
-        demands = Capacities(board.tx, lease=self.lease, free=True)
-        grantings = self.dispatcher.claim_tasks_of(board, demands, job_id)
-        board.save_jobs()
+        # The process that locks a worker's row may have been stopped: a submit never waits for it.
+        demands = Capacities(unit.tx, lease=self.lease, free=True)
+        grantings = self.dispatcher.claim_tasks_of(unit, demands, job_id)
+        unit.save_jobs()
         demands.save_changes()
         outbox = Outbox(lease=self.lease, longest=self.broker.longest)
         for granting in grantings:
-            for grant in self.dispatcher.make_grants(board.tx, granting):
+            for grant in self.dispatcher.make_grants(unit.tx, granting):
                 outbox.add_grant(granting.demand.worker, grant, number=granting.order, told=granting.demand.number)
-        return outbox.take_orders(at=board.tx.now())
+        return outbox.take_orders(at=unit.tx.now())
 
     def send_orders(self, post: OutgoingOrders) -> None:
         """Tell the workers of what has been claimed and committed."""

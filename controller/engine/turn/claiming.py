@@ -45,7 +45,7 @@ class ClaimRules:
 
     def claim_tasks(
         self,
-        board: UnitOfWork,
+        unit: UnitOfWork,
         demands: Capacities,
         demand: Capacity,
         job_id: JobId,
@@ -58,8 +58,8 @@ class ClaimRules:
         spawn = stage.spawning
         if ablated("claim_guard"):
             # Tasks that run pass for QUEUED ones.
-            board.tx.reopen_tasks(job_id, stage.number, target=State.QUEUED, sources=[State.RUNNING])
-        claimed = board.tx.claim_tasks(
+            unit.tx.reopen_tasks(job_id, stage.number, target=State.QUEUED, sources=[State.RUNNING])
+        claimed = unit.tx.claim_tasks(
             job_id,
             stage.number,
             spawn=spawn,
@@ -71,9 +71,9 @@ class ClaimRules:
         if not claimed:
             return None
         if spawn:
-            board.apply_event(job_id, SpawnTaskMoved(stage.number, State.RUNNING))
+            unit.apply_event(job_id, SpawnTaskMoved(stage.number, State.RUNNING))
         else:
-            board.apply_event(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
+            unit.apply_event(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
         order = demands.book_tasks(demand, stage.claim_queue, len(claimed))
         return ClaimedTasks(demand, order, job_id, stage, spawn, stage.claim_queue, claimed)
 
@@ -88,6 +88,6 @@ def make_claim_rules(*, lease: float, max_losses: int) -> ClaimRules:
     return ClaimRules(lease, range(least), range(least, _MOST_LOSSES))
 
 
-def must_wait_for_files(board: UnitOfWork, snapshots: Snapshots, job_id: JobId, number: int) -> bool:
+def must_wait_for_files(unit: UnitOfWork, snapshots: Snapshots, job_id: JobId, number: int) -> bool:
     """Tell whether a stage has to wait for files of those in front of it, or of its own spawn task."""
-    return snapshots.has_private_files(job_id) and board.tx.lacks_files(job_id, number)
+    return snapshots.has_private_files(job_id) and unit.tx.lacks_files(job_id, number)

@@ -35,37 +35,37 @@ class Dispatcher:
         #: Stages that had nothing but suspects at the last look; what stands behind them must be seen all the same.
         self._suspected = 0
 
-    def claim_tasks(self, board: UnitOfWork, demands: Capacities) -> list[ClaimedTasks]:
+    def claim_tasks(self, unit: UnitOfWork, demands: Capacities) -> list[ClaimedTasks]:
         """Claim tasks for every room there is, oldest stage first."""
-        grantings = self._isolation.serve_kept_workers(board, demands)
+        grantings = self._isolation.serve_kept_workers(unit, demands)
         open_demands = demands.find_free()
         wanted = {queue for demand in open_demands for queue in demand.room if free_for(demand, queue)}
         if not wanted:
             return grantings
         queues = None if ANY_QUEUE in wanted else wanted
         limit, self._suspected = _STAGES + self._suspected, 0
-        for job_id, number in board.find_claimable(queues, limit=limit):
+        for job_id, number in unit.find_claimable(queues, limit=limit):
             if not any(free_for(demand, queue) for demand in open_demands for queue in demand.room):
                 break
-            board.lock_jobs([job_id], skip_locked=True)
-            grantings += self._share_out(board, job_id, number, demands)
+            unit.lock_jobs([job_id], skip_locked=True)
+            grantings += self._share_out(unit, job_id, number, demands)
         return grantings
 
-    def claim_tasks_of(self, board: UnitOfWork, demands: Capacities, job_id: JobId) -> list[ClaimedTasks]:
-        """Claim tasks of one job on the board, for the rooms that nobody else wants."""
-        job = board.find_job(job_id)
+    def claim_tasks_of(self, unit: UnitOfWork, demands: Capacities, job_id: JobId) -> list[ClaimedTasks]:
+        """Claim tasks of one locked job, for capacity that no other job wants."""
+        job = unit.find_job(job_id)
         if job is None or not demands.find_free():
             return []
         ready = [stage.number for stage in job.stages if stage.claimable]
-        return [granting for number in ready for granting in self._share_out(board, job_id, number, demands)]
+        return [granting for number in ready for granting in self._share_out(unit, job_id, number, demands)]
 
-    def _share_out(self, board: UnitOfWork, job_id: JobId, number: int, demands: Capacities) -> list[ClaimedTasks]:
+    def _share_out(self, unit: UnitOfWork, job_id: JobId, number: int, demands: Capacities) -> list[ClaimedTasks]:
         """Divide the tasks of one stage among the workers that can take them, as evenly as their rooms allow."""
-        job = board.find_job(job_id)
+        job = unit.find_job(job_id)
         if job is None:
             return []
-        if not ablated("files_wait") and must_wait_for_files(board, self._snapshots, job_id, number):
-            # Who has counted their attempts publishes them now; if that controller died, the next sweep finds it out.
+        if not ablated("files_wait") and must_wait_for_files(unit, self._snapshots, job_id, number):
+            # The controller that counted the attempts publishes the files; if it died, the next sweep does.
             return []
         stage = job.stage(number)
         queue, left = stage.claim_queue, stage.claimable
@@ -77,16 +77,16 @@ class Dispatcher:
             if count <= 0:
                 break
             granting = self._claims.claim_tasks(
-                board, demands, demand, job_id, stage, count=count, losses=self._claims.innocent
+                unit, demands, demand, job_id, stage, count=count, losses=self._claims.innocent
             )
             if granting is not None:
                 grantings.append(granting)
                 left -= len(granting.claimed)
                 count -= len(granting.claimed)
             if count:
-                # The counters are exact while the job is locked: what was not claimed is under suspicion.
+                # The counters are exact while the job is locked: the unclaimed tasks are suspects.
                 self._suspected += granting is None
-                return grantings + self._isolation.keep_workers(board, demands, job_id, number, left)
+                return grantings + self._isolation.keep_workers(unit, demands, job_id, number, left)
         return grantings
 
     def make_grants(self, tx: Transaction, granting: ClaimedTasks) -> list[Grant]:

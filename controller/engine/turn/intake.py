@@ -20,7 +20,7 @@ _HELD_AT_MOST = 10_000
 
 @dataclass(slots=True)
 class IntakeResult:
-    """What a turn's reports came to."""
+    """The result of a turn's reports."""
 
     #: Attempts that a worker believes to hold and does not.
     stops: list[tuple[WorkerId, Stop]] = field(default_factory=list)
@@ -44,46 +44,46 @@ class Intake:
         self._counters = counters
         self._lease = lease
 
-    def settle_reports(self, board: UnitOfWork, reports: Sequence[Report], *, more: float = 0.0) -> IntakeResult:
+    def settle_reports(self, unit: UnitOfWork, reports: Sequence[Report], *, more: float = 0.0) -> IntakeResult:
         """Carry out reports, in their order; leases are renewed for so many seconds more than usual."""
         taken = IntakeResult()
-        # Jobs are locked before tasks and tasks before workers, here and everywhere, and a renewal waits for nobody:
-        # two controllers never wait for each other.
-        endings = self._find_endings(board, reports, taken)
+        # Jobs are locked before tasks and tasks before workers, here and everywhere, and a renewal never waits: two
+        # controllers never wait for each other.
+        endings = self._find_endings(unit, reports, taken)
         taken.settled = len(endings)
-        due = self._settler.settle_attempts(board, endings) if endings else None
+        due = self._settler.settle_attempts(unit, endings) if endings else None
         taken.due = due if taken.due is None else taken.due
         for report in reports:
             if report.running is not None:
-                self._renew_leases(board, report, taken, lease=self._lease + more)
+                self._renew_leases(unit, report, taken, lease=self._lease + more)
         return taken
 
-    def record_heartbeats(self, board: UnitOfWork, reports: Sequence[Report], renewed: Mapping[WorkerId, int]) -> None:
+    def record_heartbeats(self, unit: UnitOfWork, reports: Sequence[Report], renewed: Mapping[WorkerId, int]) -> None:
         """Note the workers' signs of life and ends. Their rows have been locked, all of them in one order.
 
-        `renewed` are the reports that have renewed all that their workers hold. Only such a one tells of attempts that
-        it does not name; another one may have named an attempt in vain.
+        `renewed` are the reports that have renewed all that their workers hold. Only a report whose renewals all
+        succeeded proves that an unlisted attempt is not on the worker.
         """
         for report in sorted(reports, key=lambda report: report.worker):
             if report.card is not None:
                 as_of = report.as_of if renewed.get(report.worker) == report.number else 0.0
-                board.tx.record_heartbeat(report.worker, report.card, running=len(report.running or ()), as_of=as_of)
+                unit.tx.record_heartbeat(report.worker, report.card, running=len(report.running or ()), as_of=as_of)
         departed = find_departed(reports)
         if departed:
-            board.tx.deregister_workers(departed)
+            unit.tx.deregister_workers(departed)
 
-    def _find_endings(self, board: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> list[Ending]:
+    def _find_endings(self, unit: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> list[Ending]:
         """Return the attempts that ended or came back, once each, as far as they still hold their claim."""
         said: dict[AttemptRef, tuple[WorkerId, Finished]] = {}
         for report in reports:
             for finished in report.finished:
                 said.setdefault(AttemptRef(finished.task_id, finished.attempt), (report.worker, finished))
         back = [(report.worker, ref) for report in reports for ref in report.released]
-        orphans = self._find_orphans(board, reports)
-        known = board.tx.load_tasks({ref.task_id for _, ref in back}) if back else []
+        orphans = self._find_orphans(unit, reports)
+        known = unit.tx.load_tasks({ref.task_id for _, ref in back}) if back else []
         jobs = {task.job_id: None for task in known}
-        board.lock_jobs([finished.job_id for _, finished in said.values()] + list(jobs) + list(orphans.values()))
-        tasks = {task.task_id: task for task in self._find_held(board, said, back, orphans)}
+        unit.lock_jobs([finished.job_id for _, finished in said.values()] + list(jobs) + list(orphans.values()))
+        tasks = {task.task_id: task for task in self._find_held(unit, said, back, orphans)}
         for worker, ref in back:
             said.setdefault(ref, (worker, _make_ending(tasks.get(ref.task_id), ref, Outcome.INTERRUPTED)))
         endings = [
@@ -92,8 +92,8 @@ class Intake:
         self._counters.stale.inc(len(said) - len(endings))
         cleared = [task for ref, (worker, _) in said.items() if (task := _match_ended(tasks, ref, worker))]
         if cleared:
-            board.tx.clear_leases(cleared)
-            taken.due = board.tx.now()
+            unit.tx.clear_leases(cleared)
+            taken.due = unit.tx.now()
         settled = {ending.task.task_id for ending in endings}
         for task_id in orphans.keys() - settled:
             task = tasks.get(task_id)
@@ -101,30 +101,30 @@ class Intake:
                 endings.append(Ending(task, _end_orphan(task, reports)))
         return endings
 
-    def _find_orphans(self, board: UnitOfWork, reports: Sequence[Report]) -> dict[TaskId, JobId]:
+    def _find_orphans(self, unit: UnitOfWork, reports: Sequence[Report]) -> dict[TaskId, JobId]:
         departed = find_departed(reports)
         if not departed:
             return {}
-        return {task_id: job_id for job_id, task_id in board.tx.running_on(departed, limit=_HELD_AT_MOST)}
+        return {task_id: job_id for job_id, task_id in unit.tx.running_on(departed, limit=_HELD_AT_MOST)}
 
     def _find_held(
         self,
-        board: UnitOfWork,
+        unit: UnitOfWork,
         said: Iterable[AttemptRef],
         back: Iterable[tuple[WorkerId, AttemptRef]],
         orphans: Iterable[TaskId],
     ) -> list[TaskRow]:
         wanted = {ref.task_id for ref in said} | {ref.task_id for _, ref in back} | set(orphans)
-        return board.tx.load_tasks(wanted) if wanted else []
+        return unit.tx.load_tasks(wanted) if wanted else []
 
-    def _renew_leases(self, board: UnitOfWork, report: Report, taken: IntakeResult, *, lease: float) -> None:
+    def _renew_leases(self, unit: UnitOfWork, report: Report, taken: IntakeResult, *, lease: float) -> None:
         running = report.running or ()
-        kept = board.tx.renew_leases(report.worker, running, lease=lease) if running else set()
+        kept = unit.tx.renew_leases(report.worker, running, lease=lease) if running else set()
         ended = {AttemptRef(finished.task_id, finished.attempt) for finished in report.finished}
         missing = [ref for ref in running if ref not in kept and ref not in ended]
         if missing and ablated("renewal_refusal"):
             missing = []
-        still = self._still_held(board, report.worker, missing) if missing else set()
+        still = self._still_held(unit, report.worker, missing) if missing else set()
         for ref in missing:
             if ref not in still:
                 taken.stops.append((report.worker, Stop(ref.task_id, ref.attempt, "claim_lost")))
@@ -132,12 +132,12 @@ class Intake:
             taken.renewed[report.worker] = report.number
             taken.lease = lease
 
-    def _still_held(self, board: UnitOfWork, worker: WorkerId, refs: Iterable[AttemptRef]) -> set[AttemptRef]:
+    def _still_held(self, unit: UnitOfWork, worker: WorkerId, refs: Iterable[AttemptRef]) -> set[AttemptRef]:
         """Return the attempts that could not be renewed only because another transaction is at work on them.
 
-        What becomes of them is not known yet: the next report that names them finds out.
+        Their end is not known yet: the next report that names them settles it.
         """
-        tasks = board.tx.load_tasks({ref.task_id for ref in refs})
+        tasks = unit.tx.load_tasks({ref.task_id for ref in refs})
         return {
             AttemptRef(task.task_id, task.attempt)
             for task in tasks

@@ -3,8 +3,8 @@
 A suspect is a task whose next loss would be its last. It is given to a worker that is kept for it: nothing else is
 granted there from then on, the suspect is claimed when all that the worker held before has ended (nothing is ended for
 its sake), and when the suspect has ended the next one follows. The worker is free again when its stage has no suspect
-left. What a worker is kept for stands in its demand in the store, so that every controller knows the same; each turn
-looks whether it still has a reason, so that no worker stays kept for a job that has been cancelled or deleted.
+left. The reservation of a worker is stored with its capacity, so that every controller knows the same; each turn looks
+whether it still has a reason, so that no worker stays kept for a job that has been cancelled or deleted.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ class Isolation:
         self._claims = claims
         self._snapshots = snapshots
 
-    def serve_kept_workers(self, board: UnitOfWork, demands: Capacities) -> list[ClaimedTasks]:
+    def serve_kept_workers(self, unit: UnitOfWork, demands: Capacities) -> list[ClaimedTasks]:
         """Give kept workers that hold nothing any more their next suspect; free those without a reason."""
         kept = [demand for demand in demands.find_trusted() if demand.alone is not None]
         if not kept:
             return []
-        loads = board.tx.count_loads([demand.worker for demand in kept])
-        grantings = (self._claim_next(board, demands, demand, loads.get(demand.worker)) for demand in kept)
+        loads = unit.tx.count_loads([demand.worker for demand in kept])
+        grantings = (self._claim_next(unit, demands, demand, loads.get(demand.worker)) for demand in kept)
         return [granting for granting in grantings if granting is not None]
 
     def keep_workers(
-        self, board: UnitOfWork, demands: Capacities, job_id: JobId, number: int, suspects: int
+        self, unit: UnitOfWork, demands: Capacities, job_id: JobId, number: int, suspects: int
     ) -> list[ClaimedTasks]:
         """Keep workers for the suspects of a stage, so many of which wait; grant where that is possible at once.
 
         At most half of the workers of a queue are kept, the least loaded first: a few suspects must not hold up
         everything, and many (a power cut strikes twice) must not wait for a single worker.
         """
-        job = board.find_job(job_id)
+        job = unit.find_job(job_id)
         assert job is not None, "the caller has claimed of it"
         queue = job.stage(number).claim_queue
         serving = [demand for demand in demands.find_trusted() if serves_queue(demand, queue)]
@@ -54,25 +54,25 @@ class Isolation:
         if count <= 0:
             return []
         free = [demand for demand in serving if demand.alone is None]
-        loads = board.tx.count_loads([demand.worker for demand in free])
+        loads = unit.tx.count_loads([demand.worker for demand in free])
         chosen = sorted(free, key=lambda demand: _count_attempts(loads, demand))[:count]
         for demand in chosen:
             demands.keep_worker(demand, (job_id, number))
-        grantings = (self._claim_next(board, demands, demand, loads.get(demand.worker)) for demand in chosen)
+        grantings = (self._claim_next(unit, demands, demand, loads.get(demand.worker)) for demand in chosen)
         return [granting for granting in grantings if granting is not None]
 
     def _claim_next(
-        self, board: UnitOfWork, demands: Capacities, demand: Capacity, load: Load | None
+        self, unit: UnitOfWork, demands: Capacities, demand: Capacity, load: Load | None
     ) -> ClaimedTasks | None:
         """Give a kept worker its next suspect if it can take it; free it when there is nothing to keep it for."""
         assert demand.alone is not None
         job_id, number = demand.alone
         if load is not None and load.losses in self._claims.suspected:
             return None
-        board.lock_jobs([job_id], skip_locked=True)
-        job = board.find_job(job_id)
+        unit.lock_jobs([job_id], skip_locked=True)
+        job = unit.find_job(job_id)
         if job is None:
-            if not board.tx.job_exists(job_id):
+            if not unit.tx.job_exists(job_id):
                 demands.keep_worker(demand, None)
             return None
         stage = job.stage(number)
@@ -81,10 +81,10 @@ class Isolation:
             return None
         if load is not None or not reported_for(demand, stage.claim_queue):
             return None
-        if must_wait_for_files(board, self._snapshots, job_id, number):
+        if must_wait_for_files(unit, self._snapshots, job_id, number):
             return None
         granting = self._claims.claim_tasks(
-            board, demands, demand, job_id, stage, count=1, losses=self._claims.suspected
+            unit, demands, demand, job_id, stage, count=1, losses=self._claims.suspected
         )
         if granting is None:
             demands.keep_worker(demand, None)

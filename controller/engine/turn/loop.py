@@ -50,7 +50,7 @@ _IDLE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class EngineDependencies:
-    """What an engine is made of; the composition root builds it."""
+    """The dependencies of an engine; the composition root builds them."""
 
     store: Datastore
     broker: Broker
@@ -91,7 +91,7 @@ class Engine:
         #: Moments of the monotonic clock at which retries are due, as a heap.
         self._due: list[float] = []
         self._expanding = True
-        #: True while there may be files of attempts that count which nobody sees yet.
+        #: True while files of counted attempts may be unpublished.
         self._publishing = False
         #: Jobs that ended, until those who wait for them have been told.
         self._ended: set[JobId] = set()
@@ -207,15 +207,15 @@ class Engine:
             return
         parts = self._parts
         with parts.store.write() as tx:
-            board = UnitOfWork(tx)
-            taken, demands = self._take_in(board, reports, returned)
-            grantings = parts.dispatcher.claim_tasks(board, demands)
-            board.save_jobs()
+            unit = UnitOfWork(tx)
+            taken, demands = self._take_in(unit, reports, returned)
+            grantings = parts.dispatcher.claim_tasks(unit, demands)
+            unit.save_jobs()
             demands.save_changes()
             self._write_orders(tx, grantings)
             wait = None if taken.due is None else taken.due - tx.now()
             if ablated("commit_before_orders"):
-                self._tell_workers(board, taken, wait)
+                self._tell_workers(unit, taken, wait)
         if taken.settled:
             failpoint("settle.after_commit")
         for _ in returned:
@@ -224,23 +224,23 @@ class Engine:
         parts.counters.granted.inc(sum(len(granting.claimed) for granting in grantings))
         if grantings:
             failpoint("claim.after_commit")
-        self._tell_workers(board, taken, wait)
+        self._tell_workers(unit, taken, wait)
 
     def _take_in(
-        self, board: UnitOfWork, reports: Sequence[Report], returned: Sequence[Report]
+        self, unit: UnitOfWork, reports: Sequence[Report], returned: Sequence[Report]
     ) -> tuple[IntakeResult, Capacities]:
         """Carry out reports, and what came back undelivered; return what came of it and the rooms as they are now."""
-        taken = self._parts.intake.settle_reports(board, [*reports, *returned], more=self.hearing.extra_lease())
+        taken = self._parts.intake.settle_reports(unit, [*reports, *returned], more=self.hearing.extra_lease())
         if taken.settled:
             failpoint("settle.before_commit")
         if ablated("files_after_commit"):
-            self._parts.publisher.publish_found(board.unpublished)
+            self._parts.publisher.publish_found(unit.unpublished)
         departed = find_departed(reports)
-        demands = Capacities(board.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
-        self._parts.intake.record_heartbeats(board, reports, taken.renewed)
+        demands = Capacities(unit.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
+        self._parts.intake.record_heartbeats(unit, reports, taken.renewed)
         demands.note_reports(reports)
         demands.drop_workers({report.worker for report in returned if report.released} | departed)
-        taken.at = board.tx.now()
+        taken.at = unit.tx.now()
         return taken, demands
 
     def _give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -270,12 +270,12 @@ class Engine:
         try:
             if isinstance(message, Report):
                 with self._parts.store.write() as tx:
-                    board = UnitOfWork(tx)
-                    taken, demands = self._take_in(board, [message], [])
-                    board.save_jobs()
+                    unit = UnitOfWork(tx)
+                    taken, demands = self._take_in(unit, [message], [])
+                    unit.save_jobs()
                     demands.save_changes()
                     wait = None if taken.due is None else taken.due - tx.now()
-                self._tell_workers(board, taken, wait)
+                self._tell_workers(unit, taken, wait)
         except (Unavailable, MemoryError):
             raise
         except Exception as error:
@@ -294,10 +294,10 @@ class Engine:
         if grantings:
             failpoint("claim.before_commit")
 
-    def _tell_workers(self, board: UnitOfWork, taken: IntakeResult, wait: float | None) -> None:
+    def _tell_workers(self, unit: UnitOfWork, taken: IntakeResult, wait: float | None) -> None:
         """Speak of what has been committed."""
         parts = self._parts
-        for worker, stop in [*board.stops, *taken.stops]:
+        for worker, stop in [*unit.stops, *taken.stops]:
             parts.outbox.add_stop(worker, stop)
         for worker, number in taken.renewed.items():
             parts.outbox.add_renewal(worker, number, lease=taken.lease)
@@ -308,9 +308,9 @@ class Engine:
         if post.outgoing:
             failpoint("orders.after_publish")
         self._sweep_after(wait)
-        self._expanding = self._expanding or board.is_expanding
-        self._publishing = self._publishing or bool(board.unpublished)
-        self._ended |= board.ended
+        self._expanding = self._expanding or unit.is_expanding
+        self._publishing = self._publishing or bool(unit.unpublished)
+        self._ended |= unit.ended
 
     def send_orders(self, post: OutgoingOrders) -> None:
         """Tell workers what has been committed; what cannot be told comes back. Any thread."""
@@ -328,7 +328,7 @@ class Engine:
         self._sweep_after(wait)
         self._expanding = self._expanding or chores.expanding
         self._publishing = self._publishing or (chores.unpublished and not ablated("files_sweep"))
-        # What has been expired or released just now is ready too.
+        # Tasks that expired or were released just now are ready too.
         self._claimable = self._claimable or chores.ready or chores.expired or chores.due
         self._parts.changes.wake_waiting(ended)
 

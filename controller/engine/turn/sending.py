@@ -1,6 +1,6 @@
-"""Sends orders after the commit, and deals with those that the broker has not taken for sure.
+"""Sends orders after the commit, and deals with those that the broker did not confirm.
 
-An order that nobody has got, and nobody will get, is as good as handed back: its attempts run elsewhere at once.
+An order that was certainly not delivered counts as handed back: its attempts run elsewhere at once.
 
 One that was sent and never confirmed, because the connection went, is another matter: its worker may have got it and
 run its attempts, and another worker must not begin the next ones beside. Such an order is in doubt. It is sent once
@@ -10,8 +10,8 @@ workers that are on their way to make theirs anew. One that arrives when its lea
 a worker that never had it hands its attempts back, and they run elsewhere at once instead of when the watchdog has
 heard workers for a lease. One that is older than workers remember is forgotten, and the watchdog judges.
 
-What is in doubt cannot pile up while the broker is away: it is what was under way on one channel when that went, which
-is no more than workers had told to have room for, and without a channel every further order is refused.
+Orders in doubt cannot pile up while the broker is away: they were under way on one channel when it closed, which is no
+more than workers had told to have room for, and without a channel every further order is refused.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Sender:
         waiting = list(self._doubtful)
         forgotten = self._clock.monotonic() - self._resent_for
         granted = self._still_granted([one for one in waiting if one.since > forgotten])
-        # What another thread has added meanwhile stands behind them.
+        # Orders that another thread added meanwhile come after them.
         for _ in waiting:
             self._doubtful.popleft()
         for one in granted:
@@ -105,11 +105,11 @@ class Sender:
         return [kept for one in doubtful if (kept := _without_others(one, running))]
 
     def _on_confirmed(self, since: float, unconfirmed: Unconfirmed) -> None:
-        """Hear, on a thread of the broker, which orders were not taken for sure."""
+        """Take note, on a thread of the broker, of the orders that were not confirmed."""
         refused = _select_orders(unconfirmed.all_messages if ablated("unconfirmed_orders") else unconfirmed.refused)
         self._counters.undelivered.inc(len(refused))
         self._give_back([report for _, orders in refused if (report := _handed_back(orders))])
-        # What one without grants says of renewals and stops is brought up again by the next report.
+        # Renewals and stops of an order without grants are repeated after the next report.
         unknown = [
             _UnconfirmedOrder(one, orders, since)
             for one, orders in _select_orders(unconfirmed.unknown)

@@ -52,9 +52,9 @@ class Expander:
         lines, offset = self._read_items(expansion)
         tasks = self._plan_tasks(expansion, lines, open_sealing(self._sealer, inputs))
         with self._store.write() as tx:
-            board = UnitOfWork(tx)
-            board.lock_jobs([expansion.job_id])
-            job = board.find_job(expansion.job_id)
+            unit = UnitOfWork(tx)
+            unit.lock_jobs([expansion.job_id])
+            job = unit.find_job(expansion.job_id)
             # Another controller may have been faster, or the job may have ended: then this chunk is not ours to add.
             if job is None or job.stage(expansion.stage).state is not State.RUNNING:
                 return
@@ -62,8 +62,8 @@ class Expander:
             # Tasks that were added by hand come before it; so does what another controller has made of this chunk.
             if stage.tally.total - stage.added != expansion.created and not ablated("expansion_check"):
                 return
-            # It has ended meanwhile and was opened again: what was sealed here nobody could open.
-            if board.tx.load_inputs(expansion.job_id).seal_number != inputs.seal_number:
+            # The job ended meanwhile and was reopened: values sealed here could not be opened.
+            if unit.tx.load_inputs(expansion.job_id).seal_number != inputs.seal_number:
                 return
             for place, task in enumerate(tasks):
                 task.index = stage.tally.total + place
@@ -80,10 +80,10 @@ class Expander:
                     stage=expansion.stage,
                     detail={"index": task.index, "error": task.error},
                 )
-            board.apply_event(
+            unit.apply_event(
                 expansion.job_id, TasksCreated(expansion.stage, len(tasks) - len(refused), len(refused), error)
             )
-            board.save_jobs()
+            unit.save_jobs()
             failpoint("expand.before_commit")
         failpoint("expand.after_commit")
 
@@ -111,7 +111,7 @@ class Expander:
             values, error = plan_item(task_class, item, given | lost)
             values, seal_number = own.seal_values(values, secret)
             if error:
-                # It never runs, so nobody is asked for what it has lost.
+                # It never runs, so its lost secret is not asked for.
                 seal_number = None
             elif lost:
                 # As if its job had ended after it was made: a retry asks for what is gone.

@@ -2,9 +2,9 @@
 
 They are counted from time to time and not for each submit, which would then cost the more the more there are. Between
 two counts this controller adds what it has accepted itself; what others accept, and what ends, it learns with the next.
-When that makes too many, they are counted anew before a job is refused, once a second at most.
-So the limit is exact to a few seconds of what all controllers together accept, which is all that it has to be: it keeps
-a datastore from being filled by somebody who submits and submits while nothing is run.
+When that makes too many, they are counted anew before a job is refused, once a second at most. So the limit is exact to
+the jobs that all controllers accept in a few seconds. That is enough to keep endless submits from filling a datastore
+while nothing runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COUNTED_ANEW = 1.0
 
 
 class OpenJobs:
-    """What this controller knows of the number of open jobs. Safe for any thread."""
+    """The number of open jobs, as this controller knows it. Safe for any thread."""
 
     def __init__(self, store: Datastore, clock: Clock, *, most: int) -> None:
         """`most`: so many may be open; 0: any number, and nothing is ever counted."""
@@ -31,7 +31,7 @@ class OpenJobs:
         self._clock = clock
         self._most = most
         self._lock = threading.Lock()
-        #: Held by whoever counts.
+        #: Held by the thread that counts.
         self._counting = threading.Lock()
         self._counted = 0
         #: Accepted by this process since then.
@@ -53,7 +53,7 @@ class OpenJobs:
             counted = reader.count_open_jobs(limit=self._most)
         with self._lock:
             self._counted = counted
-            # What was accepted while it was counted may have been seen or not.
+            # The count may or may not include jobs accepted meanwhile.
             self._accepted -= before
         self._look_at = now + COUNTED_EVERY
 

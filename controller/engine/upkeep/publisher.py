@@ -1,10 +1,11 @@
 """Let the files of attempts that count be seen, after the commit that counts them: what was seen cannot be taken back.
 
-The commit leaves a line for each; whoever finds it moves the files, which may be done twice and by several at once, and
-then removes the line. No task of a later stage is granted before (see `Dispatcher`), and no artefact is looked for.
+The commit leaves a row for each; a controller that finds it moves the files, which may happen twice and at the same
+time, and then removes the row. No task of a later stage is granted before (see `Dispatcher`), and no artefact is looked
+for.
 
 Of a task that a person has repeated several attempts have counted. Their files are moved in the order of the attempts,
-and to the last file before those of the next: whoever comes late with an older one finds nothing more to move.
+all files of one before those of the next: a controller that is late with an older attempt finds nothing to move.
 """
 
 from __future__ import annotations

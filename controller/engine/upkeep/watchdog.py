@@ -1,4 +1,4 @@
-"""Notice what nobody reports: leases that ran out, retries whose time has come, workers that are long gone."""
+"""Finds changes that no message reports: leases that ran out, retries that are due, workers that are long gone."""
 
 from __future__ import annotations
 
@@ -76,23 +76,23 @@ class Watchdog:
             found = tx.find_expired(limit=_BATCH)
             if not found:
                 return set(), None
-            board = UnitOfWork(tx)
-            board.lock_jobs([job_id for job_id, _ in found])
+            unit = UnitOfWork(tx)
+            unit.lock_jobs([job_id for job_id, _ in found])
             # The wait for the locks may have been long, and no worker could renew meanwhile.
             heard = heard_for()
             late = set(tx.find_expired(limit=_BATCH)) if heard is not None else set()
             held = tx.load_tasks([task_id for _, task_id in found])
             lost = [task for task in held if (task.job_id, task.task_id) in late and task.state is State.RUNNING]
             lost = self._select_heard(tx, lost, heard or 0.0)
-            due = self._settler.settle_attempts(board, self._judge_expired(tx, lost)) if lost else None
-            board.save_jobs()
+            due = self._settler.settle_attempts(unit, self._judge_expired(tx, lost)) if lost else None
+            unit.save_jobs()
             if lost:
                 failpoint("expire.before_commit")
             wait = None if due is None else due - tx.now()
         if lost:
             failpoint("expire.after_commit")
         self._counters.lost.inc(len(lost))
-        return board.ended, wait
+        return unit.ended, wait
 
     def _select_heard(self, tx: Transaction, late: Sequence[TaskRow], heard_for: float) -> list[TaskRow]:
         """Return the tasks of workers heard since the last outage; others may still be on their way back."""
@@ -110,16 +110,16 @@ class Watchdog:
             found = tx.find_due(limit=_BATCH, expire=expire)
             if not found:
                 return set()
-            board = UnitOfWork(tx)
-            board.lock_jobs([job_id for job_id, _ in found])
+            unit = UnitOfWork(tx)
+            unit.lock_jobs([job_id for job_id, _ in found])
             released = tx.release_due([task_id for _, task_id in found], expire=expire)
             for task in released:
                 if task.spawn:
-                    board.apply_event(task.job_id, SpawnTaskMoved(task.stage, State.QUEUED))
+                    unit.apply_event(task.job_id, SpawnTaskMoved(task.stage, State.QUEUED))
             counts = Counter((task.job_id, task.stage) for task in released if not task.spawn)
             for (job_id, stage), count in counts.items():
-                board.apply_event(job_id, TasksMoved(stage, {(State.PENDING, State.QUEUED): count}))
-            board.save_jobs()
+                unit.apply_event(job_id, TasksMoved(stage, {(State.PENDING, State.QUEUED): count}))
+            unit.save_jobs()
             failpoint("due.before_commit")
         failpoint("due.after_commit")
-        return board.ended
+        return unit.ended

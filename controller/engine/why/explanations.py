@@ -1,6 +1,6 @@
 """Why something does not move on: the one reason that holds it back now, as a code and a sentence.
 
-Pure: `Facts` are one consistent look at the store. What is true of workers is asked of those that are UP.
+Pure: `Facts` are one consistent look at the store. Facts about workers are those of workers that are UP.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from echelon.shared.messages import ANY_QUEUE
 
 
 class Code(StrEnum):
-    """What kind of reason it is."""
+    """The kind of reason."""
 
     #: A stage in front of it is not done.
     WAITING_STAGE = "WAITING_STAGE"
@@ -52,7 +52,7 @@ class Reason:
     task: TaskView | None = None
     #: Since when (PAUSED) or until when (RETRY_AT), seconds since the epoch.
     at: float | None = None
-    #: Who has paused it.
+    #: The person who paused it.
     by: str | None = None
     #: The queue in which it waits.
     queue: str | None = None
@@ -188,14 +188,14 @@ def count_claimable(stage: StageView) -> int:
 
 
 def serves_queue(queues: Collection[str], queue: str) -> bool:
-    """Tell whether whoever takes tasks from these queues takes those of this one."""
+    """Tell whether a worker with these queues takes tasks of this one."""
     return queue in queues or ANY_QUEUE in queues
 
 
 def _count_busy(slots: Mapping[str, int], taken: Mapping[str, int], queue: str) -> int:
     """Return how many of the slots that take tasks of a queue are busy; those for any queue may be with others' tasks.
 
-    What runs is in the slots of its own queue first.
+    Running tasks take the slots of their own queue first.
     """
     own = min(taken.get(queue, 0), slots.get(queue, 0))
     elsewhere = sum(max(0, count - slots.get(name, 0)) for name, count in taken.items())
@@ -203,7 +203,7 @@ def _count_busy(slots: Mapping[str, int], taken: Mapping[str, int], queue: str) 
 
 
 def no_worker(number: int, queue: str) -> str:
-    """Say that tasks wait for a queue in vain."""
+    """Say that tasks wait for a queue that no worker serves."""
     tasks = "1 task waits" if number == 1 else f"{number} tasks wait"
     return f"{tasks} for the queue {queue!r}, and no worker takes tasks from it"
 

@@ -1,6 +1,6 @@
 """The broker's port on RabbitMQ: one connection to publish, another to listen, each with a thread of its own.
 
-An alarm of the broker blocks connections that publish, so whoever acks must do it on another one.
+An alarm of the broker blocks connections that publish, so deliveries are acknowledged on another one.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class RabbitBroker:
         self._consuming = Link(parameters, self._consumer, "consuming")
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
-        """Hand messages over, in order, without waiting; `confirmed` hears what was not taken for sure."""
+        """Hand messages over, in order, without waiting; `confirmed` gets the unconfirmed ones."""
         if self._consumer.is_ready:
             self._publisher.publish(messages, confirmed)
         elif confirmed is not None:
-            # Whoever says something wants to hear the answer: its own queues come first, or the answer has no place.
+            # A sender expects an answer: its own queues are declared first, or the answer has no queue.
             confirmed(Unconfirmed(list(messages)))
 
     def subscribe(

@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 REOPEN_AFTER = 0.5
 #: A subscription with room, that has heard nothing for so many seconds, looks whether its queues hold messages.
 SILENCE = 30.0
-#: What could neither be read nor buried comes again after so many seconds.
+#: A message that could be neither read nor moved to the dead queue comes again after this many seconds.
 REJECT_AGAIN = 5.0
 
-#: Takes what nobody can read: queue, body, why; and what to call with whether it was taken.
+#: Takes a message that cannot be decoded: queue, body, reason; and a callback that hears whether it was stored.
 PublishDead = Callable[[str, bytes, str, Callable[[bool], None]], None]
 
 
@@ -45,7 +45,7 @@ class _Tag:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """What a subscription listens to, and how."""
+    """The queues of a subscription, and its options."""
 
     queues: tuple[str, ...]
     prefetch: int
@@ -117,7 +117,7 @@ class RabbitSubscription:
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether nobody listens any more."""
+        """Tell whether the subscription was closed."""
         return self._closed
 
     @property

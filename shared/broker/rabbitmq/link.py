@@ -24,7 +24,7 @@ DROPPED_AFTER = 0.2
 
 
 class LinkUser(Protocol):
-    """Whoever lives on a link. All calls come on the link's thread."""
+    """A user of a link. All calls come on the link's thread."""
 
     def on_opened(self, connection: SelectConnection) -> None:
         """Begin: the connection is open."""

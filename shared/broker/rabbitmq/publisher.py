@@ -1,8 +1,8 @@
-"""Publishes with confirms, many at a time, and never blocks whoever asks.
+"""Publishes with confirms, many at a time, and never blocks its caller.
 
 While there is no connection, or the broker blocks it (memory or disk alarm), messages are refused at once: keeping them
-is the business of those who know what they are worth. What was given to a channel that went before its confirm came is
-another matter: nobody knows what became of it.
+is the business of those who know what they are worth. The fate of a message is unknown if its channel closed before the
+confirm.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class RabbitPublisher:
         return self._ready and not self._blocked
 
     def publish(self, messages: Sequence[Outgoing], confirmed: Confirmed | None) -> None:
-        """Hand messages over; `confirmed` hears once which of them were not taken for sure."""
+        """Hand messages over; `confirmed` is called once with the unconfirmed ones."""
 
         def confirm_batch(refused: Collection[int], unknown: Collection[int]) -> None:
             if confirmed is not None:
@@ -234,5 +234,5 @@ class RabbitPublisher:
         for batch in unsent:
             batch.settled(range(len(batch.bodies)), ())
         for batch, places in sent.items():
-            # What came back for want of a queue is in nobody's hands, though its confirm was still to come.
+            # A message returned for want of a queue was not delivered, though its confirm was still to come.
             batch.settled(batch.refused, places - batch.refused)
