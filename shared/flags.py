@@ -44,7 +44,7 @@ def with_flags(
 def _make_option(one: Setting, name: str) -> Callable[[Command], Command]:
     variable = f"  [{one.variable}]" if one.has_variable else ""
     if name != one.name:
-        words = f"File with the {one.name}: {one.meaning}{variable}"
+        words = f"File that holds the value of {one.name}: {one.meaning}  [{one.variable}_FILE]"
         return click.option(f"--{one.name}-file", name, metavar="FILE", help=words)
     words = f"{one.meaning}{variable}"
     if one.is_switch:

@@ -65,6 +65,12 @@ def test_what_cannot_be_meant_is_a_usage_error(arguments: list[str], said: str) 
     assert said in done.output
 
 
+def test_the_help_names_the_variable_of_a_file() -> None:
+    told = " ".join(CliRunner().invoke(worker, ["--help"]).output.split())
+
+    assert "[ECHELON_BROKER_FILE]" in told
+
+
 def test_a_url_that_cannot_be_used_is_not_shown(volume: Volume, tmp_path: Path) -> None:
     secret = tmp_path / "broker"
     secret.write_text("http://user:hush@host/\n")
