@@ -106,13 +106,20 @@ def serve(serving: Serving) -> int:
         raise RuntimeError("a process with threads must not fork")
     first = os.getpid()
     try:
-        Arbiter(_Application(serving)).run()
+        _Arbiter(_Application(serving)).run()
     except SystemExit as end:
         if os.getpid() != first:
             # The second process: its exit code tells the first one whether another try makes sense.
             raise
         return end.code if isinstance(end.code, int) else 1
     return 0
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's first process."""
+
+    def handle_usr2(self) -> None:
+        """Do nothing: gunicorn would start the program anew, without the secrets that have left the environment."""
 
 
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

@@ -18,6 +18,7 @@ import click
 
 from echelon.shared import failpoints
 from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
+from echelon.shared.secrecy import forbid_peeking
 
 GROUP = "echelon.commands"
 #: Replacements for control characters except the newline: a terminal would execute them.
@@ -143,6 +144,8 @@ def main_group() -> None:
 
 def main() -> None:
     """Run the command line and exit with one of the documented exit codes."""
+    # Before anything is read: the environment may hold a token or a password.
+    forbid_peeking()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal without UTF-8 gets question marks instead of a crash.

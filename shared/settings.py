@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from echelon.shared.errors import InvalidInput
 from echelon.shared.readers import MASK, mask_password, read_count, read_positive, read_seconds, read_size, read_switch
+from echelon.shared.secrecy import forget_secrets
 
 VARIABLE: Final = "ECHELON_CONFIG"
 #: The part of the config file that is for workers alone.
@@ -184,6 +185,12 @@ def find_settings(
         if found:
             values[one.name], origins[one.name] = _read_value(one, found), found.origin
     return ResolvedSettings(declared(**values), origins, path if written is not None else None)
+
+
+def forget_settings(declared: type, flags: Mapping[str, object]) -> None:
+    """Remove the secrets among settings, which have been read, from where other processes could read them too."""
+    secrets = [one for one in settings_of(declared) if one.secret]
+    forget_secrets([one.variable for one in secrets], [str(flags[one.name]) for one in secrets if one.name in flags])
 
 
 def file_layer(path: Path, values: Mapping[str, object], *, table: str = "") -> Layer:

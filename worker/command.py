@@ -16,7 +16,7 @@ import click
 from echelon.shared.clock import SystemClock
 from echelon.shared.errors import Conflict, InvalidInput, VolumeUnavailable
 from echelon.shared.flags import with_flags
-from echelon.shared.settings import InvalidSetting, settings_of
+from echelon.shared.settings import InvalidSetting, forget_settings, settings_of
 from echelon.worker.settings import WorkerOptions, WorkerSettings, resolve_options
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ FLUSH = 5.0
 
 def _resolve(given: dict[str, Any], config_file: Path | None) -> WorkerOptions:
     try:
-        return resolve_options(given, os.environ, file=config_file)
+        resolved = resolve_options(given, os.environ, file=config_file)
     except InvalidSetting as error:
         raise click.UsageError(str(error)) from error
+    forget_settings(WorkerOptions, given)
+    return resolved
 
 
 @click.command()

@@ -26,7 +26,6 @@ from echelon.worker.liveness.incarnation import Incarnation
 from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
-from echelon.worker.runtimes.proc import forbid_peeking
 from echelon.worker.runtimes.process import ProcessRuntime
 from echelon.worker.settings import WorkerSettings
 from echelon.worker.slots import Slots
@@ -93,7 +92,6 @@ class WorkerService:
 
     def start(self) -> None:
         """Kill the processes that an earlier incarnation has left, then begin to work."""
-        forbid_peeking()
         # Before the first report: after it the controllers may start the earlier incarnation's tasks again at once.
         self._sweep()
         self._parts.heartbeat.send_heartbeat()

@@ -14,12 +14,12 @@ import click
 
 from echelon.controller.commands.screen import escape_text
 from echelon.controller.commands.values import HEADER_HELP, PARAMETER_HELP, describe_mistakes
-from echelon.controller.settings import Resolved, list_settings, resolve_settings
+from echelon.controller.settings import Resolved, Settings, list_settings, resolve_settings
 from echelon.shared.command import ExitCode
 from echelon.shared.errors import InvalidInput
 from echelon.shared.flags import Command, with_flags
 from echelon.shared.readers import read_seconds
-from echelon.shared.settings import InvalidSetting
+from echelon.shared.settings import InvalidSetting, forget_settings
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -69,9 +69,11 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
 
 def _resolve(given: dict[str, Any], config_file: Path | None) -> Resolved:
     try:
-        return resolve_settings(given, os.environ, file=config_file)
+        resolved = resolve_settings(given, os.environ, file=config_file)
     except InvalidSetting as error:
         raise click.UsageError(escape_message(error)) from error
+    forget_settings(Settings, given)
+    return resolved
 
 
 def escape_message(error: BaseException) -> str:

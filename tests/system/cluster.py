@@ -46,6 +46,8 @@ class Shape:
     queue_type: str = "classic"
     #: The database writes down every change of a state; nothing ever removes that.
     diary: bool = True
+    #: Stands before the command of every controller and worker.
+    prefix: tuple[str, ...] = ()
 
 
 @dataclass
@@ -68,12 +70,13 @@ class Program:
         self.lives: list[Life] = []
         self.environ = dict(environ)
         self._command, self._folder = command, folder
+        self.prefix: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._paused: float | None = None
 
     def start(self, **environ: str) -> None:
         """Begin a life, with more in its environment than all its lives have."""
-        command = [sys.executable, "-m", "echelon.shared.command", *self._command]
+        command = [*self.prefix, sys.executable, "-m", "echelon.shared.command", *self._command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**self.environ, **environ},
@@ -216,7 +219,7 @@ class Cluster:
             f"127.0.0.1:{port}",
         ]
         program = Program(name, arguments, environ, self.folder)
-        program.links = links
+        program.links, program.prefix = links, self.shape.prefix
         return program
 
     def _make_worker(self, name: str) -> Program:
@@ -235,7 +238,7 @@ class Cluster:
             str(self.folder / "state" / name),
         ]
         program = Program(name, [*arguments, "--queue", f"default:{self.shape.slots}"], environ, self.folder)
-        program.links = {"broker": broker}
+        program.links, program.prefix = {"broker": broker}, self.shape.prefix
         return program
 
     def _make_environment(self) -> dict[str, str]:

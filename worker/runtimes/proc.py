@@ -15,7 +15,7 @@ from typing import Final
 from echelon.shared.ids import TaskId
 from echelon.shared.messages import AttemptRef
 
-_SET_DUMPABLE, _SET_CHILD_SUBREAPER = 4, 36
+_SET_CHILD_SUBREAPER: Final = 36
 #: Large enough for the engine's own variables, which come first in a task's environment.
 _ENVIRONMENT_READ: Final = 16 * 1024
 _TASK_ID, _ATTEMPT = b"ECHELON_TASK_ID=", b"ECHELON_ATTEMPT="
@@ -36,11 +36,6 @@ class Status:
 def become_subreaper() -> None:
     """Make descendants that lose their parent children of this process, not of init."""
     _call_prctl(_SET_CHILD_SUBREAPER, 1)
-
-
-def forbid_peeking() -> None:
-    """Prevent tasks of the same user from reading this process's memory and environment through /proc or ptrace."""
-    _call_prctl(_SET_DUMPABLE, 0)
 
 
 def _call_prctl(option: int, value: int) -> None:
