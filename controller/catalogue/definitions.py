@@ -87,7 +87,7 @@ class StageDefinition:
         Flag(),
         "`true`: when a task has failed and has no attempts left, the running tasks of the stage finish, the "
         "others are withdrawn, and the job fails; no later stage starts. `false`: the failure is counted, and the "
-        "job goes on. Both hold for the spawn task too.",
+        "job goes on. A spawn task that fails fails the job in either case: it leaves `[]` where no tasks are fine.",
         True,
     )
     fail_fast: bool = described(

@@ -62,11 +62,11 @@ def _end_stages(job: Job, effects: Effects) -> Job:
 
 def _end_stage(stage: Stage, effects: Effects) -> Stage:
     """End a stage that is at rest; one that waits for a person stays as it is."""
-    if not stage.unfit or stage.on_error is OnError.IGNORE:
+    if not stage.unfit:
         return _close_stage(stage, State.COMPLETED, effects)
     if stage.on_error is OnError.BLOCK:
         return stage
-    return _close_stage(stage, State.FAILED if stage.failures else State.CANCELLED, effects)
+    return _close_stage(stage, State.FAILED if stage.overrun else State.CANCELLED, effects)
 
 
 def _fail_stage(stage: Stage, effects: Effects) -> Stage:
@@ -79,11 +79,11 @@ def _fail_stage(stage: Stage, effects: Effects) -> Stage:
     if stage.tally.running or stage.spawn is State.RUNNING:
         return stage
     # A sibling of equal order that did nothing wrong ends as withdrawn, unless it was complete already.
-    if not stage.failures:
+    if not stage.overrun:
         complete = stage.filled and not stage.tally.cancelled and not stage.spawning
         state = State.COMPLETED if complete else State.CANCELLED
     else:
-        state = State.FAILED if stage.on_error is OnError.FAIL_JOB else State.CANCELLED
+        state = State.CANCELLED if stage.on_error is OnError.BLOCK else State.FAILED
     return _close_stage(stage, state, effects)
 
 
@@ -266,8 +266,7 @@ def _has_withdrawn(stage: Stage) -> bool:
 
 def is_cured(stage: Stage) -> bool:
     """Tell whether nothing of a stage stands in the way any more: no failure, nothing that a person has cancelled."""
-    by_hand = stage.tally.cancelled > stage.tally.withdrawn or (stage.spawn is State.CANCELLED and stage.spawn_hand)
-    return not stage.failures and not by_hand
+    return not stage.unfit and not (stage.tally.failed or stage.tally.left)
 
 
 def can_return(stage: Stage) -> bool:
@@ -275,7 +274,7 @@ def can_return(stage: Stage) -> bool:
 
     A stage that a person cancelled as a whole would; so would failures that count and were not skipped.
     """
-    return stage.by is None and (stage.on_error is not OnError.FAIL_JOB or is_cured(stage))
+    return stage.by is None and (stage.on_error is OnError.BLOCK or not stage.unfit)
 
 
 def count_outcomes(stage: Stage) -> dict[str, object]:

@@ -95,7 +95,7 @@ def _note_failure(stage: Stage, failed: int, error: str | None) -> Stage:
     """Return a stage with what a failure means for it."""
     if error and not stage.error:
         stage = replace(stage, error=error)
-    if failed and stage.on_error is OnError.FAIL_JOB and stage.state is State.RUNNING:
+    if failed and stage.overrun and stage.on_error is not OnError.BLOCK and stage.state is State.RUNNING:
         stage = replace(stage, failing=True)
     return stage
 

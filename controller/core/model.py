@@ -70,6 +70,11 @@ class Tally:
         """Return how many there are."""
         return self.open + self.completed + self.failed + self.cancelled + self.skipped
 
+    @property
+    def left(self) -> int:
+        """Return how many a person has cancelled."""
+        return self.cancelled - self.withdrawn
+
     def move_tasks(self, source: State, target: State, count: int) -> Self:
         """Return the tally after `count` tasks went from one state to another; a count never goes below 0."""
         check_transition(TASK_TRANSITIONS, "a task", source, target)
@@ -145,9 +150,23 @@ class Stage:
         return not self.spawning and (over or ablated("stage_completion"))
 
     @property
+    def overrun(self) -> bool:
+        """Tell whether it fails: its spawn task has failed, or more of its tasks than it tolerates."""
+        return self.spawn is State.FAILED or self.exceeds(self.tally.failed)
+
+    @property
     def unfit(self) -> bool:
-        """Tell whether some of its tasks have failed or were cancelled."""
-        return bool(self.failures or self.tally.cancelled) or self.spawn is State.CANCELLED
+        """Tell whether it cannot complete as it is, for failures or for what a person has cancelled of it.
+
+        The policy is about the tasks; without its spawn task's list there is nothing to tolerate.
+        """
+        if self.spawn is State.FAILED or (self.spawn is State.CANCELLED and self.spawn_hand):
+            return True
+        return self.exceeds(self.tally.failed + self.tally.left)
+
+    def exceeds(self, lost: int) -> bool:
+        """Tell whether so many tasks that failed or were cancelled are more than it tolerates."""
+        return lost > 0 and self.on_error is not OnError.IGNORE
 
     @property
     def filled(self) -> bool:

@@ -74,6 +74,28 @@ def test_a_failure_that_does_not_count_is_told_and_ends_well(alone: Caller, cata
 
 
 @pytest.mark.parametrize(
+    ("script", "code", "said"),
+    [
+        ("sh missing.sh", ExitCode.JOB_FAILED, "exit code"),
+        ("true", ExitCode.JOB_FAILED, "has left no spawn.json"),
+        ("echo '[{},]' > spawn.json", ExitCode.JOB_FAILED, "there is a comma before the ]"),
+        ("echo '[]' > spawn.json", ExitCode.GOOD, "is COMPLETED"),
+    ],
+)
+def test_a_job_whose_spawn_task_fails_is_failed_although_failures_of_tasks_do_not_count(
+    alone: Caller, tmp_path: Path, script: str, code: int, said: str
+) -> None:
+    tasks = {"list": {"exec_command": "sh", "exec_args": ["-c", script]}, "work": {"exec_command": "true"}}
+    stages = [{"spawn_task": "list", "task_class": "work", "job_failed_on_error": False}, {"task_class": "work"}]
+    file = tmp_path / "jobs.yaml"
+    file.write_text(json.dumps({"tasks": tasks, "jobs": {"fan": {"stages": stages}}}))
+
+    done = alone("run", file, "fan")
+
+    assert (done.code, said in done.err) == (code, True), done.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["helo"], ExitCode.NOT_FOUND, "did you mean 'hello'"),

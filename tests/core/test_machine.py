@@ -126,13 +126,25 @@ def test_an_empty_array_completes_the_stage() -> None:
     assert states(job) == [State.COMPLETED, State.RUNNING]
 
 
-@pytest.mark.parametrize(("policy", "expected"), [(OnError.FAIL_JOB, State.FAILED), (OnError.IGNORE, State.COMPLETED)])
-def test_the_flag_counts_for_the_spawn_task_too(policy: OnError, expected: State) -> None:
-    job = begin(spawning(0, on_error=policy))
+@pytest.mark.parametrize(
+    ("policy", "end", "expected"),
+    [
+        (OnError.FAIL_JOB, State.FAILED, State.FAILED),
+        (OnError.IGNORE, State.FAILED, State.FAILED),
+        (OnError.BLOCK, State.FAILED, State.RUNNING),
+        (OnError.IGNORE, State.CANCELLED, State.CANCELLED),
+    ],
+)
+def test_a_stage_without_the_list_of_its_spawn_task_does_not_complete(
+    policy: OnError, end: State, expected: State
+) -> None:
+    job = begin(spawning(0, on_error=policy), fixed(1))
     job, _ = step(job, SpawnTaskMoved(0, State.RUNNING))
-    job, _ = step(job, SpawnTaskMoved(0, State.FAILED, error="exit code 1"))
+    job, _ = step(job, SpawnTaskMoved(0, end, error="exit code 1"))
 
-    assert (job.state, job.failed_tasks) == (expected, 1)
+    assert (job.state, states(job)[0], job.failed_tasks) == (expected, expected, int(end is State.FAILED))
+    again, _ = step(job, RetryRequested())
+    assert (again.state, again.stages[0].spawn) == (State.RUNNING, State.QUEUED)
 
 
 def test_cancel_ends_every_open_stage_at_once_and_late_news_changes_nothing() -> None:

@@ -53,7 +53,8 @@ def stage_totals(index: Index) -> Complaints:
     for stage in index.history.stages:
         job = index.jobs[stage["job"]]
         failures = stage["failed"] + (stage["spawn"] == "FAILED")
-        fatal = stage["on_error"] == "fail_job" and failures > 0
+        spawned = stage["spawn"] != "FAILED" or stage["on_error"] == "block"
+        fatal = not spawned or (stage["on_error"] == "fail_job" and failures > 0)
         if job["state"] == "COMPLETED" and (stage["state"] != "COMPLETED" or fatal):
             yield f"job {job['job_id']} is COMPLETED, its stage {stage['number']} is {stage['state']}"
         if stage["state"] == "FAILED" and not fatal:
