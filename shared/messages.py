@@ -168,6 +168,8 @@ class Recipe(msgspec.Struct, frozen=True):
     max_items: int = 100_000
     #: Names of the secret inputs that the items may hold.
     item_secret: frozenset[str] = frozenset()
+    #: Other stages run in the working directory of this spawn task: a spawn.json there may be theirs.
+    shares_folder: bool = False
 
 
 JsonValue = str | int | float | bool | None | list[object] | dict[str, object]

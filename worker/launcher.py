@@ -84,7 +84,7 @@ class Launcher:
         working = prepared.workspace
         if recipe.workdir == "task":
             working = self._volume.prepare_attempt(folder[len(self._volume.root) + 1 :], prepared.grant.revision)
-        if recipe.spawns:
+        if recipe.spawns and not recipe.shares_folder:
             spawnfile.remove_stale(working)
         return Places(folder, working), None
 

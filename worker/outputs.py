@@ -46,6 +46,7 @@ def add_spawned_items(volume: Volume, attempt: StartedAttempt, ending: AttemptEn
             volume,
             attempt_path=_relative_name(volume, attempt.places.folder),
             working_path=_relative_name(volume, attempt.places.working),
+            shared=prepared.recipe.shares_folder,
             limits=replace(limits, items=prepared.recipe.max_items),
             secrets=spawnfile.Secrets(prepared.recipe.item_secret, prepared.seal),
         )

@@ -72,14 +72,15 @@ class Secrets:
 
 
 def keep_items(
-    volume: Volume, *, attempt_path: str, working_path: str, limits: Limits, secrets: Secrets
+    volume: Volume, *, attempt_path: str, working_path: str, shared: bool, limits: Limits, secrets: Secrets
 ) -> SpawnedItems:
     """Check a spawn task's file and write its items; raise SpawnInvalid, or OSError from the volume.
 
     The file in the attempt's own folder takes precedence over the one in the working directory. Both paths are relative
-    to the volume. Secrets are sealed in the written items; a file with secrets is removed afterwards.
+    to the volume. `shared`: other stages run in the working directory, so a file there may be theirs and is not read.
+    Secrets are sealed in the written items; a file with secrets is removed afterwards.
     """
-    place, found = _open_spawn_file(volume, attempt_path, working_path)
+    place, found = _open_spawn_file(volume, attempt_path, working_path, shared=shared)
     name = f"{attempt_path}/items.ndjson"
     count, hidden = 0, False
 
@@ -111,9 +112,9 @@ def remove_stale(folder: str) -> None:
         os.unlink(f"{folder}/{NAME}")
 
 
-def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str) -> tuple[str, OpenFile]:
+def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str, *, shared: bool) -> tuple[str, OpenFile]:
     """Return the folder of the file, and the open file."""
-    for path in dict.fromkeys((attempt_path, working_path)):
+    for path in dict.fromkeys((attempt_path,) if shared else (attempt_path, working_path)):
         try:
             return path, volume.open_regular(f"{path}/{NAME}", single_link=True)
         except FileNotFoundError:
@@ -126,9 +127,14 @@ def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str) -> tu
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise SpawnInvalid(f"{NAME} cannot be read: {error.strerror}") from error
             raise
-    raise SpawnInvalid(
-        f"the spawn task has left no {NAME}: it writes one in its working directory, or where $ECHELON_SPAWN_FILE says"
-    )
+    if not shared:
+        where = "in its working directory, or where $ECHELON_SPAWN_FILE says"
+    elif os.path.lexists(f"{volume.absolute_path(working_path)}/{NAME}"):
+        where = f"where $ECHELON_SPAWN_FILE says; the {NAME} in its working directory may be that of another stage, "
+        where += "because stages of equal order run there at the same time"
+    else:
+        where = "where $ECHELON_SPAWN_FILE says, because stages of equal order share its working directory"
+    raise SpawnInvalid(f"the spawn task has left no {NAME}: it writes one {where}")
 
 
 def read_items(file: BinaryIO, limits: Limits) -> Iterator[dict[str, Any]]:

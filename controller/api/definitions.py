@@ -9,7 +9,7 @@ from echelon.controller.api import render
 from echelon.controller.api.config import get_jobs
 from echelon.controller.api.render import fill_shape
 from echelon.controller.api.routes import RouteAnswer, Routes
-from echelon.controller.catalogue.definitions import JobDefinition, StageDefinition
+from echelon.controller.catalogue.definitions import JobDefinition
 from echelon.controller.catalogue.task_classes import InputDefinition, TaskClass
 from echelon.controller.core.planner import source_of
 from echelon.controller.engine.jobs import MASK
@@ -39,16 +39,17 @@ def get_job_definition(type: str) -> Response:  # noqa: A002 - the word of the i
 
 def _render_job(definition: JobDefinition) -> shapes.CatalogueJob:
     inputs = [_render_input(one, secret=one.name in definition.secret) for one in definition.input.values()]
-    stages = [_render_stage(number, one) for number, one in enumerate(definition.stages)]
+    stages = [_render_stage(definition, number) for number in range(len(definition.stages))]
     return fill_shape(shapes.CatalogueJob, definition, input=inputs, stages=stages)
 
 
-def _render_stage(number: int, stage: StageDefinition) -> shapes.CatalogueStage:
+def _render_stage(definition: JobDefinition, number: int) -> shapes.CatalogueStage:
+    stage = definition.stages[number]
     return fill_shape(
         shapes.CatalogueStage,
         stage,
         number=number,
-        order=number if stage.order is None else stage.order,
+        order=definition.order_of(number),
         source=source_of(stage),
         on_error="block" if stage.block_on_error else "fail_job" if stage.job_failed_on_error else "ignore",
     )

@@ -57,6 +57,29 @@ def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Map
             place = reading.find_key((*here, "fail_fast"))
             reading.add_warning(place, "fail_fast means nothing when job_failed_on_error is false", "leave it out")
         _check_sense(reading, here, stage)
+    _warn_of_shared_folders(reading, path, job, tasks)
+
+
+def _warn_of_shared_folders(reading: Reading, path: Path, job: JobDefinition, tasks: Mapping[str, TaskClass]) -> None:
+    """Warn of spawn tasks that may leave their file in a folder where another stage runs at the same time."""
+    by_order: dict[int, list[int]] = {}
+    for number in range(len(job.stages)):
+        by_order.setdefault(job.order_of(number), []).append(number)
+    for together in by_order.values():
+        for number in together if len(together) > 1 else ():
+            spawn = tasks.get(job.stages[number].spawn_task or "")
+            if spawn is None or spawn.workdir != "job" or _names_spawn_file(spawn):
+                continue
+            other = together[0] if together[0] != number else together[1]
+            names = f"{job.stages[number].name!r} and {job.stages[other].name!r}"
+            message = f"the stages {names} run at the same time in one folder: a spawn.json that is written there"
+            remedy = 'write it to $ECHELON_SPAWN_FILE, or give the program "{spawn_file}"'
+            reading.add_warning(reading.find_value((*path, number, "spawn_task")), f"{message} is not read", remedy)
+
+
+def _names_spawn_file(task: TaskClass) -> bool:
+    written = (task.exec_command, *task.exec_args, *task.env.values())
+    return any("ECHELON_SPAWN_FILE" in text or "spawn_file" in text for text in written)
 
 
 def _check_sense(reading: Reading, path: Path, stage: StageDefinition) -> None:

@@ -145,6 +145,16 @@ class JobDefinition:
     #: Inputs that begin an argument of a task and may not begin with a dash.
     leading: frozenset[str] = frozenset()
 
+    def order_of(self, number: int) -> int:
+        """Return the order of a stage."""
+        order = self.stages[number].order
+        return number if order is None else order
+
+    def has_siblings(self, number: int) -> bool:
+        """Tell whether other stages run at the same time as one."""
+        order = self.order_of(number)
+        return any(other != number and self.order_of(other) == order for other in range(len(self.stages)))
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:

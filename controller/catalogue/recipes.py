@@ -22,10 +22,11 @@ def make_recipe(
     max_items: int = 100_000,
     job: JobDefinition | None = None,
     item_secret: frozenset[str] = frozenset(),
+    shares_folder: bool = False,
 ) -> Recipe:
     """Return everything a worker needs to run tasks of a class; a job may allow and hide more of its inputs.
 
-    `item_secret`: the secret inputs of the tasks that are spawned.
+    `item_secret`: the secret inputs of the tasks that are spawned. `shares_folder`: other stages run beside it.
     """
     allowed = {name for name, one in task_class.input.items() if one.allow_leading_dash}
     secret = set(task_class.secret)
@@ -46,6 +47,7 @@ def make_recipe(
         spawns=spawns,
         max_items=max_items,
         item_secret=item_secret,
+        shares_folder=shares_folder and spawns and task_class.workdir == "job",
     )
 
 

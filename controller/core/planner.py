@@ -28,15 +28,16 @@ _NAMED = 5
 
 def plan_stages(catalogue: Catalogue, definition: JobDefinition) -> tuple[Stage, ...]:
     """Return the stages of a job that is to be submitted, all of them PENDING."""
-    return tuple(_plan_stage(catalogue, number, stage) for number, stage in enumerate(definition.stages))
+    return tuple(_plan_stage(catalogue, definition, number) for number in range(len(definition.stages)))
 
 
-def _plan_stage(catalogue: Catalogue, number: int, stage: StageDefinition) -> Stage:
+def _plan_stage(catalogue: Catalogue, definition: JobDefinition, number: int) -> Stage:
+    stage = definition.stages[number]
     spawns = stage.spawn_task is not None
     known = known_tasks(stage)
     return Stage(
         number=number,
-        order=number if stage.order is None else stage.order,
+        order=definition.order_of(number),
         name=stage.name,
         source=source_of(stage),
         on_error=_on_error(stage),

@@ -264,6 +264,13 @@ WARNINGS = [
         job("    input: {a: }\n    stages: [{task_class: t, job_failed_on_error: no, §fail_fast: yes}]\n"),
     ),
     ("means nothing", task("    input: {a: {§key: b}}\n")),
+    (
+        "'A' and 'B' run at the same time in one folder: a spawn.json that is written there is not read -> write it to",
+        job(
+            "    stages: [{name: A, task_class: t, spawn_task: §l, order: 1}, {name: B, task_class: l, order: 1}]\n"
+            "    input: {a: }\n"
+        ).replace("jobs:", "  l: {exec_command: ./list}\njobs:"),
+    ),
 ]  # fmt: skip
 
 
@@ -281,6 +288,16 @@ def test_what_could_be_better_is_a_warning_with_its_place(tmp_path: Path, said: 
 @pytest.mark.parametrize(
     "text",
     [
+        *(
+            job(
+                "    stages: [{task_class: t, spawn_task: l, order: 1}, {task_class: l, order: 1}]\n    input: {a: }\n"
+            ).replace("jobs:", f"  l: {{{list_class}}}\njobs:")
+            for list_class in (
+                "exec_command: ./list, workdir: task",
+                "exec_command: ./list, exec_args: ['--to={spawn_file}']",
+                "exec_command: sh, exec_args: [-c, './list > $ECHELON_SPAWN_FILE']",
+            )
+        ),
         task("    input: {n: {type: integer}}\n    exec_args: [sh, -c, 'sleep {n}']\n"),
         task("    input: {n: {enum: [a, b]}}\n    exec_args: [sh, -c, 'sleep {n}']\n"),
         task("    exec_args: [sh, -c, 'echo {index} ${HOME}']\n"),

@@ -95,6 +95,24 @@ def test_a_job_whose_spawn_task_fails_is_failed_although_failures_of_tasks_do_no
     assert (done.code, said in done.err) == (code, True), done.err
 
 
+def test_stages_that_run_at_the_same_time_do_not_take_each_others_items(alone: Caller, tmp_path: Path) -> None:
+    scripts = {
+        "three": "until test -e five; do sleep 0.01; done",
+        "five": "echo '[{}, {}, {}, {}, {}]' | tee spawn.json > $ECHELON_SPAWN_FILE; touch five",
+    }
+    tasks = {name: {"exec_command": "sh", "exec_args": ["-c", script]} for name, script in scripts.items()}
+    stages = [{"name": name, "spawn_task": name, "task_class": "work", "order": 1} for name in scripts]
+    file = tmp_path / "jobs.yaml"
+    file.write_text(
+        json.dumps({"tasks": {**tasks, "work": {"exec_command": "true"}}, "jobs": {"pair": {"stages": stages}}})
+    )
+
+    done = alone("run", file, "pair")
+
+    assert done.code == ExitCode.JOB_FAILED, done.err
+    assert "the spawn.json in its working directory may be that of another stage" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

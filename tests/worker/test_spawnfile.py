@@ -244,6 +244,26 @@ def test_the_file_in_the_tasks_own_folder_stands_over_the_other(bench: Workbench
     assert finished.spawned.count == 2
 
 
+@pytest.mark.parametrize("beside", ["[{}, {}]", "not JSON"])
+def test_where_stages_share_a_folder_only_the_tasks_own_file_counts(bench: Workbench, beside: str) -> None:
+    own = spawn(bench, f"echo '{beside}' > spawn.json; echo '[{{}}]' > $ECHELON_SPAWN_FILE", shares_folder=True)
+    none = spawn(bench, f"echo '{beside}' > spawn.json", attempt=2, shares_folder=True)
+    nothing = spawn(bench, "rm spawn.json", attempt=3, shares_folder=True)
+
+    assert lines(bench, own) == [{}]
+    assert none.outcome is nothing.outcome is Outcome.SPAWN_INVALID
+    assert "where $ECHELON_SPAWN_FILE says; the spawn.json in its working directory may be that" in str(none.error)
+    assert "where $ECHELON_SPAWN_FILE says, because stages of equal order share" in str(nothing.error)
+
+
+def test_a_spawn_task_leaves_the_file_of_a_stage_beside_it_alone(bench: Workbench) -> None:
+    bench.shell("echo '[{}]' > spawn.json")
+
+    spawn(bench, "echo '[]' > $ECHELON_SPAWN_FILE", shares_folder=True)
+
+    assert (bench.work / "spawn.json").read_text() == "[{}]\n"
+
+
 def test_a_spawn_task_may_run_in_a_directory_of_its_own(bench: Workbench) -> None:
     assert lines(bench, spawn(bench, "echo '[{}]' > spawn.json", workdir="task")) == [{}]
 

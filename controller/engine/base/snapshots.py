@@ -41,7 +41,7 @@ class Snapshots:
         self._lock = Lock()
         self._origins: OrderedDict[JobId, JobOrigin] = OrderedDict()
         self._catalogues: OrderedDict[str, Catalogue] = OrderedDict()
-        self._recipes: dict[tuple[str, str, str, str | None], Recipe] = {}
+        self._recipes: dict[tuple[str, str, str, int | None], Recipe] = {}
         self._private: dict[tuple[str, str], bool] = {}
 
     def find_facts(self, job_id: JobId) -> JobFacts:
@@ -134,20 +134,22 @@ class Snapshots:
         catalogue = self.find_catalogue(job_id)
         return find_secret_inputs(catalogue, catalogue.jobs[origin.type], task_class)
 
-    def find_recipe(self, job_id: JobId, task_class: str, *, spawns: str | None = None) -> Recipe:
-        """Return how tasks of a class are run; `spawns` is the class of the tasks whose items they leave."""
+    def find_recipe(self, job_id: JobId, task_class: str, *, spawns: int | None = None) -> Recipe:
+        """Return how tasks of a class are run; `spawns` is the number of the stage whose items they leave."""
         origin = self.find_origin(job_id)
         key = (origin.revision, origin.type, task_class, spawns)
         known = self._recipes.get(key)
         if known is None:
             catalogue = self.find_catalogue(job_id)
             job = catalogue.jobs[origin.type]
+            spawned = job.stages[spawns].task_class if spawns is not None else None
             known = make_recipe(
                 catalogue.tasks[task_class],
-                spawns=spawns is not None,
+                spawns=spawned is not None,
                 max_items=self._max_items,
                 job=job,
-                item_secret=find_secret_inputs(catalogue, job, spawns) if spawns is not None else frozenset(),
+                item_secret=find_secret_inputs(catalogue, job, spawned) if spawned is not None else frozenset(),
+                shares_folder=spawns is not None and job.has_siblings(spawns),
             )
             with self._lock:
                 self._recipes[key] = known

@@ -17,7 +17,7 @@ from echelon.controller.engine.turn.claiming import ClaimedTasks, make_claim_rul
 from echelon.controller.engine.turn.isolation import Isolation
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
-from echelon.shared.messages import ANY_QUEUE, Grant, GrantedTask, Recipe
+from echelon.shared.messages import ANY_QUEUE, Grant, GrantedTask
 
 #: Stages looked at in one turn. More than enough to fill every room; the next turn sees the rest.
 _STAGES = 64
@@ -103,7 +103,8 @@ class Dispatcher:
     def _make_grant(
         self, granting: ClaimedTasks, task_class: str, tasks: Sequence[Claimed], inputs: JobInputs
     ) -> Grant:
-        recipe = self._find_recipe(granting, task_class)
+        spawns = granting.stage.number if granting.spawn else None
+        recipe = self._snapshots.find_recipe(granting.job_id, task_class, spawns=spawns)
         described = self._snapshots.task_class(granting.job_id, task_class)
         return Grant(
             job_id=granting.job_id,
@@ -117,9 +118,3 @@ class Dispatcher:
             tasks=tuple(GrantedTask(task.task_id, task.attempt, task.index, task.input or {}) for task in tasks),
             seal=inputs.seal if recipe.secret or recipe.item_secret else None,
         )
-
-    def _find_recipe(self, granting: ClaimedTasks, task_class: str) -> Recipe:
-        spawned = None
-        if granting.spawn:
-            spawned = self._snapshots.find_definition(granting.job_id).stages[granting.stage.number].task_class
-        return self._snapshots.find_recipe(granting.job_id, task_class, spawns=spawned)
