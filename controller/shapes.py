@@ -330,7 +330,7 @@ class CatalogueInput(TypedDict):
     secret: bool
     default: NotRequired[Annotated[JsonValue, about("Only of an input that is not required.")]]
     enum: NotRequired[list[JsonValue]]
-    pattern: NotRequired[str]
+    pattern: NotRequired[Annotated[str, about("RE2 syntax; the whole value has to match.")]]
     minimum: NotRequired[float]
     maximum: NotRequired[float]
 

@@ -314,6 +314,7 @@ BREACHES = {
     "Flask stays in the application and its interface": ("controller/engine/planted_g.py", "from flask import request"),
     "gunicorn stays in the processes that serve": ("controller/engine/planted_h.py", "import gunicorn.app.base"),
     "YAML is read in one place": ("controller/core/planted_i.py", "import yaml"),
+    "RE2 stays in its adapter": ("controller/engine/planted_o.py", "import re2"),
     "SQLAlchemy, Alembic and the drivers stay in the datastore": ("shared/planted_j.py", "import sqlalchemy"),
     "docker stays in its adapter": ("worker/runtimes/planted_k.py", "import docker"),
 }

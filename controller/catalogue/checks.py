@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from echelon.controller.catalogue.definitions import JobDefinition, LaterTasks, SingleTask, StageDefinition
 from echelon.controller.catalogue.reading import Reading
-from echelon.controller.catalogue.task_checks import check_inputs, check_task, warn_of_secrets
-from echelon.controller.catalogue.task_classes import InputSource, TaskClass
+from echelon.controller.catalogue.task_checks import check_inputs, check_task, warn_of_ascii, warn_of_secrets
+from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, TaskClass
 from echelon.controller.catalogue.tree import Path, join_path
 from echelon.shared.expressions import suggest_name
 
@@ -37,9 +37,17 @@ def check_draft(draft: Draft) -> tuple[dict[str, TaskClass], dict[str, JobDefini
         check_inputs(reading, ("jobs", name), job.input.values())
         _check_stages(reading, job, draft, tasks)
         jobs[name] = _with_tasks(job, tasks)
+    warn_of_ascii(_list_inputs(draft))
     for name, task in tasks.items():
         warn_of_secrets(draft.task_readings[name], task, task.secret | _secret_from_jobs(task, jobs.values()))
     return tasks, jobs
+
+
+def _list_inputs(draft: Draft) -> Iterator[tuple[Reading, Path, InputDefinition]]:
+    for name, task in draft.tasks.items():
+        yield from ((draft.task_readings[name], ("tasks", name), one) for one in task.input.values())
+    for name, job in draft.jobs.items():
+        yield from ((draft.job_readings[name], ("jobs", name), one) for one in job.input.values())
 
 
 def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Mapping[str, TaskClass]) -> None:

@@ -83,7 +83,11 @@ class InputDefinition:
     )
     enum: tuple[JsonValue, ...] | None = described(Items(Anything()), "The only values that are accepted.", None)
     pattern: str | None = described(
-        TextValue(longest=1000), "A regular expression (Python's) that the whole value matches.", None
+        TextValue(longest=1000),
+        "A regular expression that the whole value matches, in the syntax of "
+        "[RE2](https://github.com/google/re2/wiki/Syntax): `\\w`, `\\d`, `\\s` and `\\b` are about ASCII characters, "
+        "`\\p{L}` is a letter of any script; no look-around, no reference to a group.",
+        None,
     )
     minimum: float | None = described(Amount(), "The least number that is accepted.", None)
     maximum: float | None = described(Amount(), "The greatest number that is accepted.", None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NoReturn
 
 import msgspec
 
+from echelon.controller.catalogue.patterns import UnusablePattern, matches_pattern
 from echelon.controller.catalogue.task_classes import InputDefinition, InputType
 from echelon.shared.errors import InvalidInput
 from echelon.shared.expressions import is_number, to_text
@@ -17,7 +17,7 @@ from echelon.shared.messages import JsonValue
 
 #: Longest value in bytes. Well below the 128 KiB that the kernel takes as one argument.
 MAX_VALUE = 64 * 1024
-#: Longest value that is matched with a pattern, in characters: what a pattern costs can grow fast with the length.
+#: Longest value that is matched with a pattern, in characters: what a pattern costs grows with the length.
 MAX_MATCHED = 1024
 #: Deepest value of type json.
 MAX_DEPTH = 32
@@ -211,13 +211,12 @@ def _show_limit(number: float) -> str:
 def _check_pattern(definition: InputDefinition, pattern: str, text: str) -> None:
     if len(text) > MAX_MATCHED:
         raise InvalidValue(f"is longer than {MAX_MATCHED} characters")
-    if _compile_pattern(pattern).fullmatch(text) is None:
+    try:
+        matches = matches_pattern(pattern, text)
+    except UnusablePattern as error:
+        raise InvalidValue(f"cannot be checked, the pattern {error}") from error
+    if not matches:
         raise InvalidValue(f"{_show_value(definition, text)} does not match {_shorten_text(pattern)}")
-
-
-@lru_cache(maxsize=1024)
-def _compile_pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
 
 
 def _check_dash(value: JsonValue) -> None:

@@ -100,7 +100,8 @@ MISTAKES = [
     ("Echelon's own", task("    input: {§index: {}}\n")),
     ("did you mean integer?", task("    input: {a: {type: §int}}\n")),
     ("not a regular expression", task("    input: {a: {pattern: §'(a'}}\n")),
-    ("can take forever", task("    input: {a: {pattern: §'(a+)+b'}}\n")),
+    ("no look-around", task("    input: {a: {pattern: §'(?!a).*'}}\n")),
+    ("write * or +", task("    input: {a: {pattern: §'a{600}b{600}'}}\n")),
     ("is for text", task("    input: {a: {type: integer, pattern: §x}}\n")),
     ("is for numbers", task("    input: {a: {minimum: §1}}\n")),
     ("not a number", task("    input: {a: {type: integer, minimum: §low}}\n")),
@@ -271,6 +272,7 @@ WARNINGS = [
             "    input: {a: }\n"
         ).replace("jobs:", "  l: {exec_command: ./list}\njobs:"),
     ),
+    ("[0-9A-Za-z_]", task("    input: {a: {pattern: §'\\w+'}, b: {pattern: '\\d+'}}\n")),
 ]  # fmt: skip
 
 
