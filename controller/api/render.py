@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
@@ -31,6 +32,8 @@ Item = TypeVar("Item")
 Shape = TypeVar("Shape")
 Json = dict[str, object]
 
+_STATES = tuple(State)
+_read_counts = attrgetter(*(state.lower() for state in State))
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -66,28 +69,28 @@ def format_time(seconds: float | None) -> str | None:
 
 def fill_shape(shape: type[Shape], record: object, **given: object) -> Shape:
     """Return a shape with each field from `given` or else from the record; a field that may be absent is only given."""
-    made = dict(given)
     kind: Any = shape
-    items, times = _plan_shape(kind)
-    for name, inner in items.items():
-        if name not in given:
-            value = getattr(record, name)
-            made[name] = value if inner is None else [fill_shape(inner, one) for one in value]
+    names, read, lists, times = _plan_shape(kind, tuple(given))
+    made: Any = dict(zip(names, read(record), strict=False), **given)
+    for name, inner in lists:
+        made[name] = [fill_shape(inner, one) for one in made[name]]
     for name in times:
-        made[name] = format_time(cast("float | None", made[name]))
+        made[name] = format_time(made[name])
     return cast(Shape, made)
 
 
 @functools.cache
-def _plan_shape(shape: Any) -> tuple[dict[str, type | None], list[str]]:
-    """Return the fields that a shape always has, each with the shape of its items if it is a list, and its times."""
-    hints = get_type_hints(shape)
-    fields = {name: get_args(hint)[0] if get_origin(hint) is list else None for name, hint in hints.items()}
-    marked = get_type_hints(shape, include_extras=True)
-    return (
-        {name: fields[name] if is_typeddict(fields[name]) else None for name in shape.__required_keys__},
-        [name for name, hint in marked.items() if shapes.TIME in _iterate_metadata(hint)],
-    )
+def _plan_shape(
+    shape: Any, given: tuple[str, ...]
+) -> tuple[list[str], Callable[[object], Any], list[tuple[str, type]], list[str]]:
+    """Return the fields to read from the record, their reader, the lists of shapes among them, and all times."""
+    hints = get_type_hints(shape, include_extras=True)
+    names = [name for name in hints if name in shape.__required_keys__ and name not in given]
+    items = {name: get_args(hint)[0] for name, hint in get_type_hints(shape).items() if get_origin(hint) is list}
+    times = [name for name, hint in hints.items() if shapes.TIME in _iterate_metadata(hint)]
+    # With at least two names `attrgetter` returns a tuple; the first one is read twice for that.
+    read = attrgetter(*names, names[0]) if names else lambda _: ()
+    return names, read, [(name, items[name]) for name in names if is_typeddict(items.get(name))], times
 
 
 def _iterate_metadata(hint: object) -> Iterator[object]:
@@ -122,7 +125,7 @@ def render_stage(view: StageView, waiting: str | None = None) -> shapes.Stage:
     return fill_shape(
         shapes.Stage,
         view,
-        counts={state: getattr(view.tally, state.lower()) for state in State},
+        counts=dict(zip(_STATES, _read_counts(view.tally), strict=True)),
         total=view.expected,
         spawn_state=view.spawn,
         waiting=waiting,

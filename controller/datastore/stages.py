@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import Column, and_, case, delete, func, null, select, update
@@ -99,6 +99,7 @@ _BEGUN = len(_READ) + _SHOWN.index(_c.started_at)
 STAGE_COLUMNS = (*(one.column for one in _READ), *_SHOWN)
 
 INSERT_STAGE = build_insertion(stages)
+_in_order: Callable[[dict[str, Any]], Row] = itemgetter(*(column.name for column in stages.columns))
 _of_job = and_(_c.key >= _p("first_key"), _c.key < _p("end_key"))
 LOAD_STAGES = Prepared(select(*STAGE_COLUMNS).where(_of_job).order_by(_c.key), "first_key end_key")
 #: Takes what `saved_stage_row` returns.
@@ -129,7 +130,7 @@ def new_stage_row(stage: Stage, job_key: int, classes: tuple[str, str | None], n
         "items_path": None, "items_created": 0, "items_offset": 0, "etag": 1, "started_at": started, "ended_at": ended,
         "paused_at": now if stage.paused else None, **dict(zip(_ALL.names, _ALL.encode_values(stage), strict=True)),
     }  # fmt: skip
-    return tuple(row[column.name] for column in stages.columns)
+    return _in_order(row)
 
 
 def saved_stage_row(stage: Stage, job_key: int, now: float) -> Row:
