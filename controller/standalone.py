@@ -28,6 +28,8 @@ class StandaloneOptions:
 
     #: Seconds that running tasks get to end when everything shuts down.
     drain_timeout: float = 60.0
+    #: This process has no children but tasks, so every orphan must be a task's.
+    sole_parent: bool = False
 
 
 class Standalone:
@@ -56,6 +58,7 @@ class Standalone:
                 drain_timeout=options.drain_timeout,
                 patience=_SUCCESSION,
                 log_cap=settings.max_output,
+                sole_parent=options.sole_parent,
             ),
             broker=self._broker,
             volume=self._outside.volume,

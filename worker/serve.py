@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from echelon.shared.broker.port import Broker, Subscription
@@ -26,6 +26,7 @@ from echelon.worker.liveness.incarnation import Incarnation
 from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
+from echelon.worker.runtimes.cgroups import make_cgroups
 from echelon.worker.runtimes.process import ProcessRuntime
 from echelon.worker.settings import WorkerSettings
 from echelon.worker.slots import Slots
@@ -140,7 +141,7 @@ def build_worker(
     """Build a worker; raise Conflict if another process holds its name. Nothing runs before `start`."""
     incarnation = Incarnation(settings.state_dir, settings.name, patience=settings.patience)
     try:
-        executor = _build_executor(settings, volume, clock, environ)
+        executor = _build_executor(settings, incarnation.id, volume, clock, environ)
     except Exception:
         incarnation.release_name(deregistered=False)
         raise
@@ -173,19 +174,21 @@ def build_worker(
     built = WorkerParts(
         incarnation, waker, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
     )
-    return WorkerService(built, sweep=lambda: _kill_leftovers(settings))
+    return WorkerService(built, sweep=lambda: _kill_leftovers(settings, incarnation.earlier))
 
 
-def _kill_leftovers(settings: WorkerSettings) -> None:
-    killed = kill_leftovers(process_mark(settings))
+def _kill_leftovers(settings: WorkerSettings, earlier: Sequence[WorkerId]) -> None:
+    killed = kill_leftovers(process_mark(settings), earlier)
     if killed:
         log.warning("killed %d processes that an earlier incarnation of this worker had left", killed)
 
 
-def _build_executor(settings: WorkerSettings, volume: Volume, clock: Clock, environ: Mapping[str, str]) -> Executor:
+def _build_executor(
+    settings: WorkerSettings, worker: WorkerId, volume: Volume, clock: Clock, environ: Mapping[str, str]
+) -> Executor:
     return Executor(
         volume=volume,
-        runtime=ProcessRuntime(sole_parent=settings.sole_parent),
+        runtime=ProcessRuntime(sole_parent=settings.sole_parent, cgroups=make_cgroups(worker)),
         clock=clock,
         worker_name=process_mark(settings),
         environ=environ,

@@ -1,7 +1,8 @@
 """Kills the processes that a dead incarnation of the same worker has left on this host.
 
-Their mark is the worker's own TMPDIR in their environment. The caller holds the worker's lock and has started no task
-yet, so every process with the mark belongs to a dead incarnation.
+They are in the cgroups of that incarnation. Where none could be made, their mark is the worker's own TMPDIR in their
+environment. The caller holds the worker's lock and has started no task yet, so every process with the mark belongs to a
+dead incarnation.
 """
 
 from __future__ import annotations
@@ -12,19 +13,25 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from echelon.worker.environment import make_temporary_folder, temporary_folder
 from echelon.worker.runtimes import proc
+from echelon.worker.runtimes.cgroups import kill_cgroups
 
 _CHECK_AGAIN: Final = 0.01
 
 
-def kill_leftovers(worker_name: str, *, parent: str | None = None, timeout: float = 5.0) -> int:
-    """Kill every process with this worker's mark and empty its TMPDIR; return how many processes there were.
+def kill_leftovers(
+    worker_name: str, earlier: Iterable[str] = (), *, parent: str | None = None, timeout: float = 5.0
+) -> int:
+    """Kill what dead incarnations of a worker have left and empty its TMPDIR; return how many processes there were.
 
-    `parent` is the TMPDIR's parent (`ExecutorSettings.temporary`). Waits up to `timeout` seconds for their end.
+    `earlier`: their ids, which name their cgroups; `parent`: the TMPDIR's parent (`ExecutorSettings.temporary`). Waits
+    up to `timeout` seconds for the end of the processes.
     """
+    killed = kill_cgroups(earlier, timeout=timeout)
     temporary = temporary_folder(worker_name, parent)
     mark = os.fsencode(f"TMPDIR={temporary}")
     found = _find_marked(mark)
@@ -38,7 +45,7 @@ def kill_leftovers(worker_name: str, *, parent: str | None = None, timeout: floa
         found = _find_marked(mark)
         seen |= set(found)
     _empty_folder(temporary)
-    return len(seen)
+    return killed + len(seen)
 
 
 def _is_same(pid: int, *, started: int, mark: bytes) -> bool:

@@ -140,9 +140,9 @@ def _find_types(catalogue: Catalogue, job_type: str) -> dict[str, str]:
 def _run_job(settings: Settings, submission: Submission, timeout: float | None) -> tuple[Job, bool, list[JobArtefact]]:
     """Return the job as it ended, whether it timed out, and its artefacts."""
     from echelon.controller.commands.local import LocalJob
-    from echelon.controller.standalone import Standalone
+    from echelon.controller.standalone import Standalone, StandaloneOptions
 
-    standalone = Standalone(settings)
+    standalone = Standalone(settings, options=StandaloneOptions(sole_parent=True))
     standalone.start()
     try:
         with explain_inputs():

@@ -31,6 +31,7 @@ def standalone(resolved: Resolved) -> None:
     def build_engine(first: CatalogueLook) -> ServedEngine:
         from echelon.controller.standalone import Standalone, StandaloneOptions
 
-        return Standalone(settings, options=StandaloneOptions(drain_timeout=settings.drain_timeout), first=first)
+        options = StandaloneOptions(drain_timeout=settings.drain_timeout, sole_parent=True)
+        return Standalone(settings, options=options, first=first)
 
     run_server(settings, build_engine, about=format_count(settings.slots, "slot"))

@@ -15,10 +15,10 @@ from echelon.shared.volume import Volume
 from echelon.worker.serve import build_worker
 from echelon.worker.settings import WorkerSettings
 
-DAEMON = "setsid sh -c 'echo $$ > pid; exec sleep 600' & sleep 600"
+DAEMON = "{} setsid sh -c 'echo $$ > pid; exec sleep 600' & sleep 600"
 
 
-def main(state_dir: str, volume: str, job: str) -> None:
+def main(state_dir: str, volume: str, job: str, wrapper: str = "") -> None:
     broker = MemoryBroker()
     broker.subscribe([REPORTS], prefetch=100)
     settings = WorkerSettings(state_dir=Path(state_dir), name="w", slots={ANY_QUEUE: 1})
@@ -27,7 +27,7 @@ def main(state_dir: str, volume: str, job: str) -> None:
     )
     print(worker.id, flush=True)
     worker.start()
-    recipe = Recipe(task_class="t", exec_command="sh", exec_args=("-c", DAEMON))
+    recipe = Recipe(task_class="t", exec_command="sh", exec_args=("-c", DAEMON.format(wrapper)))
     tasks = (GrantedTask(new_task_ids(1)[0], 1, 0),)
     grant = Grant(JobId(job), 0, "Stage", "r1", "default", recipe, {}, {}, tasks)
     broker.publish([Outgoing(orders_queue(worker.id), Orders(worker.id, 1, 1, 15.0, (grant,)))])

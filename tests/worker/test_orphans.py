@@ -6,20 +6,26 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from echelon.shared.messages import Outcome
+from echelon.worker.runtimes.cgroups import make_cgroups
 from echelon.worker.runtimes.process import ProcessRuntime
 from echelon.worker.runtimes.spawning import PosixSpawn, spawn_with_popen
 from tests.worker.workbench import Workbench, alive
 
 
-@pytest.fixture(params=[PosixSpawn, lambda: spawn_with_popen], ids=["posix_spawn", "subprocess"])
+@pytest.fixture(params=["posix_spawn", "subprocess", "cgroups"])
 def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workbench]:
-    made = Workbench(tmp_path, runtime=ProcessRuntime(sole_parent=False, spawner=request.param()))
+    cgroups = make_cgroups(str(uuid.uuid4())) if request.param == "cgroups" else None
+    if request.param == "cgroups" and cgroups is None:
+        pytest.skip("this user cannot make cgroups of version 2 here")
+    spawner = spawn_with_popen if request.param == "subprocess" else PosixSpawn()
+    made = Workbench(tmp_path, runtime=ProcessRuntime(sole_parent=False, spawner=spawner, cgroups=cgroups))
     yield made
     made.executor.close()
 
@@ -119,6 +125,8 @@ def test_strays_are_found_as_well_when_the_executor_is_not_in_the_main_thread(tm
     assert gone == [True]
 
 
+# With cgroups they are looked for once a second, and in a process with other children only reaped after some more.
+@pytest.mark.parametrize("bench", ["posix_spawn", "subprocess"], indirect=True)
 def test_no_zombie_stays(bench: Workbench) -> None:
     for _ in range(3):
         bench.shell("setsid true & (true &) ; true &")

@@ -31,6 +31,7 @@ from echelon.shared.messages import (
 from echelon.shared.volume import Volume, workspace_name
 from echelon.worker.serve import WorkerService, build_worker
 from echelon.worker.settings import WorkerSettings
+from tests.worker.workbench import can_make_cgroups
 
 PATIENCE = 20.0
 
@@ -178,12 +179,16 @@ def test_stop_kills_what_runs_and_the_next_life_names_the_dead_one(
     assert desk.hear_until(lambda report: report.worker == second.id).buried == (first.id,)
 
 
+@pytest.mark.parametrize("wrapper", ["", "env -i"])
 def test_a_killed_worker_leaves_nothing_running_once_its_next_life_has_begun(
-    desk: Desk, hire: Callable[..., WorkerService], volume: Volume, tmp_path: Path
+    desk: Desk, hire: Callable[..., WorkerService], volume: Volume, tmp_path: Path, wrapper: str
 ) -> None:
+    if wrapper and not can_make_cgroups():
+        pytest.skip("this user cannot make cgroups of version 2 here")
     job = new_job_id()
     life = subprocess.Popen(
-        [sys.executable, "-m", "tests.worker.doomed", str(tmp_path / "state"), volume.root, job], stdout=subprocess.PIPE
+        [sys.executable, "-m", "tests.worker.doomed", str(tmp_path / "state"), volume.root, job, wrapper],
+        stdout=subprocess.PIPE,
     )
     workspace = Path(volume.absolute_path(workspace_name(job)))
     wait_for(lambda: (workspace / "pid").exists() and (workspace / "pid").read_text().endswith("\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume, log_name
 from echelon.shared.volume.layout import Stream, workspace_name
 from echelon.worker.executor import Executor, ExecutorSettings
+from echelon.worker.runtimes.cgroups import make_cgroups
 from echelon.worker.runtimes.port import Runtime
 from echelon.worker.runtimes.process import ProcessRuntime
 
@@ -121,3 +123,11 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(b") ")[2][:1] != b"Z"
     except OSError:
         return False
+
+
+def can_make_cgroups() -> bool:
+    """Tell whether this user can make cgroups here."""
+    made = make_cgroups(f"trial-{uuid.uuid4()}")
+    if made is not None:
+        made.close()
+    return made is not None

@@ -3,7 +3,8 @@
 This process is a subreaper, so a descendant that loses its parent becomes its child. The kernel lists the children of a
 process's main thread in one file. If the file lists only main processes of tasks, there are no orphans; a well-behaved
 task costs this one read. An orphan belongs to the attempt whose session it is in, or to the one named in its
-environment. In a process that has other children too (standalone), orphans of unknown origin are left alone.
+environment. An orphan of unknown origin ends when none of the attempts is left that ran when it was first seen; in a
+process that has other children too (tests), it is left alone.
 """
 
 from __future__ import annotations
@@ -57,16 +58,19 @@ class Orphans:
         for pid in unknown:
             if pid not in self._owned:
                 self._assign_owner(pid, mains)
-        self._settle_unowned(ended)
+        self._settle_unowned(set(mains.values()), ended)
         self._reap_ended(children)
         return frozenset(self._owned.values())
 
-    def kill_orphans(self, ref: AttemptRef) -> None:
-        """Kill the known orphans of an attempt."""
-        ours = os.getpid()
+    def signal_family(self, ref: AttemptRef, main: int, number: signal.Signals) -> None:
+        """Signal an attempt's main process, its known orphans, and all their descendants."""
+        proc.signal_tree([main, *self._list_orphans(ref)], number)
 
-        for pid in [pid for pid, owner in self._owned.items() if owner == ref]:
-            proc.signal_if(pid, signal.SIGKILL, lambda pid: proc.is_child(pid, ours))
+    def _list_orphans(self, ref: AttemptRef) -> list[int]:
+        return [pid for pid, owner in self._owned.items() if owner == ref]
+
+    def _kill_orphans(self, ref: AttemptRef) -> None:
+        proc.signal_tree(self._list_orphans(ref), signal.SIGKILL)
 
     def _list_children(self) -> list[int]:
         """Return the children of the main thread, adopted ones included."""
@@ -97,20 +101,20 @@ class Orphans:
         elif ref is not None and ref != self._within:
             # Its attempt ended earlier.
             self._owned[pid] = ref
-            self.kill_orphans(ref)
+            self._kill_orphans(ref)
         elif self._sole_parent:
             self._unowned.setdefault(pid, set(mains.values()))
         else:
             self._foreign[pid] = now + _LOOK_AGAIN
 
-    def _settle_unowned(self, ended: Collection[AttemptRef]) -> None:
+    def _settle_unowned(self, running: set[AttemptRef], ended: Collection[AttemptRef]) -> None:
         for pid, candidates in list(self._unowned.items()):
             last = next(iter(candidates & set(ended)), None)
-            candidates.difference_update(ended)
+            candidates &= running.difference(ended)
             if not candidates:
                 del self._unowned[pid]
                 self._owned[pid] = last or _NOBODY
-                self.kill_orphans(_NOBODY)
+                self._kill_orphans(_NOBODY)
 
     def _reap_unclaimed(self, pid: int, now: float) -> None:
         since = self._unclaimed.setdefault(pid, now)

@@ -6,9 +6,11 @@ It opens a pidfd, then checks again that the process is the intended one, then s
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,10 +110,19 @@ def signal_if(pid: int, number: signal.Signals, is_right: Callable[[int], bool])
         os.close(fd)
 
 
-def signal_attempt(ref: AttemptRef, number: signal.Signals) -> int:
-    """Signal every process whose environment names this attempt; return how many there were."""
+def signal_tree(roots: Collection[int], number: signal.Signals) -> None:
+    """Signal processes of this process's tree, and all their descendants."""
+    children: dict[int, list[int]] = defaultdict(list)
+    known = {pid: status for pid in every_pid() if (status := status_of(pid)) is not None}
+    for pid, status in known.items():
+        children[status.parent].append(pid)
+    found = [pid for pid in roots if pid in known]
+    for pid in found:
+        found += children[pid]
+    for pid in found:
+        signal_if(pid, number, functools.partial(_is_same, started=known[pid].started))
 
-    def is_named(pid: int) -> bool:
-        return attempt_in(environment_of(pid)) == ref
 
-    return sum(signal_if(pid, number, is_named) for pid in every_pid() if is_named(pid))
+def _is_same(pid: int, *, started: int) -> bool:
+    status = status_of(pid)
+    return status is not None and status.started == started

@@ -7,7 +7,6 @@ does not wait for one.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from echelon.shared.messages import AttemptRef
-from echelon.worker.runtimes import proc
+from echelon.worker.runtimes.cgroups import Cgroup, Cgroups
 from echelon.worker.runtimes.orphans import Orphans
 from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process
 from echelon.worker.runtimes.spawning import Spawner, choose_spawner
@@ -53,33 +52,40 @@ class Pipe:
 class ChildProcess:
     """One task's process."""
 
-    __slots__ = ("_pid", "_pipes", "_runtime", "exit_fd", "ref", "stderr", "stdout")
+    __slots__ = ("_alone", "_cgroup", "_pid", "_pipes", "_runtime", "exit_fd", "ref", "stderr", "stdout")
 
-    def __init__(self, runtime: ProcessRuntime, ref: AttemptRef, pid: int, pipes: tuple[Pipe, Pipe]) -> None:
-        self._runtime, self.ref, self._pid, self._pipes = runtime, ref, pid, pipes
+    def __init__(
+        self, runtime: ProcessRuntime, ref: AttemptRef, pid: int, pipes: tuple[Pipe, Pipe], cgroup: Cgroup | None
+    ) -> None:
+        self._runtime, self.ref, self._pid, self._pipes, self._cgroup = runtime, ref, pid, pipes, cgroup
+        #: It has ended, and no other process is in its cgroup.
+        self._alone = False
         self.exit_fd = os.pidfd_open(pid)
         self.stdout, self.stderr = pipes[0].inner, pipes[1].inner
 
     def terminate(self) -> None:
-        self._signal_group(signal.SIGTERM)
         # A stopped process handles SIGTERM only after SIGCONT.
-        self._signal_group(signal.SIGCONT)
-        proc.signal_attempt(self.ref, signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            if self._cgroup is not None:
+                self._cgroup.signal_processes(number)
+            else:
+                self._runtime.signal_family(self.ref, self._pid, number)
 
     def kill(self) -> None:
-        self._signal_group(signal.SIGKILL)
-        self._runtime.orphans.kill_orphans(self.ref)
-        proc.signal_attempt(self.ref, signal.SIGKILL)
+        if self._cgroup is not None:
+            self._cgroup.kill_processes()
+        else:
+            self._runtime.signal_family(self.ref, self._pid, signal.SIGKILL)
 
-    def _signal_group(self, number: signal.Signals) -> None:
-        # The processes of a setuid program cannot be signalled; the others get the signal.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            # The main process is reaped after the last survivor, so its number cannot belong to another group yet.
-            os.killpg(self._pid, number)
+    def has_survivors(self) -> bool:
+        """Return whether its cgroup holds other processes, after its own end."""
+        self._alone = self._cgroup is None or not self._cgroup.has_survivors(self._pid)
+        return not self._alone
 
     def reap(self) -> Exit:
         del self._runtime.mains[self._pid]
         os.close(self.exit_fd)
+        self._runtime.return_cgroup(self._cgroup, empty=self._alone)
         try:
             status = os.waitpid(self._pid, 0)[1]
         except ChildProcessError:
@@ -95,10 +101,14 @@ class ChildProcess:
 class ProcessRuntime:
     """Starts commands as child processes. One thread uses it, and must live as long as they do."""
 
-    def __init__(self, *, sole_parent: bool, spawner: Spawner | None = None) -> None:
-        """`sole_parent`: this process has no children but tasks, so every orphan must be a task's."""
+    def __init__(self, *, sole_parent: bool, cgroups: Cgroups | None = None, spawner: Spawner | None = None) -> None:
+        """`sole_parent`: this process has no children but tasks, so every orphan must be a task's.
+
+        Without cgroups, the processes of a task are found as descendants of this process.
+        """
         os.umask(UMASK)
         self._spawn = spawner or choose_spawner()
+        self._cgroups = cgroups
         self.orphans = Orphans(sole_parent=sole_parent)
         #: Main processes that have not been reaped.
         self.mains: dict[int, AttemptRef] = {}
@@ -107,6 +117,7 @@ class ProcessRuntime:
 
     def start_command(self, launch: Launch) -> Process:
         program = self._find_program(launch)
+        cgroup = self._enter_cgroup()
         pipes = None
         try:
             pipes = self._take_pipes()
@@ -115,33 +126,61 @@ class ProcessRuntime:
             if pipes is not None:
                 self.return_pipes(pipes, clean=True)
                 self._programs.pop((launch.command, launch.search), None)
+            self.return_cgroup(cgroup, empty=True)
             raise _explain_error(error, launch, program) from error
-        return self._watch_process(launch.ref, pid, pipes)
+        return self._watch_process(launch.ref, pid, pipes, cgroup)
 
-    def _watch_process(self, ref: AttemptRef, pid: int, pipes: tuple[Pipe, Pipe]) -> Process:
+    def _enter_cgroup(self) -> Cgroup | None:
+        if self._cgroups is None:
+            return None
         try:
-            process = ChildProcess(self, ref, pid, pipes)
+            cgroup = self._cgroups.take_cgroup()
+            cgroup.enter()
+        except OSError as error:
+            raise CannotStart(f"the worker cannot use a cgroup: {error}", worker_fault=True) from error
+        return cgroup
+
+    def _watch_process(self, ref: AttemptRef, pid: int, pipes: tuple[Pipe, Pipe], cgroup: Cgroup | None) -> Process:
+        try:
+            process = ChildProcess(self, ref, pid, pipes, cgroup)
         except OSError as error:
             # Out of file descriptors: a task that cannot be watched must not run.
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             self.return_pipes(pipes, clean=False)
+            self.return_cgroup(cgroup, empty=False)
             raise CannotStart(f"the worker cannot watch a process: {error.strerror}", worker_fault=True) from error
         self.mains[pid] = ref
         return process
 
     def find_survivors(self, ended: Sequence[Process]) -> list[Process]:
+        if self._cgroups is not None:
+            return [process for process in ended if isinstance(process, ChildProcess) and process.has_survivors()]
         owners = self.orphans.find_owners(self.mains, [process.ref for process in ended])
         return [process for process in ended if process.ref in owners] if owners else []
 
+    def signal_family(self, ref: AttemptRef, main: int, number: signal.Signals) -> None:
+        """Signal an attempt's main process, its descendants and its orphans."""
+        self.orphans.find_owners(self.mains)
+        self.orphans.signal_family(ref, main, number)
+
     def reap_orphans(self) -> None:
+        if self._cgroups is not None:
+            self._cgroups.remove_stuck()
         self.orphans.find_owners(self.mains)
 
     def close(self) -> None:
         self.orphans.close()
+        if self._cgroups is not None:
+            self._cgroups.close()
         for pipe in self._pipes:
             pipe.close()
         self._pipes.clear()
+
+    def return_cgroup(self, cgroup: Cgroup | None, *, empty: bool) -> None:
+        """Keep a cgroup for the next task; if it is not empty, what is in it is killed first."""
+        if self._cgroups is not None and cgroup is not None:
+            self._cgroups.return_cgroup(cgroup, empty=empty)
 
     def return_pipes(self, pipes: tuple[Pipe, Pipe], *, clean: bool) -> bool:
         """Keep pipes for the next task, or close them; return whether they were kept."""

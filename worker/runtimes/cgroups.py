@@ -1,0 +1,256 @@
+"""Keeps the processes of each attempt in a cgroup of their own, so that none of them can hide.
+
+A process is born in the cgroup of the thread that starts it. In threaded cgroups, one thread may be elsewhere than the
+rest of its process: the thread that starts commands enters the cgroup of an attempt before each start. So a command is
+in its cgroup from its first instruction, with any C library, and the start takes 8 us longer. To move a started process
+takes three times as long, and what it has forked meanwhile would not move with it.
+
+Threaded cgroups have no `cgroup.kill`. Instead they are frozen, which also stops a process that forks without end, and
+then everything in them is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from echelon.worker.runtimes import proc
+
+log = logging.getLogger(__name__)
+
+_PREFIX: Final = "echelon-"
+_READ: Final = 64 * 1024
+_CHECK_AGAIN: Final = 0.005
+
+
+class Cgroup:
+    """The cgroup of one attempt at a time. One thread uses it."""
+
+    def __init__(self, path: str, home: int) -> None:
+        self._path, self._home = path, home
+        _make_threaded(path)
+        # Then a process cannot hide in a cgroup below this one.
+        _write_file(f"{path}/cgroup.max.descendants", "0")
+        self._threads = os.open(f"{path}/cgroup.threads", os.O_RDWR | os.O_CLOEXEC)
+        #: The thread that starts processes: it is here itself, until it enters another cgroup.
+        self._starter = b""
+        self._frozen = False
+
+    def enter(self) -> None:
+        """Move the calling thread here: processes that it starts from now on are born here."""
+        os.write(self._threads, b"0")
+        self._starter = b"%d" % threading.get_native_id()
+
+    def has_survivors(self, main: int) -> bool:
+        """Return whether a process other than the ended main process lives here."""
+        for line in os.pread(self._threads, _READ, 0).split():
+            # The kernel may list a thread for some microseconds after its end.
+            if line != self._starter and int(line) != main and _is_alive(int(line)):
+                return True
+        return False
+
+    def signal_processes(self, number: signal.Signals) -> None:
+        """Signal every process here."""
+        self._leave()
+        for thread in _list_threads(self._path):
+            # There is no pidfd of a thread that is not its process's first: a process gets the signal once.
+            proc.signal_if(thread, number, lambda thread: thread in _list_threads(self._path))
+
+    def kill_processes(self) -> None:
+        """Send SIGKILL to every process here, also to one that forks all the time."""
+        self._leave()
+        self._frozen = True
+        _kill_all(self._path)
+
+    def make_ready(self) -> None:
+        """Prepare for the next attempt."""
+        if self._frozen:
+            _write_file(f"{self._path}/cgroup.freeze", "0")
+            self._frozen = False
+
+    def remove(self) -> bool:
+        """Kill what is here and remove the cgroup, which cannot be used any more; return whether it was empty."""
+        self._leave()
+        if self._threads >= 0:
+            os.close(self._threads)
+            self._threads = -1
+        _kill_all(self._path)
+        return _remove_folder(self._path)
+
+    def _leave(self) -> None:
+        """Move the calling thread out of here: it must not be frozen."""
+        os.write(self._home, b"0")
+
+
+class Cgroups:
+    """The cgroups of one worker. One thread uses them, but any thread may make them."""
+
+    def __init__(self, name: str, parent: str) -> None:
+        """Raise OSError if this process cannot use threaded cgroups in the folder `parent`, its own cgroup."""
+        #: Its folder.
+        self.path = f"{parent}/{_PREFIX}{name}"
+        self._spare: list[Cgroup] = []
+        #: Cgroups whose processes hang in the kernel.
+        self._stuck: list[Cgroup] = []
+        self._made = 0
+        self._home = os.open(f"{parent}/cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _make_threaded(self.path)
+            first = self.take_cgroup()
+            first.enter()
+            os.write(self._home, b"0")
+            self.return_cgroup(first, empty=True)
+        except OSError:
+            self.close()
+            raise
+
+    def take_cgroup(self) -> Cgroup:
+        """Return an empty cgroup; raise OSError."""
+        if self._spare:
+            return self._spare.pop()
+        self._made += 1
+        return Cgroup(f"{self.path}/{self._made}", self._home)
+
+    def return_cgroup(self, cgroup: Cgroup, *, empty: bool) -> None:
+        """Keep a cgroup for the next attempt if it is empty; otherwise remove it as soon as it is."""
+        if not empty:
+            self._stuck.append(cgroup)
+            return
+        try:
+            cgroup.make_ready()
+        except OSError:
+            self._stuck.append(cgroup)
+        else:
+            self._spare.append(cgroup)
+
+    def remove_stuck(self) -> None:
+        """Remove cgroups whose processes have ended at last."""
+        self._stuck = [cgroup for cgroup in self._stuck if not cgroup.remove()]
+
+    def close(self) -> None:
+        """Remove all cgroups, as far as they are empty."""
+        for cgroup in [*self._spare, *self._stuck]:
+            cgroup.remove()
+        self._spare.clear()
+        _remove_folder(self.path)
+        os.close(self._home)
+
+
+def make_cgroups(name: str) -> Cgroups | None:
+    """Return cgroups below that of this process; None if it cannot make any."""
+    own = _find_own()
+    if own is None:
+        return None
+    try:
+        return Cgroups(name, own)
+    except OSError as error:
+        log.debug("no cgroups in %s: %s", own, error)
+        return None
+
+
+def kill_cgroups(names: Iterable[str], *, timeout: float) -> int:
+    """Kill all processes in the cgroups of dead workers and remove these; return how many threads there were."""
+    folders = {f"{_PREFIX}{name}" for name in names}
+    killed: set[int] = set()
+    for mount, _ in _find_mounts() if folders else ():
+        for path in [path for path, _, _ in os.walk(mount) if os.path.basename(path) in folders]:
+            # This process may have been started by a task of the dead worker.
+            if not f"{_find_own()}/".startswith(f"{path}/"):
+                with contextlib.suppress(FileNotFoundError):
+                    killed |= _empty_tree(path, time.monotonic() + timeout)
+    return len(killed)
+
+
+def _empty_tree(path: str, deadline: float) -> set[int]:
+    """Kill everything in the cgroups of a worker and remove them; return the killed threads."""
+    killed: set[int] = set()
+    left = [path]
+    while left and time.monotonic() < deadline:
+        below = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+        killed.update(*(_kill_all(folder) for folder in below))
+        left = [folder for folder in [*below, path] if not _remove_folder(folder)]
+        if left:
+            time.sleep(_CHECK_AGAIN)
+    return killed
+
+
+def _find_own() -> str | None:
+    """Return the folder of this process's cgroup; None if it has no visible one of version 2."""
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            own = next(line[3:].rstrip("\n") for line in file if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return None
+    for mount, root in _find_mounts():
+        below = own.removeprefix(root.rstrip("/"))
+        if own.startswith(root) and below[:1] in ("", "/") and os.path.isdir(path := f"{mount}{below}".rstrip("/")):
+            return path
+    return None
+
+
+def _find_mounts() -> list[tuple[str, str]]:
+    """Return where version 2 of cgroups is mounted, and which cgroup is the root of each mount."""
+    found = []
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields, _, kind = line.partition(" - ")
+            if kind.startswith("cgroup2 "):
+                found.append((_unescape(fields.split()[4]), _unescape(fields.split()[3])))
+    return found
+
+
+def _unescape(path: str) -> str:
+    """Return a path of /proc/self/mountinfo, in which blanks are octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+
+
+def _make_threaded(path: str) -> None:
+    os.mkdir(path)
+    _write_file(f"{path}/cgroup.type", "threaded")
+
+
+def _kill_all(path: str) -> set[int]:
+    """Freeze a cgroup, then kill all threads there; return them."""
+    with contextlib.suppress(OSError):
+        _write_file(f"{path}/cgroup.freeze", "1")
+    found = _list_threads(path)
+    for thread in found:
+        # Nothing frozen can end and leave its number to another process.
+        with contextlib.suppress(OSError):
+            os.kill(thread, signal.SIGKILL)
+    return found
+
+
+def _list_threads(path: str) -> set[int]:
+    with contextlib.suppress(OSError), open(f"{path}/cgroup.threads", encoding="ascii") as file:
+        return {int(line) for line in file}
+    return set()
+
+
+def _remove_folder(path: str) -> bool:
+    """Remove an empty cgroup; return whether it is gone."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        return not os.path.exists(path)
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    status = proc.status_of(pid)
+    return status is not None and status.state not in "ZX"
+
+
+def _write_file(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
