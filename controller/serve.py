@@ -193,7 +193,9 @@ def _engine(
             outbox=Outbox(lease=settings.lease, longest=outside.broker.longest),
             intake=Intake(settler=settler, counters=counters, lease=settings.lease),
             dispatcher=_dispatcher(settings, snapshots),
-            expander=Expander(store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer),
+            expander=Expander(
+                store=outside.store, snapshots=snapshots, volume=outside.volume, sealer=sealer, clock=outside.clock
+            ),
             publisher=FilePublisher(store=outside.store, volume=outside.volume),
             lease=settings.lease,
             open_jobs=open_jobs,

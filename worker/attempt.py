@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Final
 
 from echelon.shared.messages import AttemptRef, Finished, GrantedTask, Outcome, SpawnedItems
-from echelon.shared.volume.layout import Stream, log_entry
+from echelon.shared.volume.layout import Stream, log_name
 from echelon.worker.output import Capture, Masker
 from echelon.worker.preparation import Places, PreparedGrant
 from echelon.worker.runtimes.port import Exit, Process
@@ -63,8 +63,9 @@ class StartedAttempt:
         """Add bytes that it has printed."""
         capture = self.captures.get(stream)
         if capture is None:
-            path = f"{self.prepared.stage_folder}/{log_entry(self.task.index, self.task.attempt, stream)}"
-            capture = self.captures[stream] = Capture(path, cap=cap, masker=self.masker)
+            grant, task = self.prepared.grant, self.task
+            name = log_name(grant.job_id, grant.stage, task.index, task.attempt, stream)
+            capture = self.captures[stream] = Capture(self.prepared.root, name, cap=cap, masker=self.masker)
         capture.add_output(data)
 
     def close_captures(self) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import pwd
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Final
 
 from echelon.shared.errors import EchelonError
 from echelon.shared.messages import EnvironmentInput
+from echelon.shared.volume.removal import empty_tree
 from echelon.worker.runtimes.port import CannotStart
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -60,6 +60,11 @@ def make_temporary_folder(path: str) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+        # A task has put this in the place of the folder.
+        os.unlink(path)
+        os.mkdir(path, 0o700)
+        status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise EchelonError(f"{path} is not a folder of this user: remove it, or set another state folder")
     if stat.S_IMODE(status.st_mode) != 0o700:
@@ -68,7 +73,9 @@ def make_temporary_folder(path: str) -> None:
 
 def remove_temporary_folder(path: str) -> None:
     """Remove the TMPDIR of a worker's tasks with its content, as far as possible."""
-    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        empty_tree(path)
+        os.rmdir(path)
 
 
 def _find_home() -> str:

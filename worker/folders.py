@@ -12,6 +12,7 @@ import os
 import secrets
 from typing import Final
 
+from echelon.shared.volume import Volume
 from echelon.shared.volume.layout import FOLDER_MODE
 
 #: Most jobs whose spare folders are kept.
@@ -22,7 +23,8 @@ _UNTOUCHED: Final = 0
 class Folders:
     """The spare folders of one worker. One thread uses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
         self._spare: dict[str, list[str]] = {}
 
     def take_folder(self, parent: str) -> str:
@@ -30,13 +32,11 @@ class Folders:
         spare = self._spare.get(parent)
         if spare:
             return spare.pop()
-        path = f"{parent}/task-{secrets.token_hex(8)}"
-        try:
-            os.mkdir(path, FOLDER_MODE)
-        except FileNotFoundError:
-            os.makedirs(path, FOLDER_MODE)
-        os.utime(path, ns=(_UNTOUCHED, _UNTOUCHED))
-        return path
+        name = f"task-{secrets.token_hex(8)}"
+        with self._volume.enter_folder(self._volume.relative_name(parent), make=True) as folder:
+            os.mkdir(name, FOLDER_MODE, dir_fd=folder)
+            os.utime(name, ns=(_UNTOUCHED, _UNTOUCHED), dir_fd=folder, follow_symlinks=False)
+        return f"{parent}/{name}"
 
     def return_folder(self, parent: str, path: str, *, clean: bool) -> bool:
         """Keep the folder of an ended attempt if it is untouched; return whether it holds anything.

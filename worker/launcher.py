@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import Final
 
 from echelon.shared.errors import VolumeUnavailable
 from echelon.shared.failpoints import failpoint
 from echelon.shared.messages import Grant, GrantedTask, Outcome
 from echelon.shared.volume import Volume
-from echelon.shared.volume.layout import FOLDER_MODE, entry_name
+from echelon.shared.volume.layout import entry_name
 from echelon.worker import spawnfile
 from echelon.worker.attempt import AttemptEnd, StartedAttempt, describe_error
 from echelon.worker.folders import Folders
@@ -27,7 +26,7 @@ class Launcher:
 
     def __init__(self, volume: Volume, runtime: Runtime, preparation: Preparation, limits: spawnfile.Limits) -> None:
         self._volume, self._runtime, self._preparation, self._limits = volume, runtime, preparation, limits
-        self._folders = Folders()
+        self._folders = Folders(volume)
         self._workspaces: dict[str, None] = {}
 
     def close(self) -> None:
@@ -42,7 +41,7 @@ class Launcher:
                 self._make_workspace(grant)
             places, spare_from = self._make_places(prepared, task)
         except OSError as error:
-            raise self._explain_error(error) from error
+            raise self._explain_error(error, prepared) from error
         masker = prepared.masker
         try:
             launch, masker = self._preparation.build_launch(prepared, task, places)
@@ -80,20 +79,25 @@ class Launcher:
                 self._folders.take_folder(prepared.attempts_folder), prepared.workspace
             ), prepared.attempts_folder
         folder = f"{prepared.stage_folder}/{entry_name(task.index, task.attempt)}"
-        os.makedirs(folder, FOLDER_MODE, exist_ok=True)
-        working = prepared.workspace
+        name, working = self._volume.relative_name(folder), prepared.workspace
         if recipe.workdir == "task":
-            working = self._volume.prepare_attempt(folder[len(self._volume.root) + 1 :], prepared.grant.revision)
+            working = self._volume.prepare_attempt(name, prepared.grant.revision)
+        else:
+            self._volume.make_folder(name)
         if recipe.spawns and not recipe.shares_folder:
-            spawnfile.remove_stale(working)
+            spawnfile.remove_stale(self._volume, self._volume.relative_name(working))
         return Places(folder, working), None
 
-    def _explain_error(self, error: OSError) -> CannotStart:
-        """Return the error for a failed operation on the volume: the task's, or the worker's fault."""
+    def _explain_error(self, error: OSError, prepared: PreparedGrant) -> CannotStart:
+        """Return the error for a failed operation on the volume: the tasks', or the worker's fault."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return CannotStart(f"the volume is full: {describe_error(error)}")
         try:
             self._volume.check_present()
         except VolumeUnavailable as reason:
             return CannotStart(str(reason), worker_fault=True)
+        for folder in (prepared.workspace, prepared.stage_folder):
+            damage = self._volume.find_damage(self._volume.relative_name(folder))
+            if damage is not None:
+                return CannotStart(damage)
         return CannotStart(f"the worker cannot prepare the attempt: {error}", worker_fault=True)

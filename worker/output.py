@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from echelon.shared.volume import beneath
 from echelon.shared.volume.layout import FOLDER_MODE
 
 MASK: Final = b"***"
@@ -78,9 +79,9 @@ class Masker:
 class Capture:
     """The file of one stream of one attempt. Its errors are kept for the report: a full disk does not end a task."""
 
-    def __init__(self, path: str, *, cap: int, masker: Masker) -> None:
-        """`path`: of the file; `cap`: its size limit in bytes."""
-        self._path = path
+    def __init__(self, root: str, name: str, *, cap: int, masker: Masker) -> None:
+        """`name`: of the file, below the folder `root`; `cap`: its size limit in bytes."""
+        self._root, self._name = root, name
         self._masker = masker
         self._tail_size = cap // _TAIL_SHARE
         self._head_room = cap - self._tail_size
@@ -164,7 +165,7 @@ class Capture:
             return
         try:
             if self._fd < 0:
-                self._fd = _create_file(self._path)
+                self._fd = _create_file(self._root, self._name)
             written = os.write(self._fd, data)
             while written < len(data):
                 written += os.write(self._fd, data[written:])
@@ -172,13 +173,20 @@ class Capture:
             self.loss = error
 
 
-def _create_file(path: str) -> int:
-    """Create the file, and its folder if it does not exist."""
+def _create_file(root: str, name: str) -> int:
+    """Create a file below a folder, with no link on the way, and its own folder if it does not exist."""
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return os.open(path, _CREATE, 0o640)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), FOLDER_MODE, exist_ok=True)
-    except FileExistsError:
-        # A task has made this, perhaps a link that would redirect the log.
-        os.unlink(path)
-    return os.open(path, _CREATE, 0o640)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            return beneath.open_beneath(folder, name, _CREATE, 0o640)
+        above, _, last = name.rpartition("/")
+        parent = beneath.open_folder(folder, above, make=FOLDER_MODE)
+        try:
+            # A task has made this, perhaps a link that would redirect the log.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(last, dir_fd=parent)
+            return os.open(last, _CREATE, 0o640, dir_fd=parent)
+        finally:
+            os.close(parent)
+    finally:
+        os.close(folder)

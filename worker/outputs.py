@@ -20,7 +20,7 @@ RESULT_LIMIT: Final = 64 * 1024
 def add_result(volume: Volume, attempt: StartedAttempt, ending: AttemptEnd) -> AttemptEnd:
     """Return the end with the result that the task wrote to ECHELON_OUTPUT; an unusable result makes it a failure."""
     try:
-        found = volume.open_regular(_relative_name(volume, attempt.places.output_file))
+        found = volume.open_regular(volume.relative_name(attempt.places.output_file))
     except FileNotFoundError:
         return ending
     except NotRegular as error:
@@ -44,8 +44,8 @@ def add_spawned_items(volume: Volume, attempt: StartedAttempt, ending: AttemptEn
     try:
         spawned = spawnfile.keep_items(
             volume,
-            attempt_path=_relative_name(volume, attempt.places.folder),
-            working_path=_relative_name(volume, attempt.places.working),
+            attempt_path=volume.relative_name(attempt.places.folder),
+            working_path=volume.relative_name(attempt.places.working),
             shared=prepared.recipe.shares_folder,
             limits=replace(limits, items=prepared.recipe.max_items),
             secrets=spawnfile.Secrets(prepared.recipe.item_secret, prepared.seal),
@@ -53,10 +53,13 @@ def add_spawned_items(volume: Volume, attempt: StartedAttempt, ending: AttemptEn
     except SpawnInvalid as error:
         return AttemptEnd(Outcome.SPAWN_INVALID, ending.exit, str(error), ending.result)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        outcome = Outcome.FAILED if full else Outcome.WORKER_FAULT
+        damage = volume.find_damage(volume.relative_name(attempt.places.folder))
+        blamed = damage is not None or error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = damage or describe_error(error)
         return AttemptEnd(
-            outcome, ending.exit, f"the items of {spawnfile.NAME} cannot be kept: {describe_error(error)}"
+            Outcome.FAILED if blamed else Outcome.WORKER_FAULT,
+            ending.exit,
+            f"the items of {spawnfile.NAME} cannot be kept: {reason}",
         )
     return replace(ending, spawned=spawned)
 
@@ -64,7 +67,3 @@ def add_spawned_items(volume: Volume, attempt: StartedAttempt, ending: AttemptEn
 def _mark_failed(ending: AttemptEnd, error: str) -> AttemptEnd:
     """Return a failure instead of success; an attempt that has failed keeps its own reason."""
     return replace(ending, outcome=Outcome.FAILED, error=error) if ending.outcome is Outcome.COMPLETED else ending
-
-
-def _relative_name(volume: Volume, path: str) -> str:
-    return path[len(volume.root) + 1 :]

@@ -76,6 +76,8 @@ class PreparedGrant:
     masker: Masker
     #: Opens the secrets of single tasks, and seals the secrets of the items that they spawn.
     seal: Seal
+    #: The volume's folder.
+    root: str
     workspace: str
     #: Absolute paths of the folders of the job's attempts and of the stage's.
     attempts_folder: str
@@ -168,6 +170,7 @@ class Preparation:
             secrets=secrets,
             masker=Masker(secrets),
             seal=self._open_seal(grant),
+            root=self._root,
             workspace=workspace,
             attempts_folder=f"{self._root}/{attempts_name(grant.job_id)}",
             stage_folder=f"{self._root}/{stage_name(grant.job_id, grant.stage)}",

@@ -23,7 +23,7 @@ from echelon.shared.failpoints import failpoint
 from echelon.shared.messages import SpawnedItems
 from echelon.shared.sealing import Seal, seal_value
 from echelon.shared.volume import OpenFile, Volume
-from echelon.shared.volume.beneath import NotRegular
+from echelon.shared.volume.beneath import REFUSED, NotRegular
 
 NAME: Final = "spawn.json"
 #: Deepest nesting of an item: no task's input needs more, and the controller walks through it again.
@@ -101,15 +101,15 @@ def keep_items(
     failpoint("spawn.after_write")
     if hidden:
         # If the worker dies before it reports, the spawn task runs again and writes a new file.
-        remove_stale(volume.absolute_path(place))
+        remove_stale(volume, place)
     return SpawnedItems(name, count)
 
 
-def remove_stale(folder: str) -> None:
+def remove_stale(volume: Volume, folder: str) -> None:
     """Remove a spawn.json: one of an earlier task, or one with secrets whose items have been written."""
     # A folder with this name stays; it is reported as an error later.
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        os.unlink(f"{folder}/{NAME}")
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError), volume.enter_folder(folder) as entered:
+        os.unlink(NAME, dir_fd=entered)
 
 
 def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str, *, shared: bool) -> tuple[str, OpenFile]:
@@ -122,7 +122,7 @@ def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str, *, sh
         except NotRegular as error:
             raise SpawnInvalid(f"{NAME} {error.strerror}; it must be a plain file") from error
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EXDEV):
+            if error.errno in REFUSED:
                 raise SpawnInvalid(f"{NAME} is a symbolic link or special; it must be a plain file") from error
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise SpawnInvalid(f"{NAME} cannot be read: {error.strerror}") from error

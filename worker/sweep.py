@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterable
 from typing import Final
 
+from echelon.shared.volume.removal import empty_tree
 from echelon.worker.environment import make_temporary_folder, temporary_folder
 from echelon.worker.runtimes import proc
 from echelon.worker.runtimes.cgroups import kill_cgroups
@@ -44,7 +44,10 @@ def kill_leftovers(
         time.sleep(_CHECK_AGAIN)
         found = _find_marked(mark)
         seen |= set(found)
-    _empty_folder(temporary)
+    if os.path.lexists(temporary):
+        make_temporary_folder(temporary)
+        with contextlib.suppress(OSError):
+            empty_tree(temporary)
     return killed + len(seen)
 
 
@@ -77,16 +80,3 @@ def _find_ancestors() -> set[int]:
 def _carries_mark(pid: int, mark: bytes) -> bool:
     environment = proc.environment_of(pid)
     return mark in environment and proc.attempt_in(environment) is not None
-
-
-def _empty_folder(folder: str) -> None:
-    """Remove the files that tasks have left in their TMPDIR."""
-    if not os.path.isdir(folder) or os.path.islink(folder):
-        return
-    make_temporary_folder(folder)
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                os.unlink(entry.path)

@@ -41,7 +41,7 @@ _FILE = {
     "/jobs/<uuid:job_id>/artefacts",
     RouteAnswer(shapes.PageOf[shapes.JobArtefact], description="Files by path."),
     query=schemas.PageQuerySchema,
-    refuses=[404],
+    refuses=[404, 409],
 )
 def list_artefacts(query: PageQuery, job_id: object) -> Response:
     """List the files that a job has left so far, by path."""
@@ -76,7 +76,7 @@ def get_artefact(job_id: object, path: str) -> Response:
     RouteAnswer(
         None, content_type="application/zip", description="All files.", headers={"Content-Disposition": "attachment"}
     ),
-    refuses=[404],
+    refuses=[404, 409],
 )
 def get_artefacts_zip(job_id: object) -> Response:
     """Return all files as a zip archive, made while it is sent."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from echelon.controller.api import render
+from echelon.controller.commands.screen import print_message
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import SPAWN_INDEX, TaskFilter
@@ -74,10 +75,14 @@ class LocalJob:
             return (file.read(_TAIL).decode("utf-8", "replace"),)
 
     def list_artefacts(self) -> Iterator[JobArtefact]:
-        """Yield the job's artefacts, by path."""
+        """Yield the job's artefacts, by path; say why if they cannot be listed."""
         self._jobs.show_files(self._job_id)
         after = ""
-        while page := self._jobs.volume.list_artefacts(self._job_id, after=after, limit=_PAGE):
-            for one in page:
-                yield render.fill_shape(JobArtefact, one)
-            after = page[-1].path
+        try:
+            while page := self._jobs.volume.list_artefacts(self._job_id, after=after, limit=_PAGE):
+                for one in page:
+                    yield render.fill_shape(JobArtefact, one)
+                after = page[-1].path
+        except Conflict as error:
+            # Its tasks have done that; the job has ended as it has.
+            print_message(str(error))

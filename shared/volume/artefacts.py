@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Deeper folders are not listed: every level holds a file descriptor open.
-_DEEPEST = 200
+#: Deeper folders are neither listed nor merged: every level holds a file descriptor open.
+DEEPEST = 200
+
+
+#: A file system may know moments that no calendar has.
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +42,14 @@ def _walk_folder(folder: int, prefix: str, after: str, depth: int) -> Iterator[S
         try:
             if not name.endswith("/"):
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                yield StoredArtefact(key, status.st_size, status.st_mtime)
+                yield StoredArtefact(key, status.st_size, limit_time(status.st_mtime))
                 continue
             inner = os.open(name.rstrip("/"), _FOLDER, dir_fd=folder)
         except OSError:
             # Removed or turned into something else since it was listed.
             continue
         try:
-            if depth < _DEEPEST:
+            if depth < DEEPEST:
                 yield from _walk_folder(inner, key, after, depth + 1)
         finally:
             os.close(inner)
@@ -61,6 +65,11 @@ def _sort_keys(folder: int, prefix: str, after: str) -> Iterator[str]:
                     yield key
             except OSError:
                 continue
+
+
+def limit_time(seconds: float) -> float:
+    """Return the nearest moment in the years 1 to 9999."""
+    return min(max(seconds, _FIRST), _LAST)
 
 
 def is_printable(name: str) -> bool:

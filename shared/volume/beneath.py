@@ -1,11 +1,13 @@
-"""Opens files that a task may have planted: below a given folder, no link on the way, never blocking.
+"""Opens what tasks may have planted or replaced: below a given folder, no link on the way, never blocking.
 
-openat2 does it in one system call. Where it is missing (kernel before 5.6, a seccomp filter), the path is walked one
-part at a time with O_NOFOLLOW, which comes to the same.
+It opens files to read, new files to write, and folders, which it makes where they are missing. openat2 does it in one
+system call. Where it is missing (kernel before 5.6, a seccomp filter), the path is walked one part at a time with
+O_NOFOLLOW, which comes to the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -18,6 +20,8 @@ _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 REFUSED: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENXIO, errno.ENODEV, errno.EINVAL, errno.ENAMETOOLONG}
 )
+FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_HANDLE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -29,12 +33,65 @@ class NotRegular(OSError):
     """The path is not a regular file."""
 
 
-def open_beneath(folder: int, path: str, flags: int = _READ) -> int:
-    """Open a relative path below an open folder and return the file descriptor; raise OSError."""
+def open_beneath(folder: int, path: str, flags: int = _READ, mode: int = 0) -> int:
+    """Open a relative path below an open folder and return the file descriptor; raise OSError.
+
+    The mode is that of a file that the flags allow to be made.
+    """
     if "\0" in path:
         raise OSError(errno.EINVAL, "the path holds a NUL character", path)
-    fd = _openat2(folder, path, flags)
-    return _open_stepwise(folder, path, flags) if fd is None else fd
+    fd = _openat2(folder, path, flags, mode)
+    return _open_stepwise(folder, path, flags, mode) if fd is None else fd
+
+
+def open_folder(folder: int, path: str, *, make: int | None = None) -> int:
+    """Open a folder below an open one; with `make`, a mode, make what is missing of the path. Raise OSError."""
+    try:
+        return open_beneath(folder, path, FOLDER)
+    except FileNotFoundError:
+        if make is None:
+            raise
+    parent, _, name = path.rpartition("/")
+    above = open_folder(folder, parent, make=make) if parent else os.dup(folder)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, make, dir_fd=above)
+        return open_beneath(above, name, FOLDER)
+    finally:
+        os.close(above)
+
+
+def find_obstacle(folder: int, path: str) -> str | None:
+    """Say which part of a path to a folder is no folder, or one that its owner may not use; None: none is.
+
+    Parts that do not exist are no obstacle: they can be made.
+    """
+    passed = ""
+    for part in path.split("/"):
+        passed = f"{passed}/{part}" if passed else part
+        try:
+            handle = open_beneath(folder, passed, _HANDLE)
+        except OSError:
+            return None
+        try:
+            mode = os.fstat(handle).st_mode
+        finally:
+            os.close(handle)
+        if not stat.S_ISDIR(mode):
+            return f"{passed} {kind_of(mode)}"
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
+            return f"{passed} has mode {stat.S_IMODE(mode):03o}"
+    return None
+
+
+def unlock_folder(folder: int, name: str) -> None:
+    """Give the rights to a folder back to its owner, whatever a task has done to its mode; raise OSError."""
+    handle = os.open(name, _HANDLE | os.O_DIRECTORY, dir_fd=folder)
+    try:
+        # A handle is no open file: its mode can be set by this name alone.
+        os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
+    finally:
+        os.close(handle)
 
 
 def open_regular(folder: int, path: str, *, single_link: bool = False) -> tuple[int, os.stat_result]:
@@ -65,9 +122,9 @@ def kind_of(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "is not a regular file")
 
 
-def _openat2(folder: int, path: str, flags: int) -> int | None:
+def _openat2(folder: int, path: str, flags: int, mode: int) -> int | None:
     """Return the file descriptor, or None where the kernel does not offer the call."""
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
     name = os.fsencode(path)
     for _ in range(10):
         fd: int = _syscall(_OPENAT2, folder, name, ctypes.byref(how), ctypes.sizeof(how))
@@ -82,7 +139,7 @@ def _openat2(folder: int, path: str, flags: int) -> int | None:
     raise OSError(error, os.strerror(error), path)
 
 
-def _open_stepwise(folder: int, path: str, flags: int) -> int:
+def _open_stepwise(folder: int, path: str, flags: int, mode: int) -> int:
     parts = path.split("/")
     if path.startswith("/") or ".." in parts:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
@@ -94,7 +151,7 @@ def _open_stepwise(folder: int, path: str, flags: int) -> int:
             if current != folder:
                 os.close(current)
             current = entered
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=current)
     finally:
         if current != folder:
             os.close(current)

@@ -6,16 +6,17 @@ relative: the volume may be mounted elsewhere on every machine.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from echelon.shared.errors import InvalidInput
-from echelon.shared.volume.beneath import kind_of
+from echelon.shared.volume.beneath import REFUSED, kind_of, open_folder
 from echelon.shared.volume.durable import sync_folder
 from echelon.shared.volume.layout import FOLDER_MODE, REVISIONS
 
@@ -100,12 +101,12 @@ def _copy_file(origin: str, copy: str, mode: int) -> None:
         os.fsync(writer.fileno())
 
 
-def link_into(workspace: str, bundle: Bundle, *, way: str) -> None:
-    """Link a bundle's files into a folder; `way` leads from there to the bundle. Existing entries stay."""
+def link_into(workspace: int, bundle: Bundle, *, way: str) -> None:
+    """Link a bundle's files into an open folder; `way` leads from there to the bundle. Existing entries stay."""
     for name in bundle.folders:
-        _unless_there(os.mkdir, os.path.join(workspace, name), FOLDER_MODE)
+        _add_entry(workspace, name, partial(os.mkdir, mode=FOLDER_MODE))
     for name in bundle.files:
-        _unless_there(os.symlink, f"{'../' * name.count('/')}{way}/{name}", os.path.join(workspace, name))
+        _add_entry(workspace, name, partial(os.symlink, f"{'../' * name.count('/')}{way}/{name}"))
 
 
 def is_link_to_bundle(target: str) -> bool:
@@ -113,7 +114,17 @@ def is_link_to_bundle(target: str) -> bool:
     return target.startswith("../") and f"/{REVISIONS}/" in target
 
 
-def _unless_there(make: object, *arguments: object) -> None:
-    assert callable(make)
-    with contextlib.suppress(FileExistsError):
-        make(*arguments)
+def _add_entry(workspace: int, name: str, add: Callable[..., None]) -> None:
+    """Let `add` make an entry below an open folder; what a task has put in its way stays."""
+    above, _, last = name.rpartition("/")
+    try:
+        parent = open_folder(workspace, above) if above else os.dup(workspace)
+        try:
+            add(last, dir_fd=parent)
+        finally:
+            os.close(parent)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if not above or error.errno not in (*REFUSED, errno.EACCES, errno.EPERM):
+            raise

@@ -11,13 +11,22 @@ from typing import BinaryIO
 from echelon.shared.failpoints import failpoint
 
 
-def write_file(path: str, write: Callable[[BinaryIO], None], *, mode: int = 0o640, replace: bool = True) -> bool:
+def write_file(
+    path: str,
+    write: Callable[[BinaryIO], None],
+    *,
+    mode: int = 0o640,
+    replace: bool = True,
+    folder: int | None = None,
+) -> bool:
     """Let `write` fill a file beside `path`, make it durable and give it its name.
 
-    Without `replace` a file that is there already stays, and the return value is False. Raises OSError.
+    Without `replace` a file that is there already stays, and the return value is False. With `folder`, an open folder,
+    the path is the name of a file in it. Raises OSError.
     """
     temporary = f"{path}.{secrets.token_hex(8)}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, mode, dir_fd=folder)
     try:
         with open(fd, "wb") as file:
             write(file)
@@ -25,17 +34,21 @@ def write_file(path: str, write: Callable[[BinaryIO], None], *, mode: int = 0o64
             os.fsync(fd)
         failpoint("durable.before_rename")
         if replace:
-            os.rename(temporary, path)
+            os.rename(temporary, path, src_dir_fd=folder, dst_dir_fd=folder)
         else:
-            os.link(temporary, path)
+            os.link(temporary, path, src_dir_fd=folder, dst_dir_fd=folder)
     except FileExistsError:
         if replace:
             raise
         return False
     finally:
         # Gone already when it was renamed.
-        remove_if_there(temporary)
-    sync_folder(os.path.dirname(path))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
+    if folder is None:
+        sync_folder(os.path.dirname(path))
+    else:
+        os.fsync(folder)
     return True
 
 

@@ -61,16 +61,11 @@ def entry_name(index: int, attempt: int) -> str:
     return f"spawn-{attempt:d}" if index < 0 else f"{index:d}-{attempt:d}"
 
 
-def log_entry(index: int, attempt: int, stream: Stream) -> str:
-    """Return the name of an attempt's log within its stage's folder."""
-    return f"{entry_name(index, attempt)}.{stream}"
-
-
 def log_name(job_id: JobId, stage: int, index: int, attempt: int, stream: Stream) -> str:
     """Return the file that holds what an attempt printed."""
     if stream not in ("stdout", "stderr"):
         raise InvalidInput(f"{stream!r} is neither stdout nor stderr")
-    return f"{stage_name(job_id, stage)}/{log_entry(index, attempt, stream)}"
+    return f"{stage_name(job_id, stage)}/{entry_name(index, attempt)}.{stream}"
 
 
 def revision_name(revision: str) -> str:

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 import os
 import secrets
-import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
-from echelon.shared.errors import InvalidInput, NotFound, VolumeUnavailable
+from echelon.shared.errors import Conflict, InvalidInput, NotFound, VolumeUnavailable
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId
-from echelon.shared.volume import artefacts, beneath, bundles, durable, layout, publishing
+from echelon.shared.volume import artefacts, beneath, bundles, durable, layout, publishing, removal
 from echelon.shared.volume.artefacts import StoredArtefact
 from echelon.shared.volume.layout import FOLDER_MODE
 
+log = logging.getLogger(__name__)
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_MARK = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,44 +85,47 @@ class Volume:
         """Return the path on this machine of a name that is relative to the volume."""
         return f"{self.root}/{name}"
 
+    def relative_name(self, path: str) -> str:
+        """Return the name, relative to the volume, of an absolute path in it."""
+        return path[len(self.root) + 1 :]
+
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     def prepare_workspace(self, job_id: JobId, revision: str) -> str:
         """Make a job's workspace, with the revision's files in it, and return its absolute path. Repeats do no harm."""
-        workspace = self.absolute_path(layout.workspace_name(job_id))
-        job = self.absolute_path(layout.job_name(job_id))
-        prepared = f"{job}/prepared"
-        if _make_folder(job) or not os.path.exists(prepared):
-            _make_folder(workspace)
-            # Nearly every attempt gets a folder in there: asked for later, that would be found out by failing.
-            _make_folder(self.absolute_path(layout.attempts_name(job_id)))
-            bundle = self._bundle(revision)
-            if not (bundle.folders or bundle.files):
-                # Nothing that a task could remove and another process would restore.
-                return workspace
-            bundles.link_into(workspace, bundle, way=f"../../../{_files_path(revision)}")
-            os.close(os.open(prepared, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
-        return workspace
+        name = layout.workspace_name(job_id)
+        with self.enter_folder(layout.job_name(job_id), make=True) as job:
+            if not _is_file(job, "prepared"):
+                with self.enter_folder(name, make=True) as workspace:
+                    # Nearly every attempt gets a folder in there: asked for later, that would be found out by failing.
+                    os.close(beneath.open_folder(job, "attempts", make=FOLDER_MODE))
+                    bundle = self._bundle(revision)
+                    if bundle.folders or bundle.files:
+                        bundles.link_into(workspace, bundle, way=f"../../../{_files_path(revision)}")
+                        # Without files there is nothing that a task could remove and another process would restore.
+                        os.close(os.open("prepared", _MARK, 0o640, dir_fd=job))
+        return self.absolute_path(name)
 
     def prepare_attempt(self, attempt_path: str, revision: str) -> str:
         """Make the working directory of an attempt that does not run in the workspace; return its absolute path."""
-        folder = f"{self.absolute_path(attempt_path)}/work"
-        os.makedirs(folder, FOLDER_MODE, exist_ok=True)
-        bundles.link_into(folder, self._bundle(revision), way=f"../../../../../../{_files_path(revision)}")
-        return folder
+        name = f"{attempt_path}/work"
+        with self.enter_folder(name, make=True) as folder:
+            bundles.link_into(folder, self._bundle(revision), way=f"../../../../../../{_files_path(revision)}")
+        return self.absolute_path(name)
 
     def publish_files(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
         """Move the files of an attempt that counts into the workspace; repeats do no harm, nor do several at once.
 
         Returns the paths that could not be moved: a folder of the workspace stands in their place, rights that a task
-        has set do not allow it, or tasks have taken the workspace itself away.
+        has set do not allow it, or tasks have taken the workspace itself away. "." stands for all files.
         """
         if not attempt_path.startswith(f"{layout.job_name(job_id)}/attempts/"):
             raise InvalidInput(f"{attempt_path!r} is not an attempt of job {job_id}")
         with _translate_errors("publish files"):
-            source = self._folder_if_there(f"{attempt_path}/work")
+            name = f"{attempt_path}/work"
+            source = self._folder_if_there(name)
             if source is None:
-                return ()
+                return (".",) if self.find_damage(name) else ()
             with _closing_fd(source):
                 target = self._folder_if_there(layout.workspace_name(job_id))
                 if target is None:
@@ -127,20 +134,24 @@ class Volume:
                     return tuple(publishing.merge_folders(source, target))
 
     def remove_job(self, job_id: JobId) -> None:
-        """Remove everything that a job has on the volume; repeats do no harm."""
-        folder = self.absolute_path(layout.job_name(job_id))
-        doomed = f"{self.absolute_path(layout.TRASH)}/{secrets.token_hex(8)}"
-        with _translate_errors("remove a job"):
-            os.makedirs(self.absolute_path(layout.TRASH), FOLDER_MODE, exist_ok=True)
+        """Remove everything that a job has on the volume, whatever tasks have made of it; repeats do no harm."""
+        name = layout.job_name(job_id)
+        with _translate_errors("remove a job"), self.enter_folder(layout.TRASH, make=True) as trash:
             try:
-                os.rename(folder, doomed)
-            except FileNotFoundError:
-                return
-            try:
-                shutil.rmtree(doomed)
+                self._throw_away(name, trash)
             except PermissionError:
-                _unlock_folders(doomed)
-                shutil.rmtree(doomed)
+                with self.enter_folder("jobs") as jobs:
+                    beneath.unlock_folder(jobs, job_id)
+                self._throw_away(name, trash)
+            try:
+                removal.empty_folder(trash)
+            except OSError as error:
+                # The job is gone. The next removal tries again.
+                log.warning("%s cannot be emptied: %s", self.absolute_path(layout.TRASH), error)
+
+    def _throw_away(self, name: str, trash: int) -> None:
+        with suppress(FileNotFoundError):
+            os.rename(self.absolute_path(name), secrets.token_hex(8), dst_dir_fd=trash)
 
     # --- files ------------------------------------------------------------------------------------------------------
 
@@ -154,18 +165,17 @@ class Volume:
                 None if folder is None else os.fspath(folder), self.absolute_path(_files_path(revision))
             )
 
-    def atomic_write(self, name: str, write: Callable[[BinaryIO], None] | bytes) -> None:
-        """Write a file so that readers see all of it or nothing; raise OSError."""
-        if isinstance(write, bytes):
-            durable.write_bytes(self.absolute_path(name), write)
-        else:
-            durable.write_file(self.absolute_path(name), write)
+    def atomic_write(self, name: str, write: Callable[[BinaryIO], None]) -> None:
+        """Write a file so that readers see all of it or nothing; raise OSError, also when it is behind a link."""
+        above, _, last = name.rpartition("/")
+        with self.enter_folder(above) as folder:
+            durable.write_file(last, write, folder=folder)
 
     def open_regular(self, name: str, *, single_link: bool = False) -> OpenFile:
         """Open a file that a task may have planted; raise OSError, also when it is no regular file or behind a link."""
         with _closing_fd(os.open(self.root, _FOLDER)) as root:
             fd, status = beneath.open_regular(root, name, single_link=single_link)
-        return OpenFile(os.fdopen(fd, "rb"), status.st_size, status.st_mtime)
+        return OpenFile(os.fdopen(fd, "rb"), status.st_size, artefacts.limit_time(status.st_mtime))
 
     def open_artefact(self, job_id: JobId, path: str) -> OpenFile:
         """Open one of a job's files by its path in the workspace; raise NotFound."""
@@ -175,14 +185,20 @@ class Volume:
         return found
 
     def list_artefacts(self, job_id: JobId, *, after: str = "", limit: int) -> list[StoredArtefact]:
-        """Return up to `limit` of a job's files whose paths sort behind `after`, in the order of their paths."""
+        """Return up to `limit` of a job's files whose paths sort behind `after`, in the order of their paths.
+
+        Raises Conflict when tasks have made something else of the workspace.
+        """
+        name = layout.workspace_name(job_id)
         with _translate_errors("list artefacts"):
-            try:
-                workspace = self._open_folder(layout.workspace_name(job_id))
-            except FileNotFoundError:
-                return []
-            with _closing_fd(workspace):
-                return list(artefacts.walk_files(workspace, after=after, limit=limit))
+            workspace = self._folder_if_there(name)
+            if workspace is not None:
+                with _closing_fd(workspace):
+                    return list(artefacts.walk_files(workspace, after=after, limit=limit))
+        damage = self.find_damage(name)
+        if damage is not None:
+            raise Conflict(f"the files of job {job_id} cannot be listed: {damage}")
+        return []
 
     def open_log(self, job_id: JobId, stage: int, index: int, attempt: int, stream: layout.Stream) -> BinaryIO | None:
         """Open what an attempt has printed so far; None when that is nothing. Index -1 is the spawn task."""
@@ -203,16 +219,36 @@ class Volume:
                 return None
             raise VolumeUnavailable(f"cannot open {name}: {error.strerror}") from error
 
-    def _open_folder(self, name: str) -> int:
+    def make_folder(self, name: str) -> None:
+        """Make a folder, with no link on the way, if it does not exist; raise OSError."""
+        os.close(self._open_folder(name, FOLDER_MODE))
+
+    @contextmanager
+    def enter_folder(self, name: str, *, make: bool = False) -> Iterator[int]:
+        """Open a folder, with no link on the way, for as long as the context lasts; raise OSError.
+
+        With `make`, folders that are missing are made.
+        """
+        with _closing_fd(self._open_folder(name, FOLDER_MODE if make else None)) as folder:
+            yield folder
+
+    def find_damage(self, name: str) -> str | None:
+        """Say what tasks have made of a folder of a job, or of one above it; None: nothing that is seen."""
+        jobs, _, inner = name.partition("/")
+        with self.enter_folder(jobs) as folder:
+            found = beneath.find_obstacle(folder, inner)
+        return None if found is None else f"a task of the job has changed its folders: {jobs}/{found}"
+
+    def _open_folder(self, name: str, make: int | None = None) -> int:
         with _closing_fd(os.open(self.root, _FOLDER)) as root:
-            return beneath.open_beneath(root, name, _FOLDER)
+            return beneath.open_folder(root, name, make=make)
 
     def _folder_if_there(self, name: str) -> int | None:
         """Open a folder; None when tasks have taken it away, but not because the whole volume is missing."""
         try:
             return self._open_folder(name)
         except OSError as error:
-            if error.errno not in beneath.REFUSED:
+            if error.errno not in beneath.REFUSED and self.find_damage(name) is None:
                 raise
             self.check_present()
             return None
@@ -221,17 +257,11 @@ class Volume:
         return bundles.read_bundle(self.absolute_path(_files_path(revision)))
 
 
-def _make_folder(path: str) -> bool:
-    """Make a folder and tell whether it was not there; a step at a time, for a job's first task waits for it."""
+def _is_file(folder: int, name: str) -> bool:
     try:
-        os.mkdir(path, FOLDER_MODE)
+        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
     except FileNotFoundError:
-        os.makedirs(path, FOLDER_MODE, exist_ok=True)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
         return False
-    return True
 
 
 def _files_path(revision: str) -> str:
@@ -251,16 +281,6 @@ def _read_marker(root: str) -> str:
         raise VolumeUnavailable(
             f"{root} is not an Echelon volume: cannot read {layout.MARKER} ({error.strerror}). Is it mounted?"
         ) from error
-
-
-def _unlock_folders(folder: str) -> None:
-    """Take back the rights that tasks have taken away from folders."""
-    os.chmod(folder, 0o700)
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import contextlib
 import os
 import stat
 
+from echelon.shared.volume.artefacts import DEEPEST
 from echelon.shared.volume.bundles import is_link_to_bundle
 from echelon.shared.volume.layout import FOLDER_MODE
 
@@ -21,7 +22,8 @@ def merge_folders(source: int, target: int, prefix: str = "") -> list[str]:
     """Move everything from one open folder to another and return the paths that could not be moved.
 
     Folders are merged, a file takes the place of a file; a file never takes the place of a folder. Entries other than
-    files, folders and links stay behind, and so do entries whose mode, set by the task, forbids the move.
+    files, folders and links stay behind, and so do entries whose mode, set by the task, forbids the move, and folders
+    that are too deep to be listed.
     """
     left: list[str] = []
     _unlock_folder(source)
@@ -30,7 +32,7 @@ def merge_folders(source: int, target: int, prefix: str = "") -> list[str]:
         mode = _mode_of(source, name)
         try:
             if stat.S_ISDIR(mode):
-                left += _merge_folder(source, target, name, path)
+                left += [path] if path.count("/") >= DEEPEST else _merge_folder(source, target, name, path)
             elif mode and not _move_file(source, target, name, mode):
                 left.append(path)
         except PermissionError:
@@ -69,7 +71,9 @@ def _unlock_folder(source: int) -> None:
     """Take back what a task may have done to its folder: tools that make it read-only do not mean that files stay."""
     mode = stat.S_IMODE(os.fstat(source).st_mode)
     if mode & stat.S_IRWXU != stat.S_IRWXU:
-        os.fchmod(source, mode | stat.S_IRWXU)
+        # A folder of another user stays as it is; so do its files.
+        with contextlib.suppress(PermissionError):
+            os.fchmod(source, mode | stat.S_IRWXU)
 
 
 def _list_names(source: int) -> list[str]:

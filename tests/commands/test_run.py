@@ -181,3 +181,18 @@ def test_a_value_may_come_from_stdin(alone: Caller, catalogue: Path) -> None:
     done = alone("run", catalogue, "hello", "-p", "name=@-", "--json", stdin="Ada\n")
 
     assert json.loads(done.out)["job"]["input"] == {"name": "Ada"}
+
+
+def test_a_job_that_takes_its_workspace_away_ends_as_it_has_ended(alone: Caller, tmp_path: Path) -> None:
+    catalogue = tmp_path / "c.yaml"
+    catalogue.write_text(
+        "tasks:\n"
+        "  swap: {exec_command: sh, exec_args: [-c, 'mv \"$ECHELON_JOB_DIR\" ../away; ln -s away ../work']}\n"
+        "jobs:\n"
+        "  swap: {stages: [{name: Swap, task_class: swap}]}\n"
+    )
+
+    done = alone("run", catalogue, "swap", "--volume", tmp_path / "v")
+
+    assert done.code == ExitCode.GOOD, done.err
+    assert "work is a symbolic link" in done.err

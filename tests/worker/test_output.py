@@ -25,7 +25,7 @@ def bench(tmp_path: Path) -> Iterator[Workbench]:
 
 
 def capture(path: Path, parts: list[bytes], *, cap: int = 10_000, secrets: tuple[str, ...] = ()) -> bytes:
-    made = Capture(str(path), cap=cap, masker=Masker(secrets))
+    made = Capture(str(path.parent), path.name, cap=cap, masker=Masker(secrets))
     for part in parts:
         made.add_output(part)
     made.finish_file()
@@ -102,7 +102,7 @@ def test_over_the_cap_head_and_tail_stay_with_a_marker_between(tmp_path: Path, p
 
 
 def test_while_it_runs_the_file_says_how_much_is_left_out_so_far(tmp_path: Path) -> None:
-    made = Capture(str(tmp_path / "log"), cap=10_000, masker=Masker([]))
+    made = Capture(str(tmp_path), "log", cap=10_000, masker=Masker([]))
 
     made.add_output(b"x" * 3_000_000)
     first = (tmp_path / "log").read_bytes()
