@@ -1,7 +1,7 @@
 """A worker that starts no processes: it reports each granted task of one queue as completed at once.
 
 With it, a fan-out of a million shows the controller's memory within minutes. It uses the real protocol and the real
-broker. It is a separate process: `python -m bench.counting BROKER_URL`.
+broker. It is a separate process: `python -m bench.counting BROKER_URL VOLUME`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from echelon.shared.broker.port import Broker, Outgoing
 from echelon.shared.broker.rabbitmq import RabbitBroker
 from echelon.shared.ids import WorkerId, new_worker_id
 from echelon.shared.messages import REPORTS, AttemptRef, Finished, Orders, Outcome, Report, WorkerCard, orders_queue
+from echelon.shared.signing import make_signer
+from echelon.shared.volume import Volume
 
 #: The queue of its tasks.
 COUNTED = "counted"
@@ -68,4 +70,4 @@ class Counter:
 
 
 if __name__ == "__main__":
-    Counter(RabbitBroker(sys.argv[1])).run()
+    Counter(RabbitBroker(sys.argv[1], make_signer(Volume.open(sys.argv[2])))).run()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from bench import accounting, speed
 from bench.contestant import MEMORY
@@ -27,7 +28,7 @@ def measure_memory(session: Session, shape: Shape, round_: int, size: int) -> No
     served = replace(shape, workers=1, queue="default:2")
     with (
         run_echelon(session.resources, folder, served) as echelon,
-        _run_counter(session.resources.rabbitmq.url),
+        _run_counter(session.resources.rabbitmq.url, echelon.volume),
     ):
         until(lambda: echelon.rest.count_workers() == 2, "the counting worker is up")
         echelon.write_items(size)
@@ -39,8 +40,8 @@ def measure_memory(session: Session, shape: Shape, round_: int, size: int) -> No
 
 
 @contextmanager
-def _run_counter(broker: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.counting", broker]
+def _run_counter(broker: str, volume: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "bench.counting", broker, str(volume)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
     try:
         yield

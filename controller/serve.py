@@ -39,6 +39,7 @@ from echelon.shared.broker.port import Broker
 from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
 from echelon.shared.clock import Clock, SystemClock
 from echelon.shared.sealing import Sealer
+from echelon.shared.signing import make_signer
 from echelon.shared.volume import Volume
 from echelon.shared.volume.status_files import StatusFile
 from echelon.shared.volume.stops import StopFiles
@@ -127,10 +128,11 @@ class RemoteController:
 
     def __init__(self, settings: Settings, first: CatalogueLook | None = None) -> None:
         options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
+        volume = Volume.create(settings.volume)
         # Both connect while the rest is built.
-        self._broker = RabbitBroker(settings.broker, options)
+        self._broker = RabbitBroker(settings.broker, make_signer(volume), options)
         store = open_when_there(settings.datastore_url)
-        self._outside = Outside(store, self._broker, Volume.create(settings.volume), SystemClock())
+        self._outside = Outside(store, self._broker, volume, SystemClock())
         self._controller = Controller(settings, self._outside, watch_catalogue(settings, self._outside.volume, first))
 
     @property

@@ -15,6 +15,8 @@ from echelon.shared.messages import VERSION, Message
 MAX_BYTES = 4 * 1024 * 1024
 
 CONTENT_TYPE = "application/json"
+#: Characters of a name in a log.
+_SHOWN = 64
 
 
 class _Envelope(msgspec.Struct):
@@ -22,9 +24,22 @@ class _Envelope(msgspec.Struct):
     kind: str = "?"
 
 
+class _SenderCard(msgspec.Struct):
+    name: str = ""
+    host: str = ""
+    version: str = ""
+
+
+class _Sender(msgspec.Struct):
+    worker: str = ""
+    kind: str = "?"
+    card: _SenderCard | None = None
+
+
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
+_sender_decoder = msgspec.json.Decoder(_Sender)
 
 
 def encode_message(message: Message) -> bytes:
@@ -51,6 +66,21 @@ def decode_message(data: bytes) -> Message:
     if message.v != VERSION:
         raise InvalidMessage(_describe_version(message.v))
     return message
+
+
+def read_sender(data: bytes) -> tuple[str, str]:
+    """Return (id, description) of the sender of a message that cannot be trusted, without control characters."""
+    try:
+        sender = _sender_decoder.decode(data) if len(data) <= MAX_BYTES else _Sender()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+        sender = _Sender()
+    if sender.kind == "orders":
+        return "", "a controller"
+    if not sender.worker:
+        return "", "an unknown sender"
+    worker, card = sender.worker[:_SHOWN], sender.card
+    named = f" ({card.name[:_SHOWN]!a} on {card.host[:_SHOWN]!a}, release {card.version[:_SHOWN]!a})" if card else ""
+    return worker, f"worker {worker!a}{named}"
 
 
 def _encode_part(part: msgspec.Struct) -> bytes:

@@ -16,19 +16,22 @@ import msgspec
 
 from echelon.shared.ids import JobId, TaskId, WorkerId
 
-VERSION = 1
+VERSION = 2
 
-#: The queue that every controller listens to. Named with the version, so that declared arguments never collide.
-REPORTS = f"echelon.v{VERSION}.reports"
-#: The queue of messages that cannot be decoded.
-DEAD = f"echelon.v{VERSION}.dead"
+#: Begins the names of queues. Changes with their declared arguments, which must never collide; not with `VERSION`, so
+#: that messages of another release are noticed.
+QUEUES = "echelon.v1."
+#: The queue that every controller listens to.
+REPORTS = f"{QUEUES}reports"
+#: The queue of messages that cannot be decoded or have no valid signature.
+DEAD = f"{QUEUES}dead"
 #: A room under this name takes tasks of every queue.
 ANY_QUEUE = "*"
 
 
 def orders_queue(worker: WorkerId) -> str:
     """Return the name of the queue that one life of a worker listens to."""
-    return f"echelon.v{VERSION}.orders.{worker}"
+    return f"{QUEUES}orders.{worker}"
 
 
 class Outcome(StrEnum):

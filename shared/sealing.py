@@ -78,6 +78,10 @@ class Sealer:
         """Return a digest that cannot be matched against guessed texts without the key."""
         return hmac.new(self._digest_key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
+    def derive_key(self, purpose: str) -> bytes:
+        """Return a separate key: no key serves two purposes."""
+        return hmac.new(self._key, purpose.encode(), hashlib.sha256).digest()
+
     @functools.cached_property
     def _own_seal(self) -> Seal:
         try:
@@ -87,8 +91,7 @@ class Sealer:
 
     @functools.cached_property
     def _digest_key(self) -> bytes:
-        # A separate key: no key serves two purposes.
-        return hmac.new(self._key, b"echelon request digests", hashlib.sha256).digest()
+        return self.derive_key("echelon request digests")
 
     @functools.cached_property
     def _key(self) -> bytes:

@@ -20,6 +20,7 @@ from echelon.shared.settings import InvalidSetting, forget_settings, settings_of
 from echelon.worker.settings import WorkerOptions, WorkerSettings, resolve_options
 
 if TYPE_CHECKING:
+    from echelon.shared.signing import Signer
     from echelon.shared.volume import Volume
     from echelon.worker.serve import WorkerService
 
@@ -78,13 +79,15 @@ def serve(settings: WorkerSettings, *, volume: Path, broker: str) -> None:
     from echelon.worker.serve import build_worker
 
     signals = _catch_signals()
-    connection = RabbitBroker(broker, RabbitOptions(queue_type=settings.queue_type))
+    found = _await_volume(volume, signals)
+    if found is None:
+        return
+    mounted, signer = found
+    connection = RabbitBroker(broker, signer, RabbitOptions(queue_type=settings.queue_type))
     try:
-        found = _await_volume(volume, signals)
-        if found is not None:
-            environ = dict(os.environ)
-            built = build_worker(settings, broker=connection, volume=found, clock=SystemClock(), environ=environ)
-            _run_until_drained(built, signals)
+        environ = dict(os.environ)
+        built = build_worker(settings, broker=connection, volume=mounted, clock=SystemClock(), environ=environ)
+        _run_until_drained(built, signals)
     finally:
         connection.close(timeout=FLUSH)
 
@@ -101,14 +104,16 @@ def _catch_signals() -> queue.SimpleQueue[int]:
     return signals
 
 
-def _await_volume(path: Path, signals: queue.SimpleQueue[int]) -> Volume | None:
-    """Wait for the volume, which may not be mounted yet, and return it; None if a signal came first."""
+def _await_volume(path: Path, signals: queue.SimpleQueue[int]) -> tuple[Volume, Signer] | None:
+    """Wait for the volume, which may not be mounted yet, and return it with its key; None if a signal came first."""
+    from echelon.shared.signing import make_signer
     from echelon.shared.volume import Volume
 
     logged = ""
     while True:
         try:
-            return Volume.open(path)
+            volume = Volume.open(path)
+            return volume, make_signer(volume)
         except VolumeUnavailable as error:
             if str(error) != logged:
                 logged = str(error)

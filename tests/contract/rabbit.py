@@ -4,6 +4,7 @@ temporary folder and an epmd of its own, so that it meets no other node of this 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,13 +12,18 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pika
 import pytest
 
+from echelon.shared.broker.topology import SIGNATURE
+from echelon.shared.signing import Signer
 from tests.contract.servers import PATIENCE, free_port, unavailable
 
+#: Signs what tests send and read without a volume.
+SIGNER = Signer(b"the key of tests")
 #: Runs a command and kills its whole process group when our end of its stdin is closed: a test run that is killed
 #: leaves nothing behind. SIGTERM is for the command; this shell only waits for what becomes of it.
 GUARDED = """
@@ -43,6 +49,11 @@ def rabbitmq_server() -> Iterator[str]:
         return
     with PrivateRabbitmq(binaries) as server:
         yield server.url
+
+
+def signed(queue: str, body: bytes, signer: Signer = SIGNER) -> pika.BasicProperties:
+    """Return what makes a raw body a message of the engine's."""
+    return pika.BasicProperties(headers={SIGNATURE: signer.sign_body(queue, body)})
 
 
 def rabbitmq_binaries() -> Path | None:
@@ -104,6 +115,21 @@ class PrivateRabbitmq:
         """Add a line to the node's configuration, before it is started."""
         with (self._home / "rabbitmq.conf").open("a") as file:
             file.write(line + "\n")
+
+    def define_users(self, permissions: Mapping[str, tuple[str, str, str]]) -> None:
+        """Define users, each with its own name as its password, before the node is started; guest may do everything."""
+        rights = {"guest": (".*", ".*", ".*")} | dict(permissions)
+        file = self._home / "definitions.json"
+        definitions = {
+            "vhosts": [{"name": "/"}],
+            "users": [{"name": one, "password": one, "tags": ""} for one in rights],
+            "permissions": [
+                {"user": one, "vhost": "/", "configure": configure, "write": write, "read": read}
+                for one, (configure, write, read) in rights.items()
+            ],
+        }
+        file.write_text(json.dumps(definitions))
+        self.configure(f"load_definitions = {file}")
 
     def start(self) -> None:
         """Start the node and wait until it takes connections."""

@@ -17,6 +17,7 @@ from echelon.shared.broker.rabbitmq import RabbitBroker
 from echelon.shared.codec import MAX_BYTES, encode_message
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import Finished, Message, Outcome, Report
+from tests.contract.rabbit import SIGNER
 
 PATIENCE = 10.0
 #: A message whose content does not matter.
@@ -81,7 +82,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     if request.param == "memory":
         made = MemoryBroker()
     else:
-        made = RabbitBroker(request.getfixturevalue("rabbitmq_server"))
+        made = RabbitBroker(request.getfixturevalue("rabbitmq_server"), SIGNER)
         until(lambda: made.connected)
     yield made
     made.close(timeout=2.0)

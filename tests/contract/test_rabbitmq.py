@@ -19,7 +19,7 @@ from echelon.shared.codec import decode_message
 from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import WorkerId, new_worker_id
 from echelon.shared.messages import DEAD, Report, orders_queue
-from tests.contract.rabbit import PrivateRabbitmq, rabbitmq_binaries
+from tests.contract.rabbit import SIGNER, PrivateRabbitmq, rabbitmq_binaries, signed
 from tests.contract.servers import unavailable
 from tests.contract.test_broker import (
     PATIENCE,
@@ -52,7 +52,7 @@ def connect(node: PrivateRabbitmq) -> Iterator[Callable[..., RabbitBroker]]:
     made: list[RabbitBroker] = []
 
     def build(options: RabbitOptions | None = None) -> RabbitBroker:
-        made.append(RabbitBroker(node.url, options))
+        made.append(RabbitBroker(node.url, SIGNER, options))
         until(lambda: made[-1].connected)
         return made[-1]
 
@@ -148,7 +148,7 @@ def test_what_nobody_can_read_goes_to_the_dead_queue_with_a_reason(
     subscription.ack(take_all(subscription, 1))
 
     for _ in range(3):
-        raw(node, lambda channel: channel.basic_publish("", queue, body))
+        raw(node, lambda channel: channel.basic_publish("", queue, body, signed(queue, body)))
     publish_when_made(broker, queue, SMALL)
 
     assert messages(take_all(subscription, 1)) == [SMALL]
@@ -164,7 +164,7 @@ def far(node: PrivateRabbitmq) -> Iterator[tuple[Link, RabbitBroker]]:
     """Give a broker behind a link that can be cut."""
     with Proxies() as proxies:
         link = proxies.link(node.port)
-        broker = RabbitBroker(node.url.replace(f":{node.port}/", f":{link.port}/"))
+        broker = RabbitBroker(node.url.replace(f":{node.port}/", f":{link.port}/"), SIGNER)
         until(lambda: broker.connected)
         yield link, broker
         broker.close(timeout=3.0)
@@ -279,7 +279,7 @@ def test_quorum_queues_stand_beside_classic_ones(
 
 def test_a_broker_that_is_not_there_is_waited_for(node: PrivateRabbitmq, queue: str) -> None:
     node.stop()
-    broker = RabbitBroker(node.url)
+    broker = RabbitBroker(node.url, SIGNER)
     try:
         subscription = broker.subscribe([queue], prefetch=10)
         assert publish(broker, queue, SMALL) == [Outgoing(queue, SMALL)]
@@ -296,7 +296,7 @@ def test_a_peer_that_says_nothing_does_not_hold_up_the_end() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        broker = RabbitBroker(f"amqp://guest:guest@127.0.0.1:{listener.getsockname()[1]}/")
+        broker = RabbitBroker(f"amqp://guest:guest@127.0.0.1:{listener.getsockname()[1]}/", SIGNER)
         connection, _ = listener.accept()
         began = time.monotonic()
 
@@ -310,7 +310,7 @@ def test_a_peer_that_says_nothing_does_not_hold_up_the_end() -> None:
 @pytest.mark.parametrize("url", ["http://host/", "amqp://user:hush@host:port/", "amqp://host/?heartbeat=x", "", "x"])
 def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        RabbitBroker(url)
+        RabbitBroker(url, SIGNER)
 
     assert "hush" not in str(refused.value)
 

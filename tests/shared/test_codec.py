@@ -155,19 +155,19 @@ def test_a_lone_surrogate_is_not_written() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b'{"kind":"orders","v":2}',
-        b'{"kind":"report","v":2,"worker":{"new":"shape"}}',
-        b'{"kind":"something new","v":2}',
+        b'{"kind":"orders","v":3}',
+        b'{"kind":"report","v":3,"worker":{"new":"shape"}}',
+        b'{"kind":"something new","v":3}',
     ],
 )
 def test_another_version_is_named_as_the_reason(data: bytes) -> None:
-    with pytest.raises(InvalidMessage, match="version 2"):
+    with pytest.raises(InvalidMessage, match="version 3"):
         decode_message(data)
 
 
 def test_messages_of_a_release_that_told_no_times_are_read() -> None:
-    report = decode_message(b'{"kind":"report","v":1,"worker":"w","number":1,"running":[]}')
-    orders = decode_message(b'{"kind":"orders","v":1,"worker":"w","number":1,"answers":1,"lease":15.0}')
+    report = decode_message(b'{"kind":"report","v":2,"worker":"w","number":1,"running":[]}')
+    orders = decode_message(b'{"kind":"orders","v":2,"worker":"w","number":1,"answers":1,"lease":15.0}')
 
     assert isinstance(report, Report) and report.as_of == 0.0
     assert isinstance(orders, Orders) and orders.at == 0.0

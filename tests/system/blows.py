@@ -16,6 +16,9 @@ import psycopg
 from echelon.shared import codec
 from echelon.shared.ids import TaskId, WorkerId
 from echelon.shared.messages import REPORTS, Finished, Outcome, Report, orders_queue
+from echelon.shared.signing import make_signer
+from echelon.shared.volume import Volume
+from tests.contract.rabbit import signed
 from tests.system.cluster import Program
 from tests.system.hindrances import TABLES, disk_alarm, flap, full_queues, locked
 
@@ -161,11 +164,13 @@ def _send_garbage(nemesis: Nemesis, fault: Fault) -> None:
         b"", b"not json", b"{}", b"[" * 100_000, b'{"kind":"report","v":99}', os.urandom(200), b'{"kind":"report"}' * 3,
         b'{"kind":"nonsense","v":1}', b'{"kind":"report","worker":7,"number":"x"}', b"\xff\xfe\x00" * 1000, b"9" * 5000,
     ]  # fmt: skip
+    signer = make_signer(Volume.open(nemesis.cluster.volume))
     queues = [REPORTS, *(orders_queue(WorkerId(str(w.lives[-1].worker_id))) for w in nemesis.cluster.workers)]
 
     def act(channel: pika.adapters.blocking_connection.BlockingChannel) -> None:
         for body in rng.sample(bodies, 4):
-            channel.basic_publish("", rng.choice(queues), body)
+            queue = rng.choice(queues)
+            channel.basic_publish("", queue, body, signed(queue, body, signer) if rng.random() < 0.5 else None)
 
     _on_channel(nemesis, act)
 
@@ -178,7 +183,7 @@ def _send_stale(nemesis: Nemesis, fault: Fault) -> None:
         "SELECT j.job_id, t.task_id, t.attempt, w.worker_id, t.state FROM tasks t JOIN stages s ON s.key = t.stage "
         "JOIN jobs j ON j.key = s.job JOIN workers w ON w.key = t.worker WHERE t.attempt > 0 ORDER BY random() LIMIT 20"
     )
-    rng = random.Random(fault.seed)
+    rng, signer = random.Random(fault.seed), make_signer(Volume.open(nemesis.cluster.volume))
 
     def act(channel: pika.adapters.blocking_connection.BlockingChannel) -> None:
         for job_id, task_id, attempt, worker, state in rows:
@@ -189,7 +194,7 @@ def _send_stale(nemesis: Nemesis, fault: Fault) -> None:
             )  # type: ignore[arg-type]
             body = codec.encode_message(Report(worker=teller, number=1, finished=(finished, finished)))
             for _ in range(2):
-                channel.basic_publish("", REPORTS, body)
+                channel.basic_publish("", REPORTS, body, signed(REPORTS, body, signer))
 
     _on_channel(nemesis, act)
 

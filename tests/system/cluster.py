@@ -46,6 +46,8 @@ class Shape:
     queue_type: str = "classic"
     #: The database writes down every change of a state; nothing ever removes that.
     diary: bool = True
+    #: RabbitMQ's users `controller` and `worker` have these permissions: configure, write, read. None: one may do all.
+    permissions: Mapping[str, tuple[str, str, str]] | None = None
     #: Stands before the command of every controller and worker.
     prefix: tuple[str, ...] = ()
 
@@ -171,6 +173,8 @@ class Cluster:
         self.rabbit = PrivateRabbitmq(rabbit)
         if self._consumer_timeout is not None:
             self.rabbit.configure(f"consumer_timeout = {self._consumer_timeout}")
+        if self.shape.permissions is not None:
+            self.rabbit.define_users(self.shape.permissions)
         self._stack.enter_context(self.rabbit)
         self._proxies = self._stack.enter_context(Proxies())
         self.database = self._make_database(postgresql)
@@ -204,7 +208,7 @@ class Cluster:
         port = free_port()
         self.urls.append(f"http://127.0.0.1:{port}")
         environ |= {
-            "ECHELON_BROKER": self._broker_url(broker), "ECHELON_DATASTORE": datastore,
+            "ECHELON_BROKER": self._broker_url(broker, "controller"), "ECHELON_DATASTORE": datastore,
             "ECHELON_LEASE": f"{self.shape.lease:g}",
             "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}", "ECHELON_MAX_LOSSES": str(self.shape.max_losses),
             "ECHELON_QUEUE_TYPE": self.shape.queue_type,
@@ -225,7 +229,7 @@ class Cluster:
     def _make_worker(self, name: str) -> Program:
         broker = self._proxies.link(self.rabbit.port)
         environ = self._make_environment() | {
-            "ECHELON_BROKER": self._broker_url(broker), "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}",
+            "ECHELON_BROKER": self._broker_url(broker, "worker"), "ECHELON_HEARTBEAT": f"{self.shape.heartbeat:g}",
             "ECHELON_DRAIN_TIMEOUT": f"{self.shape.drain_timeout:g}", "ECHELON_QUEUE_TYPE": self.shape.queue_type,
         }  # fmt: skip
         arguments = [
@@ -250,8 +254,9 @@ class Cluster:
         path.mkdir(exist_ok=True)
         return path
 
-    def _broker_url(self, link: Link) -> str:
-        return self.rabbit.url.replace(f":{self.rabbit.port}/", f":{link.port}/")
+    def _broker_url(self, link: Link, user: str) -> str:
+        url = self.rabbit.url.replace(f":{self.rabbit.port}/", f":{link.port}/")
+        return url if self.shape.permissions is None else url.replace("guest:guest", f"{user}:{user}")
 
     def _end_programs(self) -> None:
         for program in [*self.controllers, *self.workers]:

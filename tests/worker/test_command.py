@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from echelon.shared.messages import (
     Report,
     orders_queue,
 )
+from echelon.shared.signing import make_signer
 from echelon.shared.volume import Volume
 from echelon.worker.command import worker
 from echelon.worker.settings import resolve_options
@@ -177,7 +179,7 @@ def _name(report: Report) -> WorkerId | str:
 
 @pytest.fixture
 def desk(rabbitmq_server: str, volume: Volume) -> Iterator[Desk]:
-    broker = RabbitBroker(rabbitmq_server)
+    broker = RabbitBroker(rabbitmq_server, make_signer(volume))
     yield Desk(broker, volume)
     broker.close(timeout=3.0)
 
@@ -218,7 +220,7 @@ def test_a_worker_waits_for_its_volume_and_says_so_and_the_config_file_tells_it_
         waiting = f"takes no tasks until its volume is there: {tmp_path}/mounted is not an Echelon volume"
         until(lambda: waiting in (tmp_path / "log").read_text(), "it says what it waits for")
         assert process.poll() is None
-        Volume.create(tmp_path / "mounted")
+        shutil.copytree(desk.volume.root, tmp_path / "mounted")
         report = desk.hear_until(tmp_path.name, lambda report: report.room)
         assert report.room == {"rare": 3, "default": 1}
 

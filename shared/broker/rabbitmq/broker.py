@@ -21,6 +21,7 @@ from echelon.shared.broker.topology import QueueType, Topology
 from echelon.shared.codec import MAX_BYTES
 from echelon.shared.errors import InvalidInput
 from echelon.shared.messages import DEAD
+from echelon.shared.signing import Signer
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,13 @@ class RabbitBroker:
     volatile = False
     longest: int | None = MAX_BYTES
 
-    def __init__(self, url: str, options: RabbitOptions | None = None) -> None:
+    def __init__(self, url: str, signer: Signer, options: RabbitOptions | None = None) -> None:
         options = options or RabbitOptions()
         parameters = _make_parameters(url, options)
         self._topology = Topology(options.queue_type)
+        self._signer = signer
         self._closed = False
-        self._publisher = RabbitPublisher(self._topology)
+        self._publisher = RabbitPublisher(self._topology, signer)
         self._consumer = Consumer()
         self._publishing = Link(parameters, self._publisher, "publishing")
         self._publisher.use_link(self._publishing)
@@ -66,7 +68,7 @@ class RabbitBroker:
     ) -> RabbitSubscription:
         """Listen to queues, making those that do not exist; `notify` is called (any thread) when something arrives."""
         listening = Listening(
-            tuple(queues), prefetch, notify, self._topology, self._publish_dead, self._consuming.call_soon
+            tuple(queues), prefetch, notify, self._topology, self._signer, self._publish_dead, self._consuming.call_soon
         )
         subscription = RabbitSubscription(listening)
         self._consumer.register_subscription(subscription)

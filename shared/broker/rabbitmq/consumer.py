@@ -19,9 +19,11 @@ from pika.channel import Channel
 from pika.spec import Basic
 
 from echelon.shared.broker.port import Delivery
-from echelon.shared.broker.topology import Topology
+from echelon.shared.broker.rabbitmq.refusals import RefusalLog
+from echelon.shared.broker.topology import SIGNATURE, Topology
 from echelon.shared.codec import decode_message, encode_message
 from echelon.shared.errors import InvalidMessage
+from echelon.shared.signing import Signer
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Listening:
     prefetch: int
     notify: Callable[[], None] | None
     topology: Topology
+    signer: Signer
     publish_dead: PublishDead
     #: Runs a callback on the link's thread.
     call: Callable[[Callable[[], None]], None]
@@ -72,6 +75,7 @@ class RabbitSubscription:
         self._not_yet = len(listening.queues)
         self._unacked: set[int] = set()
         self._heard_at = time.monotonic()
+        self._refusals = RefusalLog()
 
     def take_deliveries(self, *, limit: int, timeout: float) -> list[Delivery]:
         """Return up to `limit` deliveries, oldest first; wait up to `timeout` seconds for the first one."""
@@ -174,7 +178,8 @@ class RabbitSubscription:
         topology, life = self._listening.topology, self._life
 
         def on_message(channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-            self._on_message(channel, _Tag(life, method.delivery_tag), queue, body)
+            signature = (properties.headers or {}).get(SIGNATURE)
+            self._on_message(_Tag(life, method.delivery_tag), queue, body, signature)
 
         channel.queue_declare(topology.physical_name(queue), durable=True, arguments=topology.queue_arguments(queue))
         channel.basic_consume(topology.physical_name(queue), on_message, callback=lambda _: self._on_consuming(life))
@@ -183,13 +188,14 @@ class RabbitSubscription:
         if life == self._life:
             self._not_yet -= 1
 
-    def _on_message(self, channel: Channel, tag: _Tag, queue: str, body: bytes) -> None:
+    def _on_message(self, tag: _Tag, queue: str, body: bytes, signature: object) -> None:
         self._heard_at = time.monotonic()
         self._unacked.add(tag.number)
         try:
+            self._listening.signer.check_signature(queue, body, signature)
             message = decode_message(body)
         except InvalidMessage as error:
-            log.warning("a message in %s cannot be read and goes to the dead ones: %s", queue, error)
+            self._refusals.log_refusal(queue, body, error)
             self._listening.publish_dead(queue, body, str(error), lambda taken: self._on_rejected(tag, taken))
             return
         with self._arrived:

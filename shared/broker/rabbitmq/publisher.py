@@ -22,10 +22,11 @@ from pika.spec import Basic
 
 from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
 from echelon.shared.broker.rabbitmq.link import Link
-from echelon.shared.broker.topology import Topology
+from echelon.shared.broker.topology import SIGNATURE, Topology
 from echelon.shared.codec import CONTENT_TYPE, encode_message
 from echelon.shared.errors import InvalidMessage
 from echelon.shared.messages import DEAD
+from echelon.shared.signing import Signer
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,9 @@ class _Batch:
 class RabbitPublisher:
     """The publishing half of the broker; a tenant of its own link."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, signer: Signer) -> None:
         self._topology = topology
+        self._signer = signer
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._link: Link | None = None
@@ -104,8 +106,9 @@ class RabbitPublisher:
         unwritable: set[int] = set()
         for place, outgoing in enumerate(messages):
             try:
-                queue, data = self._topology.physical_name(outgoing.queue), encode_message(outgoing.message)
-                bodies.append(_Body(queue, data, lives=outgoing.lives))
+                data = encode_message(outgoing.message)
+                headers = {SIGNATURE: self._signer.sign_body(outgoing.queue, data)}
+                bodies.append(_Body(self._topology.physical_name(outgoing.queue), data, headers, outgoing.lives))
             except InvalidMessage as error:
                 log.error("a message for %s is dropped: %s", outgoing.queue, error)
                 unwritable.add(place)
@@ -115,8 +118,14 @@ class RabbitPublisher:
 
     def publish_raw(self, queue: str, body: bytes, headers: Mapping[str, str], settled: Callable[[bool], None]) -> None:
         """Hand bytes over as they are; `settled` hears whether they were taken."""
-        bodies = [_Body(self._topology.physical_name(queue), body, headers)]
-        self._accept_batch(_Batch(bodies, lambda refused, unknown: settled(not (refused or unknown)), left=1))
+
+        def settle(refused: Collection[int], unknown: Collection[int]) -> None:
+            if refused and self._link is not None:
+                # The queue may have been deleted; the next time it is there.
+                self._link.call_soon(self._make_dead_queue)
+            settled(not (refused or unknown))
+
+        self._accept_batch(_Batch([_Body(self._topology.physical_name(queue), body, headers)], settle, left=1))
 
     def await_confirms(self, *, timeout: float) -> None:
         """Wait up to `timeout` seconds until everything is confirmed."""
@@ -154,10 +163,18 @@ class RabbitPublisher:
     def _on_channel(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_return_callback(self._on_return)
-        # The dead ones need a place before the first of them comes.
-        place, arguments = self._topology.physical_name(DEAD), self._topology.queue_arguments(DEAD)
-        channel.queue_declare(place, durable=True, arguments=arguments)
+        self._make_dead_queue()
         channel.confirm_delivery(self._on_confirm, callback=lambda _: self._on_ready(channel))
+
+    def _make_dead_queue(self) -> None:
+        """Declare the queue on a channel of its own, which alone is closed if the queue is there in another form."""
+        place, arguments = self._topology.physical_name(DEAD), self._topology.queue_arguments(DEAD)
+
+        def declare(channel: Channel) -> None:
+            channel.queue_declare(place, durable=True, arguments=arguments, callback=lambda _: channel.close())
+
+        if self._connection is not None and self._connection.is_open:
+            self._connection.channel(on_open_callback=declare)
 
     def _on_ready(self, channel: Channel) -> None:
         with self._lock:
