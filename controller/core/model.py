@@ -117,6 +117,9 @@ class Stage:
     max_parallel: int | None = None
     #: Stop running siblings too when a task has failed the job.
     fail_fast: bool = False
+    #: Which tasks of a queue go first: from 0 to 9, higher first. Of its tasks, and of its spawn task.
+    priority: int = 0
+    spawn_priority: int = 0
     state: State = State.PENDING
     tally: Tally = Tally()
     #: State of the spawn task; None when the stage has none.
@@ -205,6 +208,11 @@ class Stage:
     def claim_queue(self) -> str:
         """Return the queue that its claimable tasks wait in."""
         return self.spawn_queue if self.spawning and self.spawn_queue else self.queue
+
+    @property
+    def claim_rank(self) -> int:
+        """Return minus the priority of its claimable tasks: lower ranks go first."""
+        return -(self.spawn_priority if self.spawning else self.priority)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from sqlalchemy import ColumnElement, FromClause, Update, func, select, update
 from sqlalchemy import bindparam as _p
-from sqlalchemy import func, select
 
 from echelon.controller.datastore.cache import Entry, JobCache, WorkerKeys
 from echelon.controller.datastore.encoding import clean_text, encode_json
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.session import Row, Session
-from echelon.controller.datastore.sql import build_insertion
-from echelon.controller.datastore.tables import events, jobs, task_key
+from echelon.controller.datastore.sql import ZERO, build_insertion
+from echelon.controller.datastore.tables import events, jobs, stages, task_key
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
@@ -23,6 +23,23 @@ _BEFORE_ALL, _AFTER_ALL = 0.0, 1e18
 INSERT_EVENT = build_insertion(events)
 LAST_EVENT = Prepared(select(func.max(events.c.number)).where(events.c.job == _p("job")), "job")
 JOB_IDS = Prepared(select(jobs.c.key, jobs.c.job_id).where(Among(jobs.c.key, _p("keys"))), "keys")
+
+_line = stages.alias("line")
+
+
+def _build_move(
+    key: ColumnElement[int], rank: ColumnElement[int], nth: ColumnElement[int], *given: FromClause
+) -> Update:
+    """Return the statement that gives a stage the nth place behind all of its rank."""
+    last = select(func.coalesce(func.max(_line.c.served), ZERO)).where(_line.c.ready > ZERO, _line.c.claim_rank == rank)
+    return update(stages).where(stages.c.key == key).values(served=last.correlate(*given).scalar_subquery() + nth)
+
+
+MOVE_BACK = Prepared(
+    _build_move(_p("at_key"), _p("at_rank"), _p("nth")),
+    "at_rank nth at_key",
+    of_records=lambda given: _build_move(given.c.at_key, given.c.at_rank, given.c.nth, given),
+)
 
 
 class TransactionBase:
@@ -38,6 +55,8 @@ class TransactionBase:
         self._workers: dict[str, int] = {}
         self._worker_ids: dict[int, str] = {}
         self._history: list[Row] = []
+        #: (job, stage) that become ready in this transaction or were given their share, in order.
+        self._moved: dict[tuple[JobId, int], None] = {}
 
     def now(self) -> float:
         """Return the store's own time, seconds since the epoch; the only clock that judges leases."""
@@ -51,8 +70,9 @@ class TransactionBase:
         self._history.append((self._locked_entry(job_id).key, self.now(), kind, stage, text))
 
     def flush_writes(self) -> None:
-        """Write the buffered lines of history in one statement and check that every guard held."""
+        """Write the buffered lines of history and places in line, and check that every guard held."""
         self._write_history()
+        self._write_places()
         self._session.verify_guards()
 
     def update_caches(self) -> None:
@@ -72,6 +92,18 @@ class TransactionBase:
         if self._history:
             self._session.send_rows(INSERT_EVENT, *self._number_lines(LAST_EVENT, self._history))
             self._history.clear()
+
+    def _write_places(self) -> None:
+        """Give stages the last place of their rank. A stage with nothing left to claim gets one when it has again."""
+        places = [(self._locked[job_id], number) for job_id, number in self._moved if job_id in self._locked]
+        rows = [
+            (entry.job.stage(number).claim_rank, nth, entry.key + number)
+            for nth, (entry, number) in enumerate(places, start=1)
+            if entry.job.stage(number).claimable
+        ]
+        self._moved.clear()
+        if rows:
+            self._session.send_rows(MOVE_BACK, *rows)
 
     def _locked_entry(self, job_id: JobId) -> Entry:
         try:

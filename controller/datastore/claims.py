@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, any_, exists, func, null, select, union_all, update
 from sqlalchemy import bindparam as _p
@@ -76,14 +77,17 @@ CLAIM = Prepared(
 )
 
 _claimable = (
-    select(stages.c.key, jobs.c.job_id, stages.c.number)
+    select(
+        stages.c.claim_rank, stages.c.served, stages.c.key, jobs.c.job_id, stages.c.number, stages.c.claim_queue,
+        stages.c.ready,
+    )
     .join_from(stages, jobs, jobs.c.key == stages.c.job)
     .where(stages.c.ready > ZERO)
-    .order_by(stages.c.key)
+    .order_by(stages.c.claim_rank, stages.c.served, stages.c.key)
     .limit(_p("count"))
     .offset(ZERO)
-)
-#: The (job, stage) pairs with claimable tasks, oldest first; by queue once for each queue.
+)  # fmt: skip
+#: The stages with claimable tasks first to last; by queue once for each queue.
 CLAIMABLE = Prepared(_claimable, "count")
 CLAIMABLE_IN = Prepared(_claimable.where(stages.c.claim_queue == _p("queue")), "queue count")
 
@@ -201,6 +205,17 @@ class Chores:
     unpublished: bool = False
 
 
+class Claimable(NamedTuple):
+    """A stage with tasks that a worker may claim now."""
+
+    job_id: JobId
+    stage: int
+    priority: int
+    queue: str
+    #: How many of its tasks there are to claim.
+    ready: int
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """The attempts that run on one worker."""
@@ -260,8 +275,8 @@ class ClaimWrites(TaskWrites):
 
     def find_claimable(
         self, queues: Collection[str] | None, *, limit: int, unsaved: Collection[Job] = ()
-    ) -> list[tuple[JobId, int]]:
-        """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first.
+    ) -> list[Claimable]:
+        """Return stages that have tasks to claim in one of the queues (None: any), first to last.
 
         `unsaved` are locked jobs as they are now: they count instead of their rows.
         """
@@ -274,16 +289,25 @@ class ClaimWrites(TaskWrites):
         else:
             for queue in queues:
                 rows += self._session.fetch_rows(CLAIMABLE_IN, (queue, limit + old))
+        places: dict[int, float] = {}
         if entries:
-            rows = [row for row in rows if row[1] not in entries]
-        rows += [
-            (entries[job.job_id].key + stage.number, job.job_id, stage.number)
-            for job in unsaved
-            for stage in job.living
-            if stage.claimable and (queues is None or stage.claim_queue in queues)
-        ]
+            places = {row[2]: row[1] for row in rows if row[3] in entries}
+            rows = [row for row in rows if row[3] not in entries]
+        for job in unsaved:
+            first = entries[job.job_id].key
+            rows += [
+                # A stage that becomes ready now stands behind all others.
+                (stage.claim_rank, places.get(first + stage.number, math.inf), first + stage.number, job.job_id,
+                 stage.number, stage.claim_queue, stage.claimable)
+                for stage in job.living
+                if stage.claimable and (queues is None or stage.claim_queue in queues)
+            ]  # fmt: skip
         rows.sort()
-        return [(JobId(job_id), number) for _, job_id, number in rows[:limit]]
+        return [Claimable(JobId(row[3]), row[4], -row[0], row[5], row[6]) for row in rows[:limit]]
+
+    def move_back(self, job_id: JobId) -> None:
+        """Put a locked job behind all others of its priority, in every queue: it has been given its share."""
+        self._moved.update(((job_id, stage.number), None) for stage in self._locked_entry(job_id).job.living)
 
     def renew_leases(self, worker: WorkerId, refs: Collection[AttemptRef], *, lease: float) -> set[AttemptRef]:
         """Extend the leases of attempts on this worker and return those that still run. No lease becomes shorter.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from sqlalchemy import bindparam as _p
 from sqlalchemy import case, delete, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from echelon.controller.core.model import Job
+from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import ENDED
 from echelon.controller.datastore.cache import Entry, KeptInput, keep_if_short
 from echelon.controller.datastore.encoding import STATES, clean_text, encode_json
@@ -106,6 +106,7 @@ class JobWrites(TaskWrites):
         if new.composition is not None:
             self._session.send_rows(INSERT_COMPOSITION, (key, new.composition))
         self._keep_entry(Entry(key, 1, new.job, keep_if_short(KeptInput(values[2], *values[4:7]))))
+        self._note_ready(new.job, new.job.stages)
         for number, of_stage in enumerate(new.tasks):
             self._insert_tasks(key + number, of_stage)
 
@@ -146,6 +147,7 @@ class JobWrites(TaskWrites):
         row = (state, clean_text(after.error), started, state, ended, *pause, entry.key, entry.etag)
         complaint = f"job {after.job_id} was changed without its lock (a bug of Echelon)"
         self._session.send_guarded(SAVE_JOB, [row], complaint)
+        self._note_ready(after, [stage for stage in changed if _is_new_in_line(before, stage)])
         rows = [saved_stage_row(stage, entry.key, now) for stage in changed]
         self._session.send_guarded(SAVE_STAGE, rows, f"a stage of job {entry.key} is missing (a bug of Echelon)")
         if after.state in ENDED and not ablated("secret_erasure"):
@@ -182,9 +184,19 @@ class JobWrites(TaskWrites):
         """Store a revision of the catalogue; an existing one stays as it is."""
         self._session.send_rows(SAVE_DEFINITION, (revision, document, self.now()))
 
+    def _note_ready(self, job: Job, stages: Iterable[Stage]) -> None:
+        """Have stages that become ready take the last place of their rank."""
+        self._moved.update(((job.job_id, stage.number), None) for stage in stages if stage.claimable)
+
     def _load_job(self, job: Job, key: int, etag: int, count: int) -> Entry:
         stages = tuple(stage_of(row) for row in self._session.fetch_rows(LOAD_STAGES, (key, key + count)))
         return Entry(key, etag, replace(job, stages=stages, live=None))
+
+
+def _is_new_in_line(before: Job, stage: Stage) -> bool:
+    """Tell whether a stage becomes ready or changes its rank."""
+    old = before.stages[stage.number]
+    return not old.claimable or old.claim_rank != stage.claim_rank
 
 
 def _job_row(new: NewJob, key: int, now: float) -> Row:

@@ -53,6 +53,8 @@ _KEPT = (
     _Kept("spawn_queue", _c.spawn_queue, changes=False),
     _Kept("max_parallel", _c.max_parallel, changes=False),
     _Kept("fail_fast", _c.fail_fast, changes=False, write=int, read=bool),
+    _Kept("priority", _c.priority),
+    _Kept("spawn_priority", _c.spawn_priority),
     _Kept("state", _c.state, read=STATES.get),
     *(_Kept(f"tally.{count}", _c[count]) for count in Tally.__dataclass_fields__),
     _Kept("spawn", _c.spawn, read=STATES.get),
@@ -65,6 +67,7 @@ _KEPT = (
     _Kept("added", _c.added),
     _Kept("claimable", _c.ready, derived=True),
     _Kept("claim_queue", _c.claim_queue, derived=True),
+    _Kept("claim_rank", _c.claim_rank, derived=True),
     _Kept("unfilled", _c.unfilled, derived=True),
 )
 
@@ -127,8 +130,9 @@ def new_stage_row(stage: Stage, job_key: int, classes: tuple[str, str | None], n
     task_class, spawn_class = classes
     row = {
         "key": job_key + stage.number, "job": job_key, "task_class": task_class, "spawn_class": spawn_class,
-        "items_path": None, "items_created": 0, "items_offset": 0, "etag": 1, "started_at": started, "ended_at": ended,
-        "paused_at": now if stage.paused else None, **dict(zip(_ALL.names, _ALL.encode_values(stage), strict=True)),
+        "items_path": None, "items_created": 0, "items_offset": 0, "served": 0, "etag": 1,
+        "started_at": started, "ended_at": ended, "paused_at": now if stage.paused else None,
+        **dict(zip(_ALL.names, _ALL.encode_values(stage), strict=True)),
     }  # fmt: skip
     return _in_order(row)
 

@@ -125,6 +125,8 @@ stages = Table(
     Column("spawn_queue", Text),
     Column("max_parallel", Integer),
     Column("fail_fast", Integer, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("spawn_priority", Integer, nullable=False, server_default="0"),
     Column("state", Text, nullable=False),
     Column("pending", Integer, nullable=False),
     Column("queued", Integer, nullable=False),
@@ -137,9 +139,12 @@ stages = Table(
     Column("spawn", Text),
     Column("expected", Integer),
     Column("error", Text),
-    #: Tasks that may be claimed now, and the queue they wait in.
+    #: Tasks that may be claimed now, the queue they wait in, and minus their priority.
     Column("ready", Integer, nullable=False),
     Column("claim_queue", Text, nullable=False),
+    Column("claim_rank", Integer, nullable=False, server_default="0"),
+    #: Its place among the stages of its rank: it grows when the stage becomes ready and when its job was given a share.
+    Column("served", BigInteger, nullable=False, server_default="0"),
     #: Items that are not tasks yet.
     Column("unfilled", Integer, nullable=False),
     Column("items_path", Text),
@@ -164,8 +169,9 @@ stages = Table(
     CheckConstraint("pending >= 0 AND queued >= 0 AND running >= 0 AND failed >= 0 AND cancelled >= 0"),
 )
 _READY = "ready > 0"
-PartialIndex("stages_ready", _READY, stages.c.key)
-PartialIndex("stages_ready_by_queue", _READY, stages.c.claim_queue, stages.c.key)
+_LINE = (stages.c.claim_rank, stages.c.served, stages.c.key)
+PartialIndex("stages_ready", _READY, *_LINE)
+PartialIndex("stages_ready_by_queue", _READY, stages.c.claim_queue, *_LINE)
 PartialIndex("stages_unfilled", "unfilled > 0", stages.c.key)
 PartialIndex("stages_open", "state IN ('PENDING', 'RUNNING')", stages.c.key)
 

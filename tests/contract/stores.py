@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,13 @@ def claim(
     claimed = tx.claim_tasks(job_id, 0, spawn=False, count=count, worker=worker, lease=lease)
     stepped(tx, job_id, TasksMoved(0, {(State.QUEUED, State.RUNNING): len(claimed)}))
     return claimed
+
+
+def in_line(
+    tx: Transaction, queues: Collection[str] | None, *, limit: int, unsaved: Collection[Job] = ()
+) -> list[tuple[JobId, int]]:
+    """Return the (job, stage) pairs with tasks to claim first to last."""
+    return [(one.job_id, one.stage) for one in tx.find_claimable(queues, limit=limit, unsaved=unsaved)]
 
 
 def settle(

@@ -22,7 +22,7 @@ from echelon.controller.datastore.records import Settlement, TaskFilter, TaskRow
 from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.ids import TaskId, new_worker_id
 from echelon.shared.messages import AttemptRef, Outcome
-from tests.contract.stores import fan_out, stepped
+from tests.contract.stores import fan_out, in_line, stepped
 
 WORKERS = [new_worker_id() for _ in range(2)]
 COUNT = 4
@@ -256,7 +256,7 @@ class Lives(RuleBasedStateMachine):
         }
         assert running == [task.task_id for task in self.tasks if task.state is State.RUNNING]
         with self.store.write() as tx:
-            ready = (self.job_id, 0) in tx.find_claimable(None, limit=10_000)
+            ready = (self.job_id, 0) in in_line(tx, None, limit=10_000)
         assert ready == (self.job is State.RUNNING and counted[State.QUEUED] > 0)
 
     def has(self, state: State) -> bool:

@@ -11,10 +11,11 @@ import psycopg
 import pytest
 from psycopg.sql import Literal
 
-from echelon.controller.datastore import claims
+from echelon.controller.datastore import base, claims
 from echelon.controller.datastore.open import open_datastore
 from echelon.controller.datastore.postgresql import _PLANS
-from tests.contract.stores import WORKER, fan_out
+from echelon.controller.datastore.prepared import Prepared
+from tests.contract.stores import WORKER, fan_out, plain_job, submitted
 
 pytestmark = pytest.mark.server
 
@@ -46,6 +47,32 @@ def test_no_index_of_a_state_is_walked_through_for_rows_that_are_known(
         plan = kept_plan(connection, getattr(claims, name).postgresql, given[name])
 
     assert not _WALK.search(plan), plan
+
+
+@pytest.mark.parametrize(
+    ("statement", "given", "found"),
+    [
+        (claims.CLAIMABLE, (64,), r"Limit.*using stages_ready on stages"),
+        (
+            claims.CLAIMABLE_IN,
+            ("default", 64),
+            r"Limit.*using stages_ready_by_queue on stages.*Index Cond: \(claim_queue",
+        ),
+        (base.MOVE_BACK, (0, 1, 1), r"Limit.*Backward using stages_ready on stages line.*Index Cond: \(\(claim_rank"),
+    ],
+)
+def test_places_are_read_from_the_indexes_of_stages_in_line(
+    postgresql_url: str, statement: Prepared, given: Sequence[object], found: str
+) -> None:
+    store = open_datastore(postgresql_url)
+    submitted(store, plain_job())
+    store.close()
+
+    with psycopg.connect(postgresql_url, options=_PLANS, autocommit=True) as connection:
+        plan = kept_plan(connection, statement.postgresql, given)
+
+    assert re.search(found, plan, re.DOTALL), plan
+    assert "Sort" not in plan
 
 
 def kept_plan(connection: psycopg.Connection[Any], statement: str, given: Sequence[object]) -> str:

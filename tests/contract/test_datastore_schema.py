@@ -17,7 +17,8 @@ from sqlalchemy import Connection, create_engine, event
 from echelon.controller import datastore
 from echelon.controller.core.states import State
 from echelon.controller.datastore import sqlite
-from echelon.controller.datastore.claims import CLAIM
+from echelon.controller.datastore.base import MOVE_BACK
+from echelon.controller.datastore.claims import CLAIM, CLAIMABLE, CLAIMABLE_IN
 from echelon.controller.datastore.errors import SchemaMismatch
 from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.prepared import Prepared
@@ -127,6 +128,23 @@ def test_claims_are_read_from_the_index_of_queued_tasks(filled: Connection) -> N
     plan = explained(filled, CLAIM.sqlite, (None,) * 9)
 
     assert "USING INDEX tasks_queued (stage=? AND idx>? AND idx<?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        (CLAIMABLE, "SCAN stages USING INDEX stages_ready"),
+        (CLAIMABLE_IN, "SEARCH stages USING INDEX stages_ready_by_queue (claim_queue=?)"),
+        (MOVE_BACK, "SEARCH line USING INDEX stages_ready (claim_rank=?)"),
+    ],
+)
+def test_places_are_read_from_the_indexes_of_stages_in_line(
+    filled: Connection, statement: Prepared, found: str
+) -> None:
+    plan = explained(filled, statement.sqlite, (None,) * len(statement.parameters))
+
+    assert found in plan
     assert "TEMP B-TREE" not in plan
 
 

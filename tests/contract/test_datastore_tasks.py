@@ -22,6 +22,7 @@ from tests.contract.stores import (
     card,
     claim,
     fan_out,
+    in_line,
     plain_job,
     settle,
     spawn_started,
@@ -226,7 +227,7 @@ def test_a_cancel_reaches_every_open_task_and_names_those_that_run(store: Datast
     with store.write() as tx:
         tx.lock_jobs([job_id])
         assert tx.claim_tasks(job_id, 0, spawn=False, count=10, worker=WORKER, lease=15.0) == []
-        assert tx.find_claimable(None, limit=10) == []
+        assert in_line(tx, None, limit=10) == []
 
 
 def test_withdrawing_what_waits_leaves_what_runs(store: Datastore) -> None:
@@ -315,14 +316,14 @@ def test_stages_with_something_to_claim_are_listed_oldest_first_by_queue(store: 
     third = submitted(store, plain_job(queue="a"))
 
     with store.write() as tx:
-        assert tx.find_claimable(None, limit=10) == [(first, 0), (second, 0), (third, 0)]
-        assert tx.find_claimable(None, limit=2) == [(first, 0), (second, 0)]
-        assert tx.find_claimable(["a"], limit=10) == [(first, 0), (third, 0)]
-        assert tx.find_claimable(["b", "a", "c"], limit=2) == [(first, 0), (second, 0)]
-        assert tx.find_claimable(["c"], limit=10) == [] == tx.find_claimable([], limit=10)
+        assert in_line(tx, None, limit=10) == [(first, 0), (second, 0), (third, 0)]
+        assert in_line(tx, None, limit=2) == [(first, 0), (second, 0)]
+        assert in_line(tx, ["a"], limit=10) == [(first, 0), (third, 0)]
+        assert in_line(tx, ["b", "a", "c"], limit=2) == [(first, 0), (second, 0)]
+        assert in_line(tx, ["c"], limit=10) == [] == in_line(tx, [], limit=10)
         tx.lock_jobs([first])
         claim(tx, first)
-        assert tx.find_claimable(["a"], limit=10) == [(third, 0)]
+        assert in_line(tx, ["a"], limit=10) == [(third, 0)]
 
 
 def test_jobs_that_are_not_saved_yet_are_listed_as_they_stand(store: Datastore) -> None:
@@ -331,12 +332,12 @@ def test_jobs_that_are_not_saved_yet_are_listed_as_they_stand(store: Datastore) 
     with store.write() as tx:
         queued = tx.lock_jobs([first])[first]
         running, _ = step(queued, TasksMoved(0, {(State.QUEUED, State.RUNNING): 1}))
-        assert tx.find_claimable(None, limit=1, unsaved=[running]) == [(second, 0)]
-        assert tx.find_claimable(["default"], limit=9, unsaved=[running]) == []
+        assert in_line(tx, None, limit=1, unsaved=[running]) == [(second, 0)]
+        assert in_line(tx, ["default"], limit=9, unsaved=[running]) == []
         begun, _ = step(running, TasksMoved(0, {(State.RUNNING, State.COMPLETED): 1}))
-        assert tx.find_claimable(None, limit=9, unsaved=[begun]) == [(first, 1), (second, 0)]
-        assert tx.find_claimable(["default"], limit=9, unsaved=[begun]) == [(first, 1)]
-        assert tx.find_claimable(["b"], limit=9, unsaved=[begun]) == [(second, 0)]
+        assert in_line(tx, None, limit=9, unsaved=[begun]) == [(second, 0), (first, 1)]
+        assert in_line(tx, ["default"], limit=9, unsaved=[begun]) == [(first, 1)]
+        assert in_line(tx, ["b"], limit=9, unsaved=[begun]) == [(second, 0)]
 
 
 def test_a_stage_offers_no_more_than_may_run_at_once(store: Datastore) -> None:
@@ -344,11 +345,11 @@ def test_a_stage_offers_no_more_than_may_run_at_once(store: Datastore) -> None:
 
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        assert tx.find_claimable(None, limit=10) == [(job_id, 0)]
+        assert in_line(tx, None, limit=10) == [(job_id, 0)]
         (task,) = claim(tx, job_id, 1)
-        assert tx.find_claimable(None, limit=10) == []
+        assert in_line(tx, None, limit=10) == []
         settle(tx, job_id, [task.task_id])
-        assert tx.find_claimable(None, limit=10) == [(job_id, 0)]
+        assert in_line(tx, None, limit=10) == [(job_id, 0)]
 
 
 def test_items_become_tasks_in_chunks_until_none_is_left(store: Datastore) -> None:

@@ -22,6 +22,7 @@ from echelon.controller.core.events import Event, SpawnTaskMoved, TasksMoved
 from echelon.controller.core.machine import step
 from echelon.controller.core.model import Job
 from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.claims import Claimable
 from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.ablation import ablated
@@ -81,8 +82,8 @@ class UnitOfWork:
             for stage in job.living
         )
 
-    def find_claimable(self, queues: Collection[str] | None, *, limit: int) -> list[tuple[JobId, int]]:
-        """Return (job, stage) pairs that have tasks to claim in one of the queues (None: any), oldest first."""
+    def find_claimable(self, queues: Collection[str] | None, *, limit: int) -> list[Claimable]:
+        """Return stages with tasks to claim in one of the queues (None: any), first to last."""
         unsaved = [job for job_id, job in self._jobs.items() if job is not self._saved[job_id]]
         return self.tx.find_claimable(queues, limit=limit, unsaved=unsaved)
 

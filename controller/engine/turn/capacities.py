@@ -69,6 +69,15 @@ class Capacities:
         """Return the demands that are still believed and have room, the longest-waiting first."""
         return [demand for demand in self.find_trusted() if demand.alone is None and any(demand.room.values())]
 
+    def count_free(self, queues: Collection[str] | None = None) -> int:
+        """Return how many tasks of these queues (None: of any) can be granted now."""
+        return sum(
+            reported_for(demand, name, any_queue=False)
+            for demand in self.find_free()
+            for name in demand.room
+            if queues is None or name == ANY_QUEUE or name in queues
+        )
+
     def find_trusted(self) -> list[Capacity]:
         """Return the demands that are still believed, the longest-waiting first."""
         told = (demand for demand in self._rows.values() if self._since < demand.told_at < self._before)

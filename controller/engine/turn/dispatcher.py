@@ -15,6 +15,7 @@ from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.turn.capacities import Capacities, free_for
 from echelon.controller.engine.turn.claiming import ClaimedTasks, make_claim_rules, must_wait_for_files
 from echelon.controller.engine.turn.isolation import Isolation
+from echelon.controller.engine.turn.sharing import JobInLine, choose_rivals, list_jobs
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 from echelon.shared.messages import ANY_QUEUE, Grant, GrantedTask
@@ -36,7 +37,7 @@ class Dispatcher:
         self._suspected = 0
 
     def claim_tasks(self, unit: UnitOfWork, demands: Capacities) -> list[ClaimedTasks]:
-        """Claim tasks for every room there is, oldest stage first."""
+        """Claim tasks for all free slots; jobs of equal priority share them."""
         grantings = self._isolation.serve_kept_workers(unit, demands)
         open_demands = demands.find_free()
         wanted = {queue for demand in open_demands for queue in demand.room if free_for(demand, queue)}
@@ -44,11 +45,51 @@ class Dispatcher:
             return grantings
         queues = None if ANY_QUEUE in wanted else wanted
         limit, self._suspected = _STAGES + self._suspected, 0
-        for job_id, number in unit.find_claimable(queues, limit=limit):
-            if not any(free_for(demand, queue) for demand in open_demands for queue in demand.room):
+        line = unit.find_claimable(queues, limit=limit)
+        jobs = list_jobs(line)
+        alone = len(jobs) == 1 and len(line) < limit
+        while jobs and (free := demands.count_free()):
+            rivals = choose_rivals(jobs, free)
+            jobs = jobs[len(rivals) :]
+            granted = self._serve_round(unit, demands, rivals)
+            if not alone:
+                served = {one.job_id for one in granted}
+                for job_id in [job.job_id for job in rivals if job.job_id in served]:
+                    unit.tx.move_back(job_id)
+            grantings += granted
+        return grantings
+
+    def _serve_round(self, unit: UnitOfWork, demands: Capacities, rivals: Sequence[JobInLine]) -> list[ClaimedTasks]:
+        """Divide the free slots among jobs of equal priority, as evenly as their tasks allow."""
+        rivals = [job for job in rivals if demands.count_free(job.queues)]
+        unit.lock_jobs([job.job_id for job in rivals], skip_locked=True)
+        grantings: list[ClaimedTasks] = []
+        limited = []
+        any_queue = bool(demands.count_free(()))
+        # A job with fewer tasks than its share leaves the rest to those after it.
+        left = sorted(rivals, key=lambda job: job.count)
+        while left:
+            job, *left = left
+            others = sum(any_queue or not job.queues.isdisjoint(other.queues) for other in left)
+            share = max(1, demands.count_free(job.queues) // (1 + others))
+            granted = self._serve_job(unit, demands, job, share)
+            if sum(len(one.claimed) for one in granted) == share < job.count:
+                limited.append(job)
+            grantings += granted
+        # Free slots that are left were the shares of jobs whose tasks could not be claimed.
+        for job in limited:
+            grantings += self._serve_job(unit, demands, job, demands.count_free(job.queues))
+        return grantings
+
+    def _serve_job(self, unit: UnitOfWork, demands: Capacities, job: JobInLine, share: int) -> list[ClaimedTasks]:
+        """Claim up to `share` tasks of one job."""
+        grantings: list[ClaimedTasks] = []
+        for number in job.stages:
+            if share <= 0:
                 break
-            unit.lock_jobs([job_id], skip_locked=True)
-            grantings += self._share_out(unit, job_id, number, demands)
+            granted = self._share_out(unit, job.job_id, number, demands, most=share)
+            share -= sum(len(one.claimed) for one in granted)
+            grantings += granted
         return grantings
 
     def claim_tasks_of(self, unit: UnitOfWork, demands: Capacities, job_id: JobId) -> list[ClaimedTasks]:
@@ -57,10 +98,16 @@ class Dispatcher:
         if job is None or not demands.find_free():
             return []
         ready = [stage.number for stage in job.stages if stage.claimable]
-        return [granting for number in ready for granting in self._share_out(unit, job_id, number, demands)]
+        return [
+            granting
+            for number in ready
+            for granting in self._share_out(unit, job_id, number, demands, most=demands.count_free())
+        ]
 
-    def _share_out(self, unit: UnitOfWork, job_id: JobId, number: int, demands: Capacities) -> list[ClaimedTasks]:
-        """Divide the tasks of one stage among the workers that can take them, as evenly as their rooms allow."""
+    def _share_out(
+        self, unit: UnitOfWork, job_id: JobId, number: int, demands: Capacities, *, most: int
+    ) -> list[ClaimedTasks]:
+        """Divide tasks of one stage among the workers that can take them, as evenly as their rooms allow."""
         job = unit.find_job(job_id)
         if job is None:
             return []
@@ -69,10 +116,11 @@ class Dispatcher:
             return []
         stage = job.stage(number)
         queue, left = stage.claim_queue, stage.claimable
+        most = min(most, left)
         takers = [demand for demand in demands.find_free() if free_for(demand, queue)]
         grantings = []
         for place, demand in enumerate(takers):
-            share = -(-left // (len(takers) - place))
+            share = -(-most // (len(takers) - place))
             count = min(share, free_for(demand, queue), _GRANTED_AT_ONCE)
             if count <= 0:
                 break
@@ -82,6 +130,7 @@ class Dispatcher:
             if granting is not None:
                 grantings.append(granting)
                 left -= len(granting.claimed)
+                most -= len(granting.claimed)
                 count -= len(granting.claimed)
             if count:
                 # The counters are exact while the job is locked: the unclaimed tasks are suspects.

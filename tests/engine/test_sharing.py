@@ -1,0 +1,166 @@
+"""Jobs that wait in one queue share its slots: no job waits for more than one grant of each other job."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from sqlalchemy import text
+
+from echelon.shared.ids import JobId
+from tests.engine.house import House, Make, Puppet
+from tests.engine.jobs import urls
+
+WIDE = """
+    tasks:
+      list: {exec_command: "true", queue: lists}
+      fetch: {exec_command: "true", input: {url: {source: parameter}}}
+      step: {exec_command: "true"}
+      encode: {exec_command: "true", queue: transcoding}
+    jobs:
+      one: {stages: [{name: One, task_class: step}]}
+      many: {stages: [{name: Fetch, spawn_task: list, task_class: fetch}]}
+      chain: {stages: [{name: A, task_class: step}, {name: B, task_class: step}, {name: C, task_class: step}]}
+      broad:
+        stages:
+        - {name: A, order: 0, task_class: step}
+        - {name: B, order: 0, task_class: step}
+        - {name: C, order: 0, task_class: step}
+        - {name: D, order: 0, task_class: encode}
+"""
+
+
+@pytest.fixture
+def wide(make: Make) -> House:
+    return make(WIDE)
+
+
+def fill(house: House, puppet: Puppet, items: int) -> JobId:
+    """Submit a job and have its spawn task leave so many items, while the worker has room for that task alone."""
+    puppet.room = {"lists": 1}
+    puppet.heartbeat()
+    job_id = house.submit("many")
+    held = puppet.take()
+    puppet.room = {"lists": 0}
+    puppet.finish(held, items=urls(items))
+    return job_id
+
+
+def run_next(puppet: Puppet, room: int) -> list[JobId]:
+    """Report so many free slots; return the jobs of the tasks that are granted, and finish these."""
+    puppet.room = {"*": room}
+    puppet.heartbeat()
+    held, puppet.granted = puppet.granted, []
+    puppet.room = {"*": 0}
+    for one in held:
+        puppet.finish(one)
+    return [grant.job_id for grant, _ in held]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 7])
+def test_a_task_of_another_job_waits_for_one_grant_at_most(wide: House, slots: int) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 200)
+    for _ in range(3):
+        assert run_next(puppet, slots) == [large] * slots
+
+    small = wide.submit("one")
+
+    started = run_next(puppet, slots) + run_next(puppet, slots)
+    assert started.count(small) == 1
+    assert started.index(small) <= 2 * slots - 1
+
+
+@pytest.mark.parametrize("slots", [1, 3, 4, 30])
+def test_ten_jobs_share_a_queue_evenly(wide: House, slots: int) -> None:
+    puppet = Puppet(wide)
+    jobs = [fill(wide, puppet, 40) for _ in range(10)]
+
+    started: Counter[JobId] = Counter()
+    for _ in range(120 // slots):
+        started.update(run_next(puppet, slots))
+
+    assert sum(started.values()) == 120 // slots * slots
+    shares = [started[job] for job in jobs]
+    assert max(shares) - min(shares) <= max(1, -(-slots // 8)), shares  # one grant
+
+
+def test_free_slots_that_a_small_job_does_not_need_go_to_a_large_one(wide: House) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 100)
+    small = fill(wide, puppet, 2)
+
+    assert Counter(run_next(puppet, 20)) == {large: 18, small: 2}
+
+
+def test_a_job_with_many_stages_is_given_no_more_than_one_with_one(wide: House) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 100)
+    broad = wide.submit("broad")
+
+    started = [job for _ in range(8) for job in run_next(puppet, 1)]
+
+    assert started in ([large, broad] * 4, [broad, large] * 4)
+
+
+def test_the_next_stage_of_a_chain_stands_behind_the_others(wide: House) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 100)
+    chains = [wide.submit("chain") for _ in range(3)]
+
+    started = [job for _ in range(12) for job in run_next(puppet, 1)]
+
+    assert Counter(started) == {large: 3, **dict.fromkeys(chains, 3)}
+
+
+def test_a_stream_of_new_jobs_does_not_hold_up_an_old_one(wide: House) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 100)
+
+    started = []
+    for _ in range(10):
+        wide.submit("one")
+        wide.submit("one")
+        started += run_next(puppet, 2)
+
+    gaps = [place for place, job in enumerate(started) if job == large]
+    assert len(gaps) >= 2
+    assert started[:3].count(large) >= 1
+
+
+def test_jobs_are_served_in_the_order_of_submission_while_each_has_one_task(wide: House) -> None:
+    puppet = Puppet(wide)
+    puppet.room = {"*": 0}
+    puppet.heartbeat()
+    jobs = [wide.submit("one") for _ in range(30)]
+
+    assert [job for _ in range(10) for job in run_next(puppet, 3)] == jobs
+
+
+def test_workers_of_single_queues_get_all_that_they_can_take(wide: House) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 100)
+    broad = wide.submit("broad")
+    puppet.room = {"default": 6, "transcoding": 4}
+    puppet.heartbeat()
+
+    assert Counter(grant.job_id for grant, _ in puppet.granted) == {large: 3, broad: 4}
+
+
+def test_a_job_that_waits_alone_is_given_no_new_place(wide: House) -> None:
+    puppet = Puppet(wide)
+    fill(wide, puppet, 30)
+    place = places(wide)
+
+    run_next(puppet, 4)
+    assert places(wide) == place
+
+    wide.submit("one")
+    run_next(puppet, 4)
+    assert places(wide) != place
+
+
+def places(house: House) -> list[int]:
+    with house.store.read() as reader:
+        rows = reader._connection.execute(text("SELECT served FROM stages WHERE ready > 0 ORDER BY key"))
+        return [row[0] for row in rows]
