@@ -87,6 +87,7 @@ class StageSettings(TypedDict):
     source: WhereFrom
     on_error: AfterFailure
     max_parallel: Annotated[int | None, about("Maximum number of its tasks that run at once.")]
+    max_failed: Annotated[int | str | None, about("How many tasks may fail, or 5% of them; null: on_error.")]
 
 
 class Stage(StageSettings, Paused):

@@ -11,7 +11,7 @@ from echelon.controller.api.render import fill_shape
 from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.catalogue.definitions import JobDefinition
 from echelon.controller.catalogue.task_classes import InputDefinition, TaskClass
-from echelon.controller.core.planner import source_of
+from echelon.controller.core.planner import policy_of, source_of
 from echelon.controller.engine.jobs import MASK
 
 routes = Routes("definitions", "The catalogue in force.")
@@ -51,7 +51,7 @@ def _render_stage(definition: JobDefinition, number: int) -> shapes.CatalogueSta
         number=number,
         order=definition.order_of(number),
         source=source_of(stage),
-        on_error="block" if stage.block_on_error else "fail_job" if stage.job_failed_on_error else "ignore",
+        on_error=policy_of(stage),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from echelon.controller.catalogue.definitions import JobDefinition, LaterTasks, SingleTask, StageDefinition
 from echelon.controller.catalogue.reading import Reading
@@ -61,9 +62,6 @@ def _check_stages(reading: Reading, job: JobDefinition, draft: Draft, tasks: Map
             _check_reach(reading, (*here, "spawn_task"), tasks.get(stage.spawn_task), job)
         elif isinstance(stage.source, SingleTask):
             _check_reach(reading, (*here, "task_class"), tasks.get(stage.task_class), job)
-        if stage.fail_fast and not stage.job_failed_on_error:
-            place = reading.find_key((*here, "fail_fast"))
-            reading.add_warning(place, "fail_fast means nothing when job_failed_on_error is false", "leave it out")
         _check_sense(reading, here, stage)
     _warn_of_shared_folders(reading, path, job, tasks)
 
@@ -101,9 +99,24 @@ def _check_sense(reading: Reading, path: Path, stage: StageDefinition) -> None:
         place = reading.find_key((*path, "on_error"))
         message = f"{join_path(path)}.on_error: block contradicts job_failed_on_error: false"
         reading.add_mistake(place, message, "leave one of them out")
+    if stage.max_failed is not None and stage.job_failed_on_error and _is_written(reading, path, "job_failed_on_error"):
+        place = reading.find_key((*path, "max_failed"))
+        message = f"{join_path(path)}.max_failed: {stage.max_failed} contradicts job_failed_on_error: true"
+        reading.add_mistake(place, message, "leave job_failed_on_error out")
+    if stage.fail_fast and not stage.job_failed_on_error and stage.max_failed is None:
+        place = reading.find_key((*path, "fail_fast"))
+        reading.add_warning(place, "fail_fast means nothing when job_failed_on_error is false", "leave it out")
     if stage.block_on_error and stage.fail_fast:
         place = reading.find_key((*path, "fail_fast"))
         reading.add_warning(place, "fail_fast means nothing with on_error: block", "leave it out")
+
+
+def _is_written(reading: Reading, path: Path, key: str) -> bool:
+    """Tell whether a key stands in a table, also one that the table has from an anchor."""
+    found: Any = reading.data
+    for step in path:
+        found = found[step]
+    return key in found
 
 
 def _check_for_none(reading: Reading, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from echelon.controller.catalogue.keys import Key, described, described_by
-from echelon.controller.catalogue.kinds import Amount, Anything, Flag, Items, Named, Record, TextValue, Word
+from echelon.controller.catalogue.kinds import Amount, Anything, Bound, Flag, Items, Named, Record, TextValue, Word
 from echelon.controller.catalogue.task_classes import INPUT_NAME, TITLE, InputDefinition, TaskClass
 from echelon.shared.errors import NotFound
 from echelon.shared.expressions import suggest_name
@@ -90,8 +90,15 @@ class StageDefinition:
         "job goes on. A spawn task that fails fails the job in either case: it leaves `[]` where no tasks are fine.",
         True,
     )
+    max_failed: int | str | None = described(
+        Bound(most=1_000_000),
+        "`5` or `5%`: up to so many tasks may fail, items that do not fit included; one more fails the stage and the "
+        "job, and withdraws what has not started. With `on_error: block` the job waits instead. It takes the place of "
+        "`job_failed_on_error`.",
+        None,
+    )
     fail_fast: bool = described(
-        Flag(), "With `job_failed_on_error: true`: a failure also ends the running tasks of the stage.", False
+        Flag(), "A failure that fails the job also ends the running tasks of the stage.", False
     )
     max_parallel: int | None = described(
         Amount(whole=True, least=1, most=1_000_000), "How many tasks of the stage may run at once.", None

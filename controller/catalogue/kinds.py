@@ -162,6 +162,29 @@ class Amount(ValueKind):
         return int(value) if self._whole else value
 
 
+class Bound(Amount):
+    """A number of things, or a share of all: a whole number of percent."""
+
+    _share = r"(?:100|[1-9]?[0-9])%"
+
+    def __init__(self, *, most: float, **kwargs: Any) -> None:
+        super().__init__(whole=True, least=0, most=most, **kwargs)
+
+    def describe_shape(self, dialect: Dialect) -> Shape:
+        """Return its JSON Schema."""
+        share = {"type": "string", "pattern": f"^(?:{self._share})$"}
+        return {"anyOf": [super().describe_shape(dialect), share]}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, str):
+            return super()._deserialize(value, attr, data, **kwargs)
+        if re.fullmatch(self._share, value):
+            return value
+        raise ValidationError(
+            Complaint(f"{_show_value(value)} is neither a number nor a share", "write for example 5 or 5%")
+        )
+
+
 class Anything(ValueKind):
     """Any value, read as its input's type says; what it must be depends on what stands beside it."""
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
-from echelon.controller.commands.progress import Progress
-from echelon.controller.commands.screen import escape_log, escape_text, format_count, format_elapsed
+from echelon.controller.commands.progress import Progress, format_job_state
+from echelon.controller.commands.screen import escape_log, escape_text, format_count, format_elapsed, style_state
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -70,28 +70,23 @@ def follow_job(followed: FollowedJob, job: Job, progress: Progress) -> Job:
 
 def describe_ending(job: Job) -> str:
     """Return the last line about a job."""
-    parts = [f"job {job['job_id']} is {job['state']}"]
+    parts = [f"job {job['job_id']} is {format_job_state(job)}"]
     if job["started_at"] and job["ended_at"]:
         parts.append(f"after {format_elapsed(job['started_at'], job['ended_at'])}")
-    if job["failed_tasks"]:
+    if job["failed_tasks"] and job["state"] != "COMPLETED":
         parts.append(f"with {format_count(job['failed_tasks'], 'failed task')}")
     return " ".join(parts) + (f": {escape_text(job['error'])}" if job["error"] else "")
 
 
 def print_ending(job: Job) -> None:
     """Write the last line about a job to stderr."""
-    colour = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "yellow"}.get(job["state"])
+    colour = "red" if job["state"] == "FAILED" else style_state(format_job_state(job)) or None
     click.secho(describe_ending(job), fg=colour, err=True)
 
 
 def format_place(task: Task | WorkerAttempt) -> str:
     """Return where a task stands in its job: STAGE.INDEX."""
     return f"{task['stage']}.{'spawn' if task['spawn'] else task['index']}"
-
-
-def format_state(one: Job | Task) -> str:
-    """Return the state of a job or a task, and whether it is paused."""
-    return one["state"] + (", paused" if one.get("paused") else "")
 
 
 def _print_failures(followed: FollowedJob, shown: set[str], progress: Progress) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.follow import format_state
 from echelon.controller.commands.options import json_option, state_option, with_client
+from echelon.controller.commands.progress import format_job_state
 from echelon.controller.commands.screen import Column, format_elapsed, format_time, is_terminal, print_table
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _COLUMNS: tuple[Column[Job], ...] = (
     Column("JOB", lambda job: job["job_id"][:8] if is_terminal(sys.stdout) else job["job_id"]),
     Column("TYPE", lambda job: job["type"]),
-    Column("STATE", lambda job: format_state(job), state=True),
+    Column("STATE", lambda job: format_job_state(job), state=True),
     Column("STAGES", lambda job: f"{_count_complete(job)}/{len(job['stages'])}", right=True),
     Column("FAILED TASKS", lambda job: job["failed_tasks"] or "", right=True),
     Column("CREATED", lambda job: format_time(job["created_at"])),

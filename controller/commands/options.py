@@ -23,6 +23,7 @@ from echelon.shared.settings import InvalidSetting, forget_settings
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
+    from echelon.controller.shapes import Job
 
 
 class _LengthOfTime(click.ParamType[float]):
@@ -140,6 +141,13 @@ def reject_ambiguous(candidates: tuple[str, ...], message: str) -> NoReturn:
 # --- exit codes -----------------------------------------------------------------------------------------------------
 
 
-def exit_like_job(state: str) -> NoReturn:
-    """End the command with the exit code of a job's last state."""
-    raise click.exceptions.Exit(_EXIT_CODES.get(state, ExitCode.ENGINE))
+strict_option = click.option(
+    "--strict", is_flag=True, help="Exit with 3, as for a failed job, if the job is COMPLETED and tasks of it failed."
+)
+
+
+def exit_like_job(job: Job, *, strict: bool = False) -> NoReturn:
+    """End the command with the exit code of a job's last state; `strict`: failed tasks fail a job."""
+    if strict and job["failed_tasks"] and job["state"] == "COMPLETED":
+        raise click.exceptions.Exit(ExitCode.JOB_FAILED)
+    raise click.exceptions.Exit(_EXIT_CODES.get(job["state"], ExitCode.ENGINE))

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from echelon.controller.commands.screen import (
-    STATE_STYLES,
     count_seconds,
     escape_text,
     format_count,
@@ -15,13 +14,14 @@ from echelon.controller.commands.screen import (
     is_terminal,
     make_console,
     print_message,
+    style_state,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from echelon.controller.shapes import Job, Stage
+    from echelon.controller.shapes import Job, Stage, Task
 
 #: Seconds between two plain lines about a running stage.
 _LINE_EVERY: Final = 5.0
@@ -54,6 +54,25 @@ def choose_progress() -> Progress:
     return ProgressLines() if screen.is_dumb_terminal else ProgressPicture(screen)
 
 
+def format_state(one: Job | Task) -> str:
+    """Return the state of a job or a task, and whether it is paused."""
+    return one["state"] + (", paused" if one.get("paused") else "")
+
+
+def format_job_state(job: Job) -> str:
+    """Return the state of a job, whether it is paused, and how many tasks failed although it has completed."""
+    return format_state(job) + _add_failed(job["state"], job["failed_tasks"])
+
+
+def format_stage_state(stage: Stage) -> str:
+    """Return the state of a stage, and how many tasks failed although it has completed."""
+    return stage["state"] + _add_failed(stage["state"], stage["counts"].get("FAILED", 0))
+
+
+def _add_failed(state: str, failed: int) -> str:
+    return f", {failed} failed" if failed and state == "COMPLETED" else ""
+
+
 def count_done(stage: Stage) -> int:
     """Return how many of a stage's tasks have completed, failed or were skipped."""
     counts = stage["counts"]
@@ -63,7 +82,8 @@ def count_done(stage: Stage) -> int:
 def describe_stage(stage: Stage) -> str:
     """Return remarks about a stage beside its figures."""
     counts = stage["counts"]
-    said = [f"{counts[state]} {state.lower()}" for state in _COUNTED if counts.get(state, 0)]
+    told = "FAILED" if stage["state"] == "COMPLETED" else ""
+    said = [f"{counts[state]} {state.lower()}" for state in _COUNTED if counts.get(state, 0) and state != told]
     if stage["spawn_state"] in ("PENDING", "QUEUED", "RUNNING") and stage["state"] == "RUNNING":
         said.insert(0, "waits for its spawn task" if stage["spawn_state"] != "RUNNING" else "spawns")
     if stage["spawn_state"] == "FAILED":
@@ -160,7 +180,7 @@ class ProgressLines:
 
 
 def _format_line(stage: Stage) -> str:
-    head = f"stage {stage['number']} {escape_text(stage['name'])}: {stage['state']}"
+    head = f"stage {stage['number']} {escape_text(stage['name'])}: {format_stage_state(stage)}"
     figures = f"{count_done(stage)} of {format_count(stage['total'], 'task')}" if stage["total"] is not None else ""
     details = "; ".join(filter(None, (figures, describe_stage(stage), escape_text(stage["error"]))))
     return f"{head}, {details}" if details else head
@@ -222,10 +242,9 @@ class ProgressPicture:
 def _draw_head(job: Job) -> Text:
     from rich.text import Text
 
-    state = (job["state"], STATE_STYLES.get(job["state"], ""))
+    state = (format_job_state(job), style_state(format_job_state(job)))
     took = format_elapsed(job["started_at"] or job["created_at"], job["ended_at"])
-    held = (", paused" if job.get("paused") else "", "yellow")
-    return Text.assemble((escape_text(job["type"]), "bold"), f"  {job['job_id'][:8]}  ", state, held, f"  {took}")
+    return Text.assemble((escape_text(job["type"]), "bold"), f"  {job['job_id'][:8]}  ", state, f"  {took}")
 
 
 def _draw_stage(stage: Stage) -> list[RenderableType]:
@@ -233,7 +252,8 @@ def _draw_stage(stage: Stage) -> list[RenderableType]:
     from rich.text import Text
 
     state, total, number = stage["state"], stage["total"], count_done(stage)
-    style, failed = STATE_STYLES.get(state, ""), stage["counts"].get("FAILED", 0)
+    style, failed = style_state(format_stage_state(stage)), stage["counts"].get("FAILED", 0)
+    mark = "!" if failed and state == "COMPLETED" else _MARKS.get(state, "○")
     bar = ProgressBar(
         total=float(total) if total else 1.0,
         completed=float(number) if total else float(state in ("COMPLETED", "SKIPPED")),
@@ -242,9 +262,9 @@ def _draw_stage(stage: Stage) -> list[RenderableType]:
         finished_style=style or "cyan",
     )
     return [
-        Text(f" {_MARKS.get(state, '○')}", style=style),
+        Text(f" {mark}", style=style),
         Text(f"{stage['number']} {escape_text(stage['name'])}"[:40]),
-        Text(state, style=style),
+        Text(format_stage_state(stage), style=style),
         bar if state != "PENDING" else Text(""),
         Text(f"{number}/{total}" if total is not None else "", style="" if state != "PENDING" else "dim"),
         Text(describe_stage(stage), style="red" if failed else "dim"),

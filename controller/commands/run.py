@@ -21,6 +21,7 @@ from echelon.controller.commands.options import (
     header_option,
     json_option,
     parameter_option,
+    strict_option,
     with_settings,
 )
 from echelon.controller.commands.progress import Progress, choose_progress
@@ -65,6 +66,7 @@ _COLUMNS: tuple[Column[JobArtefact], ...] = (
 @header_option
 @click.option("--timeout", type=LENGTH_OF_TIME, help="Cancel the job if it takes longer (90s, 10m).")
 @with_settings("volume", "slots")
+@strict_option
 @json_option
 def run(
     resolved: Resolved,
@@ -73,6 +75,7 @@ def run(
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
     timeout: float | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Run one job here and now, without a server.
@@ -96,7 +99,7 @@ def run(
     if timed_out and timeout is not None:
         print_message(f"it was cancelled because it took longer than {format_duration(timeout)}")
         raise click.exceptions.Exit(ExitCode.TIMED_OUT)
-    exit_like_job(job["state"])
+    exit_like_job(job, strict=strict)
 
 
 def _read_arguments(

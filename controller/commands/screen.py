@@ -107,6 +107,12 @@ def format_count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
+def style_state(text: str) -> str:
+    """Return the style of a state with what is said after it: paused or completed with failures is yellow."""
+    state, comma, _ = text.partition(", ")
+    return "yellow" if comma else STATE_STYLES.get(state, "")
+
+
 # --- streams --------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +192,7 @@ def _draw_table(columns: Sequence[Column[Row]], cells: Sequence[Sequence[str]]) 
         table.add_column(column.title, justify=justify, overflow="fold", no_wrap=not column.wide, ratio=ratio)
     for row in cells:
         pairs = zip(columns, row, strict=True)
-        styles = [STATE_STYLES.get(cell.partition(",")[0], "") if column.state else "" for column, cell in pairs]
+        styles = [style_state(cell) if column.state else "" for column, cell in pairs]
         table.add_row(*map(Text, row, styles))
     make_console(sys.stdout).print(table)
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import json_option, resolve_job_id, with_client
-from echelon.controller.commands.progress import count_done, count_held_back, describe_stage, needs_person
+from echelon.controller.commands.progress import (
+    count_done,
+    count_held_back,
+    describe_stage,
+    format_job_state,
+    format_stage_state,
+    needs_person,
+)
 from echelon.controller.commands.screen import (
     Column,
     format_elapsed,
@@ -28,7 +35,7 @@ _COLUMNS: tuple[Column[Stage], ...] = (
     Column("ORDER", lambda stage: stage["order"], right=True),
     Column("NAME", lambda stage: stage["name"]),
     Column("TASK CLASS", lambda stage: " > ".join(filter(None, (stage["spawn_task"], stage["task_class"])))),
-    Column("STATE", lambda stage: stage["state"], state=True),
+    Column("STATE", lambda stage: format_stage_state(stage), state=True),
     Column(
         "DONE", lambda stage: f"{count_done(stage)}/{'?' if stage['total'] is None else stage['total']}", right=True
     ),
@@ -72,10 +79,10 @@ def _list_facts(job: Job) -> dict[str, object]:
     facts: dict[str, object] = {
         "job": job["job_id"],
         "type": job["type"],
-        "state": job["state"],
+        "state": format_job_state(job),
         "paused": f"by {job['paused_by']} since {format_time(job['paused_at'])}" if job["paused"] else "",
         "error": job["error"],
-        "failed tasks": job["failed_tasks"] or "",
+        "failed tasks": job["failed_tasks"] if job["failed_tasks"] and job["state"] != "COMPLETED" else "",
         "created": format_time(job["created_at"]),
         "started": format_time(job["started_at"]),
         "ended": format_time(job["ended_at"]),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.follow import format_place, format_state
+from echelon.controller.commands.follow import format_place
 from echelon.controller.commands.options import json_option, resolve_job_id, state_option, with_client
+from echelon.controller.commands.progress import format_state
 from echelon.controller.commands.screen import Column, format_elapsed, is_terminal, print_message, print_table
 
 if TYPE_CHECKING:

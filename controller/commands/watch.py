@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.follow import RemoteJob, follow_job, print_ending
-from echelon.controller.commands.options import exit_like_job, json_option, resolve_job_id, with_client
+from echelon.controller.commands.options import exit_like_job, json_option, resolve_job_id, strict_option, with_client
 from echelon.controller.commands.progress import choose_progress
 from echelon.controller.commands.screen import print_json, print_message
 from echelon.shared.command import ExitCode
@@ -23,18 +23,22 @@ watch_option = click.option(
 
 @click.command()
 @click.argument("job_id", metavar="ID")
+@strict_option
 @json_option
 @with_client
-def watch(client: Client, job_id: str, as_json: bool) -> None:
+def watch(client: Client, job_id: str, strict: bool, as_json: bool) -> None:
     """Watch a job to its end.
 
     The exit code says how it ended. Ctrl-C leaves the job running.
     """
-    watch_to_end(client, client.get_job(resolve_job_id(client, job_id)), as_json=as_json)
+    watch_to_end(client, client.get_job(resolve_job_id(client, job_id)), as_json=as_json, strict=strict)
 
 
-def watch_to_end(client: Client, job: Job, *, as_json: bool) -> None:
-    """Show a job until it has ended, print it as JSON if asked for, and exit with the code of its last state."""
+def watch_to_end(client: Client, job: Job, *, as_json: bool, strict: bool = False) -> None:
+    """Show a job until it has ended, print it as JSON if asked for, and exit with the code of its last state.
+
+    `strict`: failed tasks fail a job.
+    """
     try:
         with choose_progress() as progress:
             job = follow_job(RemoteJob(client, job["job_id"]), job, progress)
@@ -47,4 +51,4 @@ def watch_to_end(client: Client, job: Job, *, as_json: bool) -> None:
     print_ending(job)
     if as_json:
         print_json(job)
-    exit_like_job(job["state"])
+    exit_like_job(job, strict=strict)

@@ -265,8 +265,13 @@ def _has_withdrawn(stage: Stage) -> bool:
 
 
 def is_cured(stage: Stage) -> bool:
-    """Tell whether nothing of a stage stands in the way any more: no failure, nothing that a person has cancelled."""
-    return not stage.unfit and not (stage.tally.failed or stage.tally.left)
+    """Tell whether nothing of a stage stands in the way any more: it tolerates the failures and cancels that are left.
+
+    Where failures do not count, and where a person has cancelled the stage as a whole, none may be left.
+    """
+    if stage.on_error is OnError.IGNORE or (stage.state is State.CANCELLED and stage.by is not None):
+        return not (stage.unfit or stage.tally.failed or stage.tally.left)
+    return not stage.unfit
 
 
 def can_return(stage: Stage) -> bool:

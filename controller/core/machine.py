@@ -96,6 +96,9 @@ def _note_failure(stage: Stage, failed: int, error: str | None) -> Stage:
     if error and not stage.error:
         stage = replace(stage, error=error)
     if failed and stage.overrun and stage.on_error is not OnError.BLOCK and stage.state is State.RUNNING:
+        if stage.max_failed is not None and stage.spawn is not State.FAILED and not stage.failing:
+            reason = f"more tasks failed than max_failed: {stage.max_failed} allows"
+            stage = replace(stage, error=f"{reason}; the first: {stage.error}" if stage.error else reason)
         stage = replace(stage, failing=True)
     return stage
 

@@ -117,6 +117,8 @@ class Stage:
     max_parallel: int | None = None
     #: Stop running siblings too when a task has failed the job.
     fail_fast: bool = False
+    #: So many of its tasks may fail: a number, or a share of all like "5%". None: what `on_error` says.
+    max_failed: int | str | None = None
     #: Which tasks of a queue go first: from 0 to 9, higher first. Of its tasks, and of its spawn task.
     priority: int = 0
     spawn_priority: int = 0
@@ -169,7 +171,12 @@ class Stage:
 
     def exceeds(self, lost: int) -> bool:
         """Tell whether so many tasks that failed or were cancelled are more than it tolerates."""
-        return lost > 0 and self.on_error is not OnError.IGNORE
+        if not lost or self.on_error is OnError.IGNORE:
+            return False
+        bound = self.max_failed
+        if isinstance(bound, str):
+            return self.expected is not None and lost * 100 > int(bound.removesuffix("%")) * self.expected
+        return lost > (bound or 0)
 
     @property
     def filled(self) -> bool:

@@ -40,11 +40,12 @@ def _plan_stage(catalogue: Catalogue, definition: JobDefinition, number: int) ->
         order=definition.order_of(number),
         name=stage.name,
         source=source_of(stage),
-        on_error=_on_error(stage),
+        on_error=policy_of(stage),
         queue=catalogue.tasks[stage.task_class].queue,
         spawn_queue=catalogue.tasks[stage.spawn_task].queue if stage.spawn_task else None,
         max_parallel=stage.max_parallel,
         fail_fast=stage.fail_fast,
+        max_failed=stage.max_failed,
         tally=Tally(pending=len(known), held=sum(task.paused for task in known)),
         spawn=State.PENDING if spawns else None,
         expected=None if spawns else len(known),
@@ -74,10 +75,12 @@ def known_tasks(stage: StageDefinition) -> tuple[TaskDefinition, ...]:
             return ()
 
 
-def _on_error(stage: StageDefinition) -> OnError:
+def policy_of(stage: StageDefinition) -> OnError:
+    """Return the effect that failed tasks of a stage have; with `max_failed`, once there are more."""
     if stage.block_on_error:
         return OnError.BLOCK
-    return OnError.FAIL_JOB if stage.job_failed_on_error else OnError.IGNORE
+    counts = stage.job_failed_on_error or stage.max_failed is not None
+    return OnError.FAIL_JOB if counts else OnError.IGNORE
 
 
 def list_parameters(task_class: TaskClass) -> dict[str, InputDefinition]:

@@ -41,6 +41,14 @@ def _read_word(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
     return {word.value: word for word in kind}.__getitem__
 
 
+def _write_bound(bound: int | str | None) -> str | None:
+    return None if bound is None else str(bound)
+
+
+def _read_bound(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
 _c = stages.c
 #: In the order of the fields of `Stage`.
 _KEPT = (
@@ -53,6 +61,7 @@ _KEPT = (
     _Kept("spawn_queue", _c.spawn_queue, changes=False),
     _Kept("max_parallel", _c.max_parallel, changes=False),
     _Kept("fail_fast", _c.fail_fast, changes=False, write=int, read=bool),
+    _Kept("max_failed", _c.max_failed, changes=False, write=_write_bound, read=_read_bound),
     _Kept("priority", _c.priority),
     _Kept("spawn_priority", _c.spawn_priority),
     _Kept("state", _c.state, read=STATES.get),

@@ -125,6 +125,8 @@ stages = Table(
     Column("spawn_queue", Text),
     Column("max_parallel", Integer),
     Column("fail_fast", Integer, nullable=False),
+    #: A number or a share, as in the catalogue.
+    Column("max_failed", Text),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("spawn_priority", Integer, nullable=False, server_default="0"),
     Column("state", Text, nullable=False),

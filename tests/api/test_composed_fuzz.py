@@ -81,6 +81,7 @@ MORE = {
     "order": some.integers(0, 3),
     "job_failed_on_error": some.booleans(),
     "max_parallel": some.integers(1, 9),
+    "max_failed": some.integers(0, 3) | some.sampled_from(["0%", "50%"]),
     "paused": some.booleans(),
 }
 STAGE = (

@@ -89,6 +89,28 @@ MISTAKES = [
     ("neither true", job("    stages: [{task_class: t, job_failed_on_error: §maybe}]\n    input: {a: }\n")),
     ("less than 1", job("    stages: [{task_class: t, max_parallel: §0}]\n    input: {a: }\n")),
     ("not a whole number", job("    stages: [{task_class: t, max_parallel: §many}]\n    input: {a: }\n")),
+    *(
+        (said, job(f"    stages: [{{task_class: t, max_failed: §{value}}}]\n    input: {{a: }}\n"))
+        for said, value in (
+            ("write for example 5 or 5%", "many"),
+            ("write for example 5 or 5%", "101%"),
+            ("write for example 5 or 5%", "2.5%"),
+            ("write for example 5 or 5%", "5 %"),
+            ("write for example 5 or 5%", "'-1%'"),
+            ("less than 0", "-1"),
+            ("not a whole number", "0.5"),
+            ("not a whole number", "true"),
+            ("more than 1000000", "1000001"),
+        )
+    ),
+    *(
+        ("contradicts job_failed_on_error: true", text)
+        for text in (
+            job("    stages: [{task_class: t, job_failed_on_error: true, §max_failed: 5}]\n    input: {a: }\n"),
+            "x-strict: &strict {job_failed_on_error: true}\n"
+            + job("    stages: [{task_class: t, §max_failed: 5%, <<: *strict}]\n    input: {a: }\n"),
+        )
+    ),
     # inputs
     ("did you mean parameter?", task("    input: {a: {source: §paramter}}\n")),
     ("another spelling", task("    input: {a: {source: parameter, source_type: §parameter}}\n")),
@@ -299,6 +321,9 @@ def test_what_could_be_better_is_a_warning_with_its_place(tmp_path: Path, said: 
                 "exec_command: ./list, exec_args: ['--to={spawn_file}']",
                 "exec_command: sh, exec_args: [-c, './list > $ECHELON_SPAWN_FILE']",
             )
+        ),
+        job(
+            "    stages: [{task_class: t, job_failed_on_error: no, max_failed: 5%, fail_fast: yes}]\n    input: {a: }\n"
         ),
         task("    input: {n: {type: integer}}\n    exec_args: [sh, -c, 'sleep {n}']\n"),
         task("    input: {n: {enum: [a, b]}}\n    exec_args: [sh, -c, 'sleep {n}']\n"),

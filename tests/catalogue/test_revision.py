@@ -101,6 +101,9 @@ def test_the_json_schema_accepts_what_the_loader_accepts() -> None:
     assert validator.is_valid(yaml.safe_load(text))
     assert not validator.is_valid(yaml.safe_load(text.replace("exec_args", "exec_arg")))
     assert not validator.is_valid(yaml.safe_load("jobs: {j: {stages: []}}"))
+    for bound in (0, 5, "5%", "100%", "5", "101%", -1):
+        stages = [{"task_class": "t", "max_failed": bound}]
+        assert validator.is_valid({"jobs": {"j": {"stages": stages}}}) is (bound in (0, 5, "5%", "100%"))
 
 
 def test_a_catalogue_without_files_has_none(tmp_path: Path) -> None:

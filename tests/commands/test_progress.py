@@ -10,6 +10,7 @@ from rich.console import Console
 
 from echelon.controller.commands.follow import describe_ending, follow_job, take_last_lines
 from echelon.controller.commands.progress import ProgressLines, ProgressPicture, describe_stage
+from echelon.controller.commands.screen import style_state
 from echelon.controller.shapes import Job, Stage, Task
 
 
@@ -133,6 +134,17 @@ def test_the_last_line_says_how_it_ended() -> None:
     assert said == (
         "job 12345678-0000-4000-8000-000000000000 is FAILED after 1 m 05 s with 2 failed tasks: stage 1 failed\\x1b"
     )
+
+
+def test_a_job_that_completed_although_tasks_failed_looks_different() -> None:
+    ended = job("COMPLETED", stage(0, "COMPLETED"), stage(1, "COMPLETED", counts={"FAILED": 8}), failed=8)
+
+    head, good, ill = drawn(ended, height=24)
+
+    assert "COMPLETED, 8 failed" in head and "COMPLETED, 8 failed" in ill and "failed" not in good
+    assert (good[1], ill[1]) == ("✓", "!")
+    assert describe_ending(ended).endswith("is COMPLETED, 8 failed after 1 m 05 s")
+    assert {style_state(f"COMPLETED{more}") for more in ("", ", 8 failed")} == {"green", "yellow"}
 
 
 def test_the_end_of_a_long_text_is_short() -> None:

@@ -69,8 +69,13 @@ def test_a_failed_task_is_shown_with_the_end_of_its_stderr(alone: Caller, catalo
 def test_a_failure_that_does_not_count_is_told_and_ends_well(alone: Caller, catalogue: Path) -> None:
     done = alone("run", catalogue, "fan")
 
+    strict = alone("run", catalogue, "fan", "--strict", "--json")
+
     assert done.code == ExitCode.GOOD
-    assert "with 1 failed task" in done.err
+    assert "stage 0 Fan: COMPLETED, 1 failed, 3 of 3 tasks" in done.err
+    assert "is COMPLETED, 1 failed after " in done.err
+    assert strict.code == ExitCode.JOB_FAILED
+    assert json.loads(strict.out)["job"]["failed_tasks"] == 1
 
 
 @pytest.mark.parametrize(

@@ -39,14 +39,18 @@ def test_a_submitted_job_is_found_with_all_its_stages(store: Datastore) -> None:
     assert view.started_at is None and view.created_at > 0
 
 
-def test_what_is_locked_is_what_was_saved(store: Datastore) -> None:
-    job_id = submitted(store, plain_job(stages=2))
+@pytest.mark.parametrize("bound", [None, 0, 3, "5%"])
+def test_what_is_locked_is_what_was_saved(store: Datastore, bound: int | str | None) -> None:
+    new = plain_job(stages=2)
+    stages = tuple(replace(stage, max_failed=bound) for stage in new.job.stages)
+    job_id = submitted(store, replace(new, job=replace(new.job, stages=stages)))
 
     with store.write() as tx:
         job = stepped(tx, job_id, TasksMoved(0, {(State.QUEUED, State.RUNNING): 1}))
 
     with store.write() as tx:
         assert tx.lock_jobs([job_id]) == {job_id: job}
+    assert [stage.max_failed for stage in job.stages] == [bound, bound]
 
 
 def test_jobs_that_do_not_exist_are_left_out_of_the_locked_ones(store: Datastore) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.datastore.errors import SchemaMismatch
+from echelon.controller.datastore.migrate import HEAD
 from echelon.controller.datastore.open import migrate_datastore, open_when_there
 from echelon.controller.datastore.port import Datastore
 from echelon.shared.errors import StoreUnavailable
@@ -77,7 +78,7 @@ def test_a_schema_of_another_release_is_refused_when_it_comes_later(store: Datas
     with pytest.raises(SchemaMismatch, match="newer"):
         write(store)
 
-    set_schema(url, "0009")
+    set_schema(url, HEAD)
 
     use(store)
 

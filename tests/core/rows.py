@@ -30,6 +30,7 @@ def random_job(rng: random.Random) -> Job:
                 on_error=rng.choice(list(OnError)),
                 fail_fast=rng.random() < 0.3,
                 max_parallel=rng.choice([None, None, 1, 2]),
+                max_failed=rng.choice([None, None, 0, 1, 2, "30%", "50%"]),
                 tally=Tally() if spawns else Tally(pending=fixed),
                 spawn=State.PENDING if spawns else None,
                 expected=None if spawns else fixed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from echelon.controller.core.again import UNDONE
 from echelon.controller.core.flow import can_return
@@ -34,6 +34,8 @@ def check_rows(job: Job, rows: Rows, there: set[tuple[int, int]]) -> None:
             row = rows[stage.number, SPAWN]
             assert (row.state, row.hand) == (stage.spawn, stage.spawn_hand)
         _check_stage(stage)
+        if stage.state is State.COMPLETED:
+            _check_completed(stage, [row.state for row in mine])
     assert job.live == tuple(stage.number for stage in job.stages if stage.state is State.RUNNING or stage.failing)
 
 
@@ -44,6 +46,15 @@ def _check_stage(stage: Stage) -> None:
         assert not stage.tally.queued and not stage.tally.running
     if stage.tally.queued or stage.tally.running:
         assert stage.begun
+
+
+def _check_completed(stage: Stage, tasks: Sequence[State]) -> None:
+    """A stage completes with the list of its spawn task, and with no more lost tasks than it tolerates."""
+    lost, bound = tasks.count(State.FAILED) + tasks.count(State.CANCELLED), stage.max_failed or 0
+    assert stage.spawn in (None, State.COMPLETED, State.SKIPPED)
+    if isinstance(bound, str):
+        bound = len(tasks) * int(bound[:-1]) // 100
+    assert stage.on_error is OnError.IGNORE or lost <= bound, f"{lost} of {len(tasks)} are lost, {bound} may be"
 
 
 def check_end(job: Job, rows: Rows) -> None:

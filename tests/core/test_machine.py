@@ -16,6 +16,7 @@ from echelon.controller.core.events import (
     Submitted,
     TasksCreated,
     TasksMoved,
+    TasksSkipped,
     Together,
 )
 from echelon.controller.core.machine import step
@@ -104,6 +105,55 @@ def test_an_ignored_failure_is_counted_and_the_job_completes() -> None:
     job = run(job, 1, State.COMPLETED)
 
     assert (job.state, job.failed_tasks) == (State.COMPLETED, 1)
+
+
+def test_so_many_tasks_may_fail_and_one_more_fails_the_stage_and_withdraws_what_has_not_started() -> None:
+    job = begin(fixed(0, tasks=6, max_failed=2), fixed(1))
+    tolerated = run(run(job, 0, State.FAILED), 0, State.FAILED)
+    failed, effects = step(
+        moved(tolerated, 0, State.QUEUED, State.RUNNING), TasksMoved(0, {(State.RUNNING, State.FAILED): 1}, "task 2: x")
+    )
+
+    assert tolerated.stages[0].claimable == 4
+    assert states(run(tolerated, 0, State.COMPLETED, 4)) == [State.COMPLETED, State.RUNNING]
+    assert WithdrawTasks(0, running=False, reason="job_failed") in effects
+    assert failed.error == "stage 0 (stage 0) failed: more tasks failed than max_failed: 2 allows; the first: task 2: x"
+    assert states(failed) == [State.FAILED, State.CANCELLED]
+    cured, _ = step(failed, TasksSkipped(0, {State.FAILED: 1}))
+    assert (cured.state, cured.stages[0].tally) == (State.RUNNING, Tally(queued=3, failed=2, skipped=1))
+    again, _ = step(failed, RetryRequested())
+    assert (again.state, again.stages[0].tally) == (State.RUNNING, Tally(queued=6))
+
+
+@pytest.mark.parametrize(("percent", "tolerated"), [("0%", 0), ("9%", 0), ("10%", 1), ("19%", 1), ("100%", 10)])
+def test_a_share_counts_of_the_whole_once_that_is_known_and_misfits_count(percent: str, tolerated: int) -> None:
+    job, _ = step(begin(spawning(0, max_failed=percent), fixed(1)), SpawnTaskMoved(0, State.RUNNING))
+    job, _ = step(job, SpawnTaskMoved(0, State.COMPLETED, expected=10))
+    good, _ = step(job, TasksCreated(0, queued=10 - tolerated, failed=tolerated))
+
+    assert (good.stages[0].failing, good.stages[0].claimable) == (False, 10 - tolerated)
+    if tolerated < 10:
+        assert states(run(good, 0, State.COMPLETED, 10 - tolerated)) == [State.COMPLETED, State.RUNNING]
+        assert step(job, TasksCreated(0, queued=8 - tolerated, failed=tolerated + 1))[0].state is State.FAILED
+
+
+def test_a_stage_that_waits_for_a_person_does_so_when_more_tasks_failed_than_may() -> None:
+    job = begin(fixed(0, tasks=3, max_failed=1, on_error=OnError.BLOCK), fixed(1))
+    one = run(run(job, 0, State.FAILED), 0, State.COMPLETED, 2)
+    two = run(run(job, 0, State.FAILED, 2), 0, State.COMPLETED)
+
+    assert states(one) == [State.COMPLETED, State.RUNNING]
+    assert states(two) == [State.RUNNING, State.PENDING]
+    assert states(step(two, TasksSkipped(0, {State.FAILED: 1}))[0]) == [State.COMPLETED, State.RUNNING]
+
+
+def test_what_a_person_cancelled_counts_with_what_failed() -> None:
+    job = begin(fixed(0, tasks=3, max_failed=1), fixed(1))
+    job = moved(job, 0, State.QUEUED, State.CANCELLED)
+    well, ill = run(job, 0, State.COMPLETED, 2), run(run(job, 0, State.FAILED), 0, State.COMPLETED)
+
+    assert states(well) == [State.COMPLETED, State.RUNNING]
+    assert states(ill) == [State.CANCELLED, State.CANCELLED]
 
 
 def test_a_spawn_task_comes_first_and_its_items_are_the_stage() -> None:

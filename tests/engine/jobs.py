@@ -45,6 +45,8 @@ CATALOGUE = """
         stages:
         - {name: Fetch, spawn_task: list, task_class: fetch, job_failed_on_error: false, max_parallel: 2}
         - {name: After, task_class: step}
+      tolerant:
+        stages: [{name: Fetch, spawn_task: list, task_class: fetch, max_failed: 25%}]
       hasty:
         stages: [{name: Fetch, spawn_task: list, task_class: fetch, fail_fast: true}]
       secret:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from echelon.controller.core.states import State
 from echelon.shared.messages import Outcome
 from tests.engine.house import House, Puppet
@@ -75,6 +77,18 @@ def test_an_item_that_does_not_fit_is_a_failed_task_that_says_why_and_the_others
     assert "urls" in (tasks[4].error or "")
     assert ran == 2
     assert (house.view(job_id).state, house.view(job_id).failed_tasks) == (State.COMPLETED, 4)
+
+
+@pytest.mark.parametrize(("misfits", "expected"), [(1, State.COMPLETED), (2, State.FAILED)])
+def test_items_that_do_not_fit_count_as_failed_tasks_of_which_so_many_may_be(
+    house: House, misfits: int, expected: State
+) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "tolerant", [*urls(4 - misfits), *[{"wrong": 1}] * misfits])
+    puppet.run_all()
+
+    view = house.view(job_id)
+    assert (view.state, view.failed_tasks, view.stages[0].max_failed) == (expected, misfits, "25%")
 
 
 def test_an_empty_spawn_file_completes_the_stage(house: House) -> None:

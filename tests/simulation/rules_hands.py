@@ -9,6 +9,7 @@ from tests.simulation import rules_choices, rules_jobs, rules_tasks
 from tests.simulation.deeds import Deeds, Held
 from tests.simulation.history import Entry, History, Row, Run
 from tests.simulation.index import ENDED, Complaints, Index
+from tests.simulation.rules_jobs import tolerated
 
 #: Outcomes of attempts that a person has ended, or a job that failed.
 BY_HAND = frozenset({"killed", "stopped"})
@@ -176,10 +177,11 @@ def ends(index: Index) -> Complaints:
 
 
 def _stage_ends(index: Index, stage: Row, job: Row) -> Complaints:
-    bad = stage["failed"] + stage["cancelled"] + (stage["spawn"] in ("FAILED", "CANCELLED"))
+    bad = stage["failed"] + stage["cancelled"]
+    unlisted = stage["spawn"] in ("FAILED", "CANCELLED")
     if job["state"] == "COMPLETED" and stage["state"] not in DONE:
         yield f"job {job['job_id']} is COMPLETED, its stage {stage['number']} is {stage['state']}"
-    if stage["state"] == "COMPLETED" and bad and stage["on_error"] != "ignore":
+    if stage["state"] == "COMPLETED" and (unlisted or (bad > tolerated(stage) and stage["on_error"] != "ignore")):
         yield f"{index.stage_name(stage)} is COMPLETED with {bad} that are not done"
     if job["state"] in ENDED and stage["state"] not in ENDED:
         yield f"{index.stage_name(stage)} is {stage['state']}, its job has ended"

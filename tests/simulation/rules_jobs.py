@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from tests.simulation.history import Run
 from tests.simulation.index import ENDED, Complaints, Index
@@ -52,15 +54,20 @@ def stage_totals(index: Index) -> Complaints:
     """I2: a stage and its job end as their tasks say."""
     for stage in index.history.stages:
         job = index.jobs[stage["job"]]
-        failures = stage["failed"] + (stage["spawn"] == "FAILED")
         spawned = stage["spawn"] != "FAILED" or stage["on_error"] == "block"
-        fatal = not spawned or (stage["on_error"] == "fail_job" and failures > 0)
+        fatal = not spawned or (stage["on_error"] == "fail_job" and stage["failed"] > tolerated(stage))
         if job["state"] == "COMPLETED" and (stage["state"] != "COMPLETED" or fatal):
             yield f"job {job['job_id']} is COMPLETED, its stage {stage['number']} is {stage['state']}"
         if stage["state"] == "FAILED" and not fatal:
             yield f"{index.stage_name(stage)} is FAILED and nothing of it has failed"
         if stage["state"] == "COMPLETED" and stage["expected"] != stage["completed"] + stage["failed"]:
             yield f"{index.stage_name(stage)} is COMPLETED with {stage['completed']} of {stage['expected']} tasks"
+
+
+def tolerated(stage: Mapping[str, Any]) -> int:
+    """Return how many tasks of a stage may fail."""
+    bound = stage["max_failed"] or "0"
+    return int(bound[:-1]) * (stage["expected"] or 0) // 100 if bound.endswith("%") else int(bound)
 
 
 def stage_order(index: Index) -> Complaints:
