@@ -16,6 +16,7 @@ ABLATIONS: Final[Mapping[str, str]] = {
     "attempt_guard": "A result counts although another attempt or another worker holds the task.",
     "claim_guard": "A claim takes tasks that run already.",
     "lease_fence": "A worker lets an attempt run on when its lease ends.",
+    "start_fence": "A worker that was paused starts attempts whose lease ended meanwhile.",
     "lease_watchdog": "Attempts whose lease has run out stay RUNNING.",
     "heartbeat_moment": "A heartbeat from before an attempt was claimed passes for one that does not name it.",
     "renewal_refusal": "A worker is not told that an attempt has lost its claim.",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Clock(Protocol):
@@ -16,7 +16,11 @@ class Clock(Protocol):
         """Return seconds since the Unix epoch."""
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that is never adjusted."""
+        """Return seconds on a clock that is never adjusted and goes on while the machine is suspended."""
+
+
+#: Python's own monotonic clock stands still while the machine is suspended; leases run on.
+_MONOTONIC: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock:
@@ -26,4 +30,4 @@ class SystemClock:
         return time.time()
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(_MONOTONIC)

@@ -1,7 +1,8 @@
 """The worker's loop: takes orders, fills slots, ends attempts whose lease runs out, drains on shutdown.
 
 One thread does all this and starts the tasks' processes, which end with the thread that started them. So it must live
-as long as the worker. Other threads may only call `drain`. A turn waits only in the executor's `poll_ended`.
+as long as the worker. Other threads may only call `drain`. A turn waits in the executor's `poll_ended`, and for orders
+after a pause of this process.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from echelon.shared.broker.port import Subscription
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 ORDERS_AT_ONCE = 100
 #: Longest wait of a turn of `run`, in seconds.
 LONGEST_TURN = 1.0
+#: A step that takes so many seconds longer than planned was a pause of this process (SIGSTOP, suspend) or a slow disk.
+#: No attempt starts before the orders have been taken that came meanwhile: the broker's thread gets so long to read.
+PAUSE_NOTICED, ORDERS_ARRIVE = 0.25, 0.05
 #: Seconds in which a worker asks for no tasks after a fault of its own; the time doubles with each fault in a row.
 FIRST_FAULT_PAUSE, LONGEST_FAULT_PAUSE = 1.0, 30.0
 #: Seconds before the loop goes on after an unexpected exception.
@@ -42,8 +47,11 @@ TYPICAL = frozenset({Outcome.COMPLETED, Outcome.FAILED, Outcome.NOT_STARTED})
 class Runner(Protocol):
     """The methods of an executor that the agent calls, from its own thread."""
 
-    def start_attempt(self, grant: Grant, task: GrantedTask) -> None:
-        """Start one attempt; a failure to start is reported as its end."""
+    def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> bool:
+        """Start one attempt; a failure to start is reported as its end.
+
+        When all is prepared, ask `may_start`; if it says no, start nothing, report nothing and return False.
+        """
 
     def poll_ended(self, timeout: float) -> Sequence[Finished]:
         """Return the attempts that have ended; wait up to `timeout` seconds for an event."""
@@ -98,6 +106,8 @@ class Agent:
         self._settings = settings
         self._clock = clock
         self._timers = _Timers()
+        #: After this moment, on the monotonic clock, the orders taken last are old: this process was paused.
+        self._awake_until = math.inf
         self._drains = 0
         self._deregistering = False
         self._done = threading.Event()
@@ -124,7 +134,9 @@ class Agent:
     def turn(self, timeout: float) -> None:
         """Do one pass of the loop; wait up to `timeout` seconds for an event."""
         self._holdings.note_turn()
-        for finished in self._executor.poll_ended(self._compute_wait(timeout)):
+        wait = self._compute_wait(timeout)
+        self._awake_until = self._clock.monotonic() + wait + PAUSE_NOTICED
+        for finished in self._executor.poll_ended(wait):
             self._note_end(finished)
         # Orders come before the check of the leases: after a pause of this process renewals may be among them.
         self._take_orders()
@@ -158,7 +170,10 @@ class Agent:
             self._timers.fault_pause = 0.0
 
     def _take_orders(self) -> None:
-        deliveries = self._subscription.take_deliveries(limit=ORDERS_AT_ONCE, timeout=0.0)
+        now = self._clock.monotonic()
+        was_paused, self._awake_until = now > self._awake_until, now + PAUSE_NOTICED
+        patience = ORDERS_ARRIVE if was_paused else 0.0
+        deliveries = self._subscription.take_deliveries(limit=ORDERS_AT_ONCE, timeout=patience)
         try:
             for delivery in deliveries:
                 if isinstance(delivery.message, Orders):
@@ -247,7 +262,19 @@ class Agent:
 
     def _fill_slots(self) -> None:
         while (held := self._holdings.start_next()) is not None:
-            self._executor.start_attempt(held.grant, held.task)
+            may_start = partial(self._may_start, held)
+            if not (may_start() and self._executor.start_attempt(held.grant, held.task, may_start)):
+                self._holdings.end_attempt(held.ref)
+                self._reporter.add_released([held.ref])
+            elif not may_start():
+                # A pause between the last question and the start: its process ends before it has done anything.
+                self._stop_attempt(held, Outcome.STOPPED, "lease_lost", grace=0.0)
+
+    def _may_start(self, held: HeldAttempt) -> bool:
+        """Return whether an attempt may start at this moment. Any step before may have ended with a pause."""
+        if self._clock.monotonic() > self._awake_until:
+            self._take_orders()
+        return not held.stopping and self._fence.may_start(held)
 
     def _hand_back_late(self) -> None:
         """Hand back the attempts that have waited longer than a start on another worker would take."""

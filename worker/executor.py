@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import select
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,7 @@ from echelon.worker.environment import make_temporary_folder, remove_temporary_f
 from echelon.worker.launcher import Launcher
 from echelon.worker.preparation import Preparation
 from echelon.worker.runtimes.oom import MemoryEvents
-from echelon.worker.runtimes.port import CannotStart, Exit, Process, Runtime
+from echelon.worker.runtimes.port import CannotStart, Exit, Process, Runtime, StartRefused
 
 log = logging.getLogger(__name__)
 
@@ -102,14 +102,19 @@ class Executor:
         """End a wait of `poll_ended`. Any thread may call it."""
         os.eventfd_write(self._wake_fd, 1)
 
-    def start_attempt(self, grant: Grant, task: GrantedTask) -> None:
-        """Start an attempt. If that fails, `poll_ended` returns the failure as its end."""
+    def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> bool:
+        """Start an attempt. If that fails, `poll_ended` returns the failure as its end.
+
+        When all is prepared, ask `may_start`; if it says no, start nothing, report nothing and return False.
+        """
         now = self._clock.monotonic()
         try:
             if now >= self._next_check:
                 self._volume.check_present()
                 self._next_check = now + self._settings.volume_check
-            self._launch_attempt(grant, task, now)
+            self._launch_attempt(grant, task, now, may_start)
+        except StartRefused:
+            return False
         except CannotStart as error:
             outcome = Outcome.WORKER_FAULT if error.worker_fault else Outcome.NOT_STARTED
             self._report_unstarted(grant, task, outcome, str(error))
@@ -119,6 +124,7 @@ class Executor:
             # Without a report of its end, the attempt would keep its slot and its lease for ever.
             log.exception("an attempt was not started because of a bug in the worker")
             self._report_unstarted(grant, task, Outcome.WORKER_FAULT, f"a bug in the worker: {error!r}")
+        return True
 
     def poll_ended(self, timeout: float) -> list[Finished]:
         """Return the attempts that have ended; wait up to `timeout` seconds for an event."""
@@ -171,8 +177,8 @@ class Executor:
 
     # --- start ------------------------------------------------------------------------------------------------------
 
-    def _launch_attempt(self, grant: Grant, task: GrantedTask, now: float) -> None:
-        attempt = self._launcher.start_attempt(grant, task)
+    def _launch_attempt(self, grant: Grant, task: GrantedTask, now: float, may_start: Callable[[], bool]) -> None:
+        attempt = self._launcher.start_attempt(grant, task, may_start)
         process = attempt.process
         try:
             failpoint("exec.after_spawn")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Final
 
 from echelon.shared.errors import VolumeUnavailable
@@ -15,7 +16,7 @@ from echelon.worker.attempt import AttemptEnd, StartedAttempt, describe_error
 from echelon.worker.folders import Folders
 from echelon.worker.outputs import add_result, add_spawned_items
 from echelon.worker.preparation import Places, Preparation, PreparedGrant
-from echelon.worker.runtimes.port import CannotStart, Runtime
+from echelon.worker.runtimes.port import CannotStart, Runtime, StartRefused
 
 #: Most jobs whose workspaces are remembered as made.
 _WORKSPACES: Final = 1000
@@ -33,8 +34,11 @@ class Launcher:
         """Remove the spare folders."""
         self._folders.close()
 
-    def start_attempt(self, grant: Grant, task: GrantedTask) -> StartedAttempt:
-        """Start an attempt; raise CannotStart, or another EchelonError if the worker is the cause."""
+    def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> StartedAttempt:
+        """Start an attempt; raise CannotStart, or another EchelonError if the worker is the cause.
+
+        When all is prepared, ask `may_start`; if it says no, raise StartRefused.
+        """
         prepared = self._preparation.get_prepared(grant)
         try:
             if grant.job_id not in self._workspaces:
@@ -45,11 +49,14 @@ class Launcher:
         masker = prepared.masker
         try:
             launch, masker = self._preparation.build_launch(prepared, task, places)
+            launch.may_start = may_start
             failpoint("exec.before_spawn")
             process = self._runtime.start_command(launch)
         except CannotStart as error:
             if spare_from is not None:
                 self._folders.return_folder(spare_from, places.folder, clean=True)
+            if isinstance(error, StartRefused):
+                raise
             raise CannotStart(masker.mask_text(str(error)), worker_fault=error.worker_fault) from error
         return StartedAttempt(launch.ref, prepared, task, places, masker, process, spare_from)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from echelon.shared.volume.status_files import StatusFile
 from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock, StoreClock
 from tests.simulation.signs import OneTurn, SimStatusFile
+from tests.simulation.steps import strike_within
 from tests.simulation.store import SimDatastore
 from tests.simulation.volume import SimSealer, SimVolume
 from tests.simulation.world import Actor, Process
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 LEASE = 15.0
 MAX_LOSSES = 3
+#: A controller's own code, and so many lines of it are run by most turns at most.
+CODE, LINES = os.path.dirname(serve.__file__), 700
 #: Seconds between two sweeps.
 SWEEP = 2.0
 #: Seconds between two turns that have something to do.
@@ -141,7 +145,8 @@ class SimController:
         actor = self.actor
         actor.wait = None
         turn = OneTurn(self._world, actor.name)
-        self._controller.engine.try_turn(turn.event)
+        with strike_within(self._world, actor, CODE, LINES):
+            self._controller.engine.try_turn(turn.event)
         if turn.back_off is not None:
             # Wake-ups in the meantime are ignored.
             self._due, self._asleep_until = float("inf"), self._world.now + turn.back_off

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 #: Faults strike at so many of the steps ...
 PROBABILITY = 0.03
+#: ... and within so many of the turns, which are as frequent and mostly idle ...
+WITHIN_TURNS = 0.005
 #: ... until so many seconds have passed.
 CALM_FROM = 200.0
 
@@ -30,6 +32,7 @@ KINDS: dict[str, tuple[tuple[str, int], ...]] = {
     "end": (("kill", 3), ("pause", 2), ("hang", 2)),
     "beat": (("kill", 2), ("pause", 3), ("drain", 4), ("skew", 3)),
     "volume": (("unavailable", 5), ("kill", 2), ("pause", 1)),
+    "turn": (("pause", 4), ("kill", 1)),
 }  # fmt: skip
 _TABLES = {place: ([kind for kind, _ in kinds], [weight for _, weight in kinds]) for place, kinds in KINDS.items()}
 
@@ -43,6 +46,8 @@ class Fault:
     kind: str
     #: How long it lasts, where that means something.
     seconds: float
+    #: Where within a turn, from 0 to 1.
+    depth: float = 0.0
 
 
 class Faults:
@@ -58,13 +63,14 @@ class Faults:
     def strike(self, place: str, now: float) -> Fault | None:
         """Return the fault of the next step, if one strikes."""
         self.step += 1
-        if self._rng.random() >= PROBABILITY or (self._only is not None and self.step not in self._only):
+        probability = WITHIN_TURNS if place == "turn" else PROBABILITY
+        if self._rng.random() >= probability or (self._only is not None and self.step not in self._only):
             return None
         rng = random.Random(f"{self._seed}/{self.step}")
         kinds, weights = _TABLES[place]
         kind = rng.choices(kinds, weights)[0]
         # Most are short; some outlive several leases. None lasts far into the calm.
         seconds = min(5.0 + 85.0 * rng.random() ** 3, CALM_FROM + 5.0 - now)
-        fault = Fault(self.step, place, kind, seconds)
+        fault = Fault(self.step, place, kind, seconds, rng.random())
         self.struck.append(fault)
         return fault

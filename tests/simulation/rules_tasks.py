@@ -70,6 +70,10 @@ def _check_lease(index: Index, task: Row, run: Run, lease: tuple[float, float]) 
     if run.started < claimed:
         yield f"{index.name(task)}, attempt {run.attempt}, was started before it was claimed"
     life = index.history.lives[run.life]
+    # However long its worker stood still before: the lease that a worker keeps for lack of a controller counts as well.
+    last_start = max([until, *(at + KEPT for at in life.kept if at < run.started)])
+    if run.started > last_start:
+        yield f"{index.name(task)}, attempt {run.attempt}, was started {run.started - last_start:.3f} s after its lease"
     ended = index.history.ended if run.ended is None else run.ended
     if life.died is not None and life.died < until:
         return

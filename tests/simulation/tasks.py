@@ -93,20 +93,23 @@ class SimExecutor:
         self.tidy = self._world.rng.random() < 0.5
         actor.process.at_death.append(self._worker_died)
 
-    def start_attempt(self, grant: Grant, task: GrantedTask) -> None:
-        """Start one attempt, unless the worker or its disk fails first."""
+    def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> bool:
+        """Start one attempt, unless the worker or its disk fails first, or `may_start` says no."""
         fault = self._world.strike("start")
         kind = fault.kind if fault else ""
         if kind in ("enospc", "not_started"):
             outcome = Outcome.WORKER_FAULT if kind == "enospc" else Outcome.NOT_STARTED
             self._done.append(Finished(grant.job_id, task.task_id, task.attempt, outcome, error=f"simulated: {kind}"))
-            return
+            return True
         if kind != "kill_after":
             self._world.suffer(self._actor, fault)
+        if not may_start():
+            return False
         self._begin_process(grant, task)
         if kind == "kill_after":
             self._world.kill(self._actor.process)
             raise Killed
+        return True
 
     def poll_ended(self, timeout: float) -> list[Finished]:
         """Return what has ended; note how long the caller would have waited."""

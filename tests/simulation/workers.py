@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from echelon.shared.ids import WorkerId
 from echelon.shared.lease import HURRIED_PART
 from echelon.shared.messages import WorkerCard, orders_queue
+from echelon.worker import agent
 from echelon.worker.agent import Agent, AgentParts
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
@@ -23,12 +25,15 @@ from tests.simulation.clocks import SimClock
 from tests.simulation.faults import CALM_FROM
 from tests.simulation.history import Life
 from tests.simulation.signs import OneTurn
+from tests.simulation.steps import strike_within
 from tests.simulation.tasks import SimExecutor
 from tests.simulation.world import Actor, Process
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
+#: A worker's own code, and so many lines of it are run by most turns at most.
+CODE, LINES = os.path.dirname(agent.__file__), 300
 #: Seconds between two turns of a loop that has something to do.
 BUSY = 0.001
 #: A worker sleeps for so many seconds at most, less than what makes its heart believe that it hangs.
@@ -153,7 +158,8 @@ class SimWorker:
         self._due = float("inf")
         body.thread.wait = None
         turn = OneTurn(self._world, body.thread.name)
-        body.agent.run(turn.event)
+        with strike_within(self._world, body.thread, CODE, LINES):
+            body.agent.run(turn.event)
         if body.agent.done:
             self._leave(body)
         elif turn.back_off is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -145,7 +146,13 @@ class World:
         before = process.paused, actor.stuck
         process.paused = process.paused or whole
         actor.stuck = True
-        self.run(self.now + seconds)
+        # A turn may be traced (`steps`): that concerns the process that is suspended, not those that go on.
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            self.run(self.now + seconds)
+        finally:
+            sys.settrace(tracer)
         process.paused, actor.stuck = before
         process.pauses[place] = (begun, self.now)
         if process.dead or self._stopped:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +71,10 @@ class CutBroker(MemoryBroker):
             confirmed(Unconfirmed(messages))
 
 
+def _do_nothing() -> None:
+    """Let a step pass without a pause."""
+
+
 @dataclass
 class HandExecutor:
     """Runs nothing; remembers what it was told."""
@@ -79,12 +84,20 @@ class HandExecutor:
     stopped: list[tuple[AttemptRef, Outcome, str]] = field(default_factory=list)
     graces: list[float] = field(default_factory=list)
     wakes: int = 0
+    #: What happens at each step of a start.
+    pauses: dict[str, Callable[[], None]] = field(default_factory=lambda: defaultdict(lambda: _do_nothing))
     _ended: list[Finished] = field(default_factory=list)
 
-    def start_attempt(self, grant: Grant, task: GrantedTask) -> None:
+    def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> bool:
         ref = AttemptRef(task.task_id, task.attempt)
+        self.pauses["preparing"]()
+        if not may_start():
+            return False
+        self.pauses["asked"]()
         self.running[ref] = grant
         self.started.append(ref)
+        self.pauses["started"]()
+        return True
 
     def poll_ended(self, timeout: float) -> list[Finished]:
         ended, self._ended = self._ended, []
@@ -132,6 +145,8 @@ class Stand:
         self.lease = LEASE
         self.order_number = 0
         self.task_number = 0
+        #: Every attempt that was ever granted.
+        self.granted: list[AttemptRef] = []
 
     def turn(self, *, after: float = 0.0) -> None:
         """Let the agent turn once, `after` seconds later."""
@@ -163,6 +178,7 @@ class Stand:
 
     def grant(self, refs: Sequence[AttemptRef], *, answers: int, queue: str = "default", grace: float = 5.0) -> Orders:
         """Order these attempts as the answer to a report."""
+        self.granted += refs
         tasks = tuple(GrantedTask(ref.task_id, ref.attempt, index) for index, ref in enumerate(refs))
         recipe = Recipe(task_class="t", exec_command="true", grace=grace)
         grant = Grant(JOB, 0, "Stage", "r1", queue, recipe, {}, {}, tasks)

@@ -50,6 +50,9 @@ class Workbench:
             settings=ExecutorSettings(temporary=self.temporary, **settings),
         )
         self.ended: dict[AttemptRef, Finished] = {}
+        #: What the agent answers when the executor asks it last of all, and whether the last start was refused.
+        self.may_start: Callable[[], bool] = lambda: True
+        self.refused = False
 
     @property
     def work(self) -> Path:
@@ -75,7 +78,7 @@ class Workbench:
         grant = Grant(
             self.job_id, 0, "Stage", "r1", "default", made, dict(job_input or {}), dict(sealed or {}), (task,), seal
         )
-        self.executor.start_attempt(grant, task)
+        self.refused = not self.executor.start_attempt(grant, task, self.may_start)
         return AttemptRef(task_id, attempt)
 
     def poll(self, timeout: float = 0.05) -> None:

@@ -8,7 +8,7 @@ A worker may run an attempt only while it holds the lease. The faults, and the m
   that moment.
 * *No renewal arrives, because this worker is cut off or was stopped.* `fence` finds the attempts that must end, early
   enough that their processes are gone before a controller starts the next attempts. The agent checks it in each turn,
-  before it starts processes.
+  and again before each start and when that has been prepared: this process may be stopped between any two steps.
 * *No renewal can arrive, because broker, store or controllers are away.* `fence` reads the controllers' status files on
   the volume: while no controller is able to take the attempts away they go on.
 * *This process dies.* The next worker with its name holds its lock, so the controllers learn at once that the earlier

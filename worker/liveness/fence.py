@@ -58,6 +58,14 @@ class LeaseFence:
         """Return when a lease is due, on the monotonic clock; None if no attempt is held."""
         return None if self._first_due is None else max(self._first_due, self._checked_at + CHECKED_EVERY)
 
+    def may_start(self, held: HeldAttempt) -> bool:
+        """Return whether an attempt may start at this moment: its lease still holds.
+
+        Ask immediately before each start. This process may have been paused since the last check, and then another
+        worker may run the task, or its job may have ended.
+        """
+        return self._clock.monotonic() < min(fence_of(held), held.look_at) or ablated("start_fence")
+
     def find_overdue(self) -> list[HeldAttempt]:
         """Return the attempts that have to end now; hurry the heartbeat for leases that were not renewed in time."""
         now = self._clock.monotonic()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from echelon.shared.messages import AttemptRef
-from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process
+from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process, StartRefused
 
 WELL: Final = Exit(exit_code=0)
 
@@ -86,6 +86,8 @@ class FakeRuntime:
         plan = self._choose_plan(launch)
         if plan.error is not None:
             raise plan.error
+        if not launch.may_start():
+            raise StartRefused
         self.launches.append(launch)
         if plan.act is not None:
             plan.act(launch)

@@ -5,7 +5,7 @@ Only the thread that made a runtime uses it and its processes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,14 @@ class CannotStart(EchelonError):
         self.worker_fault = worker_fault
 
 
+class StartRefused(CannotStart):
+    """`Launch.may_start` said no; nothing was started."""
+
+
+def _start_always() -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class Launch:
     """The data to start one attempt. Not frozen: thousands are made a second."""
@@ -36,6 +44,8 @@ class Launch:
     search: str
     #: Working directory.
     folder: str
+    #: The runtime asks it as late as it can before it starts the process; False: it raises StartRefused.
+    may_start: Callable[[], bool] = _start_always
 
 
 @dataclass(frozen=True, slots=True)

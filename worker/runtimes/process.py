@@ -17,7 +17,7 @@ from typing import Final
 from echelon.shared.messages import AttemptRef
 from echelon.worker.runtimes.cgroups import Cgroup, Cgroups
 from echelon.worker.runtimes.orphans import Orphans
-from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process
+from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process, StartRefused
 from echelon.worker.runtimes.spawning import Spawner, choose_spawner
 
 #: Mode bits that files made by tasks do not get. posix_spawn cannot set a umask: it is set for this process.
@@ -122,6 +122,10 @@ class ProcessRuntime:
         try:
             pipes = self._take_pipes()
             pid = self._spawn(program, launch, (pipes[0].outer, pipes[1].outer))
+        except StartRefused:
+            if pipes is not None:
+                self.return_pipes(pipes, clean=True)
+            raise
         except OSError as error:
             if pipes is not None:
                 self.return_pipes(pipes, clean=True)

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Final
 
-from echelon.worker.runtimes.port import Launch
+from echelon.worker.runtimes.port import Launch, StartRefused
 
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
 #: Larger than the three structures of any C library.
@@ -23,7 +23,8 @@ _Opaque = ctypes.c_char * 1024
 _CACHED: Final = 256
 
 #: Starts a program in a session of its own and returns its process id; raises OSError. Arguments: the program's path,
-#: the launch, the files for stdout and stderr. The program also gets /dev/null as stdin, and no other file.
+#: the launch, the files for stdout and stderr. The program also gets /dev/null as stdin, and no other file. It asks
+#: `Launch.may_start` last of all.
 Spawner = Callable[[bytes, Launch, tuple[int, int]], int]
 
 
@@ -50,7 +51,7 @@ class PosixSpawn:
     def __call__(self, program: bytes, launch: Launch, outputs: tuple[int, int]) -> int:
         actions = self._actions.get((launch.folder, outputs)) or self._prepare_actions(launch.folder, outputs)
         arguments, environment = [launch.command, *launch.arguments, None], [*launch.environment, None]
-        error = self._spawn(
+        given = (
             ctypes.addressof(self._pid),
             program,
             ctypes.addressof(actions),
@@ -58,6 +59,8 @@ class PosixSpawn:
             (ctypes.c_char_p * len(arguments))(*arguments),
             (ctypes.c_char_p * len(environment))(*environment),
         )
+        _check_refusal(launch)
+        error = self._spawn(*given)
         if error:
             raise OSError(error, os.strerror(error))
         return self._pid.value
@@ -82,6 +85,7 @@ class PosixSpawn:
 
 def spawn_with_popen(program: bytes, launch: Launch, outputs: tuple[int, int]) -> int:
     """Start a program with subprocess, for C libraries that lack what `PosixSpawn` needs."""
+    _check_refusal(launch)
     process = subprocess.Popen(
         [launch.command, *launch.arguments],
         executable=program,
@@ -95,6 +99,11 @@ def spawn_with_popen(program: bytes, launch: Launch, outputs: tuple[int, int]) -
     # The runtime waits for its end by pid; with a return code set, subprocess does not.
     process.returncode = 0
     return process.pid
+
+
+def _check_refusal(launch: Launch) -> None:
+    if not launch.may_start():
+        raise StartRefused
 
 
 def choose_spawner() -> Spawner:
