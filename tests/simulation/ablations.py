@@ -32,8 +32,8 @@ OF_FAULTS = tuple(name for name in ABLATIONS if name not in OF_LIVE_CONTROL)
 #: Where the search for a seed that notices begins, for those that few seeds notice. Only a matter of speed: when the
 #: product changes, another seed of the three hundred after it will do.
 BEGIN_AT = {
-    "expansion_check": 140,
-    "lease_fence": 195,
+    "expansion_check": 290,
+    "lease_fence": 235,
     "heartbeat_moment": 774,
     "old_grant_refusal": 62,
     "renewal_refusal": 95,
