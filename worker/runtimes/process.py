@@ -122,15 +122,13 @@ class ProcessRuntime:
         try:
             pipes = self._take_pipes()
             pid = self._spawn(program, launch, (pipes[0].outer, pipes[1].outer))
-        except StartRefused:
-            if pipes is not None:
-                self.return_pipes(pipes, clean=True)
-            raise
-        except OSError as error:
+        except (StartRefused, OSError) as error:
             if pipes is not None:
                 self.return_pipes(pipes, clean=True)
                 self._programs.pop((launch.command, launch.search), None)
             self.return_cgroup(cgroup, empty=True)
+            if isinstance(error, StartRefused):
+                raise
             raise _explain_error(error, launch, program) from error
         return self._watch_process(launch.ref, pid, pipes, cgroup)
 
