@@ -24,8 +24,10 @@ BUILTIN_NAMES: Final = frozenset(
 )
 #: Longest argument that Linux takes, in bytes: MAX_ARG_STRLEN without the closing NUL.
 MAX_ARGUMENT: Final = 128 * 1024 - 1
-#: Longest text of a template, in characters.
+#: Longest text of a template, before and after its places are filled, in characters.
 MAX_TEMPLATE: Final = MAX_ARGUMENT
+#: Most expressions in one text: each is compiled.
+MAX_EXPRESSIONS: Final = 100
 #: So many literal ``{{`` may stand in a text: each costs a look ahead.
 _MAX_UNCLOSED = 200
 
@@ -112,7 +114,15 @@ class Template:
         """Return the text with every place filled; raise TemplateError where a value is missing or does not fit."""
         if self._constant is not None:
             return self._constant
-        return "".join([part if isinstance(part, str) else part.text(scope) for part in self._parts])
+        texts: list[str] = []
+        size = 0
+        for part in self._parts:
+            text = part if isinstance(part, str) else part.text(scope)
+            size += len(text)
+            if size > MAX_TEMPLATE:
+                raise TemplateError(f"the value of {_list_names(self.names)} holds more than {MAX_TEMPLATE} bytes")
+            texts.append(text)
+        return "".join(texts)
 
     def opened_by(self, scope: Mapping[str, JsonValue]) -> frozenset[str]:
         """Return the names whose values made the first character of the rendered text; empty: its author wrote it."""
@@ -152,7 +162,7 @@ def compile_template(text: str, known: Collection[str] | None) -> Template:
     parts: list[Part] = []
     position = 0
     closings = _find_closings(text) if "${" in text else {}
-    unclosed = 0
+    unclosed = computed = 0
     while match := _OPENING.search(text, position):
         parts.append(text[position : match.start()])
         part, position = _read_placeholder(text, match, closings)
@@ -162,6 +172,11 @@ def compile_template(text: str, known: Collection[str] | None) -> Template:
             unclosed += 1
             if unclosed > _MAX_UNCLOSED:
                 raise TemplateError("too many '{{' that are not closed", offset=match.start(), remedy="write \\{\\{")
+        computed += isinstance(part, Computed)
+        if computed > MAX_EXPRESSIONS:
+            raise TemplateError(
+                f"more than {MAX_EXPRESSIONS} expressions", offset=match.start(), remedy="write a script"
+            )
         parts.append(part)
     parts.append(text[position:])
     return Template(text, _merge_runs(parts))

@@ -1,49 +1,41 @@
 """The expressions inside ``{{ ... }}``, on jinja2's sandbox and fenced further.
 
 They see the values of one scope, some filters and some methods of text, lists and mappings. No globals, no calls
-of anything else. Operations by which a short text costs much (powers, repetition, padding, wide formats) are refused or
-bounded.
+of anything else. Every operation is one of `echelon.shared.bounded`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 from jinja2 import StrictUndefined, nodes
+from jinja2.compiler import CodeGenerator
 from jinja2.exceptions import SecurityError
 from jinja2.exceptions import TemplateError as JinjaError
 from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import SandboxedEnvironment
 
+from echelon.shared.bounded import (
+    MAX_BITS,
+    METHODS,
+    bound_value,
+    calculate,
+    call_method,
+    join_texts,
+    list_filters,
+    list_tests,
+)
 from echelon.shared.errors import InvalidInput
 
 #: Longest source of one expression, in characters.
 MAX_SOURCE = 2000
-#: Longest text or list that an operation may make.
-MAX_RESULT = 1 << 20
-#: Integers beyond this cannot be sent as JSON.
-MAX_INTEGER = 1 << 63
+#: Operations of one expression, so that no long chain of them makes much work.
+MAX_OPERATIONS = 100
 
-# fmt: off
-_FILTERS = frozenset(
-    {
-        "abs", "capitalize", "count", "d", "default", "first", "float", "int", "items", "last", "length", "list",
-        "lower", "max", "min", "reverse", "round", "sort", "string", "sum", "title", "trim", "truncate", "unique",
-        "upper", "urlencode",
-    }
-)
-_METHODS = frozenset(
-    {
-        "capitalize", "count", "endswith", "find", "get", "index", "isalnum", "isalpha", "isascii", "isdecimal",
-        "isdigit", "isidentifier", "islower", "isnumeric", "isspace", "isupper", "items", "join", "keys", "lower",
-        "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit",
-        "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "values",
-    }
-)
-# fmt: on
+#: Parts of an expression that do no work.
+_FREE = (nodes.Const, nodes.Name, nodes.Getattr)
 _RECEIVERS = (str, list, tuple, dict)
 #: Errors of evaluation that a value can cause; none of them is a bug of Echelon.
 _VALUE_ERRORS = (
@@ -53,6 +45,7 @@ _VALUE_ERRORS = (
     ArithmeticError,
     LookupError,
     AttributeError,
+    AssertionError,
     RecursionError,
     MemoryError,
 )
@@ -62,60 +55,50 @@ class ExpressionError(InvalidInput):
     """The expression cannot be read or evaluated."""
 
 
+class _Generator(CodeGenerator):
+    """Jinja's compiler, with a bound around what makes a value out of several without an operator or a call."""
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        """Write the code of a part of an expression."""
+        if isinstance(node, nodes.Concat):
+            self.write("environment.concatenate(")
+            super().visit(nodes.Tuple(node.nodes, "load"), *args, **kwargs)
+            self.write(")")
+        elif isinstance(node, nodes.List | nodes.Dict | nodes.Tuple):
+            self.write("environment.bound_value(")
+            super().visit(node, *args, **kwargs)
+            self.write(")")
+        else:
+            super().visit(node, *args, **kwargs)
+
+
 class _Sandbox(SandboxedEnvironment):
     """Jinja's sandbox without globals, with bounded operations."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    code_generator_class = _Generator
+    intercepted_binops = frozenset(SandboxedEnvironment.default_binop_table)
+    bound_value = staticmethod(bound_value)
+    concatenate = staticmethod(join_texts)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if not (_is_number(left) and _is_number(right)) or operator == "**":
-            raise SecurityError(f"{operator} is for numbers" if operator != "**" else "powers are not allowed")
-        if operator == "*" and abs(left * right) >= MAX_INTEGER and isinstance(left * right, int):
-            raise SecurityError("the number is too large")
-        return super().call_binop(context, operator, left, right)
+        return calculate(operator, self.binop_table[operator], left, right)
 
     def is_safe_callable(self, obj: Any) -> bool:
         receiver = getattr(obj, "__self__", None)
-        return isinstance(receiver, _RECEIVERS) and getattr(obj, "__name__", "") in _METHODS
+        return isinstance(receiver, _RECEIVERS) and getattr(obj, "__name__", "") in METHODS
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         name = getattr(obj, "__name__", "")
-        if self.is_safe_callable(obj) and name == "replace":
-            return _replace_text(obj.__self__, *args, **kwargs)
-        if self.is_safe_callable(obj) and name == "join":
-            return _join_texts(args[0] if args else (), obj.__self__)
         if not self.is_safe_callable(obj):
             raise SecurityError(f"{name or 'this'}() cannot be called here")
-        return super().call(context, obj, *args, **kwargs)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
-
-
-def _replace_text(text: object, old: str, new: str, count: int = -1) -> str:
-    source = str(text)
-    found = source.count(old) if count < 0 else min(count, source.count(old))
-    if len(source) + found * len(new) > MAX_RESULT:
-        raise SecurityError("the text becomes too long")
-    return source.replace(old, new, count)
-
-
-def _join_texts(values: Iterable[object], d: str = "") -> str:
-    parts, size = [], 0
-    for value in values:
-        parts.append(value if isinstance(value, str) else str(value))
-        size += len(parts[-1]) + len(d)
-        if size > MAX_RESULT:
-            raise SecurityError("the text becomes too long")
-    return d.join(parts)
+        return call_method(name, obj, args, kwargs)
 
 
 def _make_environment() -> _Sandbox:
-    sandbox = _Sandbox(undefined=StrictUndefined, autoescape=False)
+    # Not optimized: the compiler would evaluate constant parts without these bounds.
+    sandbox = _Sandbox(undefined=StrictUndefined, autoescape=False, optimized=False)
     sandbox.globals.clear()
-    sandbox.filters = {name: sandbox.filters[name] for name in _FILTERS}
-    sandbox.filters.update(replace=_replace_text, join=_join_texts)
+    sandbox.filters, sandbox.tests = list_filters(), list_tests()
     return sandbox
 
 
@@ -157,7 +140,16 @@ def _parse_source(sandbox: SandboxedEnvironment, source: str) -> nodes.Expr:
     tree = parser.parse_expression()
     if not parser.stream.eos:
         parser.fail(f"unexpected {parser.stream.current.value!r}")
+    parts = [tree, *tree.find_all(nodes.Expr)]
+    if sum(not isinstance(part, _FREE) for part in parts) > MAX_OPERATIONS:
+        parser.fail(f"more than {MAX_OPERATIONS} operations")
+    if any(isinstance(part, nodes.Const) and _is_too_large(part.value) for part in parts):
+        parser.fail("the number is too large")
     return tree
+
+
+def _is_too_large(value: object) -> bool:
+    return isinstance(value, int | float) and not abs(value) < 1 << MAX_BITS
 
 
 def _all_names(tree: nodes.Expr) -> list[nodes.Name]:
@@ -188,16 +180,12 @@ def _first_of(operands: Iterable[nodes.Expr]) -> set[str]:
 
 def _settle_value(result: object) -> object:
     """Return a plain value: what filters yield bit by bit becomes a list."""
-    if result is None or isinstance(result, str | int | float | list | dict):
-        return result
     if callable(result):
         raise ExpressionError("the result is a method; call it with ()")
-    if isinstance(result, Iterable):
-        listed = list(islice(result, MAX_RESULT + 1))
-        if len(listed) > MAX_RESULT:
-            raise ExpressionError("the list becomes too long")
-        return listed
-    raise ExpressionError(f"the result is a {type(result).__name__}, not a value")
+    value = bound_value(result)
+    if value is None or isinstance(value, str | int | float | list | tuple | dict):
+        return list(value) if isinstance(value, tuple) else value
+    raise ExpressionError(f"the result is a {type(value).__name__}, not a value")
 
 
 def _explain_error(error: BaseException) -> str:
