@@ -13,7 +13,7 @@ import io
 import json
 import logging
 import os
-import re
+import resource
 import select
 import signal
 import socket
@@ -29,8 +29,9 @@ from typing import Any, Protocol
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.gthread import ThreadWorker
 
+from echelon.controller import arrivals
+from echelon.controller.arrivals import PatientWorker
 from echelon.controller.fair_lock import FairLock
 from echelon.controller.settings import Address
 from echelon.shared.errors import EchelonError
@@ -51,10 +52,10 @@ _LINGER = 5.0
 _HUNG = 120
 #: Seconds that a reading request stands in line for its turn at most.
 _PATIENCE = 0.25
-#: Such requests, and how many bytes of one are looked at to find its end.
-_READS, _PEEK = (b"GET ", b"HEAD"), 8192
-_BODY = re.compile(rb"\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
+#: Seconds after which a client that still sends is let go if half of the threads wait for such ones.
+_HURRY = 1.0
 _BACKLOG = 1024
+#: Most connections; half of the files that this process may open at most.
 _CONNECTIONS = 2000
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -137,7 +138,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "worker_class": _Worker,
             "workers": 1,
             "threads": self.serving.threads,
-            "worker_connections": _CONNECTIONS,
+            "worker_connections": min(_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2),
             "backlog": _BACKLOG,
             "keepalive": 30,
             "timeout": _HUNG,
@@ -179,11 +180,12 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             self.service.stop()
 
 
-class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class _Worker(PatientWorker):
     """gunicorn's worker of threads; a client gets so long to send a request, and errors are problem documents."""
 
     def __init__(self, *args: object, **more: object) -> None:
         super().__init__(*args, **more)
+        self.request_time = self.app.serving.request_time
         #: Thread -> connection that it reads a request from, and until when.
         self._reading: dict[int, tuple[socket.socket, float]] = {}
         self._turns = FairLock(self.app.serving.readers, patience=_PATIENCE)
@@ -214,11 +216,11 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return False
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
-        return bool(poll.poll(_NEXT_REQUEST * 1000)) and self.alive
+        return bool(poll.poll(_NEXT_REQUEST * 1000)) and self.alive and not arrivals.count_needed(conn.sock)
 
     def _handle_one(self, conn: Any) -> object:
         self._reading[threading.get_ident()] = (conn.sock, time.monotonic() + self.app.serving.request_time)
-        if _asks(conn.sock):
+        if arrivals.is_whole_read(conn.sock):
             self._turns.acquire()
         try:
             return super().handle(conn)
@@ -229,9 +231,11 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def murder_pending(self) -> None:
         """Let go of clients that take too long to send; called every second."""
         super().murder_pending()
-        now = time.monotonic()
-        for connection, deadline in list(self._reading.values()):
-            if now > deadline:
+        now, serving = time.monotonic(), self.app.serving
+        readings = list(self._reading.values())
+        for place, (connection, deadline) in enumerate(readings):
+            is_too_many = place < len(readings) - serving.threads // 2
+            if now > (deadline - serving.request_time + _HURRY if is_too_many else deadline):
                 _hang_up(connection)
 
     def handle_exit(self, sig: int, frame: object) -> None:
@@ -289,19 +293,6 @@ def note_repeats(worker: object, req: Any) -> None:
         twice = {name.lower(): [v for n, v in headers if n == name] for name, count in counts.items() if count > 1}
         headers.append((REPEATED, json.dumps(twice)))
     req.headers = headers
-
-
-def _asks(connection: socket.socket) -> bool:
-    """Tell whether a whole request that only reads has arrived: it can be answered without waiting for its client.
-
-    Those are the requests that come again and again. One that writes waits for the disk, and so for its turn there.
-    """
-    try:
-        head = connection.recv(_PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except OSError:
-        return False
-    # One with a body may still have to send it.
-    return head.startswith(_READS) and b"\r\n\r\n" in head and not _BODY.search(head)
 
 
 def _limit_silence(arbiter: Any) -> None:

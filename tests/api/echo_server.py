@@ -1,4 +1,4 @@
-"""A process that serves an application which tells what it was asked: `python -m tests.api.echo_server THREADS`."""
+"""A process that serves an application which tells what it was asked: `echo_server THREADS REQUEST_TIME`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ if __name__ == "__main__":
         ready=lambda at: say(str(at.port)),
         patience=5.0,
         threads=int(sys.argv[1]),
-        request_time=2.0,
+        request_time=float(sys.argv[2]),
     )
     sys.exit(serve(serving))

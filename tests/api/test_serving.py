@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from echelon.controller import serving
+from echelon.controller import arrivals
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -26,10 +27,10 @@ PATIENCE = 30.0
 class Server:
     """A process that serves, and its port."""
 
-    def __init__(self, threads: int = 256) -> None:
+    def __init__(self, threads: int = 256, request_time: float = 2.0) -> None:
         environ = os.environ | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.api.echo_server", str(threads)],
+            [sys.executable, "-m", "tests.api.echo_server", str(threads), str(request_time)],
             cwd=ROOT,
             env=environ,
             stdout=subprocess.PIPE,
@@ -215,6 +216,57 @@ def test_two_hundred_slow_clients_keep_nobody_waiting_and_are_let_go(own_server:
         connection.close()
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process open more files than is usual."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def flooded_server() -> Iterator[Server]:
+    """Give a server whose clients may take longer than any test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    made = Server(request_time=1000.0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    yield made
+    made.end()
+
+
+FLOODS: dict[str, tuple[int, bytes]] = {
+    "silent": (2500, b""),
+    "slow heads": (700, KEPT[:20]),
+    "slow heads behind a request": (700, KEPT + KEPT[:20]),
+    "slow bodies": (700, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345"),
+    "slow large bodies": (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n" + b"x" * 70_000),
+    "slow bodies in chunks": (400, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345"),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_clients_that_do_not_send_their_requests_keep_no_others_from_being_answered(
+    flooded_server: Server, many_files: None, flood: str
+) -> None:
+    count, sent = FLOODS[flood]
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(flooded_server.connect())
+            # The server may have let it go by now.
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(sent)
+
+        for _ in range(3):
+            assert flooded_server.asks(body="x")["body"] == "x"
+        # As long as they stay, one after the other.
+        with flooded_server.connect() as kept:
+            for _ in range(3):
+                kept.sendall(KEPT)
+                assert read_answer(kept).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("path", [b"/hold", b"/hold-politely"])
 def test_requests_that_wait_for_something_keep_no_others_from_being_answered(own_server: Server, path: bytes) -> None:
     waiting = [own_server.connect() for _ in range(8)]
@@ -248,9 +300,9 @@ def test_only_a_whole_request_that_reads_waits_for_a_turn(sent: bytes, asks: boo
     with client, server:
         client.sendall(sent)
 
-        assert serving._asks(server) is asks
+        assert arrivals.is_whole_read(server) is asks
         assert server.recv(1000, socket.MSG_DONTWAIT) == sent, "the request is only looked at"
-        assert not serving._asks(server)
+        assert not arrivals.is_whole_read(server)
 
 
 def test_a_request_that_comes_in_pieces_is_answered(server: Server) -> None:
