@@ -207,6 +207,8 @@ class Grant(msgspec.Struct, frozen=True):
     tasks: tuple[GrantedTask, ...]
     #: The job's own key, sealed: opens the secrets of single tasks. None: those are sealed with the volume's key.
     seal: str | None = None
+    #: From 0 to 9: attempts of higher priority start first.
+    priority: int = 0
 
 
 class Stop(msgspec.Struct, frozen=True):

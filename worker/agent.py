@@ -20,7 +20,8 @@ from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
 from echelon.shared.lease import lease_grace
 from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
-from echelon.worker.holdings import HeldAttempt, Holdings
+from echelon.worker.backlog import HeldAttempt
+from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence
 from echelon.worker.liveness.heartbeat import Heartbeat
 from echelon.worker.orders import OrderBook

@@ -6,39 +6,17 @@ I/O, so heartbeats go on while the agent hangs in a slow disk.
 
 from __future__ import annotations
 
-import math
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from echelon.shared.clock import Clock
-from echelon.shared.messages import AttemptRef, Grant, GrantedTask
+from echelon.shared.messages import AttemptRef
+from echelon.worker.backlog import Backlog, HeldAttempt
 from echelon.worker.slots import Slots
 
 #: An agent without a turn for so many seconds hangs: the worker reports no capacity until the next turn.
 HUNG_AFTER = 3.0
-
-
-@dataclass(slots=True, eq=False)
-class HeldAttempt:
-    """An attempt that was granted to this worker. Times are seconds on the monotonic clock."""
-
-    ref: AttemptRef
-    grant: Grant
-    task: GrantedTask
-    arrived: float
-    #: When the lease ends, by this worker's knowledge; and its length.
-    lease_end: float
-    lease: float
-    #: When to check again whether a controller could take it away: it was not renewed in time, and none could. Until
-    #: the next renewal, `lease_end` is an assumption.
-    look_at: float = math.inf
-    #: Name of the pool of its slot; None while it waits.
-    pool: str | None = None
-    started: float = 0.0
-    #: The executor has been told to end it.
-    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +32,7 @@ class CapacityReport:
 @dataclass(slots=True)
 class _State:
     held: dict[AttemptRef, HeldAttempt] = field(default_factory=dict)
-    backlog: dict[str, deque[HeldAttempt]] = field(default_factory=dict)
+    backlog: Backlog = field(default_factory=Backlog)
     seen: int = 0
     seen_when_reported: int = 0
     #: The latest timestamp of an applied order, by the store's clock.
@@ -100,21 +78,16 @@ class Holdings:
             self._state.seen = max(self._state.seen, number)
             for held in granted:
                 self._state.held[held.ref] = held
-                self._state.backlog.setdefault(held.grant.queue, deque()).append(held)
+                self._state.backlog.add_attempt(held)
                 self._slots.count_grant(held.grant.queue)
 
     def start_next(self) -> HeldAttempt | None:
-        """Give the oldest waiting attempt with a free slot that slot and return it; None if there is none."""
+        """Give the next waiting attempt with a free slot that slot and return it; None if there is none."""
         with self._lock:
-            oldest, pool = None, ""
-            for waiting in self._state.backlog.values():
-                if waiting and (oldest is None or waiting[0].arrived < oldest[0].arrived):
-                    free = self._slots.free_for(waiting[0].grant.queue)
-                    if free is not None:
-                        oldest, pool = waiting, free
-            if oldest is None:
+            taken = self._state.backlog.take_next(self._slots.free_for)
+            if taken is None:
                 return None
-            held = oldest.popleft()
+            held, pool = taken
             held.pool = pool
             held.started = self._clock.monotonic()
             self._slots.occupy_slot(pool)
@@ -127,27 +100,25 @@ class Holdings:
             if held is None:
                 return None
             if held.pool is None:
-                self._state.backlog[held.grant.queue].remove(held)
+                self._state.backlog.remove_attempt(held)
             else:
                 self._slots.vacate_slot(held.pool, self._clock.monotonic() - held.started if typical else None)
             return held
 
     def hand_back(self, *, arrived_until: float, because_slow: bool = False) -> list[AttemptRef]:
         """Remove and return the waiting attempts that had arrived by that time."""
-        refs: list[AttemptRef] = []
         with self._lock:
-            for queue, waiting in self._state.backlog.items():
-                while waiting and waiting[0].arrived <= arrived_until:
-                    held = waiting.popleft()
-                    del self._state.held[held.ref]
-                    refs.append(held.ref)
-                    if because_slow:
-                        self._slots.slow_down(queue, self._clock.monotonic() - held.arrived)
-        return refs
+            late = self._state.backlog.find_arrived(arrived_until)
+            for held in late:
+                self._state.backlog.remove_attempt(held)
+                del self._state.held[held.ref]
+                if because_slow:
+                    self._slots.slow_down(held.grant.queue, self._clock.monotonic() - held.arrived)
+        return [held.ref for held in late]
 
     def oldest_waiting(self) -> float | None:
         """Return when the oldest waiting attempt arrived; None if none waits."""
-        return min((waiting[0].arrived for waiting in self._state.backlog.values() if waiting), default=None)
+        return self._state.backlog.oldest_arrival()
 
     @property
     def wants_nothing(self) -> bool:
@@ -179,7 +150,7 @@ class Holdings:
         with self._lock:
             if self.wants_nothing:
                 return self._slots.any_reported()
-            return self._slots.should_report(self._slots.compute_capacity(self._count_waiting()))
+            return self._slots.should_report(self._slots.compute_capacity(self._state.backlog.count_waiting()))
 
     def report_capacity(self) -> CapacityReport:
         """Return the state to report now, and count its capacity as reported."""
@@ -202,9 +173,5 @@ class Holdings:
     def _compute_room(self) -> dict[str, int]:
         hung = self._clock.monotonic() - self._state.turned > HUNG_AFTER
         none = self.wants_nothing or hung
-        return {
-            name: 0 if none else need.room for name, need in self._slots.compute_capacity(self._count_waiting()).items()
-        }
-
-    def _count_waiting(self) -> dict[str, int]:
-        return {name: len(queue) for name, queue in self._state.backlog.items() if queue}
+        capacity = self._slots.compute_capacity(self._state.backlog.count_waiting())
+        return {name: 0 if none else need.room for name, need in capacity.items()}

@@ -18,7 +18,8 @@ from echelon.shared.clock import Clock
 from echelon.shared.ids import WorkerId
 from echelon.shared.lease import ORDER_REMEMBERED_FOR, ORDER_RESENT_FOR, order_resent_for
 from echelon.shared.messages import AttemptRef, GrantedTask, Orders, Stop
-from echelon.worker.holdings import HeldAttempt, Holdings
+from echelon.worker.backlog import HeldAttempt
+from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import fence_of, reserve_of
 from echelon.worker.liveness.report_log import ReportLog, SentReport
 

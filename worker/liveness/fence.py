@@ -14,7 +14,8 @@ from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
 from echelon.shared.lease import RENEWAL_MISSED, STATUS_READ_EVERY, lease_grace, lease_margin, unrenewed_end
 from echelon.shared.messages import AttemptRef
-from echelon.worker.holdings import HeldAttempt, Holdings
+from echelon.worker.backlog import HeldAttempt
+from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.heartbeat import Heartbeat
 
 #: Seconds between two checks of the leases of all held attempts.

@@ -30,6 +30,7 @@ class ClaimedTasks:
     stage: Stage
     spawn: bool
     queue: str
+    priority: int
     claimed: list[Claimed]
 
 
@@ -75,7 +76,7 @@ class ClaimRules:
         else:
             unit.apply_event(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
         order = demands.book_tasks(demand, stage.claim_queue, len(claimed))
-        return ClaimedTasks(demand, order, job_id, stage, spawn, stage.claim_queue, claimed)
+        return ClaimedTasks(demand, order, job_id, stage, spawn, stage.claim_queue, -stage.claim_rank, claimed)
 
 
 def make_claim_rules(*, lease: float, max_losses: int) -> ClaimRules:

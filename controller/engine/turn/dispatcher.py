@@ -166,4 +166,5 @@ class Dispatcher:
             sealed={name: value for name, value in inputs.sealed.items() if name in described.input},
             tasks=tuple(GrantedTask(task.task_id, task.attempt, task.index, task.input or {}) for task in tasks),
             seal=inputs.seal if recipe.secret or recipe.item_secret else None,
+            priority=granting.priority,
         )
