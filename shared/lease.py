@@ -29,6 +29,9 @@ DEFAULT_HEARTBEAT: Final = 5.0
 HEARTBEATS_PER_LEASE: Final = 3
 #: A heartbeat is hurried when a lease has not been renewed for this many intervals.
 RENEWAL_MISSED: Final = 1.25
+#: A heartbeat is hurried when an attempt is granted with less than this many intervals left before its worker has to
+#: end it. By its own pace the first one that names the attempt comes within one interval, and needs an answer.
+RENEWED_WITHIN: Final = 1.5
 #: A hurried heartbeat, and the one after a report that the broker did not take, come after this part of an interval,
 #: and after `HURRIED_AFTER` at the latest.
 HURRIED_PART: Final = 0.2
@@ -150,6 +153,13 @@ RULES: Final[tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ..
         "one heartbeat may get lost: the hurried one after it renews the lease before the attempt is ended",
         lambda lease, heartbeat: (
             _hurried_interval(lease, heartbeat),
+            lease - lease_margin(lease) - lease_grace(lease),
+        ),
+    ),
+    (
+        "an attempt that is granted with a whole lease hurries no heartbeat",
+        lambda lease, heartbeat: (
+            RENEWED_WITHIN * heartbeat_interval(lease, heartbeat),
             lease - lease_margin(lease) - lease_grace(lease),
         ),
     ),

@@ -190,6 +190,7 @@ class Agent:
     def _apply_orders(self, orders: Orders) -> None:
         self._heartbeat.keep_pace(orders.lease)
         taken = self._orders.apply_orders(orders)
+        self._fence.mind_granted(taken.granted)
         self._reporter.add_released(taken.refused)
         for held, reason in taken.stopped:
             self._stop_attempt(held, Outcome.STOPPED, reason)

@@ -31,6 +31,8 @@ _REMEMBERED = 20_000
 class OrderResult:
     """The actions that one order requires of the agent."""
 
+    #: Attempts that this worker holds from now on.
+    granted: list[HeldAttempt] = field(default_factory=list)
     #: Attempts to hand back: they came too late, or this worker cannot run them.
     refused: list[AttemptRef] = field(default_factory=list)
     #: Held attempts to stop, and the reasons.
@@ -55,7 +57,8 @@ class OrderBook:
             return taken
         sent = self._sent.find_report(orders.answers)
         self._forget_ended()
-        self._holdings.add_granted(orders.number, self._select_new(orders, sent, taken), at=orders.at)
+        taken.granted = self._select_new(orders, sent, taken)
+        self._holdings.add_granted(orders.number, taken.granted, at=orders.at)
         if orders.renewed and sent is not None and sent.running is not None:
             self._renew_leases(sent.running, orders, sent.at + orders.lease)
         taken.stopped = self._find_stopped(orders.stop, orders.lease)

@@ -13,6 +13,7 @@ from echelon.shared.lease import DEFAULT_LEASE, RETURN_TIME, RULES, SHORTEST_LEA
 #: For each rule that a constant can break: such a constant, and a value that breaks it.
 BROKEN = {
     "one heartbeat may get lost": ("RENEWAL_MISSED", 2.0),
+    "an attempt that is granted with a whole lease": ("RENEWED_WITHIN", 2.0),
     "an attempt whose order answers": ("CAPACITY_TRUSTED_PART", 0.9),
     "a lease that counts from before": ("RESERVE_PART", 0.04),
     "a set clock that goes unnoticed": ("CLOCK_TOLERANCE_PART", 0.3),

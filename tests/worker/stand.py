@@ -84,6 +84,8 @@ class HandExecutor:
     stopped: list[tuple[AttemptRef, Outcome, str]] = field(default_factory=list)
     graces: list[float] = field(default_factory=list)
     wakes: int = 0
+    #: The longest wait of the last turn.
+    wait: float = 0.0
     #: What happens at each step of a start.
     pauses: dict[str, Callable[[], None]] = field(default_factory=lambda: defaultdict(lambda: _do_nothing))
     _ended: list[Finished] = field(default_factory=list)
@@ -100,6 +102,7 @@ class HandExecutor:
         return True
 
     def poll_ended(self, timeout: float) -> list[Finished]:
+        self.wait = timeout
         ended, self._ended = self._ended, []
         return ended
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -364,19 +363,6 @@ def test_a_renewal_without_this_attempt_does_not_renew_it(make: Make) -> None:
     stand.turn()
 
     assert stand.executor.stopped == [(ref, Outcome.STOPPED, "claim_lost")]
-
-
-def test_a_late_renewal_hurries_the_next_heartbeat(make: Make) -> None:
-    stand = make()
-    stand.run()
-    beats = threading.Event()
-    stand.heartbeat.hurry_next = beats.set  # type: ignore[method-assign]
-
-    stand.turn(after=6.0)
-    assert not beats.is_set()
-    stand.turn(after=0.3)
-
-    assert beats.is_set()
 
 
 def test_a_result_that_came_too_late_is_reported_all_the_same(make: Make) -> None:

@@ -6,13 +6,20 @@ While no controller could give the attempt to another worker it goes on, whateve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from echelon.shared.ablation import ablated
 from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
-from echelon.shared.lease import RENEWAL_MISSED, STATUS_READ_EVERY, lease_grace, lease_margin, unrenewed_end
+from echelon.shared.lease import (
+    RENEWAL_MISSED,
+    RENEWED_WITHIN,
+    STATUS_READ_EVERY,
+    lease_grace,
+    lease_margin,
+    unrenewed_end,
+)
 from echelon.shared.messages import AttemptRef
 from echelon.worker.backlog import HeldAttempt
 from echelon.worker.holdings import Holdings
@@ -59,6 +66,19 @@ class LeaseFence:
         """Return when a lease is due, on the monotonic clock; None if no attempt is held."""
         return None if self._first_due is None else max(self._first_due, self._checked_at + CHECKED_EVERY)
 
+    def mind_granted(self, granted: Sequence[HeldAttempt]) -> None:
+        """Hurry the heartbeat for granted attempts that it might renew too late.
+
+        A lease counts from the report that the grant answers, which may be some time ago: a worker with free slots is
+        given tasks when another worker is lost.
+        """
+        if not granted:
+            return
+        first = min(fence_of(held) for held in granted)
+        self._first_due = min(first, self._first_due or first)
+        if first - self._clock.monotonic() < RENEWED_WITHIN * self._heartbeat.interval:
+            self._heartbeat.hurry_next()
+
     def may_start(self, held: HeldAttempt) -> bool:
         """Return whether an attempt may start at this moment: its lease still holds.
 
@@ -76,7 +96,8 @@ class LeaseFence:
         able: bool | None = None
         overdue: list[HeldAttempt] = []
         for held in self._holdings.list_held():
-            unrenewed = now > held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval
+            renewed_by = held.lease_end - held.lease + RENEWAL_MISSED * self._heartbeat.interval
+            unrenewed = now > renewed_by
             if unrenewed or held.look_at < math.inf:
                 self._heartbeat.hurry_next()
             end_by = fence_of(held)
@@ -84,7 +105,7 @@ class LeaseFence:
                 able = self._signs.any_controller_able() if able is None else able
                 end_by = self._read_signs(held, end_by, able=able)
             if now < end_by or ablated("lease_fence"):
-                due = min(end_by, held.look_at)
+                due = min(end_by, held.look_at, math.inf if unrenewed else renewed_by)
                 self._first_due = min(due, self._first_due or due)
             else:
                 overdue.append(held)
