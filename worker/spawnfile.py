@@ -1,7 +1,8 @@
 """Reads the spawn.json of a spawn task, checks it, and writes its items for the controller, one per line.
 
 The content is untrusted. It is read item by item through a window, so a large file is never in memory as a whole. Every
-error names the item and its position.
+error names the item and its position. An item that no task can get is written as the reason, and its task alone fails;
+where the text is not JSON, nothing after that place can be read, and the spawn task fails.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
@@ -33,6 +35,8 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 #: The escape of a NUL character, not an escaped backslash before u0000.
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+#: A JSON value begins with one of these; NaN and Infinity are none, but can be read.
+_BEGINNINGS: Final = frozenset('{["-0123456789tfnNI')
 _ENCODINGS: Final = {
     codecs.BOM_UTF8: "begins with a byte order mark",
     codecs.BOM_UTF16_LE: "is UTF-16",
@@ -87,7 +91,10 @@ def keep_items(
     def write(target: BinaryIO) -> None:
         nonlocal count, hidden
         for item in read_items(found.file, limits):
-            if secrets.names and secrets.occur_in(item):
+            if isinstance(item, str):
+                # The text of the item may hold a secret.
+                hidden = hidden or bool(secrets.names)
+            elif secrets.names and secrets.occur_in(item):
                 item, hidden = secrets.seal_item(item), True
             target.write(msgspec.json.encode(item))
             target.write(b"\n")
@@ -137,8 +144,11 @@ def _open_spawn_file(volume: Volume, attempt_path: str, working_path: str, *, sh
     raise SpawnInvalid(f"the spawn task has left no {NAME}: it writes one {where}")
 
 
-def read_items(file: BinaryIO, limits: Limits) -> Iterator[dict[str, Any]]:
-    """Yield the items of an array of objects; raise SpawnInvalid at the first error."""
+def read_items(file: BinaryIO, limits: Limits) -> Iterator[dict[str, Any] | str]:
+    """Yield the items of an array of objects, each as itself or as the reason why no task can get it.
+
+    Raises SpawnInvalid where the text cannot be read on, or when no item is an object.
+    """
     reader = _Reader(file, limits)
     reader.open_array()
     if reader.peek_character() == "]":
@@ -149,11 +159,9 @@ def read_items(file: BinaryIO, limits: Limits) -> Iterator[dict[str, Any]]:
             raise SpawnInvalid(f"{NAME} has more than {limits.items} items; the setting max_items is the limit")
         yield reader.read_item(number)
         if not reader.step_to_next(number):
-            return
-
-
-class _Refused(ValueError):
-    """A value that JSON or Python's reader allows, but Echelon does not."""
+            break
+    if reader.no_object is not None:
+        raise reader.no_object
 
 
 class _Reader:
@@ -169,11 +177,15 @@ class _Reader:
         self._at = 0
         #: Line of the window's first character, and the number of characters before it in that line.
         self._line, self._column = 1, 0
+        #: The error of the first item, until there is an object: then the array is something else altogether.
+        self.no_object: SpawnInvalid | None = None
+        #: Values of the item that JSON or Python's reader allows, but Echelon does not.
+        self._faults: list[str] = []
         self._parse = json.JSONDecoder(
-            object_pairs_hook=_build_object,
-            parse_constant=_refuse_constant,
-            parse_int=_parse_integer,
-            parse_float=_parse_float,
+            object_pairs_hook=self._build_object,
+            parse_constant=self._refuse_constant,
+            parse_int=self._parse_integer,
+            parse_float=self._parse_float,
         ).raw_decode
 
     def open_array(self) -> None:
@@ -206,33 +218,42 @@ class _Reader:
         self._at += 1
         return True
 
-    def read_item(self, number: int) -> dict[str, Any]:
-        """Return the next item."""
+    def read_item(self, number: int) -> dict[str, Any] | str:
+        """Return the next item, or why no task can get it."""
         found = self.peek_character()
-        if found != "{":
+        if found not in _BEGINNINGS:
             what = "the file ends within the array" if not found else "an item must be an object, {...}"
             if found == "]":
                 what = "there is a comma before the ] that closes the array"
             raise self._item_error(number, self._at, what)
+        item, end = self._parse_item(number)
+        fault = self._find_fault(item, end)
+        error = None if fault is None else self._item_error(number, self._at, fault)
+        if isinstance(item, dict):
+            self.no_object = None
+        elif number == 0:
+            self.no_object = error
+        self._at = end
+        return item if error is None else str(error)
+
+    def _parse_item(self, number: int) -> tuple[Any, int]:
+        """Return the next item and where it ends."""
         while True:
+            self._faults.clear()
             try:
                 item, end = self._parse(self._text, self._at)
-                break
+                if end - self._at > self._limits.item_bytes:
+                    raise self._too_long(number)
+                if end < len(self._text) or self._ended:
+                    return item, end
+                # A number may continue after the window.
             except RecursionError:
                 raise self._item_error(number, self._at, f"nested deeper than {_DEEPEST} levels") from None
-            except _Refused as error:
-                raise self._item_error(number, self._at, str(error)) from None
             except json.JSONDecodeError as error:
                 # The item may continue after the window.
                 if self._ended or len(self._text) - self._at > self._limits.item_bytes:
                     raise self._explain_parse_error(number, error) from None
-                self._read_more()
-        if end - self._at > self._limits.item_bytes:
-            raise self._too_long(number)
-        self._check_item(number, item, end)
-        self._at = end
-        assert isinstance(item, dict)
-        return item
+            self._read_more()
 
     def peek_character(self) -> str:
         """Return the next character except whitespace; an empty text at the end of the file."""
@@ -264,17 +285,22 @@ class _Reader:
             raise SpawnInvalid(f"{NAME} is not UTF-8 text: byte {offset} does not belong there") from None
         self._at = 0
 
-    def _check_item(self, number: int, item: object, end: int) -> None:
-        """Refuse items that no task can get. Most have few brackets and no escape; for these the check is quick."""
+    def _find_fault(self, item: object, end: int) -> str | None:
+        """Return why no task can get an item. Most have few brackets and no escape; for these the check is quick."""
         text, start = self._text, self._at
+        if not isinstance(item, dict):
+            return "an item must be an object, {...}"
+        if self._faults:
+            return self._faults[0]
         brackets = text.count("{", start, end) + text.count("[", start, end)
         if brackets > _DEEPEST and _measure_depth(item) > _DEEPEST:
-            raise self._item_error(number, start, f"nested deeper than {_DEEPEST} levels")
+            return f"nested deeper than {_DEEPEST} levels"
         if text.find("\\u", start, end) >= 0:
             if _NUL.search(text, start, end):
-                raise self._item_error(number, start, "it holds a NUL character (\\u0000)")
+                return "it holds a NUL character (\\u0000)"
             if _SURROGATE.search(json.dumps(item, ensure_ascii=False)):
-                raise self._item_error(number, start, "it holds half of a surrogate pair")
+                return "it holds half of a surrogate pair"
+        return None
 
     def _explain_parse_error(self, number: int, error: json.JSONDecodeError) -> SpawnInvalid:
         if not self._ended:
@@ -295,39 +321,35 @@ class _Reader:
         column = len(passed) - passed.rfind("\n") if lines else self._column + len(passed) + 1
         return f"line {self._line + lines}, column {column}"
 
+    def _build_object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+            self._faults.append(f"the key {twice[:100]!r} occurs twice")
+        return made
+
+    def _refuse_constant(self, name: str) -> None:
+        self._faults.append(f"{name} is no JSON number")
+
+    def _parse_integer(self, text: str) -> int:
+        # Limited to 64 bits: a database would change a larger number.
+        if len(text) < 19 or (len(text) <= 20 and -(2**63) <= int(text) < 2**63):
+            return int(text)
+        # The message does not contain the number: it may be a secret.
+        self._faults.append(f"a number of {len(text)} characters is too large: write it as a string")
+        return 0
+
+    def _parse_float(self, text: str) -> float:
+        value = float(text)
+        if value in (float("inf"), float("-inf")):
+            self._faults.append("a number beyond all limits is too large: write it as a string")
+        return value
+
 
 def _refuse_encoding(data: bytes) -> None:
     for beginning, what in _ENCODINGS.items():
         if data.startswith(beginning):
             raise SpawnInvalid(f"{NAME} {what}; write it as plain UTF-8")
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Refused(f"the key {twice!r} occurs twice")
-    return made
-
-
-def _refuse_constant(name: str) -> Any:
-    raise _Refused(f"{name} is no JSON number")
-
-
-def _parse_integer(text: str) -> int:
-    # Limited to 64 bits: a database would change a larger number.
-    if len(text) < 19 or (len(text) <= 20 and -(2**63) <= int(text) < 2**63):
-        return int(text)
-    # The message does not contain the number: it may be a secret.
-    raise _Refused(f"a number of {len(text)} characters is too large: write it as a string")
-
-
-def _parse_float(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise _Refused("a number beyond all limits is too large: write it as a string")
-    return value
 
 
 def _measure_depth(item: object) -> int:

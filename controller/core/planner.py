@@ -24,6 +24,8 @@ from echelon.shared.messages import JsonValue
 DEFINED = "its definition"
 #: Mistakes of one item that its task's error names.
 _NAMED = 5
+#: Longest reason that a worker gives in place of an item, in characters.
+_LONGEST = 500
 
 
 def plan_stages(catalogue: Catalogue, definition: JobDefinition) -> tuple[Stage, ...]:
@@ -102,6 +104,9 @@ def plan_item(task_class: TaskClass, item: object, given: Collection[str]) -> tu
     """
     if item is None:
         return {}, "spawn.json does not hold this item any more"
+    if isinstance(item, str):
+        # Its worker has written the reason in its place.
+        return {}, "".join(one if one.isprintable() else "?" for one in item[:_LONGEST])
     values, mistakes = check_item_inputs(task_class, item, given)
     if not mistakes:
         return {name: value for name, value in values.items() if name in item}, None  # type: ignore[operator]

@@ -63,6 +63,7 @@ SPOILT: dict[str, Spoil] = {
     "a NUL": _replace(b'{"text": "\\u0000"}\n'),
     "half a surrogate pair": _replace(b'{"text": "\\ud800"}\n'),
     "a number without end": _replace(b'{"text": 1' + b"0" * 5000 + b"}\n"),
+    "a reason that no store takes": _replace(b'"\\u0000 \\ud800 \\u001b[31m"\n'),
     "infinite": _replace(b'{"text": 1e999}\n'),
     "deep": _replace(b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"),
     "another's seal": _replace(json.dumps({"text": "sealed:x"}).encode() + b"\n"),

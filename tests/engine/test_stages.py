@@ -66,17 +66,29 @@ def test_an_item_stands_over_the_jobs_value_and_a_default_fills_in(house: House)
 
 def test_an_item_that_does_not_fit_is_a_failed_task_that_says_why_and_the_others_run(house: House) -> None:
     puppet = Puppet(house)
-    job_id = spawned(house, puppet, "lenient", [{"url": "a"}, {"size": "many"}, {"url": "-rf"}, "text", {"urls": 1}])
+    unread = "spawn.json, line 6, column 2, item 5: NaN is no JSON number"
+    items = [{"url": "a"}, {"size": "many"}, {"url": "-rf"}, ["text"], {"urls": 1}, unread, {"url": "b"}]
+    job_id = spawned(house, puppet, "lenient", items)
     ran = puppet.run_all()
 
     tasks = house.tasks(job_id, 0)[1:]
-    assert [task.state.value[0] for task in tasks] == ["C", "F", "F", "F", "F"]
+    assert [task.state.value[0] for task in tasks] == ["C", "F", "F", "F", "F", "F", "C"]
     assert "url" in (tasks[1].error or "") and "size" in (tasks[1].error or "")
     assert "-" in (tasks[2].error or "")
     assert "must be an object" in (tasks[3].error or "")
     assert "urls" in (tasks[4].error or "")
-    assert ran == 2
-    assert (house.view(job_id).state, house.view(job_id).failed_tasks) == (State.COMPLETED, 4)
+    assert tasks[5].error == unread
+    assert ran == 3
+    assert (house.view(job_id).state, house.view(job_id).failed_tasks) == (State.COMPLETED, 5)
+
+
+def test_an_item_that_does_not_fit_withdraws_the_others_where_a_failure_fails_the_job(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "many", [{"url": "a"}, {"wrong": 1}, {"url": "b"}])
+    ran = puppet.run_all()
+
+    assert [task.state for task in house.tasks(job_id, 0)[1:]] == [State.CANCELLED, State.FAILED, State.CANCELLED]
+    assert (ran, house.view(job_id).state) == (0, State.FAILED)
 
 
 @pytest.mark.parametrize(("misfits", "expected"), [(1, State.COMPLETED), (2, State.FAILED)])

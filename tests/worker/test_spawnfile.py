@@ -28,7 +28,7 @@ def bench(tmp_path: Path) -> Iterator[Workbench]:
     made.executor.close()
 
 
-def read(content: bytes, limits: Limits = LIMITS) -> list[dict[str, object]]:
+def read(content: bytes, limits: Limits = LIMITS) -> list[dict[str, object] | str]:
     return list(read_items(io.BytesIO(content), limits))
 
 
@@ -58,21 +58,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "an object": (b'{"a": 1}', "line 1, column 1: it must be an array of objects"),
     "a string": (b'\n "x"', "line 2, column 2: it must be an array of objects"),
     "array of strings": (b'["a"]', "line 1, column 2, item 0: an item must be an object"),
-    "a number among objects": (b"[{},\n 17]", "line 2, column 2, item 1: an item must be an object"),
-    "an array among objects": (b"[{}, []]", "line 1, column 6, item 1: an item must be an object"),
-    "duplicate keys": (b'[{},{"a":1,"b":2,"a":3}]', "line 1, column 5, item 1: the key 'a' occurs twice"),
-    "duplicate keys within": (b'[{"x":{"a":1,"a":1}}]', "item 0: the key 'a' occurs twice"),
-    "NaN": (b'[{"a": NaN}]', "item 0: NaN is no JSON number"),
-    "Infinity": (b'[{"a": -Infinity}]', "item 0: -Infinity is no JSON number"),
-    "a float beyond all": (b'[{"a": 1e999}]', "item 0: a number beyond all limits is too large"),
-    "5000 digits": (b'[{"a": ' + b"9" * 5000 + b"}]", "item 0: a number of 5000 characters is too large"),
-    "65 bits": (b'[{"a": 9223372036854775808}]', "item 0: a number of 19 characters is too large"),
     "deep lists": (b'[{"a":' + b"[" * 100_000, "item 0: nested deeper than 32 levels"),
-    "33 levels": (b'[{"a":' + b"[" * 32 + b"]" * 32 + b"}]", "item 0: nested deeper than 32 levels"),
-    "deep objects": (b'[{"a":' * 1 + b'{"a":' * 50 + b"1" + b"}" * 51 + b"]", "item 0: nested deeper than 32 levels"),
-    "lone surrogate": (b'[{"a": "\\ud800"}]', "item 0: it holds half of a surrogate pair"),
-    "lone surrogate key": (b'[{"\\udfff": 1}]', "item 0: it holds half of a surrogate pair"),
-    "NUL": (b'[{"a": "x\\u0000"}]', "item 0: it holds a NUL character"),
     "raw NUL": (b'[{"a": "\0"}]', "line 1, column 9, item 0: Invalid control character"),
     "byte order mark": (b"\xef\xbb\xbf[]", "begins with a byte order mark; write it as plain UTF-8"),
     "UTF-16": ("[]".encode("utf-16"), "is UTF-16; write it as plain UTF-8"),
@@ -111,6 +97,49 @@ def test_everything_else_is_refused_with_its_place(what: str) -> None:
     assert time.monotonic() - begun < 5
 
 
+#: The item that is named cannot be a task; the others can.
+ALONE: dict[str, tuple[bytes, str]] = {
+    "a number among objects": (b"[{},\n 17]", "line 2, column 2, item 1: an item must be an object"),
+    "an array among objects": (b"[{}, []]", "line 1, column 6, item 1: an item must be an object"),
+    "duplicate keys": (b'[{},{"a":1,"b":2,"a":3}]', "line 1, column 5, item 1: the key 'a' occurs twice"),
+    "duplicate keys within": (b'[{"x":{"a":1,"a":1}}]', "item 0: the key 'a' occurs twice"),
+    "NaN": (b'[{"a": NaN}]', "item 0: NaN is no JSON number"),
+    "Infinity": (b'[{"a": -Infinity}]', "item 0: -Infinity is no JSON number"),
+    "a float beyond all": (b'[{"a": 1e999}]', "item 0: a number beyond all limits is too large"),
+    "5000 digits": (b'[{"a": ' + b"9" * 5000 + b"}]", "item 0: a number of 5000 characters is too large"),
+    "65 bits": (b'[{"a": 9223372036854775808}]', "item 0: a number of 19 characters is too large"),
+    "33 levels": (b'[{"a":' + b"[" * 32 + b"]" * 32 + b"}]", "item 0: nested deeper than 32 levels"),
+    "deep objects": (b'[{"a":' * 1 + b'{"a":' * 50 + b"1" + b"}" * 51 + b"]", "item 0: nested deeper than 32 levels"),
+    "lone surrogate": (b'[{"a": "\\ud800"}]', "item 0: it holds half of a surrogate pair"),
+    "lone surrogate key": (b'[{"\\udfff": 1}]', "item 0: it holds half of a surrogate pair"),
+    "NUL": (b'[{"a": "x\\u0000"}]', "item 0: it holds a NUL character"),
+    "null among objects": (b"[{}, null, {}]", "line 1, column 6, item 1: an item must be an object"),
+    "null before objects": (b"[null, {}]", "line 1, column 2, item 0: an item must be an object"),
+    "a number at the end": (b"[{}, 12]", "item 1: an item must be an object"),
+    "NaN as an item": (b"[{}, NaN]", "item 1: an item must be an object"),
+}
+
+
+@pytest.mark.parametrize("what", ALONE)
+def test_an_item_that_no_task_can_get_is_refused_alone(what: str) -> None:
+    content, says = ALONE[what]
+    before = json.loads(content.decode(), parse_int=str)
+
+    (refused,) = [(index, item) for index, item in enumerate(read(content)) if isinstance(item, str)]
+    around = b'[{"first": 1}, ' + content[1:-1] + b', {"last": 2}]'
+    first, *_, last = read(around, Limits(items=9))
+
+    assert says in refused[1]
+    assert f"item {refused[0]}:" in refused[1] and len(before) == len(read(content))
+    assert (first, last) == ({"first": 1}, {"last": 2})
+
+
+def test_a_number_across_two_windows_is_one_item() -> None:
+    content = b"[{}," + b" " * (1024 * 1024 - 6) + b"12345, {}]"
+
+    assert [type(item) for item in read(content)] == [dict, str, dict]
+
+
 @settings(max_examples=settings().max_examples // 2)
 @given(
     st.lists(
@@ -143,6 +172,8 @@ def test_what_json_writes_is_read_back(items: list[dict[str, object]], indent: i
 
     if clean:
         assert read(content) == items
+    elif all(ord(one) < 0xD800 or ord(one) > 0xDFFF for one in content.decode("utf-8", "surrogatepass")):
+        assert any(isinstance(item, str) for item in read(content))
     else:
         with pytest.raises(SpawnInvalid):
             read(content)
@@ -154,7 +185,7 @@ def test_nothing_but_the_declared_error_comes_out(content: bytes) -> None:
         items = read(b'[{"a":' + content) if len(content) % 2 else read(content)
     except SpawnInvalid:
         return
-    assert all(type(item) is dict for item in items)
+    assert all(type(item) in (dict, str) for item in items)
 
 
 def test_an_item_across_two_windows_is_read_and_its_place_is_right() -> None:
@@ -232,9 +263,10 @@ def test_a_file_without_secrets_stays_where_it_is(bench: Workbench) -> None:
 def test_what_is_said_of_an_item_that_cannot_be_read_does_not_tell_what_it_holds(bench: Workbench, value: str) -> None:
     finished = spawn(bench, f"printf '%s' '[{{\"token\": {value}}}]' > spawn.json", item_secret=frozenset({"token"}))
 
-    assert finished.outcome is Outcome.SPAWN_INVALID
-    assert "item 0" in str(finished.error)
-    assert not any(part in str(finished.error) for part in ("S3CR3T", "9223372036854775808", "1e999"))
+    said = str(finished.error) if finished.outcome is Outcome.SPAWN_INVALID else str(lines(bench, finished))
+    assert "item 0" in said
+    assert not any(part in said for part in ("S3CR3T", "9223372036854775808", "1e999"))
+    assert finished.outcome is Outcome.SPAWN_INVALID or not (bench.work / "spawn.json").exists()
 
 
 def test_the_file_in_the_tasks_own_folder_stands_over_the_other(bench: Workbench) -> None:
@@ -317,10 +349,10 @@ def test_what_is_no_plain_file_is_refused_without_being_read(bench: Workbench, w
 
 
 def test_a_mistake_in_the_file_fails_the_spawn_task_with_its_place(bench: Workbench) -> None:
-    finished = spawn(bench, 'printf \'[{},\\n {"a": 1, "a": 2}]\' > spawn.json')
+    finished = spawn(bench, 'printf \'[{},\\n {"a": 1, "a": 2}\' > spawn.json')
 
     assert (finished.outcome, finished.exit_code) == (Outcome.SPAWN_INVALID, 0)
-    assert finished.error == "spawn.json, line 2, column 2, item 1: the key 'a' occurs twice"
+    assert finished.error == "spawn.json, line 2, column 18, after item 1: the file ends within the array"
     assert not Path(bench.volume.root, f"jobs/{bench.job_id}/attempts/0/spawn-1/items.ndjson").exists()
 
 
