@@ -175,7 +175,8 @@ def live(tmp_path: Path, name: str, script: str) -> subprocess.Popen[str]:
     )
 
 
-def test_what_a_killed_worker_has_left_is_found_by_its_name(tmp_path: Path, cgroups: Cgroups) -> None:
+@pytest.mark.parametrize("named", [True, False], ids=["by its name", "by its lock"])
+def test_what_a_killed_worker_has_left_is_found(tmp_path: Path, cgroups: Cgroups, named: bool) -> None:
     cgroups.close()
     name = str(uuid.uuid4())
     script = """
@@ -192,12 +193,22 @@ bench.until(lambda: False)
     life.communicate()
     assert len(running(mark)) == 1
 
-    assert kill_cgroups([str(uuid.uuid4())], timeout=5.0) == 0
-    assert len(running(mark)) == 1
     # The sleep and the tail; the shell has replaced itself or not.
-    assert kill_cgroups([name], timeout=5.0) >= 2
+    assert kill_cgroups([name] if named else [], timeout=5.0) >= 2
     assert running(mark) == []
     assert kill_cgroups([name], timeout=5.0) == 0
+
+
+def test_what_a_living_worker_runs_is_left_alone(bench: Workbench) -> None:
+    script, mark = prepare(bench, "nohup")
+    running_on = bench.start("sh", "-c", f"{script}; sleep 300")
+    bench.until(lambda: running(mark))
+
+    assert kill_cgroups([str(uuid.uuid4())], timeout=5.0) == 0
+
+    assert len(running(mark)) == 1
+    bench.executor.stop_attempt(running_on, Outcome.STOPPED, "cancelled", grace=0.0)
+    bench.end(running_on)
 
 
 @pytest.mark.parametrize("escape", ESCAPES)

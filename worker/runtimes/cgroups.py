@@ -12,22 +12,26 @@ then everything in them is killed.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import logging
 import os
 import re
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from echelon.worker.runtimes import proc
 
 log = logging.getLogger(__name__)
 
-_PREFIX: Final = "echelon-"
+_PREFIX: Final = "echelon-worker-"
 _READ: Final = 64 * 1024
 _CHECK_AGAIN: Final = 0.005
+_ATTEMPTS: Final = 5
 
 
 class Cgroup:
@@ -101,8 +105,9 @@ class Cgroups:
         self._stuck: list[Cgroup] = []
         self._made = 0
         self._home = os.open(f"{parent}/cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
+        self._lock = -1
         try:
-            _make_threaded(self.path)
+            self._lock = _make_locked(self.path)
             first = self.take_cgroup()
             first.enter()
             os.write(self._home, b"0")
@@ -140,7 +145,9 @@ class Cgroups:
             cgroup.remove()
         self._spare.clear()
         _remove_folder(self.path)
-        os.close(self._home)
+        for fd in (self._home, self._lock):
+            if fd >= 0:
+                os.close(fd)
 
 
 def make_cgroups(name: str) -> Cgroups | None:
@@ -156,16 +163,34 @@ def make_cgroups(name: str) -> Cgroups | None:
 
 
 def kill_cgroups(names: Iterable[str], *, timeout: float) -> int:
-    """Kill all processes in the cgroups of dead workers and remove these; return how many threads there were."""
-    folders = {f"{_PREFIX}{name}" for name in names}
+    """Kill all processes in the cgroups of dead workers and remove these; return how many threads there were.
+
+    Dead are those with these names, wherever their cgroups are, and those beside this process whose lock is free.
+    """
+    own = _find_own()
+    # This process may have been started by a task of the dead worker.
+    above = {os.path.basename(folder) for folder in Path(own or "/").parents}
+    folders = {f"{_PREFIX}{name}" for name in names} - above
+    found = [path for mount, _ in _find_mounts() if folders for path, _, _ in os.walk(mount)]
+    deadline = time.monotonic() + timeout
     killed: set[int] = set()
-    for mount, _ in _find_mounts() if folders else ():
-        for path in [path for path, _, _ in os.walk(mount) if os.path.basename(path) in folders]:
-            # This process may have been started by a task of the dead worker.
-            if not f"{_find_own()}/".startswith(f"{path}/"):
-                with contextlib.suppress(FileNotFoundError):
-                    killed |= _empty_tree(path, time.monotonic() + timeout)
+    for path in found:
+        if os.path.basename(path) in folders:
+            killed |= _empty_tree(path, deadline)
+    for path in [str(path) for path in Path(own).glob(f"{_PREFIX}*")] if own is not None else ():
+        with contextlib.suppress(OSError), _open_folder(path) as fd:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            killed |= _empty_tree(path, deadline)
     return len(killed)
+
+
+@contextlib.contextmanager
+def _open_folder(path: str) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _empty_tree(path: str, deadline: float) -> set[int]:
@@ -173,7 +198,10 @@ def _empty_tree(path: str, deadline: float) -> set[int]:
     killed: set[int] = set()
     left = [path]
     while left and time.monotonic() < deadline:
-        below = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+        try:
+            below = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+        except FileNotFoundError:
+            break
         killed.update(*(_kill_all(folder) for folder in below))
         left = [folder for folder in [*below, path] if not _remove_folder(folder)]
         if left:
@@ -212,8 +240,22 @@ def _unescape(path: str) -> str:
 
 
 def _make_threaded(path: str) -> None:
-    os.mkdir(path)
+    os.mkdir(path, 0o700)
     _write_file(f"{path}/cgroup.type", "threaded")
+
+
+def _make_locked(path: str) -> int:
+    """Make the cgroup of a worker and lock it; return the lock."""
+    for _ in range(_ATTEMPTS):
+        # A worker that starts now may take it for a dead one's, and remove it.
+        with contextlib.suppress(FileNotFoundError):
+            _make_threaded(path)
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.path.exists(path):
+                return fd
+            os.close(fd)
+    raise FileNotFoundError(errno.ENOENT, "other workers remove it", path)
 
 
 def _kill_all(path: str) -> set[int]:
