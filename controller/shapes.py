@@ -278,6 +278,10 @@ class Worker(TypedDict):
     version: Annotated[str, about("Its release of Echelon.")]
     state: Literal["UP", "DRAINING", "LOST"]
     slots: Annotated[dict[str, int], about("Number of slots per queue.")]
+    containment: Annotated[
+        Literal["cgroup", "subreaper"] | None,
+        about("How it finds the processes that a task leaves. Null: a worker of an earlier release."),
+    ]
     running: Annotated[int, about("Number of attempts it holds, by its own last report.")]
     attempts: Annotated[list[WorkerAttempt], about("The first 100 attempts it holds, by the store.")]
     last_seen_at: Annotated[Time, about("Time of its last heartbeat.")]
@@ -307,7 +311,7 @@ class Alive(TypedDict):
 class ReadinessPart(TypedDict):
     """One of the systems that a controller depends on."""
 
-    name: Annotated[str, about("store, broker, volume, catalogue or worker.")]
+    name: Annotated[str, about("store, broker, volume, catalogue or processes.")]
     ok: bool
     detail: Annotated[str, about("What is wrong, or what it is.")]
 

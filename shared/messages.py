@@ -108,6 +108,8 @@ class WorkerCard(msgspec.Struct, frozen=True):
     #: Slots per queue name, `ANY_QUEUE` included.
     slots: dict[str, int]
     draining: bool = False
+    #: How it finds the processes that a task leaves: cgroup or subreaper; empty: an earlier release.
+    containment: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="kind"):

@@ -141,7 +141,7 @@ def build_worker(
     """Build a worker; raise Conflict if another process holds its name. Nothing runs before `start`."""
     incarnation = Incarnation(settings.state_dir, settings.name, patience=settings.patience)
     try:
-        executor = _build_executor(settings, incarnation.id, volume, clock, environ)
+        executor, containment = _build_executor(settings, incarnation.id, volume, clock, environ)
     except Exception:
         incarnation.release_name(deregistered=False)
         raise
@@ -149,7 +149,7 @@ def build_worker(
     holdings = Holdings(Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit), clock)
     sent = ReportLog(clock)
     heartbeat = Heartbeat(
-        _build_card(settings),
+        _build_card(settings, containment),
         broker,
         worker=incarnation.id,
         holdings=holdings,
@@ -185,15 +185,18 @@ def _kill_leftovers(settings: WorkerSettings, earlier: Sequence[WorkerId]) -> No
 
 def _build_executor(
     settings: WorkerSettings, worker: WorkerId, volume: Volume, clock: Clock, environ: Mapping[str, str]
-) -> Executor:
-    return Executor(
+) -> tuple[Executor, str]:
+    """Return the executor, and how it finds the processes that tasks leave."""
+    runtime = ProcessRuntime(sole_parent=settings.sole_parent, cgroups=make_cgroups(worker))
+    executor = Executor(
         volume=volume,
-        runtime=ProcessRuntime(sole_parent=settings.sole_parent, cgroups=make_cgroups(worker)),
+        runtime=runtime,
         clock=clock,
         worker_name=process_mark(settings),
         environ=environ,
         settings=ExecutorSettings(log_cap=settings.log_cap),
     )
+    return executor, runtime.containment
 
 
 def process_mark(settings: WorkerSettings) -> str:
@@ -202,11 +205,12 @@ def process_mark(settings: WorkerSettings) -> str:
     return f"{settings.name}-{place}"
 
 
-def _build_card(settings: WorkerSettings) -> WorkerCard:
+def _build_card(settings: WorkerSettings, containment: str) -> WorkerCard:
     return WorkerCard(
         name=settings.name,
         host=settings.host,
         pid=os.getpid(),
         version=settings.version,
         slots=dict(settings.slots),
+        containment=containment,
     )

@@ -312,6 +312,8 @@ class WorkerView:
     #: UP, DRAINING or LOST.
     state: str
     slots: Mapping[str, int]
+    #: How it finds the processes that a task leaves: cgroup or subreaper; None: a worker of an earlier release.
+    containment: str | None
     running: int
     last_seen_at: float
 

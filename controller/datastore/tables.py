@@ -298,6 +298,8 @@ workers = Table(
     #: JSON object: slots per queue.
     Column("slots", Text),
     Column("draining", Integer),
+    #: How it finds the processes that a task leaves; NULL: a worker of an earlier release.
+    Column("containment", Text),
     Column("running", Integer),
     Column("last_seen_at", Double),
     #: The latest moment after which it certainly sent a heartbeat; the last one may have been read late.

@@ -103,6 +103,7 @@ def _build_heartbeat(greatest: Callable[..., ColumnElement[float]]) -> Update:
             version=_p("version"),
             slots=_p("slots"),
             draining=_p("draining"),
+            containment=_p("containment"),
             running=_p("running"),
             last_seen_at=_p("last_seen_at"),
             as_of=greatest(func.coalesce(workers.c.as_of, ZERO), _p("as_of")),
@@ -113,7 +114,7 @@ def _build_heartbeat(greatest: Callable[..., ColumnElement[float]]) -> Update:
 
 RECORD_HEARTBEAT = Prepared(
     _build_heartbeat(func.max),
-    "name host version slots draining running last_seen_at as_of at_key",
+    "name host version slots draining containment running last_seen_at as_of at_key",
     postgresql=_build_heartbeat(func.greatest),
 )
 _demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
@@ -164,8 +165,8 @@ class WorkerWrites(TransactionBase):
 
     def record_heartbeat(self, worker: WorkerId, card: WorkerCard, *, running: int, as_of: float = 0.0) -> None:
         """Save a worker's heartbeat, and the latest moment after which it certainly sent one."""
-        seen = (card.name, card.host, card.version, encode_json(card.slots), int(card.draining), running, self.now())
-        self._session.send_rows(RECORD_HEARTBEAT, (*seen, as_of, self._worker_key(worker)))
+        shown = (card.name, card.host, card.version, encode_json(card.slots), int(card.draining), card.containment)
+        self._session.send_rows(RECORD_HEARTBEAT, (*shown, running, self.now(), as_of, self._worker_key(worker)))
 
     def lock_capacities(self, *, told_after: float, also: Collection[WorkerId]) -> list[Capacity]:
         """Lock and return capacities reported after a moment, and those of `also`; lock jobs before them."""
@@ -260,7 +261,7 @@ class WorkerReads(ReaderBase):
         query = (
             select(
                 workers.c.worker_id, workers.c.name, workers.c.host, workers.c.version, workers.c.draining,
-                workers.c.slots, workers.c.running, workers.c.last_seen_at,
+                workers.c.slots, workers.c.containment, workers.c.running, workers.c.last_seen_at,
             )
             .where(workers.c.gone == ZERO, workers.c.name.is_not(None))
             .order_by(workers.c.name, workers.c.key)
@@ -270,9 +271,11 @@ class WorkerReads(ReaderBase):
             WorkerView(
                 WorkerId(worker_id), name, host, version,
                 "LOST" if seen < before else "DRAINING" if draining else "UP",
-                {queue: int(str(count)) for queue, count in decode_object(slots).items()}, running, seen,
+                {queue: int(str(count)) for queue, count in decode_object(slots).items()},
+                containment or None, running, seen,
             )
-            for worker_id, name, host, version, draining, slots, running, seen in self._connection.execute(query)
+            for worker_id, name, host, version, draining, slots, containment, running, seen
+            in self._connection.execute(query)
         ]  # fmt: skip
 
     def list_attempts_at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from echelon.controller.catalogue.definitions import Catalogue
@@ -180,8 +181,20 @@ class Jobs:
                     "broker", self._parts.broker.connected, "connected" if self._parts.broker.connected else "away"
                 ),
                 self._catalogue_part(),
+                self._processes_part(),
             )
         )
+
+    def _processes_part(self) -> HealthPart:
+        """Tell how the workers find the processes that tasks leave."""
+        try:
+            with self.store.read() as reader:
+                workers = reader.list_workers(lost_after=self._parts.lease)
+        except EchelonError as error:
+            return HealthPart("processes", False, str(error), needed=False)
+        found = Counter(one.containment or "unknown" for one in workers if one.state != "LOST")
+        words = [f"{how} ({number} worker{'' if number == 1 else 's'})" for how, number in sorted(found.items())]
+        return HealthPart("processes", True, ", ".join(words) or "no worker", needed=False)
 
     def _catalogue_part(self) -> HealthPart:
         """Tell of the catalogue; a newer file that is not valid is a warning: the last good revision serves on."""

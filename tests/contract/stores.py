@@ -228,4 +228,6 @@ def settle(
 
 def card(name: str, *, draining: bool = False) -> WorkerCard:
     """Return what a worker says of itself."""
-    return WorkerCard(name=name, host="h", pid=1, version="1", slots={"default": 4, "*": 1}, draining=draining)
+    return WorkerCard(
+        name=name, host="h", pid=1, version="1", slots={"default": 4, "*": 1}, draining=draining, containment="cgroup"
+    )

@@ -147,6 +147,7 @@ def test_workers_are_up_draining_lost_or_forgotten(store: Datastore) -> None:
         assert {view.state for view in reader.list_workers(lost_after=-60.0)} == {"LOST"}
         (_, view) = reader.list_workers(lost_after=60.0)
     assert (view.worker_id, view.running, view.slots) == (WORKER, 3, {"default": 4, "*": 1})
+    assert view.containment == "cgroup"
     with store.write() as tx:
         tx.deregister_workers([OTHER])
         tx.prune_workers(older_than=60.0)

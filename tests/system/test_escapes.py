@@ -27,12 +27,18 @@ jobs:
 
 
 @pytest.fixture(params=["cgroup", "subreaper"])
-def engine(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Standalone:
+def containment(request: pytest.FixtureRequest) -> str:
+    """Return how the engine finds the processes that tasks leave."""
+    return str(request.param)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, containment: str, monkeypatch: pytest.MonkeyPatch) -> Standalone:
     monkeypatch.setenv("ECHELON_DRAIN_TIMEOUT", "0")
     engine = Standalone(tmp_path, CATALOGUE, "--slots", "2")
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "hide").write_text("echo $$ > pid\nexec sleep 3212\n")
-    if request.param == "cgroup":
+    if containment == "cgroup":
         if not can_make_cgroups():
             pytest.skip("this user cannot make cgroups of version 2 here")
     elif os.geteuid() == 0:
@@ -50,6 +56,11 @@ def escaped(engine: Standalone, then: str) -> tuple[str, int]:
     return job_id, int(file.read_text())
 
 
+def condition(engine: Standalone) -> str:
+    """Return how the workers find the processes that tasks leave."""
+    return next(part["detail"] for part in engine.client.get_health()["parts"] if part["name"] == "processes")
+
+
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -57,8 +68,12 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_it_is_ended_with_its_task_by_a_cancel_and_with_the_engine(engine: Standalone) -> None:
+def test_it_is_ended_with_its_task_by_a_cancel_and_with_the_engine(engine: Standalone, containment: str) -> None:
     with engine:
+        until(lambda: condition(engine) != "no worker", "the worker has sent a heartbeat")
+        assert condition(engine) == f"{containment} (1 worker)"
+        assert [worker["containment"] for worker in engine.client.list_workers()] == [containment]
+
         job_id, pid = escaped(engine, "true")
         assert engine.ended(job_id) == "COMPLETED"
         assert gone(pid)
@@ -72,7 +87,7 @@ def test_it_is_ended_with_its_task_by_a_cancel_and_with_the_engine(engine: Stand
         assert gone(pid)
 
 
-@pytest.mark.parametrize("engine", ["cgroup"], indirect=True)
+@pytest.mark.parametrize("containment", ["cgroup"], indirect=True)
 def test_the_next_life_of_a_killed_engine_ends_it_before_it_works(engine: Standalone) -> None:
     with engine:
         _, pid = escaped(engine, "sleep 300")

@@ -115,6 +115,11 @@ class ProcessRuntime:
         self._pipes: list[Pipe] = []
         self._programs: dict[tuple[bytes, str], bytes] = {}
 
+    @property
+    def containment(self) -> str:
+        """How processes that a task leaves are found."""
+        return "subreaper" if self._cgroups is None else "cgroup"
+
     def start_command(self, launch: Launch) -> Process:
         program = self._find_program(launch)
         cgroup = self._enter_cgroup()

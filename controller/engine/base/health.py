@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class HealthPart:
     """One of the systems that a controller leans on."""
 
-    #: store, broker, volume, catalogue, worker.
+    #: store, broker, volume, catalogue, processes.
     name: str
     ok: bool
     #: For people: what is wrong, or what it is.
