@@ -86,6 +86,8 @@ class Controller:
                 lease=settings.lease,
                 max_losses=settings.max_losses,
                 max_items=settings.max_items,
+                disks=tuple(str(folder) for folder in settings.disks),
+                min_free=settings.min_free,
                 inline_commands=settings.allow_inline_commands,
                 stop_files=StopFiles(outside.volume),
             )

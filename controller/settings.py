@@ -152,9 +152,7 @@ class Settings:
     )
     drain_timeout: float = field(
         default=60.0,
-        metadata=declare_setting(
-            "Seconds that running tasks may go on after a shutdown request.", read_seconds
-        ),
+        metadata=declare_setting("Seconds that running tasks may go on after a shutdown request.", read_seconds),
     )
     max_losses: int = field(
         default=3,
@@ -183,6 +181,14 @@ class Settings:
     max_output: int = field(
         default=16 << 20, metadata=declare_setting("Bytes kept of a task's stdout, and of its stderr.", read_size)
     )
+    min_free: int = field(
+        default=64 << 20,
+        metadata=declare_setting(
+            "Bytes that have to be free on the disks of the volume and of a SQLite store; with less, or with fewer than"
+            " 1,000 files left, the controller is not ready; 0: no limit.",
+            read_size,
+        ),
+    )
     max_body: int = field(default=1 << 20, metadata=declare_setting("Bytes of a request's body.", read_size))
     log_level: str = field(
         default="info",
@@ -193,6 +199,13 @@ class Settings:
     def datastore_url(self) -> str:
         """Return the database URL, the SQLite file in the volume when none is set."""
         return self.datastore or f"sqlite:///{self.volume.absolute() / '.echelon' / 'echelon.db'}"
+
+    @property
+    def disks(self) -> tuple[Path, ...]:
+        """Return the folders that hold what the engine writes, those of a database server excepted."""
+        if not self.datastore.startswith("sqlite:///"):
+            return (self.volume.absolute(),)
+        return (self.volume.absolute(), Path(self.datastore.removeprefix("sqlite:///")).absolute().parent)
 
 
 Resolved: TypeAlias = ResolvedSettings[Settings]

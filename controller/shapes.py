@@ -311,7 +311,7 @@ class Alive(TypedDict):
 class ReadinessPart(TypedDict):
     """One of the systems that a controller depends on."""
 
-    name: Annotated[str, about("store, broker, volume, catalogue or processes.")]
+    name: Annotated[str, about("store, volume, disk, broker, catalogue, workers or processes.")]
     ok: bool
     detail: Annotated[str, about("What is wrong, or what it is.")]
 
@@ -319,7 +319,8 @@ class ReadinessPart(TypedDict):
 class Readiness(TypedDict):
     """Whether a controller can accept and run jobs."""
 
-    ready: bool
+    ready: Annotated[bool, about("It accepts jobs.")]
+    working: Annotated[bool, about("It is ready, and no task waits for a worker that is not there.")]
     parts: list[ReadinessPart]
 
 

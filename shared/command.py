@@ -41,6 +41,8 @@ class ExitCode(IntEnum):
     #: The present state forbids what was asked.
     CONFLICT = 7
     TIMED_OUT = 8
+    #: The controller accepts jobs, and has no worker for their tasks.
+    NO_WORKER = 9
     #: The controller does not answer.
     UNREACHABLE = 10
     #: Ctrl-C, as in shells.

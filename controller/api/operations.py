@@ -19,9 +19,9 @@ def healthz() -> Response:
     return render.make_answer({"status": "ok"})
 
 
-@routes.add_get("/readyz", RouteAnswer(shapes.Readiness, description="Jobs can be taken and run."))
+@routes.add_get("/readyz", RouteAnswer(shapes.Readiness, description="Jobs can be accepted."))
 def readyz() -> Response:
-    """Tell whether jobs can be taken and run, and what stands in the way or is worth a warning."""
+    """Tell whether jobs can be accepted, what stands in the way, and whether tasks wait for workers."""
     health = get_jobs().check_health()
     readiness = render.fill_shape(shapes.Readiness, health)
     if health.ready:

@@ -48,6 +48,9 @@ class JobDependencies:
     max_losses: int = 3
     #: Tasks of one stage.
     max_items: int = 100_000
+    #: Folders whose disks must not be full, and how many bytes have to be free there.
+    disks: tuple[str, ...] = ()
+    min_free: int = 0
     #: Requests may bring commands of their own.
     inline_commands: bool = False
     #: Where workers look that no message reaches.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.inline import compose_job
@@ -15,7 +14,7 @@ from echelon.controller.core.planner import plan_stages
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.records import JobInputs, JobView, NewJob, Remembered
 from echelon.controller.datastore.transaction import Transaction
-from echelon.controller.engine.base.health import EngineHealth, HealthPart
+from echelon.controller.engine.base.health import EngineHealth
 from echelon.controller.engine.base.inputs import Inputs, gather_inputs
 from echelon.controller.engine.base.items import new_seal, open_sealing, plan_tasks
 from echelon.controller.engine.base.requests import Composition, InvalidInputs, RequestMistake, Submission, Who
@@ -25,9 +24,10 @@ from echelon.controller.engine.control.control import Control, check_etag
 from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.dependencies import JobDependencies
 from echelon.controller.engine.upkeep.publisher import FilePublisher
+from echelon.controller.engine.why.health import check_health
 from echelon.controller.engine.why.reasons import Reasons
 from echelon.shared.ablation import ablated
-from echelon.shared.errors import Conflict, EchelonError, NotFound
+from echelon.shared.errors import Conflict, NotFound
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId, new_job_id
 from echelon.shared.messages import JsonValue
@@ -173,38 +173,7 @@ class Jobs:
 
     def check_health(self) -> EngineHealth:
         """Ask every system that the engine leans on."""
-        return EngineHealth(
-            (
-                _check_part("store", self.store.check),
-                _check_part("volume", self.volume.check_present),
-                HealthPart(
-                    "broker", self._parts.broker.connected, "connected" if self._parts.broker.connected else "away"
-                ),
-                self._catalogue_part(),
-                self._processes_part(),
-            )
-        )
-
-    def _processes_part(self) -> HealthPart:
-        """Tell how the workers find the processes that tasks leave."""
-        try:
-            with self.store.read() as reader:
-                workers = reader.list_workers(lost_after=self._parts.lease)
-        except EchelonError as error:
-            return HealthPart("processes", False, str(error), needed=False)
-        found = Counter(one.containment or "unknown" for one in workers if one.state != "LOST")
-        words = [f"{how} ({number} worker{'' if number == 1 else 's'})" for how, number in sorted(found.items())]
-        return HealthPart("processes", True, ", ".join(words) or "no worker", needed=False)
-
-    def _catalogue_part(self) -> HealthPart:
-        """Tell of the catalogue; a newer file that is not valid is a warning: the last good revision serves on."""
-        revision = f"revision {self.current_catalogue().revision} is in force"
-        problems = self._parts.catalogue_problems()
-        if not problems:
-            return HealthPart("catalogue", True, revision, needed=False)
-        return HealthPart(
-            "catalogue", False, f"{revision}; what lies there now is not valid: {'; '.join(problems)}", needed=False
-        )
+        return check_health(self._parts)
 
     def _find_earlier(self, submission: Submission, request_hash: str | None) -> JobId | None:
         """Return the job of an earlier request with the same key, even if the catalogue has changed since."""
@@ -273,11 +242,3 @@ def _require_same(known: Remembered, request_hash: str | None) -> JobId:
     if known.request_hash and known.request_hash != request_hash:
         raise Conflict("this Idempotency-Key was used for another request; choose a new key")
     return known.job_id
-
-
-def _check_part(name: str, check: Callable[[], None]) -> HealthPart:
-    try:
-        check()
-    except EchelonError as error:
-        return HealthPart(name, False, str(error))
-    return HealthPart(name, True, "answers")

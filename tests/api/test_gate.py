@@ -12,6 +12,7 @@ import pytest
 from echelon.controller.api.config import ApiSettings
 from echelon.controller.settings import Address, Settings
 from tests.api.stand import API, Stand
+from tests.engine.house import Puppet
 
 TOKEN = "a-token-nobody-guesses"
 
@@ -202,13 +203,14 @@ def test_a_fault_is_told_to_the_log_and_not_to_the_client(stand: Stand, caplog: 
 
 def test_without_its_volume_the_controller_says_so_and_when_to_try_again(stand: Stand) -> None:
     job = stand.finished()
+    Puppet(stand)
     stand.settings.volume.rename(stand.settings.volume.with_name("unmounted"))
 
     ready = stand.client.get("/readyz")
     artefacts = stand.client.get(f"{API}/jobs/{job['job_id']}/artefacts")
 
     assert (ready.status_code, ready.json["ready"], ready.content_type) == (503, False, "application/problem+json")
-    assert [part["name"] for part in ready.json["parts"] if not part["ok"]] == ["volume"]
+    assert [part["name"] for part in ready.json["parts"] if not part["ok"]] == ["volume", "disk"]
     assert ready.headers["Retry-After"] == "2"
     assert stand.client.get("/healthz").status_code == 200
     assert artefacts.status_code in (200, 503)

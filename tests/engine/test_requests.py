@@ -185,6 +185,7 @@ def test_after_a_restart_every_accepted_job_goes_on(make: Make, tmp_path: Path) 
 
 
 def test_a_catalogue_that_is_not_valid_any_more_is_a_warning_and_the_last_good_one_serves_on(house: House) -> None:
+    Puppet(house)
     house.settings.catalogue[0].write_text("tasks: {step: {}}")
     over = time.monotonic() + 30.0
     while not house.watcher.turn():

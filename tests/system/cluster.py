@@ -246,7 +246,7 @@ class Cluster:
         return program
 
     def _make_environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "ECHELON_MIN_FREE") if name in os.environ}
         return kept | {"PYTHONPATH": str(ROOT), "HOME": str(self.folder), "TMPDIR": str(self._make_temporary())}
 
     def _make_temporary(self) -> Path:

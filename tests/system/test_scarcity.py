@@ -26,10 +26,12 @@ jobs:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give a disk with room for 12 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
+    # Such a disk would count as full from the beginning.
+    monkeypatch.setenv("ECHELON_MIN_FREE", "1MiB")
     mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting takes a right that this user does not have")
@@ -56,6 +58,7 @@ def test_a_full_disk_under_volume_and_datastore_loses_nothing_and_everything_goe
         refused = submit(cluster)
         assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0
         assert "full" in refused.json()["detail"]
+        assert [part["name"] for part in cluster.client().get_health()["parts"] if not part["ok"]] == ["disk"]
         assert cluster.client().get_job(running.job_id)["state"] == "RUNNING"
         (running.folder / "later").rename(running.folder / "go")
         (disk / "filler").unlink()

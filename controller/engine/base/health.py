@@ -10,13 +10,15 @@ from dataclasses import dataclass
 class HealthPart:
     """One of the systems that a controller leans on."""
 
-    #: store, broker, volume, catalogue, processes.
+    #: store, volume, disk, broker, catalogue, workers, processes.
     name: str
     ok: bool
     #: For people: what is wrong, or what it is.
     detail: str
-    #: Without it no job can be taken and run; otherwise this is a warning.
+    #: Without it no job can be accepted.
     needed: bool = True
+    #: Without it tasks wait, and jobs are accepted all the same.
+    stops_tasks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +29,10 @@ class EngineHealth:
 
     @property
     def ready(self) -> bool:
-        """Tell whether jobs can be taken and run."""
+        """Tell whether jobs can be accepted."""
         return all(part.ok for part in self.parts if part.needed)
+
+    @property
+    def working(self) -> bool:
+        """Tell whether accepted jobs run too: no task waits for a worker that is not there."""
+        return all(part.ok for part in self.parts if part.needed or part.stops_tasks)
