@@ -29,7 +29,7 @@ from echelon.shared.volume.beneath import REFUSED, NotRegular
 
 NAME: Final = "spawn.json"
 #: Deepest nesting of an item: no task's input needs more, and the controller walks through it again.
-_DEEPEST: Final = 32
+MAX_DEPTH: Final = 32
 _WINDOW: Final = 1024 * 1024
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 #: The escape of a NUL character, not an escaped backslash before u0000.
@@ -248,7 +248,7 @@ class _Reader:
                     return item, end
                 # A number may continue after the window.
             except RecursionError:
-                raise self._item_error(number, self._at, f"nested deeper than {_DEEPEST} levels") from None
+                raise self._item_error(number, self._at, f"nested deeper than {MAX_DEPTH} levels") from None
             except json.JSONDecodeError as error:
                 # The item may continue after the window.
                 if self._ended or len(self._text) - self._at > self._limits.item_bytes:
@@ -293,8 +293,8 @@ class _Reader:
         if self._faults:
             return self._faults[0]
         brackets = text.count("{", start, end) + text.count("[", start, end)
-        if brackets > _DEEPEST and _measure_depth(item) > _DEEPEST:
-            return f"nested deeper than {_DEEPEST} levels"
+        if brackets > MAX_DEPTH and _measure_depth(item) > MAX_DEPTH:
+            return f"nested deeper than {MAX_DEPTH} levels"
         if text.find("\\u", start, end) >= 0:
             if _NUL.search(text, start, end):
                 return "it holds a NUL character (\\u0000)"

@@ -17,6 +17,8 @@ REPEATED = "X-Echelon-Repeated"
 TOKEN = "X-Echelon-Token"
 #: Seconds that a request may wait for a job's end at most.
 LONGEST_WAIT = 60
+#: Longest Idempotency-Key, in characters.
+LONGEST_KEY = 255
 
 #: About the connection, the message or us: never an input of a job.
 _NOT_FOR_JOBS = frozenset(
@@ -43,8 +45,8 @@ def read_idempotency_key(request: Request) -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
-        detail = "write 1 to 255 printable ASCII characters"
+    if not (1 <= len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        detail = f"write 1 to {LONGEST_KEY} printable ASCII characters"
         pointer = "#/headers/Idempotency-Key"
         raise Refusal(422, f"{pointer}: {detail}", mistakes=[RequestMistake(pointer, detail)])
     return key

@@ -22,10 +22,10 @@ MAX_MATCHED = 1024
 #: Deepest value of type json.
 MAX_DEPTH = 32
 #: Integers beyond this many bits do not survive JSON everywhere.
-_INTEGERS = range(-(1 << 63), 1 << 63)
+INTEGERS = range(-(1 << 63), 1 << 63)
 
-#: Control characters but for tab and newline, and halves of surrogate pairs.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+#: Control characters but for tab and line ends, and halves of surrogate pairs.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
 
@@ -128,7 +128,7 @@ def _check_number(value: object) -> int | float:
         _refuse_type(value, "a number")
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidValue("must be a finite number")
-    if isinstance(value, int) and value not in _INTEGERS:
+    if isinstance(value, int) and value not in INTEGERS:
         raise InvalidValue("has more than 64 bits")
     return value
 

@@ -54,6 +54,8 @@ def nested(depth: int) -> object:
         (InputDefinition("a", pattern="[a-z]+"), "abc", "abc"),
         (InputDefinition("a", type=InputType.INTEGER, minimum=1, maximum=3), 3, 3),
         (ANY, "x" * MAX_VALUE, "x" * MAX_VALUE),
+        (ANY, "a;b\r\nc;d\r\n", "a;b\r\nc;d\r\n"),
+        (JSON, {"a": "\r"}, {"a": "\r"}),
     ],
     ids=lambda part: repr(part)[:40],
 )
@@ -71,7 +73,7 @@ def test_a_value_that_fits_is_taken(definition: InputDefinition, given_value: ob
         (ANY, {}, "not an object"),
         (ANY, "a\0b", "U+0000) at position 1"),
         (ANY, "\x1b[31m", "a control character"),
-        (ANY, "a\r\nb", "U+000D"),
+        (ANY, "a\x0cb", "U+000C"),
         (ANY, "\ud800", "half of a surrogate pair"),
         (ANY, "x" * 200_000, "longer than 65536 bytes"),
         (ANY, "é" * 40_000, "longer than 65536 bytes"),

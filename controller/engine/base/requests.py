@@ -13,7 +13,7 @@ from echelon.shared.ids import TaskId
 from echelon.shared.messages import JsonValue
 
 _SPAN = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?", re.ASCII)
-_MOST_SPANS = 1_000
+MOST_SPANS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +176,8 @@ def index_spans(text: str) -> Spans:
     """Return the ranges that a text such as "0-99,150" names, in order and merged; raise InvalidInput."""
     found: list[tuple[int, int]] = []
     parts = text.split(",")
-    if len(parts) > _MOST_SPANS:
-        raise InvalidInput(f"at most {_MOST_SPANS} ranges of indexes can be named at once")
+    if len(parts) > MOST_SPANS:
+        raise InvalidInput(f"at most {MOST_SPANS} ranges of indexes can be named at once")
     for part in parts:
         match = _SPAN.fullmatch(part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
