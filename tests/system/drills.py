@@ -24,6 +24,8 @@ from tests.system.process import until
 
 #: Seconds between TERM and KILL of a task that ignores TERM.
 STUBBORN_GRACE = 1.0
+#: Seconds within which a connected worker ends what was cancelled, and starts none of it that it held.
+CANCEL_HEARD = 2.0
 #: pytest's `record_property`.
 Show = Callable[[str, object], None]
 
@@ -280,7 +282,10 @@ def drain_ends(cluster: Cluster) -> float:
 
 
 def many_cancelled(cluster: Cluster, count: int = 100_000) -> float:
-    """Cancel a job with many queued tasks: seconds until that is answered; nothing of it starts afterwards."""
+    """Cancel a job with many queued tasks: seconds until that is answered.
+
+    Nothing of it starts later than `CANCEL_HEARD` after the answer: by then the workers have heard of it.
+    """
     job = Job(cluster, "many", count=count)
     client = cluster.client()
 
@@ -296,11 +301,10 @@ def many_cancelled(cluster: Cluster, count: int = 100_000) -> float:
     answered = time.time()
     until(lambda: not left("PENDING", "QUEUED", "RUNNING"), "nothing of it is left", 60.0)
     drained = time.time() - answered
-    # Longer than a worker would take to start whatever it may have been granted.
-    pass_by(2.0)
+    pass_by(CANCEL_HEARD + 1.0)
     late = [round(at - answered, 3) for _, at, _ in job.starts if at > answered]
-    print(json.dumps({"queued": queued, "nothing left after": round(drained, 2)}), flush=True)
-    assert not late, f"started so many seconds after the answer: {late}"
+    print(json.dumps({"queued": queued, "nothing left after": round(drained, 2), "late starts": late}), flush=True)
+    assert max(late, default=0.0) < CANCEL_HEARD, f"started so many seconds after the answer: {late}"
     whole(cluster)
     return answered - begun
 

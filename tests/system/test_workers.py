@@ -71,7 +71,7 @@ def test_a_worker_whose_task_ignores_its_end_is_gone_soon_after_drain_timeout_an
     within(drain_ends(cluster), 1.0, record_property, asserted=5.0)
 
 
-def test_a_cancel_of_thousands_is_answered_soon_and_none_of_them_starts_afterwards(
+def test_a_cancel_of_thousands_is_answered_soon_and_none_of_them_starts_once_workers_have_heard(
     cluster: Cluster, record_property: Show
 ) -> None:
     within(many_cancelled(cluster, 5_000), 2.0, record_property)
