@@ -189,6 +189,12 @@ class Settings:
             read_size,
         ),
     )
+    task_user: str = field(
+        default="",
+        metadata=declare_setting(
+            "USER or USER:GROUP that tasks of `run` and `standalone` run as; the engine has to be root."
+        ),
+    )
     max_body: int = field(default=1 << 20, metadata=declare_setting("Bytes of a request's body.", read_size))
     log_level: str = field(
         default="info",

@@ -58,6 +58,7 @@ class Standalone:
                 drain_timeout=options.drain_timeout,
                 patience=_SUCCESSION,
                 log_cap=settings.max_output,
+                task_user=settings.task_user,
                 sole_parent=options.sole_parent,
             ),
             broker=self._broker,

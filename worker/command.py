@@ -69,6 +69,7 @@ def worker(resolved: WorkerOptions) -> None:
         log_cap=resolved.max_output,
         queue_type=resolved.queue_type,
         sole_parent=True,
+        task_user=resolved.task_user,
     )
     try:
         serve(settings, volume=resolved.volume, broker=resolved.broker)

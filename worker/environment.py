@@ -54,6 +54,11 @@ def temporary_folder(worker_name: str, parent: str | None) -> str:
     return os.path.join(os.path.abspath(parent or tempfile.gettempdir()), f"echelon-{name}")
 
 
+def tasks_folder(temporary: str) -> str:
+    """Return the path of the TMPDIR of tasks that run as another user, who could replace a folder of his in /tmp."""
+    return f"{temporary}/tasks"
+
+
 def make_temporary_folder(path: str) -> None:
     """Make a folder that only this user can enter; raise EchelonError if the path belongs to another user."""
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)

@@ -24,9 +24,15 @@ from echelon.shared.volume import Volume
 from echelon.shared.volume.layout import Stream
 from echelon.worker import spawnfile
 from echelon.worker.attempt import AttemptEnd, Phase, StartedAttempt, build_report, judge_exit, shorten_error
-from echelon.worker.environment import make_temporary_folder, remove_temporary_folder, temporary_folder
+from echelon.worker.environment import (
+    make_temporary_folder,
+    remove_temporary_folder,
+    tasks_folder,
+    temporary_folder,
+)
 from echelon.worker.launcher import Launcher
 from echelon.worker.preparation import Preparation
+from echelon.worker.rights import Rights, TaskUser
 from echelon.worker.runtimes.oom import MemoryEvents
 from echelon.worker.runtimes.port import CannotStart, Exit, Process, Runtime, StartRefused
 
@@ -60,6 +66,8 @@ class ExecutorSettings:
     #: Shortest time between two checks of the volume.
     volume_check: float = 1.0
     spawn: spawnfile.Limits = spawnfile.Limits()  # noqa: RUF009
+    #: The user that tasks run as; None: the user of this process.
+    user: TaskUser | None = None
 
 
 class Executor:
@@ -78,8 +86,13 @@ class Executor:
         self._temporary = temporary = temporary_folder(worker_name, settings.temporary)
         make_temporary_folder(temporary)
         self._volume, self._runtime, self._clock, self._settings = volume, runtime, clock, settings
+        rights = None
+        if settings.user is not None:
+            temporary = tasks_folder(temporary)
+            environ = {**environ, "HOME": settings.user.home}
+            rights = Rights(volume, settings.user, temporary)
         preparation = Preparation(root=volume.root, sealer=Sealer(volume), environ=environ, temporary=temporary)
-        self._launcher = Launcher(volume, runtime, preparation, settings.spawn)
+        self._launcher = Launcher(volume, runtime, preparation, settings.spawn, rights)
         self._memory = MemoryEvents()
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -23,8 +23,9 @@ _UNTOUCHED: Final = 0
 class Folders:
     """The spare folders of one worker. One thread uses it."""
 
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
+    def __init__(self, volume: Volume, *, owner: int = -1) -> None:
+        """`owner`: the number of the user that the folders are given to; -1: they stay this user's."""
+        self._volume, self._owner = volume, owner
         self._spare: dict[str, list[str]] = {}
 
     def take_folder(self, parent: str) -> str:
@@ -35,6 +36,8 @@ class Folders:
         name = f"task-{secrets.token_hex(8)}"
         with self._volume.enter_folder(self._volume.relative_name(parent), make=True) as folder:
             os.mkdir(name, FOLDER_MODE, dir_fd=folder)
+            if self._owner >= 0:
+                os.chown(name, self._owner, -1, dir_fd=folder, follow_symlinks=False)
             os.utime(name, ns=(_UNTOUCHED, _UNTOUCHED), dir_fd=folder, follow_symlinks=False)
         return f"{parent}/{name}"
 

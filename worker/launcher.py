@@ -16,6 +16,7 @@ from echelon.worker.attempt import AttemptEnd, StartedAttempt, describe_error
 from echelon.worker.folders import Folders
 from echelon.worker.outputs import add_result, add_spawned_items
 from echelon.worker.preparation import Places, Preparation, PreparedGrant
+from echelon.worker.rights import Rights, group_of
 from echelon.worker.runtimes.port import CannotStart, Runtime, StartRefused
 
 #: Most jobs whose workspaces are remembered as made.
@@ -25,9 +26,18 @@ _WORKSPACES: Final = 1000
 class Launcher:
     """Starts the attempts of one worker and collects their outputs. One thread uses it."""
 
-    def __init__(self, volume: Volume, runtime: Runtime, preparation: Preparation, limits: spawnfile.Limits) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        runtime: Runtime,
+        preparation: Preparation,
+        limits: spawnfile.Limits,
+        rights: Rights | None = None,
+    ) -> None:
         self._volume, self._runtime, self._preparation, self._limits = volume, runtime, preparation, limits
-        self._folders = Folders(volume)
+        #: None: tasks run as the user of this process.
+        self._rights = rights
+        self._folders = Folders(volume, owner=-1 if rights is None else rights.user.uid)
         self._workspaces: dict[str, None] = {}
 
     def close(self) -> None:
@@ -50,6 +60,8 @@ class Launcher:
         try:
             launch, masker = self._preparation.build_launch(prepared, task, places)
             launch.may_start = may_start
+            if self._rights is not None:
+                launch.group = group_of(grant.job_id)
             failpoint("exec.before_spawn")
             process = self._runtime.start_command(launch)
         except CannotStart as error:
@@ -73,7 +85,12 @@ class Launcher:
         return ending
 
     def _make_workspace(self, grant: Grant) -> None:
-        self._volume.prepare_workspace(grant.job_id, grant.revision)
+        if self._rights is not None:
+            self._rights.open_job(grant.job_id)
+            self._rights.show_revision(grant.revision)
+        workspace = self._volume.prepare_workspace(grant.job_id, grant.revision)
+        if self._rights is not None:
+            self._rights.give_folder(workspace)
         if len(self._workspaces) >= _WORKSPACES:
             del self._workspaces[next(iter(self._workspaces))]
         self._workspaces[grant.job_id] = None
@@ -91,6 +108,8 @@ class Launcher:
             working = self._volume.prepare_attempt(name, prepared.grant.revision)
         else:
             self._volume.make_folder(name)
+        if self._rights is not None:
+            self._rights.give_folder(folder)
         if recipe.spawns and not recipe.shares_folder:
             spawnfile.remove_stale(self._volume, self._volume.relative_name(working))
         return Places(folder, working), None

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from echelon.shared.broker.port import Broker, Subscription
 from echelon.shared.clock import Clock
@@ -26,8 +27,10 @@ from echelon.worker.liveness.incarnation import Incarnation
 from echelon.worker.liveness.report_log import ReportLog
 from echelon.worker.orders import OrderBook
 from echelon.worker.reporter import Reporter
+from echelon.worker.rights import find_task_user
 from echelon.worker.runtimes.cgroups import make_cgroups
 from echelon.worker.runtimes.process import ProcessRuntime
+from echelon.worker.runtimes.spawning import spawn_with_popen
 from echelon.worker.settings import WorkerSettings
 from echelon.worker.slots import Slots
 from echelon.worker.sweep import kill_leftovers
@@ -187,14 +190,16 @@ def _build_executor(
     settings: WorkerSettings, worker: WorkerId, volume: Volume, clock: Clock, environ: Mapping[str, str]
 ) -> tuple[Executor, str]:
     """Return the executor, and how it finds the processes that tasks leave."""
-    runtime = ProcessRuntime(sole_parent=settings.sole_parent, cgroups=make_cgroups(worker))
+    user = find_task_user(settings.task_user, root=volume.root) if settings.task_user else None
+    spawner = None if user is None else partial(spawn_with_popen, user=user.uid, group=user.gid)
+    runtime = ProcessRuntime(sole_parent=settings.sole_parent, cgroups=make_cgroups(worker), spawner=spawner)
     executor = Executor(
         volume=volume,
         runtime=runtime,
         clock=clock,
         worker_name=process_mark(settings),
         environ=environ,
-        settings=ExecutorSettings(log_cap=settings.log_cap),
+        settings=ExecutorSettings(log_cap=settings.log_cap, user=user),
     )
     return executor, runtime.containment
 

@@ -80,6 +80,8 @@ class WorkerSettings:
     version: str = field(default_factory=installed_release)
     #: This process has no children but its tasks, so every orphan must be a task's.
     sole_parent: bool = False
+    #: USER or USER:GROUP that tasks run as; empty: the worker's own user.
+    task_user: str = ""
 
 
 def read_queue(text: str) -> tuple[str, int]:
@@ -158,6 +160,14 @@ class WorkerOptions:
             at_least(1024, read_size),
             flag="--max-output",
             metavar="BYTES",
+        ),
+    )
+    task_user: str = field(
+        default="",
+        metadata=declare_setting(
+            "User that tasks run as; the worker has to be root (default: the worker's user).",
+            flag="--task-user",
+            metavar="USER[:GROUP]",
         ),
     )
     log_level: str = field(

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from echelon.shared.volume.removal import empty_tree
-from echelon.worker.environment import make_temporary_folder, temporary_folder
+from echelon.worker.environment import make_temporary_folder, tasks_folder, temporary_folder
 from echelon.worker.runtimes import proc
 from echelon.worker.runtimes.cgroups import kill_cgroups
 
@@ -79,4 +79,5 @@ def _find_ancestors() -> set[int]:
 
 def _carries_mark(pid: int, mark: bytes) -> bool:
     environment = proc.environment_of(pid)
-    return mark in environment and proc.attempt_in(environment) is not None
+    marked = mark in environment or os.fsencode(tasks_folder(os.fsdecode(mark))) in environment
+    return marked and proc.attempt_in(environment) is not None

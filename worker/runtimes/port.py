@@ -46,6 +46,8 @@ class Launch:
     folder: str
     #: The runtime asks it as late as it can before it starts the process; False: it raises StartRefused.
     may_start: Callable[[], bool] = _start_always
+    #: The number of the primary group of a process of another user; None: this process's.
+    group: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
