@@ -98,6 +98,7 @@ class Stage(StageSettings, Paused):
     total: Annotated[int | None, about("Number of tasks it will have; null: not known yet.")]
     spawn_state: Annotated[TaskState | None, about("State of the spawn task; null: it has none.")]
     queue: Annotated[str, about("Queue of its tasks.")]
+    priority: Annotated[int, about("Priority of its tasks, from 0 to 9; higher first.")]
     waiting: Annotated[str | None, about("Why none of its tasks start: no worker serves the queue.")]
     error: Annotated[str | None, about("Why it failed.")]
     started_at: Annotated[Time | None, about("When it started.")]

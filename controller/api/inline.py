@@ -11,7 +11,7 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
-from echelon.controller.api.schemas import TextField, describe_field, values_field
+from echelon.controller.api.schemas import PriorityField, TextField, describe_field, values_field
 from echelon.controller.catalogue.definitions import StageDefinition, TaskDefinition
 from echelon.controller.catalogue.keys import Dialect, Shape, describe_record
 from echelon.controller.catalogue.task_classes import InlineCommand
@@ -54,6 +54,10 @@ class SubmissionSchema(marshmallow.Schema):
         **describe_field("The stages of a job that is in no catalogue.", items=_describe_stage(), minItems=1),
     )
     paused = TrueOrFalse(load_default=False, **describe_field("Accepted, but not begun until it is resumed."))
+    priority = PriorityField(
+        load_default=None,
+        **describe_field("From 0 to 9, higher first; else the catalogue's. That of a task class stands over it."),
+    )
 
     @marshmallow.validates_schema
     def one_of_both(self, data: dict[str, Any], **_: object) -> None:

@@ -73,6 +73,7 @@ def _submit_catalogue_job(body: Body) -> tuple[JobId, bool]:
         idempotency_key=headers.read_idempotency_key(request),
         request_id=g.request_id,
         paused=cast(bool, body["paused"]),
+        priority=cast("int | None", body["priority"]),
     )
     try:
         with headers.malformed_if_repeated(request):
@@ -89,6 +90,7 @@ def _submit_composed_job(body: Body) -> tuple[JobId, bool]:
         idempotency_key=headers.read_idempotency_key(request),
         request_id=g.request_id,
         paused=cast(bool, body["paused"]),
+        priority=cast("int | None", body["priority"]),
     )
     try:
         return get_jobs().submit_composition(composition)

@@ -31,6 +31,18 @@ class WholeNumber(fields.Integer):
         return int(value)
 
 
+class PriorityField(fields.Integer):
+    """A priority in a body: a whole number from 0 to 9, and not a text or a boolean."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(strict=True, validate=validate.Range(min=0, max=9), **more)
+
+    def _validated(self, value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class TextField(fields.String):
     """A text without NUL, which PostgreSQL cannot hold."""
 

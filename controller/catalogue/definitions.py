@@ -10,7 +10,7 @@ import msgspec
 
 from echelon.controller.catalogue.keys import Key, described, described_by
 from echelon.controller.catalogue.kinds import Amount, Anything, Bound, Flag, Items, Named, Record, TextValue, Word
-from echelon.controller.catalogue.task_classes import INPUT_NAME, TITLE, InputDefinition, TaskClass
+from echelon.controller.catalogue.task_classes import INPUT_NAME, PRIORITY, TITLE, InputDefinition, TaskClass
 from echelon.shared.errors import NotFound
 from echelon.shared.expressions import suggest_name
 from echelon.shared.messages import JsonValue
@@ -146,6 +146,12 @@ class JobDefinition:
         Named(INPUT_NAME, Record(InputDefinition, allow_none=True), allow_none=True),
         "The inputs of the job; a task takes those of the same name.",
         factory=dict,
+    )
+    priority: int = described(
+        PRIORITY,
+        "From 0 to 9, for tasks whose class says nothing else: of the tasks that wait in a queue, those of a higher "
+        "priority start first. Jobs of equal priority share the slots. A submission can give another one.",
+        0,
     )
     #: Inputs whose values are hidden: secret here or in a task that takes them.
     secret: frozenset[str] = frozenset()

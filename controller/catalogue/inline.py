@@ -60,7 +60,7 @@ def compose_job(base: Catalogue, name: str, stages: object, *, commands: bool) -
         replace(stage, source=ListedTasks(tuple(tasks))) if tasks else stage
         for stage, tasks in zip(job.stages, reader.tasks, strict=True)
     )
-    mistakes = list(_check_queues(described, classes))
+    mistakes = list(_check_lines(described, classes))
     if mistakes:
         return ComposedJob(None, tuple(mistakes[:MAX_MISTAKES]))
     used = {name for stage in described for name in stage.classes}
@@ -210,16 +210,21 @@ def _tell_mistake(mistake: Mistake) -> str:
     return mistake.message + (f" -> {mistake.remedy}" if mistake.remedy else "")
 
 
-def _check_queues(stages: tuple[StageDefinition, ...], classes: Mapping[str, TaskClass]) -> list[InputMistake]:
-    """Return which tasks would wait in another queue than their stage: it is claimed from one."""
+def _check_lines(stages: tuple[StageDefinition, ...], classes: Mapping[str, TaskClass]) -> list[InputMistake]:
+    """Return which tasks would wait in another line than their stage: it has one queue and one priority."""
     mistakes = []
     for number, stage in enumerate(stages):
-        queue = classes[stage.task_class].queue
+        first = classes[stage.task_class]
         for index, task in enumerate(stage.source.tasks if isinstance(stage.source, ListedTasks) else ()):
-            other = classes[task.task_class].queue
-            if other != queue:
-                detail = (
-                    f"its queue is {other!r}, its stage's is {queue!r}: put it into a stage of its own, of equal order"
-                )
-                mistakes.append(InputMistake(f"#/stages/{number}/tasks/{index}", detail))
+            other = classes[task.task_class]
+            pairs = (("queue", other.queue, first.queue), ("priority", other.priority, first.priority))
+            for key, its, stages_own in pairs:
+                if its != stages_own:
+                    detail = f"its {key} is {_name_value(its)}, its stage's is {_name_value(stages_own)}"
+                    remedy = "put it into a stage of its own, of equal order"
+                    mistakes.append(InputMistake(f"#/stages/{number}/tasks/{index}", f"{detail}: {remedy}"))
     return mistakes
+
+
+def _name_value(value: str | int | None) -> str:
+    return "the job's" if value is None else repr(value)

@@ -28,6 +28,7 @@ DEFAULT_GRACE = 5.0
 INPUT_NAME = TextValue(
     form=r"[A-Za-z_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -, a letter or _ first", longest=100
 )
+PRIORITY = Amount(whole=True, least=0, most=9)
 _VARIABLE_NAME = TextValue(form=r"[^=\x00]+", saying="write the name of a variable", longest=200)
 
 
@@ -139,6 +140,13 @@ class Command:
         TextValue(form=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -", longest=64),
         "Only workers that subscribe to this queue run the task.",
         DEFAULT_QUEUE,
+    )
+    priority: int | None = described(
+        PRIORITY,
+        "From 0 to 9: of the tasks that wait in a queue, those of a higher priority start first. It stands over the "
+        "job's.",
+        None,
+        usual="the job's",
     )
     #: Seconds; None: no limit.
     timeout: float | None = described(

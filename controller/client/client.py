@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, cast
 from urllib.parse import quote
 
-from echelon.controller.client.control import API, LiveControl, job_path, task_path
+from echelon.controller.client.control import API, LiveControl, how_to_begin, job_path, task_path
 from echelon.controller.client.errors import Ambiguous, from_problem
 from echelon.controller.client.transport import Transport
 from echelon.controller.shapes import (
@@ -61,19 +61,20 @@ class Client(LiveControl):
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
         paused: bool = False,
+        priority: int | None = None,
         idempotency_key: str | None = None,
         wait: float | None = None,
     ) -> Job:
         """Submit a job of the catalogue and return it.
 
         `headers` carry inputs of the source http-header. `wait` is the number of seconds to wait for the job's end, at
-        most 60. With `paused`, the job starts when it is resumed. The request carries an idempotency key (yours or a
-        new one), and is repeated once if its answer is lost.
+        most 60. With `paused`, the job starts when it is resumed. `priority` is from 0 to 9, higher first. The request
+        carries an idempotency key (yours or a new one), and is repeated once if its answer is lost.
 
         Raises `Rejected` with its mistakes (an unknown type is one), `Conflict` if the key belongs to another request,
         and `Unavailable` if the controller has as many open jobs as it may.
         """
-        body: dict[str, object] = {"type": job_type, "input": dict(input or {})} | ({"paused": True} if paused else {})
+        body: dict[str, object] = {"type": job_type, "input": dict(input or {}), **how_to_begin(paused, priority)}
         return cast(Job, self._transport.post_keyed(f"{API}/jobs", body, headers or {}, idempotency_key, wait))
 
     def get_job(self, job_id: str, *, wait: float | None = None) -> Job:

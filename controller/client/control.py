@@ -173,11 +173,12 @@ class LiveControl:
         stages: Sequence[Mapping[str, JsonValue]],
         *,
         paused: bool = False,
+        priority: int | None = None,
         idempotency_key: str | None = None,
         wait: float | None = None,
     ) -> Job:
-        """Submit a job made of these stages; `paused`, `wait` and the key as in `submit_job`. Raises `Rejected`."""
-        body = {"name": name, "stages": list(stages), "paused": paused}
+        """Submit a job made of these stages; all else as in `submit_job`. Raises `Rejected`."""
+        body = {"name": name, "stages": list(stages), **how_to_begin(paused, priority)}
         return cast(Job, self._transport.post_keyed(f"{API}/jobs", body, {}, idempotency_key, wait))
 
     def _post_verb(
@@ -213,6 +214,11 @@ def _verb_query(verb: Verb, index: str | None, state: str | None, only_failed: b
         "state": state.upper() if state else None,
         "only_failed": "false" if verb == "retry" and not only_failed else None,
     }
+
+
+def how_to_begin(paused: bool, priority: int | None) -> dict[str, object]:
+    """Return the parts of a submission that say how the job begins."""
+    return ({"paused": True} if paused else {}) | ({} if priority is None else {"priority": priority})
 
 
 def _match_header(etag: str | None) -> dict[str, str]:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--idempotency-key", metavar="KEY", help="A second submission with this key returns the same job.")
 @click.option("--paused", is_flag=True, help="Accept the job, but do not begin it until 'echelon resume'.")
 @click.option(
+    "--priority", type=click.IntRange(0, 9), metavar="N", help="From 0 to 9: tasks of a higher priority start first."
+)
+@click.option(
     "--inline",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
@@ -50,6 +53,7 @@ def submit(
     header_lines: tuple[str, ...],
     idempotency_key: str | None,
     paused: bool,
+    priority: int | None,
     inline: Path | None,
     then_watch: bool,
     as_json: bool,
@@ -65,14 +69,15 @@ def submit(
     if inline is not None:
         if written or header_lines:
             raise click.UsageError("a job of --inline has no inputs: write those of its tasks into the file")
-        job = _submit_file(client, inline, idempotency_key, paused)
+        job = _submit_file(client, inline, idempotency_key, paused, priority)
     else:
         headers = parse_headers(header_lines)
         values = parse_parameters(written, find_input_types(client, str(job_type)))
         with explain_inputs():
             job = client.submit_job(
-                str(job_type), input=values, headers=headers, idempotency_key=idempotency_key, paused=paused
-            )
+                str(job_type), input=values, headers=headers, idempotency_key=idempotency_key, paused=paused,
+                priority=priority,
+            )  # fmt: skip
     if not as_json:
         click.echo(job["job_id"])
     if then_watch:
@@ -85,17 +90,18 @@ def submit(
         print_message(f"job {escape_text(job['type'])} is {job['state']}{hint}")
 
 
-def _submit_file(client: Client, file: Path, key: str | None, paused: bool) -> Job:
+def _submit_file(client: Client, file: Path, key: str | None, paused: bool, priority: int | None) -> Job:
     """Submit the job of a file; the controller checks its stages."""
     document = read_json(file, "--inline")
     if not isinstance(document, dict) or not isinstance(document.get("stages"), list):
         raise InvalidInput(f'{escape_text(file)}: write {{"name": ..., "stages": [...]}}')
-    if unknown := sorted(document.keys() - {"name", "stages", "paused"}):
+    if unknown := sorted(document.keys() - {"name", "stages", "paused", "priority"}):
         raise InvalidInput(f"{escape_text(file)}: unknown key {escape_text(unknown[0])!r}; a job has a name and stages")
     name = str(document.get("name") or ("inline" if str(file) == "-" else file.stem))
     paused = paused or document.get("paused") is True
+    priority = document.get("priority") if priority is None else priority
     with explain_inputs():
-        return client.compose_job(name, document["stages"], paused=paused, idempotency_key=key)
+        return client.compose_job(name, document["stages"], paused=paused, priority=priority, idempotency_key=key)
 
 
 def read_json(file: Path, option: str) -> Any:

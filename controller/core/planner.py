@@ -47,12 +47,19 @@ def _plan_stage(catalogue: Catalogue, definition: JobDefinition, number: int) ->
         spawn_queue=catalogue.tasks[stage.spawn_task].queue if stage.spawn_task else None,
         max_parallel=stage.max_parallel,
         fail_fast=stage.fail_fast,
+        priority=_find_priority(catalogue, stage.task_class, definition),
+        spawn_priority=_find_priority(catalogue, stage.spawn_task or stage.task_class, definition),
         max_failed=stage.max_failed,
         tally=Tally(pending=len(known), held=sum(task.paused for task in known)),
         spawn=State.PENDING if spawns else None,
         expected=None if spawns else len(known),
         by=DEFINED if stage.paused else None,
     )
+
+
+def _find_priority(catalogue: Catalogue, task_class: str, definition: JobDefinition) -> int:
+    own = catalogue.tasks[task_class].priority
+    return definition.priority if own is None else own
 
 
 def source_of(stage: StageDefinition) -> Source:

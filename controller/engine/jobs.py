@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.inline import compose_job
@@ -89,6 +90,7 @@ class Jobs:
             idempotency_key=composition.idempotency_key,
             request_id=composition.request_id,
             paused=composition.paused,
+            priority=composition.priority,
         )
         request_hash = self._hash_request(submission, composition.stages)
         known = self._find_earlier(submission, request_hash)
@@ -192,6 +194,8 @@ class Jobs:
         self, catalogue: Catalogue, submission: Submission, inputs: Inputs, request_hash: str | None
     ) -> NewJob:
         definition = catalogue.jobs[submission.type]
+        if submission.priority is not None:
+            definition = replace(definition, priority=submission.priority)
         stages = plan_stages(catalogue, definition)
         seal = new_seal(self._parts.sealer, catalogue, definition)
         own = open_sealing(self._parts.sealer, JobInputs({}, {}, seal, int(seal is not None)))
@@ -222,6 +226,8 @@ class Jobs:
         if submission.idempotency_key is None:
             return None
         asked = [submission.type, submission.input, submission.paused, *more]
+        if submission.priority is not None:
+            asked.append({"priority": submission.priority})
         return self._parts.sealer.digest_text(json.dumps(asked, sort_keys=True))
 
     def _seal_inputs(self, inputs: Inputs) -> dict[str, str]:

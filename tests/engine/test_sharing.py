@@ -7,6 +7,8 @@ from collections import Counter
 import pytest
 from sqlalchemy import text
 
+from echelon.controller.engine.base.requests import Composition, InvalidInputs, Submission
+from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId
 from tests.engine.house import House, Make, Puppet
 from tests.engine.jobs import urls
@@ -17,8 +19,11 @@ WIDE = """
       fetch: {exec_command: "true", input: {url: {source: parameter}}}
       step: {exec_command: "true"}
       encode: {exec_command: "true", queue: transcoding}
+      eager: {exec_command: "true", priority: 7}
     jobs:
       one: {stages: [{name: One, task_class: step}]}
+      urgent: {priority: 9, stages: [{name: One, task_class: step}]}
+      eager: {priority: 1, stages: [{name: One, task_class: eager}, {name: Two, task_class: step}]}
       many: {stages: [{name: Fetch, spawn_task: list, task_class: fetch}]}
       chain: {stages: [{name: A, task_class: step}, {name: B, task_class: step}, {name: C, task_class: step}]}
       broad:
@@ -158,6 +163,54 @@ def test_a_job_that_waits_alone_is_given_no_new_place(wide: House) -> None:
     wide.submit("one")
     run_next(puppet, 4)
     assert places(wide) != place
+
+
+def test_a_higher_priority_goes_first_however_late_it_is_submitted(wide: House) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 20)
+    plain, eager, urgent = wide.submit("one"), wide.submit("eager"), wide.submit("urgent")
+
+    assert [job for _ in range(3) for job in run_next(puppet, 1)] == [urgent, eager, eager]
+    assert set(run_next(puppet, 2)) == {large, plain}
+
+
+def test_a_submission_brings_a_priority_of_its_own_and_that_of_a_task_class_stands_over_it(wide: House) -> None:
+    puppet = Puppet(wide)
+    fill(wide, puppet, 20)
+    eager, plain, urgent = (
+        wide.jobs.submit_job(Submission(name, {}, priority=priority))[0]
+        for name, priority in (("eager", 9), ("one", 8), ("urgent", 0))
+    )
+
+    assert [stage.priority for stage in wide.view(eager).stages] == [7, 9]
+    assert [wide.view(job).stages[0].priority for job in (plain, urgent)] == [8, 0]
+    assert [job for _ in range(3) for job in run_next(puppet, 1)] == [plain, eager, eager]
+
+
+def test_grants_carry_the_priority(wide: House) -> None:
+    puppet = Puppet(wide)
+    wide.submit("eager")
+
+    assert puppet.take()[0].priority == 7
+
+
+def test_a_composed_job_has_a_priority_and_each_of_its_stages_has_one(make: Make) -> None:
+    house = make(WIDE, allow_inline_commands=True)
+    own = {"exec_command": "true"}
+    stages = [{"name": "A", "tasks": [own]}, {"name": "B", "tasks": [{**own, "priority": 2}]}]
+    job_id, _ = house.jobs.submit_composition(Composition("composed", stages, priority=5))
+
+    assert [stage.priority for stage in house.view(job_id).stages] == [5, 2]
+    mixed = [{"name": "A", "tasks": [own, {**own, "priority": 2}]}]
+    with pytest.raises(InvalidInputs, match="tasks/1: its priority is 2, its stage's is the job's: put it into a"):
+        house.jobs.submit_composition(Composition("composed", mixed))
+
+
+def test_the_same_key_with_another_priority_is_another_request(wide: House) -> None:
+    wide.jobs.submit_job(Submission("one", {}, idempotency_key="k"))
+
+    with pytest.raises(Conflict):
+        wide.jobs.submit_job(Submission("one", {}, idempotency_key="k", priority=3))
 
 
 def places(house: House) -> list[int]:

@@ -28,6 +28,8 @@ class Submission:
     request_id: str | None = None
     #: Accepted, but not begun until it is resumed.
     paused: bool = False
+    #: From 0 to 9; None: the definition's.
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Composition:
     request_id: str | None = None
     #: Accepted, but not begun until it is resumed.
     paused: bool = False
+    #: From 0 to 9; None: 0.
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
