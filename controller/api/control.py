@@ -101,6 +101,26 @@ def retry_tasks(body: list[dict[str, object]]) -> Response:
     return render.make_answer(render.render_retried(retried))
 
 
+def set_job_priority(body: dict[str, int], job_id: object) -> Response:
+    """Give what waits of a job another priority; it stands over those of the task classes."""
+    known = JobId(str(job_id))
+    changed = _set_priority(known, body["priority"])
+    return jobs.answer_job(known, more=render.render_change(changed))
+
+
+def set_stage_priority(body: dict[str, int], job_id: object, stage: int) -> Response:
+    """Give what waits of a stage another priority; it stands over that of the task class."""
+    known = JobId(str(job_id))
+    changed = _set_priority(known, body["priority"], stage)
+    return stages.answer_stage(known, stage, more=render.render_change(changed))
+
+
+def _set_priority(job_id: JobId, priority: int, stage: int | None = None) -> Changed:
+    return _act_guarded(
+        lambda etag: get_control().set_priority(job_id, priority, stage=stage, who=get_requester(), etag=etag)
+    )
+
+
 # --- what they share
 
 
@@ -174,6 +194,19 @@ def _build_routes() -> Routes:
         path = "/jobs/<uuid:job_id>/stages/<int:stage>"
         _register_verb(made, verb, Kind.STAGE, path, _stage_view(verb), shapes.ChangedStage)
         _register_verb(made, verb, Kind.TASK, "/tasks/<uuid:task_id>", _task_view(verb), shapes.ChangedTask)
+    priorities: tuple[tuple[str, object, Callable[..., Response]], ...] = (
+        ("/jobs/<uuid:job_id>/priority", shapes.ChangedJob, set_job_priority),
+        ("/jobs/<uuid:job_id>/stages/<int:stage>/priority", shapes.ChangedStage, set_stage_priority),
+    )
+    for path, shape, view in priorities:
+        made.add_route(
+            "POST",
+            path,
+            [RouteAnswer(shape, description="It, and what it came to.", headers=_ETAG)],
+            body=schemas.PrioritySchema,
+            refuses=[404, 409, 412],
+            headers=IF_MATCH,
+        )(view)
     made.add_route(
         "POST",
         "/tasks/retry",

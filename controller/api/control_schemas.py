@@ -8,7 +8,7 @@ import marshmallow
 from marshmallow import fields, validate
 
 from echelon.controller.api.queries import AddQuery, ChoiceQuery
-from echelon.controller.api.schemas import STATES, TextField, describe_field, values_field
+from echelon.controller.api.schemas import STATES, PriorityField, TextField, describe_field, values_field
 
 _TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _SPAN = r"[0-9]{1,8}(-[0-9]{1,8})?"
@@ -79,6 +79,12 @@ class GivenSchema(marshmallow.Schema):
     """The values for a job that this opens again."""
 
     input = values_field(load_default=dict, **describe_field("Secret values, erased when the job ended."))
+
+
+class PrioritySchema(marshmallow.Schema):
+    """Another priority for what waits."""
+
+    priority = PriorityField(required=True, **describe_field("From 0 to 9; higher first."))
 
 
 class TaskToRetrySchema(marshmallow.Schema):

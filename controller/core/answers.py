@@ -31,6 +31,8 @@ class Verb(StrEnum):
     SKIP = "skip"
     #: Tasks to a stage.
     ADD = "add"
+    #: Another one for what waits of a job or a stage.
+    PRIORITY = "priority"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ STATES = {
 VERBS = {
     Kind.JOB: tuple(verb for verb in Verb if verb is not Verb.ADD),
     Kind.STAGE: tuple(Verb),
-    Kind.TASK: tuple(verb for verb in Verb if verb is not Verb.ADD),
+    # The tasks of a stage are claimed in their order: they have one priority.
+    Kind.TASK: tuple(verb for verb in Verb if verb not in (Verb.ADD, Verb.PRIORITY)),
 }
 
 
@@ -99,6 +102,8 @@ def answer_verb(
             return _answer_skip(kind, state)
         case Verb.ADD:
             return _answer_add(state, paused)
+        case Verb.PRIORITY:
+            return Refused(f"it is {state} already") if state in ENDED else Allowed("what waits has that priority")
 
 
 def _answer_pause(kind: Kind, state: State, paused: bool) -> Answer:

@@ -83,6 +83,14 @@ class ResumeRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class PrioritySet:
+    """A person gives what waits of a job, or of one stage of it, another priority."""
+
+    priority: int
+    stage: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """A person ends a job for good, or one stage of it."""
 
@@ -161,6 +169,7 @@ Event = (
     | TasksAdded
     | PauseRequested
     | ResumeRequested
+    | PrioritySet
     | CancelRequested
     | SkipRequested
     | TasksSkipped

@@ -16,6 +16,7 @@ from echelon.controller.core.events import (
     Again,
     CancelRequested,
     PauseRequested,
+    PrioritySet,
     ResumeRequested,
     RetryRequested,
     SkipRequested,
@@ -90,6 +91,20 @@ def hold_spawn_task(job: Job, event: SpawnTaskHeld, effects: Effects) -> Job:
         return job
     stage = replace(job.stage(event.stage), spawn_hand=event.held, spawn=event.state)
     return settle_job(job.with_stage(stage), effects, rearranged=False)
+
+
+# --- priority
+
+
+def set_priority(job: Job, event: PrioritySet, effects: Effects) -> Job:
+    """Give the tasks of a job, or of one stage, another priority; it stands over those of their classes."""
+    stages = job.stages if event.stage is None else (job.stage(event.stage),)
+    for stage in stages:
+        if stage.state not in ENDED:
+            job = job.with_stage(replace(stage, priority=event.priority, spawn_priority=event.priority))
+    kind = "job_priority" if event.stage is None else "stage_priority"
+    effects.append(Remember(kind, event.stage, {"priority": event.priority}))
+    return job
 
 
 # --- cancel

@@ -285,3 +285,22 @@ def test_a_list_of_tasks_that_cannot_be_read_is_refused_with_its_place(live: Sta
     answer = do(live, "/tasks/retry", body)
 
     assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, pointer), answer.text
+
+
+@pytest.mark.parametrize("kind", ["job", "stage"])
+def test_a_priority_is_set_if_nothing_has_changed_and_if_it_is_one(live: Stand, kind: str) -> None:
+    job_id = half_done(live, Puppet(live))
+    path = paths(live, job_id)[kind]
+    etag = live.client.get(API + path).headers["ETag"]
+
+    answer = live.client.post(f"{API}{path}/priority", json={"priority": 9}, headers={"If-Match": etag})
+
+    assert answer.status_code == 200, answer.text
+    assert_shape(answer.json, SHAPES[kind])
+    stages = answer.json["stages"] if kind == "job" else [answer.json]
+    assert {stage["priority"] for stage in stages if stage["state"] != "COMPLETED"} == {9}
+    again = live.client.post(f"{API}{path}/priority", json={"priority": 1}, headers={"If-Match": etag})
+    assert again.status_code == 412
+    for wrong in (10, -1, "9", True, None, 9.5, [9]):
+        assert live.client.post(f"{API}{path}/priority", json={"priority": wrong}).status_code == 422, wrong
+    assert live.client.post(f"{API}{path}/priority", json={}).status_code == 422

@@ -68,6 +68,23 @@ def test_what_is_so_already_is_no_mistake_and_is_said(echelon: Caller) -> None:
     assert good(echelon("cancel", job_id)).startswith(f"job {job_id[:8]} is CANCELLED, ")
 
 
+def test_what_waits_is_given_another_priority(echelon: Caller) -> None:
+    job_id = submitted(echelon, "hello", "--paused", "--priority", "3")
+    short = job_id[:8]
+    assert [stage["priority"] for stage in facts(echelon, "show", job_id)["stages"]] == [3]
+
+    assert good(echelon("priority", short, "9")) == f"job {short} has priority 9\n"
+    assert good(echelon("priority", f"{short}.0", "4")) == f"stage {short}.0 has priority 4\n"
+    assert [stage["priority"] for stage in facts(echelon, "show", job_id)["stages"]] == [4]
+
+    for wrong in ("10", "-1", "high"):
+        assert echelon("priority", "--", short, wrong).code == ExitCode.USAGE
+    one_task = echelon("priority", f"{short}.0.0", "9")
+    assert (one_task.code, f"name the stage, {short}.0" in one_task.err) == (ExitCode.USAGE, True)
+    good(echelon("cancel", short))
+    assert "it is CANCELLED already" in echelon("priority", short, "1").err
+
+
 def test_a_stage_is_named_by_its_number_or_its_name(echelon: Caller) -> None:
     job_id = submitted(echelon, "gated")
     short = job_id[:8]

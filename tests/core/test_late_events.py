@@ -86,7 +86,7 @@ def test_an_item_that_is_gone_says_so() -> None:
     assert (values, why) == ({}, "spawn.json does not hold this item any more")
 
 
-@pytest.mark.parametrize(("kind", "verb"), [(Kind.TASK, Verb.ADD), (Kind.JOB, Verb.ADD)])
+@pytest.mark.parametrize(("kind", "verb"), [(Kind.TASK, Verb.ADD), (Kind.JOB, Verb.ADD), (Kind.TASK, Verb.PRIORITY)])
 def test_a_verb_that_a_thing_does_not_know_is_a_mistake_of_whoever_asks(kind: Kind, verb: Verb) -> None:
     with pytest.raises(ValueError, match="means nothing"):
         answer_verb(kind, State.RUNNING, verb)

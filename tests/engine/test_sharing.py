@@ -213,6 +213,19 @@ def test_the_same_key_with_another_priority_is_another_request(wide: House) -> N
         wide.jobs.submit_job(Submission("one", {}, idempotency_key="k", priority=3))
 
 
+def test_what_waits_is_given_another_priority(wide: House) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 20)
+    plain, urgent = wide.submit("one"), wide.submit("urgent")
+    control = wide.jobs.control
+
+    control.set_priority(plain, 9)
+    control.set_priority(large, 8, stage=0)
+    control.set_priority(urgent, 7)
+
+    assert [job for _ in range(22) for job in run_next(puppet, 1)] == [plain, *[large] * 20, urgent]
+
+
 def places(house: House) -> list[int]:
     with house.store.read() as reader:
         rows = reader._connection.execute(text("SELECT served FROM stages WHERE ready > 0 ORDER BY key"))

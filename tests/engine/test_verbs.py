@@ -137,6 +137,10 @@ def assert_became(verb: Verb, before: Thing, after: Thing) -> None:
             assert after.state not in ENDED
         case Verb.KILL:
             assert running(after) == 0
+        case Verb.PRIORITY:
+            stages = after.stages if isinstance(after, JobView) else [after]
+            open_stages = [one for one in stages if isinstance(one, StageView) and one.state not in ENDED]
+            assert open_stages and all((one.priority, one.spawn_priority) == (9, 9) for one in open_stages)
         case Verb.ADD:
             assert isinstance(before, StageView) and isinstance(after, StageView)
             assert after.tally.total == before.tally.total + 1
@@ -195,7 +199,9 @@ def test_what_happens_to_a_job_is_what_the_table_says(
     said = answer_verb(Kind.JOB, state, verb, paused=held, everything=everything)
 
     choice = Choice(only_failed=not everything)
-    act = partial(house.jobs.control.change_job, verb, job_id, choice=choice)
+    act: Callable[[], Changed | Added] = partial(house.jobs.control.change_job, verb, job_id, choice=choice)
+    if verb is Verb.PRIORITY:
+        act = partial(house.jobs.control.set_priority, job_id, 9)
     hold_to(house, job_id, said, act, verb=verb, of=lambda: house.view(job_id))
 
 
@@ -214,6 +220,8 @@ def test_what_happens_to_a_stage_is_what_the_table_says(
 
     choice = Choice(only_failed=not everything)
     act: Callable[[], Changed | Added] = partial(control.change_stage, verb, job_id, number, choice=choice)
+    if verb is Verb.PRIORITY:
+        act = partial(control.set_priority, job_id, 9, stage=number)
     if verb is Verb.ADD:
         act = partial(control.add_tasks, job_id, number, [{} if number else {"url": "u"}])
     hold_to(house, job_id, said, act, verb=verb, of=lambda: house.view(job_id).stages[number])

@@ -15,7 +15,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from echelon.controller.core.answers import Allowed, Kind, Refused, Verb, answer_verb
-from echelon.controller.core.events import CancelRequested, Event, PauseRequested, ResumeRequested, SkipRequested
+from echelon.controller.core.events import (
+    CancelRequested,
+    Event,
+    PauseRequested,
+    PrioritySet,
+    ResumeRequested,
+    SkipRequested,
+)
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import State
 from echelon.controller.datastore.records import SPAWN_ONLY, TaskRow
@@ -216,6 +223,33 @@ class Control:
         self._parts.announce_changes(unit)
         return added
 
+    def set_priority(
+        self,
+        job_id: JobId,
+        priority: int,
+        *,
+        stage: int | None = None,
+        who: Who = SOMEBODY,
+        etag: int | None = None,
+    ) -> Changed:
+        """Give what waits of a job, or of one stage of it, another priority; raises what `change_job` raises."""
+        with self._parts.store.write() as tx:
+            unit = UnitOfWork(tx, request_id=who.request_id)
+            job = unit.require_job(job_id)
+            if stage is None:
+                check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
+                said, kind = answer_verb(Kind.JOB, job.state, Verb.PRIORITY), Kind.JOB
+            else:
+                found = _find_stage(job, stage)
+                check_etag(etag, lambda: tx.stage_etag(job_id, stage), f"stage {stage} of job {job_id}")
+                said, kind = answer_verb(Kind.STAGE, found.state, Verb.PRIORITY), Kind.STAGE
+            if isinstance(said, Refused):
+                raise Conflict(f"the {kind} cannot be {_PAST[Verb.PRIORITY]}: {said.reason}")
+            unit.apply_event(job_id, PrioritySet(priority, stage))
+            unit.save_jobs()
+        self._parts.announce_changes(unit)
+        return Changed(jobs=1) if stage is None else Changed(stages=1)
+
     # --- whole jobs and stages
 
     def _change_whole_job(
@@ -292,7 +326,7 @@ class Control:
 
 _PAST = {
     Verb.PAUSE: "paused", Verb.RESUME: "resumed", Verb.CANCEL: "cancelled", Verb.KILL: "killed", Verb.RETRY: "retried",
-    Verb.SKIP: "skipped", Verb.ADD: "given tasks",
+    Verb.SKIP: "skipped", Verb.ADD: "given tasks", Verb.PRIORITY: "given a priority",
 }  # fmt: skip
 
 
