@@ -85,9 +85,13 @@ def submit(
     elif as_json:
         print_json(job)
     else:
-        short = job["job_id"][:8]
-        hint = f", paused; 'echelon resume {short}' lets it begin" if paused else f"; 'echelon watch {short}' shows it"
-        print_message(f"job {escape_text(job['type'])} is {job['state']}{hint}")
+        print_message(_describe_job(job, paused))
+
+
+def _describe_job(job: Job, paused: bool) -> str:
+    short = job["job_id"][:8]
+    hint = f", paused; 'echelon resume {short}' lets it begin" if paused else f"; 'echelon watch {short}' shows it"
+    return f"job {escape_text(job['type'])} is {job['state']}{hint}"
 
 
 def _submit_file(client: Client, file: Path, key: str | None, paused: bool, priority: int | None) -> Job:
