@@ -136,6 +136,10 @@ class Report(msgspec.Struct, frozen=True, tag="report", tag_field="kind"):
     #: Present in heartbeats: the greatest `at` of the orders that this life has taken in; 0.0: none. However late it is
     #: read, this report was sent after that moment.
     as_of: float = 0.0
+    #: Comes with `room`: how much of it is for tasks that would wait at the worker for a slot.
+    ahead: dict[str, int] = {}
+    #: Comes with `room`: how much more there is for tasks above a priority, because those that wait there start later.
+    urgent: dict[str, dict[int, int]] = {}
     v: int = VERSION
 
 

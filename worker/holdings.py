@@ -7,13 +7,13 @@ I/O, so heartbeats go on while the agent hangs in a slow disk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from echelon.shared.clock import Clock
 from echelon.shared.messages import AttemptRef
 from echelon.worker.backlog import Backlog, HeldAttempt
-from echelon.worker.slots import Slots
+from echelon.worker.slots import PoolCapacity, Slots
 
 #: An agent without a turn for so many seconds hangs: the worker reports no capacity until the next turn.
 HUNG_AFTER = 3.0
@@ -25,6 +25,8 @@ class CapacityReport:
 
     running: tuple[AttemptRef, ...]
     room: dict[str, int]
+    ahead: dict[str, int]
+    urgent: dict[str, dict[int, int]]
     seen: int
     as_of: float
 
@@ -155,10 +157,16 @@ class Holdings:
     def report_capacity(self) -> CapacityReport:
         """Return the state to report now, and count its capacity as reported."""
         with self._lock:
-            room = self._compute_room()
+            capacity = self._slots.compute_capacity(self._state.backlog.count_waiting())
+            room, ahead, urgent = dict.fromkeys(capacity, 0), {}, {}
+            hung = self._clock.monotonic() - self._state.turned > HUNG_AFTER
+            if not (self.wants_nothing or hung):
+                room = {name: one.room for name, one in capacity.items()}
+                ahead = {name: one.room - one.idle for name, one in capacity.items() if one.room > one.idle}
+                urgent = self._compute_urgent(capacity)
             self._slots.set_reported(room)
             self._state.seen_when_reported = self._state.seen
-            return CapacityReport(tuple(self._state.held), room, self._state.seen, self._state.as_of)
+            return CapacityReport(tuple(self._state.held), room, ahead, urgent, self._state.seen, self._state.as_of)
 
     def mark_unreported(self) -> None:
         """Record that the capacity reported last did not arrive."""
@@ -170,8 +178,14 @@ class Holdings:
         """The number of the last order that the reported capacity takes into account."""
         return self._state.seen_when_reported
 
-    def _compute_room(self) -> dict[str, int]:
-        hung = self._clock.monotonic() - self._state.turned > HUNG_AFTER
-        none = self.wants_nothing or hung
-        capacity = self._slots.compute_capacity(self._state.backlog.count_waiting())
-        return {name: 0 if none else need.room for name, need in capacity.items()}
+    def _compute_urgent(self, capacity: Mapping[str, PoolCapacity]) -> dict[str, dict[int, int]]:
+        """Return by pool and priority how much more room there is for attempts above that priority."""
+        urgent: dict[str, dict[int, int]] = {}
+        backlog = self._state.backlog
+        for priority in reversed(backlog.list_priorities()):
+            above = self._slots.compute_capacity(backlog.count_waiting(least=priority + 1))
+            for name, one in above.items():
+                if one.room > capacity[name].room:
+                    urgent.setdefault(name, {})[priority] = one.room - capacity[name].room
+            capacity = above
+        return urgent

@@ -162,6 +162,8 @@ class Reporter:
                 worker=self._worker,
                 number=number,
                 room=capacity.room if capacity else None,
+                ahead=capacity.ahead if capacity else {},
+                urgent=capacity.urgent if capacity else {},
                 # `seen` belongs to the capacity that was reported last: without a new one it stays the same.
                 seen=capacity.seen if capacity else self._holdings.seen_when_reported,
                 finished=batch.finished,

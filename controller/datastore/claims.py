@@ -82,14 +82,14 @@ _claimable = (
         stages.c.ready,
     )
     .join_from(stages, jobs, jobs.c.key == stages.c.job)
-    .where(stages.c.ready > ZERO)
+    .where(stages.c.ready > ZERO, stages.c.claim_rank <= _p("most_rank"))
     .order_by(stages.c.claim_rank, stages.c.served, stages.c.key)
     .limit(_p("count"))
     .offset(ZERO)
 )  # fmt: skip
 #: The stages with claimable tasks first to last; by queue once for each queue.
-CLAIMABLE = Prepared(_claimable, "count")
-CLAIMABLE_IN = Prepared(_claimable.where(stages.c.claim_queue == _p("queue")), "queue count")
+CLAIMABLE = Prepared(_claimable, "most_rank count")
+CLAIMABLE_IN = Prepared(_claimable.where(stages.c.claim_queue == _p("queue")), "most_rank queue count")
 
 _some = select(jobs.c.job_id, tasks.c.task_id).select_from(TASKS_OF_JOBS).limit(_p("count")).offset(ZERO)
 EXPIRED = Prepared(
@@ -274,21 +274,22 @@ class ClaimWrites(TaskWrites):
         return {WorkerId(worker): Load(count, losses) for worker, count, losses in rows}
 
     def find_claimable(
-        self, queues: Collection[str] | None, *, limit: int, unsaved: Collection[Job] = ()
+        self, queues: Collection[str] | None, *, limit: int, least: int = 0, unsaved: Collection[Job] = ()
     ) -> list[Claimable]:
         """Return stages that have tasks to claim in one of the queues (None: any), first to last.
 
-        `unsaved` are locked jobs as they are now: they count instead of their rows.
+        `least` is the lowest priority that is wanted. `unsaved` are locked jobs as they are now: they count instead of
+        their rows.
         """
         entries = {job.job_id: self._locked_entry(job.job_id) for job in unsaved}
         # At most this many rows are outdated.
         old = sum(len(entry.job.living) for entry in entries.values())
         rows: list[Row] = []
         if queues is None:
-            rows = self._session.fetch_rows(CLAIMABLE, (limit + old,))
+            rows = self._session.fetch_rows(CLAIMABLE, (-least, limit + old))
         else:
             for queue in queues:
-                rows += self._session.fetch_rows(CLAIMABLE_IN, (queue, limit + old))
+                rows += self._session.fetch_rows(CLAIMABLE_IN, (-least, queue, limit + old))
         places: dict[int, float] = {}
         if entries:
             places = {row[2]: row[1] for row in rows if row[3] in entries}
@@ -300,7 +301,7 @@ class ClaimWrites(TaskWrites):
                 (stage.claim_rank, places.get(first + stage.number, math.inf), first + stage.number, job.job_id,
                  stage.number, stage.claim_queue, stage.claimable)
                 for stage in job.living
-                if stage.claimable and (queues is None or stage.claim_queue in queues)
+                if stage.claimable and stage.claim_rank <= -least and (queues is None or stage.claim_queue in queues)
             ]  # fmt: skip
         rows.sort()
         return [Claimable(JobId(row[3]), row[4], -row[0], row[5], row[6]) for row in rows[:limit]]

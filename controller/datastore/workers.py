@@ -46,6 +46,10 @@ class Capacity:
     told_at: float = 0.0
     #: Tasks per queue.
     room: dict[str, int] = field(default_factory=dict)
+    #: How much of it is for tasks that would wait at the worker.
+    ahead: dict[str, int] = field(default_factory=dict)
+    #: Per queue and priority: how much more there is for tasks above that priority.
+    urgent: dict[str, dict[int, int]] = field(default_factory=dict)
     #: Number of the last order with grants, across all controllers.
     order: int = 0
     #: Grants that were on their way when the worker reported: (order, queue, tasks, time).
@@ -62,6 +66,8 @@ class _StoredCapacity(msgspec.Struct, frozen=True, array_like=True):
     order: int
     unseen: list[tuple[int, str, int, float]]
     alone: tuple[JobId, int] | None = None
+    ahead: dict[str, int] = {}
+    urgent: dict[str, dict[int, int]] = {}
 
 
 _demand_decoder = msgspec.json.Decoder(_StoredCapacity)
@@ -72,7 +78,10 @@ def _read_capacity(worker_id: str, text: str | None, told_at: float | None) -> C
     if text is None:
         return Capacity(WorkerId(worker_id))
     told = _demand_decoder.decode(text)
-    return Capacity(WorkerId(worker_id), told.number, told_at or 0.0, told.room, told.order, told.unseen, told.alone)
+    return Capacity(
+        WorkerId(worker_id), told.number, told_at or 0.0, told.room, told.ahead, told.urgent, told.order, told.unseen,
+        told.alone,
+    )  # fmt: skip
 
 
 #: In `list_workers.gone`: said goodbye or known to be dead, for good. (1: not heard of for long, may come back.)
@@ -185,12 +194,17 @@ class WorkerWrites(TransactionBase):
         """Save capacities that were locked in this transaction."""
         rows = [
             (
-                encode_json(_StoredCapacity(demand.number, demand.room, demand.order, demand.unseen, demand.alone)),
+                encode_json(
+                    _StoredCapacity(
+                        demand.number, demand.room, demand.order, demand.unseen, demand.alone, demand.ahead,
+                        demand.urgent,
+                    )
+                ),
                 demand.told_at,
                 self._worker_key(demand.worker),
             )
             for demand in demands
-        ]
+        ]  # fmt: skip
         self._session.send_rows(SAVE_CAPACITY, *sorted(rows, key=lambda row: row[2]))
 
     def find_heard(self, workers: Collection[WorkerId], *, within: float) -> dict[WorkerId, float]:

@@ -52,11 +52,11 @@ def test_no_index_of_a_state_is_walked_through_for_rows_that_are_known(
 @pytest.mark.parametrize(
     ("statement", "given", "found"),
     [
-        (claims.CLAIMABLE, (64,), r"Limit.*using stages_ready on stages"),
+        (claims.CLAIMABLE, (0, 64), r"Limit.*using stages_ready on stages"),
         (
             claims.CLAIMABLE_IN,
-            ("default", 64),
-            r"Limit.*using stages_ready_by_queue on stages.*Index Cond: \(claim_queue",
+            (0, "default", 64),
+            r"Limit.*using stages_ready_by_queue on stages.*Index Cond: \(\(claim_queue.*claim_rank",
         ),
         (base.MOVE_BACK, (0, 1, 1), r"Limit.*Backward using stages_ready on stages line.*Index Cond: \(\(claim_rank"),
     ],

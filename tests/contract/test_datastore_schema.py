@@ -134,8 +134,8 @@ def test_claims_are_read_from_the_index_of_queued_tasks(filled: Connection) -> N
 @pytest.mark.parametrize(
     ("statement", "found"),
     [
-        (CLAIMABLE, "SCAN stages USING INDEX stages_ready"),
-        (CLAIMABLE_IN, "SEARCH stages USING INDEX stages_ready_by_queue (claim_queue=?)"),
+        (CLAIMABLE, "SEARCH stages USING INDEX stages_ready (claim_rank<?)"),
+        (CLAIMABLE_IN, "SEARCH stages USING INDEX stages_ready_by_queue (claim_queue=? AND claim_rank<?)"),
         (MOVE_BACK, "SEARCH line USING INDEX stages_ready (claim_rank=?)"),
     ],
 )

@@ -226,6 +226,38 @@ def test_what_waits_is_given_another_priority(wide: House) -> None:
     assert [job for _ in range(22) for job in run_next(puppet, 1)] == [plain, *[large] * 20, urgent]
 
 
+def test_a_higher_priority_is_granted_beyond_the_free_slots_where_others_wait_at_a_worker(wide: House) -> None:
+    puppet = Puppet(wide)
+    fill(wide, puppet, 100)
+    # Two slots, and four attempts asked for ahead, of which two wait already.
+    puppet.report(room={"*": 4}, ahead={"*": 2}, urgent={"*": {0: 2}})
+    assert len(puppet.granted) == 4
+    puppet.granted.clear()
+
+    wide.submit("one")
+    urgent = [wide.submit("urgent") for _ in range(6)]
+    eager = wide.submit("eager")
+
+    puppet.listen()
+    # As many as wait at the worker, and then none.
+    assert [(grant.job_id, grant.priority) for grant, _ in puppet.granted] == [(job, 9) for job in urgent[:4]]
+    puppet.granted.clear()
+    puppet.report(room={"*": 0}, ahead={}, urgent={"*": {0: 4}})
+    assert [grant.job_id for grant, _ in puppet.granted] == [*urgent[4:], eager]
+
+
+def test_a_free_slot_goes_before_the_first_place_at_a_busy_worker(wide: House) -> None:
+    busy, free = Puppet(wide, room={"*": 0}), Puppet(wide, room={"*": 1})
+    busy.report(room={"*": 0}, urgent={"*": {0: 5}})
+
+    first, second = wide.submit("urgent"), wide.submit("urgent")
+
+    free.listen()
+    busy.listen()
+    assert [grant.job_id for grant, _ in free.granted] == [first]
+    assert [grant.job_id for grant, _ in busy.granted] == [second]
+
+
 def places(house: House) -> list[int]:
     with house.store.read() as reader:
         rows = reader._connection.execute(text("SELECT served FROM stages WHERE ready > 0 ORDER BY key"))

@@ -179,12 +179,20 @@ class Stand:
             AttemptRef(TaskId(f"task-{number:05}"), 1) for number in range(self.task_number - count, self.task_number)
         ]
 
-    def grant(self, refs: Sequence[AttemptRef], *, answers: int, queue: str = "default", grace: float = 5.0) -> Orders:
+    def grant(
+        self,
+        refs: Sequence[AttemptRef],
+        *,
+        answers: int,
+        queue: str = "default",
+        grace: float = 5.0,
+        priority: int = 0,
+    ) -> Orders:
         """Order these attempts as the answer to a report."""
         self.granted += refs
         tasks = tuple(GrantedTask(ref.task_id, ref.attempt, index) for index, ref in enumerate(refs))
         recipe = Recipe(task_class="t", exec_command="true", grace=grace)
-        grant = Grant(JOB, 0, "Stage", "r1", queue, recipe, {}, {}, tasks)
+        grant = Grant(JOB, 0, "Stage", "r1", queue, recipe, {}, {}, tasks, priority=priority)
         return self.order(answers=answers, grants=(grant,))
 
     def stop(self, ref: AttemptRef, reason: str = "cancelled") -> Orders:

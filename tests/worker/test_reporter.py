@@ -69,6 +69,34 @@ def test_a_long_task_ends_the_asking_ahead(make: Make) -> None:
     assert stand.report().room == {ANY_QUEUE: 1}
 
 
+def test_a_worker_tells_how_much_more_it_takes_of_a_higher_priority(make: Make) -> None:
+    stand = make(slots=2)
+    in_a_hurry(stand)
+    told = stand.beat()
+    assert (told.room, told.ahead, told.urgent) == ({ANY_QUEUE: 130}, {ANY_QUEUE: 128}, {})
+
+    stand.grant(stand.tasks(102), answers=told.number)
+    stand.grant(urgent := stand.tasks(10), answers=told.number, priority=5)
+    stand.turn()
+    told = stand.beat()
+
+    # Two run; a higher priority starts before the 8 of priority 5, and before those of priority 0.
+    assert stand.executor.started[-2:] == urgent[:2]
+    assert (told.room, told.ahead) == ({ANY_QUEUE: 18}, {ANY_QUEUE: 18})
+    assert told.urgent == {ANY_QUEUE: {0: 102, 5: 8}}
+
+
+def test_a_worker_that_wants_nothing_takes_nothing_of_a_higher_priority_either(make: Make) -> None:
+    stand = make()
+    in_a_hurry(stand)
+    stand.run(20)
+
+    stand.clock.now += 10.0
+    told = stand.beat()
+
+    assert (told.room, told.ahead, told.urgent) == ({ANY_QUEUE: 0}, {}, {})
+
+
 def test_waiting_in_vain_ends_the_asking_ahead(make: Make) -> None:
     stand = make()
     in_a_hurry(stand)

@@ -90,6 +90,8 @@ class Heartbeat:
             worker=self._worker,
             number=self._sent.log_report(running=state.running),
             room=state.room,
+            ahead=state.ahead,
+            urgent=state.urgent,
             seen=state.seen,
             running=state.running,
             as_of=state.as_of,

@@ -82,10 +82,10 @@ class UnitOfWork:
             for stage in job.living
         )
 
-    def find_claimable(self, queues: Collection[str] | None, *, limit: int) -> list[Claimable]:
+    def find_claimable(self, queues: Collection[str] | None, *, limit: int, least: int = 0) -> list[Claimable]:
         """Return stages with tasks to claim in one of the queues (None: any), first to last."""
         unsaved = [job for job_id, job in self._jobs.items() if job is not self._saved[job_id]]
-        return self.tx.find_claimable(queues, limit=limit, unsaved=unsaved)
+        return self.tx.find_claimable(queues, limit=limit, least=least, unsaved=unsaved)
 
     def has_claimable(self, job_id: JobId) -> bool:
         """Tell whether a locked job has tasks that a worker may claim now."""

@@ -8,7 +8,8 @@ lasts. Orders that were on their way when a room was told are taken off it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.datastore.workers import Capacity
@@ -54,25 +55,30 @@ class Capacities:
                 sent for sent in demand.unseen if sent[0] > report.seen and self._lost_before < sent[3] < self._until
             ]
             if report.goodbye or (report.card is not None and report.card.draining):
-                demand.room, demand.alone = {}, None
+                _set_room(demand, {})
+                demand.alone = None
             elif report.room is not None:
-                demand.room = dict(report.room)
+                _set_room(demand, report.room, report.ahead, report.urgent)
 
     def drop_workers(self, workers: Iterable[WorkerId]) -> None:
         """Believe no room of these workers until they tell it again."""
         for worker in workers:
             if worker in self._rows:
                 self._changed.add(worker)
-                self._rows[worker].room = {}
+                _set_room(self._rows[worker], {})
 
     def find_free(self) -> list[Capacity]:
         """Return the demands that are still believed and have room, the longest-waiting first."""
-        return [demand for demand in self.find_trusted() if demand.alone is None and any(demand.room.values())]
+        return [
+            demand
+            for demand in self.find_trusted()
+            if demand.alone is None and (demand.urgent or any(demand.room.values()))
+        ]
 
-    def count_free(self, queues: Collection[str] | None = None) -> int:
-        """Return how many tasks of these queues (None: of any) can be granted now."""
+    def count_free(self, queues: Collection[str] | None = None, *, priority: int = 0) -> int:
+        """Return how many tasks of a priority in these queues (None: in any) can be granted now."""
         return sum(
-            reported_for(demand, name, any_queue=False)
+            reported_for(demand, name, priority, any_queue=False)
             for demand in self.find_free()
             for name in demand.room
             if queues is None or name == ANY_QUEUE or name in queues
@@ -88,15 +94,17 @@ class Capacities:
         demand.alone = alone
         self._changed.add(demand.worker)
 
-    def book_tasks(self, demand: Capacity, queue: str, count: int) -> int:
+    def book_tasks(self, demand: Capacity, queue: str, priority: int, count: int) -> int:
         """Note that `count` tasks of a queue go to a worker, first to the queue's own room; return the order's number.
 
         All grants of one transaction to one worker travel in one order.
         """
-        own = min(count, reported_for(demand, queue, any_queue=False))
+        own = min(count, reported_for(demand, queue, priority, any_queue=False))
         order = self._orders.setdefault(demand.worker, demand.order + 1)
         demand.order = order
         rooms = ((queue, own), (ANY_QUEUE, count - own))
+        for name, part in rooms:
+            _note_waiting(demand, name, priority, part)
         demand.unseen += [(order, name, part, self._now) for name, part in rooms if part]
         self._changed.add(demand.worker)
         return order
@@ -108,15 +116,42 @@ class Capacities:
             self._changed.clear()
 
 
-def free_for(demand: Capacity, queue: str) -> int:
+def _set_room(
+    demand: Capacity,
+    room: Mapping[str, int],
+    ahead: Mapping[str, int] = MappingProxyType({}),
+    urgent: Mapping[str, Mapping[int, int]] = MappingProxyType({}),
+) -> None:
+    demand.room, demand.ahead = dict(room), dict(ahead)
+    demand.urgent = {name: dict(more) for name, more in urgent.items()}
+
+
+def _note_waiting(demand: Capacity, name: str, priority: int, count: int) -> None:
+    """Note that those of `count` tasks that find no free slot start behind all of a higher priority."""
+    ahead = demand.ahead.get(name)
+    if ahead:
+        slots = max(0, reported_for(demand, name, any_queue=False) - ahead)
+        waiting = min(ahead, max(0, count - slots))
+        if waiting:
+            demand.ahead[name] = ahead - waiting
+            more = demand.urgent.setdefault(name, {})
+            more[priority] = more.get(priority, 0) + waiting
+
+
+def free_for(demand: Capacity, queue: str, priority: int = 0) -> int:
     """Return how many more tasks of a queue a worker can take: none when it is kept for suspects."""
-    return reported_for(demand, queue) if demand.alone is None else 0
+    return reported_for(demand, queue, priority) if demand.alone is None else 0
 
 
-def reported_for(demand: Capacity, queue: str, *, any_queue: bool = True) -> int:
-    """Return how many more tasks of a queue a worker has room for, in that queue's room and in the one for any."""
+def reported_for(demand: Capacity, queue: str, priority: int = 0, *, any_queue: bool = True) -> int:
+    """Return how many more tasks of a queue a worker has room for, in that queue's room and in the one for any.
+
+    A task of a higher priority also has the room of those below it that wait at the worker.
+    """
     own = demand.room.get(queue, 0) - sum(count for _, name, count, _ in demand.unseen if name == queue)
-    shared = reported_for(demand, ANY_QUEUE, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
+    if priority and queue in demand.urgent:
+        own += sum(more for below, more in demand.urgent[queue].items() if below < priority)
+    shared = reported_for(demand, ANY_QUEUE, priority, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
     return max(0, own) + shared
 
 

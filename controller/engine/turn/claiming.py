@@ -75,7 +75,7 @@ class ClaimRules:
             unit.apply_event(job_id, SpawnTaskMoved(stage.number, State.RUNNING))
         else:
             unit.apply_event(job_id, TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(claimed)}))
-        order = demands.book_tasks(demand, stage.claim_queue, len(claimed))
+        order = demands.book_tasks(demand, stage.claim_queue, -stage.claim_rank, len(claimed))
         return ClaimedTasks(demand, order, job_id, stage, spawn, stage.claim_queue, -stage.claim_rank, claimed)
 
 

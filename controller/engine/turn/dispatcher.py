@@ -24,6 +24,8 @@ from echelon.shared.messages import ANY_QUEUE, Grant, GrantedTask
 _STAGES = 64
 #: Attempts of one grant, so that an order stays small.
 _GRANTED_AT_ONCE = 512
+#: The highest priority.
+_HIGHEST = 9
 
 
 class Dispatcher:
@@ -40,15 +42,16 @@ class Dispatcher:
         """Claim tasks for all free slots; jobs of equal priority share them."""
         grantings = self._isolation.serve_kept_workers(unit, demands)
         open_demands = demands.find_free()
-        wanted = {queue for demand in open_demands for queue in demand.room if free_for(demand, queue)}
+        wanted = {queue for demand in open_demands for queue in demand.room if free_for(demand, queue, _HIGHEST)}
         if not wanted:
             return grantings
         queues = None if ANY_QUEUE in wanted else wanted
         limit, self._suspected = _STAGES + self._suspected, 0
-        line = unit.find_claimable(queues, limit=limit)
+        # Without a free slot only what starts before others that wait at a worker.
+        line = unit.find_claimable(queues, limit=limit, least=0 if demands.count_free() else 1)
         jobs = list_jobs(line)
         alone = len(jobs) == 1 and len(line) < limit
-        while jobs and (free := demands.count_free()):
+        while jobs and (free := demands.count_free(priority=jobs[0].priority)):
             rivals = choose_rivals(jobs, free)
             jobs = jobs[len(rivals) :]
             granted = self._serve_round(unit, demands, rivals)
@@ -61,24 +64,25 @@ class Dispatcher:
 
     def _serve_round(self, unit: UnitOfWork, demands: Capacities, rivals: Sequence[JobInLine]) -> list[ClaimedTasks]:
         """Divide the free slots among jobs of equal priority, as evenly as their tasks allow."""
-        rivals = [job for job in rivals if demands.count_free(job.queues)]
+        priority = rivals[0].priority
+        rivals = [job for job in rivals if demands.count_free(job.queues, priority=priority)]
         unit.lock_jobs([job.job_id for job in rivals], skip_locked=True)
         grantings: list[ClaimedTasks] = []
         limited = []
-        any_queue = bool(demands.count_free(()))
+        any_queue = bool(demands.count_free((), priority=priority))
         # A job with fewer tasks than its share leaves the rest to those after it.
         left = sorted(rivals, key=lambda job: job.count)
         while left:
             job, *left = left
             others = sum(any_queue or not job.queues.isdisjoint(other.queues) for other in left)
-            share = max(1, demands.count_free(job.queues) // (1 + others))
+            share = max(1, demands.count_free(job.queues, priority=priority) // (1 + others))
             granted = self._serve_job(unit, demands, job, share)
             if sum(len(one.claimed) for one in granted) == share < job.count:
                 limited.append(job)
             grantings += granted
         # Free slots that are left were the shares of jobs whose tasks could not be claimed.
         for job in limited:
-            grantings += self._serve_job(unit, demands, job, demands.count_free(job.queues))
+            grantings += self._serve_job(unit, demands, job, demands.count_free(job.queues, priority=priority))
         return grantings
 
     def _serve_job(self, unit: UnitOfWork, demands: Capacities, job: JobInLine, share: int) -> list[ClaimedTasks]:
@@ -101,7 +105,7 @@ class Dispatcher:
         return [
             granting
             for number in ready
-            for granting in self._share_out(unit, job_id, number, demands, most=demands.count_free())
+            for granting in self._share_out(unit, job_id, number, demands, most=job.stage(number).claimable)
         ]
 
     def _share_out(
@@ -117,11 +121,13 @@ class Dispatcher:
         stage = job.stage(number)
         queue, left = stage.claim_queue, stage.claimable
         most = min(most, left)
-        takers = [demand for demand in demands.find_free() if free_for(demand, queue)]
+        # A free slot is better than the first place in front of one.
+        priority = 0 if demands.count_free((queue,)) else -stage.claim_rank
+        takers = [demand for demand in demands.find_free() if free_for(demand, queue, priority)]
         grantings = []
         for place, demand in enumerate(takers):
             share = -(-most // (len(takers) - place))
-            count = min(share, free_for(demand, queue), _GRANTED_AT_ONCE)
+            count = min(share, free_for(demand, queue, priority), _GRANTED_AT_ONCE)
             if count <= 0:
                 break
             granting = self._claims.claim_tasks(
