@@ -178,7 +178,7 @@ class ChangedCounts(TypedDict):
 
     jobs: Annotated[int, about("Jobs changed directly, not only through their tasks.")]
     stages: Annotated[int, about("Stages changed directly, not only through their tasks.")]
-    tasks: Annotated[int, about("Tasks, including spawn tasks.")]
+    tasks: Annotated[int, about("Tasks, including spawn tasks; not those that end in consequence.")]
 
 
 class Unchanged(TypedDict):

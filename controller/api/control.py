@@ -131,7 +131,7 @@ def get_control() -> Control:
 
 def get_requester() -> Who:
     """Return the requester, as the history names it."""
-    return Who(g.request_id)
+    return Who(g.request_id, headers.read_user(request))
 
 
 def _act_guarded(act: Callable[[int | None], Changed]) -> Changed:

@@ -17,7 +17,7 @@ from flask import Flask, Response, g, request
 
 from echelon.controller.api.config import get_context
 from echelon.controller.api.figures import RequestFigures
-from echelon.controller.api.headers import REPEATED, TOKEN
+from echelon.controller.api.headers import REPEATED, TOKEN, USER
 from echelon.controller.api.problems import Refusal
 
 #: Asked by what watches over the process, which has no token.
@@ -25,7 +25,9 @@ _OPEN_ENDPOINT = "operations.healthz"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 #: Of these a second one could only be meant to deceive.
-_SINGLE = ("authorization", "idempotency-key", "origin", TOKEN.lower(), "content-type", "range", "x-request-id")
+_SINGLE = (
+    "authorization", "idempotency-key", "origin", TOKEN.lower(), USER.lower(), "content-type", "range", "x-request-id",
+)  # fmt: skip
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

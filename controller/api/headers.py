@@ -15,6 +15,8 @@ from echelon.controller.engine.base.requests import InvalidInputs, RequestMistak
 #: Written by the process that serves, never by clients: headers that came more than once, with all their values.
 REPEATED = "X-Echelon-Repeated"
 TOKEN = "X-Echelon-Token"
+#: Who asks, as the client says; nothing proves it.
+USER = "X-Echelon-User"
 #: Seconds that a request may wait for a job's end at most.
 LONGEST_WAIT = 60
 #: Longest Idempotency-Key, in characters.
@@ -25,7 +27,8 @@ _NOT_FOR_JOBS = frozenset(
     {
         "host", "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te",
         "trailer", "transfer-encoding", "upgrade", "expect", "content-length", "content-type", "content-encoding",
-        "idempotency-key", "if-match", "prefer", TOKEN.lower(), REPEATED.lower(),
+        "idempotency-key", "if-match", "prefer", TOKEN.lower(), USER.lower(),
+        REPEATED.lower(),
     }
 )  # fmt: skip
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')
@@ -50,6 +53,18 @@ def read_idempotency_key(request: Request) -> str | None:
         pointer = "#/headers/Idempotency-Key"
         raise Refusal(422, f"{pointer}: {detail}", mistakes=[RequestMistake(pointer, detail)])
     return key
+
+
+def read_user(request: Request) -> str | None:
+    """Return the name that a client gives of its user."""
+    name = request.headers.get(USER)
+    if name is None:
+        return None
+    if not (1 <= len(name) <= 100 and name.isascii() and name.isprintable() and name.strip() == name):
+        detail = "write 1 to 100 printable ASCII characters"
+        pointer = f"#/headers/{USER}"
+        raise Refusal(422, f"{pointer}: {detail}", mistakes=[RequestMistake(pointer, detail)])
+    return name
 
 
 def read_job_headers(request: Request) -> Mapping[str, Sequence[str]]:

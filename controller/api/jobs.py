@@ -72,6 +72,7 @@ def _submit_catalogue_job(body: Body) -> tuple[JobId, bool]:
         headers=headers.read_job_headers(request),
         idempotency_key=headers.read_idempotency_key(request),
         request_id=g.request_id,
+        user=headers.read_user(request),
         paused=cast(bool, body["paused"]),
         priority=cast("int | None", body["priority"]),
     )
@@ -89,6 +90,7 @@ def _submit_composed_job(body: Body) -> tuple[JobId, bool]:
         stages=body["stages"],
         idempotency_key=headers.read_idempotency_key(request),
         request_id=g.request_id,
+        user=headers.read_user(request),
         paused=cast(bool, body["paused"]),
         priority=cast("int | None", body["priority"]),
     )

@@ -9,6 +9,7 @@ from echelon.controller.api import control_schemas, render
 from echelon.controller.api.bodies import read_json
 from echelon.controller.api.config import get_context, get_jobs
 from echelon.controller.api.etags import IF_MATCH, act_if_match
+from echelon.controller.api.headers import read_user
 from echelon.controller.api.jobs import find_job
 from echelon.controller.api.problems import refuse_value
 from echelon.controller.api.queries import AddQuery
@@ -53,7 +54,7 @@ def add_tasks(query: AddQuery, job_id: object, stage: int) -> Response:
     try:
         added = act_if_match(
             lambda etag: get_jobs().control.add_tasks(
-                known, stage, items, who=Who(g.request_id), etag=etag, paused=query.paused
+                known, stage, items, who=Who(g.request_id, read_user(request)), etag=etag, paused=query.paused
             )
         )
     except InvalidInputs as error:

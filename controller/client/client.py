@@ -37,10 +37,13 @@ class Client(LiveControl):
     one raises `NotFound`. `find_id`, `find_job` and `find_task` complete abbreviated ids.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 30.0) -> None:
-        """Set the address, e.g. "http://127.0.0.1:8080", and the seconds to wait until each answer begins."""
+    def __init__(self, url: str, *, token: str | None = None, user: str | None = None, timeout: float = 30.0) -> None:
+        """Set the address, e.g. "http://127.0.0.1:8080", and the seconds to wait until each answer begins.
+
+        `user` is the name under which the history and `why` speak of these requests.
+        """
         self.url = url.rstrip("/")
-        self._transport = Transport(self.url, token=token, timeout=timeout)
+        self._transport = Transport(self.url, token=token, user=user, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self

@@ -26,7 +26,7 @@ Answer = dict[str, object]
 class Transport:
     """Sends requests to one controller and reads its answers."""
 
-    def __init__(self, url: str, *, token: str | None, timeout: float) -> None:
+    def __init__(self, url: str, *, token: str | None, user: str | None, timeout: float) -> None:
         self._url = url
         self._timeout = timeout
         self._session = requests.Session()
@@ -37,6 +37,8 @@ class Transport:
         if token:
             # Authorization stays free for jobs that take it as an input.
             self._session.headers["X-Echelon-Token"] = token
+        if user:
+            self._session.headers["X-Echelon-User"] = user
 
     def close(self) -> None:
         """Close the connections."""

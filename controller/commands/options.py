@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,10 @@ from echelon.shared.settings import InvalidSetting, forget_settings
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.shapes import Job
+
+
+#: Longest name that a controller takes.
+_LONGEST_NAME = 100
 
 
 class _LengthOfTime(click.ParamType[float]):
@@ -82,6 +88,16 @@ def escape_message(error: BaseException) -> str:
     return "\n".join(escape_text(line) for line in str(error).split("\n"))
 
 
+def _name_user() -> str | None:
+    """Return who calls the command: user@host; None if that is no name for a header."""
+    try:
+        name = f"{getpass.getuser()}@{socket.gethostname()}"[:_LONGEST_NAME]
+    except (KeyError, OSError):
+        # A container's passwd file may lack its user.
+        return None
+    return name if name.isascii() and name.isprintable() and " " not in name else None
+
+
 # --- the client -----------------------------------------------------------------------------------------------------
 
 
@@ -93,7 +109,7 @@ def with_client(function: Command) -> Command:
         from echelon.controller.client import Client, NotAllowed, Unreachable
 
         settings = resolved.settings
-        with Client(settings.url, token=settings.token or None) as client:
+        with Client(settings.url, token=settings.token or None, user=_name_user()) as client:
             try:
                 function(client=client, **values)
             except Unreachable as error:

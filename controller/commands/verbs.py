@@ -111,6 +111,9 @@ class VerbRequest:
         else:
             number = format_count(tasks, "task") if tasks else "no task"
             yield f"{number} of {target if is_range else name} {one if tasks < 2 else several}"
+        state = answer.get("state")
+        if of_tasks and tasks and not target.is_one_task and state not in ("PENDING", "RUNNING"):
+            yield f"  the {'job' if target.stage is None else 'stage'} is {state} now"
         for group in unchanged:
             yield f"  {group['count']} not: {escape_text(group['reason'])}"
 

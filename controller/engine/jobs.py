@@ -89,6 +89,7 @@ class Jobs:
             input={},
             idempotency_key=composition.idempotency_key,
             request_id=composition.request_id,
+            user=composition.user,
             paused=composition.paused,
             priority=composition.priority,
         )
@@ -235,7 +236,7 @@ class Jobs:
 
 
 def _paused_by(submission: Submission) -> str | None:
-    return Who(submission.request_id).name if submission.paused else None
+    return Who(submission.request_id, submission.user).name if submission.paused else None
 
 
 def _key_of(submission: Submission) -> str | None:

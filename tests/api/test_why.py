@@ -28,7 +28,7 @@ def test_what_is_paused_says_so_and_by_whom_and_since_when(live: Stand, kind: st
 
     reason = why(live, path)
 
-    assert reason["code"] == "PAUSED" and "by request r-1" in str(reason["sentence"])
+    assert reason["code"] == "PAUSED" and "by a client that gave no name (request r-1)" in str(reason["sentence"])
     assert (reason["at"], reason["by"]) == (live.get(path)["paused_at"], "request r-1")
 
 
@@ -89,3 +89,44 @@ def test_why_of_what_is_not_there_is_not_found(live: Stand) -> None:
 
     for path in (f"/jobs/{nobody}", f"/jobs/{nobody}/stages/0", f"/jobs/{job_id}/stages/9", f"/tasks/{nobody}"):
         assert live.client.get(f"{API}{path}/why").status_code == 404
+
+
+def test_a_client_that_names_its_user_is_named_so_wherever_it_has_paused_or_killed(live: Stand) -> None:
+    puppet = Puppet(live)
+    job_id = live.post("many")["job_id"]
+    puppet.listen()
+    done(live, f"/jobs/{job_id}/pause", X_Echelon_User="ada@laptop")
+    born = live.client.post(
+        f"{API}/jobs", json={"type": "many", "paused": True}, headers={"X-Echelon-User": "bob"}
+    ).get_json()
+
+    assert why(live, f"/jobs/{job_id}")["sentence"] == "The job is paused by ada@laptop."
+    assert why(live, f"/jobs/{job_id}")["by"] == live.get(f"/jobs/{job_id}")["paused_by"] == "ada@laptop"
+    assert why(live, f"/jobs/{born['job_id']}")["sentence"] == "The job is paused by bob."
+    done(live, f"/jobs/{job_id}/kill", X_Echelon_User="ada@laptop")
+    assert "killed by ada@laptop" in live.get(f"/jobs/{job_id}")["error"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "a\tb", "\u00e4", "a\u202eb"])
+def test_a_name_that_is_none_is_refused(live: Stand, name: str) -> None:
+    job_id = live.post("many")["job_id"]
+
+    answer = live.client.post(f"{API}/jobs/{job_id}/pause", headers={"X-Echelon-User": name.encode().decode("latin-1")})
+
+    assert answer.status_code == 422 and "#/headers/X-Echelon-User" in answer.text
+
+
+def test_a_job_that_completed_although_tasks_failed_says_so(stand: Stand) -> None:
+    puppet = Puppet(stand)
+    job_id = stand.post("fan")["job_id"]
+    puppet.finish(puppet.take())
+    puppet.finish(puppet.take(), items=[{"text": "a"}, {"text": "b"}, {"text": "c"}])
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    puppet.finish(puppet.take())
+
+    assert why(stand, f"/jobs/{job_id}")["sentence"] == "The job is COMPLETED, although 2 tasks failed."
+    assert why(stand, f"/jobs/{job_id}/stages/1")["sentence"] == (
+        "Stage 1 (Say all) is COMPLETED, although 2 tasks failed: task 0: it failed."
+    )
+    assert why(stand, f"/jobs/{job_id}/stages/0")["sentence"] == "Stage 0 (Prepare) is COMPLETED."

@@ -62,13 +62,20 @@ def waiting_files(stand: Stand) -> Held:
 def paused_job(stand: Stand) -> Held:
     job_id = str(stand.post("open")["job_id"])
     done(stand, f"/jobs/{job_id}/pause", X_Request_ID="r-1")
-    return Held(job_id, (*ALL, (2, 0)), "The job is paused by request r-1.", {"by": "request r-1"})
+    return Held(
+        job_id, (*ALL, (2, 0)), "The job is paused by a client that gave no name (request r-1).", {"by": "request r-1"}
+    )
 
 
 def paused_stage(stand: Stand) -> Held:
     job_id = str(stand.post("open")["job_id"])
     done(stand, f"/jobs/{job_id}/stages/0/pause", X_Request_ID="r-1")
-    return Held(job_id, ALL, "Stage 0 (First) is paused by request r-1.", {"by": "request r-1", "stage": 0})
+    return Held(
+        job_id,
+        ALL,
+        "Stage 0 (First) is paused by a client that gave no name (request r-1).",
+        {"by": "request r-1", "stage": 0},
+    )
 
 
 def paused_task(stand: Stand) -> Held:
@@ -76,12 +83,14 @@ def paused_task(stand: Stand) -> Held:
     task = task_of(stand, job_id)
     done(stand, f"/tasks/{task['task_id']}/pause", X_Request_ID="r-1")
     facts = {"by": "request r-1", "stage": 0, "task_id": task["task_id"], "index": 0}
-    return Held(job_id, ALL[:2], "Task 0 of stage 0 (First) is paused by request r-1.", facts)
+    return Held(
+        job_id, ALL[:2], "Task 0 of stage 0 (First) is paused by a client that gave no name (request r-1).", facts
+    )
 
 
 def paused_task_itself(stand: Stand) -> Held:
     held = paused_task(stand)
-    return Held(held.job_id, ((0, 0),), "Task 0 is paused by request r-1.", held.facts)
+    return Held(held.job_id, ((0, 0),), "Task 0 is paused by a client that gave no name (request r-1).", held.facts)
 
 
 def max_parallel(stand: Stand) -> Held:

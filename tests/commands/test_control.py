@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
+import socket
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from tests.commands.calling import Called, Caller
 from tests.commands.catalogue import CATALOGUE
 from tests.commands.test_client_commands import facts, submitted
 from tests.system.process import Standalone, until
+
+ME = f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def held(echelon: Caller, what: str, code: str) -> dict[str, object]:
@@ -54,7 +58,8 @@ def test_a_job_that_is_submitted_paused_begins_when_it_is_resumed(echelon: Calle
     job_id = done.out.strip()
 
     assert f"PENDING, paused; 'echelon resume {job_id[:8]}' lets it begin" in done.err
-    assert re.search(r"^state +PENDING\npaused +by request \w+ since ", echelon("show", job_id).out, re.MULTILINE)
+    words = rf"^state +PENDING, paused\npaused +by {re.escape(ME)} since "
+    assert re.search(words, echelon("show", job_id).out, re.MULTILINE)
     assert "PENDING, paused" in echelon("jobs", "--type", "hello", "--limit", "1").out
     assert good(echelon("resume", job_id)) == f"job {job_id[:8]} goes on\n"
     assert echelon("watch", job_id).code == ExitCode.GOOD
@@ -134,6 +139,16 @@ def test_a_killed_task_counts_as_a_failed_attempt(echelon: Caller) -> None:
     assert echelon("watch", job_id).code == ExitCode.JOB_FAILED
 
 
+def test_a_kill_that_ends_its_job_says_so(echelon: Caller) -> None:
+    job_id = submitted(echelon, "hold")
+    held(echelon, f"{job_id}.0.0", "RUNNING")
+
+    told = good(echelon("kill", job_id))
+
+    assert told == f"1 task of job {job_id[:8]} is killed\n  the job is FAILED now\n"
+    assert echelon("why", job_id).out.startswith(f"The job is FAILED: stage 0 (Hold) failed: task 0: killed by {ME}")
+
+
 def test_a_task_is_named_by_its_whole_id_too(echelon: Caller) -> None:
     job_id = submitted(echelon, "hold")
     task_id = facts(echelon, "tasks", job_id)[0]["task_id"]
@@ -208,7 +223,7 @@ def test_tasks_are_added_one_or_many_and_what_is_wrong_with_them_is_said(echelon
     assert echelon("add", short, "-p", "n=1").code == ExitCode.USAGE
     good(echelon("skip", f"{short}.0", "--state", "failed"))
     told = held(echelon, f"{short}.Extra", "PAUSED")
-    assert str(told["sentence"]).startswith("Task 3 of stage 1 (Extra) is paused by request ")
+    assert str(told["sentence"]).startswith(f"Task 3 of stage 1 (Extra) is paused by {ME}.")
     assert f"'echelon resume {short}.1 --state pending' resumes its paused tasks" in echelon("why", short).err
     assert "1 held back" in echelon("show", short).out
     good(echelon("resume", f"{short}.1", "--state", "pending"))
@@ -241,7 +256,7 @@ def test_why_says_the_reason_and_what_a_person_can_do(echelon: Caller) -> None:
     assert stuck.out == "Stage 0 (Sort) waits for a person: task 1 is FAILED: exit code 1.\n"
     assert f"'echelon logs {short}.0.1'" in stuck.err and f"'echelon skip {short}.0 --state failed'" in stuck.err
     assert (later.out, later.err) == ("Stage 2 (Last) waits for stage 0 (Sort), which is RUNNING.\n", "")
-    assert re.fullmatch(r"The job is paused by request \w+ since [\d-]+ [\d:]+, for [\d.]+ m?s\.\n", paused.out)
+    assert re.fullmatch(rf"The job is paused by {re.escape(ME)} since [\d-]+ [\d:]+, for [\d.]+ m?s\.\n", paused.out)
     assert f"'echelon resume {short}' lets it go on" in paused.err
     assert echelon("why", f"{short}.0.0-2").code == ExitCode.USAGE
     good(echelon("cancel", job_id))

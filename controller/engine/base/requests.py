@@ -26,6 +26,8 @@ class Submission:
     headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     idempotency_key: str | None = None
     request_id: str | None = None
+    #: As the client says.
+    user: str | None = None
     #: Accepted, but not begun until it is resumed.
     paused: bool = False
     #: From 0 to 9; None: the definition's.
@@ -41,6 +43,8 @@ class Composition:
     stages: object
     idempotency_key: str | None = None
     request_id: str | None = None
+    #: As the client says.
+    user: str | None = None
     #: Accepted, but not begun until it is resumed.
     paused: bool = False
     #: From 0 to 9; None: 0.
@@ -53,6 +57,7 @@ class Who:
 
     #: The X-Request-ID: names one request in every log.
     request_id: str | None = None
+    #: As the client says.
     user: str | None = None
 
     @property

@@ -86,9 +86,10 @@ def explain_job(facts: Facts) -> Reason:
     """Return why a job does not move on."""
     job = facts.job
     if job.state in ENDED:
-        return Reason(Code.ENDED, f"The job is {job.state}{_append_error(job.error)}.")
+        failed = _append_failures(job.state, job.failed_tasks)
+        return Reason(Code.ENDED, f"The job is {job.state}{failed}{_append_error(job.error)}.")
     if job.by is not None:
-        return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at, by=job.by)
+        return _explain_paused_job(job, job.by)
     left = [stage for stage in job.stages if stage.state not in DONE]
     order = min((stage.order for stage in left), default=0)
     reasons = [explain_stage(facts, stage.number) for stage in left if stage.order == order]
@@ -100,11 +101,13 @@ def explain_stage(facts: Facts, number: int) -> Reason:
     """Return why a stage does not move on."""
     job, stage = facts.job, facts.job.stages[number]
     if stage.state in ENDED:
-        return Reason(Code.ENDED, f"Stage {_name_stage(stage)} is {stage.state}{_append_error(stage.error)}.", number)
+        failed = _append_failures(stage.state, stage.tally.failed)
+        sentence = f"Stage {_name_stage(stage)} is {stage.state}{failed}{_append_error(stage.error)}."
+        return Reason(Code.ENDED, sentence, number)
     if job.by is not None:
-        return Reason(Code.PAUSED, f"The job is paused by {job.by}.", at=job.paused_at, by=job.by)
+        return _explain_paused_job(job, job.by)
     if stage.by is not None:
-        sentence = f"Stage {_name_stage(stage)} is paused by {stage.by}."
+        sentence = f"Stage {_name_stage(stage)} is paused by {_name_person(stage.by)}."
         return Reason(Code.PAUSED, sentence, number, at=stage.paused_at, by=stage.by)
     if stage.state is State.PENDING or stage.blocked:
         return _explain_earlier_stage(job, stage)
@@ -120,7 +123,9 @@ def explain_task(facts: Facts, task: TaskView) -> Reason:
         sentence = f"{about} runs on {task.worker or 'a worker'}, attempt {task.attempt}."
         return Reason(Code.RUNNING, sentence, task.stage, task)
     if task.by is not None:
-        return Reason(Code.PAUSED, f"{about} is paused by {task.by}.", task.stage, task, task.paused_at, task.by)
+        return Reason(
+            Code.PAUSED, f"{about} is paused by {_name_person(task.by)}.", task.stage, task, task.paused_at, task.by
+        )
     reason = explain_stage(facts, task.stage)
     if reason.code in (Code.PAUSED, Code.WAITING_STAGE):
         return reason
@@ -240,19 +245,36 @@ def _explain_retry(task: TaskView) -> Reason:
     return Reason(Code.RETRY_AT, sentence, task.stage, task, task.due_at)
 
 
+def _explain_paused_job(job: JobView, by: str) -> Reason:
+    return Reason(Code.PAUSED, f"The job is paused by {_name_person(by)}.", at=job.paused_at, by=by)
+
+
 def _explain_held(stage: StageView, first: TaskView) -> Reason:
+    person = _name_person(first.by)
     if first.index == SPAWN_INDEX:
-        sentence = f"The spawn task of stage {_name_stage(stage)} is paused by {first.by}."
+        sentence = f"The spawn task of stage {_name_stage(stage)} is paused by {person}."
     elif stage.tally.held == 1:
-        sentence = f"Task {first.index} of stage {_name_stage(stage)} is paused by {first.by}."
+        sentence = f"Task {first.index} of stage {_name_stage(stage)} is paused by {person}."
     else:
         count = _count_words(stage.tally.held)
-        sentence = f"{count} of stage {_name_stage(stage)} are paused, the first, task {first.index}, by {first.by}."
+        sentence = f"{count} of stage {_name_stage(stage)} are paused, the first, task {first.index}, by {person}."
     return Reason(Code.PAUSED, sentence, stage.number, first, first.paused_at, first.by)
 
 
 def _name_stage(stage: StageView) -> str:
     return f"{stage.number} ({stage.name})"
+
+
+def _name_person(by: str | None) -> str:
+    """Return who has done something; of a client that gave no name only the request is known."""
+    if by is None:
+        return "a person"
+    return f"a client that gave no name ({by})" if by.startswith("request ") else by
+
+
+def _append_failures(state: State, failed: int) -> str:
+    """Return what is not as well as it looks."""
+    return f", although {_count_words(failed)} failed" if failed and state is State.COMPLETED else ""
 
 
 def _append_error(error: str | None) -> str:
