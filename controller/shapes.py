@@ -94,6 +94,7 @@ class Stage(StageSettings, Paused):
     """A stage of a job."""
 
     state: JobState
+    run: Annotated[int, about("Number of its present run, from 1: see docs/control.md.")]
     counts: Counts
     total: Annotated[int | None, about("Number of tasks it will have; null: not known yet.")]
     spawn_state: Annotated[TaskState | None, about("State of the spawn task; null: it has none.")]
@@ -157,6 +158,7 @@ class Task(TaskPlace, ProcessEnd, Paused):
     task_class: Annotated[str, about("Class of the task.")]
     queue: Annotated[str, about("Queue of the task.")]
     state: TaskState
+    run: Annotated[int, about("Run of its stage that it belongs to, from 1.")]
     attempt: Annotated[int, about("Number of the current or last attempt; 0 before the first.")]
     input: Annotated[Values, about("Input values; secret ones are masked.")]
     worker: Annotated[str | None, about("Name of the worker that runs it or ran it last.")]
@@ -194,6 +196,7 @@ class ChangeResult(TypedDict):
 
     changed: ChangedCounts
     unchanged: list[Unchanged]
+    hint: Annotated[str | None, about("What the request did not do, if that may be wanted.")]
 
 
 class RetriedTask(TypedDict):

@@ -75,7 +75,8 @@ def _task_view(verb: Verb) -> Callable[..., Response]:
         known, given = TaskId(str(task_id)), _parse_secrets(verb, body)
         changed = _act_guarded(
             lambda etag: get_control().change_task(
-                verb, known, who=get_requester(), etag=etag, only_failed=query.only_failed, given=given
+                verb, known, who=get_requester(), etag=etag, only_failed=query.only_failed,
+                downstream=query.downstream, given=given,
             )
         )
         return tasks.answer_task(known, more=render.render_change(changed))
@@ -144,7 +145,7 @@ def _parse_choice(query: ChoiceQuery) -> Choice:
     if query.index is not None:
         with blamed_on("#/query/index"):
             spans = index_spans(query.index)
-    return Choice(State(query.state) if query.state else None, spans, query.only_failed)
+    return Choice(State(query.state) if query.state else None, spans, query.only_failed, query.downstream)
 
 
 def _parse_secrets(verb: Verb, body: Body) -> Given:

@@ -35,7 +35,7 @@ class ChoiceQuerySchema(marshmallow.Schema):
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> ChoiceQuery:
-        return ChoiceQuery(**{**data, "only_failed": data.get("only_failed", "true") == "true"})
+        return ChoiceQuery(data["state"], data["index"], **_read_switches(data))
 
 
 class NothingSchema(marshmallow.Schema):
@@ -43,9 +43,17 @@ class NothingSchema(marshmallow.Schema):
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> ChoiceQuery:
-        return ChoiceQuery(None, None, data.get("only_failed", "true") == "true")
+        return ChoiceQuery(None, None, **_read_switches(data))
 
 
+def _read_switches(data: dict[str, Any]) -> dict[str, bool]:
+    return {
+        "only_failed": data.get("only_failed", "true") == "true",
+        "downstream": data.get("downstream", "false") == "true",
+    }
+
+
+_DOWNSTREAM = "true: the later stages that have run begin their next run, their spawn tasks included."
 _ONLY_FAILED = "false: completed and skipped tasks run again too, and running ones are killed first."
 
 
@@ -53,12 +61,14 @@ class RetryQuerySchema(ChoiceQuerySchema):
     """Which tasks are meant."""
 
     only_failed = _switch_field("true", _ONLY_FAILED)
+    downstream = _switch_field("false", _DOWNSTREAM)
 
 
 class RetryTaskQuerySchema(NothingSchema):
     """Whether a completed task is meant too."""
 
     only_failed = _switch_field("true", _ONLY_FAILED)
+    downstream = _switch_field("false", _DOWNSTREAM)
 
 
 class AddQuerySchema(marshmallow.Schema):

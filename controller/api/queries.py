@@ -29,6 +29,7 @@ class TasksQuery(PageQuery):
     stage: int | None
     index: int | None
     state: str | None
+    run: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class ChoiceQuery:
     #: For example 0-99,150.
     index: str | None
     only_failed: bool
+    #: The stages behind begin their next run.
+    downstream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,11 @@ class TasksQuerySchema(PageQuerySchema):
         **describe_field("The task of this place in its stage, from 0."),
     )
     state = fields.String(load_default=None, validate=validate.OneOf(STATES))
+    run = WholeNumber(
+        load_default=None,
+        validate=validate.Range(min=1, max=999_999),
+        **describe_field("Tasks of this run of their stages, from 1; without it, of the present runs."),
+    )
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> TasksQuery:

@@ -39,7 +39,7 @@ def list_tasks(query: TasksQuery, job_id: object) -> Response:
     values_of = _mask_values(job)
     size = len(msgspec.json.encode(get_jobs().masked_input(job)))
     limit = min(query.limit, max(1, _BYTES_OF_INPUT // size))
-    wanted = TaskFilter(query.stage, State(query.state) if query.state else None, query.index)
+    wanted = TaskFilter(query.stage, State(query.state) if query.state else None, query.index, query.run)
     with get_jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.list_tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
     return render.make_page(found, lambda task: render.render_task(task, values_of(task)))

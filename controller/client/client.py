@@ -113,10 +113,11 @@ class Client(LiveControl):
         stage: int | None = None,
         index: int | None = None,
         state: str | None = None,
+        run: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Task]:
-        """Yield a job's tasks by stage and index, each stage's spawn task first."""
-        wanted = {"stage": stage, "index": index, "state": _upper(state)}
+        """Yield a job's tasks by stage and index, each stage's spawn task first; `run`: of an earlier run."""
+        wanted = {"stage": stage, "index": index, "state": _upper(state), "run": run}
         return cast(Iterator[Task], self._iterate_pages(f"{job_path(job_id)}/tasks", wanted, limit))
 
     def get_task(self, task_id: str) -> TaskWithAttempts:

@@ -51,14 +51,18 @@ class LiveControl:
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
         only_failed: bool = True,
+        downstream: bool = False,
         etag: str | None = None,
     ) -> ChangedJob:
         """Run failed and cancelled tasks of a job again; without `only_failed`, all tasks.
 
+        With `downstream`, the stages behind the first of them run again as a whole, their spawn tasks included.
         `input` and `headers` give the job's secrets again, which were erased when it ended. Raises `Conflict` if there
         is nothing to run again.
         """
-        return self.change_job("retry", job_id, input=input, headers=headers, only_failed=only_failed, etag=etag)
+        return self.change_job(
+            "retry", job_id, input=input, headers=headers, only_failed=only_failed, downstream=downstream, etag=etag
+        )
 
     def skip_job(self, job_id: str, *, etag: str | None = None) -> ChangedJob:
         """Count a job as done without running the rest; running tasks are ended."""
@@ -74,16 +78,17 @@ class LiveControl:
         index: str | None = None,
         state: str | None = None,
         only_failed: bool = True,
+        downstream: bool = False,
         etag: str | None = None,
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
     ) -> ChangedJob:
         """Apply a verb to a job, or to its tasks in `state` and at `index` ("0-99,150").
 
-        `only_failed` is for a retry: False also runs completed tasks again. `input` and `headers` give the job's
+        `only_failed` and `downstream` are for a retry: see `retry_job`. `input` and `headers` give the job's
         secrets again when a retry or a skip opens an ended job.
         """
-        query = _verb_query(verb, index, state, only_failed)
+        query = _verb_query(verb, index, state, only_failed, downstream)
         return cast(ChangedJob, self._post_verb(f"{job_path(job_id)}/{verb}", query, etag, input, headers))
 
     def change_stage(
@@ -95,12 +100,13 @@ class LiveControl:
         index: str | None = None,
         state: str | None = None,
         only_failed: bool = True,
+        downstream: bool = False,
         etag: str | None = None,
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
     ) -> ChangedStage:
         """Apply a verb to a stage, or to some of its tasks; see `change_job`."""
-        query = _verb_query(verb, index, state, only_failed)
+        query = _verb_query(verb, index, state, only_failed, downstream)
         path = f"{stage_path(job_id, stage)}/{verb}"
         return cast(ChangedStage, self._post_verb(path, query, etag, input, headers))
 
@@ -110,12 +116,13 @@ class LiveControl:
         task_id: str,
         *,
         only_failed: bool = True,
+        downstream: bool = False,
         etag: str | None = None,
         input: Mapping[str, JsonValue] | None = None,  # noqa: A002 - the word of the interface
         headers: Mapping[str, str] | None = None,
     ) -> ChangedTask:
         """Apply a verb to one task; see `change_job`."""
-        query = _verb_query(verb, None, None, only_failed)
+        query = _verb_query(verb, None, None, only_failed, downstream)
         return cast(ChangedTask, self._post_verb(f"{task_path(task_id)}/{verb}", query, etag, input, headers))
 
     def retry_tasks(
@@ -220,11 +227,14 @@ def task_path(task_id: str) -> str:
     return f"{API}/tasks/{quote(task_id, safe='')}"
 
 
-def _verb_query(verb: Verb, index: str | None, state: str | None, only_failed: bool) -> dict[str, object]:
+def _verb_query(
+    verb: Verb, index: str | None, state: str | None, only_failed: bool, downstream: bool
+) -> dict[str, object]:
     return {
         "index": index,
         "state": state.upper() if state else None,
         "only_failed": "false" if verb == "retry" and not only_failed else None,
+        "downstream": "true" if verb == "retry" and downstream else None,
     }
 
 

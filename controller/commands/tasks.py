@@ -35,12 +35,16 @@ _COLUMNS: tuple[Column[Task], ...] = (
 @click.argument("job_id", metavar="ID")
 @state_option
 @click.option("--stage", type=click.IntRange(0), help="Only tasks of this stage; stages count from 0.")
+@click.option("--run", type=click.IntRange(1), help="The tasks of this run of their stages instead of the present one.")
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="List at most this many.")
 @json_option
 @with_client
-def tasks(client: Client, job_id: str, state: str | None, stage: int | None, limit: int, as_json: bool) -> None:
+def tasks(
+    client: Client, job_id: str, state: str | None, stage: int | None, run: int | None, limit: int, as_json: bool
+) -> None:
     """List the tasks of a job. TASK is STAGE.INDEX: 'echelon logs ID.STAGE.INDEX' shows the output of that task."""
-    found = list(client.list_tasks(resolve_job_id(client, job_id), stage=stage, state=state, limit=limit + 1))
+    wanted = client.list_tasks(resolve_job_id(client, job_id), stage=stage, state=state, run=run, limit=limit + 1)
+    found = list(wanted)
     # An id would fill half of a terminal's line; there the place in the job names the task.
     without = "ID" if is_terminal(sys.stdout) else ""
     print_table(_COLUMNS, found[:limit], empty="no such tasks", as_json=as_json, without=without)

@@ -57,14 +57,21 @@ class VerbRequest:
     headers: Mapping[str, str]
 
     def carry_out(
-        self, verb: Verb, one: str, several: str, *, of_tasks: bool = False, only_failed: bool = True
+        self,
+        verb: Verb,
+        one: str,
+        several: str,
+        *,
+        of_tasks: bool = False,
+        only_failed: bool = True,
+        downstream: bool = False,
     ) -> bool:
         """Send the request and print its result; return whether anything was changed.
 
         `one` and `several` describe one changed thing and several. `of_tasks`: the verb is for tasks, even if a job or
         a stage is named.
         """
-        answer = self.send_verb(verb, only_failed=only_failed)
+        answer = self.send_verb(verb, only_failed=only_failed, downstream=downstream)
         if self.as_json:
             print_json(answer)
         else:
@@ -72,7 +79,7 @@ class VerbRequest:
                 print_message(line)
         return any(answer["changed"].values())
 
-    def send_verb(self, verb: Verb, *, only_failed: bool = True) -> ChangeResult:
+    def send_verb(self, verb: Verb, *, only_failed: bool = True, downstream: bool = False) -> ChangeResult:
         """Send the request to the controller."""
         client, target, state, etag = self.client, self.target, self.state, self.etag
         with explain_inputs():
@@ -80,17 +87,17 @@ class VerbRequest:
                 if state is not None:
                     raise click.UsageError("--state chooses among the tasks of a job, a stage or a range of indexes")
                 return client.change_task(
-                    verb, find_task(client, target)["task_id"], only_failed=only_failed, etag=etag,
-                    input=self.values, headers=self.headers,
+                    verb, find_task(client, target)["task_id"], only_failed=only_failed, downstream=downstream,
+                    etag=etag, input=self.values, headers=self.headers,
                 )  # fmt: skip
             if target.stage is None:
                 return client.change_job(
-                    verb, target.job_id, state=state, only_failed=only_failed, etag=etag,
-                    input=self.values, headers=self.headers,
+                    verb, target.job_id, state=state, only_failed=only_failed, downstream=downstream,
+                    etag=etag, input=self.values, headers=self.headers,
                 )  # fmt: skip
             return client.change_stage(
-                verb, target.job_id, target.stage, index=target.index, state=state, only_failed=only_failed, etag=etag,
-                input=self.values, headers=self.headers,
+                verb, target.job_id, target.stage, index=target.index, state=state, only_failed=only_failed,
+                downstream=downstream, etag=etag, input=self.values, headers=self.headers,
             )  # fmt: skip
 
     def _describe_result(self, answer: ChangeResult, one: str, several: str, of_tasks: bool) -> Iterator[str]:
@@ -116,6 +123,14 @@ class VerbRequest:
             yield f"  the {'job' if target.stage is None else 'stage'} is {state} now"
         for group in unchanged:
             yield f"  {group['count']} not: {escape_text(group['reason'])}"
+        # A controller of an earlier release sends none.
+        if answer.get("hint"):
+            yield f"  {describe_hint(answer)}"
+
+
+def describe_hint(answer: ChangeResult) -> str:
+    """Return what a retry did not do, and the way to have it done."""
+    return f"{escape_text(answer['hint'])}; --downstream lets later stages run again"
 
 
 def verb_options(function: Callable[..., None]) -> Callable[..., None]:

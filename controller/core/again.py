@@ -54,6 +54,26 @@ def plan_stage_retry(
     return Again(stage.number, counts, spawn, stage.tally.withdrawn if State.CANCELLED in counts else 0)
 
 
+def plan_downstream(job: Job, order: int) -> tuple[Again, ...]:
+    """Return what of the stages behind an order runs again because they have run before: all of it.
+
+    The spawn tasks run again and make their lists anew. What a person has skipped as a whole stays skipped.
+    """
+    agains = (_plan_run(stage) for stage in list_downstream(job, order))
+    return tuple(again for again in agains if again)
+
+
+def list_downstream(job: Job, order: int) -> list[Stage]:
+    """Return the stages behind an order that have run."""
+    return [stage for stage in job.stages if stage.order > order and stage.begun and stage.state is not State.SKIPPED]
+
+
+def _plan_run(stage: Stage) -> Again | None:
+    if stage.spawn is None or stage.spawning:
+        return plan_stage_retry(stage, everything=True)
+    return Again(stage.number, {}, spawn=True, anew=True)
+
+
 def find_obstacle(job: Job, agains: Collection[Again]) -> Stage | None:
     """Return the stage for which a job would end, or end again, before all of a retry could run; None: none.
 

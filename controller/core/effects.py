@@ -64,6 +64,18 @@ class ReopenTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginRun:
+    """Let the tasks that a spawn task's list has made leave their stage, and the others run again (-> target)."""
+
+    stage: int
+    target: State
+    #: The run that ends.
+    run: int
+    #: What is to be added to the number of its tasks from now on, for the index of the next.
+    shift: int
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreTasks:
     """Put tasks back in line that were cancelled by no person (CANCELLED -> target), the spawn task included."""
 
@@ -80,7 +92,7 @@ class Remember:
     detail: Mapping[str, object] | None = None
 
 
-Effect = ReleaseTasks | ReleaseSpawnTask | WithdrawTasks | SkipTasks | ReopenTasks | RestoreTasks | Remember
+Effect = ReleaseTasks | ReleaseSpawnTask | WithdrawTasks | SkipTasks | ReopenTasks | BeginRun | RestoreTasks | Remember
 
 
 def list_reopened_stages(effects: Iterable[Effect]) -> list[int]:
@@ -91,7 +103,7 @@ def list_reopened_stages(effects: Iterable[Effect]) -> list[int]:
     found = {
         effect.stage
         for effect in effects
-        if (isinstance(effect, ReopenTasks | RestoreTasks) and effect.target is State.QUEUED)
+        if (isinstance(effect, ReopenTasks | BeginRun | RestoreTasks) and effect.target is State.QUEUED)
         or (isinstance(effect, ReleaseTasks | ReleaseSpawnTask) and effect.again)
     }
     return sorted(found)

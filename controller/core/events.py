@@ -148,6 +148,8 @@ class Again:
     withdrawn: int = 0
     #: Which tasks; None: all that are in these states.
     spans: Spans | None = None
+    #: It begins its next run: its spawn task and what people added run again, the tasks of the last list leave it.
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,10 @@ class Stage:
     spawn_hand: bool = False
     #: How many of its tasks were added by hand.
     added: int = 0
+    #: Number of its present run, from 1: a retry of what comes before it may begin the next one.
+    run: int = 1
+    #: The index of its next task is so much more than the number of its tasks: those of earlier runs keep theirs.
+    shift: int = 0
     #: It has run: attempts of its tasks may be there, also when it has ended and is opened again.
     begun: bool = False
 
@@ -182,6 +186,11 @@ class Stage:
     def filled(self) -> bool:
         """Tell whether every task that the stage will have exists as a row."""
         return self.expected is not None and self.tally.total == self.expected
+
+    @property
+    def next_index(self) -> int:
+        """Return the index of the next task that it gets."""
+        return self.shift + self.tally.total
 
     @property
     def unfilled(self) -> int:

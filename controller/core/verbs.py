@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from echelon.controller.core.again import plan_job_retry
-from echelon.controller.core.effects import Remember, ReopenTasks, SkipTasks
+from echelon.controller.core.effects import BeginRun, Remember, ReopenTasks, SkipTasks
 from echelon.controller.core.events import (
     Again,
     CancelRequested,
@@ -35,7 +35,7 @@ from echelon.controller.core.flow import (
     settle_job,
     withdraw_stage,
 )
-from echelon.controller.core.model import Job, Stage
+from echelon.controller.core.model import Job, Stage, Tally
 from echelon.controller.core.states import DONE, ENDED, NOT_DONE, State
 
 
@@ -256,6 +256,8 @@ def _run_again(stage: Stage, again: Again, effects: Effects, *, may_run: bool) -
         )  # fmt: skip
     stage = replace(stage, failing=False)
     target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
+    if again.anew:
+        return _begin_run(stage, target, effects)
     tally, tasks = stage.tally, sum(again.counts.values())
     for source, count in again.counts.items():
         tally = tally.move_tasks(source, target, count)
@@ -269,6 +271,17 @@ def _run_again(stage: Stage, again: Again, effects: Effects, *, may_run: bool) -
     if ended and stage.state is State.RUNNING:
         effects.append(Remember("stage_reopened", stage.number, {"tasks": tasks}))
     return restore_stage(stage, effects)
+
+
+def _begin_run(stage: Stage, target: State, effects: Effects) -> Stage:
+    """Return a stage as its spawn task is to find it once more: with what people added to it, and nothing else."""
+    shift = stage.next_index - stage.added
+    effects.append(BeginRun(stage.number, target, stage.run, shift))
+    effects.append(Remember("stage_run_begun", stage.number, {"run": stage.run + 1}))
+    return replace(
+        stage, run=stage.run + 1, shift=shift, tally=Tally().add_tasks(target, stage.added), spawn=target,
+        spawn_hand=False, expected=None, error=None,
+    )  # fmt: skip
 
 
 # --- add

@@ -25,7 +25,7 @@ EXPANDING = (stages.c.unfilled > ZERO, is_in(stages.c.state, State.RUNNING), sta
 EXPANSIONS = Prepared(
     select(
         jobs.c.job_id, stages.c.number, stages.c.items_path, stages.c.items_created,
-        (stages.c.expected - stages.c.added).label("items"), stages.c.items_offset,
+        (stages.c.expected - stages.c.added).label("items"), stages.c.items_offset, stages.c.run,
     )
     .join_from(stages, jobs, jobs.c.key == stages.c.job)
     .where(*EXPANDING)
@@ -53,6 +53,7 @@ class Expansion:
     expected: int
     #: Byte in the file where the next item begins.
     offset: int
+    run: int = 1
 
 
 class FanOutWrites(TransactionBase):

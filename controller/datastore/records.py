@@ -42,6 +42,8 @@ class NewTask:
     error: str | None = None
     #: The person who has paused it from the start, if any.
     paused_by: str | None = None
+    #: 0 if a person has added it: it is part of every run of its stage.
+    run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,8 @@ class TaskView:
     #: The person who has paused (while it is open), cancelled or skipped it.
     by: str | None = None
     paused_at: float | None = None
+    #: The run of its stage that it belongs to.
+    run: int = 1
     #: End of the running attempt's lease; if the task does not run, until then its last attempt may still exist.
     lease_until: float | None = None
 
@@ -359,6 +363,8 @@ class TaskFilter:
     state: State | None = None
     #: Place in its stage; SPAWN_INDEX: the spawn task.
     index: int | None = None
+    #: None: the present one of each stage.
+    run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

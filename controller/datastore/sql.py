@@ -70,6 +70,8 @@ TASKS_OF_JOBS = tasks.join(stages, stages.c.key == tasks.c.stage).join(jobs, job
 RUNNING = is_in(tasks.c.state, State.RUNNING)
 #: An attempt without a claim whose processes may still exist; in the words of its index.
 DYING = and_(tasks.c.state != state_literal(State.RUNNING), tasks.c.lease_until.is_not(None))
+#: Tasks of the present run of their stage; only tasks that have ended belong to another.
+PRESENT = func.coalesce(tasks.c.run, ZERO) == ZERO
 #: Tasks with keys from the first to before the second.
 IN_RANGE = and_(tasks.c.key >= bindparam("first_key"), tasks.c.key < bindparam("end_key"))
 

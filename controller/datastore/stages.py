@@ -74,6 +74,8 @@ _KEPT = (
     _Kept("blocked", _c.blocked, write=int, read=bool),
     _Kept("spawn_hand", _c.spawn_hand, write=int, read=bool),
     _Kept("added", _c.added),
+    _Kept("run", _c.run, changes=False),
+    _Kept("shift", _c.shift, changes=False),
     _Kept("claimable", _c.ready, derived=True),
     _Kept("claim_queue", _c.claim_queue, derived=True),
     _Kept("claim_rank", _c.claim_rank, derived=True),

@@ -159,6 +159,9 @@ stages = Table(
     Column("spawn_hand", Integer, nullable=False),
     #: Tasks that people added.
     Column("added", Integer, nullable=False),
+    #: Its present run, and how much more than the number of its tasks the next index is.
+    Column("run", Integer, nullable=False, server_default="1"),
+    Column("shift", Integer, nullable=False, server_default="0"),
     #: How many of the pending ones are paused, and of the cancelled ones no person has cancelled.
     Column("held", Integer, nullable=False),
     Column("withdrawn", Integer, nullable=False),
@@ -210,6 +213,8 @@ tasks = Table(
     Column("paused_at", Double),
     #: `seal_number` of its job when secrets in `input` were sealed; NULL: there are none.
     Column("seal_number", Integer),
+    #: Number of the earlier run of its stage that it was left behind with; 0: added by hand, so part of every run.
+    Column("run", Integer),
     _allow_states("state"),
 )
 PartialIndex("tasks_queued", "state = 'QUEUED'", tasks.c.stage, tasks.c.idx)

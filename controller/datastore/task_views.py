@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, case, func, null, select
+from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, true
 
 from echelon.controller.core.states import State
 from echelon.controller.datastore.cursors import cursor_after, place_of
 from echelon.controller.datastore.encoding import STATES, decode_object
 from echelon.controller.datastore.reading import Found, ReaderBase, page_size
 from echelon.controller.datastore.records import AttemptView, RecordPage, TaskFilter, TaskView
-from echelon.controller.datastore.sql import AT_ONCE, RUNNING, TASKS_OF_JOBS, is_in
+from echelon.controller.datastore.sql import AT_ONCE, PRESENT, RUNNING, TASKS_OF_JOBS, ZERO, is_in
 from echelon.controller.datastore.tables import (
     INDEX_BITS,
     attempts,
@@ -35,7 +35,8 @@ _TASKS = (
         tasks.c.key, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.queue,
         tasks.c.state, tasks.c.attempt, tasks.c.input, _worker.label("worker"), tasks.c.exit_code, tasks.c.signal,
         tasks.c.error, tasks.c.result, tasks.c.etag, _not_before.label("not_before"), tasks.c.started_at,
-        tasks.c.ended_at, tasks.c.by_whom, tasks.c.paused_at, tasks.c.lease_until,
+        tasks.c.ended_at, tasks.c.by_whom, tasks.c.paused_at,
+        func.coalesce(func.nullif(tasks.c.run, ZERO), stages.c.run).label("run"), tasks.c.lease_until,
     )
     .select_from(TASKS_OF_JOBS)
     .outerjoin(workers, workers.c.key == tasks.c.worker)
@@ -77,6 +78,7 @@ class TaskReads(ReaderBase):
                 raise InvalidInput("the cursor is not one that this list has given out; start without one")
             start = max(start, task_key(key + after[0], after[1] - 2) + 1)
         query = _TASKS.where(tasks.c.key >= start, tasks.c.key < task_key(key + last + 1, -1))
+        query = query.where(_select_run(wanted))
         if wanted.state is not None:
             query = query.where(tasks.c.state == wanted.state.value)
         if wanted.index is not None:
@@ -180,15 +182,23 @@ class TaskReads(ReaderBase):
         )
 
 
+def _select_run(wanted: TaskFilter) -> ColumnElement[bool]:
+    if wanted.run is not None:
+        return or_(tasks.c.run == wanted.run, and_(stages.c.run == wanted.run, PRESENT))
+    # An index names one task, of whatever run.
+    return PRESENT if wanted.index is None else true()
+
+
 def _task_view(row: Found) -> TaskView:
     (
         _, task_id, job_id, stage, index, task_class, queue, state, attempt, values, worker, exit_code, signal, error,
-        result, etag, not_before, started_at, ended_at, by, paused_at,
+        result, etag, not_before, started_at, ended_at, by, paused_at, run,
         lease_until,
     ) = row  # fmt: skip
     return TaskView(
         TaskId(task_id), JobId(job_id), stage, index, task_class, queue, STATES[state], attempt, decode_object(values),
-        worker, exit_code, signal, error, result, etag, not_before, started_at, ended_at, by, paused_at, lease_until,
+        worker, exit_code, signal, error, result, etag, not_before, started_at, ended_at, by, paused_at, run,
+        lease_until,
     )  # fmt: skip
 
 

@@ -224,6 +224,7 @@ class TaskWrites(WorkerWrites):
                 None, now if task.state is failed else None, None, None, 1, task.task_class, task.queue,
                 encode_json(task.input) if task.input else None, clean_text(task.error) if task.error else None, None,
                 clean_text(task.paused_by), now if task.paused_by is not None else None, task.seal_number,
+                task.run,
             )
             for task in tasks
         ]  # fmt: skip

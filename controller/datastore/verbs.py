@@ -24,6 +24,7 @@ from echelon.controller.datastore.sql import (
     AT_ONCE,
     IN_RANGE,
     ONE,
+    PRESENT,
     RUNNING,
     ZERO,
     guard_becoming,
@@ -56,7 +57,7 @@ COUNT_TASKS = Prepared(
         case((_misfit, ONE), else_=ZERO).label("misfit"),
         func.count(),
     )
-    .where(_chosen)
+    .where(_chosen, PRESENT)
     .group_by(tasks.c.state, "hand", "waits", "misfit"),
     "now first_key end_key only",
 )
@@ -125,7 +126,7 @@ END_WAITING = Prepared(
     update(tasks).where(_chosen, guard_becoming(State.CANCELLED, but=State.RUNNING)).values(_left), _LEFT
 )
 END_UNDONE = Prepared(
-    update(tasks).where(_chosen, guard_becoming(State.SKIPPED, but=State.RUNNING)).values(_left), _LEFT
+    update(tasks).where(_chosen, PRESENT, guard_becoming(State.SKIPPED, but=State.RUNNING)).values(_left), _LEFT
 )
 #: Keeps the lease: until it is over or the worker reports the end, the attempt's processes may exist.
 END_RUNNING = Prepared(
@@ -151,12 +152,19 @@ _again = {
     "etag": _next_etag,
 }
 REOPEN = Prepared(
-    update(tasks).where(IN_RANGE, tasks.c.state == _p("at_state"), not_(_misfit)).values(_again),
+    update(tasks).where(IN_RANGE, PRESENT, tasks.c.state == _p("at_state"), not_(_misfit)).values(_again),
     "state first_key end_key at_state",
+)
+LEAVE_BEHIND = Prepared(
+    update(tasks).where(IN_RANGE, tasks.c.run.is_(None)).values(run=_p("run"), etag=_next_etag),
+    "run first_key end_key",
+)
+SET_RUN = Prepared(
+    update(stages).where(stages.c.key == _p("at_key")).values(run=_p("run"), shift=_p("shift")), "run shift at_key"
 )
 RESTORE = Prepared(
     update(tasks)
-    .where(IN_RANGE, guard_leaving(State.CANCELLED, to=State.QUEUED), tasks.c.by_whom.is_(None))
+    .where(IN_RANGE, PRESENT, guard_leaving(State.CANCELLED, to=State.QUEUED), tasks.c.by_whom.is_(None))
     .values(_again),
     "state first_key end_key",
 )
@@ -272,6 +280,16 @@ class VerbWrites(TaskWrites):
             (spawn_keys,) = self._key_ranges(job_id, stage, SPAWN_ONLY)
             rows += [(target.value, *spawn_keys, source.value) for source in ended]
         self._session.send_rows(REOPEN, *rows)
+
+    def begin_run(self, job_id: JobId, stage: int, *, target: State, run: int, shift: int) -> None:
+        """End a run of a stage, none of whose attempts runs: the tasks of its list leave it, the others run again."""
+        self.withdraw_tasks(job_id, stage, running=False, by="the next run")
+        spawn_keys, keys = self._key_ranges(job_id, stage, SPAWN_ONLY)[0], self._key_ranges(job_id, stage, None)[0]
+        self._session.send_rows(LEAVE_BEHIND, (run, *keys))
+        self._session.send_rows(KEEP_ATTEMPTS, (self._locked_entry(job_id).key, spawn_keys[0], keys[1]))
+        rows = [(target.value, *found, source.value) for source in sorted(ENDED) for found in (spawn_keys, keys)]
+        self._session.send_rows(REOPEN, *rows)
+        self._session.send_rows(SET_RUN, (run + 1, shift, self._locked_entry(job_id).key + stage))
 
     def restore_tasks(self, job_id: JobId, stage: int, *, target: State) -> None:
         """Set CANCELLED tasks of a stage that no person has cancelled to `target`."""

@@ -36,6 +36,10 @@ CATALOGUE = """
         stages:
         - {name: Fetch, spawn_task: list, task_class: fetch}
         - {name: Report, task_class: step}
+      listed_twice:
+        stages:
+        - {name: Fetch, spawn_task: list, task_class: fetch, job_failed_on_error: false}
+        - {name: Again, spawn_task: list, task_class: fetch}
       open:
         stages:
         - {name: First, task_class: step}

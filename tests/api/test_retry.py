@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from echelon.shared.messages import Outcome
 from tests.api.live import counts, do, done, spawned, states, task_of, work
-from tests.api.stand import Stand
+from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 
 
@@ -116,3 +116,29 @@ def test_a_list_with_a_job_that_cannot_open_again_is_answered_and_the_others_run
     reason = answer["tasks"][0]["reason"]
     assert "needs its own token" in reason and "submit the job again" in reason
     assert [live.get(f"/jobs/{one}")["state"] for one in (guarded, plain)] == ["FAILED", "RUNNING"]
+
+
+def test_stages_behind_a_retry_begin_their_next_run_and_the_tasks_of_the_last_one_stay_readable(live: Stand) -> None:
+    puppet = Puppet(live, room={"*": 9})
+    job_id = str(live.post("listed_twice")["job_id"])
+    live.turn()
+    puppet.finish(puppet.take(), items=[{"url": "a"}])
+    puppet.finish(puppet.take(), Outcome.FAILED)
+    puppet.finish(puppet.take(), items=[{"url": "b"}])
+    puppet.run_all()
+    assert live.get(f"/jobs/{job_id}")["state"] == "COMPLETED"
+    left = task_of(live, job_id, stage=1)
+
+    plain = done(live, f"/jobs/{job_id}/stages/0/retry?index=0")
+    behind = done(live, f"/jobs/{job_id}/stages/0/retry?downstream=true")
+    job = live.get(f"/jobs/{job_id}")
+
+    assert plain["hint"] == "1 later stage ran before this and was not run again"
+    assert (behind["hint"], [stage["run"] for stage in job["stages"]]) == (None, [1, 2])
+    assert set(job["stages"][1]["counts"].values()) == {0}
+    assert states(live, job_id, 1) == []
+    (read,) = live.get(f"/jobs/{job_id}/tasks?stage=1&run=1")["items"]
+    assert (read["task_id"], read["run"], left["run"]) == (left["task_id"], 1, 1)
+    refused = do(live, f"/tasks/{left['task_id']}/retry?only_failed=false")
+    assert refused.status_code == 409 and "belongs to an earlier run of its stage" in refused.json["detail"]
+    assert live.client.get(f"{API}/jobs/{job_id}/tasks?run=0").status_code == 422

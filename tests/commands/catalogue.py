@@ -55,6 +55,11 @@ jobs:
   fail: {stages: [{name: Fail, task_class: fail}]}
   fan:
     stages: [{name: Fan, spawn_task: list, task_class: odd, job_failed_on_error: false}]
+  chained:
+    stages:
+      - {name: Fan, spawn_task: list, task_class: odd, job_failed_on_error: false}
+      - {name: Sort, spawn_task: list, task_class: odd, max_failed: 1}
+      - {name: Last, task_class: pass}
   crash: {stages: [{name: Fail, task_class: fail}, {name: Never, task_class: pass}]}
   misfit:
     stages:

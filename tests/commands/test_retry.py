@@ -66,3 +66,21 @@ def test_what_was_skipped_is_left_and_said_to_be(echelon: Caller) -> None:
 
     assert ranged.splitlines()[-1] == "  1 not: it was skipped: name it, ask for the state SKIPPED, or for all"
     good(echelon("cancel", job_id))
+
+
+def test_later_stages_that_have_run_are_told_of_and_run_again_when_that_is_asked_for(echelon: Caller) -> None:
+    job_id = submitted(echelon, "chained")
+    ended = echelon("watch", job_id)
+    assert (ended.code, echelon("watch", job_id, "--strict").code) == (ExitCode.GOOD, ExitCode.JOB_FAILED)
+    assert "is COMPLETED, 2 failed after" in ended.err
+    assert "COMPLETED, 2 failed" in echelon("jobs").out and "COMPLETED, 1 failed" in echelon("show", job_id).out
+
+    told = good(echelon("retry", f"{job_id}.0.1"))
+
+    assert "2 later stages ran before this and were not run again; --downstream lets later stages run again" in told
+    assert echelon("watch", job_id).code == ExitCode.GOOD
+    assert good(echelon("retry", f"{job_id}.0", "--downstream"))
+    assert echelon("watch", job_id).code == ExitCode.GOOD
+    assert [one["index"] for one in facts(echelon, "tasks", job_id, "--stage", "1")] == [None, 3, 4, 5]
+    assert [one["index"] for one in facts(echelon, "tasks", job_id, "--stage", "1", "--run", "1")] == [0, 1, 2]
+    assert echelon("logs", f"{job_id}.1.0").out == "this is 1\n"

@@ -53,7 +53,7 @@ def _choose(job: Job, rows: Rows, rng: random.Random) -> Chosen:
     tasks: set[tuple[int, int]] = set()
     agains = []
     for stage in rng.sample(job.stages, rng.randint(1, len(job.stages))):
-        spans, spawn = _spans(rng, stage.tally.total), rng.random() < 0.5
+        spans, spawn = _spans(rng, stage.next_index), rng.random() < 0.5
         mine = {
             index: row
             for (number, index), row in rows.items()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from echelon.controller.core.again import find_obstacle, plan_job_retry, plan_stage_retry
+from echelon.controller.core.again import find_obstacle, plan_downstream, plan_job_retry, plan_stage_retry
 from echelon.controller.core.answers import Allowed, Kind, Verb, answer_verb
 from echelon.controller.core.effects import (
+    BeginRun,
     Effect,
     ReleaseSpawnTask,
     ReleaseTasks,
@@ -53,6 +54,9 @@ class Life:
     history: list[Remember] = field(default_factory=list)
     #: Tasks whose last attempt was ended by hand and may still be there.
     there: set[tuple[int, int]] = field(default_factory=set)
+    #: Tasks that a person added, and those that earlier runs have left behind.
+    added: set[tuple[int, int]] = field(default_factory=set)
+    left: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for stage in self.job.stages:
@@ -85,10 +89,8 @@ class Life:
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case ReleaseTasks(stage):
-                    self._move(stage, {State.PENDING}, State.QUEUED, hand=False, spawn=False)
-                case ReleaseSpawnTask(stage):
-                    self._set(stage, SPAWN, State.QUEUED)
+                case ReleaseTasks(stage) | ReleaseSpawnTask(stage):
+                    self._release(stage, spawn=isinstance(effect, ReleaseSpawnTask))
                 case WithdrawTasks(stage, running, _, by):
                     sources = {State.PENDING, State.QUEUED} | ({State.RUNNING} if running else set())
                     self._move(stage, sources, State.CANCELLED, becomes=by is not None)
@@ -98,10 +100,34 @@ class Life:
                     self._move(stage, set(sources), target, spawn=False, spans=spans)
                     if spawn:
                         self._set(stage, SPAWN, target)
+                case BeginRun(stage, target):
+                    self._begin_run(stage, target)
                 case RestoreTasks(stage, target):
                     self._move(stage, {State.CANCELLED}, target, hand=False)
                 case Remember():
                     self.history.append(effect)
+
+    def _release(self, stage: int, *, spawn: bool) -> None:
+        if spawn:
+            self._set(stage, SPAWN, State.QUEUED)
+        else:
+            self._move(stage, {State.PENDING}, State.QUEUED, hand=False, spawn=False)
+
+    def _begin_run(self, stage: int, target: State) -> None:
+        """Let the tasks of a list leave their stage, and the others run again."""
+        for key, row in [(key, row) for key, row in self.rows.items() if key[0] == stage]:
+            assert row.state is not State.RUNNING and key not in self.there, f"task {key} may still run"
+            if key[1] == SPAWN or key in self.added:
+                self.rows[key] = Row(target)
+            else:
+                del self.rows[key]
+                self.left.add(key)
+
+    def _insert(self, stage: Stage, place: int, row: Row) -> tuple[int, int]:
+        key = (stage.number, stage.next_index + place)
+        assert key not in self.rows and key not in self.left, f"task {key} is there already"
+        self.rows[key] = row
+        return key
 
     # --- what happens by itself
 
@@ -125,9 +151,10 @@ class Life:
         choices = [self._claim, self._claim, self._claim, self._end, self._end, self._create, self._due, self._hear]
         if self.rng.random() < 0.15:
             verbs = [self._job_verb, self._stage_verb, self._stage_verb, *[self._task_verb] * 4]
-            choices = [*verbs, self._retry_chosen, self._retry_chosen, self._add]
+            choices = [*verbs, self._retry_chosen, self._retry_chosen, self._add, self._retry_behind]
         elif self.job.state in ENDED:
             choices = [self._job_verb, self._stage_verb, self._task_verb, self._retry_chosen, self._late_news]
+            choices.append(self._retry_behind)
         self.rng.choice(choices)()
 
     def finish(self) -> None:
@@ -181,7 +208,7 @@ class Life:
                 failed = self.rng.choice([0, 0, 0, count])
                 for place in range(count):
                     state = State.FAILED if place < failed else State.QUEUED
-                    self.rows[stage.number, stage.tally.total + place] = Row(state)
+                    self._insert(stage, place, Row(state))
                 self.feed(TasksCreated(stage.number, count - failed, failed))
                 return
 
@@ -337,6 +364,19 @@ class Life:
             self._repeat(chosen.agains, whole=False)
         check_chosen(before, self.rows, chosen.tasks)
 
+    def _retry_behind(self) -> None:
+        """Let the stages behind one begin their next run, as the engine does when nothing of them can still run."""
+        before = {stage.number: stage.run for stage in self.job.stages}
+        agains = plan_downstream(self.job, self.rng.choice(self.job.stages).order)
+        running = {key[0] for key, row in self.rows.items() if row.state is State.RUNNING or key in self.there}
+        if not agains or running & {again.stage for again in agains} or find_obstacle(self.job, agains) is not None:
+            return
+        self._repeat(agains, whole=False)
+        for again in agains:
+            stage = self.job.stage(again.stage)
+            assert stage.run == before[again.stage] + again.anew
+            assert not again.anew or (stage.spawning and stage.tally.total == stage.added)
+
     def _add(self) -> None:
         stage = self.rng.choice(self.job.stages)
         if not isinstance(answer_verb(Kind.STAGE, stage.state, Verb.ADD, paused=stage.paused), Allowed):
@@ -345,7 +385,7 @@ class Life:
         state = State.QUEUED if stage.state is State.RUNNING else State.PENDING
         for place in range(count):
             row = Row(State.PENDING, hand=True) if place < held else Row(state)
-            self.rows[stage.number, stage.tally.total + place] = row
+            self.added.add(self._insert(stage, place, row))
         self.feed(TasksAdded(stage.number, count, held))
 
     def _may(self, kind: Kind, state: State, verb: Verb, paused: bool) -> bool:

@@ -47,7 +47,7 @@ NEVER = {
         "task {} is to run without its secret, which was erased"
     ),
 }
-COUNTED = "SELECT stage, idx = -1, state, COUNT(*) FROM tasks GROUP BY 1, 2, 3"
+COUNTED = "SELECT stage, idx = -1, state, COUNT(*) FROM tasks WHERE COALESCE(run, 0) = 0 GROUP BY 1, 2, 3"
 
 
 class Cluster:

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from echelon.controller.core.answers import Verb
-from echelon.controller.engine.base.requests import Changed, Composition
+from echelon.controller.engine.base.requests import Changed, Choice, Composition
 from echelon.shared.ablation import without
 from echelon.shared.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
+from echelon.shared.ids import JobId
 from tests.simulation.__main__ import HASH_SEED
 from tests.simulation.ablations import OF_LIVE_CONTROL
 from tests.simulation.catalogue import vary
@@ -33,8 +34,8 @@ from tests.simulation.witness import Wish, Witness
 from tests.simulation.world import Killed, Process, World
 
 #: What is counted beside the verbs: lists and choices that were taken, etags that were too old, composed jobs,
-#: outages of the broker.
-SPECIAL = ("listed", "chosen", "stale", "composed", "outages")
+#: retries that let later stages begin their next run, outages of the broker.
+SPECIAL = ("listed", "chosen", "stale", "composed", "behind", "outages")
 
 
 class Hands:
@@ -44,6 +45,8 @@ class Hands:
         self._cluster = cluster
         self._world = cluster.world
         self._rng = random.Random(f"{seed}/hands")
+        #: A stream of its own, so that seeds go on meaning what they meant.
+        self._behind = random.Random(f"{seed}/behind")
         self._wishes = Wishes(cluster.look, self._rng)
         self._witness = Witness(cluster.look)
         self._held: list[Held] = []
@@ -92,6 +95,8 @@ class Hands:
                 self._compose()
             elif jobs:
                 self._interfere_often(*self._rng.choice(jobs))
+            if jobs and self._behind.random() < 0.15:
+                self._retry_behind(*self._behind.choice(jobs))
 
     def _interfere_often(self, key: int, job_id: str) -> None:
         """Do something, and often something else at once, while what was ended before is still there."""
@@ -106,6 +111,29 @@ class Hands:
         if self._rng.random() < 0.5:
             pause = self._rng.uniform(0.02, 2.0)
             self._world.at(pause, None, lambda: self._interfere_often(key, job_id))
+
+    def _retry_behind(self, key: int, job_id: str) -> None:
+        """Let later stages begin their next run; a job with secrets of its own is left alone."""
+        stages = self._rows(
+            "SELECT number FROM stages JOIN job_inputs ON job_inputs.key = job"
+            f" WHERE job = {int(key)} AND secret = '[]' AND (expected > 0 OR spawn IS NOT NULL) ORDER BY number"
+        )
+        controllers = [one for one in self._cluster.controllers if one.answers]
+        if not stages or not controllers:
+            return
+        stage, choice = int(self._behind.choice(stages)[0]), Choice(downstream=True)
+        self._touched.append((job_id, self._world.now))
+        try:
+            answer = self._behind.choice(controllers).call(
+                lambda jobs: jobs.control.change_stage(Verb.RETRY, JobId(job_id), stage, choice=choice)
+            )
+        except (Conflict, NotFound, InvalidInput, Unavailable, Killed) as error:
+            self._world.log("hands", f"no retry behind stage {stage} of {job_id}: {error}")
+            self._touched.append((job_id, self._world.now))
+            return
+        self._world.log("hands", f"retry behind stage {stage} of {job_id}: {answer}")
+        if answer.stages:
+            self._count("behind")
 
     def _set_clock(self) -> None:
         """Set the store's clock, as an administrator does; not during an outage of the broker."""

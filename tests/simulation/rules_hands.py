@@ -33,6 +33,7 @@ def check(history: History, deeds: Deeds) -> list[str]:
         stage_order,
         tables,
         alone,
+        runs_apart,
         suspects_alone,
         outputs,
         files_in_time,
@@ -106,6 +107,25 @@ def alone(index: Index) -> Complaints:
             yield f"{index.name(task)}: attempt {run.attempt} ended at {ended:.3f}, the next began at {again:.3f}"
 
 
+def runs_apart(index: Index) -> Complaints:
+    """The tasks of a stage's next run begin when the processes of the last one are gone; a paused worker is excused."""
+    by_stage: dict[object, list[tuple[int, Run]]] = defaultdict(list)
+    for run in index.history.ledger:
+        task = index.task_by_id[run.task_id]
+        # What people added is part of every run.
+        if index.stages[task["stage"]]["run"] > 1 and task["idx"] >= 0 and task["run"] != 0:
+            number = task["run"] or index.stages[task["stage"]]["run"]
+            by_stage[task["stage"]].append((number, run))
+    for runs in by_stage.values():
+        for number, run in runs:
+            life = index.history.lives[run.life]
+            over = min(one for one in (run.ended, life.died, index.history.ended) if one is not None)
+            for later, other in runs:
+                if later > number and other.started < over - rules_tasks.SLACK and not life.pauses:
+                    name = index.name(index.task_by_id[other.task_id])
+                    yield f"{name} of run {later} began at {other.started:.3f}, run {number} ended at {over:.3f}"
+
+
 def suspects_alone(index: Index) -> Complaints:
     """A task that may take its worker down for the last time begins when what a person has ended there is gone."""
     yield from rules_tasks.suspects_alone(index)
@@ -163,6 +183,10 @@ def ends(index: Index) -> Complaints:
     """A stage and its job end as their tasks say, and their counters are their rows."""
     hands: Counter[tuple[object, str]] = Counter()
     for task in index.history.tasks:
+        if task["run"]:
+            if task["state"] not in ENDED:
+                yield f"{index.name(task)} is {task['state']} in a run that has ended"
+            continue
         if task["idx"] >= 0 and task["by_whom"] is None and task["state"] == "CANCELLED":
             hands[task["stage"], "withdrawn"] += 1
         if task["idx"] >= 0 and task["by_whom"] is not None and task["state"] == "PENDING":

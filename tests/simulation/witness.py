@@ -133,6 +133,8 @@ class Witness:
         rows = self._look_up(
             "SELECT key, task_id, idx, state, by_whom, etag, attempt, failures, losses, input, seal_number, error"
             f" FROM tasks WHERE key >= {task_key(key, -1)} AND key < {task_key(key + stages, -1)}"
+            # Those of earlier runs are there to be read.
+            " AND COALESCE(run, 0) = 0"
         )
         tasks = {row[1]: TaskRow(row[1], (row[0] >> INDEX_BITS) - key, *tuple(row)[2:]) for row in rows}
         return Look(state, seal_number, etag, tasks)

@@ -81,6 +81,8 @@ class Choice:
     spans: Spans | None = None
     #: Of a retry: only what has failed or was cancelled. False: what has completed too, and what runs is killed first.
     only_failed: bool = True
+    #: Of a retry: the stages behind begin their next run.
+    downstream: bool = False
 
     @property
     def of_tasks(self) -> bool:
@@ -121,6 +123,8 @@ class Changed:
     stages: int = 0
     jobs: int = 0
     unchanged: tuple[UnchangedGroup, ...] = ()
+    #: What people may not expect of it.
+    hint: str | None = None
 
     def __add__(self, other: Changed) -> Changed:
         """Return both together."""
@@ -128,7 +132,10 @@ class Changed:
         for one in (*self.unchanged, *other.unchanged):
             left[one.reason, one.state] = left.get((one.reason, one.state), 0) + one.count
         unchanged = tuple(UnchangedGroup(reason, count, state) for (reason, state), count in left.items())
-        return Changed(self.tasks + other.tasks, self.stages + other.stages, self.jobs + other.jobs, unchanged)
+        return Changed(
+            self.tasks + other.tasks, self.stages + other.stages, self.jobs + other.jobs, unchanged,
+            self.hint or other.hint,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from echelon.controller.core.effects import (
+    BeginRun,
     Effect,
     ReleaseSpawnTask,
     ReleaseTasks,
@@ -104,16 +105,16 @@ class UnitOfWork:
     def _carry_out(self, job_id: JobId, effects: Sequence[Effect]) -> None:
         for effect in effects:
             match effect:
-                case ReleaseTasks(stage):
-                    self.tx.release_tasks(job_id, stage, spawn=False)
-                case ReleaseSpawnTask(stage):
-                    self.tx.release_tasks(job_id, stage, spawn=True)
+                case ReleaseTasks(stage) | ReleaseSpawnTask(stage):
+                    self.tx.release_tasks(job_id, stage, spawn=isinstance(effect, ReleaseSpawnTask))
                 case WithdrawTasks(stage, running, reason, by) if not ablated("task_withdrawal"):
                     self.stop_attempts(self.tx.withdraw_tasks(job_id, stage, running=running, by=by), reason)
                 case SkipTasks(stage, by):
                     self.stop_attempts(self.tx.skip_tasks(job_id, stage, by=by), "skipped")
                 case ReopenTasks(stage, target, sources, spawn, spans):
                     self.tx.reopen_tasks(job_id, stage, target=target, sources=sources, spawn=spawn, spans=spans)
+                case BeginRun(stage, target, run, shift):
+                    self.tx.begin_run(job_id, stage, target=target, run=run, shift=shift)
                 case RestoreTasks(stage, target):
                     self.tx.restore_tasks(job_id, stage, target=target)
                 case Remember(kind, stage_number, detail):

@@ -60,6 +60,7 @@ class Adding:
                     input=own,
                     seal_number=seal_number,
                     paused_by=paused_by,
+                    run=0,
                 )
             )
         if mistakes:
@@ -76,8 +77,8 @@ class Adding:
         sealed = [task.seal_number for task in planned if task.seal_number is not None]
         if sealed and (job.state in ENDED or any(number != present for number in sealed)):
             raise Conflict("the job has ended, and keeps no secret: retry it before tasks with secrets are added")
-        first = stage.tally.total
-        if max(first, stage.expected or 0) + len(planned) > self._parts.max_items:
+        first = stage.next_index
+        if max(stage.tally.total, stage.expected or 0) + len(planned) > self._parts.max_items:
             raise InvalidInputs([RequestMistake("#/tasks", f"a stage has at most {self._parts.max_items} tasks")])
         held = sum(task.paused_by is not None for task in planned)
         free = State.QUEUED if stage.state is State.RUNNING else State.PENDING

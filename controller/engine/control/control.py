@@ -43,7 +43,7 @@ from echelon.controller.engine.base.settle import Settler
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.adding import Adding
 from echelon.controller.engine.control.opening import Opening
-from echelon.controller.engine.control.retrying import Retrying
+from echelon.controller.engine.control.retrying import EARLIER_RUN, Retrying
 from echelon.controller.engine.control.task_verbs import Aim, TaskVerbs
 from echelon.controller.engine.dependencies import JobDependencies, stop_after_commit, stop_before_commit
 from echelon.shared.ablation import ablated
@@ -132,6 +132,7 @@ class Control:
         who: Who = SOMEBODY,
         etag: int | None = None,
         only_failed: bool = True,
+        downstream: bool = False,
         given: Given = _NOTHING,
     ) -> Changed:
         """Do something to one task, a spawn task included; raises what `change_job` raises."""
@@ -148,10 +149,12 @@ class Control:
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
             before = unit.require_job(task.job_id)
-            aim = _aim_at(task, only_failed=only_failed)
+            aim = _aim_at(task, only_failed=only_failed, downstream=downstream)
             changed = self._again.act_and_reopen(
-                unit, before, given, lambda: self._tasks.change_tasks(unit, verb, (aim,), who)
+                unit, before, given, lambda: self._change_tasks(unit, verb, before, (aim,), who)
             )
+            if changed == Changed():
+                raise Conflict(f"the task cannot be {_PAST[verb]}: {EARLIER_RUN}")
             unit.save_jobs()
         self._parts.announce_changes(unit)
         return changed
@@ -271,7 +274,7 @@ class Control:
             return self._report_killed(
                 unit, job.job_id, None, self._tasks.kill_all(unit, job.job_id, _list_running(job), who)
             )
-        return self._again.retry_whole(unit, job, None, everything, who, given)
+        return self._again.retry_whole(unit, job, None, choice, who, given)
 
     def _change_whole_stage(
         self, unit: UnitOfWork, verb: Verb, job: Job, stage: Stage, choice: Choice, who: Who, given: Given
@@ -294,7 +297,7 @@ class Control:
             return self._report_killed(
                 unit, job.job_id, number, self._tasks.kill_all(unit, job.job_id, (stage,), who)
             )
-        return self._again.retry_whole(unit, job, stage, everything, who, given)
+        return self._again.retry_whole(unit, job, stage, choice, who, given)
 
     def _apply_event(self, unit: UnitOfWork, before: Job, event: Event, stage: int | None = None) -> Changed:
         """Let the machine carry out a verb; return how many tasks it has cancelled or skipped."""
@@ -321,7 +324,16 @@ class Control:
             spawn = replace(choice, spans=SPAWN_ONLY)
             aims += [Aim(job.job_id, stage.number, spawn) for stage in stages if stage.spawn is not None]
 
-        return self._again.act_and_reopen(unit, job, given, lambda: self._tasks.change_tasks(unit, verb, aims, who))
+        return self._again.act_and_reopen(unit, job, given, lambda: self._change_tasks(unit, verb, job, aims, who))
+
+    def _change_tasks(self, unit: UnitOfWork, verb: Verb, before: Job, aims: Sequence[Aim], who: Who) -> Changed:
+        changed = self._tasks.change_tasks(unit, verb, aims, who)
+        if verb is not Verb.RETRY or changed == Changed():
+            return changed
+        choice = aims[0].choice
+        numbers = {aim.stage for aim in aims}
+        stage = numbers.pop() if choice.downstream and len(numbers) == 1 else None
+        return self._again.retry_behind(unit, before, changed, choice, stage)
 
 
 _PAST = {
@@ -352,8 +364,8 @@ def _locked_tasks(unit: UnitOfWork, task_ids: Sequence[TaskId]) -> dict[TaskId, 
     return {task.task_id: task for task in unit.tx.load_tasks(task_ids)}
 
 
-def _aim_at(task: TaskRow, *, only_failed: bool) -> Aim:
-    choice = Choice(spans=((task.index, task.index),), only_failed=only_failed)
+def _aim_at(task: TaskRow, *, only_failed: bool, downstream: bool) -> Aim:
+    choice = Choice(spans=((task.index, task.index),), only_failed=only_failed, downstream=downstream)
     return Aim(task.job_id, task.stage, choice, named=True)
 
 

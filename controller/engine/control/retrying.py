@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from echelon.controller.core.again import Misfits, plan_job_retry, plan_stage_retry
+from echelon.controller.core.again import (
+    Misfits,
+    list_downstream,
+    plan_downstream,
+    plan_job_retry,
+    plan_stage_retry,
+)
 from echelon.controller.core.answers import MISFIT, Allowed, Kind, Verb, answer_verb
 from echelon.controller.core.events import Again, RetryRequested
 from echelon.controller.core.model import Job, Source, Stage
@@ -19,9 +25,11 @@ from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_futile_retry
 from echelon.shared.ablation import ablated
+from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId, TaskId
 
 STALE = "it has changed since it was read"
+EARLIER_RUN = "it belongs to an earlier run of its stage"
 
 
 class Retrying:
@@ -34,14 +42,15 @@ class Retrying:
     # --- a job or a stage
 
     def retry_whole(
-        self, unit: UnitOfWork, job: Job, stage: Stage | None, everything: bool, who: Who, given: Given
+        self, unit: UnitOfWork, job: Job, stage: Stage | None, choice: Choice, who: Who, given: Given
     ) -> Changed:
         """Retry a stage of a job, or (None) the job."""
+        everything, downstream = not choice.only_failed, choice.downstream
         stages = job.stages if stage is None else (stage,)
         misfits = self._count_misfits(unit, job, [one.number for one in stages])
         running = [one for one in stages if everything and _is_running(one)]
         meant = [*_plan_retries(job, stage, everything, misfits), *(Again(one.number, {}) for one in running)]
-        if not meant:
+        if not meant and (not downstream or stage is None):
             return Changed(unchanged=(UnchangedGroup(_explain_nothing(misfits), 1),))
         # Before anything is killed: that may end the job, and what ends it would not be seen any more.
         refuse_futile_retry(job, meant, "the job" if stage is None else "the stage")
@@ -58,9 +67,15 @@ class Retrying:
             elif job.state not in ENDED:
                 unit.record_event(job.job_id, "tasks_retried", tasks=tasks)
 
-        self.act_and_reopen(unit, job, given, apply)
         left = _list_left(present, agains, misfits)
-        return Changed(tasks=tasks, stages=len(agains), jobs=int(stage is None), unchanged=left)
+        changed = Changed(tasks=tasks, stages=len(agains), jobs=int(stage is None), unchanged=left)
+
+        def act() -> Changed:
+            if meant:
+                apply()
+            return self.retry_behind(unit, job, changed, choice, stage.number if stage is not None else None)
+
+        return self.act_and_reopen(unit, job, given, act)
 
     def _count_misfits(self, unit: UnitOfWork, job: Job, numbers: Sequence[int]) -> dict[int, Counter[State]]:
         """Count the tasks that can never run, of those stages that may have some."""
@@ -97,6 +112,9 @@ class Retrying:
         if etag is not None and etag != task.etag and not ablated("listed_etag"):
             return STALE
         said = answer_verb(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.is_misfit(unit, task))
+        if isinstance(said, Allowed) and unit.require_job(task.job_id).stage(task.stage).run > 1:
+            aim = Aim(task.job_id, task.stage, Choice(spans=((task.index, task.index),)))
+            return None if self._tasks.count_tasks(unit, aim) else EARLIER_RUN
         return None if isinstance(said, Allowed) else said.reason
 
     def retry_named(self, unit: UnitOfWork, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
@@ -129,9 +147,60 @@ class Retrying:
         self._opening.give_inputs(unit, before, given)
         return changed or Changed()
 
+    # --- the stages behind
+
+    def retry_behind(
+        self, unit: UnitOfWork, before: Job, changed: Changed, choice: Choice, stage: int | None
+    ) -> Changed:
+        """Let the stages behind a retry begin their next run if that is wanted; if not, tell of those that have run.
+
+        Behind: after `stage`, or (None) after the first stage that the retry has changed. Raises Conflict while
+        attempts of those stages may run.
+        """
+        job = unit.require_job(before.job_id)
+        touched = [one.order for one in job.stages if _has_moved(before.stage(one.number), one)]
+        if stage is not None:
+            touched = [job.stage(stage).order]
+        if not touched:
+            return changed
+        if not choice.downstream:
+            stale = [one for one in list_downstream(job, min(touched)) if _is_kept(before.stage(one.number), one)]
+            return changed + Changed(hint=_tell_stale(len(stale))) if stale and changed.tasks else changed
+        agains = plan_downstream(job, min(touched))
+        if not agains:
+            return changed
+        refuse_futile_retry(job, agains, "the stages behind it")
+        for again in agains:
+            self._refuse_running(unit, job, job.stage(again.stage))
+        unit.apply_event(job.job_id, RetryRequested(agains, whole=False))
+        return changed + Changed(stages=len(agains))
+
+    def _refuse_running(self, unit: UnitOfWork, job: Job, stage: Stage) -> None:
+        name = f"stage {stage.number} ({stage.name})"
+        if stage.tally.running or stage.spawn is State.RUNNING:
+            raise Conflict(f"{name} runs and cannot begin its next run: cancel it first, or retry when it has ended")
+        ended = self._tasks.count_tasks(unit, Aim(job.job_id, stage.number, WHOLE))
+        if any(one.waits and one.state in ENDED for one in ended) and not ablated("run_refusal"):
+            raise Conflict(f"ended attempts of {name} may still be there: try again in a moment")
+
 
 def _is_running(stage: Stage) -> bool:
     return stage.tally.running > 0 or stage.spawn is State.RUNNING
+
+
+def _has_moved(before: Stage, after: Stage) -> bool:
+    """Tell whether a retry runs something of a stage again."""
+    return after.tally.open > before.tally.open or (after.spawning and not before.spawning)
+
+
+def _is_kept(before: Stage, after: Stage) -> bool:
+    """Tell whether a stage keeps what it has done although something before it runs again."""
+    return not _has_moved(before, after) and bool(after.tally.completed or after.spawn is State.COMPLETED)
+
+
+def _tell_stale(count: int) -> str:
+    stages, were = ("later stage", "was") if count == 1 else ("later stages", "were")
+    return f"{count} {stages} ran before this and {were} not run again"
 
 
 def _plan_retries(job: Job, stage: Stage | None, everything: bool, misfits: Misfits) -> tuple[Again, ...]:

@@ -82,6 +82,9 @@ class Expander:
             if job is None or job.stage(expansion.stage).state is not State.RUNNING:
                 return
             stage = job.stage(expansion.stage)
+            # The list is that of a run that has ended.
+            if stage.run != expansion.run:
+                return
             # Tasks that were added by hand come before it; so does what another controller has made of this chunk.
             if stage.tally.total - stage.added != expansion.created and not ablated("expansion_check"):
                 return
@@ -89,7 +92,7 @@ class Expander:
             if unit.tx.load_inputs(expansion.job_id).seal_number != inputs.seal_number:
                 return
             for place, task in enumerate(tasks):
-                task.index = stage.tally.total + place
+                task.index = stage.next_index + place
             failpoint("expand.before_insert")
             tx.insert_tasks(expansion.job_id, expansion.stage, tasks)
             created = expansion.created + len(tasks)
