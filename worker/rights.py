@@ -7,6 +7,7 @@ workspace and the folders of attempts belong to the user of tasks; everything el
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -105,7 +106,8 @@ class Rights:
         """Let the user of tasks read the files of a catalogue."""
         if revision in self._revisions:
             return
-        with self._volume.enter_folder(revision_name(revision)) as top:
+        # A catalogue without files may have no folder.
+        with contextlib.suppress(FileNotFoundError), self._volume.enter_folder(revision_name(revision)) as top:
             for _, _, _, folder in os.fwalk(".", dir_fd=top):
                 os.fchown(folder, -1, self.user.gid)
-        self._revisions.add(revision)
+            self._revisions.add(revision)

@@ -74,6 +74,12 @@ mktemp >/dev/null
     assert bench.shell("echo more >> sub/artefact", index=1).outcome is Outcome.COMPLETED
 
 
+def test_a_catalogue_needs_no_files(bench: Workbench) -> None:
+    shutil.rmtree(f"{bench.volume.root}/revisions/r1")
+
+    assert bench.run("true").outcome is Outcome.COMPLETED
+
+
 def test_a_folder_of_an_attempt_is_the_users_too(bench: Workbench) -> None:
     finished = bench.shell("set -e; pwd; echo x > artefact; echo y > below/other", workdir="task")
 

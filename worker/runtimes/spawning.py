@@ -88,7 +88,7 @@ def spawn_with_popen(
 ) -> int:
     """Start a program with subprocess, for C libraries that lack what `PosixSpawn` needs, and for another user.
 
-    `group` is the only supplementary group of that user's process. It costs 0.1 ms more.
+    `group` is the only supplementary group of that user's process. It costs 1 ms more, for the fork of this process.
     """
     _check_refusal(launch)
     process = subprocess.Popen(
