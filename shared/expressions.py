@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
+from heapq import nlargest
 from typing import Final
 
 from echelon.shared.errors import InvalidInput
@@ -30,6 +31,9 @@ MAX_TEMPLATE: Final = MAX_ARGUMENT
 MAX_EXPRESSIONS: Final = 100
 #: So many literal ``{{`` may stand in a text: each costs a look ahead.
 _MAX_UNCLOSED = 200
+
+#: How alike two names are of which one may be meant for the other, and how many are compared letter by letter.
+_CLOSE, _COMPARED = 0.6, 5
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -291,8 +295,16 @@ def suggest_name(name: str, known: Iterable[str]) -> str | None:
 @lru_cache(maxsize=256)
 def _find_closest(name: str, known: tuple[str, ...]) -> str | None:
     by_fold = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold(), by_fold, n=1)
-    return by_fold[close[0]] if close else None
+    matcher = difflib.SequenceMatcher(b=name.casefold())
+
+    def measure(fold: str, ratio: Callable[[], float]) -> float:
+        matcher.set_seq1(fold)
+        return ratio()
+
+    # What letters two names share is counted fast; where they stand is compared for the best of them alone.
+    likely = nlargest(_COMPARED, by_fold, key=lambda fold: measure(fold, matcher.quick_ratio))
+    ratio, fold = max(((measure(fold, matcher.ratio), fold) for fold in likely), default=(0.0, ""))
+    return by_fold[fold] if ratio >= _CLOSE else None
 
 
 def to_text(value: object) -> str:

@@ -6,7 +6,6 @@ than this file; nor does a query parameter that is sent twice or is unknown.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import math
@@ -21,6 +20,7 @@ from webargs.flaskparser import FlaskParser
 
 from echelon.controller.api.problems import Refusal
 from echelon.controller.engine.base.requests import RequestMistake
+from echelon.shared.expressions import suggest_name
 
 #: Maximum number of mistakes in one answer.
 MOST_MISTAKES = 50
@@ -81,9 +81,8 @@ def _iterate_mistakes(messages: object, pointer: str, known: list[str]) -> Itera
 
 def describe_unknown(name: str, known: list[str]) -> str:
     """Return the detail for a name that is not among `known`."""
-    close = difflib.get_close_matches(name, known, n=1) if len(name) <= 100 else []
-    if close:
-        return f"unknown; did you mean {close[0]!r}?"
+    if (guess := suggest_name(name, known)) is not None:
+        return f"unknown; did you mean {guess!r}?"
     return f"unknown; known here: {', '.join(known) or 'nothing'}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from echelon.controller.catalogue.checks import Draft, check_draft
@@ -101,11 +101,10 @@ class _JobComposer:
         if tasks == "open":
             written["tasks"] = "open"
         elif isinstance(tasks, list):
-            found = [self._compose_task(f"{place}/tasks/{index}", task) for index, task in enumerate(tasks)]
-            self.tasks[-1] += [task for task in found if task is not None]
-            if found and "spawn_task" in stage:
+            self.tasks[-1] += self._compose_tasks(place, tasks)
+            if tasks and "spawn_task" in stage:
                 self._note_mistake(f"{place}/tasks", "a stage with a spawn_task has its tasks from it")
-            if not found:
+            if not tasks:
                 written["tasks"] = "open"
             else:
                 first = self.tasks[-1][0].task_class if self.tasks[-1] else _WRONG
@@ -122,6 +121,14 @@ class _JobComposer:
         task_class = self.base.tasks.get(name) if isinstance(name, str) else None
         if task_class is not None:
             self.mistakes += check_item_inputs(task_class, {}, where=f"{place}/task_class")[1]
+
+    def _compose_tasks(self, place: str, tasks: list[object]) -> Iterator[TaskDefinition]:
+        for index, task in enumerate(tasks):
+            if len(self.mistakes) >= MAX_MISTAKES:
+                return
+            composed = self._compose_task(f"{place}/tasks/{index}", task)
+            if composed is not None:
+                yield composed
 
     def _compose_task(self, place: str, task: object) -> TaskDefinition | None:
         if not isinstance(task, Mapping):
@@ -163,7 +170,7 @@ class _JobComposer:
 
     def _refuse_unknown(self, place: str, given: Mapping[str, object], known: Mapping[str, Key]) -> None:
         for key in given:
-            if key not in known:
+            if key not in known and len(self.mistakes) < MAX_MISTAKES:
                 guess = suggest_name(str(key)[:100], known)
                 detail = "unknown key" + (f"; did you mean {guess}?" if guess else "")
                 self._note_mistake(f"{place}/{str(key)[:100]}", detail)

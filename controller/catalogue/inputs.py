@@ -15,8 +15,9 @@ from echelon.shared.messages import JsonValue
 
 #: All values of one job or one task, in characters.
 MAX_TOTAL = 1 << 20
-#: Mistakes that one answer lists.
+#: Mistakes that one answer lists, and those of them for which a name is suggested: to find one costs time.
 MAX_MISTAKES = 100
+_SUGGESTED = 10
 
 
 class InputMistake(NamedTuple):
@@ -101,13 +102,15 @@ def check_item_inputs(task: TaskClass, item: object, inherited: Collection[str] 
 def _find_unknown(
     definitions: Mapping[str, InputDefinition], given: Mapping[str, object], where: str
 ) -> Iterable[InputMistake]:
+    unknown = 0
     for name in given:
         definition = definitions.get(name)
         if definition is not None and definition.source is InputSource.PARAMETER:
             continue
         if definition is None:
+            unknown += 1
             takes = [known for known, one in definitions.items() if one.source is InputSource.PARAMETER]
-            guess = suggest_name(name, takes)
+            guess = suggest_name(name, takes) if unknown <= _SUGGESTED else None
             detail = "is not an input" + (f"; did you mean {guess!r}?" if guess else "")
             yield InputMistake(f"{where}/{_escape_name(name)}", detail)
         elif definition.source is InputSource.HTTP_HEADER:

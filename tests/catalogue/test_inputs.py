@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echelon.controller.catalogue.definitions import Catalogue
+from echelon.controller.catalogue.inline import compose_job
 from echelon.controller.catalogue.inputs import InputMistake, check_inputs, check_item_inputs, check_job_inputs
 from echelon.controller.catalogue.loader import load_catalogue
-from echelon.controller.catalogue.task_classes import InputDefinition, InputType
+from echelon.controller.catalogue.task_classes import InputDefinition, InputType, TaskClass
 from echelon.controller.catalogue.values import MAX_DEPTH, MAX_VALUE, InvalidValue, check_value, coerce_text
 
 ANY = InputDefinition("a")
@@ -342,3 +344,47 @@ def test_an_item_must_give_what_the_job_does_not(catalogue: Catalogue) -> None:
     _, mistakes = check_item_inputs(catalogue.tasks["fetch"], {"url": "x"}, {"url"})
 
     assert mistakes == [InputMistake("#/token", "is required")]
+
+
+@pytest.fixture
+def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return where each comparison of two names is noted."""
+    made: list[str] = []
+    compare = difflib.SequenceMatcher.ratio
+
+    def note(matcher: difflib.SequenceMatcher[str]) -> float:
+        made.append(str(matcher.a))
+        return compare(matcher)
+
+    monkeypatch.setattr(difflib.SequenceMatcher, "ratio", note)
+    return made
+
+
+def test_very_many_unknown_names_are_refused_with_little_work(comparisons: list[str]) -> None:
+    known = {name: InputDefinition(name, required=False) for name in (f"input_{n}_".ljust(95, "n") for n in range(500))}
+
+    _, found = check_inputs(known, {f"input_{n}_".ljust(95, "n") + "x": 1 for n in range(60_000)})
+
+    assert len(found) == 100
+    assert sum("did you mean" in one.detail for one in found) == 10
+    assert len(comparisons) <= 50
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {f"task_clas{n}": 1 for n in range(50_000)},
+        {"task_class": "t", "tasks": [{f"task_clas{n}": 1} for n in range(20_000)]},
+        {"task_class": "t", "tasks": [{"task_class": f"tt{n}"} for n in range(20_000)]},
+    ],
+    ids=["keys of a stage", "keys of tasks", "classes"],
+)
+def test_a_composed_job_with_very_many_mistakes_is_refused_with_little_work(
+    comparisons: list[str], stage: object
+) -> None:
+    catalogue = Catalogue("r", {"t": TaskClass("t", exec_command="echo")}, {})
+
+    composed = compose_job(catalogue, "j", [stage], commands=False)
+
+    assert composed.catalogue is None and len(composed.mistakes) == 100
+    assert len(comparisons) <= 1000
