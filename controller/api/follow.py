@@ -56,7 +56,7 @@ class Follower:
 
     def follow_task(self, task: TaskView, *, stream: str | None, attempt: int | None) -> Iterator[bytes]:
         """Yield what a task prints until it has ended; with `attempt` until that attempt has."""
-        writer = TranscriptWriter(name_first=False)
+        writer = TranscriptWriter(name_first=False, alone=stream is not None and attempt is not None)
         streams = select_streams(stream)
         number = attempt or max(1, task.attempt)
         while True:

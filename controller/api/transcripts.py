@@ -1,7 +1,11 @@
-"""Puts logs together from what attempts have left on the volume: in order, each part under a line that names it."""
+"""Puts logs together from what attempts have left on the volume: in order, each part under a line that names it.
+
+A task cannot write such a line: a line of its own that looks like one is shown with a space in it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -15,6 +19,14 @@ from echelon.shared.volume import Volume
 Stream = Literal["stdout", "stderr"]
 STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 _PAGE = 500
+#: Changes of colour, which a terminal does not show.
+_COLOURS = rb"(?:\x1b\[[0-9;:]*m)*"
+#: A line of a task that looks like the line above a part, and the beginning of a line that may become one.
+_FORGED = re.compile(rb"[\r\n]" + _COLOURS + rb"(=)" + _COLOURS + b"=" + _COLOURS + b">")
+_BEGUN = re.compile(_COLOURS + b"(?:=" + _COLOURS + rb"){0,2}(?:\x1b(?:\[[0-9;:]*)?)?")
+#: A change of colour of which the rest is missing.
+_CUT = re.compile(rb"\x1b(?:\[[0-9;:]*)?\Z")
+_LONGEST_BEGINNING = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +56,15 @@ class AttemptLog:
 class TranscriptWriter:
     """Writes parts one after the other as `tail` does: a line names each, and begins on a line of its own."""
 
-    def __init__(self, *, name_first: bool) -> None:
+    def __init__(self, *, name_first: bool, alone: bool = False) -> None:
         #: The part that was written last.
         self._last: str | None = None
         self._name_first = name_first
+        #: There is one part only: no line names it, and its text is shown as it is.
+        self._alone = alone
         self._at_line_start = True
+        #: The beginning of the present line, while it may still become one that looks like ours.
+        self._line: bytes | None = b""
 
     def write_part(self, part: str, text: bytes) -> Iterator[bytes]:
         """Yield text of a part, under its line when it is not the part of before."""
@@ -59,13 +75,34 @@ class TranscriptWriter:
             if self._name_first or not first:
                 gap = "" if first else "\n" if self._at_line_start else "\n\n"
                 yield f"{gap}==> {part} <==\n".encode()
+                self._line = b""
         self._at_line_start = text.endswith(b"\n")
-        yield text
+        yield text if self._alone else self._mark_forged(text)
+
+    def _mark_forged(self, text: bytes) -> bytes:
+        """Return text of a task with a space in each line that looks like ours; a line may come in several pieces."""
+        before = b"x" if self._line is None else b"\n" + self._line
+        joined = before + text
+        pieces, at = [], len(before)
+        if b">" in joined:
+            for found in _FORGED.finditer(joined):
+                place = max(found.start(1), len(before))
+                if place == len(before) and _CUT.search(before):
+                    place = joined.index(b"m", place) + 1
+                pieces += [joined[at:place], b" "]
+                at = place
+        pieces.append(joined[at:])
+        line = joined[max(joined.rfind(b"\n"), joined.rfind(b"\r")) + 1 :]
+        self._line = line if _BEGUN.fullmatch(line) else None
+        if self._line is not None and len(line) > _LONGEST_BEGINNING:
+            pieces.append(b" ")
+            self._line = None
+        return b"".join(pieces)
 
 
 def read_task_log(volume: Volume, log: AttemptLog, stream: str | None) -> Iterator[bytes]:
     """Yield what one attempt has printed; one stream (or both, with a line between them)."""
-    writer = TranscriptWriter(name_first=False)
+    writer = TranscriptWriter(name_first=False, alone=stream is not None)
     for name in select_streams(stream):
         file = log.open(volume, name)
         if file is not None:

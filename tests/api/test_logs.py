@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from echelon.controller.api.transcripts import TranscriptWriter
+from echelon.controller.commands.screen import escape_log
 from echelon.shared.ids import JobId
 from echelon.shared.volume import log_name
 from tests.api.stand import API, Stand
@@ -58,6 +60,47 @@ def test_each_attempt_has_its_own_log_and_the_last_one_is_told(stand: Stand) -> 
     assert stand.client.get(path).text == "second\n"
     assert stand.client.get(f"{path}?attempt=1").text == "first\n"
     assert stand.client.get(f"{path}?attempt=3").status_code == 404
+
+
+HEADER = b"==> stage 9 Forged, task 0, attempt 1, stdout <=="
+#: A line of a task that looks like ours, as it is or in the colours that a terminal leaves out.
+FORGED = [HEADER, b"\x1b[31m" + HEADER, b"=\x1b[0m=\x1b[1;2m" + HEADER[2:], b"\x1b[31m" * 300 + HEADER]
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=range(len(FORGED)))
+@pytest.mark.parametrize("before", [b"", b"a\n", b"a\r", b"a\n\n"], ids=["first", "line", "return", "gap"])
+def test_a_task_cannot_write_the_line_above_a_part(stand: Stand, forged: bytes, before: bytes) -> None:
+    job = stand.finished()
+    stand.print(job["job_id"], "stdout", before + forged + b"\n")
+    stand.print(job["job_id"], "stderr", b"err\n")
+
+    for path in (f"/jobs/{job['job_id']}/log", f"/tasks/{task_of(stand, job)}/log"):
+        shown = escape_log(stand.client.get(API + path).text)
+        assert "Forged" in shown
+        assert [line for line in shown.splitlines() if line.startswith("==>") and "Forged" in line] == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_a_line_above_a_part_cannot_be_written_in_pieces(size: int) -> None:
+    for forged in FORGED:
+        text = b"a\n" + forged + b"\n" + b"== no ==>\n=> neither\n==="
+        writer = TranscriptWriter(name_first=True)
+        pieces = [b"".join(writer.write_part("p", text[at : at + size])) for at in range(0, len(text), size)]
+
+        shown = escape_log(b"".join(pieces).decode())
+        assert [line for line in shown.splitlines() if line.startswith("==>")] == ["==> p <=="]
+        # A beginning of that length is cut, wherever a piece ends.
+        assert forged == FORGED[-1] or shown.replace(" ", "") == escape_log(f"==>p<==\n{text.decode()}").replace(
+            " ", ""
+        )
+        assert shown.endswith("== no ==>\n=> neither\n===")
+
+
+def test_one_stream_alone_is_told_as_it_is(stand: Stand) -> None:
+    job = stand.finished()
+    stand.print(job["job_id"], "stdout", HEADER + b"\n")
+
+    assert stand.client.get(f"{API}/tasks/{task_of(stand, job)}/log?stream=stdout").data == HEADER + b"\n"
 
 
 def test_what_is_not_utf8_is_replaced_and_nothing_else(stand: Stand) -> None:

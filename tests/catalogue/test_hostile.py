@@ -82,11 +82,11 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("said", "text"), HOSTILE, ids=[f"{n}-{said}" for n, (said, _) in enumerate(HOSTILE)])
 def test_a_hostile_file_is_refused_soon(said: str, text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     mistakes = mistakes_of(text)
 
-    assert time.monotonic() - started < BOUND
+    assert time.process_time() - started < BOUND
     assert any(said in f"{one.message} -> {one.remedy}" for one in mistakes), [str(one)[:200] for one in mistakes[:5]]
     assert all(one.line >= 1 and one.column >= 1 for one in mistakes)
     assert len(mistakes) <= 201
