@@ -29,6 +29,7 @@ ABLATIONS: Final[Mapping[str, str]] = {
     "grant_memory": "A worker takes an order that comes a second time for a new one.",
     "undelivered_orders": "Attempts of an order that the broker refused are not handed back.",
     "unconfirmed_orders": "An order that the broker has not confirmed counts as refused.",
+    "repeated_heartbeats": "An old heartbeat that comes again renews leases.",
     "commit_before_orders": "Orders are sent before the transaction that claims their tasks is committed.",
     # Jobs, stages and tasks.
     "idempotency_key": "A request that is sent twice makes two jobs.",

@@ -56,6 +56,8 @@ class Capacity:
     unseen: list[tuple[int, str, int, float]] = field(default_factory=list)
     #: (job, number of the stage) whose suspects alone the worker gets, one at a time.
     alone: tuple[JobId, int] | None = None
+    #: The latest moment after which the worker certainly sent a heartbeat, by the store's clock; 0.0: unknown.
+    as_of: float = 0.0
 
 
 class _StoredCapacity(msgspec.Struct, frozen=True, array_like=True):
@@ -73,14 +75,14 @@ class _StoredCapacity(msgspec.Struct, frozen=True, array_like=True):
 _demand_decoder = msgspec.json.Decoder(_StoredCapacity)
 
 
-def _read_capacity(worker_id: str, text: str | None, told_at: float | None) -> Capacity:
+def _read_capacity(worker_id: str, text: str | None, told_at: float | None, as_of: float | None) -> Capacity:
     """Return the capacity in a worker's row; without a report it is empty."""
     if text is None:
-        return Capacity(WorkerId(worker_id))
+        return Capacity(WorkerId(worker_id), as_of=as_of or 0.0)
     told = _demand_decoder.decode(text)
     return Capacity(
         WorkerId(worker_id), told.number, told_at or 0.0, told.room, told.ahead, told.urgent, told.order, told.unseen,
-        told.alone,
+        told.alone, as_of or 0.0,
     )  # fmt: skip
 
 
@@ -126,7 +128,7 @@ RECORD_HEARTBEAT = Prepared(
     "name host version slots draining containment running last_seen_at as_of at_key",
     postgresql=_build_heartbeat(func.greatest),
 )
-_demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
+_demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at, workers.c.as_of)
 _told = and_(workers.c.gone == ZERO, workers.c.told_at > _p("told_after"))
 #: A silent worker may come back.
 _named = and_(workers.c.gone != DEREGISTERED, Among(workers.c.worker_id, _p("worker_ids")))
@@ -141,6 +143,7 @@ LOCK_FREE_CAPACITIES = Prepared(
     "told_after",
     postgresql=_demands.where(_told).order_by(workers.c.key).with_for_update(skip_locked=True),
 )
+FIND_CAPACITIES = Prepared(_demands.where(Among(workers.c.worker_id, _p("worker_ids"))), "worker_ids")
 SAVE_CAPACITY = Prepared(
     update(workers).where(workers.c.key == _p("at_key")).values(demand=_p("demand"), told_at=_p("told_at")),
     "demand told_at at_key",
@@ -190,6 +193,11 @@ class WorkerWrites(TransactionBase):
         """Lock and return capacities reported after a moment, without those that others have locked."""
         return self._read_capacities(self._session.fetch_rows(LOCK_FREE_CAPACITIES, (told_after,)))
 
+    def find_capacities(self, workers: Collection[WorkerId]) -> dict[WorkerId, Capacity]:
+        """Return the capacities of these workers without locking them."""
+        rows = self._session.fetch_rows(FIND_CAPACITIES, (self._session.list_parameter(list(workers)),))
+        return {capacity.worker: capacity for capacity in self._read_capacities(rows)}
+
     def save_capacities(self, demands: Sequence[Capacity]) -> None:
         """Save capacities that were locked in this transaction."""
         rows = [
@@ -231,9 +239,9 @@ class WorkerWrites(TransactionBase):
     # --- for the parts
 
     def _read_capacities(self, rows: list[Row]) -> list[Capacity]:
-        for worker_id, key, _, _ in rows:
+        for worker_id, key, *_ in rows:
             self._note_key(worker_id, key)
-        return [_read_capacity(worker_id, text, told_at) for worker_id, _, text, told_at in rows]
+        return [_read_capacity(worker_id, *told) for worker_id, _, *told in rows]
 
     def _names_of_workers(self, keys: set[int]) -> dict[int, WorkerId]:
         names: dict[int, WorkerId] = {}

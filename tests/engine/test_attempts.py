@@ -177,7 +177,7 @@ def test_a_sign_of_life_of_before_the_claim_that_is_read_late_does_not_tell_that
             dead.heartbeat((ref(held),))
         house.clock.pass_(14.0)
         card = WorkerCard(dead.name, "host", 1, "test", {"*": 1})
-        house.broker.publish([Outgoing(REPORTS, Report(dead.worker, 1, running=(), card=card))])
+        house.broker.publish([Outgoing(REPORTS, Report(dead.worker, dead.number + 1, running=(), card=card))])
         house.turn()
         house.clock.pass_(1.1)
         house.turn()

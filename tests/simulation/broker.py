@@ -42,6 +42,8 @@ class Hub:
         self.lines: list[Line] = []
         self.down_until = 0.0
         self.numbers = itertools.count(1)
+        #: Called with each message that is put into a queue, and the queue's name.
+        self.overhear: Callable[[str, bytes], None] = lambda queue, data: None
 
     def draw_latency(self) -> float:
         return self.world.rng.uniform(*LATENCY)
@@ -55,6 +57,7 @@ class Hub:
         if queue is None or self.world.now < self.down_until:
             return False
         queue.entries.append((next(self.numbers), data))
+        self.overhear(name, data)
         notify_listeners(queue)
         return True
 

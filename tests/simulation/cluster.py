@@ -20,6 +20,7 @@ from tests.simulation.history import Asked, Entry, History, Life, Row
 from tests.simulation.people import Person
 from tests.simulation.signs import Signs
 from tests.simulation.store import StoreFile
+from tests.simulation.stranger import Stranger
 from tests.simulation.tasks import Ground
 from tests.simulation.volume import SimFiles
 from tests.simulation.witness import Wish
@@ -58,6 +59,7 @@ class Cluster:
         rng = world.rng
         self.ids = SeededIds(rng)
         self.hub = Hub(world)
+        self.stranger = Stranger(world, self.hub)
         self.ground = Ground(world, SimFiles())
         self.ground.files.on_publish = self._judge_file
         #: The attempt whose file is shown under a name.

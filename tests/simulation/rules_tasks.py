@@ -20,6 +20,8 @@ AWAKE = 7.0
 PRIVATE = "private"
 #: Within so many seconds, in the calm, returned orders and the attempts of a dead life run again.
 PROMPT = 2.0
+#: Within so many, the attempts of a life that dies when the last outage has been over for `SETTLED` seconds.
+GONE, SETTLED = 22.0, 10.0
 
 
 def counted_once(index: Index) -> Complaints:
@@ -239,20 +241,22 @@ def max_parallel(index: Index) -> Complaints:
 
 
 def prompt(index: Index) -> Complaints:
-    """In the calm: what came back undelivered, and what a buried life held, is free again at once."""
+    """In the calm: what came back undelivered, or was held by a dead life, is free again in time."""
     history = index.history
     for at, task_id, attempt in history.refused:
         task = index.task_by_id[task_id]
         if history.calm_from < at < history.ended - PROMPT and not _had_ended(index, task, attempt, at + PROMPT):
             yield f"{index.name(task)}, attempt {attempt}: its order came back at {at:.3f}, and it was kept"
     keys = {life: key for key, life in history.workers.items()}
-    for at, life in history.buried:
+    gone = [(one.died, life, GONE) for life, one in history.lives.items() if one.died is not None]
+    gone = [one for one in gone if history.calm_from + SETTLED < one[0] < history.ended - GONE]
+    for at, life, within in [*((at, life, PROMPT) for at, life in history.buried), *gone]:
         for entry in history.diary:
             if entry.kind != "task" or entry.after != "RUNNING" or entry.worker != keys.get(life) or entry.at > at:
                 continue
             task = index.tasks[entry.key]
-            if entry.attempt is not None and not _had_ended(index, task, entry.attempt, at + PROMPT):
-                yield f"{index.name(task)}, attempt {entry.attempt}, was kept by {life}, buried at {at:.3f}"
+            if entry.attempt is not None and not _had_ended(index, task, entry.attempt, at + within):
+                yield f"{index.name(task)}, attempt {entry.attempt}, was kept by {life}, dead at {at:.3f}"
 
 
 def _had_ended(index: Index, task: Row, attempt: int, until: float) -> bool:

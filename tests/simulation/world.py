@@ -66,6 +66,7 @@ class World:
     """One run of the simulation."""
 
     def __init__(self, seed: str, *, trace: bool = False, only: frozenset[int] | None = None) -> None:
+        self.seed = seed
         self.now = 0.0
         #: By how much the store's clock is wrong.
         self.store_skew = 0.0

@@ -85,7 +85,8 @@ class LeaseFence:
         Ask immediately before each start. This process may have been paused since the last check, and then another
         worker may run the task, or its job may have ended.
         """
-        return self._clock.monotonic() < min(fence_of(held), held.look_at) or ablated("start_fence")
+        # The clock is asked last, because a pause may come between two operations.
+        return min(fence_of(held), held.look_at) > self._clock.monotonic() or ablated("start_fence")
 
     def find_overdue(self) -> list[HeldAttempt]:
         """Return the attempts that have to end now; hurry the heartbeat for leases that were not renewed in time."""

@@ -65,6 +65,10 @@ class Outbox:
         letter = self._letters[worker]
         letter.renewed, letter.lease = report, lease
 
+    def add_time(self, worker: WorkerId) -> None:
+        """Tell a worker at least the store's time."""
+        self._letters.setdefault(worker, _WorkerOrders())
+
     def clear(self) -> None:
         """Forget what a transaction that failed would have said."""
         self._letters.clear()

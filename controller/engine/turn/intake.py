@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from echelon.controller.core.states import State
@@ -10,6 +10,7 @@ from echelon.controller.datastore.records import TaskRow
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
+from echelon.controller.engine.turn.capacities import is_fresh
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import AttemptRef, Finished, Outcome, Report, Stop
@@ -28,6 +29,8 @@ class IntakeResult:
     renewed: dict[WorkerId, int] = field(default_factory=dict)
     #: For how many seconds.
     lease: float = 0.0
+    #: Workers whose heartbeat may be an old one that came again.
+    doubted: set[WorkerId] = field(default_factory=set)
     #: Attempts whose ends were written.
     settled: int = 0
     #: The store's time at which the next retry is due, if this turn made one.
@@ -53,24 +56,42 @@ class Intake:
         taken.settled = len(endings)
         due = self._settler.settle_attempts(unit, endings) if endings else None
         taken.due = due if taken.due is None else taken.due
-        for report in reports:
-            if report.running is not None:
-                self._renew_leases(unit, report, taken, lease=self._lease + more)
+        for report in self._select_fresh(unit, reports, taken):
+            self._renew_leases(unit, report, taken, lease=self._lease + more)
         return taken
 
-    def record_heartbeats(self, unit: UnitOfWork, reports: Sequence[Report], renewed: Mapping[WorkerId, int]) -> None:
+    def record_heartbeats(self, unit: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> None:
         """Note the workers' signs of life and ends. Their rows have been locked, all of them in one order.
 
-        `renewed` are the reports that have renewed all that their workers hold. Only a report whose renewals all
-        succeeded proves that an unlisted attempt is not on the worker.
+        Only a report whose renewals all succeeded proves that an unlisted attempt is not on the worker.
         """
         for report in sorted(reports, key=lambda report: report.worker):
-            if report.card is not None:
-                as_of = report.as_of if renewed.get(report.worker) == report.number else 0.0
+            if report.card is not None and report.worker not in taken.doubted:
+                as_of = report.as_of if taken.renewed.get(report.worker) == report.number else 0.0
                 unit.tx.record_heartbeat(report.worker, report.card, running=len(report.running or ()), as_of=as_of)
         departed = find_departed(reports)
         if departed:
             unit.tx.deregister_workers(departed)
+
+    def _select_fresh(self, unit: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> list[Report]:
+        """Return the heartbeats that were certainly not carried out before.
+
+        A message that is sent again, by the broker or by another program that has seen it, must not keep a dead
+        worker's leases alive. The number tells: it is greater than that of the last report. For a worker whose number
+        was once too great, for whatever reason, `as_of` tells: it is later than the last one. Therefore a doubtful
+        heartbeat is answered with the time.
+        """
+        beats = [report for report in reports if report.running is not None]
+        known = unit.tx.find_capacities({report.worker for report in beats}) if beats else {}
+        fresh: list[Report] = []
+        for report in beats:
+            last = known.get(report.worker)
+            if last is None or is_fresh(report, last) or ablated("repeated_heartbeats"):
+                fresh.append(report)
+            else:
+                taken.doubted.add(report.worker)
+        taken.doubted -= {report.worker for report in fresh}
+        return fresh
 
     def _find_endings(self, unit: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> list[Ending]:
         """Return the attempts that ended or came back, once each, as far as they still hold their claim."""

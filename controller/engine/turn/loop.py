@@ -237,7 +237,7 @@ class Engine:
             self._parts.publisher.publish_found(unit.unpublished)
         departed = find_departed(reports)
         demands = Capacities(unit.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
-        self._parts.intake.record_heartbeats(unit, reports, taken.renewed)
+        self._parts.intake.record_heartbeats(unit, reports, taken)
         demands.note_reports(reports)
         demands.drop_workers({report.worker for report in returned if report.released} | departed)
         taken.at = unit.tx.now()
@@ -301,6 +301,8 @@ class Engine:
             parts.outbox.add_stop(worker, stop)
         for worker, number in taken.renewed.items():
             parts.outbox.add_renewal(worker, number, lease=taken.lease)
+        for worker in taken.doubted:
+            parts.outbox.add_time(worker)
         post = parts.outbox.take_orders(at=taken.at)
         if post.outgoing:
             failpoint("orders.before_publish")

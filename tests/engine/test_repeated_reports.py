@@ -1,0 +1,121 @@
+"""An old report that comes again does nothing, and a number that was once too great silences no worker that lives."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from echelon.controller.core.states import State
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.messages import REPORTS, Outcome, Report, WorkerCard
+from tests.engine.house import House, Puppet, ref
+from tests.engine.test_attempts import outcomes
+
+FAR = 10**9
+
+
+def repeat(house: House, *reports: Report) -> None:
+    """Send reports again, as a program may that has read them."""
+    house.broker.publish([Outgoing(REPORTS, report) for report in reports])
+    house.turn()
+
+
+def record(house: House) -> list[Report]:
+    """Return a list of all reports that are published from now on."""
+    recorded: list[Report] = []
+    publish = house.broker.publish
+
+    def note(messages: list[Outgoing], **more: object) -> None:
+        recorded.extend(one.message for one in messages if isinstance(one.message, Report))
+        publish(messages, **more)  # type: ignore[arg-type]
+
+    house.broker.publish = note  # type: ignore[method-assign, assignment]
+    return recorded
+
+
+@pytest.mark.parametrize("beats", [1, 3])
+def test_heartbeats_of_a_dead_worker_that_come_again_do_not_keep_its_attempt(house: House, beats: int) -> None:
+    recorded = record(house)
+    job_id = house.submit("one")
+    dead = Puppet(house, name="dead", room={"*": 1})
+    held = dead.take()
+    for _ in range(beats):
+        house.clock.pass_(3.0)
+        dead.heartbeat((ref(held),))
+    heard = list(recorded)
+    alive = Puppet(house, name="alive", room={})
+    for _ in range(8):
+        house.clock.pass_(2.0)
+        repeat(house, *heard)
+    alive.room = {"*": 1}
+    alive.heartbeat()
+
+    assert outcomes(house, job_id)[0] is Outcome.LOST
+    assert alive.take()[1].attempt == 2
+
+
+def test_room_of_a_dead_worker_that_comes_again_gets_no_tasks(house: House) -> None:
+    recorded = record(house)
+    dead = Puppet(house, name="dead")
+    house.clock.pass_(60.0)
+    for _ in range(3):
+        repeat(house, *recorded)
+        house.clock.pass_(20.0)
+    house.submit("one")
+    repeat(house, *recorded)
+
+    assert dead.granted == [] and house.tasks(house.submit("one"))[0].attempt == 0
+
+
+def test_results_and_goodbyes_that_come_again_count_once(house: House) -> None:
+    recorded = record(house)
+    worker = Puppet(house, room={"*": 1})
+    job_id = house.submit("one")
+    worker.finish(worker.take())
+    worker.report(goodbye=True, room={})
+    before = house.kinds(job_id)
+    next_ = Puppet(house, name="puppet", room={"*": 1})
+    second = house.submit("one")
+    held = next_.take()
+    repeat(house, *recorded[:-1])
+
+    assert house.kinds(job_id) == before
+    assert house.view(second).state is State.RUNNING
+    next_.finish(held)
+    assert house.view(second).state is State.COMPLETED
+
+
+@pytest.mark.parametrize("told", [{"*": 0}, {}, None])
+def test_a_worker_whose_number_was_once_too_great_keeps_what_it_holds_and_gets_more(
+    house: House, told: dict[str, int] | None
+) -> None:
+    worker = Puppet(house, room={"*": 2})
+    first = house.submit("one")
+    held = worker.take()
+    card = WorkerCard("puppet", "host", 1, "test", {})
+    repeat(house, Report(worker.worker, FAR, room=told, running=(ref(held),), card=card, as_of=worker.as_of))
+    worker.listen()
+    for _ in range(8):
+        house.clock.pass_(3.0)
+        worker.heartbeat((ref(held),))
+    second = house.submit("one")
+    worker.finish(worker.take())
+
+    assert (house.view(first).state, house.view(second).state) == (State.RUNNING, State.COMPLETED)
+    assert worker.number < FAR and house.tasks(first)[0].attempt == 1
+
+
+def test_a_doubtful_heartbeat_is_answered_with_the_time_alone(house: House) -> None:
+    recorded = record(house)
+    worker = Puppet(house)
+    house.submit("one")
+    held = worker.take()
+    worker.heartbeat((ref(held),))
+    worker.heard.clear()
+    house.clock.pass_(1.0)
+    repeat(house, recorded[-1])
+    worker.listen()
+
+    [answer] = worker.heard
+    assert (answer.renewed, answer.grants, answer.stop, answer.number) == (False, (), (), 0)
+    assert answer.at == house.clock.wall() and msgspec.structs.asdict(answer)["answers"] == 0
