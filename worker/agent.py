@@ -268,8 +268,9 @@ class Agent:
             if not (may_start() and self._executor.start_attempt(held.grant, held.task, may_start)):
                 self._holdings.end_attempt(held.ref)
                 self._reporter.add_released([held.ref])
-            elif not may_start():
-                # A pause between the last question and the start: its process ends before it has done anything.
+            elif not self._fence.may_start(held):
+                # A pause between the last question and the start. Without waiting for orders, the process is killed
+                # before it does anything.
                 self._stop_attempt(held, Outcome.STOPPED, "lease_lost", grace=0.0)
 
     def _may_start(self, held: HeldAttempt) -> bool:

@@ -72,6 +72,14 @@ def test_an_attempt_whose_lease_ends_as_it_starts_is_killed_at_once(stand: Stand
     assert stand.executor.graces == [0.0]
 
 
+def test_no_order_delays_that_kill(stand: Stand) -> None:
+    pause_once(stand, "asked", LONGER, cancel=True)
+
+    (ref,) = stand.run()
+
+    assert stand.executor.stopped == [(ref, Outcome.STOPPED, "lease_lost")]
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_after_a_pause_the_worker_hears_of_a_cancel_before_it_starts_another_attempt(stand: Stand, step: str) -> None:
     pause_once(stand, step, SHORTER, cancel=True)
