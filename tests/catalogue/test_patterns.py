@@ -120,7 +120,7 @@ def test_a_stored_pattern_of_an_older_release_refuses_the_value_and_says_why(pat
 
 
 #: Forms of keys, which stand where the keys are defined.
-OWN_FORMS = {"self._form"}
+OWN_FORMS = {"self._form", "self._share"}
 
 
 def foreign_patterns(tree: ast.AST) -> Iterator[str]:
