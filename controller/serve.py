@@ -41,6 +41,7 @@ from echelon.shared.clock import Clock, SystemClock
 from echelon.shared.sealing import Sealer
 from echelon.shared.signing import make_signer
 from echelon.shared.volume import Volume
+from echelon.shared.volume.starts import StartFiles
 from echelon.shared.volume.status_files import StatusFile
 from echelon.shared.volume.stops import StopFiles
 
@@ -186,7 +187,8 @@ def _engine(
     counters: Counters,
     open_jobs: OpenJobs,
 ) -> Engine:
-    settler = Settler(snapshots=snapshots, counters=counters, max_losses=settings.max_losses)
+    starts = StartFiles(outside.volume)
+    settler = Settler(snapshots=snapshots, counters=counters, max_losses=settings.max_losses, starts=starts)
     return Engine(
         EngineDependencies(
             store=outside.store,

@@ -267,10 +267,10 @@ class JobArtefact(TypedDict):
 
 
 class WorkerAttempt(TaskPlace):
-    """An attempt that a worker holds."""
+    """An attempt that runs on a worker."""
 
     attempt: Annotated[int, about("Number of the attempt, from 1.")]
-    started_at: Annotated[Time, about("When the worker was given it.")]
+    started_at: Annotated[Time, about("When it started.")]
 
 
 class Worker(TypedDict):
@@ -286,8 +286,8 @@ class Worker(TypedDict):
         Literal["cgroup", "subreaper"] | None,
         about("How it finds the processes that a task leaves. Null: a worker of an earlier release."),
     ]
-    running: Annotated[int, about("Number of attempts it holds, by its own last report.")]
-    attempts: Annotated[list[WorkerAttempt], about("The first 100 attempts it holds, by the store.")]
+    running: Annotated[int, about("Number of attempts that run there, by its own last report.")]
+    attempts: Annotated[list[WorkerAttempt], about("The first 100 attempts that run there, by the store.")]
     last_seen_at: Annotated[Time, about("Time of its last heartbeat.")]
 
 

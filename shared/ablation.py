@@ -23,6 +23,7 @@ ABLATIONS: Final[Mapping[str, str]] = {
     "retry_watchdog": "Tasks whose wait is over stay PENDING.",
     "loss_limit": "A task that loses worker after worker never fails.",
     "suspect_isolation": "A task whose next lost worker would be its last runs beside others.",
+    "start_room": "More tasks of a worker count as started than it has slots.",
     "dead_incarnations": "The controller ignores which earlier incarnations of a worker are dead.",
     # Messages.
     "old_grant_refusal": "A worker starts attempts whose order came after the end of their lease.",

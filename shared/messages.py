@@ -61,11 +61,22 @@ class Outcome(StrEnum):
 
 
 class AttemptRef(msgspec.Struct, frozen=True, array_like=True):
-    """Names one execution of one task."""
+    """Names one claim of one task: what a worker was given, started or not."""
 
     task_id: TaskId
-    #: Numbered from 1.
+    #: Number of the claim, from 1.
     attempt: int
+
+
+class Started(msgspec.Struct, frozen=True, array_like=True):
+    """A task that has started and has not ended."""
+
+    job_id: JobId
+    task_id: TaskId
+    #: Number of the claim.
+    attempt: int
+    #: For how many seconds it has run, on the worker's monotonic clock.
+    seconds: float
 
 
 class SpawnedItems(msgspec.Struct, frozen=True):
@@ -96,6 +107,8 @@ class Finished(msgspec.Struct, frozen=True):
     result: str | None = None
     #: Only of a spawn task that completed.
     spawned: SpawnedItems | None = None
+    #: False: it was held and ended before its worker began to start it, so that it is no attempt.
+    begun: bool = True
 
 
 class WorkerCard(msgspec.Struct, frozen=True):
@@ -127,6 +140,9 @@ class Report(msgspec.Struct, frozen=True, tag="report", tag_field="kind"):
     released: tuple[AttemptRef, ...] = ()
     #: Every attempt the worker holds (running or granted). Present in heartbeats: their leases are renewed.
     running: tuple[AttemptRef, ...] | None = None
+    #: Those that have started: all of them in heartbeats, else some that were not told before. None in a heartbeat: an
+    #: earlier release that does not tell, and all that it holds counts as started.
+    started: tuple[Started, ...] | None = None
     #: Present in heartbeats.
     card: WorkerCard | None = None
     #: Present in the first report: earlier lives of the same worker that are known to be dead.
@@ -193,6 +209,8 @@ class GrantedTask(msgspec.Struct, frozen=True):
     index: int
     #: The task's own input values; they stand over the job's.
     input: dict[str, JsonValue] = {}
+    #: Number of the attempt if it starts: unlike `attempt` it counts only what has started. 0: not told.
+    number: int = 0
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -243,6 +261,8 @@ class Orders(msgspec.Struct, frozen=True, tag="orders", tag_field="kind"):
     renewed: bool = False
     #: The store's time in the transaction that it tells of; 0.0: not told. The same when it is sent again.
     at: float = 0.0
+    #: Attempts to give back if they have not started; else they go on.
+    recall: tuple[AttemptRef, ...] = ()
     v: int = VERSION
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -47,6 +47,10 @@ TYPICAL = frozenset({Outcome.COMPLETED, Outcome.FAILED, Outcome.NOT_STARTED})
 
 class Runner(Protocol):
     """The methods of an executor that the agent calls, from its own thread."""
+
+    @property
+    def running_attempts(self) -> Collection[AttemptRef]:
+        """The attempts whose processes have started and whose end `poll_ended` has not returned yet."""
 
     def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> bool:
         """Start one attempt; a failure to start is reported as its end.
@@ -191,14 +195,16 @@ class Agent:
         self._heartbeat.keep_pace(orders.lease)
         taken = self._orders.apply_orders(orders)
         self._fence.mind_granted(taken.granted)
-        self._reporter.add_released(taken.refused)
+        for held in taken.recalled:
+            self._holdings.end_attempt(held.ref)
+        self._reporter.add_released([*taken.refused, *(held.ref for held in taken.recalled)])
         for held, reason in taken.stopped:
             self._stop_attempt(held, Outcome.STOPPED, reason)
 
     def _stop_attempt(self, held: HeldAttempt, outcome: Outcome, reason: str, *, grace: float = math.inf) -> None:
         if held.pool is None:
             self._holdings.end_attempt(held.ref)
-            ended = Finished(held.grant.job_id, held.ref.task_id, held.ref.attempt, outcome, error=reason)
+            ended = Finished(held.grant.job_id, held.ref.task_id, held.ref.attempt, outcome, error=reason, begun=False)
             self._reporter.add_finished(ended)
         elif not held.stopping:
             held.stopping = True
@@ -268,7 +274,10 @@ class Agent:
             if not (may_start() and self._executor.start_attempt(held.grant, held.task, may_start)):
                 self._holdings.end_attempt(held.ref)
                 self._reporter.add_released([held.ref])
-            elif not self._fence.may_start(held):
+                continue
+            if held.ref in self._executor.running_attempts:
+                self._holdings.note_start(held)
+            if not self._fence.may_start(held):
                 # A pause between the last question and the start. Without waiting for orders, the process is killed
                 # before it does anything.
                 self._stop_attempt(held, Outcome.STOPPED, "lease_lost", grace=0.0)

@@ -30,7 +30,9 @@ class HeldAttempt:
     look_at: float = math.inf
     #: Name of the pool of its slot; None while it waits.
     pool: str | None = None
+    #: When it got the slot, and when its process had started; None: not yet.
     started: float = 0.0
+    runs_since: float | None = None
     #: The executor has been told to end it.
     stopping: bool = False
 

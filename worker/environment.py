@@ -20,7 +20,18 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 #: Set by the engine; a task class cannot set them.
 RESERVED: Final = frozenset(
     f"ECHELON_{name}"
-    for name in ("JOB_ID", "TASK_ID", "STAGE", "INDEX", "ATTEMPT", "JOB_DIR", "TASK_DIR", "OUTPUT", "SPAWN_FILE")
+    for name in (
+        "JOB_ID",
+        "TASK_ID",
+        "CLAIM",
+        "STAGE",
+        "INDEX",
+        "ATTEMPT",
+        "JOB_DIR",
+        "TASK_DIR",
+        "OUTPUT",
+        "SPAWN_FILE",
+    )
 )
 
 

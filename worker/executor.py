@@ -22,6 +22,7 @@ from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Ou
 from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume
 from echelon.shared.volume.layout import Stream
+from echelon.shared.volume.starts import StartLog
 from echelon.worker import spawnfile
 from echelon.worker.attempt import AttemptEnd, Phase, StartedAttempt, build_report, judge_exit, shorten_error
 from echelon.worker.environment import (
@@ -82,6 +83,7 @@ class Executor:
         worker_name: str,
         environ: Mapping[str, str],
         settings: ExecutorSettings,
+        starts: StartLog,
     ) -> None:
         self._temporary = temporary = temporary_folder(worker_name, settings.temporary)
         make_temporary_folder(temporary)
@@ -92,7 +94,7 @@ class Executor:
             environ = {**environ, "HOME": settings.user.home}
             rights = Rights(volume, settings.user, temporary)
         preparation = Preparation(root=volume.root, sealer=Sealer(volume), environ=environ, temporary=temporary)
-        self._launcher = Launcher(volume, runtime, preparation, settings.spawn, rights)
+        self._launcher = Launcher(volume, runtime, preparation, settings.spawn, starts, rights)
         self._memory = MemoryEvents()
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -130,13 +132,13 @@ class Executor:
             return False
         except CannotStart as error:
             outcome = Outcome.WORKER_FAULT if error.worker_fault else Outcome.NOT_STARTED
-            self._report_unstarted(grant, task, outcome, str(error))
+            self._report_unstarted(grant, task, outcome, str(error), begun=not error.worker_fault)
         except EchelonError as error:
-            self._report_unstarted(grant, task, Outcome.WORKER_FAULT, str(error))
+            self._report_unstarted(grant, task, Outcome.WORKER_FAULT, str(error), begun=False)
         except Exception as error:
             # Without a report of its end, the attempt would keep its slot and its lease for ever.
             log.exception("an attempt was not started because of a bug in the worker")
-            self._report_unstarted(grant, task, Outcome.WORKER_FAULT, f"a bug in the worker: {error!r}")
+            self._report_unstarted(grant, task, Outcome.WORKER_FAULT, f"a bug in the worker: {error!r}", begun=True)
         return True
 
     def poll_ended(self, timeout: float) -> list[Finished]:
@@ -160,6 +162,8 @@ class Executor:
         if now >= self._next_reap:
             self._next_reap = now + _REAP_EVERY
             self._runtime.reap_orphans()
+            if not self._running:
+                self._launcher.close_starts()
         done, self._done = self._done, []
         return done
 
@@ -218,8 +222,10 @@ class Executor:
             self._epoll.register(fd, select.EPOLLIN)
             self._watched.add(fd)
 
-    def _report_unstarted(self, grant: Grant, task: GrantedTask, outcome: Outcome, error: str) -> None:
-        self._done.append(Finished(grant.job_id, task.task_id, task.attempt, outcome, error=shorten_error(error)))
+    def _report_unstarted(self, grant: Grant, task: GrantedTask, outcome: Outcome, error: str, *, begun: bool) -> None:
+        self._done.append(
+            Finished(grant.job_id, task.task_id, task.attempt, outcome, error=shorten_error(error), begun=begun)
+        )
 
     # --- while it runs ----------------------------------------------------------------------------------------------
 

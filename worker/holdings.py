@@ -7,11 +7,12 @@ I/O, so heartbeats go on while the agent hangs in a slow disk.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from echelon.shared.clock import Clock
-from echelon.shared.messages import AttemptRef
+from echelon.shared.messages import AttemptRef, Started
 from echelon.worker.backlog import Backlog, HeldAttempt
 from echelon.worker.slots import PoolCapacity, Slots
 
@@ -24,6 +25,7 @@ class CapacityReport:
     """The state of this worker in one report."""
 
     running: tuple[AttemptRef, ...]
+    started: tuple[Started, ...]
     room: dict[str, int]
     ahead: dict[str, int]
     urgent: dict[str, dict[int, int]]
@@ -35,6 +37,8 @@ class CapacityReport:
 class _State:
     held: dict[AttemptRef, HeldAttempt] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)
+    #: Started attempts whose start was not told, oldest first; some have ended.
+    untold: deque[HeldAttempt] = field(default_factory=deque)
     seen: int = 0
     seen_when_reported: int = 0
     #: The latest timestamp of an applied order, by the store's clock.
@@ -94,6 +98,27 @@ class Holdings:
             held.started = self._clock.monotonic()
             self._slots.occupy_slot(pool)
             return held
+
+    def note_start(self, held: HeldAttempt) -> None:
+        """Record that the process of an attempt runs: its start may be told."""
+        with self._lock:
+            held.runs_since = self._clock.monotonic()
+            self._state.untold.append(held)
+
+    def first_untold(self) -> float | None:
+        """Return when the oldest running attempt started whose start was not told; None if there is none."""
+        untold = self._state.untold
+        while untold and untold[0].ref not in self._state.held:
+            untold.popleft()
+        return untold[0].runs_since if untold else None
+
+    def take_untold(self) -> tuple[Started, ...]:
+        """Return the running attempts whose start was not told, and count them as told."""
+        with self._lock:
+            now, untold = self._clock.monotonic(), self._state.untold
+            found = tuple(_describe_start(held, now) for held in untold if held.ref in self._state.held)
+            untold.clear()
+            return found
 
     def end_attempt(self, ref: AttemptRef, *, typical: bool = False) -> HeldAttempt | None:
         """Remove an attempt; None if it is not held. The duration of a typical run counts for the mean."""
@@ -166,7 +191,9 @@ class Holdings:
                 urgent = self._compute_urgent(capacity)
             self._slots.set_reported(room)
             self._state.seen_when_reported = self._state.seen
-            return CapacityReport(tuple(self._state.held), room, ahead, urgent, self._state.seen, self._state.as_of)
+            now, state = self._clock.monotonic(), self._state
+            started = tuple(_describe_start(held, now) for held in state.held.values() if held.runs_since is not None)
+            return CapacityReport(tuple(state.held), started, room, ahead, urgent, state.seen, state.as_of)
 
     def mark_unreported(self) -> None:
         """Record that the capacity reported last did not arrive."""
@@ -189,3 +216,7 @@ class Holdings:
                     urgent.setdefault(name, {})[priority] = one.room - capacity[name].room
             capacity = above
         return urgent
+
+
+def _describe_start(held: HeldAttempt, now: float) -> Started:
+    return Started(held.grant.job_id, held.ref.task_id, held.ref.attempt, now - (held.runs_since or now))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from echelon.shared.errors import VolumeUnavailable
 from echelon.shared.failpoints import failpoint
-from echelon.shared.messages import Grant, GrantedTask, Outcome
+from echelon.shared.messages import AttemptRef, Grant, GrantedTask, Outcome
 from echelon.shared.volume import Volume
 from echelon.shared.volume.layout import entry_name
+from echelon.shared.volume.starts import StartLog
 from echelon.worker import spawnfile
 from echelon.worker.attempt import AttemptEnd, StartedAttempt, describe_error
 from echelon.worker.folders import Folders
@@ -32,9 +34,11 @@ class Launcher:
         runtime: Runtime,
         preparation: Preparation,
         limits: spawnfile.Limits,
+        starts: StartLog,
         rights: Rights | None = None,
     ) -> None:
         self._volume, self._runtime, self._preparation, self._limits = volume, runtime, preparation, limits
+        self._starts = starts
         #: None: tasks run as the user of this process.
         self._rights = rights
         self._folders = Folders(volume, owner=-1 if rights is None else rights.user.uid)
@@ -43,6 +47,11 @@ class Launcher:
     def close(self) -> None:
         """Remove the spare folders."""
         self._folders.close()
+        self.close_starts()
+
+    def close_starts(self) -> None:
+        """Close the file of starts while nothing runs."""
+        self._starts.close()
 
     def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> StartedAttempt:
         """Start an attempt; raise CannotStart, or another EchelonError if the worker is the cause.
@@ -59,7 +68,7 @@ class Launcher:
         masker = prepared.masker
         try:
             launch, masker = self._preparation.build_launch(prepared, task, places)
-            launch.may_start = may_start
+            launch.may_start = partial(self._may_begin, launch.ref, prepared, may_start)
             if self._rights is not None:
                 launch.group = group_of(grant.job_id)
             failpoint("exec.before_spawn")
@@ -83,6 +92,16 @@ class Launcher:
         if ending.outcome is Outcome.COMPLETED and attempt.prepared.recipe.spawns:
             ending = add_spawned_items(self._volume, attempt, ending, self._limits)
         return ending
+
+    def _may_begin(self, ref: AttemptRef, prepared: PreparedGrant, may_start: Callable[[], bool]) -> bool:
+        """Ask `may_start` for the last time; if it says yes, write the start down."""
+        if not may_start():
+            return False
+        try:
+            self._starts.add_start(ref)
+        except OSError as error:
+            raise self._explain_error(error, prepared) from error
+        return True
 
     def _make_workspace(self, grant: Grant) -> None:
         if self._rights is not None:

@@ -35,6 +35,8 @@ class OrderResult:
     granted: list[HeldAttempt] = field(default_factory=list)
     #: Attempts to hand back: they came too late, or this worker cannot run them.
     refused: list[AttemptRef] = field(default_factory=list)
+    #: Held attempts that have not started and are wanted back.
+    recalled: list[HeldAttempt] = field(default_factory=list)
     #: Held attempts to stop, and the reasons.
     stopped: list[tuple[HeldAttempt, str]] = field(default_factory=list)
 
@@ -62,6 +64,7 @@ class OrderBook:
         if orders.renewed and sent is not None and sent.running is not None:
             self._renew_leases(sent.running, orders, sent.at + orders.lease)
         taken.stopped = self._find_stopped(orders.stop, orders.lease)
+        self._find_recalled(orders.recall, orders.lease, taken)
         return taken
 
     def _select_new(self, orders: Orders, sent: SentReport | None, taken: OrderResult) -> list[HeldAttempt]:
@@ -112,6 +115,16 @@ class OrderBook:
             if held is not None:
                 found.append((held, stop.reason))
         return found
+
+    def _find_recalled(self, recall: Iterable[AttemptRef], lease: float, taken: OrderResult) -> None:
+        for ref in recall:
+            held = self._holdings.get(ref)
+            if ref not in self._granted:
+                # It overtakes its grant, which counts as known when it comes.
+                self._granted[ref] = self._clock.monotonic() + lease
+                taken.refused.append(ref)
+            elif held is not None and held.pool is None:
+                taken.recalled.append(held)
 
     def _forget_ended(self) -> None:
         now = self._clock.monotonic()

@@ -121,7 +121,7 @@ class Preparation:
             "job_id": grant.job_id,
             "task_id": task.task_id,
             "index": task.index,
-            "attempt": task.attempt,
+            "attempt": task.number or task.attempt,
             "stage": grant.stage_name,
             "job_dir": prepared.workspace,
             "task_dir": places.folder,
@@ -232,7 +232,8 @@ def _attempt_variables(task: GrantedTask, places: Places) -> list[bytes]:
     """Return the variables that differ between attempts; the two that name the process's attempt come first."""
     return [
         f"ECHELON_TASK_ID={task.task_id}".encode(),
-        b"ECHELON_ATTEMPT=%d" % task.attempt,
+        b"ECHELON_CLAIM=%d" % task.attempt,
+        b"ECHELON_ATTEMPT=%d" % (task.number or task.attempt),
         b"ECHELON_INDEX=%d" % task.index,
         f"ECHELON_TASK_DIR={places.folder}".encode(),
         f"ECHELON_OUTPUT={places.output_file}".encode(),

@@ -17,7 +17,7 @@ from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
 from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import WorkerId
-from echelon.shared.messages import REPORTS, AttemptRef, Finished, Report
+from echelon.shared.messages import REPORTS, AttemptRef, Finished, Report, Started
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.report_log import ReportLog
 
@@ -27,7 +27,8 @@ BATCH = 64
 BATCH_BYTES = 256 * 1024
 #: ... and attempts that are handed back.
 BATCH_RELEASED = 10_000
-#: While attempts wait to start, an end waits up to so many seconds for more ends.
+#: While attempts wait to start, an end waits up to so many seconds for more ends. A start waits as long for the end of
+#: its attempt: then nothing is told of it.
 LINGER = 0.05
 #: Pause before unconfirmed reports are sent again, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -96,21 +97,25 @@ class Reporter:
         self._handle_confirmations()
         if self._is_pausing():
             return
-        telling = self._holdings.should_report()
-        if not (telling or self._is_due(more_to_start)):
+        telling, start_due = self._holdings.should_report(), self._is_start_due()
+        if not (telling or start_due or self._is_due(more_to_start)):
             return
         last = False
         while not last:
             batch = self._cut_batch()
             last = not (self._unsent.finished or self._unsent.released)
-            self._send_batch(batch, telling=telling and last)
+            # A start that gets lost is told again by the next heartbeat.
+            started = self._holdings.take_untold() if start_due and last else None
+            self._send_batch(batch, telling=telling and last, started=started)
         self._handle_confirmations()
 
     def next_due(self) -> float | None:
         """Return when the next report is due by time, in seconds on the monotonic clock."""
         if self._is_pausing():
             return self._not_before
-        return self._unsent.since + LINGER if self._unsent.finished else None
+        ended = self._unsent.since if self._unsent.finished else None
+        oldest = min((at for at in (ended, self._holdings.first_untold()) if at is not None), default=None)
+        return None if oldest is None else oldest + LINGER
 
     @property
     def all_confirmed(self) -> bool:
@@ -144,6 +149,10 @@ class Reporter:
         waited = self._clock.monotonic() - self._unsent.since
         return not more_to_start or waited >= LINGER or len(self._unsent.finished) >= BATCH
 
+    def _is_start_due(self) -> bool:
+        started = self._holdings.first_untold()
+        return started is not None and self._clock.monotonic() - started >= LINGER
+
     def _cut_batch(self) -> _ReportBatch:
         released = [self._unsent.released.popleft() for _ in range(min(BATCH_RELEASED, len(self._unsent.released)))]
         finished: list[Finished] = []
@@ -153,7 +162,7 @@ class Reporter:
             size += _estimate_size(finished[-1])
         return _ReportBatch(tuple(finished), tuple(released))
 
-    def _send_batch(self, batch: _ReportBatch, *, telling: bool) -> None:
+    def _send_batch(self, batch: _ReportBatch, *, telling: bool, started: tuple[Started, ...] | None) -> None:
         capacity = self._holdings.report_capacity() if telling else None
         number = self._sent.log_report()
         self._in_flight[number] = _ReportBatch(batch.finished, batch.released, reports_capacity=telling)
@@ -168,6 +177,7 @@ class Reporter:
                 seen=capacity.seen if capacity else self._holdings.seen_when_reported,
                 finished=batch.finished,
                 released=batch.released,
+                started=started,
             )
         )
         if batch.finished:

@@ -16,6 +16,7 @@ from echelon.shared.clock import Clock
 from echelon.shared.ids import WorkerId
 from echelon.shared.messages import WorkerCard, orders_queue
 from echelon.shared.volume import Volume
+from echelon.shared.volume.starts import StartLog
 from echelon.shared.volume.status_files import StatusReader
 from echelon.shared.volume.stops import StopFiles
 from echelon.worker.agent import Agent, AgentParts
@@ -200,6 +201,7 @@ def _build_executor(
         worker_name=process_mark(settings),
         environ=environ,
         settings=ExecutorSettings(log_cap=settings.log_cap, user=user),
+        starts=StartLog(volume, worker),
     )
     return executor, runtime.containment
 

@@ -62,7 +62,7 @@ class Follower:
         while True:
             now = self._load_task(task.task_id)
             over = now is None or now.state in ENDED or now.attempt > number
-            log = AttemptLog(task.job_id, task.stage, task.index, number)
+            log = AttemptLog(task.job_id, task.stage, task.index, number, self._find_claim(now, number))
             for name in streams:
                 part = name if attempt else f"attempt {number}, {name}"
                 yield from self._read_new_text(writer, log, name, part, final=over)
@@ -79,14 +79,14 @@ class Follower:
         while True:
             over = self._is_over(job.job_id)
             for task in self._list_running(job.job_id):
-                log = AttemptLog(job.job_id, task.stage, task.index, task.attempt)
+                log = AttemptLog(job.job_id, task.stage, task.index, task.attempt, task.claim)
                 yield from self._read_streams(writer, log, names[task.stage], final=False)
             more = True
             while more:
                 ended = self._has_job_ended(job.job_id, cursor)
                 for number, view in ended:
                     cursor = max(cursor, number)
-                    log = AttemptLog(job.job_id, view.stage, view.index, view.attempt)
+                    log = AttemptLog(job.job_id, view.stage, view.index, view.attempt, view.claim)
                     yield from self._read_streams(writer, log, names[view.stage], final=True)
                 more = len(ended) == _PAGE
             if over:
@@ -136,6 +136,11 @@ class Follower:
 
     def _is_wanted(self) -> bool:
         return not self._stopping.is_set() and not has_left(self._connection)
+
+    def _find_claim(self, task: TaskView | None, number: int) -> int:
+        if task is None or task.claim == task.attempt:
+            return number
+        return self._ask_store(lambda reader: reader.find_claims(task)).get(number, 0)
 
     def _load_task(self, task_id: TaskId) -> TaskView | None:
         return self._ask_store(lambda reader: reader.find_task(task_id))

@@ -13,7 +13,7 @@ from echelon.controller.api.jobs import find_job
 from echelon.controller.api.queries import LogQuery
 from echelon.controller.api.routes import PART_OF_TEXT, TEXT, Routes
 from echelon.controller.api.tasks import find_task
-from echelon.controller.api.transcripts import AttemptLog, read_job_log, read_task_log
+from echelon.controller.api.transcripts import AttemptLog, find_claims, read_job_log, read_task_log
 from echelon.controller.api.waiting import client_socket
 from echelon.controller.datastore.records import TaskView
 from echelon.shared.errors import NotFound
@@ -65,5 +65,7 @@ def get_task_log(query: LogQuery, task_id: object) -> Response:
 
 
 def _answer_log(task: TaskView, query: LogQuery) -> Iterator[bytes]:
-    log = AttemptLog(task.job_id, task.stage, task.index, query.attempt or task.attempt)
+    number = query.attempt or task.attempt
+    claim = find_claims(get_jobs(), task).get(number, 0)
+    log = AttemptLog(task.job_id, task.stage, task.index, number, claim)
     return read_task_log(get_jobs().volume, log, query.stream)

@@ -125,9 +125,9 @@ def render_stage(view: StageView, waiting: str | None = None) -> shapes.Stage:
     return fill_shape(
         shapes.Stage,
         view,
-        counts=dict(zip(_STATES, _read_counts(view.tally), strict=True)),
+        counts=dict(zip(_STATES, _read_counts(view.tally.shown), strict=True)),
         total=view.expected,
-        spawn_state=view.spawn,
+        spawn_state=view.shown_spawn,
         waiting=waiting,
         etag=str(view.etag),
         **_pause_fields(view),

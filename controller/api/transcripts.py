@@ -38,12 +38,14 @@ class AttemptLog:
     #: -1 for the spawn task.
     index: int
     attempt: int
+    #: Number of its claim, which names its files; 0: it has none yet.
+    claim: int
 
     def open(self, volume: Volume, stream: Stream) -> BinaryIO | None:
         """Open what it has printed; None: nothing yet."""
-        if self.attempt < 1:
+        if self.claim < 1:
             return None
-        return volume.open_log(self.job_id, self.stage, self.index, self.attempt, stream)
+        return volume.open_log(self.job_id, self.stage, self.index, self.claim, stream)
 
     def describe_attempt(self, stage_name: str, stream: Stream) -> str:
         """Return the words of the line above its output."""
@@ -115,14 +117,23 @@ def read_job_log(jobs: Jobs, job: JobView) -> Iterator[bytes]:
     writer = TranscriptWriter(name_first=True)
     names = {stage.number: stage.name for stage in job.stages}
     for task in iterate_tasks(jobs, job.job_id):
-        for attempt in range(1, task.attempt + 1):
-            log = AttemptLog(job.job_id, task.stage, task.index, attempt)
+        for attempt, claim in sorted(find_claims(jobs, task).items()):
+            log = AttemptLog(job.job_id, task.stage, task.index, attempt, claim)
             for stream in STREAMS:
                 file = log.open(jobs.volume, stream)
                 if file is not None:
                     part = log.describe_attempt(names[task.stage], stream)
                     for piece in texts.decode_file(file):
                         yield from writer.write_part(part, piece)
+
+
+def find_claims(jobs: Jobs, task: TaskView) -> dict[int, int]:
+    """Return by number the claims of a task's attempts, those that run included."""
+    if task.claim == task.attempt:
+        # As nearly always: no claim has ended without a start.
+        return {number: number for number in range(1, task.attempt + 1)}
+    with jobs.store.read() as reader:
+        return reader.find_claims(task)
 
 
 def iterate_tasks(jobs: Jobs, job_id: JobId) -> Iterator[TaskView]:

@@ -42,6 +42,13 @@ class WithdrawTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class RecallTasks:
+    """Ask workers to give back what they hold of a stage and have not started; what has started goes on."""
+
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
 class SkipTasks:
     """Let all tasks of a stage that have not completed count as done (-> SKIPPED), the spawn task included."""
 
@@ -92,7 +99,17 @@ class Remember:
     detail: Mapping[str, object] | None = None
 
 
-Effect = ReleaseTasks | ReleaseSpawnTask | WithdrawTasks | SkipTasks | ReopenTasks | BeginRun | RestoreTasks | Remember
+Effect = (
+    ReleaseTasks
+    | ReleaseSpawnTask
+    | WithdrawTasks
+    | RecallTasks
+    | SkipTasks
+    | ReopenTasks
+    | BeginRun
+    | RestoreTasks
+    | Remember
+)
 
 
 def list_reopened_stages(effects: Iterable[Effect]) -> list[int]:

@@ -24,6 +24,8 @@ class TasksMoved:
     error: str | None = None
     #: How many more (or, below 0, less) of the PENDING ones are paused.
     held: int = 0
+    #: How many more (or, below 0, less) of the RUNNING ones have started.
+    started: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class SpawnTaskMoved:
     #: With COMPLETED: the number of items in its spawn.json.
     expected: int | None = None
     error: str | None = None
+    #: With RUNNING: it has started; else a worker only holds it.
+    started: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class TasksSkipped:
     held: int = 0
     #: How many of the CANCELLED ones no person had cancelled.
     withdrawn: int = 0
+    #: How many of the RUNNING ones had started.
+    started: int = 0
     #: The spawn task is meant, and not the others.
     spawn: bool = False
 

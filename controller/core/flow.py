@@ -12,6 +12,7 @@ from typing import Any
 
 from echelon.controller.core.effects import (
     Effect,
+    RecallTasks,
     ReleaseSpawnTask,
     ReleaseTasks,
     Remember,
@@ -77,6 +78,8 @@ def _fail_stage(stage: Stage, effects: Effects) -> Stage:
     if waiting or (running and stage.fail_fast):
         stage = withdraw_stage(stage, effects, running=stage.fail_fast, reason=reason, state=stage.state)
     if stage.tally.running or stage.spawn is State.RUNNING:
+        if stage.given:
+            effects.append(RecallTasks(stage.number))
         return stage
     # A sibling of equal order that did nothing wrong ends as withdrawn, unless it was complete already.
     if not stage.overrun:
@@ -149,7 +152,7 @@ def _advance_job(job: Job, effects: Effects) -> Job:
     """Take the first move of `_MOVES` whose condition holds; stay if none does."""
     front = [job.stages[number] for _, number in job.ahead] if ablated("stage_order") else job.front
     if front:
-        job = _block_stages(job, front[0].order)
+        job = _block_stages(job, front[0].order, effects)
     now = _Situation(job, front, any(stage.failing for stage in job.living))
     for _, find, move in _MOVES:
         found = find(now)
@@ -178,13 +181,15 @@ def _fail_front(job: Job, front: Sequence[Stage], effects: Effects) -> Job:
     return job.with_stage(replace(front[0], failing=True))
 
 
-def _block_stages(job: Job, order: int) -> Job:
+def _block_stages(job: Job, order: int, effects: Effects) -> Job:
     """Let nothing start in stages that run although it is not their turn any more, or the job is paused."""
     for stage in job.living:
         early = stage.order > order and not ablated("stage_block")
         blocked = stage.state is State.RUNNING and (job.paused or early)
         if blocked is not stage.blocked:
             job = job.with_stage(replace(stage, blocked=blocked))
+            if blocked and stage.given:
+                effects.append(RecallTasks(stage.number))
     return job
 
 

@@ -69,11 +69,13 @@ def _move_tasks(job: Job, event: TasksMoved) -> Stage:
         failed += count if target is State.FAILED else 0
     if event.held:
         tally = replace(tally, held=tally.held + event.held)
+    if event.started:
+        tally = tally.add_started(event.started)
     return _note_failure(replace(stage, tally=tally), failed, event.error)
 
 
 def _move_spawn_task(job: Job, event: SpawnTaskMoved, effects: Effects) -> Stage:
-    stage = replace(job.stage(event.stage), spawn=event.state)
+    stage = replace(job.stage(event.stage), spawn=event.state, spawn_started=event.started)
     if event.state is State.COMPLETED:
         expected = (event.expected or 0) + stage.added
         effects.append(Remember("tasks_spawned", stage.number, {"tasks": event.expected}))

@@ -19,6 +19,7 @@ from echelon.controller.core.states import (
     TASK_TRANSITIONS,
     State,
     check_transition,
+    show_state,
 )
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
@@ -50,6 +51,7 @@ class Tally:
 
     pending: int = 0
     queued: int = 0
+    #: Held by workers: started there, or given ahead and still waiting for a slot.
     running: int = 0
     completed: int = 0
     failed: int = 0
@@ -59,6 +61,18 @@ class Tally:
     held: int = 0
     #: How many of the cancelled ones no person has cancelled: they end with their stage, and begin again with it.
     withdrawn: int = 0
+    #: How many of the running ones have started, as far as their workers have told.
+    started: int = 0
+
+    @property
+    def given(self) -> int:
+        """Return how many wait for a slot at a worker: people see them as QUEUED."""
+        return max(0, self.running - self.started)
+
+    @property
+    def shown(self) -> Self:
+        """Return the counts as people see them."""
+        return replace(self, queued=self.queued + self.given, running=self.running - self.given)
 
     @property
     def open(self) -> int:
@@ -91,7 +105,14 @@ class Tally:
             count = getattr(self, source.lower())
             if count:
                 tally = tally.move_tasks(source, target, count)
-        return tally
+        return tally.add_started(0)
+
+    def add_started(self, change: int) -> Self:
+        """Return the tally after so many more, or below 0 fewer, of the running ones have started.
+
+        A controller of an earlier release moves tasks without counting this: it never exceeds the running ones.
+        """
+        return replace(self, started=max(0, min(self.running, self.started + change)))
 
     def add_tasks(self, state: State, count: int) -> Self:
         """Return the tally with `count` more tasks in a state."""
@@ -144,6 +165,8 @@ class Stage:
     run: int = 1
     #: The index of its next task is so much more than the number of its tasks: those of earlier runs keep theirs.
     shift: int = 0
+    #: The spawn task that is RUNNING has started.
+    spawn_started: bool = False
     #: It has run: attempts of its tasks may be there, also when it has ended and is opened again.
     begun: bool = False
 
@@ -151,6 +174,16 @@ class Stage:
     def paused(self) -> bool:
         """Tell whether a person holds it back."""
         return self.by is not None and self.state not in ENDED
+
+    @property
+    def shown_spawn(self) -> State | None:
+        """Return the state of its spawn task as people see it."""
+        return None if self.spawn is None else show_state(self.spawn, started=self.spawn_started)
+
+    @property
+    def given(self) -> bool:
+        """Tell whether workers hold tasks of it that have not started, the spawn task included."""
+        return self.tally.given > 0 or (self.spawn is State.RUNNING and not self.spawn_started)
 
     @property
     def at_rest(self) -> bool:

@@ -11,6 +11,8 @@ from echelon.shared.messages import Outcome
 
 #: Ended by Echelon or by its own machine: says nothing about the task, and costs it nothing.
 _BLAMELESS = frozenset({Outcome.INTERRUPTED, Outcome.WORKER_FAULT})
+#: Seconds until a task is tried again whose worker could not do its part.
+WORKER_FAULT_DELAY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def judge_attempt(outcome: Outcome, budget: Budget, retry: Retry, *, max_losses:
     if outcome in _BLAMELESS:
         # A broken worker must not spin on the same task: it comes back after a moment, perhaps elsewhere.
         if outcome is Outcome.WORKER_FAULT:
-            return Verdict(State.PENDING, delay=1.0)
+            return Verdict(State.PENDING, delay=WORKER_FAULT_DELAY)
         return Verdict(State.QUEUED)
     if outcome is Outcome.STOPPED:
         # A stop is ordered only for attempts that have lost their claim already; one that still holds it runs again.

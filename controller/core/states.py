@@ -17,6 +17,7 @@ class State(StrEnum):
     PENDING = "PENDING"
     #: Tasks only: may be claimed by a worker.
     QUEUED = "QUEUED"
+    #: Of a task: a worker holds it. People see it as QUEUED until it has started there: `show_state`.
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
@@ -61,6 +62,11 @@ JOB_TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.CANCELLED: frozenset({State.RUNNING, State.SKIPPED}),
     State.SKIPPED: frozenset({State.RUNNING}),
 }
+
+
+def show_state(state: State, *, started: bool) -> State:
+    """Return a task's state as people see it: one that a worker holds and has not started is QUEUED."""
+    return State.QUEUED if state is State.RUNNING and not started else state
 
 
 class ForbiddenTransition(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from echelon.controller.core.again import plan_job_retry
-from echelon.controller.core.effects import BeginRun, Remember, ReopenTasks, SkipTasks
+from echelon.controller.core.effects import BeginRun, RecallTasks, Remember, ReopenTasks, SkipTasks
 from echelon.controller.core.events import (
     Again,
     CancelRequested,
@@ -67,6 +67,8 @@ def apply_pause(job: Job, event: PauseRequested, effects: Effects) -> Job:
     if stage.state in ENDED:
         return job
     effects.append(Remember("stage_paused", stage.number))
+    if stage.given:
+        effects.append(RecallTasks(stage.number))
     return settle_job(job.with_stage(replace(stage, by=event.by)), effects)
 
 
@@ -204,9 +206,8 @@ def _count_skipped(stage: Stage, event: TasksSkipped) -> Stage:
     tally = stage.tally
     for source, count in event.counts.items():
         tally = tally.move_tasks(source, State.SKIPPED, count)
-    return replace(
-        stage, tally=replace(tally, held=tally.held - event.held, withdrawn=tally.withdrawn - event.withdrawn)
-    )
+    tally = replace(tally, held=tally.held - event.held, withdrawn=tally.withdrawn - event.withdrawn)
+    return replace(stage, tally=tally.add_started(-event.started))
 
 
 def _can_continue(before: Job, job: Job) -> bool:

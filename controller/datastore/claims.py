@@ -7,10 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, any_, exists, func, null, select, union_all, update
+from sqlalchemy import ColumnElement, and_, any_, exists, func, literal_column, null, select, union_all, update
 from sqlalchemy import bindparam as _p
 
 from echelon.controller.core.model import Job
+from echelon.controller.core.policy import WORKER_FAULT_DELAY
 from echelon.controller.core.states import State
 from echelon.controller.datastore.encoding import decode_object
 from echelon.controller.datastore.fanout import EXPANDING
@@ -57,14 +58,15 @@ def _build_claim(chosen: ColumnElement[bool]) -> Any:
             worker=_p("worker"),
             lease_until=_p("lease_until"),
             not_before=null(),
-            started_at=_p("started_at"),
+            # Its worker tells of the start.
+            started_at=null(),
             ended_at=null(),
             exit_code=null(),
             signal=null(),
             etag=tasks.c.etag + ONE,
             error=null(),
         )
-        .returning(tasks.c.task_id, tasks.c.idx, tasks.c.attempt, tasks.c.input, tasks.c.task_class)
+        .returning(tasks.c.task_id, tasks.c.idx, tasks.c.attempt, tasks.c.unstarted, tasks.c.input, tasks.c.task_class)
     )
 
 
@@ -72,7 +74,7 @@ def _build_claim(chosen: ColumnElement[bool]) -> Any:
 # each run finds other rows. An array is made once. Row locks are not needed: the job is locked.
 CLAIM = Prepared(
     _build_claim(tasks.c.key.in_(_next)),
-    "worker lease_until started_at at_stage first last least most count",
+    "worker lease_until at_stage first last least most count",
     postgresql=_build_claim(tasks.c.key == any_(func.array(_next.scalar_subquery()))),
 )
 
@@ -125,10 +127,12 @@ SHORTEN_LAST_LEASES = Prepared(
     .values(lease_until=_p("lease_until"), etag=tasks.c.etag + ONE),
     "lease_until latest",
 )
-_ended_last = (
+#: A claim that ended without a start has no row: after a fault of its worker the task waits for that time.
+_ended_last = func.coalesce(
     select(func.max(attempts.c.ended_at))
     .where(attempts.c.task == tasks.c.key, attempts.c.attempt == tasks.c.attempt, attempts.c.kept == ONE)
-    .scalar_subquery()
+    .scalar_subquery(),
+    tasks.c.not_before - literal_column(str(WORKER_FAULT_DELAY)),
 )
 
 
@@ -241,7 +245,7 @@ class ClaimWrites(TaskWrites):
     ) -> list[Claimed]:
         """Claim up to `count` QUEUED tasks of a stage, lowest index first, for a worker (QUEUED -> RUNNING).
 
-        Each gets the next attempt number and a lease of `lease` seconds. `spawn` claims the spawn task. `losses`
+        Each gets the next number of a claim and a lease of `lease` seconds. `spawn` claims the spawn task. `losses`
         limits the claim to tasks that have lost that many workers.
         """
         now = self.now()
@@ -250,7 +254,6 @@ class ClaimWrites(TaskWrites):
         parameters = (
             self._worker_key(worker),
             now + lease,
-            now,
             key,
             first,
             last,
@@ -259,8 +262,10 @@ class ClaimWrites(TaskWrites):
             count,
         )
         claimed = [
-            Claimed(TaskId(task_id), index, attempt, decode_object(values) if values else None, task_class)
-            for task_id, index, attempt, values, task_class in self._session.fetch_rows(CLAIM, parameters)
+            Claimed(
+                TaskId(task_id), index, attempt, attempt - unstarted, decode_object(values) if values else None, kind
+            )
+            for task_id, index, attempt, unstarted, values, kind in self._session.fetch_rows(CLAIM, parameters)
         ]
         claimed.sort(key=lambda task: task.index)
         return claimed

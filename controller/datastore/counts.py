@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 
 from echelon.controller.core.states import OPEN, State
 from echelon.controller.datastore.reading import ReaderBase
@@ -16,9 +16,18 @@ _OPEN_STAGE = is_in(stages.c.state, State.PENDING, State.RUNNING)
 _OPEN_TASK = [state for state in State if state in OPEN]
 
 
+#: How many tasks of a stage wait for a slot at their workers: people see them as QUEUED.
+_GIVEN = (
+    stages.c.running
+    - stages.c.started
+    + case((and_(stages.c.spawn == State.RUNNING.value, stages.c.spawn_started == 0), 1), else_=0)
+)
+
+
 def _count_of(state: State) -> ColumnElement[int]:
-    """Return how many tasks of a stage are in a state, the spawn task included."""
-    return stages.c[state.lower()] + case((stages.c.spawn == state.value, 1), else_=0)
+    """Return how many tasks of a stage are in a state as people see it, the spawn task included."""
+    count = stages.c[state.lower()] + case((stages.c.spawn == state.value, 1), else_=0)
+    return count + _GIVEN if state is State.QUEUED else count - _GIVEN if state is State.RUNNING else count
 
 
 class CountReads(ReaderBase):
@@ -32,13 +41,15 @@ class CountReads(ReaderBase):
             .where(_OPEN_STAGE, stages.c.state == State.RUNNING.value)
             .group_by(stages.c.claim_queue)
         )
-        running = select(tasks.c.queue, func.count()).where(RUNNING).group_by(tasks.c.queue)
-        found: dict[str, list[int]] = {}
-        for place, query in enumerate((ready, running)):
-            for queue, count in self._connection.execute(query):
-                if count:
-                    found.setdefault(queue, [0, 0])[place] = int(count)
-        return [QueueView(queue, *counts) for queue, counts in sorted(found.items())]
+        held = (
+            select(tasks.c.queue, func.count(), func.count(tasks.c.started_at)).where(RUNNING).group_by(tasks.c.queue)
+        )
+        waits = {queue: int(count) for queue, count in self._connection.execute(ready) if count}
+        runs: dict[str, int] = {}
+        for queue, count, started in self._connection.execute(held):
+            runs[queue] = started
+            waits[queue] = waits.get(queue, 0) + count - started
+        return [QueueView(queue, waits.get(queue, 0), runs.get(queue, 0)) for queue in sorted({*waits, *runs})]
 
     def count_open_jobs(self, *, limit: int) -> int:
         """Return how many jobs have not ended, `limit` at most."""

@@ -70,12 +70,12 @@ SAVE_JOB = Prepared(
         state=_p("state"),
         error=_p("error"),
         etag=jobs.c.etag + ONE,
-        started_at=func.coalesce(jobs.c.started_at, _p("started")),
+        started_at=func.coalesce(jobs.c.started_at, _p("begun_at")),
         ended_at=case((jobs.c.state == _p("same"), jobs.c.ended_at), else_=_p("ended")),
         by_whom=_p("by_whom"),
         paused_at=case((_p("paused") == ONE, func.coalesce(jobs.c.paused_at, _p("since"))), else_=null()),
     ),
-    "state error started same ended by_whom paused since at_key at_etag",
+    "state error begun_at same ended by_whom paused since at_key at_etag",
 )
 DELETE_TASKS = Prepared(delete(tasks).where(IN_RANGE), "first_key end_key")
 DELETE_ATTEMPTS = Prepared(delete(attempts).where(attempts.c.job == _p("job")), "job")

@@ -86,7 +86,7 @@ def _parameter_types() -> dict[str, TypeEngine[Any]]:
     types: dict[str, TypeEngine[Any]] = {
         **dict.fromkeys(("failure", "loss", "killed", "open", "again", "paused", "begun"), Integer()),
         **dict.fromkeys(("at_attempt", "at_worker", "at_rank", "nth"), Integer()),
-        **dict.fromkeys(("started", "ended", "since", "now", "now_too"), Double()),
+        **dict.fromkeys(("begun_at", "ended", "since", "now", "now_too"), Double()),
         **dict.fromkeys(("at_key", "first_key", "end_key"), BigInteger()),
         **dict.fromkeys(("same", "only", "at_state"), Text()),
     }

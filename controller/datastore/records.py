@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from echelon.controller.core.events import Spans
 from echelon.controller.core.model import Job, Stage
-from echelon.controller.core.states import ENDED, State
+from echelon.controller.core.states import ENDED, State, show_state
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import JsonValue, Outcome
 
@@ -91,6 +91,9 @@ class Settlement:
     loss: bool = False
     #: A person has ended the attempt: its processes may exist until its worker reports their end.
     killed: bool = False
+    #: Whether it had started, and when: else only the claim ends, and it is no attempt.
+    counted: bool = True
+    started_at: float | None = None
     #: COMPLETED in a folder of its own: its files are to be published after the commit.
     private: bool = False
 
@@ -109,7 +112,7 @@ class TaskRow:
     index: int
     task_class: str
     state: State
-    #: Number of the current or last attempt; 0 before the first.
+    #: Number of the current or last claim; 0 before the first.
     attempt: int
     failures: int
     losses: int
@@ -119,6 +122,22 @@ class TaskRow:
     etag: int = 0
     #: The person who has paused, cancelled or skipped it.
     by: str | None = None
+    unstarted: int = 0
+
+    @property
+    def number(self) -> int:
+        """Return the number for people of the attempt that the last claim is: claims without a start do not count."""
+        return self.attempt - self.unstarted
+
+    @property
+    def shown(self) -> State:
+        """Return its state as people see it."""
+        return show_state(self.state, started=self.started)
+
+    @property
+    def started(self) -> bool:
+        """Tell whether it runs and its worker has told of the start."""
+        return self.state is State.RUNNING and self.started_at is not None
 
     @property
     def paused(self) -> bool:
@@ -133,18 +152,19 @@ class TaskRow:
 
 @dataclass(slots=True)
 class Claimed:
-    """A task that has just been given to a worker."""
+    """A task that has just been given to a worker: `attempt` counts claims, `number` attempts as people see them."""
 
     task_id: TaskId
     index: int
     attempt: int
+    number: int
     input: dict[str, JsonValue] | None
     task_class: str
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCount:
-    """The number of tasks that are alike."""
+    """The number of tasks that are alike. What is RUNNING in the store and has not `started` is QUEUED for people."""
 
     state: State
     #: A person has paused, cancelled or skipped them.
@@ -154,6 +174,7 @@ class TaskCount:
     count: int
     #: Their items did not fit: they have not run and never will.
     misfit: bool = False
+    started: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +290,9 @@ class TaskView:
     run: int = 1
     #: End of the running attempt's lease; if the task does not run, until then its last attempt may still exist.
     lease_until: float | None = None
+    #: Number of its current or last claim, which names files; and the worker where it waits for a slot.
+    claim: int = 0
+    given_to: str | None = None
 
     @property
     def due_at(self) -> float | None:
@@ -292,6 +316,7 @@ class AttemptView:
     error: str | None
     started_at: float | None
     ended_at: float
+    claim: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +349,7 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class RunningAttempt:
-    """An attempt that a worker holds."""
+    """An attempt that runs on a worker."""
 
     task_id: TaskId
     job_id: JobId
@@ -332,7 +357,6 @@ class RunningAttempt:
     #: -1: the spawn task.
     index: int
     attempt: int
-    #: When the worker was given it, seconds since the epoch.
     started_at: float | None
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     func,
     insert,
     literal_column,
@@ -67,7 +68,12 @@ def state_literal(state: State) -> ColumnElement[str]:
 
 #: Tasks with their stages and jobs.
 TASKS_OF_JOBS = tasks.join(stages, stages.c.key == tasks.c.stage).join(jobs, jobs.c.key == stages.c.job)
+#: What workers hold, and of that what has started, in the words of its index, and what waits for a slot.
 RUNNING = is_in(tasks.c.state, State.RUNNING)
+STARTED = and_(RUNNING, tasks.c.started_at.is_not(None))
+GIVEN = and_(RUNNING, tasks.c.started_at.is_(None))
+#: A task's state as people see it, as `show_state` says.
+SHOWN_STATE: ColumnElement[Any] = case((GIVEN, state_literal(State.QUEUED)), else_=tasks.c.state)
 #: An attempt without a claim whose processes may still exist; in the words of its index.
 DYING = and_(tasks.c.state != state_literal(State.RUNNING), tasks.c.lease_until.is_not(None))
 #: Tasks of the present run of their stage; only tasks that have ended belong to another.

@@ -76,6 +76,7 @@ _KEPT = (
     _Kept("added", _c.added),
     _Kept("run", _c.run, changes=False),
     _Kept("shift", _c.shift, changes=False),
+    _Kept("spawn_started", _c.spawn_started, write=int, read=bool),
     _Kept("claimable", _c.ready, derived=True),
     _Kept("claim_queue", _c.claim_queue, derived=True),
     _Kept("claim_rank", _c.claim_rank, derived=True),
@@ -124,12 +125,12 @@ SAVE_STAGE = Prepared(
         {
             **{name: _p(name) for name in _CHANGING.names},
             "etag": _c.etag + ONE,
-            "started_at": func.coalesce(_c.started_at, _p("started")),
+            "started_at": func.coalesce(_c.started_at, _p("begun_at")),
             "ended_at": case((_c.state == _p("same"), _c.ended_at), else_=_p("ended")),
             "paused_at": case((_p("paused") == ONE, func.coalesce(_c.paused_at, _p("since"))), else_=null()),
         }
     ),
-    " ".join(_CHANGING.names) + " started same ended paused since at_key",
+    " ".join(_CHANGING.names) + " begun_at same ended paused since at_key",
 )
 DELETE_STAGES = Prepared(delete(stages).where(_of_job), "first_key end_key")
 STAGE_ETAG = Prepared(select(_c.etag).where(_c.key == _p("at_key")), "at_key")

@@ -165,6 +165,9 @@ stages = Table(
     #: How many of the pending ones are paused, and of the cancelled ones no person has cancelled.
     Column("held", Integer, nullable=False),
     Column("withdrawn", Integer, nullable=False),
+    #: How many of the running ones have started; the others wait at their workers. And whether the spawn task has.
+    Column("started", Integer, nullable=False, server_default="0"),
+    Column("spawn_started", Integer, nullable=False, server_default="0"),
     Column("etag", Integer, nullable=False),
     Column("started_at", Double),
     Column("ended_at", Double),
@@ -188,7 +191,10 @@ tasks = Table(
     Column("stage", BigInteger, nullable=False),
     Column("idx", Integer, nullable=False),
     Column("state", Text, nullable=False),
+    #: Counts the claims. With the task and the worker it names what a worker was given.
     Column("attempt", Integer, nullable=False),
+    #: How many of these claims ended without a start: the others are the task's attempts, numbered for people from 1.
+    Column("unstarted", Integer, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False),
     Column("losses", Integer, nullable=False),
     #: Key of the worker that runs it or ran it last.
@@ -197,6 +203,7 @@ tasks = Table(
     Column("lease_until", Double),
     #: 0: it waits for the end of its last attempt, not for a time.
     Column("not_before", Double),
+    #: While the task is RUNNING, NULL: it waits at its worker.
     Column("started_at", Double),
     Column("ended_at", Double),
     Column("exit_code", Integer),
@@ -219,6 +226,8 @@ tasks = Table(
 )
 PartialIndex("tasks_queued", "state = 'QUEUED'", tasks.c.stage, tasks.c.idx)
 PartialIndex("tasks_running", "state = 'RUNNING'", tasks.c.lease_until)
+#: What people see as RUNNING. A task that ends before its start is told never enters it.
+PartialIndex("tasks_started", "state = 'RUNNING' AND started_at IS NOT NULL", tasks.c.worker)
 #: Attempts without a claim whose workers have not reported their end: as few as those that run.
 PartialIndex("tasks_dying", "state <> 'RUNNING' AND lease_until IS NOT NULL", tasks.c.lease_until)
 PartialIndex("tasks_waiting", "state = 'PENDING' AND not_before IS NOT NULL AND by_whom IS NULL", tasks.c.not_before)
@@ -247,7 +256,9 @@ attempts = Table(
     #: Counts in the order in which the job's attempts ended.
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("task", BigInteger, nullable=False),
+    #: As in `tasks`, both.
     Column("attempt", Integer, nullable=False),
+    Column("unstarted", Integer, nullable=False, server_default="0"),
     #: 0 for the only attempt of a completed task: the task's row has the same facts and is read instead.
     Column("kept", Integer, nullable=False),
     Column("outcome", Text, nullable=False),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, true
 
-from echelon.controller.core.states import State
+from echelon.controller.core.states import State, show_state
 from echelon.controller.datastore.cursors import cursor_after, place_of
 from echelon.controller.datastore.encoding import STATES, decode_object
 from echelon.controller.datastore.reading import Found, ReaderBase, page_size
 from echelon.controller.datastore.records import AttemptView, RecordPage, TaskFilter, TaskView
-from echelon.controller.datastore.sql import AT_ONCE, PRESENT, RUNNING, TASKS_OF_JOBS, ZERO, is_in
+from echelon.controller.datastore.sql import AT_ONCE, PRESENT, SHOWN_STATE, STARTED, TASKS_OF_JOBS, ZERO, is_in
 from echelon.controller.datastore.tables import (
     INDEX_BITS,
     attempts,
@@ -33,9 +33,9 @@ _worker = func.coalesce(workers.c.name, workers.c.worker_id)
 _TASKS = (
     select(
         tasks.c.key, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.queue,
-        tasks.c.state, tasks.c.attempt, tasks.c.input, _worker.label("worker"), tasks.c.exit_code, tasks.c.signal,
-        tasks.c.error, tasks.c.result, tasks.c.etag, _not_before.label("not_before"), tasks.c.started_at,
-        tasks.c.ended_at, tasks.c.by_whom, tasks.c.paused_at,
+        tasks.c.state, tasks.c.attempt, tasks.c.unstarted, tasks.c.input, _worker.label("worker"), tasks.c.exit_code,
+        tasks.c.signal, tasks.c.error, tasks.c.result, tasks.c.etag, _not_before.label("not_before"),
+        tasks.c.started_at, tasks.c.ended_at, tasks.c.by_whom, tasks.c.paused_at,
         func.coalesce(func.nullif(tasks.c.run, ZERO), stages.c.run).label("run"), tasks.c.lease_until,
     )
     .select_from(TASKS_OF_JOBS)
@@ -43,8 +43,9 @@ _TASKS = (
 )  # fmt: skip
 _ATTEMPTS = (
     select(
-        attempts.c.number, tasks.c.task_id, stages.c.number, tasks.c.idx, attempts.c.attempt, attempts.c.outcome,
-        _worker, attempts.c.exit_code, attempts.c.signal, attempts.c.error, attempts.c.started_at, attempts.c.ended_at,
+        attempts.c.number, tasks.c.task_id, stages.c.number, tasks.c.idx, attempts.c.attempt, attempts.c.unstarted,
+        attempts.c.outcome, _worker, attempts.c.exit_code, attempts.c.signal, attempts.c.error, attempts.c.started_at,
+        attempts.c.ended_at,
     )
     .select_from(attempts)
     .join(tasks, tasks.c.key == attempts.c.task)
@@ -80,7 +81,7 @@ class TaskReads(ReaderBase):
         query = _TASKS.where(tasks.c.key >= start, tasks.c.key < task_key(key + last + 1, -1))
         query = query.where(_select_run(wanted))
         if wanted.state is not None:
-            query = query.where(tasks.c.state == wanted.state.value)
+            query = query.where(SHOWN_STATE.in_([wanted.state.value]))
         if wanted.index is not None:
             if not -1 <= wanted.index < 1 << INDEX_BITS:
                 return RecordPage([], None)
@@ -146,6 +147,11 @@ class TaskReads(ReaderBase):
         query = _ATTEMPTS.where(attempts.c.task == found.key, attempts.c.kept == 1).order_by(attempts.c.attempt)
         return [_attempt_view(row) for row in self._connection.execute(query)]
 
+    def find_claims(self, task: TaskView) -> dict[int, int]:
+        """Return by number the claims of a task's attempts, those that run included."""
+        claims = {task.attempt + (task.given_to is not None): task.claim}
+        return claims | {one.attempt: one.claim for one in self.list_attempts(task.task_id)}
+
     def list_attempts_since(self, job_id: JobId, *, after: int, limit: int) -> list[tuple[int, AttemptView]]:
         """Return attempts of a job that ended after a cursor (0: all), in the order of their end."""
         job = self._find_keys(job_id)
@@ -165,7 +171,7 @@ class TaskReads(ReaderBase):
             return []
         key, count = job
         # Few tasks run at all: read them in the order of their index instead of the job's 100,000.
-        query = _TASKS.where(RUNNING, tasks.c.stage >= key, tasks.c.stage < key + count)
+        query = _TASKS.where(STARTED, tasks.c.stage >= key, tasks.c.stage < key + count)
         rows = self._connection.execute(query.order_by(tasks.c.lease_until).limit(page_size(limit)))
         return [_task_view(row) for row in sorted(rows, key=lambda row: int(row.key))]
 
@@ -191,27 +197,30 @@ def _select_run(wanted: TaskFilter) -> ColumnElement[bool]:
 
 def _task_view(row: Found) -> TaskView:
     (
-        _, task_id, job_id, stage, index, task_class, queue, state, attempt, values, worker, exit_code, signal, error,
-        result, etag, not_before, started_at, ended_at, by, paused_at, run,
-        lease_until,
+        _, task_id, job_id, stage, index, task_class, queue, state, claim, unstarted, values, worker, exit_code, signal,
+        error, result, etag, not_before, started_at, ended_at, by, paused_at, run, lease_until,
     ) = row  # fmt: skip
+    given = state == State.RUNNING and started_at is None
+    shown, number = show_state(STATES[state], started=not given), claim - unstarted - given
+    holds, ran = (worker, None) if given else (None, worker)
     return TaskView(
-        TaskId(task_id), JobId(job_id), stage, index, task_class, queue, STATES[state], attempt, decode_object(values),
-        worker, exit_code, signal, error, result, etag, not_before, started_at, ended_at, by, paused_at, run,
-        lease_until,
+        TaskId(task_id), JobId(job_id), stage, index, task_class, queue, shown, number, decode_object(values), ran,
+        exit_code, signal, error, result, etag, not_before, started_at, ended_at, by, paused_at, run, lease_until,
+        claim, holds,
     )  # fmt: skip
 
 
 def _attempt_view(row: Found) -> AttemptView:
-    _, task_id, stage, index, attempt, outcome, worker, exit_code, signal, error, started_at, ended_at = row
+    _, task_id, stage, index, claim, unstarted, outcome, worker, exit_code, signal, error, started_at, ended_at = row
     return AttemptView(
-        TaskId(task_id), stage, index, attempt, Outcome(outcome), worker, exit_code, signal, error, started_at, ended_at
-    )
+        TaskId(task_id), stage, index, claim - unstarted, Outcome(outcome), worker, exit_code, signal, error,
+        started_at, ended_at, claim,
+    )  # fmt: skip
 
 
 def _only_attempt(task: TaskView) -> AttemptView:
     """Return the only attempt of a completed task; its row is not indexed by task."""
     return AttemptView(
         task.task_id, task.stage, task.index, 1, Outcome.COMPLETED, task.worker, task.exit_code, task.signal,
-        task.error, task.started_at, task.ended_at or 0.0,
+        task.error, task.started_at, task.ended_at or 0.0, task.claim,
     )  # fmt: skip

@@ -36,7 +36,7 @@ LAST_ATTEMPT = Prepared(select(func.max(attempts.c.number)).where(attempts.c.job
 TASK_ROW_COLUMNS = (
     tasks.c.key, tasks.c.task_id, stages.c.job, stages.c.number, tasks.c.idx, tasks.c.task_class, tasks.c.state,
     tasks.c.attempt, tasks.c.failures, tasks.c.losses, tasks.c.worker, tasks.c.started_at, tasks.c.lease_until,
-    tasks.c.etag, tasks.c.by_whom,
+    tasks.c.etag, tasks.c.by_whom, tasks.c.unstarted,
 )  # fmt: skip
 LOAD_TASKS = Prepared(
     select(*TASK_ROW_COLUMNS)
@@ -55,11 +55,13 @@ SETTLE = Prepared(
     )
     .values(
         state=_p("state"),
+        unstarted=tasks.c.unstarted + _p("unstarted"),
         failures=tasks.c.failures + _p("failure"),
         losses=tasks.c.losses + _p("loss"),
         # Processes of a killed attempt may exist until its worker reports their end or its lease is over.
         lease_until=case((_p("killed") == ONE, tasks.c.lease_until), else_=null()),
         not_before=_p("not_before"),
+        started_at=_p("started_at"),
         ended_at=_p("ended_at"),
         exit_code=_p("exit_code"),
         signal=_p("signal"),
@@ -70,8 +72,8 @@ SETTLE = Prepared(
         by_whom=case((_p("open") == ONE, tasks.c.by_whom), else_=null()),
         paused_at=case((_p("again") == ONE, tasks.c.paused_at), else_=null()),
     ),
-    "state failure loss killed not_before ended_at exit_code signal error result open again at_key at_attempt"
-    " at_worker",
+    "state unstarted failure loss killed not_before started_at ended_at exit_code signal error result open again"
+    " at_key at_attempt at_worker",
 )
 
 _open_again = {"not_before": null(), "ended_at": null(), "etag": tasks.c.etag + ONE}
@@ -147,7 +149,7 @@ class TaskWrites(WorkerWrites):
         return self._task_rows(self._rows_of(LOAD_TASKS, task_ids)) if task_ids else []
 
     def settle_attempts(self, settlements: Sequence[Settlement]) -> None:
-        """Save how attempts ended: the task rows (guarded: RUNNING and the attempt) and one attempt row each.
+        """Save how claims ended: the task rows (guarded: RUNNING and the claim), and a row of each that had started.
 
         Attempts with files to publish are noted.
         """
@@ -162,10 +164,13 @@ class TaskWrites(WorkerWrites):
             worker = keys.get(settlement.task.worker) if settlement.task.worker else None
             error = clean_text(settlement.error) if settlement.error else None
             tasks.append(_task_row(settlement, worker, error, now))
-            ended.append(_attempt_row(settlement, self._locked_entry(settlement.task.job_id).key, worker, error, now))
+            if settlement.counted:
+                job = self._locked_entry(settlement.task.job_id).key
+                ended.append(_attempt_row(settlement, job, worker, error, now))
         complaint = "an attempt that had lost its right to count was settled (a bug of Echelon)"
         self._session.send_guarded(SETTLE, tasks, complaint)
-        self._session.send_rows(INSERT_ATTEMPT, *self._number_lines(LAST_ATTEMPT, ended))
+        if ended:
+            self._session.send_rows(INSERT_ATTEMPT, *self._number_lines(LAST_ATTEMPT, ended))
         private = [(settlement.task.key, settlement.task.attempt) for settlement in settlements if settlement.private]
         if private:
             self._session.send_rows(MARK_UNPUBLISHED, *private)
@@ -220,8 +225,8 @@ class TaskWrites(WorkerWrites):
         failed = State.FAILED
         rows = [
             (
-                base + task.index, task.task_id, stage_key, task.index, task.state._value_, 0, 0, 0, None, None, None,
-                None, now if task.state is failed else None, None, None, 1, task.task_class, task.queue,
+                base + task.index, task.task_id, stage_key, task.index, task.state._value_, 0, 0, 0, 0, None, None,
+                None, None, now if task.state is failed else None, None, None, 1, task.task_class, task.queue,
                 encode_json(task.input) if task.input else None, clean_text(task.error) if task.error else None, None,
                 clean_text(task.paused_by), now if task.paused_by is not None else None, task.seal_number,
                 task.run,
@@ -237,11 +242,11 @@ class TaskWrites(WorkerWrites):
         return [
             TaskRow(
                 key, TaskId(task_id), job_ids[job], number, index, task_class, STATES[state], attempt, failures,
-                losses, names[worker] if worker is not None else None, started_at, until, etag, by,
+                losses, names[worker] if worker is not None else None, started_at, until, etag, by, unstarted,
             )
             for (
                 key, task_id, job, number, index, task_class, state, attempt, failures, losses, worker, started_at,
-                until, etag, by,
+                until, etag, by, unstarted,
             ) in rows
         ]  # fmt: skip
 
@@ -251,7 +256,8 @@ def _task_row(settlement: Settlement, worker: int | None, error: str | None, now
     task = settlement.task
     still_open = state in OPEN
     return (
-        state._value_, int(settlement.failure), int(settlement.loss), int(settlement.killed), settlement.not_before,
+        state._value_, int(not settlement.counted), int(settlement.failure), int(settlement.loss),
+        int(settlement.killed), settlement.not_before, task.started_at or settlement.started_at,
         None if still_open else now, settlement.exit_code, settlement.signal, error,
         clean_text(settlement.result) if settlement.result else None, int(still_open), int(still_open), task.key,
         task.attempt, worker,
@@ -260,8 +266,8 @@ def _task_row(settlement: Settlement, worker: int | None, error: str | None, now
 
 def _attempt_row(settlement: Settlement, job: int, worker: int | None, error: str | None, now: float) -> Row:
     task = settlement.task
-    kept = not (task.attempt == 1 and settlement.state is State.COMPLETED and settlement.outcome is Outcome.COMPLETED)
+    kept = not (task.number == 1 and settlement.state is State.COMPLETED and settlement.outcome is Outcome.COMPLETED)
     return (
-        job, task.key, task.attempt, int(kept), settlement.outcome._value_, worker, settlement.exit_code,
-        settlement.signal, error, task.started_at, now,
+        job, task.key, task.attempt, task.unstarted, int(kept), settlement.outcome._value_, worker,
+        settlement.exit_code, settlement.signal, error, task.started_at or settlement.started_at, now,
     )  # fmt: skip

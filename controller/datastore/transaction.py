@@ -14,8 +14,8 @@ from echelon.controller.datastore.fanout import FanOutWrites
 from echelon.controller.datastore.files import FileWrites
 from echelon.controller.datastore.jobs import JobWrites
 from echelon.controller.datastore.secrets import SecretWrites
-from echelon.controller.datastore.verbs import VerbWrites
+from echelon.controller.datastore.starts import StartWrites
 
 
-class Transaction(JobWrites, SecretWrites, ClaimWrites, VerbWrites, FanOutWrites, FileWrites):
+class Transaction(JobWrites, SecretWrites, ClaimWrites, StartWrites, FanOutWrites, FileWrites):
     """One write transaction. Its answers hold until it ends."""

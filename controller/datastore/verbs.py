@@ -22,10 +22,13 @@ from echelon.controller.datastore.records import SPAWN_ONLY, TaskCount, TaskRow
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.sql import (
     AT_ONCE,
+    GIVEN,
     IN_RANGE,
     ONE,
     PRESENT,
     RUNNING,
+    SHOWN_STATE,
+    STARTED,
     ZERO,
     guard_becoming,
     guard_leaving,
@@ -40,7 +43,7 @@ from echelon.shared.messages import AttemptRef, Outcome
 
 _chosen = and_(
     IN_RANGE,
-    tasks.c.state == func.coalesce(_p("only"), tasks.c.state),
+    func.coalesce(_p("only"), SHOWN_STATE) == SHOWN_STATE,
 )
 _next_etag = tasks.c.etag + ONE
 
@@ -55,17 +58,22 @@ COUNT_TASKS = Prepared(
         _hand.label("hand"),
         _waits.label("waits"),
         case((_misfit, ONE), else_=ZERO).label("misfit"),
+        case((STARTED, ONE), else_=ZERO).label("has_started"),
         func.count(),
     )
     .where(_chosen, PRESENT)
-    .group_by(tasks.c.state, "hand", "waits", "misfit"),
+    .group_by(tasks.c.state, "hand", "waits", "misfit", "has_started"),
     "now first_key end_key only",
 )
-RUNNING_AMONG = Prepared(
+STARTED_AMONG = Prepared(
     select(*TASK_ROW_COLUMNS)
     .join_from(tasks, stages, stages.c.key == tasks.c.stage)
-    .where(RUNNING, IN_RANGE)
+    .where(STARTED, IN_RANGE)
     .order_by(tasks.c.key),
+    "first_key end_key",
+)
+GIVEN_AMONG = Prepared(
+    select(tasks.c.worker, tasks.c.task_id, tasks.c.attempt).where(GIVEN, IN_RANGE).order_by(tasks.c.key),
     "first_key end_key",
 )
 
@@ -132,8 +140,8 @@ END_UNDONE = Prepared(
 END_RUNNING = Prepared(
     update(tasks)
     .where(_chosen, RUNNING)
-    .values(_left)
-    .returning(tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.worker, tasks.c.started_at),
+    .values(_left | {"unstarted": case((GIVEN, tasks.c.unstarted + ONE), else_=tasks.c.unstarted)})
+    .returning(tasks.c.key, tasks.c.task_id, tasks.c.attempt, tasks.c.worker, tasks.c.started_at, tasks.c.unstarted),
     _LEFT,
 )
 
@@ -189,20 +197,29 @@ class VerbWrites(TaskWrites):
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None
     ) -> list[TaskCount]:
         """Count the tasks of a stage by what a verb does to them."""
-        found: Counter[tuple[str, int, int, int]] = Counter()
+        found: Counter[tuple[str, int, int, int, int]] = Counter()
         now = self.now()
         for keys in self._key_ranges(job_id, stage, spans):
             for *kind, count in self._session.fetch_rows(COUNT_TASKS, (now, *keys, only)):
                 found[tuple(kind)] += count
         return [
-            TaskCount(STATES[state], bool(hand), bool(waits), count, bool(misfit))
-            for (state, hand, waits, misfit), count in found.items()
+            TaskCount(STATES[state], bool(hand), bool(waits), count, bool(misfit), bool(started))
+            for (state, hand, waits, misfit, started), count in found.items()
         ]
 
-    def load_running(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[TaskRow]:
-        """Return the tasks of a stage that run."""
-        rows = [row for keys in self._key_ranges(job_id, stage, spans) for row in self._rows_running(keys)]
-        return self._task_rows(rows)
+    def load_started(self, job_id: JobId, stage: int, *, spans: Spans | None = None) -> list[TaskRow]:
+        """Return the tasks of a stage that have started and run."""
+        ranges = self._key_ranges(job_id, stage, spans)
+        return self._task_rows([row for keys in ranges for row in self._session.fetch_rows(STARTED_AMONG, keys)])
+
+    def list_given(
+        self, job_id: JobId, stage: int, *, spans: Spans | None = None, everything: bool = False
+    ) -> list[tuple[WorkerId, AttemptRef]]:
+        """Return what workers hold of a stage and have not started; with `everything` its spawn task too."""
+        ranges = [self._task_keys(job_id, stage)] if everything else self._key_ranges(job_id, stage, spans)
+        rows = [row for keys in ranges for row in self._session.fetch_rows(GIVEN_AMONG, keys)]
+        names = self._names_of_workers({worker for worker, _, _ in rows})
+        return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for worker, task_id, attempt in rows]
 
     def pause_tasks(
         self, job_id: JobId, stage: int, *, spans: Spans | None = None, only: State | None = None, by: str
@@ -234,7 +251,7 @@ class VerbWrites(TaskWrites):
     ) -> list[tuple[WorkerId, AttemptRef]]:
         """Make tasks of a stage CANCELLED (open ones) or SKIPPED (all but completed ones) for a person.
 
-        Return the attempts that ran, with their workers.
+        Return what workers held, started or not.
         """
         told = []
         for keys in self._key_ranges(job_id, stage, spans):
@@ -305,9 +322,6 @@ class VerbWrites(TaskWrites):
         key = self._locked_entry(job_id).key + stage
         return [(task_key(key, first), task_key(key, last + 1)) for first, last in spans]
 
-    def _rows_running(self, keys: tuple[int, int]) -> list[Row]:
-        return self._session.fetch_rows(RUNNING_AMONG, keys)
-
     def _end_tasks(
         self,
         job_id: JobId,
@@ -327,11 +341,13 @@ class VerbWrites(TaskWrites):
         stopped.sort()
         job = self._locked_entry(job_id).key
         ended: list[Row] = [
-            (job, key, attempt, 1, Outcome.STOPPED.value, worker, None, None, None, started_at, now)
-            for key, _, attempt, worker, started_at in stopped
+            (job, key, attempt, unstarted, 1, Outcome.STOPPED.value, worker, None, None, None, started_at, now)
+            for key, _, attempt, worker, started_at, unstarted in stopped
+            if started_at is not None
         ]
-        self._session.send_rows(INSERT_ATTEMPT, *self._number_lines(LAST_ATTEMPT, ended))
+        if ended:
+            self._session.send_rows(INSERT_ATTEMPT, *self._number_lines(LAST_ATTEMPT, ended))
         if ablated("cancel_lease"):
-            self._session.send_rows(CLEAR_LEASE, *[(key, attempt, worker) for key, _, attempt, worker, _ in stopped])
+            self._session.send_rows(CLEAR_LEASE, *[(key, attempt, worker) for key, _, attempt, worker, *_ in stopped])
         names = self._names_of_workers({row[3] for row in stopped})
-        return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, _ in stopped]
+        return [(names[worker], AttemptRef(TaskId(task_id), attempt)) for _, task_id, attempt, worker, *_ in stopped]

@@ -30,7 +30,7 @@ from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.reading import ReaderBase
 from echelon.controller.datastore.records import RunningAttempt, WorkerView
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.sql import DYING, ONE, RUNNING, ZERO
+from echelon.controller.datastore.sql import DYING, ONE, RUNNING, STARTED, ZERO
 from echelon.controller.datastore.tables import jobs, stages, tasks, workers
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import WorkerCard
@@ -301,13 +301,13 @@ class WorkerReads(ReaderBase):
         ]  # fmt: skip
 
     def list_attempts_at_work(self, *, limit: int) -> dict[WorkerId, list[RunningAttempt]]:
-        """Return the first `limit` attempts of each worker, by job, stage and index."""
+        """Return the first `limit` attempts that run on each worker, by job, stage and index."""
         place = func.row_number().over(partition_by=tasks.c.worker, order_by=tasks.c.key)
-        held = select(tasks.c.key, place.label("place")).where(RUNNING).subquery()
+        held = select(tasks.c.key, place.label("place")).where(STARTED).subquery()
         query = (
             select(
-                workers.c.worker_id, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx, tasks.c.attempt,
-                tasks.c.started_at,
+                workers.c.worker_id, tasks.c.task_id, jobs.c.job_id, stages.c.number, tasks.c.idx,
+                tasks.c.attempt - tasks.c.unstarted, tasks.c.started_at,
             )
             .select_from(held)
             .join(tasks, tasks.c.key == held.c.key)
@@ -323,7 +323,7 @@ class WorkerReads(ReaderBase):
         return found
 
     def count_slots_taken(self) -> dict[WorkerId, dict[str, int]]:
-        """Return each worker's number of attempts per queue, with those that lost their claim and may still exist."""
+        """Return how many tasks each worker holds per queue, with those that lost their claim and may still exist."""
         here = union_all(
             select(tasks.c.worker, tasks.c.queue).where(RUNNING),
             select(tasks.c.worker, tasks.c.queue).where(DYING, tasks.c.lease_until > self.now()),

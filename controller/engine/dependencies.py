@@ -58,7 +58,7 @@ class JobDependencies:
 
     def announce_changes(self, unit: UnitOfWork) -> None:
         """Tell workers of attempts that lost their claim, and the engine and those who wait that something changed."""
-        told = stop_messages(unit.stops, lease=self.lease)
+        told = stop_messages(unit.stops, unit.recalled, lease=self.lease)
         if not self.broker.connected:
             self._write_stop_files(told)
         self.broker.publish(told, confirmed=self._handle_unconfirmed)

@@ -22,8 +22,13 @@ def judge_expired(task: TaskRow, heard: Mapping[WorkerId, float], *, lease: floa
     if _is_unknown_to_worker(task, heard, lease):
         outcome, error = Outcome.INTERRUPTED, "the worker does not know of this attempt: its order was lost on the way"
     else:
-        outcome, error = Outcome.LOST, "the worker's lease ran out during this attempt"
-    return Finished(task.job_id, task.task_id, task.attempt, outcome, error=error)
+        outcome, error = Outcome.LOST, describe_loss(task, "the worker's lease ran out during this attempt")
+    return Finished(task.job_id, task.task_id, task.attempt, outcome, error=error, begun=False)
+
+
+def describe_loss(task: TaskRow, during: str) -> str:
+    """Return the error of a task that was lost with its worker: `during` if it is known to have started."""
+    return during if task.started else "the worker that held it was lost before it had told of a start"
 
 
 def _is_unknown_to_worker(task: TaskRow, heard: Mapping[WorkerId, float], lease: float) -> bool:

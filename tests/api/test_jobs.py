@@ -314,7 +314,10 @@ def test_a_task_is_found_by_its_place(stand: Stand) -> None:
 def test_workers_and_queues_are_told(stand: Stand) -> None:
     job_id = stand.post()["job_id"]
     before = stand.get("/queues")["items"]
-    Puppet(stand, name="one")
+    puppet = Puppet(stand, name="one")
+    assert stand.get("/queues")["items"] == before, "its worker has it"
+    assert stand.get("/workers")["items"][0]["attempts"] == []
+    puppet.take()
 
     assert before == [{"queue": "default", "ready": 1, "running": 0}]
     assert stand.get("/queues")["items"] == [{"queue": "default", "ready": 0, "running": 1}]

@@ -46,8 +46,9 @@ def test_a_limit_and_a_queue_without_a_worker_are_named(live: Stand) -> None:
     puppet = Puppet(live)
     limited = spawned(live, puppet, 3, "limited")
     work(puppet, 3)
-    Puppet(live, "other", room={"default": 5})
+    other = Puppet(live, "other", room={"default": 5})
     puppet.report(goodbye=True)
+    other.take()
     apart = live.post("apart")["job_id"]
 
     nobody = why(live, f"/jobs/{apart}")

@@ -97,6 +97,7 @@ def max_parallel(stand: Stand) -> Held:
     puppet = Puppet(stand)
     job_id = spawned(stand, puppet, 3, "limited")
     work(puppet, 3)
+    puppet.take()
     sentence = "As many tasks of stage 0 (Fetch) run as may: 1/1."
     return Held(job_id, ((None, None), (0, None), (0, 2)), sentence, {"running": 1, "limit": 1})
 

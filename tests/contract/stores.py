@@ -11,6 +11,7 @@ import pytest
 
 from echelon.controller.core.effects import (
     Effect,
+    RecallTasks,
     ReleaseSpawnTask,
     ReleaseTasks,
     Remember,
@@ -151,6 +152,8 @@ def _carry_out(tx: Transaction, job_id: JobId, effects: Sequence[Effect]) -> Non
                 tx.release_tasks(job_id, stage, spawn=True)
             case WithdrawTasks(stage, running, _, by):
                 tx.withdraw_tasks(job_id, stage, running=running, by=by)
+            case RecallTasks(stage):
+                tx.list_given(job_id, stage, everything=True)
             case SkipTasks(stage, by):
                 tx.skip_tasks(job_id, stage, by=by)
             case ReopenTasks(stage, target, sources, spawn, spans):
@@ -216,14 +219,23 @@ def in_line(
     return [(one.job_id, one.stage) for one in tx.find_claimable(queues, limit=limit, unsaved=unsaved)]
 
 
+def start(tx: Transaction, job_id: JobId, *claimed: Claimed) -> None:
+    """Note that claimed tasks of stage 0 have started, and let the machine know."""
+    tx.lock_jobs([job_id])
+    tx.mark_started([(task, tx.now()) for task in tx.load_tasks([one.task_id for one in claimed])])
+    stepped(tx, job_id, TasksMoved(0, {}, started=len(claimed)))
+
+
 def settle(
     tx: Transaction, job_id: JobId, task_ids: Sequence[TaskId], state: State = State.COMPLETED, **facts: Any
 ) -> Job:
     """Settle tasks of stage 0 and let the machine know."""
     outcome = facts.pop("outcome", Outcome.COMPLETED if state is State.COMPLETED else Outcome.FAILED)
     tx.lock_jobs([job_id])
-    tx.settle_attempts([Settlement(task, state, outcome, **facts) for task in tx.load_tasks(task_ids)])
-    return stepped(tx, job_id, TasksMoved(0, {(State.RUNNING, state): len(task_ids)}))
+    tasks = tx.load_tasks(task_ids)
+    tx.settle_attempts([Settlement(task, state, outcome, started_at=tx.now(), **facts) for task in tasks])
+    started = sum(task.started for task in tasks)
+    return stepped(tx, job_id, TasksMoved(0, {(State.RUNNING, state): len(task_ids)}, started=-started))
 
 
 def card(name: str, *, draining: bool = False) -> WorkerCard:

@@ -37,6 +37,10 @@ endings = st.sampled_from(
 )  # fmt: skip
 
 
+#: Outcomes of what may have waited at its worker until the end.
+UNSTARTED = (Outcome.INTERRUPTED, Outcome.LOST)
+
+
 class Undone(Exception):
     """Rolls a transaction back."""
 
@@ -47,7 +51,13 @@ class Model:
 
     task_id: TaskId
     state: State = State.QUEUED
+    #: Its claims, and how many of them ended without a start.
     attempt: int = 0
+    unstarted: int = 0
+    #: What runs has started; else it waits at its worker.
+    started: bool = False
+    #: The last claim that ended was an attempt.
+    counted_last: bool = True
     failures: int = 0
     worker: str | None = None
     ended: int = 0
@@ -55,6 +65,18 @@ class Model:
     there: bool = False
     #: A person holds it back.
     held: bool = False
+
+    @property
+    def given(self) -> bool:
+        """Tell whether it waits at its worker."""
+        return self.state is State.RUNNING and not self.started
+
+    def end_claim(self, state: State, *, counted: bool) -> None:
+        """Leave RUNNING."""
+        self.state, self.started = state, False
+        self.ended += counted
+        self.unstarted += not counted
+        self.counted_last = counted
 
 
 class Lives(RuleBasedStateMachine):
@@ -88,6 +110,20 @@ class Lives(RuleBasedStateMachine):
                 task.state, task.attempt, task.worker = State.RUNNING, task.attempt + 1, worker
                 task.there = False
 
+    @precondition(lambda self: any(task.given for task in self.tasks))
+    @rule(picked=picks, undo=rarely)
+    def start(self, picked: list[int], undo: bool) -> None:
+        given = [task for task in self.tasks if task.given]
+        chosen = [given[index] for index in picked if index < len(given)]
+
+        def act(tx: Transaction) -> None:
+            tx.mark_started([(task, tx.now()) for task in tx.load_tasks([task.task_id for task in chosen])])
+            stepped(tx, self.job_id, TasksMoved(0, {}, started=len(chosen)))
+
+        if chosen and self.done(act, undo=undo):
+            for task in chosen:
+                task.started = True
+
     @precondition(lambda self: self.has(State.RUNNING))
     @rule(picked=picks, ending=endings, undo=rarely)
     def settle(self, picked: list[int], ending: tuple[State, Outcome], undo: bool) -> None:
@@ -100,28 +136,39 @@ class Lives(RuleBasedStateMachine):
         def act(tx: Transaction) -> None:
             held = tx.load_tasks([task.task_id for task in chosen])
             due = tx.now() - 1.0 if state is State.PENDING else None
-            tx.settle_attempts([Settlement(task, state, outcome, not_before=due, failure=failed) for task in held])
-            self.move(tx, State.RUNNING, state, len(held))
+            tx.settle_attempts(
+                [
+                    Settlement(
+                        task, state, outcome, not_before=due, failure=failed, started_at=tx.now(),
+                        counted=task.started or outcome not in UNSTARTED,
+                    )
+                    for task in held
+                ]
+            )  # fmt: skip
+            started = sum(task.started for task in held)
+            stepped(tx, self.job_id, TasksMoved(0, {(State.RUNNING, state): len(held)}, started=-started))
 
         if chosen and self.done(act, undo=undo):
             for task in chosen:
                 task.held = False
-                task.state, task.failures, task.ended = state, task.failures + failed, task.ended + 1
+                task.failures += failed
+                task.end_claim(state, counted=task.started or outcome not in UNSTARTED)
             self.end_if_over()
 
-    @precondition(lambda self: self.has(State.RUNNING))
+    @precondition(lambda self: any(task.started for task in self.tasks))
     @rule(undo=rarely)
     def kill(self, undo: bool) -> None:
-        task = next(task for task in self.tasks if task.state is State.RUNNING)
+        task = next(task for task in self.tasks if task.started)
 
         def act(tx: Transaction) -> None:
-            (held,) = tx.load_tasks([task.task_id])
+            (held,) = [one for one in tx.load_started(self.job_id, 0) if one.task_id == task.task_id]
             due = tx.now() - 1.0
             tx.settle_attempts([Settlement(held, State.PENDING, Outcome.KILLED, not_before=due, killed=True)])
-            stepped(tx, self.job_id, TasksMoved(0, {(State.RUNNING, State.PENDING): 1}, held=int(task.held)))
+            stepped(tx, self.job_id, TasksMoved(0, {(State.RUNNING, State.PENDING): 1}, None, int(task.held), -1))
 
         if self.done(act, undo=undo):
-            task.state, task.ended, task.there = State.PENDING, task.ended + 1, True
+            task.end_claim(State.PENDING, counted=True)
+            task.there = True
 
     @precondition(lambda self: self.job is State.RUNNING)
     @rule(picked=picks, undo=rarely)
@@ -187,6 +234,17 @@ class Lives(RuleBasedStateMachine):
         self.done(act)
         task.there = False
 
+    @precondition(lambda self: any(task.there and not task.counted_last for task in self.tasks))
+    @rule()
+    def hear_of_a_late_start(self) -> None:
+        task = next(task for task in self.tasks if task.there and not task.counted_last)
+
+        def act(tx: Transaction) -> None:
+            tx.count_late_starts([(row, tx.now()) for row in tx.load_tasks([task.task_id])])
+
+        self.done(act)
+        task.ended, task.unstarted, task.counted_last = task.ended + 1, task.unstarted - 1, True
+
     @precondition(lambda self: self.has(State.PENDING))
     @rule()
     def release_what_is_due(self) -> None:
@@ -223,10 +281,11 @@ class Lives(RuleBasedStateMachine):
         if self.done(lambda tx: stepped(tx, self.job_id, CancelRequested()), undo=undo):
             self.job = State.CANCELLED
             for task in self.tasks:
-                task.ended += task.state is State.RUNNING
-                task.there = task.there or task.state is State.RUNNING
                 task.held = False
-                if task.state not in ENDED:
+                if task.state is State.RUNNING:
+                    task.there = True
+                    task.end_claim(State.CANCELLED, counted=task.started)
+                elif task.state not in ENDED:
                     task.state = State.CANCELLED
 
     @precondition(lambda self: self.job is State.CANCELLED)
@@ -249,12 +308,20 @@ class Lives(RuleBasedStateMachine):
             for task in self.tasks:
                 assert len(reader.list_attempts(task.task_id)) == task.ended == ended[task.task_id]
         assert view is not None and view.state is self.job
-        assert [(row.state, row.attempt) for row in rows] == [(task.state, task.attempt) for task in self.tasks]
+        shown = [State.QUEUED if task.given else task.state for task in self.tasks]
+        assert [(row.state, row.attempt, row.claim) for row in rows] == [
+            (state, task.attempt - task.unstarted - task.given, task.attempt)
+            for state, task in zip(shown, self.tasks, strict=True)
+        ]
+        for tally, states in (
+            (view.stages[0].tally, [task.state for task in self.tasks]),
+            (view.stages[0].tally.shown, shown),
+        ):
+            assert {state: getattr(tally, state.lower()) for state in State} == {
+                state: states.count(state) for state in State
+            }
         counted = Counter(task.state for task in self.tasks)
-        assert {state: getattr(view.stages[0].tally, state.lower()) for state in State} == {
-            state: counted[state] for state in State
-        }
-        assert running == [task.task_id for task in self.tasks if task.state is State.RUNNING]
+        assert running == [task.task_id for task in self.tasks if task.started]
         with self.store.write() as tx:
             ready = (self.job_id, 0) in in_line(tx, None, limit=10_000)
         assert ready == (self.job is State.RUNNING and counted[State.QUEUED] > 0)

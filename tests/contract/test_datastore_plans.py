@@ -19,7 +19,7 @@ from tests.contract.stores import WORKER, fan_out, plain_job, submitted
 
 pytestmark = pytest.mark.server
 
-_CLAIM = (1, 0.0, 0.0, 1, 0, 1 << 27, 0, 9, 50)
+_CLAIM = (1, 0.0, 1, 0, 1 << 27, 0, 9, 50)
 #: A walk through an index: a node that reads it and has no condition on it.
 _WALK = re.compile(
     r"using (tasks_\w+) on tasks\b[^\n]*\n(?!\s+Index Cond)|Bitmap Index Scan on (tasks_\w+)[^\n]*\n(?!\s+Index Cond)"

@@ -17,7 +17,7 @@ from echelon.controller.datastore.records import (
 )
 from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import JobId, TaskId, new_job_id
-from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, plain_job, stepped, submitted
+from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, plain_job, start, stepped, submitted
 
 
 def test_pages_of_jobs_hold_each_job_once_newest_first(store: Datastore) -> None:
@@ -169,9 +169,12 @@ def test_it_is_told_which_attempts_each_worker_holds_and_no_more_of_them_than_as
     with store.write() as tx:
         tx.record_heartbeat(WORKER, card("b"), running=0)
         tx.record_heartbeat(OTHER, card("a"), running=0)
-        mine = claim(tx, first, 3)
-        (other,) = claim(tx, second, 1, worker=OTHER)
-        mine += claim(tx, second, 2)
+        mine, (other,), more = claim(tx, first, 3), claim(tx, second, 1, worker=OTHER), claim(tx, second, 2)
+        start(tx, first, *mine)
+        start(tx, second, other, *more)
+        mine += more
+        # These wait for a slot.
+        assert len(claim(tx, first, 2)) == 2
 
     with store.read() as reader:
         held = reader.list_attempts_at_work(limit=4)
@@ -218,7 +221,13 @@ def test_queues_and_counts_tell_what_waits_and_runs(store: Datastore) -> None:
     submitted(store, plain_job(queue="other", stages=2))
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        claim(tx, job_id, 2)
+        tasks = claim(tx, job_id, 2)
+    with store.read() as reader:
+        assert reader.count_queues() == [QueueView("default", 5, 0), QueueView("other", 1, 0)]
+        assert reader.count_states()["tasks"]["RUNNING"] == 0
+        assert reader.list_running(job_id, limit=10) == []
+    with store.write() as tx:
+        start(tx, job_id, *tasks)
 
     with store.read() as reader:
         assert reader.count_queues() == [QueueView("default", 3, 2), QueueView("other", 1, 0)]

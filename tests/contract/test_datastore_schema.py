@@ -125,7 +125,7 @@ def test_no_write_walks_through_a_table(filled: Connection, name: str) -> None:
 
 
 def test_claims_are_read_from_the_index_of_queued_tasks(filled: Connection) -> None:
-    plan = explained(filled, CLAIM.sqlite, (None,) * 9)
+    plan = explained(filled, CLAIM.sqlite, (None,) * len(CLAIM.parameters))
 
     assert "USING INDEX tasks_queued (stage=? AND idx>? AND idx<?)" in plan
     assert "TEMP B-TREE" not in plan

@@ -26,6 +26,7 @@ from tests.contract.stores import (
     plain_job,
     settle,
     spawn_started,
+    start,
     stepped,
     submitted,
 )
@@ -61,11 +62,14 @@ def test_held_tells_what_a_decision_needs(store: Datastore) -> None:
     with store.write() as tx:
         tx.lock_jobs([job_id])
         (task,) = claim(tx, job_id, 1)
+        (given,) = tx.load_tasks([task.task_id])
+        start(tx, job_id, task)
 
     with store.write() as tx:
         now = tx.now()
         (held,) = tx.load_tasks([task.task_id, TaskId("none")])
 
+    assert (given.shown, given.started_at, held.shown) == (State.QUEUED, None, State.RUNNING)
     assert held.key > 0 and held.started_at is not None and held.started_at <= now
     assert (held.job_id, held.stage, held.index, held.state) == (job_id, 0, 0, State.RUNNING)
     assert (held.attempt, held.failures, held.losses, held.worker) == (1, 0, 0, WORKER)
@@ -97,6 +101,7 @@ def test_an_attempt_counts_once(store: Datastore) -> None:
     with store.write() as tx:
         tx.lock_jobs([job_id])
         first, second = claim(tx, job_id)
+        start(tx, job_id, second)
     with store.write() as tx:
         tx.lock_jobs([job_id])
         stale = tx.load_tasks([first.task_id, second.task_id])
@@ -209,7 +214,8 @@ def test_a_task_that_was_refused_from_the_start_is_failed_with_its_reason(store:
 def test_a_cancel_reaches_every_open_task_and_names_those_that_run(store: Datastore) -> None:
     job_id = fan_out(store, 5)
     with store.write() as tx:
-        done, running, waiting = claim(tx, job_id, 3)
+        done, running, waiting, given = claim(tx, job_id, 4)
+        start(tx, job_id, running)
         settle(tx, job_id, [done.task_id])
         settle(tx, job_id, [waiting.task_id], State.PENDING, not_before=tx.now() + 3600)
 
@@ -218,10 +224,11 @@ def test_a_cancel_reaches_every_open_task_and_names_those_that_run(store: Datast
         told = tx.withdraw_tasks(job_id, 0, running=True)
         stepped(tx, job_id, CancelRequested(), carry_out=False)
 
-    assert told == [(WORKER, AttemptRef(running.task_id, 1))]
+    assert told == [(WORKER, AttemptRef(running.task_id, 1)), (WORKER, AttemptRef(given.task_id, 1))]
     with store.read() as reader:
         states = [task.state for task in reader.list_tasks(job_id, TaskFilter(stage=0), limit=10, cursor=None).items]
         (stopped,) = reader.list_attempts(running.task_id)
+        assert reader.list_attempts(given.task_id) == []
     assert states == [State.COMPLETED] * 2 + [State.CANCELLED] * 4
     assert stopped.outcome is Outcome.STOPPED
     with store.write() as tx:
@@ -234,7 +241,8 @@ def test_withdrawing_what_waits_leaves_what_runs(store: Datastore) -> None:
     job_id = fan_out(store, 3)
     with store.write() as tx:
         tx.lock_jobs([job_id])
-        claim(tx, job_id, 1)
+        (ran,) = claim(tx, job_id, 1)
+        start(tx, job_id, ran)
         assert tx.withdraw_tasks(job_id, 0, running=False) == []
 
     with store.read() as reader:

@@ -19,7 +19,18 @@ from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_ONLY, NewTask, TaskCount, TaskFilter, TaskView
 from echelon.shared.ids import JobId, new_task_ids
 from echelon.shared.messages import AttemptRef, Outcome
-from tests.contract.stores import OTHER, WORKER, claim, fan_out, plain_job, settle, spawn_started, stepped, submitted
+from tests.contract.stores import (
+    OTHER,
+    WORKER,
+    claim,
+    fan_out,
+    plain_job,
+    settle,
+    spawn_started,
+    start,
+    stepped,
+    submitted,
+)
 
 P, Q, R, C, F, X, S = (
     State.PENDING, State.QUEUED, State.RUNNING, State.COMPLETED, State.FAILED, State.CANCELLED, State.SKIPPED,
@@ -39,7 +50,7 @@ def states(store: Datastore, job_id: JobId) -> list[State]:
 def test_what_is_paused_is_not_claimed_and_goes_on_where_it_stood(store: Datastore) -> None:
     job_id = fan_out(store, 6)
     with store.write() as tx:
-        claim(tx, job_id, 1)
+        start(tx, job_id, *claim(tx, job_id, 1))
         now = tx.now()
         tx.pause_tasks(job_id, 0, spans=((0, 2), (4, 4)), by="me")
         stepped(tx, job_id, TasksMoved(0, {(Q, P): 3}, held=3))
@@ -52,8 +63,8 @@ def test_what_is_paused_is_not_claimed_and_goes_on_where_it_stood(store: Datasto
     with store.write() as tx:
         assert [task.index for task in claim(tx, job_id, 10)] == [3, 5]
         assert tx.find_due(limit=10) == []
-        assert sorted((one.state, one.hand, one.count) for one in tx.count_tasks(job_id, 0)) == [
-            (P, True, 3), (R, False, 2), (R, True, 1),
+        assert sorted((one.state, one.hand, one.count, one.started) for one in tx.count_tasks(job_id, 0)) == [
+            (P, True, 3, False), (R, False, 2, False), (R, True, 1, True),
         ]  # fmt: skip
         tx.resume_tasks(job_id, 0, only=P, begun=True)
         stepped(tx, job_id, TasksMoved(0, {(P, Q): 3}, held=-3))
@@ -194,6 +205,7 @@ def test_what_is_left_tells_by_whom_and_whom_to_tell(store: Datastore) -> None:
     job_id = fan_out(store, 5)
     with store.write() as tx:
         (ran,) = claim(tx, job_id, 1)
+        start(tx, job_id, ran)
         told = tx.end_tasks(job_id, 0, X, by="me", spans=((0, 1),))
         assert told == [(WORKER, AttemptRef(ran.task_id, 1))]
         assert tx.end_tasks(job_id, 0, S, by="you", spans=((1, 2),), only=X) == []

@@ -57,7 +57,7 @@ def _choose(job: Job, rows: Rows, rng: random.Random) -> Chosen:
         mine = {
             index: row
             for (number, index), row in rows.items()
-            if number == stage.number and row.state in meant and _named(index, row, spans, spawn=spawn)
+            if number == stage.number and row.shown in meant and _named(index, row, spans, spawn=spawn)
         }
         tasks |= {(stage.number, index) for index in mine}
         again = _again(stage, mine, spans)

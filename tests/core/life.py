@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from echelon.controller.core.again import find_obstacle, plan_downstream, plan_job_retry, plan_stage_retry
 from echelon.controller.core.answers import Allowed, Kind, Verb, answer_verb
 from echelon.controller.core.effects import (
     BeginRun,
     Effect,
+    RecallTasks,
     ReleaseSpawnTask,
     ReleaseTasks,
     Remember,
@@ -37,15 +38,16 @@ from echelon.controller.core.events import (
     Together,
 )
 from echelon.controller.core.machine import step
-from echelon.controller.core.model import Job, OnError, Stage
-from echelon.controller.core.states import DONE, ENDED, TASK_TRANSITIONS, State
+from echelon.controller.core.model import Job, OnError
+from echelon.controller.core.states import DONE, ENDED, State
 from tests.core.chosen import choose
+from tests.core.moves import Moves, may
 from tests.core.rows import SPAWN, Row, Rows
-from tests.core.soundness import check_chosen, check_end, check_paths, check_rows
+from tests.core.soundness import check_chosen, check_end, check_paths, check_recalls, check_rows, check_turn
 
 
 @dataclass
-class Life:
+class Life(Moves):
     """A job, its task rows, and what has been said of it."""
 
     job: Job
@@ -57,6 +59,8 @@ class Life:
     #: Tasks that a person added, and those that earlier runs have left behind.
     added: set[tuple[int, int]] = field(default_factory=set)
     left: set[tuple[int, int]] = field(default_factory=set)
+    #: Tasks that workers were asked to give back unless they have started.
+    recalled: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for stage in self.job.stages:
@@ -87,6 +91,7 @@ class Life:
             self.feed(SpawnTaskMoved(stage, State.PENDING))
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        self.history += [effect for effect in effects if isinstance(effect, Remember)]
         for effect in effects:
             match effect:
                 case ReleaseTasks(stage) | ReleaseSpawnTask(stage):
@@ -94,6 +99,8 @@ class Life:
                 case WithdrawTasks(stage, running, _, by):
                     sources = {State.PENDING, State.QUEUED} | ({State.RUNNING} if running else set())
                     self._move(stage, sources, State.CANCELLED, becomes=by is not None)
+                case RecallTasks(stage):
+                    self.recalled |= {key for key, row in self.rows.items() if key[0] == stage and row.given}
                 case SkipTasks(stage, _):
                     self._move(stage, set(State) - DONE, State.SKIPPED, becomes=True)
                 case ReopenTasks(stage, target, sources, spawn, spans):
@@ -104,30 +111,6 @@ class Life:
                     self._begin_run(stage, target)
                 case RestoreTasks(stage, target):
                     self._move(stage, {State.CANCELLED}, target, hand=False)
-                case Remember():
-                    self.history.append(effect)
-
-    def _release(self, stage: int, *, spawn: bool) -> None:
-        if spawn:
-            self._set(stage, SPAWN, State.QUEUED)
-        else:
-            self._move(stage, {State.PENDING}, State.QUEUED, hand=False, spawn=False)
-
-    def _begin_run(self, stage: int, target: State) -> None:
-        """Let the tasks of a list leave their stage, and the others run again."""
-        for key, row in [(key, row) for key, row in self.rows.items() if key[0] == stage]:
-            assert row.state is not State.RUNNING and key not in self.there, f"task {key} may still run"
-            if key[1] == SPAWN or key in self.added:
-                self.rows[key] = Row(target)
-            else:
-                del self.rows[key]
-                self.left.add(key)
-
-    def _insert(self, stage: Stage, place: int, row: Row) -> tuple[int, int]:
-        key = (stage.number, stage.next_index + place)
-        assert key not in self.rows and key not in self.left, f"task {key} is there already"
-        self.rows[key] = row
-        return key
 
     # --- what happens by itself
 
@@ -136,7 +119,7 @@ class Life:
         self.feed(Together(tuple(self._settled(*end) for end in ends)))
 
     def _settled(self, stage: int, index: int, target: State) -> TasksMoved | SpawnTaskMoved:
-        hand = self.rows[stage, index].hand
+        hand, started = self.rows[stage, index].hand, self.rows[stage, index].started
         if hand and target is State.QUEUED:
             target = State.PENDING
         stays = hand and target is State.PENDING
@@ -144,11 +127,12 @@ class Life:
         self._set(stage, index, target, hand=stays)
         if index == SPAWN:
             return SpawnTaskMoved(stage, target, expected)
-        return TasksMoved(stage, {(State.RUNNING, target): 1}, held=int(stays))
+        return TasksMoved(stage, {(State.RUNNING, target): 1}, held=int(stays), started=-int(started))
 
     def act(self) -> None:
         """Do one thing at random that can happen now."""
         choices = [self._claim, self._claim, self._claim, self._end, self._end, self._create, self._due, self._hear]
+        choices += [self._start, self._start, self._give_back]
         if self.rng.random() < 0.15:
             verbs = [self._job_verb, self._stage_verb, self._stage_verb, *[self._task_verb] * 4]
             choices = [*verbs, self._retry_chosen, self._retry_chosen, self._add, self._retry_behind]
@@ -181,7 +165,7 @@ class Life:
         for stage in self.job.stages:
             if not stage.claimable:
                 continue
-            self._check_turn(stage)
+            check_turn(self.job, stage)
             assert stage.begun
             if stage.spawning:
                 self._set(stage.number, SPAWN, State.RUNNING)
@@ -192,6 +176,25 @@ class Life:
                 self._set(stage.number, index, State.RUNNING)
             self.feed(TasksMoved(stage.number, {(State.QUEUED, State.RUNNING): len(queued)}))
             return
+
+    def _start(self) -> None:
+        """Hear that some of what workers hold has started."""
+        given = [key for key, row in self.rows.items() if row.given]
+        some = self.rng.sample(given, self.rng.randint(0, len(given)))
+        for key in some:
+            self.rows[key] = replace(self.rows[key], started=True)
+        for stage in sorted({stage for stage, _ in some}):
+            tasks = sum(key[0] == stage and key[1] != SPAWN for key in some)
+            if tasks:
+                self.feed(TasksMoved(stage, {}, started=tasks))
+            if (stage, SPAWN) in some:
+                self.feed(SpawnTaskMoved(stage, State.RUNNING, started=True))
+
+    def _give_back(self) -> None:
+        """Give back what was asked for and has not started."""
+        back = [key for key in sorted(self.recalled) if self.rows[key].given]
+        if back:
+            self.settle(*((*key, State.QUEUED) for key in back))
 
     def _end(self, target: State | None = None) -> None:
         running = [key for key, row in self.rows.items() if row.state is State.RUNNING]
@@ -237,7 +240,7 @@ class Life:
 
     def _job_verb(self) -> None:
         verb = self.rng.choice([Verb.PAUSE, Verb.RESUME, Verb.CANCEL, Verb.RETRY, Verb.RETRY, Verb.SKIP])
-        if not self._may(Kind.JOB, self.job.state, verb, self.job.paused) or (
+        if not may(Kind.JOB, self.job.state, verb, self.job.paused) or (
             verb in (Verb.CANCEL, Verb.SKIP) and self.rng.random() < 0.8
         ):
             return
@@ -256,7 +259,7 @@ class Life:
     def _stage_verb(self) -> None:
         stage = self.rng.choice(self.job.stages)
         verb = self.rng.choice([Verb.PAUSE, Verb.RESUME, Verb.CANCEL, Verb.RETRY, Verb.SKIP])
-        if not self._may(Kind.STAGE, stage.state, verb, stage.paused):
+        if not may(Kind.STAGE, stage.state, verb, stage.paused):
             return
         match verb:
             case Verb.PAUSE:
@@ -282,7 +285,6 @@ class Life:
         assert not withdrawn, f"what is to run again was withdrawn at once: {stages}"
 
     def _nothing_left(self, stages: tuple[Again, ...]) -> bool:
-        """Tell whether nothing of what was retried is a task."""
         return not any(sum(again.counts.values()) or again.spawn for again in stages)
 
     def _task_verb(self) -> None:
@@ -291,7 +293,7 @@ class Life:
         number, index = self.rng.choice(list(self.rows))
         row = self.rows[number, index]
         verb = self.rng.choice([Verb.PAUSE, Verb.PAUSE, Verb.RESUME, Verb.CANCEL, Verb.RETRY, Verb.SKIP, Verb.SKIP])
-        if not self._may(Kind.TASK, row.state, verb, row.hand and row.state not in ENDED):
+        if not may(Kind.TASK, row.shown, verb, row.hand and row.state not in ENDED):
             return
         match verb:
             case Verb.PAUSE:
@@ -307,7 +309,7 @@ class Life:
 
     def _pause_task(self, number: int, index: int, row: Row) -> None:
         target = State.PENDING if row.state is State.QUEUED else row.state
-        self.rows[number, index] = Row(target, hand=True)
+        self.rows[number, index] = Row(target, hand=True, started=row.started)
         if index == SPAWN:
             self.feed(SpawnTaskHeld(number, True, target))
         else:
@@ -319,7 +321,7 @@ class Life:
         goes = row.state is State.PENDING and self.job.stage(number).state is State.RUNNING
         goes = goes and (number, index) not in self.there
         target = State.QUEUED if goes else row.state
-        self.rows[number, index] = Row(target)
+        self.rows[number, index] = Row(target, started=row.started)
         if index == SPAWN:
             self.feed(SpawnTaskHeld(number, False, target))
         else:
@@ -332,14 +334,15 @@ class Life:
             self.feed(SpawnTaskMoved(number, target))
         else:
             held = -int(row == Row(State.PENDING, hand=True))
-            self.feed(TasksMoved(number, {(row.state, target): 1}, held=held))
+            self.feed(TasksMoved(number, {(row.state, target): 1}, held=held, started=-int(row.started)))
 
     def _skip_task(self, number: int, index: int, row: Row) -> None:
         self._set(number, index, State.SKIPPED, hand=True)
         counts = {} if index == SPAWN else {row.state: 1}
         held = int(row == Row(State.PENDING, hand=True)) if counts else 0
         withdrawn = int(row == Row(State.CANCELLED)) if counts else 0
-        self.feed(TasksSkipped(number, counts, held, withdrawn, spawn=index == SPAWN))
+        started = int(row.started) if counts else 0
+        self.feed(TasksSkipped(number, counts, held, withdrawn, started, spawn=index == SPAWN))
 
     def _retry_task(self, number: int, index: int, row: Row) -> None:
         if row.state is State.RUNNING:
@@ -388,51 +391,10 @@ class Life:
             self.added.add(self._insert(stage, place, row))
         self.feed(TasksAdded(stage.number, count, held))
 
-    def _may(self, kind: Kind, state: State, verb: Verb, paused: bool) -> bool:
-        return isinstance(answer_verb(kind, state, verb, paused=paused), Allowed)
-
-    # --- rows
-
-    def _rows(self, stage: int, *states: State) -> list[int]:
-        tasks = ((index, row) for (number, index), row in self.rows.items() if number == stage and index >= 0)
-        return sorted(index for index, row in tasks if row.state in states)
-
-    def _set(self, stage: int, index: int, target: State, *, hand: bool | None = None) -> None:
-        row = self.rows[stage, index]
-        if row.state is State.RUNNING and target in (State.CANCELLED, State.SKIPPED):
-            self.there.add((stage, index))
-        assert target is not State.RUNNING or (stage, index) not in self.there, "two attempts at once"
-        assert target in TASK_TRANSITIONS[row.state], f"task {stage}.{index}: {row.state} -> {target}"
-        assert target is not State.QUEUED or not (row.hand and row.state is State.PENDING), "a paused task is queued"
-        self.rows[stage, index] = Row(target, (row.hand and target is State.RUNNING) if hand is None else hand)
-
-    def _move(
-        self,
-        stage: int,
-        sources: set[State],
-        target: State,
-        *,
-        hand: bool | None = None,
-        becomes: bool = False,
-        spawn: bool = True,
-        spans: tuple[tuple[int, int], ...] | None = None,
-    ) -> None:
-        """Move all tasks of a stage in some states, that a person has a hand on or (None) whether or not."""
-        for (number, index), row in list(self.rows.items()):
-            chosen = spans is None or any(first <= index <= last for first, last in spans)
-            chosen = chosen and number == stage and (spawn or index != SPAWN) and (hand is None or row.hand is hand)
-            if chosen and row.state in sources:
-                self._set(number, index, target, hand=becomes)
-
     # --- what must hold
-
-    def _check_turn(self, stage: Stage) -> None:
-        """Nothing is started before those in front of it are done, nor in anything that is paused."""
-        waiting = [other.number for other in self.job.stages if other.order < stage.order and other.state not in DONE]
-        assert not waiting, f"stage {stage.number} starts before {waiting}"
-        assert not self.job.paused and not stage.paused
 
     def check(self) -> None:
         """Check what must hold after every step."""
         check_rows(self.job, self.rows, self.there)
+        check_recalls(self.job, self.rows, self.recalled)
         check_end(self.job, self.rows)

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from echelon.controller.core.model import Job, OnError, Source, Stage, Tally
-from echelon.controller.core.states import State
+from echelon.controller.core.states import State, show_state
 from echelon.shared.ids import JobId
 
 SPAWN = -1
@@ -47,6 +47,18 @@ class Row:
     state: State
     #: Paused, cancelled or skipped by a person.
     hand: bool = False
+    #: What is RUNNING has started; else its worker only holds it.
+    started: bool = False
+
+    @property
+    def shown(self) -> State:
+        """Return its state as people see it."""
+        return show_state(self.state, started=self.started)
+
+    @property
+    def given(self) -> bool:
+        """Tell whether it waits at its worker."""
+        return self.state is State.RUNNING and not self.started
 
 
 #: (stage, index) -> its task.

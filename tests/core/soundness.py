@@ -28,15 +28,35 @@ def check_rows(job: Job, rows: Rows, there: set[tuple[int, int]]) -> None:
         mine = [row for (number, index), row in rows.items() if number == stage.number and index != SPAWN]
         counted = {state: getattr(stage.tally, state.lower()) for state in State}
         assert {state: count for state, count in counted.items() if count} == Counter(row.state for row in mine)
+        assert stage.tally.started == sum(row.started for row in mine) <= stage.tally.running
+        shown = Counter(row.shown for row in mine)
+        assert all(getattr(stage.tally.shown, state.lower()) == shown[state] for state in State)
         assert stage.tally.held == mine.count(Row(State.PENDING, hand=True))
         assert stage.tally.withdrawn == mine.count(Row(State.CANCELLED))
         if stage.spawn is not None:
             row = rows[stage.number, SPAWN]
             assert (row.state, row.hand) == (stage.spawn, stage.spawn_hand)
+            assert row.shown is stage.shown_spawn
         _check_stage(stage)
         if stage.state is State.COMPLETED:
             _check_completed(stage, [row.state for row in mine])
     assert job.live == tuple(stage.number for stage in job.stages if stage.state is State.RUNNING or stage.failing)
+
+
+def check_turn(job: Job, stage: Stage) -> None:
+    """Nothing is started before those in front of it are done, nor in anything that is paused."""
+    waiting = [other.number for other in job.stages if other.order < stage.order and other.state not in DONE]
+    assert not waiting, f"stage {stage.number} starts before {waiting}"
+    assert not job.paused and not stage.paused
+
+
+def check_recalls(job: Job, rows: Rows, recalled: set[tuple[int, int]]) -> None:
+    """What workers hold of a stage in which nothing may start was asked back."""
+    failing = any(stage.failing for stage in job.living)
+    for (number, index), row in rows.items():
+        stage = job.stage(number)
+        if row.given and stage.state is State.RUNNING and (failing or stage.blocked or stage.paused):
+            assert (number, index) in recalled, f"task {number}.{index} may start although {stage} may not"
 
 
 def _check_stage(stage: Stage) -> None:

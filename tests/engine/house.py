@@ -28,6 +28,7 @@ from echelon.shared.messages import (
     Outcome,
     Report,
     SpawnedItems,
+    Started,
     Stop,
     WorkerCard,
     orders_queue,
@@ -115,6 +116,7 @@ class Puppet:
     worker: WorkerId = field(default_factory=new_worker_id)
     number: int = 0
     seen: int = 0
+    seen_when_told: int = 0
     as_of: float = 0.0
     granted: list[tuple[Grant, GrantedTask]] = field(default_factory=list)
     stopped: list[Stop] = field(default_factory=list)
@@ -128,7 +130,9 @@ class Puppet:
     def report(self, **parts: object) -> None:
         """Send one report, let the engine turn, and take in the orders."""
         self.number += 1
-        report = Report(worker=self.worker, number=self.number, seen=self.seen, **parts)  # type: ignore[arg-type]
+        # What was granted since belongs to the room that is told next.
+        self.seen_when_told = self.seen if "room" in parts else self.seen_when_told
+        report = Report(worker=self.worker, number=self.number, seen=self.seen_when_told, **parts)  # type: ignore[arg-type]
         self.house.broker.publish([Outgoing(REPORTS, report)])
         self.house.turn()
         self.listen()
@@ -153,9 +157,21 @@ class Puppet:
         self.report(running=running, room=self.room, card=card, as_of=self.as_of, **parts)
 
     def take(self) -> tuple[Grant, GrantedTask]:
-        """Return the oldest granted attempt."""
+        """Start the oldest granted attempt, and tell of it."""
+        held = self.take_ahead()
+        self.start(held)
+        return held
+
+    def take_ahead(self) -> tuple[Grant, GrantedTask]:
+        """Return the oldest granted attempt; it waits for a slot."""
         self.listen()
         return self.granted.pop(0)
+
+    def start(self, *held: tuple[Grant, GrantedTask], seconds: float = 0.0) -> None:
+        """Tell that attempts started so many seconds ago."""
+        self.report(
+            started=tuple(Started(grant.job_id, task.task_id, task.attempt, seconds) for grant, task in held)
+        )
 
     def finish(
         self,

@@ -94,12 +94,12 @@ def test_an_order_that_reaches_nobody_comes_back_and_goes_to_another_worker(hous
     house.broker.publish([Outgoing(REPORTS, deaf)])
     house.turn()
     job_id = accept(house, "one")
-    assert house.tasks(job_id)[0].attempt == 1
+    assert house.tasks(job_id)[0].claim == 1
 
     other = Puppet(house, "other")
 
     held = other.take()
-    assert held[1].attempt == 2, "the first attempt was given back"
+    assert (held[1].attempt, held[1].number) == (2, 1), "the first claim was given back"
     other.finish(held)
     assert house.view(held[0].job_id).state is State.COMPLETED
 

@@ -152,7 +152,9 @@ def failing_while_another_runs(house: House, puppet: Puppet) -> JobId:
     """Return an open job whose first task has failed it while the second one still runs; the third is withdrawn."""
     job_id = spawned(house, puppet, "many", urls(3))
     puppet.room = {}
-    puppet.finish(puppet.take(), Outcome.FAILED)
+    first = puppet.take()
+    puppet.start(*puppet.granted)
+    puppet.finish(first, Outcome.FAILED)
     assert states(house, job_id) == [State.FAILED, State.RUNNING, State.RUNNING]
     return job_id
 

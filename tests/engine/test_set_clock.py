@@ -255,6 +255,7 @@ def test_nothing_waits_an_hour_longer_because_the_clock_was_set_back_while_no_co
     puppet.listen()
     held = {grant.job_id: (grant, task) for grant, task in puppet.granted}
     puppet.room = {}
+    puppet.start(*held.values())
     house.jobs.control.change_task(Verb.RETRY, held[killed][1].task_id)
     puppet.finish(held[flaky], Outcome.FAILED)
     house.controller.engine.close()

@@ -66,6 +66,7 @@ def test_what_runs_is_repeated_behind_a_stage_that_is_to_run_again_whoever_holds
 
     def end(stage: int, index: int, outcome: Outcome = Outcome.COMPLETED) -> None:
         puppet.heartbeat()
+        puppet.start(*puppet.granted)
         held = next(one for one in puppet.granted if (one[0].stage, one[1].index) == (stage, index))
         puppet.granted.remove(held)
         puppet.finish(held, outcome)
@@ -140,6 +141,7 @@ def test_what_is_killed_of_two_stages_in_one_call_is_told_in_full_although_the_f
     hasty: dict[str, object] = {"order": 1, "fail_fast": True}
     job_id = composed(house, hasty, hasty)
     puppet.listen()
+    puppet.start(*puppet.granted)
 
     changed = house.jobs.control.change_job(Verb.KILL, job_id, choice=choice)
 

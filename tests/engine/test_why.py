@@ -46,7 +46,7 @@ def test_a_job_whose_queue_nobody_serves_says_so(house: House) -> None:
 
 def test_a_stage_waits_for_the_one_in_front_of_it(house: House) -> None:
     job_id = house.submit("two")
-    Puppet(house)
+    Puppet(house).take()
 
     assert why(house, job_id, 1).sentence == "Stage 1 (Two) waits for stage 0 (One), which is RUNNING."
     assert why(house, job_id, 1, 0).code is Code.WAITING_STAGE
@@ -123,8 +123,12 @@ def test_a_killed_task_waits_for_the_end_of_its_last_attempt_and_tells_a_time_to
 def test_a_full_stage_and_full_workers_are_told(house: House) -> None:
     puppet = Puppet(house)
     job_id = spawned(house, puppet, "lenient", urls(5))
-    puppet.heartbeat()
+    puppet.take()
 
+    assert why(house, job_id).sentence == (
+        "As many tasks of stage 0 (Fetch) are at workers as may run at once: 2, of which 1 run."
+    )
+    puppet.take()
     assert why(house, job_id).sentence == "As many tasks of stage 0 (Fetch) run as may: 2/2."
     assert why(house, job_id, 0, 4).code is Code.MAX_PARALLEL
 
@@ -149,6 +153,7 @@ def serving(house: House, slots: dict[str, int], *types: str) -> Puppet:
         house.submit(type_)
     puppet.listen()
     assert len(puppet.granted) == len(types)
+    puppet.start(*puppet.granted)
     return puppet
 
 
@@ -180,9 +185,16 @@ def test_slots_of_a_queue_that_others_have_filled_elsewhere_are_free(house: Hous
     job_id, _ = house.jobs.submit_job(Submission("encoded", {}))
 
     assert why(house, house.submit("one")).code is Code.ALL_SLOTS_BUSY
-    assert why(house, job_id).code is Code.RUNNING
+    assert why(house, job_id).sentence == (
+        "1 task of stage 0 (One) is with a worker, to start as soon as a slot is free there."
+    )
+    assert why(house, job_id, 0, 0).sentence == (
+        "Task 0 is with the worker puppet, to start as soon as a slot is free there."
+    )
     puppet.listen()
     assert len(puppet.granted) == 4
+    puppet.start(puppet.granted[3])
+    assert why(house, job_id).code is Code.RUNNING
 
 
 def test_an_attempt_that_was_killed_keeps_its_slot_busy_until_it_is_gone(house: House) -> None:

@@ -30,6 +30,8 @@ RULES: dict[str, Callable[[Index], Complaints]] = {
     "suspects alone": rules_tasks.suspects_alone,
     "max_parallel": rules_tasks.max_parallel,
     "prompt": rules_tasks.prompt,
+    "numbered": rules_tasks.numbered,
+    "within slots": rules_tasks.within_slots,
 }
 
 

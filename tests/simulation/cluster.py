@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sqlite3
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from unittest import mock
@@ -34,7 +35,7 @@ CHUNK = 5
 #: Seconds between two looks at the counters.
 AUDIT = 5.0
 STATES = ("PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
-TOLD = f"SELECT key, spawn, {', '.join(STATES)} FROM stages"
+TOLD = f"SELECT key, spawn, {', '.join(STATES)}, started, spawn_started FROM stages"
 #: A query that must never find a row -> the complaint about such a row.
 NEVER = {
     "SELECT task_id FROM tasks WHERE state = 'QUEUED' AND lease_until IS NOT NULL": (
@@ -48,7 +49,10 @@ NEVER = {
         "task {} is to run without its secret, which was erased"
     ),
 }
-COUNTED = "SELECT stage, idx = -1, state, COUNT(*) FROM tasks WHERE COALESCE(run, 0) = 0 GROUP BY 1, 2, 3"
+COUNTED = (
+    "SELECT stage, idx = -1, state, state = 'RUNNING' AND started_at IS NOT NULL, COUNT(*) FROM tasks"
+    " WHERE COALESCE(run, 0) = 0 GROUP BY 1, 2, 3, 4"
+)
 
 
 class Cluster:
@@ -221,17 +225,19 @@ def _make_entry(row: Row) -> Entry:
 
 def audit_counters(stages: list[sqlite3.Row], counted: list[sqlite3.Row]) -> Iterator[str]:
     """Yield where a stage's counters differ from its rows."""
-    there: dict[int, dict[str, int]] = {}
-    spawns: dict[int, str] = {}
-    for stage, spawn, state, count in counted:
+    there: dict[int, Counter[str]] = defaultdict(Counter)
+    spawns: dict[int, tuple[str, int]] = {}
+    for stage, spawn, state, started, count in counted:
         if spawn:
-            spawns[stage] = state
+            spawns[stage] = state, started
         else:
-            there.setdefault(stage, {})[state] = count
-    for key, spawn, *told in stages:
-        counts = there.get(key, {})
-        rows = [counts.get(state, 0) for state in STATES]
+            there[stage].update({state: count, "started": count * started})
+    for key, spawn, *told, spawn_started in stages:
+        counts = there[key]
+        rows = [counts[word] for word in (*STATES, "started")]
+        if spawn == "RUNNING" and spawns[key] != (spawn, spawn_started):
+            yield f"stage {key} holds its spawn task for started: {spawn_started}, it is {spawns[key]}"
         if told != rows:
-            yield f"stage {key} counts {dict(zip(STATES, told, strict=True))}, it has {counts}"
-        if spawn != spawns.get(key):
+            yield f"stage {key} counts {dict(zip((*STATES, 'started'), told, strict=True))}, it has {counts}"
+        if spawn != spawns.get(key, (None, 0))[0]:
             yield f"stage {key} holds its spawn task for {spawn}, it is {spawns.get(key)}"

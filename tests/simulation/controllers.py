@@ -104,6 +104,7 @@ class SimController:
             "Sealer": lambda volume: SimSealer(self._cluster.seals),
             "StatusFile": lambda volume, name: None,
             "StopFiles": lambda volume: stops,
+            "StartFiles": lambda volume: stops,
         }
         with mock.patch.multiple(serve, **stand_ins):
             self._controller = controller = Controller(

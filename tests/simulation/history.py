@@ -16,7 +16,10 @@ class Run:
     stage: int
     #: -1 of a spawn task.
     index: int
+    #: Number of its claim.
     attempt: int
+    #: Number of the attempt as it was told, from 1.
+    number: int
     #: Id of the worker's life.
     life: str
     revision: str
@@ -47,6 +50,8 @@ class Life:
     pauses: Sequence[tuple[float, float]]
     #: The moments when a lease ended without a controller that could end it, and the worker kept its tasks.
     kept: Sequence[float] = ()
+    #: How many tasks it may run at once.
+    slots: int = 0
 
 
 @dataclass(slots=True)
@@ -81,6 +86,8 @@ class Entry:
     attempt: int | None = None
     worker: int | None = None
     lease_until: float | None = None
+    #: When what runs has started; None: it waits for a slot.
+    started_at: float | None = None
 
 
 #: A row of a table, by column.

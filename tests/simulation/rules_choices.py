@@ -98,7 +98,8 @@ def _states(one: Seen, task: TaskRow) -> frozenset[str] | None:
     state, paused = task.state, task.by is not None
     match one.wish.verb:
         case Verb.PAUSE if state in OPEN and not paused:
-            return frozenset({"PENDING" if state == "QUEUED" else state})
+            # What waits at a worker is asked back.
+            return frozenset({"PENDING", state} if state == "QUEUED" else {state})
         case Verb.RESUME if state in OPEN and paused:
             return frozenset({state, "QUEUED"}) if state == "PENDING" else frozenset({state})
         case Verb.CANCEL if state in OPEN:

@@ -21,6 +21,8 @@ AS_THEY_ARE: dict[str, Callable[[Index], Complaints]] = {
     "I11 idempotent submit": rules_jobs.idempotent_submit,
     "budgets": rules_tasks.budgets,
     "max_parallel": rules_tasks.max_parallel,
+    "numbered": rules_tasks.numbered,
+    "within slots": rules_tasks.within_slots,
 }
 
 
@@ -54,9 +56,7 @@ def counted_once(index: Index) -> Complaints:
     """Each attempt ends exactly once and in order, however often a task is repeated; the last one counts."""
     for task in index.history.tasks:
         rows = index.attempts[task["key"]]
-        numbers = [row["attempt"] for row in rows]
-        if task["state"] != "RUNNING" and numbers != list(range(1, task["attempt"] + 1)):
-            yield f"{index.name(task)} had {task['attempt']} attempts; those that ended: {numbers}"
+        yield from rules_tasks.ended_in_order(index, task)
         if task["state"] == "COMPLETED" and rows[-1]["outcome"] != "completed":
             yield f"{index.name(task)} is COMPLETED, its last attempt {rows[-1]['outcome']}"
 

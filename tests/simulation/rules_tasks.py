@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -28,15 +29,58 @@ def counted_once(index: Index) -> Complaints:
     """I2: each attempt ends exactly once and in order; what counts is what the current attempt did."""
     for task in index.history.tasks:
         rows = index.attempts[task["key"]]
-        numbers = [row["attempt"] for row in rows]
-        if task["state"] != "RUNNING" and numbers != list(range(1, task["attempt"] + 1)):
-            yield f"{index.name(task)} had {task['attempt']} attempts; those that ended: {numbers}"
+        yield from ended_in_order(index, task)
         completed = [row["attempt"] for row in rows if row["outcome"] == "completed"]
         wanted = [task["attempt"]] if task["state"] == "COMPLETED" else []
         if completed != wanted:
             yield f"{index.name(task)} is {task['state']}, its attempts {completed} were counted as completed"
         if task["state"] == "COMPLETED":
             yield from _counted_run(index, task, rows[-1:])
+
+
+def ended_in_order(index: Index, task: Row) -> Complaints:
+    """Each attempt ends exactly once and in order; a claim that ended without a start is none."""
+    numbers = [row["attempt"] - row["unstarted"] for row in index.attempts[task["key"]]]
+    count = task["attempt"] - task["unstarted"]
+    if task["state"] != "RUNNING" and numbers != list(range(1, count + 1)):
+        yield f"{index.name(task)} had {count} attempts; those that ended: {numbers}"
+
+
+def numbered(index: Index) -> Complaints:
+    """Attempts are numbered from 1 without a gap, as their processes are told: by starts, not by claims.
+
+    A start that fails for want of its command is an attempt without a process. A process that a worker starts after its
+    lease may be no attempt.
+    """
+    for task in index.history.tasks:
+        rows = {row["attempt"]: row["outcome"] for row in index.attempts[task["key"]]}
+        numbers = {claim: -1 for claim, outcome in rows.items() if outcome == "not_started"}
+        for claim, (_, until) in index.leases(task).items():
+            runs = index.runs.get((task["task_id"], claim), ())
+            for run in runs:
+                if run.started < until or claim in rows:
+                    numbers[claim] = run.number
+        told = [number for _, number in sorted(numbers.items())]
+        if any(number not in (-1, place) for place, number in enumerate(told, 1)):
+            yield f"{index.name(task)} had processes with the numbers {told} (-1: a start that failed)"
+
+
+def within_slots(index: Index) -> Complaints:
+    """At no moment more tasks of a worker are RUNNING for people than it has slots."""
+    running: dict[int, set[int]] = defaultdict(set)
+    slots = {key: index.history.lives[life].slots for key, life in index.history.workers.items()}
+    # All lines of one transaction have the same time: what counts is what stands when it is over.
+    for at, entries in itertools.groupby(index.history.diary, key=lambda entry: entry.at):
+        for entry in entries:
+            if entry.kind != "task" or entry.worker is None:
+                continue
+            for here in running.values():
+                here.discard(entry.key)
+            if entry.after == "RUNNING" and entry.started_at is not None:
+                running[entry.worker].add(entry.key)
+        for worker, here in running.items():
+            if len(here) > slots[worker]:
+                yield f"{len(here)} tasks were RUNNING at {at:.3f} on worker {worker}, which has {slots[worker]} slots"
 
 
 def _counted_run(index: Index, task: Row, rows: list[Row]) -> Complaints:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -52,6 +52,13 @@ class Signs:
     shown: dict[str, tuple[float, bool]] = field(default_factory=dict)
     #: Attempts that were ended although no message could say so.
     stops: set[AttemptRef] = field(default_factory=set)
+
+    #: Life of a worker -> what it has started, as its file on the volume says.
+    starts: dict[str, dict[AttemptRef, float]] = field(default_factory=dict)
+
+    def find_starts(self, worker: str) -> Mapping[AttemptRef, float] | None:
+        """Return what a life of a worker has started."""
+        return self.starts.get(worker)
 
     def write_stops(self, refs: Iterable[AttemptRef]) -> None:
         """Write a stop file for each attempt."""

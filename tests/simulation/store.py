@@ -31,7 +31,7 @@ _COMPILED: dict[object, object] = {}
 DIARY = """
 CREATE TABLE diary (
     seq INTEGER PRIMARY KEY, at REAL, kind TEXT, key INTEGER, before TEXT, after TEXT,
-    attempt INTEGER, worker INTEGER, lease_until REAL
+    attempt INTEGER, worker INTEGER, lease_until REAL, started_at REAL
 );
 CREATE TRIGGER diary_jobs AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
     INSERT INTO diary (at, kind, key, before, after) VALUES (now(), 'job', new.key, old.state, new.state);
@@ -39,10 +39,13 @@ END;
 CREATE TRIGGER diary_stages AFTER UPDATE OF state ON stages WHEN old.state <> new.state BEGIN
     INSERT INTO diary (at, kind, key, before, after) VALUES (now(), 'stage', new.key, old.state, new.state);
 END;
-CREATE TRIGGER diary_tasks AFTER UPDATE OF state, attempt, lease_until ON tasks
-WHEN old.state <> new.state OR old.attempt <> new.attempt OR old.lease_until IS NOT new.lease_until BEGIN
-    INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until)
-    VALUES (now(), 'task', new.key, old.state, new.state, new.attempt, new.worker, new.lease_until - skew());
+CREATE TRIGGER diary_tasks AFTER UPDATE OF state, attempt, lease_until, started_at ON tasks
+WHEN old.state <> new.state OR old.attempt <> new.attempt OR old.lease_until IS NOT new.lease_until
+OR old.started_at IS NOT new.started_at BEGIN
+    INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until, started_at)
+    VALUES (
+        now(), 'task', new.key, old.state, new.state, new.attempt, new.worker, new.lease_until - skew(), new.started_at
+    );
 END;
 CREATE TRIGGER diary_new_tasks AFTER INSERT ON tasks BEGIN
     INSERT INTO diary (at, kind, key, before, after) VALUES (now(), 'task', new.key, NULL, new.state);

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Outcome, SpawnedItems
@@ -17,7 +17,7 @@ from echelon.worker.settings import WorkerSettings
 from tests.simulation.catalogue import BEHAVIOURS
 from tests.simulation.history import Run
 from tests.simulation.volume import SimFiles, SimSealer
-from tests.simulation.world import Actor, Killed, World
+from tests.simulation.world import EPOCH, Actor, Killed, World
 
 #: How often a list of a spawn task is empty, short or long, and how long then.
 SIZES = ((0, 0, 1), (1, 8, 6), (9, 30, 2))
@@ -89,9 +89,16 @@ class SimExecutor:
         self.wake = wake
         self._running: dict[AttemptRef, Task] = {}
         self._done: list[Finished] = []
+        #: The file of starts on the volume.
+        self.starts: dict[AttemptRef, float] = {}
         #: Part of the processes that end together with their worker.
         self.tidy = self._world.rng.random() < 0.5
         actor.process.at_death.append(self._worker_died)
+
+    @property
+    def running_attempts(self) -> Collection[AttemptRef]:
+        """Return the attempts that run."""
+        return self._running.keys()
 
     def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> bool:
         """Start one attempt, unless the worker or its disk fails first, or `may_start` says no."""
@@ -99,7 +106,10 @@ class SimExecutor:
         kind = fault.kind if fault else ""
         if kind in ("enospc", "not_started"):
             outcome = Outcome.WORKER_FAULT if kind == "enospc" else Outcome.NOT_STARTED
-            self._done.append(Finished(grant.job_id, task.task_id, task.attempt, outcome, error=f"simulated: {kind}"))
+            begun = outcome is Outcome.NOT_STARTED
+            self._done.append(
+                Finished(grant.job_id, task.task_id, task.attempt, outcome, error=f"simulated: {kind}", begun=begun)
+            )
             return True
         if kind != "kill_after":
             self._world.suffer(self._actor, fault)
@@ -139,6 +149,7 @@ class SimExecutor:
             stage=grant.stage,
             index=task.index,
             attempt=task.attempt,
+            number=task.number,
             life=self._life,
             revision=grant.revision,
             edition=grant.recipe.exec_args[0],
@@ -147,6 +158,7 @@ class SimExecutor:
             found=self._ground.files.visible(grant.job_id) if grant.stage else None,
         )
         self._ground.ledger.append(run)
+        self.starts[AttemptRef(task.task_id, task.attempt)] = EPOCH + world.now
         roll = world.rng.random()
         outcome = Outcome.COMPLETED
         if roll < behaviour.fails:

@@ -117,7 +117,7 @@ def test_an_answer_that_says_something_else_than_what_happened_is_found(answer: 
 
 def ran_with(token: str, *, claimed: int) -> Index:
     """Return a history in which a task with a secret of its own, the job's first was `first`, ran once."""
-    run = Run("job", "a", 0, 0, 2, "life", "r", "e", token, 1.0)
+    run = Run("job", "a", 0, 0, 2, 2, "life", "r", "e", token, 1.0)
     line = Entry(claimed, 1.0, "task", 9, "QUEUED", "RUNNING", 2, 1, 20.0)
     return Index(
         History(

@@ -131,7 +131,8 @@ class Witness:
         if wish.stage is not None:
             ((etag,),) = self._look_up(f"SELECT etag FROM stages WHERE key = {key + wish.stage}")
         rows = self._look_up(
-            "SELECT key, task_id, idx, state, by_whom, etag, attempt, failures, losses, input, seal_number, error"
+            "SELECT key, task_id, idx, CASE WHEN state = 'RUNNING' AND started_at IS NULL THEN 'QUEUED' ELSE state END,"
+            " by_whom, etag, attempt, failures, losses, input, seal_number, error"
             f" FROM tasks WHERE key >= {task_key(key, -1)} AND key < {task_key(key + stages, -1)}"
             # Those of earlier runs are there to be read.
             " AND COALESCE(run, 0) = 0"

@@ -90,7 +90,8 @@ class SimWorker:
         process.at_death.append(self._died)
         thread, heart = Actor(process, f"{self.name}.{self._lives}"), Actor(process, f"{self.name}.{self._lives} heart")
         kept: list[float] = []
-        self._cluster.lives[worker] = Life(worker, self.name, world.now, None, process.pauses, kept)
+        slots = sum(self._settings.slots.values())
+        self._cluster.lives[worker] = Life(worker, self.name, world.now, None, process.pauses, kept, slots)
         self._due, self._asleep_until = float("inf"), 0.0
         self._sweep()
         self.body = self._build(worker, process, thread, heart, kept)
@@ -116,6 +117,7 @@ class SimWorker:
         )
         line = Line(cluster.hub, thread, self._wake)
         executor = SimExecutor(cluster.ground, thread, life=worker, settings=settings, wake=self._wake)
+        cluster.signs.starts[worker] = executor.starts
         self._executors.append(executor)
         reporter = Reporter(worker, line, holdings=holdings, sent=sent, clock=clock, wake=self._wake)
         orders = OrderBook(worker, holdings=holdings, sent=sent, clock=clock)

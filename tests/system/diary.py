@@ -14,7 +14,7 @@ _SQLITE_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 _POSTGRESQL = """
 CREATE TABLE diary (
     seq BIGSERIAL PRIMARY KEY, at DOUBLE PRECISION, kind TEXT, key BIGINT, before TEXT, after TEXT,
-    attempt INTEGER, worker INTEGER, lease_until DOUBLE PRECISION
+    attempt INTEGER, worker INTEGER, lease_until DOUBLE PRECISION, started_at DOUBLE PRECISION
 );
 CREATE FUNCTION diary_state() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO diary (at, kind, key, before, after)
@@ -22,9 +22,9 @@ CREATE FUNCTION diary_state() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     RETURN NULL;
 END $$;
 CREATE FUNCTION diary_task() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until)
+    INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until, started_at)
     VALUES (extract(epoch FROM clock_timestamp()), 'task', NEW.key, OLD.state, NEW.state, NEW.attempt, NEW.worker,
-        NEW.lease_until);
+        NEW.lease_until, NEW.started_at);
     RETURN NULL;
 END $$;
 CREATE FUNCTION diary_new() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -36,8 +36,9 @@ CREATE TRIGGER diary_jobs AFTER UPDATE OF state ON jobs FOR EACH ROW
     WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION diary_state('job');
 CREATE TRIGGER diary_stages AFTER UPDATE OF state ON stages FOR EACH ROW
     WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION diary_state('stage');
-CREATE TRIGGER diary_tasks AFTER UPDATE OF state, attempt, lease_until ON tasks FOR EACH ROW
-    WHEN (OLD.state <> NEW.state OR OLD.attempt <> NEW.attempt OR OLD.lease_until IS DISTINCT FROM NEW.lease_until)
+CREATE TRIGGER diary_tasks AFTER UPDATE OF state, attempt, lease_until, started_at ON tasks FOR EACH ROW
+    WHEN (OLD.state <> NEW.state OR OLD.attempt <> NEW.attempt OR OLD.lease_until IS DISTINCT FROM NEW.lease_until
+        OR OLD.started_at IS DISTINCT FROM NEW.started_at)
     EXECUTE FUNCTION diary_task();
 CREATE TRIGGER diary_new_tasks AFTER INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION diary_new();
 """

@@ -108,10 +108,12 @@ def read_ledger(workload: Workload, seen: Seen) -> list[Run]:
     """Return the processes of tasks; of one that did not say when it ended, it is the moment it was seen last."""
     runs: dict[tuple[str, int, int], Run] = {}
     for line in workload.ledger.read_text().splitlines():
-        kind, at, job_id, task_id, stage, index, attempt, pid, edition, mark, more = line.split()
-        key = task_id, int(attempt), int(pid)
+        kind, at, job_id, task_id, stage, index, claim, number, pid, edition, mark, more = line.split()
+        key = task_id, int(claim), int(pid)
         if kind == "start":
-            run = Run(job_id, task_id, int(stage), int(index), int(attempt), mark, "", edition, "-", float(at))
+            run = Run(
+                job_id, task_id, int(stage), int(index), int(claim), int(number), mark, "", edition, "-", float(at)
+            )
             run.ended = seen.alive.get(key, run.started)
             runs[key] = run
         else:
@@ -122,10 +124,13 @@ def read_ledger(workload: Workload, seen: Seen) -> list[Run]:
 
 def _lives(cluster: Cluster, seen: Seen, known: Iterable[str]) -> dict[str, Life]:
     lives = {
-        life.worker_id: Life(life.worker_id, worker.name, life.born, life.died, life.pauses, seen.unable)
+        life.worker_id: Life(
+            life.worker_id, worker.name, life.born, life.died, life.pauses, seen.unable, cluster.shape.slots
+        )
         for worker in cluster.workers
         for life in worker.lives
         if life.worker_id
     }
     # One that died before anybody saw its id cannot be told from one that stood still.
-    return {one: Life(one, "unknown", 0.0, None, [(0.0, float("inf"))]) for one in known} | lives
+    unknown = [(0.0, float("inf"))]
+    return {one: Life(one, "unknown", 0.0, None, unknown, (), cluster.shape.slots) for one in known} | lives

@@ -17,8 +17,9 @@ RETRIES = {"flaky": 3}
 #: $1 behaviour, $2 edition of the catalogue, $3 item or number of items.
 _TASK = r"""#!/bin/bash
 say() {
-    printf '%s %s %s %s %s %s %s %s %s %s %s\n' "$1" "$EPOCHREALTIME" "$ECHELON_JOB_ID" "$ECHELON_TASK_ID" \
-        "$ECHELON_STAGE" "$ECHELON_INDEX" "$ECHELON_ATTEMPT" "$$" "$edition" "${TMPDIR##*/}" "${2:-0}" >> '@LEDGER@'
+    printf '%s %s %s %s %s %s %s %s %s %s %s %s\n' "$1" "$EPOCHREALTIME" "$ECHELON_JOB_ID" "$ECHELON_TASK_ID" \
+        "$ECHELON_STAGE" "$ECHELON_INDEX" "$ECHELON_CLAIM" "$ECHELON_ATTEMPT" "$$" "$edition" \
+        "${TMPDIR##*/}" "${2:-0}" >> '@LEDGER@'
 }
 behaviour=$1 edition=$2
 say start
@@ -30,14 +31,14 @@ case $behaviour in
     flaky) sleep 0.1; [ "$ECHELON_ATTEMPT" -gt 1 ] || exit 7 ;;
     doomed) exit 3 ;;
     private)
-        echo "$ECHELON_ATTEMPT begun" > "$ECHELON_TASK_ID"
+        echo "$ECHELON_CLAIM begun" > "$ECHELON_TASK_ID"
         sleep 0.2
-        printf '%s done' "$ECHELON_ATTEMPT" > "$ECHELON_TASK_ID" ;;
+        printf '%s done' "$ECHELON_CLAIM" > "$ECHELON_TASK_ID" ;;
     list)
-        for ((i = 0; i < $3; i++)); do items+="${items:+,}{\"item\": \"$ECHELON_ATTEMPT.$i\"}"; done
+        for ((i = 0; i < $3; i++)); do items+="${items:+,}{\"item\": \"$ECHELON_CLAIM.$i\"}"; done
         printf '[%s]' "$items" > "$ECHELON_SPAWN_FILE" ;;
 esac
-printf '%s' "$ECHELON_TASK_ID/$ECHELON_ATTEMPT/${TMPDIR##*/}" > "$ECHELON_OUTPUT"
+printf '%s' "$ECHELON_TASK_ID/$ECHELON_CLAIM/${TMPDIR##*/}" > "$ECHELON_OUTPUT"
 say end "$3"
 """
 _BEHAVIOURS = ("quick", "short", "long", "stubborn", "daemon", "flaky", "doomed", "private")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,6 +89,10 @@ class HandExecutor:
     #: What happens at each step of a start.
     pauses: dict[str, Callable[[], None]] = field(default_factory=lambda: defaultdict(lambda: _do_nothing))
     _ended: list[Finished] = field(default_factory=list)
+
+    @property
+    def running_attempts(self) -> Collection[AttemptRef]:
+        return self.running.keys()
 
     def start_attempt(self, grant: Grant, task: GrantedTask, may_start: Callable[[], bool]) -> bool:
         ref = AttemptRef(task.task_id, task.attempt)
@@ -199,6 +203,10 @@ class Stand:
         """Order an attempt to be stopped."""
         return self.order(answers=0, stop=(Stop(ref.task_id, ref.attempt, reason),))
 
+    def recall(self, *refs: AttemptRef) -> Orders:
+        """Ask for attempts back."""
+        return self.order(answers=0, recall=refs)
+
     def renew(self, *, answers: int, stop: tuple[Stop, ...] = ()) -> Orders:
         """Renew what a report named."""
         return self.order(answers=answers, renewed=True, stop=stop)
@@ -210,10 +218,11 @@ class Stand:
         grants: tuple[Grant, ...] = (),
         stop: tuple[Stop, ...] = (),
         renewed: bool = False,
+        recall: tuple[AttemptRef, ...] = (),
     ) -> Orders:
         """Send an order to the worker."""
         self.order_number += 1
-        orders = Orders(WORKER, self.order_number, answers, self.lease, grants, stop, renewed)
+        orders = Orders(WORKER, self.order_number, answers, self.lease, grants, stop, renewed, recall=recall)
         self.send(orders)
         return orders
 

@@ -241,7 +241,7 @@ def test_a_stop_of_a_waiting_attempt_ends_it_unstarted(make: Make) -> None:
 
     assert stand.executor.started == [running]
     assert finished(stand.reports()) == [
-        Finished(JOB, waiting.task_id, waiting.attempt, Outcome.STOPPED, error="fail_fast")
+        Finished(JOB, waiting.task_id, waiting.attempt, Outcome.STOPPED, error="fail_fast", begun=False)
     ]
 
 

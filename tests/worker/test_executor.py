@@ -24,6 +24,10 @@ def bench(tmp_path: Path) -> Iterator[Workbench]:
     made.executor.close()
 
 
+def _open_files() -> list[str]:
+    return os.listdir("/proc/self/fd")
+
+
 # --- results --------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +156,9 @@ def test_a_volume_without_inodes_fails_tasks_and_one_mounted_read_only_stops_the
         bench = Workbench(tmp_path, volume_check=0.0)
         bench.shell("n=0; while : > file$n; do n=$((n+1)); done")
         full = bench.run("true", workdir="task")
+        # A worker that runs nothing holds no file open.
+        while any(os.path.realpath(f"/proc/self/fd/{fd}").startswith(str(tmp_path / "volume")) for fd in _open_files()):
+            bench.executor.poll_ended(0.1)
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "volume")], check=True)
         fixed = bench.run("true", workdir="task")
         bench.executor.close()

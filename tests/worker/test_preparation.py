@@ -48,6 +48,7 @@ def test_the_environment_is_built_from_nothing(tmp_path: Path) -> None:
         "ECHELON_TASK_ID": ref.task_id,
         "ECHELON_STAGE": "Stage",
         "ECHELON_INDEX": "3",
+        "ECHELON_CLAIM": "2",
         "ECHELON_ATTEMPT": "2",
         "ECHELON_JOB_DIR": str(bench.work),
         "ECHELON_TASK_DIR": folder,

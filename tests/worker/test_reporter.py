@@ -189,6 +189,8 @@ def test_reports_are_numbered(make: Make) -> None:
 def test_without_change_nothing_is_sent(make: Make) -> None:
     stand = make(slots=4)
     stand.run(2)
+    stand.turn(after=0.1)
+    assert stand.report().started is not None
 
     for _ in range(20):
         stand.turn(after=0.1)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from echelon.shared.clock import SystemClock
-from echelon.shared.ids import JobId, TaskId, new_job_id, new_task_ids
+from echelon.shared.ids import JobId, TaskId, new_job_id, new_task_ids, new_worker_id
 from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, JsonValue, Recipe
 from echelon.shared.sealing import Sealer
 from echelon.shared.volume import Volume, log_name
 from echelon.shared.volume.layout import Stream, workspace_name
+from echelon.shared.volume.starts import StartLog
 from echelon.worker.executor import Executor, ExecutorSettings
 from echelon.worker.runtimes.cgroups import make_cgroups
 from echelon.worker.runtimes.port import Runtime
@@ -48,6 +49,7 @@ class Workbench:
             worker_name=worker,
             environ={"PATH": os.environ["PATH"], "HOME": "/home/x", "LANG": "C.UTF-8"} if environ is None else environ,
             settings=ExecutorSettings(temporary=self.temporary, **settings),
+            starts=StartLog(self.volume, new_worker_id()),
         )
         self.ended: dict[AttemptRef, Finished] = {}
         #: What the agent answers when the executor asks it last of all, and whether the last start was refused.

@@ -94,6 +94,7 @@ class Heartbeat:
             urgent=state.urgent,
             seen=state.seen,
             running=state.running,
+            started=state.started,
             as_of=state.as_of,
             card=msgspec.structs.replace(self._card, draining=self._holdings.draining),
             buried=self._dead.ids if self._dead is not None else (),

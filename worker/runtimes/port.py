@@ -38,7 +38,7 @@ class Launch:
     #: As its author wrote it: a path, or a name to search on `search`.
     command: bytes
     arguments: list[bytes]
-    #: NAME=value; the two that name the process's attempt (ECHELON_TASK_ID, ECHELON_ATTEMPT) come first.
+    #: NAME=value; the two that name the process's attempt (ECHELON_TASK_ID, ECHELON_CLAIM) come first.
     environment: list[bytes]
     #: The task's own PATH.
     search: str

@@ -20,7 +20,7 @@ from echelon.shared.messages import AttemptRef
 _SET_CHILD_SUBREAPER: Final = 36
 #: Large enough for the engine's own variables, which come first in a task's environment.
 _ENVIRONMENT_READ: Final = 16 * 1024
-_TASK_ID, _ATTEMPT = b"ECHELON_TASK_ID=", b"ECHELON_ATTEMPT="
+_TASK_ID, _CLAIM = b"ECHELON_TASK_ID=", b"ECHELON_CLAIM="
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ def attempt_in(environment: list[bytes]) -> AttemptRef | None:
     for entry in environment:
         if entry.startswith(_TASK_ID):
             task_id = entry[len(_TASK_ID) :]
-        elif entry.startswith(_ATTEMPT):
-            attempt = entry[len(_ATTEMPT) :]
+        elif entry.startswith(_CLAIM):
+            attempt = entry[len(_CLAIM) :]
     if not task_id or not attempt.isdigit():
         return None
     return AttemptRef(TaskId(task_id.decode("ascii", "replace")), int(attempt))

@@ -15,7 +15,7 @@ import msgspec
 from echelon.controller.engine.base.packing import pack_grants
 from echelon.shared.broker.port import Outgoing
 from echelon.shared.ids import WorkerId
-from echelon.shared.messages import Grant, Orders, Report, Stop, orders_queue
+from echelon.shared.messages import AttemptRef, Grant, Orders, Report, Stop, orders_queue
 
 
 @dataclass(slots=True)
@@ -26,6 +26,7 @@ class _WorkerOrders:
     told: int = 0
     grants: list[Grant] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
+    recalled: list[AttemptRef] = field(default_factory=list)
     #: Number of the report whose attempts were renewed.
     renewed: int | None = None
     #: For how many seconds.
@@ -60,6 +61,10 @@ class Outbox:
         """Tell a worker to end an attempt."""
         self._letters[worker].stops.append(stop)
 
+    def add_recall(self, worker: WorkerId, ref: AttemptRef) -> None:
+        """Ask a worker to give an attempt back if it has not started."""
+        self._letters[worker].recalled.append(ref)
+
     def add_renewal(self, worker: WorkerId, report: int, *, lease: float) -> None:
         """Tell a worker that the attempts named in its report have new leases of so many seconds."""
         letter = self._letters[worker]
@@ -92,7 +97,7 @@ class Outbox:
         apart = letter.renewed not in (None, letter.told) or lease != self._lease or not packed.small
         if letter.grants and apart:
             yield from self._make_parts(worker, letter, packed.parts)
-            if not letter.stops and letter.renewed is None:
+            if not letter.stops and not letter.recalled and letter.renewed is None:
                 return
         yield Orders(
             worker=worker,
@@ -101,6 +106,7 @@ class Outbox:
             lease=lease,
             grants=() if apart else tuple(grant for part in packed.parts for grant in part),
             stop=tuple(letter.stops),
+            recall=tuple(letter.recalled),
             renewed=letter.renewed is not None,
         )
 
@@ -116,12 +122,19 @@ class Outbox:
             )
 
 
-def stop_messages(stops: Iterable[tuple[WorkerId, Stop]], *, lease: float) -> list[Outgoing]:
-    """Return orders outside the engine's own numbering (number 0): a courtesy that tells workers what to end."""
-    by_worker: defaultdict[WorkerId, list[Stop]] = defaultdict(list)
+def stop_messages(
+    stops: Iterable[tuple[WorkerId, Stop]], recalled: Iterable[tuple[WorkerId, AttemptRef]] = (), *, lease: float
+) -> list[Outgoing]:
+    """Return orders outside the engine's own numbering (number 0): what workers are to end and to give back."""
+    letters: defaultdict[WorkerId, _WorkerOrders] = defaultdict(_WorkerOrders)
     for worker, stop in stops:
-        by_worker[worker].append(stop)
+        letters[worker].stops.append(stop)
+    for worker, ref in recalled:
+        letters[worker].recalled.append(ref)
     return [
-        Outgoing(orders_queue(worker), Orders(worker=worker, number=0, answers=0, lease=lease, stop=tuple(told)))
-        for worker, told in by_worker.items()
+        Outgoing(
+            orders_queue(worker),
+            Orders(worker=worker, number=0, answers=0, lease=lease, stop=tuple(one.stops), recall=tuple(one.recalled)),
+        )
+        for worker, one in letters.items()
     ]

@@ -7,7 +7,7 @@ an attempt counts only while its task is RUNNING with that attempt number on tha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from echelon.controller.core.events import SpawnTaskMoved, TasksMoved, Together
@@ -20,9 +20,10 @@ from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
-from echelon.shared.ids import JobId
+from echelon.shared.ids import JobId, WorkerId
 from echelon.shared.messages import AttemptRef, Finished, Outcome
 from echelon.shared.volume import attempt_name
+from echelon.shared.volume.starts import StartFiles
 
 #: Failures of one batch that get a line of their own in the history; the rest is found in the list of tasks.
 _REMEMBERED = 20
@@ -34,12 +35,18 @@ class Ending:
 
     task: TaskRow
     finished: Finished
+    #: A controller says so, and does not know whether the task had started.
+    doubtful: bool = False
 
 
 class Settler:
     """Writes how attempts ended. Knows no worker and no broker."""
 
-    def __init__(self, *, snapshots: Snapshots, counters: Counters, max_losses: int) -> None:
+    def __init__(
+        self, *, snapshots: Snapshots, counters: Counters, max_losses: int, starts: StartFiles | None = None
+    ) -> None:
+        """`starts` tells of attempts whose worker is lost."""
+        self._starts = starts
         self._snapshots = snapshots
         self._counters = counters
         self._max_losses = max_losses
@@ -52,13 +59,17 @@ class Settler:
         by_job: dict[JobId, list[Settlement]] = {}
         spawned: dict[tuple[JobId, int], int] = {}
         now = unit.tx.now()
-        for ending in endings:
+        begun = self._find_starts(endings, now)
+        for ending, started_at in zip(endings, begun, strict=True):
             task, finished = ending.task, ending.finished
             settlement = (
                 _make_settlement(task, finished, Verdict(State.PENDING), now)
                 if again
                 else self._judge_attempt(unit, task, finished, now)
             )
+            settlement.counted, settlement.started_at = started_at is not None, started_at
+            if not settlement.counted and settlement.outcome is Outcome.INTERRUPTED:
+                settlement.error = None
             by_job.setdefault(task.job_id, []).append(settlement)
             if settlement.state is State.COMPLETED:
                 self._keep_files(unit, settlement, finished, spawned)
@@ -70,6 +81,30 @@ class Settler:
         due = [row.not_before for rows in by_job.values() for row in rows if row.not_before is not None]
         return min(due, default=None)
 
+    def _find_starts(self, endings: Sequence[Ending], now: float) -> list[float | None]:
+        """Return when each task had started, by the store's clock; None: it had not, so that it was no attempt."""
+        doubtful = [one.task for one in endings if one.doubtful and one.task.started_at is None]
+        known = self.read_starts(doubtful)
+        found: list[float | None] = []
+        for ending in endings:
+            task, finished = ending.task, ending.finished
+            started_at = task.started_at
+            if started_at is None and finished.begun:
+                started_at = now - finished.seconds
+            elif started_at is None and ending.doubtful and task.worker in known:
+                started_at = known[task.worker].get(AttemptRef(task.task_id, task.attempt))
+            elif started_at is None and ending.doubtful and finished.outcome is Outcome.LOST:
+                # A worker of an earlier release keeps no file: it may have started all that it held.
+                started_at = now
+            found.append(started_at)
+        return found
+
+    def read_starts(self, tasks: Iterable[TaskRow]) -> dict[WorkerId | None, Mapping[AttemptRef, float]]:
+        """Return what the workers of these tasks have started last by their files; one without a file is missing."""
+        workers = {task.worker for task in tasks if task.worker is not None} if self._starts is not None else set()
+        read = {worker: self._starts.find_starts(worker) for worker in workers if self._starts is not None}
+        return {worker: starts for worker, starts in read.items() if starts is not None}
+
     def kill_attempts(self, unit: UnitOfWork, tasks: Sequence[TaskRow], by: str, *, again: bool = False) -> None:
         """End attempts of locked jobs by a person's hand: failed ones, or (`again`) such as are just done once more.
 
@@ -79,7 +114,7 @@ class Settler:
         endings = [
             Ending(task, Finished(task.job_id, task.task_id, task.attempt, Outcome.KILLED, error=error))
             for task in tasks
-            if task.state is State.RUNNING
+            if task.started
         ]
         if endings:
             self.settle_attempts(unit, endings, again=again)
@@ -117,10 +152,17 @@ class Settler:
             unit.tx.set_spawned(task.job_id, task.stage, f"{attempt_path}/items.ndjson")
 
     def _remember_failures(self, unit: UnitOfWork, job_id: JobId, rows: Iterable[Settlement]) -> None:
-        failed = [row for row in rows if row.outcome is not Outcome.COMPLETED]
+        # What was handed back before it started is no news.
+        handed_back = {Outcome.INTERRUPTED, Outcome.STOPPED}
+        failed = [
+            row for row in rows
+            if row.outcome is not Outcome.COMPLETED and (row.counted or row.outcome not in handed_back)
+        ]  # fmt: skip
         for row in failed[:_REMEMBERED]:
-            kind = "task_failed" if row.state is State.FAILED else "attempt_failed"
-            detail = {"index": _show_index(row.task), "attempt": row.task.attempt, "outcome": row.outcome.value}
+            kind = "task_failed" if row.state is State.FAILED else "attempt_failed" if row.counted else "not_started"
+            detail = {"index": _show_index(row.task), "outcome": row.outcome.value}
+            if row.counted:
+                detail["attempt"] = row.task.number
             if row.error:
                 detail["error"] = row.error[:500]
             unit.tx.record_event(job_id, kind, stage=row.task.stage, detail=detail)
@@ -134,6 +176,7 @@ def fold_settlements(
     """Return what the settlements of one job mean for its stages: one event per stage, and one per spawn task."""
     moves: dict[int, Counter[tuple[State, State]]] = {}
     held: Counter[int] = Counter()
+    started: Counter[int] = Counter()
     errors: dict[int, str] = {}
     events: list[TasksMoved | SpawnTaskMoved] = []
     for row in rows:
@@ -144,12 +187,13 @@ def fold_settlements(
             events.append(SpawnTaskMoved(task.stage, row.state, expected, error))
             continue
         moves.setdefault(task.stage, Counter())[State.RUNNING, row.state] += 1
+        started[task.stage] -= task.started_at is not None
         held[task.stage] += task.paused and row.state is State.PENDING
         if error:
             errors.setdefault(task.stage, error)
     for stage, counts in sorted(moves.items()):
         paused = 0 if ablated("paused_count") else held[stage]
-        events.append(TasksMoved(stage, counts, errors.get(stage), paused))
+        events.append(TasksMoved(stage, counts, errors.get(stage), paused, started[stage]))
     return events
 
 

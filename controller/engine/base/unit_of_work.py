@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from echelon.controller.core.effects import (
     BeginRun,
     Effect,
+    RecallTasks,
     ReleaseSpawnTask,
     ReleaseTasks,
     Remember,
@@ -39,6 +40,8 @@ class UnitOfWork:
         self.tx = tx
         #: Attempts that lost their claim and whose workers are to be told after the commit.
         self.stops: list[tuple[WorkerId, Stop]] = []
+        #: What workers hold and are asked to give back, if it has not started, after the commit.
+        self.recalled: list[tuple[WorkerId, AttemptRef]] = []
         #: Jobs that ended in this transaction.
         self.ended: set[JobId] = set()
         #: Attempts that are counted in this transaction, whose files are to be published after the commit.
@@ -119,8 +122,13 @@ class UnitOfWork:
                     self.tx.restore_tasks(job_id, stage, target=target)
                 case Remember(kind, stage_number, detail):
                     self._record_event(job_id, kind, stage_number, detail)
+        self._recall_tasks(job_id, effects)
         for stage_number in list_reopened_stages(effects):
             self._wait_for_exit(job_id, stage_number)
+
+    def _recall_tasks(self, job_id: JobId, effects: Sequence[Effect]) -> None:
+        for stage in [effect.stage for effect in effects if isinstance(effect, RecallTasks)]:
+            self.recalled += self.tx.list_given(job_id, stage, everything=True)
 
     def stop_attempts(self, stopped: Iterable[tuple[WorkerId, AttemptRef]], reason: str) -> None:
         """Have workers told, after the commit, to end attempts that have lost their claim."""

@@ -144,7 +144,7 @@ class Control:
             check_etag(etag, lambda: task.etag, f"task {task_id}")
             misfit = verb is Verb.RETRY and self._again.is_misfit(unit, task)
             said = answer_verb(
-                Kind.TASK, task.state, verb, paused=task.paused, everything=not only_failed, misfit=misfit
+                Kind.TASK, task.shown, verb, paused=task.paused, everything=not only_failed, misfit=misfit
             )
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
@@ -200,7 +200,7 @@ class Control:
             reason = in_short(error)
         else:
             self._parts.announce_changes(unit)
-        return told | {task.task_id: RetriedTask(task.task_id, reason, task.state) for task in fit}
+        return told | {task.task_id: RetriedTask(task.task_id, reason, task.shown) for task in fit}
 
     def add_tasks(
         self,
@@ -294,9 +294,7 @@ class Control:
                 unit, job, given, lambda: self._apply_event(unit, job, events[verb], number) + Changed(stages=1)
             )
         if verb is Verb.KILL:
-            return self._report_killed(
-                unit, job.job_id, number, self._tasks.kill_all(unit, job.job_id, (stage,), who)
-            )
+            return self._report_killed(unit, job.job_id, number, self._tasks.kill_all(unit, job.job_id, (stage,), who))
         return self._again.retry_whole(unit, job, stage, choice, who, given)
 
     def _apply_event(self, unit: UnitOfWork, before: Job, event: Event, stage: int | None = None) -> Changed:

@@ -105,13 +105,13 @@ class Retrying:
         for task_id, task in found.items():
             reason = self._explain_refusal(unit, task, wanted[task_id])
             if reason is not None:
-                told[task_id] = RetriedTask(task_id, reason, task.state)
+                told[task_id] = RetriedTask(task_id, reason, task.shown)
         return told
 
     def _explain_refusal(self, unit: UnitOfWork, task: TaskRow, etag: int | None) -> str | None:
         if etag is not None and etag != task.etag and not ablated("listed_etag"):
             return STALE
-        said = answer_verb(Kind.TASK, task.state, Verb.RETRY, paused=task.paused, misfit=self.is_misfit(unit, task))
+        said = answer_verb(Kind.TASK, task.shown, Verb.RETRY, paused=task.paused, misfit=self.is_misfit(unit, task))
         if isinstance(said, Allowed) and unit.require_job(task.job_id).stage(task.stage).run > 1:
             aim = Aim(task.job_id, task.stage, Choice(spans=((task.index, task.index),)))
             return None if self._tasks.count_tasks(unit, aim) else EARLIER_RUN
@@ -139,9 +139,7 @@ class Retrying:
 
     # --- opening again
 
-    def act_and_reopen(
-        self, unit: UnitOfWork, before: Job, given: Given, act: Callable[[], Changed | None]
-    ) -> Changed:
+    def act_and_reopen(self, unit: UnitOfWork, before: Job, given: Given, act: Callable[[], Changed | None]) -> Changed:
         """Do something; a job that it opens again is given its values."""
         changed = act()
         self._opening.give_inputs(unit, before, given)
@@ -185,7 +183,7 @@ class Retrying:
 
 
 def _is_running(stage: Stage) -> bool:
-    return stage.tally.running > 0 or stage.spawn is State.RUNNING
+    return stage.tally.shown.running > 0 or stage.shown_spawn is State.RUNNING
 
 
 def _has_moved(before: Stage, after: Stage) -> bool:

@@ -21,7 +21,7 @@ from echelon.controller.core.events import (
     Together,
 )
 from echelon.controller.core.model import Job, Stage
-from echelon.controller.core.states import ENDED, State
+from echelon.controller.core.states import ENDED, State, show_state
 from echelon.controller.datastore.records import SPAWN_ONLY, TaskCount
 from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, UnchangedGroup, Who
 from echelon.controller.engine.base.settle import Settler
@@ -100,9 +100,7 @@ class TaskVerbs:
             case Verb.KILL:
                 self._kill_tasks(unit, [aim for aim, _ in meant], who, again=False)
             case Verb.SKIP:
-                unit.apply_event(
-                    job_id, Together(tuple(self._skip_tasks(unit, aim, some, who) for aim, some in meant))
-                )
+                unit.apply_event(job_id, Together(tuple(self._skip_tasks(unit, aim, some, who) for aim, some in meant)))
             case Verb.RETRY:
                 self.retry_tasks(unit, meant, who)
             case _:
@@ -120,7 +118,7 @@ class TaskVerbs:
         agains = [
             again for aim, meant in aims if (again := _plan_retry(aim, meant, failing=job.stage(aim.stage).failing))
         ]
-        running = [aim for aim, meant in aims if any(one.state is State.RUNNING for one in meant)]
+        running = [aim for aim, meant in aims if any(one.started for one in meant)]
         what = "the task" if len(aims) == 1 and aims[0][0].of_one else "the tasks"
         refuse_futile_retry(job, [*agains, *(Again(aim.stage, {}) for aim in running)], what)
         if running:
@@ -130,6 +128,8 @@ class TaskVerbs:
 
     def _pause_tasks(self, unit: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> None:
         unit.tx.pause_tasks(aim.job_id, aim.stage, spans=aim.choice.spans, only=aim.only, by=who.name)
+        if any(one.state is not _show(one) for one in meant):
+            unit.recalled += unit.tx.list_given(aim.job_id, aim.stage, spans=aim.choice.spans)
         if aim.spawn:
             state = meant[0].state
             after = State.PENDING if state is State.QUEUED else state
@@ -157,21 +157,22 @@ class TaskVerbs:
         if aim.spawn:
             return SpawnTaskMoved(aim.stage, State.CANCELLED)
         moves = {(state, State.CANCELLED): _count_in(meant, state) for state in {one.state for one in meant}}
-        return TasksMoved(aim.stage, moves, held=-_count_held(meant))
+        return TasksMoved(aim.stage, moves, held=-_count_held(meant), started=-_count_started(meant))
 
     def _skip_tasks(self, unit: UnitOfWork, aim: Aim, meant: Sequence[TaskCount], who: Who) -> TasksSkipped:
         self._end_tasks(unit, aim, State.SKIPPED, who)
         counts = {} if aim.spawn else {state: _count_in(meant, state) for state in {one.state for one in meant}}
         withdrawn = 0 if aim.spawn else _count_withdrawn(meant)
         held = 0 if aim.spawn else _count_held(meant)
-        return TasksSkipped(aim.stage, counts, held, withdrawn, spawn=aim.spawn)
+        started = 0 if aim.spawn else _count_started(meant)
+        return TasksSkipped(aim.stage, counts, held, withdrawn, started, spawn=aim.spawn)
 
     def _end_tasks(self, unit: UnitOfWork, aim: Aim, state: State, who: Who) -> None:
         told = unit.tx.end_tasks(aim.job_id, aim.stage, state, by=who.name, spans=aim.choice.spans, only=aim.only)
         unit.stop_attempts(told, state.lower())
 
     def _kill_tasks(self, unit: UnitOfWork, aims: Sequence[Aim], who: Who, *, again: bool) -> None:
-        chosen = (unit.tx.load_running(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
+        chosen = (unit.tx.load_started(aim.job_id, aim.stage, spans=aim.choice.spans) for aim in aims)
         running = [task for tasks in chosen for task in tasks]
         self._settler.kill_attempts(unit, running, who.name, again=again)
 
@@ -183,7 +184,7 @@ class TaskVerbs:
             task
             for stage in stages
             for spans in (None, SPAWN_ONLY)
-            for task in unit.tx.load_running(job_id, stage.number, spans=spans)
+            for task in unit.tx.load_started(job_id, stage.number, spans=spans)
         ]
         self._settler.kill_attempts(unit, running, who.name, again=again)
         return len(running)
@@ -207,7 +208,7 @@ def split_by_answer(verb: Verb, aim: Aim, found: Sequence[TaskCount]) -> tuple[l
             meant.append(one)
             changed += Changed(tasks=one.count)
         else:
-            changed += Changed(unchanged=(UnchangedGroup(said.reason, one.count, one.state),))
+            changed += Changed(unchanged=(UnchangedGroup(said.reason, one.count, _show(one)),))
     return meant, changed
 
 
@@ -220,7 +221,7 @@ def _answer_for(verb: Verb, aim: Aim, one: TaskCount) -> Allowed | NoEffect | Re
         return NoEffect("a completed spawn task is not run again: its items are tasks already")
     paused = one.hand and one.state not in ENDED
     misfit = one.misfit and not ablated("misfit_refusal")
-    return answer_verb(Kind.TASK, one.state, verb, paused=paused, everything=not choice.only_failed, misfit=misfit)
+    return answer_verb(Kind.TASK, _show(one), verb, paused=paused, everything=not choice.only_failed, misfit=misfit)
 
 
 def _plan_retry(aim: Aim, meant: Sequence[TaskCount], *, failing: bool) -> Again | None:
@@ -278,6 +279,15 @@ def _count_in(counted: Sequence[TaskCount], state: State) -> int:
 
 def _count_held(counted: Sequence[TaskCount]) -> int:
     return sum(one.count for one in counted if one.state is State.PENDING and one.hand)
+
+
+def _show(one: TaskCount) -> State:
+    """Return the state of counted tasks as people see it."""
+    return show_state(one.state, started=one.started)
+
+
+def _count_started(counted: Sequence[TaskCount]) -> int:
+    return sum(one.count for one in counted if one.started)
 
 
 def _count_withdrawn(counted: Sequence[TaskCount]) -> int:

@@ -170,7 +170,9 @@ class Dispatcher:
             recipe=recipe,
             input=stage_input(described, inputs.values),
             sealed={name: value for name, value in inputs.sealed.items() if name in described.input},
-            tasks=tuple(GrantedTask(task.task_id, task.attempt, task.index, task.input or {}) for task in tasks),
+            tasks=tuple(
+                GrantedTask(task.task_id, task.attempt, task.index, task.input or {}, task.number) for task in tasks
+            ),
             seal=inputs.seal if recipe.secret or recipe.item_secret else None,
             priority=granting.priority,
         )

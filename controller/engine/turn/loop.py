@@ -238,6 +238,7 @@ class Engine:
         departed = find_departed(reports)
         demands = Capacities(unit.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
         self._parts.intake.record_heartbeats(unit, reports, taken)
+        self._parts.intake.mark_started(unit, taken)
         demands.note_reports(reports)
         demands.drop_workers({report.worker for report in returned if report.released} | departed)
         taken.at = unit.tx.now()
@@ -299,6 +300,8 @@ class Engine:
         parts = self._parts
         for worker, stop in [*unit.stops, *taken.stops]:
             parts.outbox.add_stop(worker, stop)
+        for worker, ref in unit.recalled:
+            parts.outbox.add_recall(worker, ref)
         for worker, number in taken.renewed.items():
             parts.outbox.add_renewal(worker, number, lease=taken.lease)
         for worker in taken.doubted:

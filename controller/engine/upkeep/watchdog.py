@@ -20,6 +20,7 @@ from echelon.shared.ablation import ablated
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId
 from echelon.shared.lease import HEARD_LATELY_PART, RETURN_TIME, WORKER_FORGOTTEN_AFTER
+from echelon.shared.messages import AttemptRef
 
 #: Tasks of one transaction.
 _BATCH = 1_000
@@ -103,7 +104,16 @@ class Watchdog:
 
     def _judge_expired(self, tx: Transaction, late: Sequence[TaskRow]) -> list[Ending]:
         heard = tx.find_heard({task.worker for task in late if task.worker}, within=HEARD_LATELY_PART * self._lease)
-        return [Ending(task, judge_expired(task, heard, lease=self._lease)) for task in late]
+        return [Ending(task, judge_expired(task, heard, lease=self._lease), doubtful=True) for task in late]
+
+    def _count_late_starts(self, tx: Transaction, released: Sequence[TaskRow]) -> None:
+        """Count attempts that lost their claim before their start was told, and whose worker never told of the end."""
+        silent = [task for task in released if task.lease_until is not None and task.started_at is None]
+        if not silent:
+            return
+        starts = self._settler.read_starts(silent)
+        begun = [(task, starts.get(task.worker, {}).get(AttemptRef(task.task_id, task.attempt))) for task in silent]
+        tx.count_late_starts([(task, at) for task, at in begun if at is not None])
 
     def _release_due(self, *, expire: bool) -> set[JobId]:
         with self._store.write() as tx:
@@ -113,6 +123,7 @@ class Watchdog:
             unit = UnitOfWork(tx)
             unit.lock_jobs([job_id for job_id, _ in found])
             released = tx.release_due([task_id for _, task_id in found], expire=expire)
+            self._count_late_starts(tx, released)
             for task in released:
                 if task.spawn:
                     unit.apply_event(task.job_id, SpawnTaskMoved(task.stage, State.QUEUED))

@@ -34,7 +34,7 @@ class Code(StrEnum):
     #: A task has failed or was cancelled; a person has to retry or skip it.
     BLOCKED_BY_FAILURE = "BLOCKED_BY_FAILURE"
     BROKER_DOWN = "BROKER_DOWN"
-    #: Nothing holds it back: it is given to a worker at the next turn.
+    #: Nothing holds it back: a worker has it and starts it in its turn, or is given it at the next turn.
     READY = "READY"
     RUNNING = "RUNNING"
     ENDED = "ENDED"
@@ -132,6 +132,8 @@ def explain_task(facts: Facts, task: TaskView) -> Reason:
     if _is_waiting(facts, task):
         return _explain_retry(task)
     stage = facts.job.stages[task.stage]
+    if task.given_to is not None:
+        return _explain_given(stage, f"{about} is", f"the worker {task.given_to}")
     return _explain_queued(facts, stage) or Reason(
         Code.READY, f"{about} is given to a worker at the next turn.", task.stage
     )
@@ -144,11 +146,15 @@ def _explain_running(facts: Facts, stage: StageView) -> Reason:
         held = _explain_queued(facts, stage)
         if held is not None:
             return held
-    if tally.running or stage.spawn is State.RUNNING:
-        count = tally.running or 1
+    running = tally.shown.running + (stage.shown_spawn is State.RUNNING)
+    if running:
         return Reason(
-            Code.RUNNING, f"{_count_words(count)} of stage {_name_stage(stage)} {_run_word(count)}.", stage.number
+            Code.RUNNING, f"{_count_words(running)} of stage {_name_stage(stage)} {_run_word(running)}.", stage.number
         )
+    if stage.given:
+        count = tally.given or 1
+        who = f"{_count_words(count)} of stage {_name_stage(stage)} {'is' if count == 1 else 'are'}"
+        return _explain_given(stage, who, "a worker" if count == 1 else "workers")
     if count_claimable(stage):
         return Reason(Code.READY, f"Stage {_name_stage(stage)} is given to workers at the next turn.", stage.number)
     if stage.number in facts.waiting and _is_waiting(facts, facts.waiting[stage.number]):
@@ -165,12 +171,29 @@ def _explain_running(facts: Facts, stage: StageView) -> Reason:
 
 def _explain_queued(facts: Facts, stage: StageView) -> Reason | None:
     """Return why what is queued does not start; None: nothing keeps it from starting."""
-    tally, number, queue = stage.tally, stage.number, stage.claim_queue
+    tally, number = stage.tally, stage.number
     if number in facts.unpublished:
         return _explain_files(facts.job, stage, facts.unpublished[number])
     if stage.max_parallel is not None and tally.running >= stage.max_parallel:
-        sentence = f"As many tasks of stage {_name_stage(stage)} run as may: {tally.running}/{stage.max_parallel}."
-        return Reason(Code.MAX_PARALLEL, sentence, number, running=tally.running, limit=stage.max_parallel)
+        running = tally.shown.running
+        sentence = f"As many tasks of stage {_name_stage(stage)} run as may: {running}/{stage.max_parallel}."
+        if tally.given:
+            sentence = (
+                f"As many tasks of stage {_name_stage(stage)} are at workers as may run at once: {stage.max_parallel},"
+                f" of which {running} run."
+            )
+        return Reason(Code.MAX_PARALLEL, sentence, number, running=running, limit=stage.max_parallel)
+    return _explain_no_room(facts, stage)
+
+
+def _explain_given(stage: StageView, who: str, where: str) -> Reason:
+    """Return why what a worker holds has not started."""
+    return Reason(Code.READY, f"{who} with {where}, to start as soon as a slot is free there.", stage.number)
+
+
+def _explain_no_room(facts: Facts, stage: StageView) -> Reason | None:
+    """Return why no worker takes what is queued; None: one does."""
+    number, queue = stage.number, stage.claim_queue
     if not facts.broker:
         sentence = "The message broker is away: no worker can be told to start anything."
         return Reason(Code.BROKER_DOWN, sentence, number)
