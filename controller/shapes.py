@@ -6,40 +6,24 @@ they are plain dictionaries. A field whose name a record of the engine has too i
 
 # No postponed annotations here: with them, NotRequired would be overlooked in `__required_keys__`.
 
-from typing import Annotated, Final, Generic, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Generic, Literal, NotRequired, TypedDict, TypeVar
 
-from msgspec import Meta
-
+from echelon.controller.shape_words import (
+    AttemptOutcome,
+    ErrorRule,
+    JobState,
+    TaskSource,
+    TaskState,
+    Time,
+    Uuid,
+    Values,
+    WhyCode,
+    about,
+)
 from echelon.shared.messages import JsonValue
 
 Item = TypeVar("Item")
 
-
-def about(text: str) -> Meta:
-    """Return the description of a field."""
-    return Meta(description=text)
-
-
-#: Marks a time, which records hold as seconds since the epoch.
-TIME: Final = Meta(extra_json_schema={"format": "date-time"})
-
-#: ISO 8601 in UTC with milliseconds, e.g. "2026-01-31T12:00:00.000Z".
-Time = Annotated[str, TIME]
-Uuid = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
-Values = dict[str, JsonValue]
-#: State of a job or of a stage.
-JobState = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"]
-TaskState = Literal["PENDING", "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"]
-TaskSource = Literal["fixed", "spawn", "open"]
-ErrorRule = Literal["fail_job", "ignore", "block"]
-AttemptOutcome = Literal[
-    "completed", "failed", "not_started", "timed_out", "oom_killed", "spawn_invalid", "stopped", "killed",
-    "interrupted", "worker_fault", "lost",
-]  # fmt: skip
-WhyCode = Literal[
-    "WAITING_STAGE", "WAITING_FILES", "PAUSED", "MAX_PARALLEL", "NO_WORKER_FOR_QUEUE", "ALL_SLOTS_BUSY", "RETRY_AT",
-    "BLOCKED_BY_FAILURE", "BROKER_DOWN", "READY", "RUNNING", "ENDED",
-]  # fmt: skip
 WhereFrom = Annotated[
     TaskSource, about("Where its tasks come from: the catalogue, a spawn task, or requests that add them.")
 ]

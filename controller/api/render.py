@@ -27,6 +27,7 @@ from echelon.controller.datastore.records import (
 )
 from echelon.controller.engine.base.requests import Changed, Retried
 from echelon.controller.engine.why.explanations import Reason
+from echelon.controller.shape_words import TIME
 
 Item = TypeVar("Item")
 Shape = TypeVar("Shape")
@@ -87,7 +88,7 @@ def _plan_shape(
     hints = get_type_hints(shape, include_extras=True)
     names = [name for name in hints if name in shape.__required_keys__ and name not in given]
     items = {name: get_args(hint)[0] for name, hint in get_type_hints(shape).items() if get_origin(hint) is list}
-    times = [name for name, hint in hints.items() if shapes.TIME in _iterate_metadata(hint)]
+    times = [name for name, hint in hints.items() if TIME in _iterate_metadata(hint)]
     # With at least two names `attrgetter` returns a tuple; the first one is read twice for that.
     read = attrgetter(*names, names[0]) if names else lambda _: ()
     return names, read, [(name, items[name]) for name in names if is_typeddict(items.get(name))], times

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import pytest
 
-from echelon.controller import shapes
+from echelon.controller import shape_words, shapes
 from echelon.controller.catalogue.task_classes import InputSource, InputType
 from echelon.controller.core.model import OnError, Source
 from echelon.controller.core.states import State
@@ -15,12 +15,12 @@ from echelon.controller.engine.why.explanations import Code
 from echelon.shared.messages import Outcome
 
 WORDS: list[tuple[object, set[StrEnum]]] = [
-    (shapes.TaskState, set(State)),
-    (shapes.JobState, set(State) - {State.QUEUED}),
-    (shapes.TaskSource, set(Source)),
-    (shapes.ErrorRule, set(OnError)),
-    (shapes.AttemptOutcome, set(Outcome)),
-    (shapes.WhyCode, set(Code)),
+    (shape_words.TaskState, set(State)),
+    (shape_words.JobState, set(State) - {State.QUEUED}),
+    (shape_words.TaskSource, set(Source)),
+    (shape_words.ErrorRule, set(OnError)),
+    (shape_words.AttemptOutcome, set(Outcome)),
+    (shape_words.WhyCode, set(Code)),
     (typing.get_type_hints(shapes.CatalogueInput)["source"], set(InputSource)),
     (typing.get_args(typing.get_type_hints(shapes.CatalogueInput)["type"])[0], set(InputType)),
 ]

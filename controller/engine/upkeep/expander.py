@@ -100,15 +100,10 @@ class Expander:
             refused = [task for task in tasks if task.state is State.FAILED]
             error = f"item {refused[0].index}: {refused[0].error}" if refused else None
             for task in refused[:20]:
-                tx.record_event(
-                    expansion.job_id,
-                    "task_failed",
-                    stage=expansion.stage,
-                    detail={"index": task.index, "error": task.error},
-                )
-            unit.apply_event(
-                expansion.job_id, TasksCreated(expansion.stage, len(tasks) - len(refused), len(refused), error)
-            )
+                detail = {"index": task.index, "error": task.error}
+                tx.record_event(expansion.job_id, "task_failed", stage=expansion.stage, detail=detail)
+            created_tasks = TasksCreated(expansion.stage, len(tasks) - len(refused), len(refused), error)
+            unit.apply_event(expansion.job_id, created_tasks)
             unit.save_jobs()
             failpoint("expand.before_commit")
         failpoint("expand.after_commit")
