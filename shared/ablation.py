@@ -58,7 +58,6 @@ ABLATIONS: Final[Mapping[str, str]] = {
     "wait_shortening": "Waits for a retry stay too long when the clock has been set back.",
     # Live control: what a request names.
     "retry_refusal": "A retry is accepted although its job would end before all of it could run.",
-    "run_refusal": "A stage begins its next run while cancelled attempts of the last one may still run.",
     "misfit_refusal": "A task whose item does not fit its class is retried.",
     "listed_etag": "A list of tasks is carried out for tasks that have changed since they were read.",
     "etag_check": "A verb is carried out on a job, stage or task that has changed since it was read.",

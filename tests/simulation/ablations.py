@@ -17,7 +17,6 @@ OF_LIVE_CONTROL = (
     "last_lease_shortening",
     "wait_shortening",
     "retry_refusal",
-    "run_refusal",
     "misfit_refusal",
     "listed_etag",
     "etag_check",
