@@ -95,7 +95,7 @@ def test_why_of_what_is_not_there_is_not_found(live: Stand) -> None:
 def test_a_client_that_names_its_user_is_named_so_wherever_it_has_paused_or_killed(live: Stand) -> None:
     puppet = Puppet(live)
     job_id = live.post("many")["job_id"]
-    puppet.listen()
+    puppet.take()
     done(live, f"/jobs/{job_id}/pause", X_Echelon_User="ada@laptop")
     born = live.client.post(
         f"{API}/jobs", json={"type": "many", "paused": True}, headers={"X-Echelon-User": "bob"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import cast
 
 import click
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from echelon.controller.client import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
 from echelon.controller.commands.options import exit_like_job
+from echelon.controller.shapes import Job
 from echelon.shared.command import ExitCode, LazyGroup
 from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, StoreUnavailable
 
@@ -80,7 +82,7 @@ def test_a_command_that_saw_a_job_end_says_how() -> None:
     codes = []
     for state in ("COMPLETED", "FAILED", "CANCELLED"):
         with pytest.raises(click.exceptions.Exit) as caught:
-            exit_like_job(state)
+            exit_like_job(cast("Job", {"state": state, "failed_tasks": 1}))
         codes.append(caught.value.exit_code)
 
     assert codes == [ExitCode.GOOD, ExitCode.JOB_FAILED, ExitCode.CANCELLED]

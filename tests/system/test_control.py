@@ -83,6 +83,7 @@ def test_what_runs_is_gone_within_two_seconds_with_all_that_it_has_started(
     stages = [{"tasks": [{"exec_command": "sh", "exec_args": ["-c", SCRIPT], "grace": "1s"}]}]
     job_id, _ = house.jobs.submit_composition(Composition("mine", stages))
     seconds_until(lambda: len(processes(house, job_id, 1)) == 2)
+    seconds_until(lambda: only_task(house, job_id).state is State.RUNNING)
 
     house.jobs.control.change_task(verb, only_task(house, job_id).task_id)
     took = seconds_until(lambda: all(gone(pid) for pid in processes(house, job_id, 1)))

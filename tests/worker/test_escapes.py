@@ -199,6 +199,15 @@ bench.until(lambda: False)
     assert kill_cgroups([name], timeout=5.0) == 0
 
 
+def test_a_cgroup_that_another_program_has_removed_has_no_survivors(cgroups: Cgroups) -> None:
+    cgroup = cgroups.take_cgroup()
+    for folder in Path(cgroups.path).iterdir():
+        if folder.is_dir():
+            folder.rmdir()
+
+    assert not cgroup.has_survivors(main=1)
+
+
 def test_what_a_living_worker_runs_is_left_alone(bench: Workbench) -> None:
     script, mark = prepare(bench, "nohup")
     running_on = bench.start("sh", "-c", f"{script}; sleep 300")

@@ -54,11 +54,15 @@ class Cgroup:
 
     def has_survivors(self, main: int) -> bool:
         """Return whether a process other than the ended main process lives here."""
-        for line in os.pread(self._threads, _READ, 0).split():
-            # The kernel may list a thread for some microseconds after its end.
-            if line != self._starter and int(line) != main and _is_alive(int(line)):
-                return True
-        return False
+        try:
+            threads = os.pread(self._threads, _READ, 0).split()
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            # Another program has removed the cgroup, which was possible only because nothing lived in it.
+            return False
+        # The kernel may list a thread for some microseconds after its end.
+        return any(line != self._starter and int(line) != main and _is_alive(int(line)) for line in threads)
 
     def signal_processes(self, number: signal.Signals) -> None:
         """Signal every process here."""

@@ -37,8 +37,9 @@ log = logging.getLogger(__name__)
 CHUNK = 1_000
 #: Stages of one look.
 _STAGES = 16
-#: Longest line of a file of items, and most bytes of a chunk; workers write less.
-_LONGEST, _MOST = 4 << 20, 512 << 20
+#: Longest line of a file of items, and most bytes of a chunk. An item has at most 2**20 characters, and JSON may need
+#: twelve bytes for one.
+_LONGEST, _MOST = 16 << 20, 512 << 20
 #: A file that is not there, or is something else: a task has done that.
 _TAKEN_AWAY = frozenset({*REFUSED, errno.EACCES, errno.EPERM, errno.ESTALE})
 #: For so many seconds it is looked for all the same: a network mount may not show at once what a worker has written.
