@@ -168,8 +168,7 @@ def test_an_attempt_that_fits_into_no_message_fails_and_says_why_and_its_neighbo
 
     *others, huge = sorted(house.tasks(job_id, 0), key=lambda task: task.index)[1:]
     assert house.view(job_id).state is State.COMPLETED
-    # It was never started, so it has had no attempt.
-    assert (huge.state, huge.attempt) == (State.FAILED, 0)
+    assert (huge.state, huge.attempt) == (State.FAILED, 1)
     assert huge.error is not None and "bytes" in huge.error and "file on the volume" in huge.error
     assert {task.state for task in others} <= {State.COMPLETED} and len(others) == neighbours
 
