@@ -74,6 +74,8 @@ class Trees:
         return [file for file in found if file.suffix != ".new" and int(file.suffix[1:]) >= attempt]
 
     def task(self) -> str:
+        """Return its task once the start has been told, a moment after it."""
+        until(lambda: next(self.client.list_tasks(self.job_id))["state"] == "RUNNING", "its task is shown as running")
         return next(self.client.list_tasks(self.job_id))["task_id"]
 
     def state(self) -> str:
