@@ -16,8 +16,11 @@ from pathlib import Path
 import click
 import requests
 
+from echelon.controller.datastore.open import open_datastore
+from echelon.controller.datastore.records import TaskFilter
 from echelon.controller.settings import Settings
 from echelon.shared.errors import EchelonError
+from echelon.shared.ids import JobId
 from echelon.shared.messages import JsonValue
 from tests.system.cluster import Cluster, Program, Shape
 from tests.system.process import until
@@ -138,6 +141,17 @@ class Job:
         return self._cluster.client(number).get_job(self.job_id)["state"]
 
     @property
+    def claims(self) -> int:
+        """Return how often its task has been claimed, which users do not see."""
+        store = open_datastore(self._cluster.database)
+        try:
+            with store.read() as reader:
+                (task,) = reader.list_tasks(JobId(self.job_id), TaskFilter(), limit=1, cursor=None).items
+        finally:
+            store.close()
+        return task.claim
+
+    @property
     def attempts(self) -> int:
         """Return the attempt that its task has come to."""
         return next(self._cluster.client().list_tasks(self.job_id))["attempt"]
@@ -217,7 +231,7 @@ def _ordered_into_the_void(cluster: Cluster) -> Job:
     for one in cluster.controllers:
         one.links["broker"].swallow()
     job = Job(cluster, "quick")
-    until(lambda: job.attempts == 1, "its task is granted")
+    until(lambda: job.claims == 1, "its task is granted")
     return job
 
 
