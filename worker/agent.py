@@ -278,8 +278,8 @@ class Agent:
             if held.ref in self._executor.running_attempts:
                 self._holdings.note_start(held)
             if not self._fence.may_start(held):
-                # A pause between the last question and the start. Without waiting for orders, the process is killed
-                # before it does anything.
+                # A pause between the last question and the start. The process may have done some work already, so it
+                # is killed at once, without waiting for orders.
                 self._stop_attempt(held, Outcome.STOPPED, "lease_lost", grace=0.0)
 
     def _may_start(self, held: HeldAttempt) -> bool:

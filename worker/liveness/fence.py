@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from echelon.shared.ablation import ablated
 from echelon.shared.clock import Clock
@@ -31,7 +32,13 @@ CHECKED_EVERY = 0.1
 
 def reserve_of(held: HeldAttempt) -> float:
     """Return how long before the end of its lease an attempt has to be told to end."""
-    return lease_margin(held.lease) + min(held.grant.recipe.grace, lease_grace(held.lease))
+    return _compute_reserve(held.lease, held.grant.recipe.grace)
+
+
+# Asked three times for each start, with few different values.
+@lru_cache
+def _compute_reserve(lease: float, grace: float) -> float:
+    return lease_margin(lease) + min(grace, lease_grace(lease))
 
 
 def fence_of(held: HeldAttempt) -> float:
