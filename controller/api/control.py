@@ -103,14 +103,14 @@ def retry_tasks(body: list[dict[str, object]]) -> Response:
 
 
 def set_job_priority(body: dict[str, int], job_id: object) -> Response:
-    """Give what waits of a job another priority; it stands over those of the task classes."""
+    """Change the priority of the waiting tasks of a job; it replaces that of their task classes."""
     known = JobId(str(job_id))
     changed = _set_priority(known, body["priority"])
     return jobs.answer_job(known, more=render.render_change(changed))
 
 
 def set_stage_priority(body: dict[str, int], job_id: object, stage: int) -> Response:
-    """Give what waits of a stage another priority; it stands over that of the task class."""
+    """Change the priority of the waiting tasks of a stage; it replaces that of the task class."""
     known = JobId(str(job_id))
     changed = _set_priority(known, body["priority"], stage)
     return stages.answer_stage(known, stage, more=render.render_change(changed))

@@ -158,11 +158,11 @@ class LiveControl:
         return cast(AddedTasks, self._transport.post_json(path, items, query=query, headers=_match_header(etag)))
 
     def set_job_priority(self, job_id: str, priority: int, *, etag: str | None = None) -> ChangedJob:
-        """Give what waits of a job another priority, from 0 to 9; higher ones start first."""
+        """Change the priority of the waiting tasks of a job, from 0 to 9; higher ones start first."""
         return cast(ChangedJob, self._post_priority(job_path(job_id), priority, etag))
 
     def set_stage_priority(self, job_id: str, stage: int, priority: int, *, etag: str | None = None) -> ChangedStage:
-        """Give what waits of a stage another priority; see `set_job_priority`."""
+        """Change the priority of the waiting tasks of a stage; see `set_job_priority`."""
         return cast(ChangedStage, self._post_priority(stage_path(job_id, stage), priority, etag))
 
     # --- reading

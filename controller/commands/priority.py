@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @json_option
 @with_client
 def priority(client: Client, what: str, number: int, etag: str | None, as_json: bool) -> None:
-    """Give what waits of a job or a stage another priority, from 0 to 9.
+    """Change the priority of the waiting tasks of a job or a stage, from 0 to 9.
 
-    Of the tasks that wait in a queue, those of a higher priority start first. It stands over the priorities of the task
-    classes. Running tasks go on.
+    Of the tasks that wait in a queue, those of a higher priority start first. The new priority replaces that of the
+    task classes. Running tasks go on.
 
     \b
       echelon priority 3f2a 9

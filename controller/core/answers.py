@@ -31,7 +31,7 @@ class Verb(StrEnum):
     SKIP = "skip"
     #: Tasks to a stage.
     ADD = "add"
-    #: Another one for what waits of a job or a stage.
+    #: The new one for the waiting tasks of a job or a stage.
     PRIORITY = "priority"
 
 

@@ -88,7 +88,7 @@ class ResumeRequested:
 
 @dataclass(frozen=True, slots=True)
 class PrioritySet:
-    """A person gives what waits of a job, or of one stage of it, another priority."""
+    """A person changes the priority of the waiting tasks of a job, or of one stage of it."""
 
     priority: int
     stage: int | None = None

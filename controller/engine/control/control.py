@@ -235,7 +235,7 @@ class Control:
         who: Who = SOMEBODY,
         etag: int | None = None,
     ) -> Changed:
-        """Give what waits of a job, or of one stage of it, another priority; raises what `change_job` raises."""
+        """Change the priority of the waiting tasks of a job, or of one stage of it; raises what `change_job` raises."""
         with self._parts.store.write() as tx:
             unit = UnitOfWork(tx, request_id=who.request_id)
             job = unit.require_job(job_id)
