@@ -30,6 +30,7 @@ from echelon.controller.engine.turn.loop import Engine, EngineDependencies
 from echelon.controller.engine.upkeep.expander import Expander
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
 from echelon.controller.engine.upkeep.publisher import FilePublisher
+from echelon.controller.engine.upkeep.roster import Roster
 from echelon.controller.engine.upkeep.watchdog import Watchdog
 from echelon.controller.liveness.hearing import Hearing
 from echelon.controller.liveness.status import StatusWriter
@@ -205,6 +206,7 @@ def _engine(
             publisher=FilePublisher(store=outside.store, volume=outside.volume),
             lease=settings.lease,
             open_jobs=open_jobs,
+            roster=Roster(outside.store, outside.clock, lease=settings.lease),
             hearing=Hearing(outside.broker, outside.clock, lease=settings.lease),
             watchdog=Watchdog(
                 store=outside.store,

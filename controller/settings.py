@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from echelon.shared.lease import DEFAULT_HEARTBEAT, DEFAULT_LEASE, SHORTEST_LEASE
+from echelon.shared.logs import FORMATS
 from echelon.shared.readers import one_of, read_count, read_positive, read_seconds, read_size, read_switch
 from echelon.shared.settings import (
     WORKER_TABLE,
@@ -199,6 +200,13 @@ class Settings:
     log_level: str = field(
         default="info",
         metadata=declare_setting("Lowest level of logged messages.", one_of("debug", "info", "warning", "error")),
+    )
+    log_format: str = field(
+        default="text",
+        metadata=declare_setting("Lines of the log: text, or json, one object a line.", one_of(*FORMATS)),
+    )
+    access_log: bool = field(
+        default=False, metadata=declare_setting("Log each request to the REST interface.", read_switch)
     )
 
     @property

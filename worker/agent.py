@@ -20,6 +20,7 @@ from echelon.shared.clock import Clock
 from echelon.shared.failpoints import failpoint
 from echelon.shared.lease import lease_grace
 from echelon.shared.messages import AttemptRef, Finished, Grant, GrantedTask, Orders, Outcome
+from echelon.worker.attempt_log import log_end, log_start
 from echelon.worker.backlog import HeldAttempt
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence
@@ -167,8 +168,10 @@ class Agent:
         return min([timeout, *(max(0.0, moment - now) for moment in moments if moment is not None)])
 
     def _note_end(self, finished: Finished) -> None:
-        self._holdings.end_attempt(AttemptRef(finished.task_id, finished.attempt), typical=finished.outcome in TYPICAL)
+        ref = AttemptRef(finished.task_id, finished.attempt)
+        held = self._holdings.end_attempt(ref, typical=finished.outcome in TYPICAL)
         self._reporter.add_finished(finished)
+        log_end(held, finished)
         if finished.outcome is Outcome.WORKER_FAULT:
             self._pause_after_fault(finished.error)
         elif finished.outcome not in (Outcome.STOPPED, Outcome.INTERRUPTED):
@@ -262,6 +265,8 @@ class Agent:
         if self._deregistering or late:
             if late:
                 log.warning("the broker has not confirmed this worker's last reports; their attempts may run again")
+            else:
+                log.info("drained: the broker has confirmed all reports")
             self._done.set()
             return
         self._deregistering = True
@@ -277,6 +282,7 @@ class Agent:
                 continue
             if held.ref in self._executor.running_attempts:
                 self._holdings.note_start(held)
+                log_start(held)
             if not self._fence.may_start(held):
                 # A pause between the last question and the start. The process may have done some work already, so it
                 # is killed at once, without waiting for orders.

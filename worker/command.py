@@ -17,6 +17,7 @@ import click
 from echelon.shared.clock import SystemClock
 from echelon.shared.errors import Conflict, InvalidInput, VolumeUnavailable
 from echelon.shared.flags import with_flags
+from echelon.shared.logs import set_up_logging
 from echelon.shared.settings import InvalidSetting, forget_settings, settings_of
 from echelon.worker.settings import WorkerOptions, WorkerSettings, resolve_options
 
@@ -57,9 +58,7 @@ def worker(resolved: WorkerOptions) -> None:
         raise click.UsageError("a volume is needed: --volume PATH or ECHELON_VOLUME")
     if not resolved.broker:
         raise click.UsageError("a broker is needed: --broker URL, ECHELON_BROKER or ECHELON_BROKER_FILE")
-    logging.basicConfig(level=resolved.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    # pika logs each step of a connection; our adapter logs the important ones.
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    set_up_logging(resolved.log_level, resolved.log_format)
     settings = WorkerSettings(
         state_dir=resolved.state_dir,
         name=resolved.name,
@@ -93,6 +92,8 @@ def serve(settings: WorkerSettings, *, volume: Path, broker: str) -> None:
     try:
         environ = dict(os.environ)
         built = build_worker(settings, broker=connection, volume=mounted, clock=SystemClock(), environ=environ)
+        slots = ", ".join(f"{queue}:{count}" for queue, count in settings.slots.items())
+        log.info("worker %s of %s begins, %s, with slots %s", settings.name, settings.host, built.id, slots)
         _run_until_drained(built, signals)
     finally:
         connection.close(timeout=FLUSH)

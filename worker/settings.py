@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from echelon.shared.lease import DEFAULT_HEARTBEAT
+from echelon.shared.logs import FORMATS
 from echelon.shared.messages import ANY_QUEUE
 from echelon.shared.readers import at_least, one_of, read_seconds, read_size
 from echelon.shared.settings import (
@@ -176,6 +177,14 @@ class WorkerOptions:
             "Lowest level of logged messages (default: info).",
             one_of("debug", "info", "warning", "error"),
             flag="--log-level",
+        ),
+    )
+    log_format: str = field(
+        default="text",
+        metadata=declare_setting(
+            "Lines of the log: text, or json, one object a line (default: text).",
+            one_of(*FORMATS),
+            flag="--log-format",
         ),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import logging
 import re
 import time
 import uuid
@@ -19,6 +20,7 @@ from echelon.controller.api.config import get_context
 from echelon.controller.api.figures import RequestFigures
 from echelon.controller.api.headers import REPEATED, TOKEN, USER
 from echelon.controller.api.problems import Refusal
+from echelon.shared.logs import ACCESS, log_facts
 
 #: Asked by what watches over the process, which has no token.
 _OPEN_ENDPOINT = "operations.healthz"
@@ -48,8 +50,25 @@ def install_gate(app: Flask, figures: RequestFigures) -> None:
             response.headers.setdefault(name, value)
         response.headers["X-Request-ID"] = g.request_id
         route = request.url_rule.rule if request.url_rule else "none"
-        figures.count_request(_known_method(request.method), route, response.status_code, time.monotonic() - g.began)
+        seconds = time.monotonic() - g.began
+        figures.count_request(_known_method(request.method), route, response.status_code, seconds)
+        if ACCESS.isEnabledFor(logging.INFO):
+            _log_request(response.status_code, seconds)
         return response
+
+
+def _log_request(status: int, seconds: float) -> None:
+    # Without the query: it may hold values that belong into no log.
+    fact = {
+        "event": "request",
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "seconds": round(seconds, 4),
+        "client": request.remote_addr,
+        "request_id": g.request_id,
+    }
+    log_facts(ACCESS, logging.INFO, [fact])
 
 
 def _check_request() -> None:

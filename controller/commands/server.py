@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import logging
 import socket
 import threading
 import time
@@ -17,6 +16,7 @@ from echelon.controller.commands.screen import escape_text, format_count, print_
 from echelon.controller.commands.validate import print_mistakes
 from echelon.controller.settings import Address, Settings
 from echelon.shared.command import ExitCode
+from echelon.shared.logs import ACCESS, set_up_logging
 
 if TYPE_CHECKING:
     from echelon.controller.catalogue.definitions import Catalogue
@@ -59,9 +59,8 @@ def run_server(settings: Settings, build: Callable[[CatalogueLook], ServedEngine
     gc.disable()
     first, catalogue = _load_catalogue(settings)
     _check_address(settings.listen)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for chatty in ("alembic", "pika"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL if chatty == "pika" else logging.WARNING)
+    set_up_logging(settings.log_level, settings.log_format)
+    ACCESS.disabled = not settings.access_log
     from echelon.controller.serving import Serving, serve
 
     gc.enable()

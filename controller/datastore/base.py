@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import ColumnElement, FromClause, Update, func, select, update
@@ -16,6 +17,7 @@ from echelon.controller.datastore.sql import ZERO, build_insertion
 from echelon.controller.datastore.tables import events, jobs, stages, task_key
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
+from echelon.shared.logs import JOBS, Fact, log_facts
 
 #: A moment at which no lease is over, and one at which all are.
 _BEFORE_ALL, _AFTER_ALL = 0.0, 1e18
@@ -55,6 +57,8 @@ class TransactionBase:
         self._workers: dict[str, int] = {}
         self._worker_ids: dict[int, str] = {}
         self._history: list[Row] = []
+        #: Lines of the log, written after the commit.
+        self._facts: dict[int, list[Fact]] = {logging.INFO: [], logging.DEBUG: []}
         #: (job, stage) that become ready in this transaction or were given their share, in order.
         self._moved: dict[tuple[JobId, int], None] = {}
 
@@ -68,6 +72,20 @@ class TransactionBase:
         """Append a line to a job's history."""
         text = clean_text(encode_json(detail)) if detail else None
         self._history.append((self._locked_entry(job_id).key, self.now(), kind, stage, text))
+        self.log_fact(job_id, kind, stage=stage, detail=detail)
+
+    def log_fact(
+        self,
+        job_id: JobId,
+        event: str,
+        *,
+        stage: int | None = None,
+        detail: Mapping[str, object] | None = None,
+        level: int = logging.INFO,
+    ) -> None:
+        """Write a line to the log of this process if the transaction is committed."""
+        if JOBS.isEnabledFor(level):
+            self._facts[level].append({"event": event, "job": job_id, "stage": stage, **(detail or {})})
 
     def flush_writes(self) -> None:
         """Write the buffered lines of history and places in line, and check that every guard held."""
@@ -75,10 +93,12 @@ class TransactionBase:
         self._write_places()
         self._session.verify_guards()
 
-    def update_caches(self) -> None:
-        """Put what this transaction has committed into the process's caches."""
+    def note_commit(self) -> None:
+        """Put what this transaction has committed into the process's caches and its log."""
         self._cache.update_jobs(self._locked.values(), self._deleted)
         self._worker_keys.add_keys(self._workers)
+        for level, facts in self._facts.items():
+            log_facts(JOBS, level, facts)
 
     # --- for the parts
 

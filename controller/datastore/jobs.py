@@ -165,6 +165,7 @@ class JobWrites(TaskWrites):
         of_job = (DELETE_ATTEMPTS, DELETE_EVENTS, DELETE_COMPOSITION, DELETE_INPUT, DELETE_JOB)
         for statement in of_job:
             self._session.send_rows(statement, (key,))
+        self.log_fact(job_id, "job_deleted")
         del self._locked[job_id]
         self._deleted.add(job_id)
 

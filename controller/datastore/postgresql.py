@@ -175,7 +175,7 @@ class PostgresqlDatastore:
                 committing = True
                 # The end of the pipeline waits for its result.
                 connection.execute("COMMIT")
-            transaction.update_caches()
+            transaction.note_commit()
         except StoreUnavailable as error:
             if committing and connection.closed:
                 raise OutcomeUnknown(

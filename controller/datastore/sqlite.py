@@ -151,7 +151,7 @@ class SqliteDatastore:
                     raise translate_error(error) from error
                 raise
             self._commit_write(connection)
-            transaction.update_caches()
+            transaction.note_commit()
 
     @contextmanager
     def read(self) -> Iterator[Reader]:

@@ -120,6 +120,7 @@ class Jobs:
             failpoint("submit.before_insert")
             self._keep_catalogue(tx, catalogue)
             tx.insert_job(new)
+            tx.log_fact(new.job.job_id, "job_accepted", detail={"type": new.type})
             unit = UnitOfWork(tx, request_id=submission.request_id)
             unit.lock_jobs([new.job.job_id])
             unit.apply_event(new.job.job_id, Submitted())

@@ -11,6 +11,7 @@ import pytest
 
 from echelon.controller.api.config import ApiSettings
 from echelon.controller.settings import Address, Settings
+from echelon.shared.logs import ACCESS
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 
@@ -282,3 +283,19 @@ def test_no_page_of_another_origin_changes_anything_by_any_route(stand: Stand) -
         assert {one.content_type for one in answers} == {"application/problem+json"}
     after = stand.get(f"/jobs/{job['job_id']}"), stand.get(f"/jobs/{job['job_id']}/events"), stand.get("/jobs")
     assert after == before
+
+
+def test_a_request_is_a_line_of_the_access_log_if_that_is_wanted(
+    stand: Stand, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    stand.client.get(f"{API}/jobs?state=RUNNING&token=S3CR3T", headers={"X-Request-ID": "r1"})
+
+    (record,) = [record for record in caplog.records if record.name == ACCESS.name]
+    assert "request method=GET path=/api/v1/jobs status=" in record.getMessage()
+    assert "request_id=r1" in record.getMessage() and "S3CR3T" not in record.getMessage()
+
+    monkeypatch.setattr(ACCESS, "disabled", True)
+    caplog.clear()
+    stand.client.get(f"{API}/jobs")
+    assert caplog.records == []

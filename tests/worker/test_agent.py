@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from echelon.shared.ids import WorkerId
 from echelon.shared.lease import ORDER_LIFETIME, ORDER_RESENT_FOR
+from echelon.shared.logs import ATTEMPTS
 from echelon.shared.messages import ANY_QUEUE, Finished, Outcome, Stop
 from tests.worker.stand import JOB, Stand, finished, released
 
@@ -373,3 +375,23 @@ def test_a_result_that_came_too_late_is_reported_all_the_same(make: Make) -> Non
     stand.turn(after=60.0)
 
     assert finished(stand.reports()) == [end]
+
+
+def test_a_failed_attempt_is_logged_at_info_and_others_at_debug(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    stand = make()
+    first, second = stand.run(2)
+    stand.executor.end(first, Outcome.FAILED)
+    stand.executor.end(second)
+    stand.turn()
+
+    said = [record.getMessage() for record in caplog.records if record.name == ATTEMPTS.name]
+    assert len(said) == 1
+    assert said[0].startswith(f"attempt_failed job={JOB} stage=")
+
+    caplog.set_level(logging.DEBUG)
+    (third,) = stand.run(1)
+    stand.executor.end(third)
+    stand.turn()
+    said = [record.getMessage().split()[0] for record in caplog.records if record.name == ATTEMPTS.name]
+    assert said[1:] == ["attempt_started", "attempt_ended"]

@@ -6,6 +6,7 @@ an attempt counts only while its task is RUNNING with that attempt number on tha
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, WorkerId
+from echelon.shared.logs import JOBS
 from echelon.shared.messages import AttemptRef, Finished, Outcome
 from echelon.shared.volume import attempt_name
 from echelon.shared.volume.starts import StartFiles
@@ -75,6 +77,8 @@ class Settler:
                 self._keep_files(unit, settlement, finished, spawned)
             self._counters.settled.labels(finished.outcome.value).inc()
         unit.tx.settle_attempts([settlement for rows in by_job.values() for settlement in rows])
+        if JOBS.isEnabledFor(logging.DEBUG):
+            _log_settlements(unit, by_job)
         for job_id, rows in by_job.items():
             self._remember_failures(unit, job_id, rows)
             unit.apply_event(job_id, Together(tuple(fold_settlements(rows, spawned))))
@@ -221,6 +225,14 @@ def _make_settlement(task: TaskRow, finished: Finished, verdict: Verdict, now: f
         loss=verdict.loss,
         killed=finished.outcome is Outcome.KILLED and not ablated("kill_lease"),
     )
+
+
+def _log_settlements(unit: UnitOfWork, by_job: Mapping[JobId, Sequence[Settlement]]) -> None:
+    for job_id, rows in by_job.items():
+        for row in rows:
+            detail = {"index": _show_index(row.task), "outcome": row.outcome.value, "worker": row.task.worker}
+            event = f"task_{row.state.lower()}"
+            unit.tx.log_fact(job_id, event, stage=row.task.stage, detail=detail, level=logging.DEBUG)
 
 
 def _name_task(task: TaskRow) -> str:

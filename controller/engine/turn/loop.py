@@ -28,6 +28,7 @@ from echelon.controller.engine.turn.sending import Sender
 from echelon.controller.engine.upkeep.expander import Expander
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
 from echelon.controller.engine.upkeep.publisher import FilePublisher
+from echelon.controller.engine.upkeep.roster import Roster
 from echelon.controller.engine.upkeep.watchdog import Watchdog
 from echelon.controller.liveness.hearing import Hearing
 from echelon.shared.ablation import ablated
@@ -65,6 +66,7 @@ class EngineDependencies:
     watchdog: Watchdog
     hearing: Hearing
     open_jobs: OpenJobs
+    roster: Roster
     #: Seconds that a lease lasts.
     lease: float
     #: Seconds between sweeps of the watchdog.
@@ -328,6 +330,7 @@ class Engine:
         self._next_sweep = min([now + self._parts.sweep, *self._due[:1]])
         self._sender.send_again()
         self._parts.open_jobs.count_if_due()
+        self._parts.roster.look_if_due()
         chores = self._parts.watchdog.find_chores()
         ended, wait = self._parts.watchdog.do_chores(chores, heard_for=self.hearing.heard_for)
         self._sweep_after(wait)
