@@ -19,6 +19,7 @@ import click
 from echelon.shared import failpoints
 from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, PreconditionFailed, Unavailable
 from echelon.shared.secrecy import forbid_peeking
+from echelon.shared.wrapping import wrap_message
 
 GROUP = "echelon.commands"
 #: Replacements for control characters except the newline: a terminal would execute them.
@@ -85,6 +86,10 @@ class LazyGroup(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except click.UsageError as error:
+            prefix = "Error: "
+            message = wrap_message(prefix + error.format_message()).removeprefix(prefix)
+            raise click.UsageError(message, error.ctx) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
@@ -114,7 +119,7 @@ def _print_error(message: str) -> None:
         import traceback
 
         click.echo(traceback.format_exc(), err=True)
-    click.echo(f"echelon: {message.translate(_CONTROLS)}", err=True)
+    click.echo(wrap_message(f"echelon: {message.translate(_CONTROLS)}"), err=True)
 
 
 def _close_stdout() -> None:

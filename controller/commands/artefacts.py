@@ -9,15 +9,15 @@ import click
 
 from echelon.controller.commands.options import json_option, resolve_job_id, with_client
 from echelon.controller.commands.screen import (
-    Column,
     escape_text,
     format_bytes,
     format_count,
+    format_moment,
     format_time,
     print_json,
     print_message,
-    print_table,
 )
+from echelon.controller.commands.tables import Column, print_table
 from echelon.shared.errors import EchelonError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 
 _COLUMNS: tuple[Column[JobArtefact], ...] = (
     Column("SIZE", lambda artefact: format_bytes(artefact["size"]), right=True),
-    Column("MODIFIED", lambda artefact: format_time(artefact["modified_at"])),
-    Column("PATH", lambda artefact: artefact["path"], wide=True),
+    Column(
+        "MODIFIED",
+        lambda artefact: format_time(artefact["modified_at"]),
+        short=lambda artefact: format_moment(artefact["modified_at"]),
+    ),
+    Column("PATH", lambda artefact: artefact["path"], note=True),
 )
 
 

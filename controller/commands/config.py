@@ -5,16 +5,17 @@ from __future__ import annotations
 import click
 
 from echelon.controller.commands.options import json_option, with_settings
-from echelon.controller.commands.screen import Column, print_json, print_message, print_table
+from echelon.controller.commands.screen import print_json, print_message
+from echelon.controller.commands.tables import Column, print_table
 from echelon.controller.settings import Resolved, list_settings
 from echelon.shared.settings import Origin, Setting, default_file
 
 _COLUMNS: tuple[Column[tuple[Setting, str, Origin]], ...] = (
     Column("SETTING", lambda row: row[0].name),
-    Column("VALUE", lambda row: row[1]),
+    Column("VALUE", lambda row: row[1], note=True),
     Column("ORIGIN", lambda row: row[2]),
-    Column("VARIABLE", lambda row: row[0].variable),
-    Column("MEANING", lambda row: row[0].meaning, wide=True),
+    Column("VARIABLE", lambda row: row[0].variable, spare=1),
+    Column("MEANING", lambda row: row[0].meaning, note=True),
 )
 
 

@@ -7,10 +7,15 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
-import click
-
 from echelon.controller.commands.progress import Progress, format_job_state
-from echelon.controller.commands.screen import escape_log, escape_text, format_count, format_elapsed, style_state
+from echelon.controller.commands.screen import (
+    escape_log,
+    escape_text,
+    format_count,
+    format_elapsed,
+    print_message,
+    style_state,
+)
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -81,7 +86,7 @@ def describe_ending(job: Job) -> str:
 def print_ending(job: Job) -> None:
     """Write the last line about a job to stderr."""
     colour = "red" if job["state"] == "FAILED" else style_state(format_job_state(job)) or None
-    click.secho(describe_ending(job), fg=colour, err=True)
+    print_message(describe_ending(job), colour=colour)
 
 
 def format_place(task: Task | WorkerAttempt) -> str:

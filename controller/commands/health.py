@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import json_option, with_client
-from echelon.controller.commands.screen import Column, print_json, print_message, print_table
+from echelon.controller.commands.screen import print_json, print_message
+from echelon.controller.commands.tables import Column, print_table
 from echelon.shared.command import ExitCode
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _COLUMNS: tuple[Column[ReadinessPart], ...] = (
     Column("PART", lambda part: part["name"]),
     Column("CONDITION", lambda part: "ok" if part["ok"] else "bad", state=True),
-    Column("DETAIL", lambda part: part["detail"], wide=True),
+    Column("DETAIL", lambda part: part["detail"], note=True),
 )
 
 

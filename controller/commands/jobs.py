@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from echelon.controller.commands.options import json_option, state_option, with_client
 from echelon.controller.commands.progress import format_job_state
-from echelon.controller.commands.screen import Column, format_elapsed, format_time, is_terminal, print_table
+from echelon.controller.commands.screen import format_elapsed, format_moment, format_time
+from echelon.controller.commands.tables import Column, print_table
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.shapes import Job
 
 _COLUMNS: tuple[Column[Job], ...] = (
-    Column("JOB", lambda job: job["job_id"][:8] if is_terminal(sys.stdout) else job["job_id"]),
-    Column("TYPE", lambda job: job["type"]),
+    Column("JOB", lambda job: job["job_id"], ids=True),
+    Column("TYPE", lambda job: job["type"], least=12),
     Column("STATE", lambda job: format_job_state(job), state=True),
-    Column("STAGES", lambda job: f"{_count_complete(job)}/{len(job['stages'])}", right=True),
-    Column("FAILED TASKS", lambda job: job["failed_tasks"] or "", right=True),
-    Column("CREATED", lambda job: format_time(job["created_at"])),
-    Column("TOOK", lambda job: format_elapsed(job["started_at"], job["ended_at"]), right=True),
-    Column("ERROR", lambda job: job["error"], wide=True),
+    Column("STAGES", lambda job: f"{_count_complete(job)}/{len(job['stages'])}", right=True, spare=3),
+    Column("FAILED TASKS", lambda job: job["failed_tasks"] or "", right=True, spare=4),
+    Column(
+        "CREATED",
+        lambda job: format_time(job["created_at"]),
+        short=lambda job: format_moment(job["created_at"]),
+        spare=1,
+    ),
+    Column("TOOK", lambda job: format_elapsed(job["started_at"], job["ended_at"]), right=True, spare=2),
+    Column("ERROR", lambda job: job["error"], note=True),
 )
 
 

@@ -16,10 +16,11 @@ from echelon.controller.commands.screen import (
     print_message,
     style_state,
 )
+from echelon.controller.commands.tables import LEAST_WORDS, Cell, Column, Line, fit_cells
+from echelon.shared.wrapping import cut_text, wrap_lines
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.text import Text
 
     from echelon.controller.shapes import Job, Stage, Task
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _LINE_EVERY: Final = 5.0
 #: Seconds after which a stage without running tasks counts as idle.
 _IDLE_AFTER: Final = 2.0
+#: Characters of a bar.
+_BAR: Final = 24
 _MARKS: Final = {"COMPLETED": "✓", "FAILED": "✗", "CANCELLED": "■", "SKIPPED": "»", "RUNNING": "●"}
 _DONE: Final = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 _COUNTED: Final = ("RUNNING", "FAILED", "CANCELLED", "SKIPPED")
@@ -213,63 +216,74 @@ class ProgressPicture:
         """Write lines above the drawing."""
         from rich.text import Text
 
-        self._console.print(Text(text, style=style))
+        self._console.print(Text(wrap_lines(text, self._console.width), style=style), soft_wrap=True)
 
     def draw_job(self) -> RenderableType:
-        """Return the drawing of the job as it is now."""
-        from rich.console import Group
-        from rich.table import Table
+        """Return the drawing of the job as it is now: no wider and no higher than the screen."""
         from rich.text import Text
 
-        job = self._job
-        if job is None:
+        if self._job is None:
             return Text("")
-        grid = Table.grid(padding=(0, 2))
-        for justify in ("left", "left", "left", "left", "right", "left", "right"):
-            grid.add_column(justify=justify, no_wrap=True)
-        stages, above, below = _choose_stages(job["stages"], max(5, self._console.height - 6))
-        for stage in stages:
-            grid.add_row(*_draw_stage(stage))
-        parts: list[RenderableType] = [_draw_head(job)]
-        if above:
-            parts.append(Text(f"  {format_count(above, 'stage')} before these", style="dim"))
-        parts.append(grid)
-        if below:
-            parts.append(Text(f"  {format_count(below, 'stage')} after these", style="dim"))
-        return Group(*parts)
+        width, room = self._console.width, max(5, self._console.height - 2)
+        number = room
+        while len(lines := _draw_lines(self._job, number, width)) > room and number > 1:
+            number -= 1
+        return Text("\n").join(Text.assemble(*line) for line in lines)
 
 
-def _draw_head(job: Job) -> Text:
-    from rich.text import Text
+def _draw_lines(job: Job, number: int, width: int) -> list[Line]:
+    """Return a head and the lines of at most `number` stages, those around the first open one."""
+    stages, above, below = _choose_stages(job["stages"], number)
+    state, took = format_job_state(job), format_elapsed(job["started_at"] or job["created_at"], job["ended_at"])
+    name = cut_text(escape_text(job["type"]), max(LEAST_WORDS, width - len(state) - len(took) - 14))
+    lines: list[Line] = [
+        [(name, "bold"), (f"  {job['job_id'][:8]}  ", ""), (state, style_state(state)), (f"  {took}", "")]
+    ]
+    if above:
+        lines.append([(f"  {format_count(above, 'stage')} before these", "dim")])
+    lines += fit_cells(_COLUMNS, [_draw_stage(stage) for stage in stages], width, head=False).lines
+    if below:
+        lines.append([(f"  {format_count(below, 'stage')} after these", "dim")])
+    return lines
 
-    state = (format_job_state(job), style_state(format_job_state(job)))
-    took = format_elapsed(job["started_at"] or job["created_at"], job["ended_at"])
-    return Text.assemble((escape_text(job["type"]), "bold"), f"  {job['job_id'][:8]}  ", state, f"  {took}")
+
+#: Of the picture; its cells are drawn by `_draw_stage`.
+_COLUMNS: Final[tuple[Column[Stage], ...]] = (
+    Column("MARK", str),
+    Column("STAGE", str, least=12),
+    Column("STATE", str),
+    Column("BAR", str, spare=2),
+    Column("DONE", str, right=True),
+    Column("REMARKS", str, note=True),
+    Column("TOOK", str, right=True, spare=1),
+)
 
 
-def _draw_stage(stage: Stage) -> list[RenderableType]:
-    from rich.progress_bar import ProgressBar
-    from rich.text import Text
-
+def _draw_stage(stage: Stage) -> list[Cell]:
     state, total, number = stage["state"], stage["total"], count_done(stage)
     style, failed = style_state(format_stage_state(stage)), stage["counts"].get("FAILED", 0)
     mark = "!" if failed and state == "COMPLETED" else _MARKS.get(state, "○")
-    bar = ProgressBar(
-        total=float(total) if total else 1.0,
-        completed=float(number) if total else float(state in ("COMPLETED", "SKIPPED")),
-        width=24,
-        complete_style="red" if failed else "cyan",
-        finished_style=style or "cyan",
-    )
+    colour = "red" if failed and state not in _DONE else style or "cyan"
     return [
-        Text(f" {mark}", style=style),
-        Text(f"{stage['number']} {escape_text(stage['name'])}"[:40]),
-        Text(format_stage_state(stage), style=style),
-        bar if state != "PENDING" else Text(""),
-        Text(f"{number}/{total}" if total is not None else "", style="" if state != "PENDING" else "dim"),
-        Text(describe_stage(stage), style="red" if failed else "dim"),
-        Text(format_elapsed(stage["started_at"], stage["ended_at"]), style="dim"),
+        Cell(f" {mark}", style),
+        Cell(f"{stage['number']} {escape_text(stage['name'])}"),
+        Cell(format_stage_state(stage), style),
+        Cell(_draw_bar(stage), colour),
+        Cell(f"{number}/{total}" if total is not None else "", "" if state != "PENDING" else "dim"),
+        Cell("; ".join(filter(None, (describe_stage(stage), escape_text(stage["error"])))), "red" if failed else "dim"),
+        Cell(format_elapsed(stage["started_at"], stage["ended_at"]), "dim"),
     ]
+
+
+def _draw_bar(stage: Stage) -> str:
+    """Return how much of a stage is done, as a line; nothing for a stage that has not begun."""
+    if stage["state"] == "PENDING":
+        return ""
+    if stage["total"]:
+        filled = _BAR * count_done(stage) // stage["total"]
+    else:
+        filled = _BAR if stage["state"] in ("COMPLETED", "SKIPPED") else 0
+    return "━" * filled + "┄" * (_BAR - filled)
 
 
 def _choose_stages(stages: list[Stage], room: int) -> tuple[list[Stage], int, int]:

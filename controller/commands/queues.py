@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import json_option, with_client
-from echelon.controller.commands.screen import Column, print_table
+from echelon.controller.commands.tables import Column, print_table
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.shapes import Queue
 
 _COLUMNS: tuple[Column[Queue], ...] = (
-    Column("QUEUE", lambda queue: queue["queue"]),
+    Column("QUEUE", lambda queue: queue["queue"], least=12),
     Column("READY", lambda queue: queue["ready"], right=True),
     Column("RUNNING", lambda queue: queue["running"], right=True),
 )

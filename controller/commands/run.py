@@ -26,7 +26,6 @@ from echelon.controller.commands.options import (
 )
 from echelon.controller.commands.progress import Progress, choose_progress
 from echelon.controller.commands.screen import (
-    Column,
     escape_text,
     format_bytes,
     format_count,
@@ -34,9 +33,9 @@ from echelon.controller.commands.screen import (
     is_terminal,
     print_json,
     print_message,
-    print_table,
 )
 from echelon.controller.commands.submit import unknown_job
+from echelon.controller.commands.tables import Column, print_table
 from echelon.controller.commands.validate import load_valid_catalogue
 from echelon.controller.commands.values import find_types, parse_headers, parse_parameters
 from echelon.controller.settings import Resolved, Settings
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
 _LISTED_AT_MOST: Final = 20
 _COLUMNS: tuple[Column[JobArtefact], ...] = (
     Column("SIZE", lambda artefact: format_bytes(artefact["size"]), right=True),
-    Column("ARTEFACT", lambda artefact: artefact["path"], wide=True),
+    Column("ARTEFACT", lambda artefact: artefact["path"], note=True),
 )
 
 

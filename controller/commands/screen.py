@@ -1,6 +1,6 @@
-"""Output of the commands: tables, JSON, sizes, times, and text without terminal control sequences.
+"""Output of the commands: JSON, sizes, times, and text without terminal control sequences.
 
-Data goes to stdout, messages go to stderr. A table is drawn on a terminal and plain elsewhere: no colour, nothing cut.
+Data goes to stdout, messages go to stderr.
 """
 
 from __future__ import annotations
@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Final, Generic, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
+from echelon.shared.wrapping import wrap_for, wrap_message
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-Row = TypeVar("Row")
 
 #: Control characters, marks that change the direction of writing, and halves of surrogate pairs.
 _UNSEEN: Final = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -91,6 +89,16 @@ def format_time(text: str | None) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def format_moment(text: str | None) -> str:
+    """Return a time of the REST interface in the local time zone, as short as it can be: today's have no date."""
+    if not text:
+        return ""
+    moment, now = datetime.fromisoformat(text).astimezone(), datetime.now().astimezone()
+    if moment.date() == now.date():
+        return moment.strftime("%H:%M:%S")
+    return moment.strftime("%m-%d %H:%M" if moment.year == now.year else "%Y-%m-%d")
+
+
 def count_seconds(start: str, end: str | None = None) -> float:
     """Return the seconds between two times of the REST interface, or until now; never less than 0."""
     until = datetime.fromisoformat(end) if end else datetime.now(UTC)
@@ -116,9 +124,14 @@ def style_state(text: str) -> str:
 # --- streams --------------------------------------------------------------------------------------------------------
 
 
-def print_message(text: str) -> None:
-    """Write a line to stderr."""
-    click.echo(text, err=True)
+def print_message(text: str, *, colour: str | None = None) -> None:
+    """Write a message to stderr, wrapped for a terminal."""
+    click.secho(wrap_message(text), fg=colour, err=True)
+
+
+def print_sentence(text: str) -> None:
+    """Write a sentence to stdout, wrapped for a terminal."""
+    click.echo(wrap_for(sys.stdout, text))
 
 
 def is_terminal(stream: IO[str]) -> bool:
@@ -137,70 +150,3 @@ def print_json(value: object) -> None:
     """Write one JSON document to stdout, control characters escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     click.echo(re.sub(f"[{_UNSEEN}]", lambda found: f"\\u{ord(found[0]):04x}", text))
-
-
-# --- tables ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[Row]):
-    """A column of a table: its title and the cell that it shows of a row."""
-
-    title: str
-    cell: Callable[[Row], object]
-    right: bool = False
-    #: Takes the remaining room and wraps.
-    wide: bool = False
-    #: Its cells are states, shown in their colours.
-    state: bool = False
-
-
-def print_table(
-    columns: Sequence[Column[Row]], rows: Sequence[Row], *, empty: str, as_json: bool = False, without: str = ""
-) -> None:
-    """Write rows to stdout: JSON if asked for, a drawing on a terminal, else aligned text.
-
-    `empty` is the message when there are no rows, `without` the title of a column to leave out.
-    """
-    columns = [column for column in columns if column.title != without]
-    if as_json:
-        print_json(rows)
-    elif not rows:
-        print_message(empty)
-    else:
-        cells = [[escape_text(column.cell(row)) for column in columns] for row in rows]
-        (_draw_table if is_terminal(sys.stdout) else _print_aligned)(columns, cells)
-
-
-def print_facts(facts: Mapping[str, object]) -> None:
-    """Write names and values to stdout, one pair a line."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        if value not in (None, ""):
-            click.echo(f"{click.style(name.ljust(width), dim=True)}  {escape_text(value)}")
-
-
-def _draw_table(columns: Sequence[Column[Row]], cells: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        ratio = 1 if column.wide else None
-        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=not column.wide, ratio=ratio)
-    for row in cells:
-        pairs = zip(columns, row, strict=True)
-        styles = [style_state(cell) if column.state else "" for column, cell in pairs]
-        table.add_row(*map(Text, row, styles))
-    make_console(sys.stdout).print(table)
-
-
-def _print_aligned(columns: Sequence[Column[Row]], cells: Sequence[Sequence[str]]) -> None:
-    titles = [column.title for column in columns]
-    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
-    for row in (titles, *cells):
-        triples = zip(columns, row, widths, strict=True)
-        padded = (cell.rjust(width) if column.right else cell.ljust(width) for column, cell, width in triples)
-        click.echo("  ".join(padded).rstrip())

@@ -16,15 +16,8 @@ from echelon.controller.commands.progress import (
     format_stage_state,
     needs_person,
 )
-from echelon.controller.commands.screen import (
-    Column,
-    format_elapsed,
-    format_time,
-    print_facts,
-    print_json,
-    print_message,
-    print_table,
-)
+from echelon.controller.commands.screen import format_elapsed, format_time, print_json, print_message
+from echelon.controller.commands.tables import Column, print_facts, print_table
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -32,15 +25,20 @@ if TYPE_CHECKING:
 
 _COLUMNS: tuple[Column[Stage], ...] = (
     Column("STAGE", lambda stage: stage["number"], right=True),
-    Column("ORDER", lambda stage: stage["order"], right=True),
-    Column("NAME", lambda stage: stage["name"]),
-    Column("TASK CLASS", lambda stage: " > ".join(filter(None, (stage["spawn_task"], stage["task_class"])))),
+    Column("ORDER", lambda stage: stage["order"], right=True, spare=2),
+    Column("NAME", lambda stage: stage["name"], least=12),
+    Column(
+        "TASK CLASS",
+        lambda stage: " > ".join(filter(None, (stage["spawn_task"], stage["task_class"]))),
+        least=12,
+        spare=3,
+    ),
     Column("STATE", lambda stage: format_stage_state(stage), state=True),
     Column(
         "DONE", lambda stage: f"{count_done(stage)}/{'?' if stage['total'] is None else stage['total']}", right=True
     ),
-    Column("TOOK", lambda stage: format_elapsed(stage["started_at"], stage["ended_at"]), right=True),
-    Column("REMARKS", lambda stage: "; ".join(filter(None, (describe_stage(stage), stage["error"]))), wide=True),
+    Column("TOOK", lambda stage: format_elapsed(stage["started_at"], stage["ended_at"]), right=True, spare=1),
+    Column("REMARKS", lambda stage: "; ".join(filter(None, (describe_stage(stage), stage["error"]))), note=True),
 )
 
 

@@ -10,7 +10,8 @@ import click
 from echelon.controller.commands.follow import format_place
 from echelon.controller.commands.options import json_option, resolve_job_id, state_option, with_client
 from echelon.controller.commands.progress import format_state
-from echelon.controller.commands.screen import Column, format_elapsed, is_terminal, print_message, print_table
+from echelon.controller.commands.screen import format_elapsed, is_terminal, print_message
+from echelon.controller.commands.tables import Column, print_table
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 _COLUMNS: tuple[Column[Task], ...] = (
     Column("TASK", lambda task: format_place(task)),
     Column("ID", lambda task: task["task_id"]),
-    Column("CLASS", lambda task: task["task_class"]),
+    Column("CLASS", lambda task: task["task_class"], least=8, spare=2),
     Column("STATE", lambda task: format_state(task), state=True),
-    Column("ATTEMPT", lambda task: task["attempt"] or "", right=True),
+    Column("ATTEMPT", lambda task: task["attempt"] or "", right=True, spare=3),
     Column(
         "EXIT", lambda task: task["exit_code"] if task["signal"] is None else f"signal {task['signal']}", right=True
     ),
-    Column("WORKER", lambda task: task["worker"]),
-    Column("TOOK", lambda task: format_elapsed(task["started_at"], task["ended_at"]), right=True),
-    Column("ERROR", lambda task: task["error"], wide=True),
+    Column("WORKER", lambda task: task["worker"], least=8, spare=4),
+    Column("TOOK", lambda task: format_elapsed(task["started_at"], task["ended_at"]), right=True, spare=1),
+    Column("ERROR", lambda task: task["error"], note=True),
 )
 
 

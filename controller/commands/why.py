@@ -14,6 +14,7 @@ from echelon.controller.commands.screen import (
     format_time,
     print_json,
     print_message,
+    print_sentence,
 )
 from echelon.controller.commands.targets import TARGET_METAVAR, Target, find_target, find_task
 
@@ -46,7 +47,7 @@ def why(client: Client, what: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(_format_sentence(found))
+    print_sentence(_format_sentence(found))
     if hint := _find_hint(target, found):
         print_message(hint)
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from echelon.controller.commands.follow import format_place
 from echelon.controller.commands.options import json_option, with_client
-from echelon.controller.commands.screen import (
-    Column,
-    format_count,
-    format_time,
-    is_terminal,
-    print_json,
-    print_message,
-    print_table,
-)
+from echelon.controller.commands.screen import format_count, format_moment, format_time, print_json, print_message
+from echelon.controller.commands.tables import Column, print_table
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -27,21 +19,29 @@ if TYPE_CHECKING:
 _LISTED_AT_MOST = 100
 
 _COLUMNS: tuple[Column[Worker], ...] = (
-    Column("WORKER", lambda worker: worker["name"]),
-    Column("HOST", lambda worker: worker["host"]),
+    Column("WORKER", lambda worker: worker["name"], least=10),
+    Column("HOST", lambda worker: worker["host"], least=8, spare=2),
     Column("STATE", lambda worker: worker["state"], state=True),
     Column("RUNNING", lambda worker: worker["running"], right=True),
-    Column("SLOTS", lambda worker: _format_slots(worker["slots"])),
-    Column("LAST SEEN", lambda worker: format_time(worker["last_seen_at"])),
-    Column("VERSION", lambda worker: worker["version"]),
+    Column("SLOTS", lambda worker: _format_slots(worker["slots"]), note=True),
+    Column(
+        "LAST SEEN",
+        lambda worker: format_time(worker["last_seen_at"]),
+        short=lambda worker: format_moment(worker["last_seen_at"]),
+    ),
+    Column("VERSION", lambda worker: worker["version"], least=8, spare=3),
 )
 #: Of a worker's name and one of its attempts.
 _ATTEMPT_COLUMNS: tuple[Column[tuple[str, WorkerAttempt]], ...] = (
-    Column("WORKER", lambda row: row[0]),
-    Column("JOB", lambda row: row[1]["job_id"][:8] if is_terminal(sys.stdout) else row[1]["job_id"]),
+    Column("WORKER", lambda row: row[0], least=10),
+    Column("JOB", lambda row: row[1]["job_id"], ids=True),
     Column("TASK", lambda row: format_place(row[1])),
     Column("ATTEMPT", lambda row: row[1]["attempt"], right=True),
-    Column("SINCE", lambda row: format_time(row[1]["started_at"])),
+    Column(
+        "SINCE",
+        lambda row: format_time(row[1]["started_at"]),
+        short=lambda row: format_moment(row[1]["started_at"]),
+    ),
 )
 
 

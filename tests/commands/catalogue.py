@@ -47,7 +47,19 @@ tasks:
     env: {TOKEN: "{token}"}
     exec_command: sh
     exec_args: [-c, 'test "$TOKEN" = "Bearer right"']
+  list_two_of_the_samples: {exec_command: sh, exec_args: [-c, 'echo "[{}, {}]" > spawn.json']}
+  fail_for_a_long_reason:
+    input: {message: {source: parameter}}
+    exec_command: sh
+    exec_args: [-c, 'echo "$1" >&2; exit 3', sh, "{message}"]
 jobs:
+  a_job_whose_name_says_all_that_it_does_with_samples:
+    input: {message: {source: parameter}}
+    stages:
+      - name: List and look at all of the samples
+        spawn_task: list_two_of_the_samples
+        task_class: fail_for_a_long_reason
+      - {name: Never, task_class: pass}
   hello:
     description: Greets somebody
     input: {name: {source: parameter, default: world}}

@@ -171,10 +171,32 @@ def test_the_picture_of_many_stages_fits_the_screen_and_shows_the_open_one() -> 
     assert len(lines) <= 22
     assert any(" 60 S60" in line for line in lines)
     assert lines[1] == "  54 stages before these"
-    assert lines[-1] == "  28 stages after these"
+    assert lines[-1] == "  27 stages after these"
 
 
 def test_markup_in_names_is_shown_as_it_is() -> None:
     lines = drawn(job("RUNNING", stage(0, "RUNNING", name="[red]\x1b[0m[/red]")), height=24)
 
     assert "0 [red]\\x1b[0m[/red]" in lines[1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_picture_is_right_at_every_width(width: int) -> None:
+    reason = "task 7: exit code 3: " + "the index of the reference cannot be found, make it first, " * 2
+    stages = [
+        stage(0, "FAILED", name="Align all of the samples to the reference", error=reason, counts={"FAILED": 1}),
+        stage(1, "RUNNING", total=90_000, counts={"COMPLETED": 45_000, "RUNNING": 64}),
+    ]
+
+    head, first, *lines = drawn(job("RUNNING", *stages), height=24, width=width)
+
+    assert all(len(line) <= width for line in (head, first, *lines))
+    assert " ".join(reason.split()) in " ".join(" ".join((first, *lines)).split())
+    assert "FAILED" in first and "1/1" in first and "Align all of" in first
+    assert any("45000/90000" in line and ("━" * 12 + "┄" in line or width == 60) for line in lines)
+
+
+def test_a_picture_with_long_remarks_is_no_higher_than_the_screen() -> None:
+    stages = [stage(number, "FAILED", error="no such file " * 40) for number in range(30)]
+
+    assert len(drawn(job("FAILED", *stages), height=24, width=60)) <= 22

@@ -1,10 +1,9 @@
-"""Output holds no control sequences for a terminal, and no decoration for a program."""
+"""Output holds no control sequences for a terminal."""
 
 from __future__ import annotations
 
 import json
 from itertools import pairwise
-from operator import itemgetter
 
 import pytest
 from hypothesis import given
@@ -12,13 +11,11 @@ from hypothesis import strategies as st
 
 from echelon.controller.commands.logs import escape_pieces
 from echelon.controller.commands.screen import (
-    Column,
     escape_log,
     escape_text,
     format_bytes,
     format_duration,
     print_json,
-    print_table,
 )
 
 
@@ -48,21 +45,6 @@ def test_where_a_log_is_cut_into_pieces_makes_no_difference(text: str, cuts: lis
     pieces = [text[start:end] for start, end in pairwise(places)]
 
     assert "".join(escape_pieces(pieces)) == escape_log(text)
-
-
-def test_a_plain_table_is_aligned_and_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    columns: list[Column[tuple[str, int]]] = [Column("NAME", itemgetter(0)), Column("N", itemgetter(1), right=True)]
-
-    print_table(columns, [("x" * 300, 1), ("b\x1b", 22)], empty="nothing")
-
-    lines = capsys.readouterr().out.split("\n")
-    assert lines == ["NAME" + " " * 298 + " N", "x" * 300 + "   1", "b\\x1b" + " " * 295 + "  22", ""]
-
-
-def test_an_empty_table_is_a_word_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table([Column("NAME", str)], [], empty="no jobs")
-
-    assert capsys.readouterr() == ("", "no jobs\n")
 
 
 @given(st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=5))
