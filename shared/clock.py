@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final, Protocol
 
 
@@ -29,5 +30,5 @@ class SystemClock:
     def wall(self) -> float:
         return time.time()
 
-    def monotonic(self) -> float:
-        return time.clock_gettime(_MONOTONIC)
+    # Asked some twenty times for each task: a function of Python around it would double its cost.
+    monotonic = staticmethod(partial(time.clock_gettime, _MONOTONIC))

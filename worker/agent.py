@@ -159,13 +159,13 @@ class Agent:
     def _compute_wait(self, timeout: float) -> float:
         """Return how long this turn may wait until the next timer."""
         timers, now = self._timers, self._clock.monotonic()
-        moments = [self._reporter.next_due(), timers.fault_until, timers.leave_at, self._fence.next_check]
+        moments = [math.inf, self._reporter.next_due(), timers.fault_until, timers.leave_at, self._fence.next_check]
         if timers.cut_off is not None and timers.cut_off > now:
             moments.append(timers.cut_off)
         oldest = self._holdings.oldest_waiting()
         if oldest is not None:
             moments.append(oldest + self._settings.hand_back_after)
-        return min([timeout, *(max(0.0, moment - now) for moment in moments if moment is not None)])
+        return min(timeout, max(0.0, min([moment for moment in moments if moment is not None]) - now))
 
     def _note_end(self, finished: Finished) -> None:
         ref = AttemptRef(finished.task_id, finished.attempt)
@@ -276,7 +276,7 @@ class Agent:
     def _fill_slots(self) -> None:
         while (held := self._holdings.start_next()) is not None:
             may_start = partial(self._may_start, held)
-            if not (may_start() and self._executor.start_attempt(held.grant, held.task, may_start)):
+            if not self._executor.start_attempt(held.grant, held.task, may_start):
                 self._holdings.end_attempt(held.ref)
                 self._reporter.add_released([held.ref])
                 continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from echelon.shared.ids import JobId
@@ -25,6 +25,8 @@ class HeldAttempt:
     #: When the lease ends, by this worker's knowledge; and its length.
     lease_end: float
     lease: float
+    #: How long before that end it has to be told to end.
+    reserve: float
     #: When to check again whether a controller could take it away: it was not renewed in time, and none could. Until
     #: the next renewal, `lease_end` is an assumption.
     look_at: float = math.inf
@@ -36,6 +38,11 @@ class HeldAttempt:
     #: The executor has been told to end it.
     stopping: bool = False
 
+    @property
+    def end_by(self) -> float:
+        """Return when it has to be told to end, so that its processes are gone well before its lease ends."""
+        return self.lease_end - self.reserve
+
 
 class Backlog:
     """Attempts that wait for a slot."""
@@ -44,6 +51,8 @@ class Backlog:
         #: By priority, the highest first; there the lines of jobs in the order in which they are served.
         self._lines: dict[int, dict[tuple[JobId, str], deque[HeldAttempt]]] = {}
         self._counts: Counter[tuple[int, str]] = Counter()
+        #: All of them in the order of their arrival.
+        self._waiting: dict[AttemptRef, HeldAttempt] = {}
 
     def add_attempt(self, held: HeldAttempt) -> None:
         """Add an attempt behind those of its job."""
@@ -53,10 +62,11 @@ class Backlog:
             self._lines = dict(sorted(self._lines.items(), reverse=True))
         self._lines[grant.priority].setdefault((grant.job_id, grant.queue), deque()).append(held)
         self._counts[grant.priority, grant.queue] += 1
+        self._waiting[held.ref] = held
 
     def take_next(self, choose_pool: Callable[[str], str | None]) -> tuple[HeldAttempt, str] | None:
         """Remove and return the next attempt whose queue has a pool with a free slot, and that pool's name."""
-        for priority, lines in self._lines.items():
+        for lines in self._lines.values():
             for key, line in lines.items():
                 pool = choose_pool(key[1])
                 if pool is not None:
@@ -65,7 +75,7 @@ class Backlog:
                     del lines[key]
                     if line:
                         lines[key] = line
-                    self._note_left(priority, key[1])
+                    self._note_left(held)
                     return held, pool
         return None
 
@@ -76,33 +86,33 @@ class Backlog:
         lines[key].remove(held)
         if not lines[key]:
             del lines[key]
-        self._note_left(grant.priority, grant.queue)
+        self._note_left(held)
 
     def find_arrived(self, until: float) -> list[HeldAttempt]:
         """Return the attempts that had arrived by that time."""
-        return [held for line in self._list_lines() for held in line if held.arrived <= until]
+        return [held for held in self._waiting.values() if held.arrived <= until]
 
     def oldest_arrival(self) -> float | None:
         """Return when the oldest attempt arrived; None if there is none."""
-        oldest = min((line[0].arrived for line in self._list_lines()), default=math.inf)
-        return None if oldest == math.inf else oldest
+        for held in self._waiting.values():
+            return held.arrived
+        return None
 
     def count_waiting(self, *, least: int = 0) -> Mapping[str, int]:
         """Return the number of attempts per queue; `least`: only those of at least this priority."""
-        found: Counter[str] = Counter()
+        found: dict[str, int] = {}
         for (priority, queue), count in self._counts.items():
             if priority >= least:
-                found[queue] += count
+                found[queue] = found.get(queue, 0) + count
         return found
 
     def list_priorities(self) -> list[int]:
         """Return the priorities of the attempts, the highest first."""
         return list(self._lines)
 
-    def _list_lines(self) -> Iterator[deque[HeldAttempt]]:
-        return (line for lines in self._lines.values() for line in lines.values())
-
-    def _note_left(self, priority: int, queue: str) -> None:
+    def _note_left(self, held: HeldAttempt) -> None:
+        priority, queue = held.grant.priority, held.grant.queue
+        del self._waiting[held.ref]
         self._counts[priority, queue] -= 1
         if not self._counts[priority, queue]:
             del self._counts[priority, queue]

@@ -20,7 +20,7 @@ from echelon.shared.lease import ORDER_REMEMBERED_FOR, ORDER_RESENT_FOR, order_r
 from echelon.shared.messages import AttemptRef, GrantedTask, Orders, Stop
 from echelon.worker.backlog import HeldAttempt
 from echelon.worker.holdings import Holdings
-from echelon.worker.liveness.fence import fence_of, reserve_of
+from echelon.worker.liveness.fence import compute_reserve
 from echelon.worker.liveness.report_log import ReportLog, SentReport
 
 #: Most remembered attempts, about 250 bytes each; beyond that, only those whose lease has not ended.
@@ -72,8 +72,9 @@ class OrderBook:
         lease_end = now if sent is None else sent.at + orders.lease
         fresh: list[HeldAttempt] = []
         for grant in orders.grants:
+            reserve = compute_reserve(orders.lease, grant.recipe.grace)
             for task in grant.tasks:
-                held = HeldAttempt(ref_of(task), grant, task, arrived=now, lease_end=lease_end, lease=orders.lease)
+                held = HeldAttempt(ref_of(task), grant, task, now, lease_end, orders.lease, reserve)
                 known = held.ref in self._granted or held.ref in self._holdings
                 if known and not ablated("grant_memory"):
                     continue
@@ -89,7 +90,7 @@ class OrderBook:
     def _is_wanted(self, held: HeldAttempt, now: float) -> bool:
         if self._holdings.wants_nothing or not self._holdings.serves_queue(held.grant.queue):
             return False
-        return now < fence_of(held) or ablated("old_grant_refusal")
+        return now < held.end_by or ablated("old_grant_refusal")
 
     def _renew_leases(self, running: Iterable[AttemptRef], orders: Orders, lease_end: float) -> None:
         refused = {ref_of(stop) for stop in orders.stop}
@@ -101,7 +102,7 @@ class OrderBook:
     def _extend_lease(self, held: HeldAttempt, lease_end: float) -> None:
         if held.look_at == math.inf:
             held.lease_end = max(held.lease_end, lease_end)
-        elif self._clock.monotonic() < lease_end - reserve_of(held):
+        elif self._clock.monotonic() < lease_end - held.reserve:
             # The lease is known again. An older answer that was delayed does not satisfy the condition.
             held.lease_end, held.look_at = lease_end, math.inf
 

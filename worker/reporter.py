@@ -113,9 +113,10 @@ class Reporter:
         """Return when the next report is due by time, in seconds on the monotonic clock."""
         if self._is_pausing():
             return self._not_before
-        ended = self._unsent.since if self._unsent.finished else None
-        oldest = min((at for at in (ended, self._holdings.first_untold()) if at is not None), default=None)
-        return None if oldest is None else oldest + LINGER
+        started = self._holdings.first_untold()
+        if not self._unsent.finished:
+            return None if started is None else started + LINGER
+        return (self._unsent.since if started is None else min(self._unsent.since, started)) + LINGER
 
     @property
     def all_confirmed(self) -> bool:

@@ -112,7 +112,8 @@ class Tally:
 
         A controller of an earlier release moves tasks without counting this: it never exceeds the running ones.
         """
-        return replace(self, started=max(0, min(self.running, self.started + change)))
+        started = max(0, min(self.running, self.started + change))
+        return self if started == self.started else replace(self, started=started)
 
     def add_tasks(self, state: State, count: int) -> Self:
         """Return the tally with `count` more tasks in a state."""

@@ -17,7 +17,7 @@ RECIPE = Recipe("step", "true")
 def attempt(job: str, name: str, *, priority: int = 0, queue: str = "default", arrived: float = 0.0) -> HeldAttempt:
     task = GrantedTask(TaskId(name), 1, 0)
     grant = Grant(JobId(job), 0, "Stage", "r1", queue, RECIPE, {}, {}, (task,), priority=priority)
-    return HeldAttempt(AttemptRef(task.task_id, 1), grant, task, arrived, math.inf, 15.0)
+    return HeldAttempt(AttemptRef(task.task_id, 1), grant, task, arrived, math.inf, 15.0, 1.0)
 
 
 def take_names(backlog: Backlog, count: int = 100, *queues: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from echelon.shared.ablation import ablated
 from echelon.shared.clock import Clock
@@ -30,20 +29,12 @@ from echelon.worker.liveness.heartbeat import Heartbeat
 CHECKED_EVERY = 0.1
 
 
-def reserve_of(held: HeldAttempt) -> float:
-    """Return how long before the end of its lease an attempt has to be told to end."""
-    return _compute_reserve(held.lease, held.grant.recipe.grace)
+def compute_reserve(lease: float, grace: float) -> float:
+    """Return how long before the end of its lease an attempt has to be told to end.
 
-
-# Asked three times for each start, with few different values.
-@lru_cache
-def _compute_reserve(lease: float, grace: float) -> float:
+    `grace`: the seconds between SIGTERM and SIGKILL that its task asks for.
+    """
     return lease_margin(lease) + min(grace, lease_grace(lease))
-
-
-def fence_of(held: HeldAttempt) -> float:
-    """Return when an attempt has to be told to end, so that its processes are gone well before its lease ends."""
-    return held.lease_end - reserve_of(held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,7 @@ class LeaseFence:
         """
         if not granted:
             return
-        first = min(fence_of(held) for held in granted)
+        first = min([held.end_by for held in granted])
         self._first_due = min(first, self._first_due or first)
         if first - self._clock.monotonic() < RENEWED_WITHIN * self._heartbeat.interval:
             self._heartbeat.hurry_next()
@@ -93,7 +84,7 @@ class LeaseFence:
         worker may run the task, or its job may have ended.
         """
         # The clock is asked last, because a pause may come between two operations.
-        return min(fence_of(held), held.look_at) > self._clock.monotonic() or ablated("start_fence")
+        return min(held.end_by, held.look_at) > self._clock.monotonic() or ablated("start_fence")
 
     def find_overdue(self) -> list[HeldAttempt]:
         """Return the attempts that have to end now; hurry the heartbeat for leases that were not renewed in time."""
@@ -108,7 +99,7 @@ class LeaseFence:
             unrenewed = now > renewed_by
             if unrenewed or held.look_at < math.inf:
                 self._heartbeat.hurry_next()
-            end_by = fence_of(held)
+            end_by = held.end_by
             if now >= min(end_by, held.look_at):
                 able = self._signs.any_controller_able() if able is None else able
                 end_by = self._read_signs(held, end_by, able=able)
@@ -131,4 +122,4 @@ class LeaseFence:
         elif now >= end_by:
             return end_by
         held.look_at = now + STATUS_READ_EVERY
-        return fence_of(held)
+        return held.end_by

@@ -21,6 +21,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -34,67 +35,84 @@ _CHECK_AGAIN: Final = 0.005
 _ATTEMPTS: Final = 5
 
 
+@dataclass(slots=True)
+class _Starter:
+    """The thread that starts processes."""
+
+    #: The file that moves a thread to the cgroup of this process.
+    home: int
+    #: Where it is; None: at home. It stays in the cgroup of an ended attempt: each move also makes the next start
+    #: slower, by 10 us.
+    inside: Cgroup | None = None
+
+
 class Cgroup:
     """The cgroup of one attempt at a time. One thread uses it."""
 
-    def __init__(self, path: str, home: int) -> None:
-        self._path, self._home = path, home
+    def __init__(self, path: str, starter: _Starter) -> None:
+        self._path, self._starter = path, starter
         _make_threaded(path)
         # Then a process cannot hide in a cgroup below this one.
         _write_file(f"{path}/cgroup.max.descendants", "0")
         self._threads = os.open(f"{path}/cgroup.threads", os.O_RDWR | os.O_CLOEXEC)
-        #: The thread that starts processes: it is here itself, until it enters another cgroup.
-        self._starter = b""
-        self._frozen = False
+        #: Its list of threads when nothing but the starting thread is here.
+        self._only_starter = b"0\n"
+        #: Whether processes cannot run here: they were killed.
+        self.frozen = False
 
     def enter(self) -> None:
         """Move the calling thread here: processes that it starts from now on are born here."""
-        os.write(self._threads, b"0")
-        self._starter = b"%d" % threading.get_native_id()
+        if self._starter.inside is not self:
+            os.write(self._threads, b"0")
+            self._starter.inside = self
+            self._only_starter = b"%d\n" % threading.get_native_id()
 
     def has_survivors(self, main: int) -> bool:
         """Return whether a process other than the ended main process lives here."""
         try:
-            threads = os.pread(self._threads, _READ, 0).split()
+            threads = os.pread(self._threads, _READ, 0)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
             # Another program has removed the cgroup, which was possible only because nothing lived in it.
             return False
+        if not threads or threads == self._only_starter:
+            return False
         # The kernel may list a thread for some microseconds after its end.
-        return any(line != self._starter and int(line) != main and _is_alive(int(line)) for line in threads)
+        others = {int(line) for line in threads.split()} - {main, int(self._only_starter)}
+        return any(_is_alive(thread) for thread in others)
 
     def signal_processes(self, number: signal.Signals) -> None:
         """Signal every process here."""
-        self._leave()
+        self.leave()
         for thread in _list_threads(self._path):
             # There is no pidfd of a thread that is not its process's first: a process gets the signal once.
             proc.signal_if(thread, number, lambda thread: thread in _list_threads(self._path))
 
     def kill_processes(self) -> None:
         """Send SIGKILL to every process here, also to one that forks all the time."""
-        self._leave()
-        self._frozen = True
+        self.leave()
+        self.frozen = True
         _kill_all(self._path)
 
-    def make_ready(self) -> None:
-        """Prepare for the next attempt."""
-        if self._frozen:
-            _write_file(f"{self._path}/cgroup.freeze", "0")
-            self._frozen = False
+    def thaw(self) -> None:
+        """Let processes run here again."""
+        _write_file(f"{self._path}/cgroup.freeze", "0")
+        self.frozen = False
 
     def remove(self) -> bool:
         """Kill what is here and remove the cgroup, which cannot be used any more; return whether it was empty."""
-        self._leave()
+        self.leave()
         if self._threads >= 0:
             os.close(self._threads)
             self._threads = -1
         _kill_all(self._path)
         return _remove_folder(self._path)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Move the calling thread out of here: it must not be frozen."""
-        os.write(self._home, b"0")
+        os.write(self._starter.home, b"0")
+        self._starter.inside = None
 
 
 class Cgroups:
@@ -108,13 +126,13 @@ class Cgroups:
         #: Cgroups whose processes hang in the kernel.
         self._stuck: list[Cgroup] = []
         self._made = 0
-        self._home = os.open(f"{parent}/cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
+        self._starter = _Starter(os.open(f"{parent}/cgroup.threads", os.O_WRONLY | os.O_CLOEXEC))
         self._lock = -1
         try:
             self._lock = _make_locked(self.path)
             first = self.take_cgroup()
             first.enter()
-            os.write(self._home, b"0")
+            first.leave()
             self.return_cgroup(first, empty=True)
         except OSError:
             self.close()
@@ -125,7 +143,7 @@ class Cgroups:
         if self._spare:
             return self._spare.pop()
         self._made += 1
-        return Cgroup(f"{self.path}/{self._made}", self._home)
+        return Cgroup(f"{self.path}/{self._made}", self._starter)
 
     def return_cgroup(self, cgroup: Cgroup, *, empty: bool) -> None:
         """Keep a cgroup for the next attempt if it is empty; otherwise remove it as soon as it is."""
@@ -133,7 +151,8 @@ class Cgroups:
             self._stuck.append(cgroup)
             return
         try:
-            cgroup.make_ready()
+            if cgroup.frozen:
+                cgroup.thaw()
         except OSError:
             self._stuck.append(cgroup)
         else:
@@ -149,7 +168,7 @@ class Cgroups:
             cgroup.remove()
         self._spare.clear()
         _remove_folder(self.path)
-        for fd in (self._home, self._lock):
+        for fd in (self._starter.home, self._lock):
             if fd >= 0:
                 os.close(fd)
 

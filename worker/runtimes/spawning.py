@@ -59,7 +59,8 @@ class PosixSpawn:
             (ctypes.c_char_p * len(arguments))(*arguments),
             (ctypes.c_char_p * len(environment))(*environment),
         )
-        _check_refusal(launch)
+        if not launch.may_start():
+            raise StartRefused
         error = self._spawn(*given)
         if error:
             raise OSError(error, os.strerror(error))
@@ -90,7 +91,8 @@ def spawn_with_popen(
 
     `group` is the only supplementary group of that user's process. It costs 1 ms more, for the fork of this process.
     """
-    _check_refusal(launch)
+    if not launch.may_start():
+        raise StartRefused
     process = subprocess.Popen(
         [launch.command, *launch.arguments],
         executable=program,
@@ -107,11 +109,6 @@ def spawn_with_popen(
     # The runtime waits for its end by pid; with a return code set, subprocess does not.
     process.returncode = 0
     return process.pid
-
-
-def _check_refusal(launch: Launch) -> None:
-    if not launch.may_start():
-        raise StartRefused
 
 
 def choose_spawner() -> Spawner:

@@ -9,6 +9,7 @@ lasts. Orders that were on their way when a room was told are taken off it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter
 from types import MappingProxyType
 
 from echelon.controller.datastore.transaction import Transaction
@@ -39,11 +40,14 @@ class Capacities:
             tx.lock_free_capacities(told_after=since) if free else tx.lock_capacities(told_after=since, also=reporters)
         )
         self._rows = {demand.worker: demand for demand in rows}
+        #: The workers whose figures are believed, the longest-waiting first; None: to be found.
+        self._trusted: list[Capacity] | None = None
         self._changed: set[WorkerId] = set()
         self._orders: dict[WorkerId, int] = {}
 
     def note_reports(self, reports: Iterable[Report]) -> None:
         """Take in what reports say of room."""
+        self._trusted = None
         for report in reports:
             demand = self._rows.get(report.worker)
             if demand is None or not self._is_news(report, demand):
@@ -85,17 +89,19 @@ class Capacities:
 
     def count_free(self, queues: Collection[str] | None = None, *, priority: int = 0) -> int:
         """Return how many tasks of a priority in these queues (None: in any) can be granted now."""
-        return sum(
-            reported_for(demand, name, priority, any_queue=False)
-            for demand in self.find_free()
-            for name in demand.room
-            if queues is None or name == ANY_QUEUE or name in queues
-        )
+        count = 0
+        for demand in self.find_free():
+            for name in demand.room:
+                if queues is None or name == ANY_QUEUE or name in queues:
+                    count += reported_for(demand, name, priority, any_queue=False)
+        return count
 
     def find_trusted(self) -> list[Capacity]:
         """Return the demands that are still believed, the longest-waiting first."""
-        told = (demand for demand in self._rows.values() if self._since < demand.told_at < self._before)
-        return sorted(told, key=lambda one: one.told_at)
+        if self._trusted is None:
+            told = [demand for demand in self._rows.values() if self._since < demand.told_at < self._before]
+            self._trusted = sorted(told, key=attrgetter("told_at"))
+        return self._trusted
 
     def keep_worker(self, demand: Capacity, alone: tuple[JobId, int] | None) -> None:
         """Keep a worker for the suspects of a stage, or free it (None)."""
@@ -161,11 +167,14 @@ def reported_for(demand: Capacity, queue: str, priority: int = 0, *, any_queue: 
 
     A task of a higher priority also has the room of those below it that wait at the worker.
     """
-    own = demand.room.get(queue, 0) - sum(count for _, name, count, _ in demand.unseen if name == queue)
+    own = demand.room.get(queue, 0)
+    for _, name, count, _ in demand.unseen:
+        if name == queue:
+            own -= count
     if priority and queue in demand.urgent:
         own += sum(more for below, more in demand.urgent[queue].items() if below < priority)
     shared = reported_for(demand, ANY_QUEUE, priority, any_queue=False) if any_queue and queue != ANY_QUEUE else 0
-    return max(0, own) + shared
+    return own + shared if own > 0 else shared
 
 
 def serves_queue(demand: Capacity, queue: str) -> bool:

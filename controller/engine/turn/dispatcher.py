@@ -64,6 +64,9 @@ class Dispatcher:
 
     def _serve_round(self, unit: UnitOfWork, demands: Capacities, rivals: Sequence[JobInLine]) -> list[ClaimedTasks]:
         """Divide the free slots among jobs of equal priority, as evenly as their tasks allow."""
+        if len(rivals) == 1:
+            unit.lock_jobs([rivals[0].job_id], skip_locked=True)
+            return self._serve_job(unit, demands, rivals[0], rivals[0].count)
         priority = rivals[0].priority
         rivals = [job for job in rivals if demands.count_free(job.queues, priority=priority)]
         unit.lock_jobs([job.job_id for job in rivals], skip_locked=True)
