@@ -41,7 +41,10 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
         OPENAPI_VERSION="3.0.3",
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
-        API_SPEC_OPTIONS={"info": {"description": "Jobs of stages, stages of parallel tasks."}},
+        API_SPEC_OPTIONS={
+            "info": {"description": "Jobs of stages, stages of parallel tasks."},
+            "security": routes.SECURITY,
+        },
         MAX_CONTENT_LENGTH=settings.max_body,
     )
     # A path with two slashes is another path, not one to be sent elsewhere.

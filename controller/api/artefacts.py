@@ -30,6 +30,9 @@ from echelon.shared.volume import OpenFile
 routes = Routes("artefacts", "The files that jobs leave.")
 
 _PIECE = 64 * 1024
+_ZIP = "application/zip"
+#: Generated programs know no other type of bytes.
+_BYTES = "application/octet-stream"
 _FILE = {
     "ETag": "Changes with the file.",
     "Accept-Ranges": "bytes",
@@ -56,8 +59,8 @@ def list_artefacts(query: PageQuery, job_id: object) -> Response:
     "GET",
     "/jobs/<uuid:job_id>/artefacts/<path:path>",
     [
-        RouteAnswer(None, content_type="*/*", description="The file.", headers=_FILE),
-        RouteAnswer(None, 206, content_type="*/*", description="The part that was asked for."),
+        RouteAnswer(None, content_type=_BYTES, or_content_type="*/*", description="The file.", headers=_FILE),
+        RouteAnswer(None, 206, content_type=_BYTES, or_content_type="*/*", description="The part that was asked for."),
     ],
     refuses=[404, 412],
     headers={
@@ -74,7 +77,11 @@ def get_artefact(job_id: object, path: str) -> Response:
 @routes.add_get(
     "/jobs/<uuid:job_id>/artefacts.zip",
     RouteAnswer(
-        None, content_type="application/zip", description="All files.", headers={"Content-Disposition": "attachment"}
+        None,
+        content_type=_ZIP,
+        or_content_type=_BYTES,
+        description="All files; as application/octet-stream if Accept asks for that.",
+        headers={"Content-Disposition": "attachment"},
     ),
     refuses=[404, 409],
 )
@@ -85,7 +92,8 @@ def get_artefacts_zip(job_id: object) -> Response:
     # The first piece now: a volume that is away must be an answer, not a broken archive.
     pieces = stream_archive(volume, job.job_id)
     first = next(pieces, b"")
-    response = Response(_chain_pieces(first, pieces), content_type="application/zip")
+    content_type = request.accept_mimetypes.best_match([_ZIP, _BYTES], default=_ZIP)
+    response = Response(_chain_pieces(first, pieces), content_type=content_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{job.job_id}.zip"'
     response.headers["Accept-Ranges"] = "none"
     return response
@@ -100,7 +108,7 @@ def _find_job_with_files(job_id: object) -> JobView:
 
 def _make_download(found: OpenFile, path: str) -> Response:
     name = path.rpartition("/")[2]
-    guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    guessed = mimetypes.guess_type(name)[0] or _BYTES
     response = Response(FileWrapper(found.file, _PIECE), mimetype=guessed, direct_passthrough=True)
     response.content_length = found.size
     response.set_etag(f"{found.size:x}-{int(found.modified_at * 1_000_000):x}")

@@ -8,7 +8,7 @@ import marshmallow
 from marshmallow import fields, validate
 
 from echelon.controller.api.queries import AddQuery, ChoiceQuery
-from echelon.controller.api.schemas import STATES, PriorityField, TextField, describe_field, values_field
+from echelon.controller.api.schemas import STATES, PriorityField, TextField, describe_field, no_value, values_field
 
 _TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _SPAN = r"[0-9]{1,8}(-[0-9]{1,8})?"
@@ -23,10 +23,10 @@ class ChoiceQuerySchema(marshmallow.Schema):
     """Which tasks are meant; without any of it the job or the stage itself."""
 
     state = fields.String(
-        load_default=None, validate=validate.OneOf(STATES), **describe_field("Only the tasks in this state.")
+        load_default=no_value, validate=validate.OneOf(STATES), **describe_field("Only the tasks in this state.")
     )
     index = fields.String(
-        load_default=None,
+        load_default=no_value,
         validate=validate.Regexp(
             f"^{_SPAN}(,{_SPAN})*$", error="write positions and ranges of positions, for example 0-99,150"
         ),

@@ -23,7 +23,7 @@ from echelon.controller.api.problems import Refusal
 from echelon.shared.logs import ACCESS, log_facts
 
 #: Asked by what watches over the process, which has no token.
-_OPEN_ENDPOINT = "operations.healthz"
+_OPEN_ENDPOINT = "operations.get_liveness"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 #: Of these a second one could only be meant to deceive.

@@ -11,27 +11,38 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
+from echelon.controller.api.openapi import PREFIX
 from echelon.controller.api.schemas import PriorityField, TextField, describe_field, values_field
 from echelon.controller.catalogue.definitions import StageDefinition, TaskDefinition
 from echelon.controller.catalogue.keys import Dialect, Shape, describe_record
 from echelon.controller.catalogue.task_classes import InlineCommand
 
+#: Schemas of what stands in a composed job, by name.
+COMPONENTS: dict[str, Shape] = {}
 
-def _describe_record(record: type) -> Shape:
-    return describe_record(record, _DIALECT)
+
+def _refer_to(record: type) -> Shape:
+    """Return a reference to the schema of a record, and see that it is there."""
+    name = _NAMES.get(record, record.__name__)
+    if name not in COMPONENTS:
+        COMPONENTS[name] = describe_record(record, _DIALECT)
+    return {"$ref": PREFIX + name}
 
 
+_NAMES = {StageDefinition: "ComposedStage", TaskDefinition: "ListedTask"}
 #: A request is no YAML, where a number can stand for a text.
-_DIALECT = Dialect(text="string", full=False, refer=_describe_record)
+_DIALECT = Dialect(text="string", full=False, refer=_refer_to)
 
 
 def _describe_stage() -> Shape:
-    """Return the JSON Schema of a stage: a catalogue's, but that its tasks can be listed."""
-    stage: dict[str, Any] = _describe_record(StageDefinition)
+    """Return a reference to the JSON Schema of a stage: a catalogue's, but that its tasks can be listed."""
+    reference = _refer_to(StageDefinition)
+    stage: dict[str, Any] = COMPONENTS["ComposedStage"]
     del stage["required"]
-    task = {"oneOf": [_describe_record(TaskDefinition), _describe_record(InlineCommand)]}
-    tasks = {"oneOf": [{"type": "array", "items": task}, {"type": "string", "enum": ["open"]}]}
-    return {**stage, "properties": {**stage["properties"], "tasks": tasks}}
+    task = {"anyOf": [_refer_to(TaskDefinition), _refer_to(InlineCommand)]}
+    tasks = {"anyOf": [{"type": "array", "items": task}, {"type": "string", "enum": ["open"]}]}
+    stage["properties"]["tasks"] = {**tasks, "description": "Its tasks, or `open`: tasks are added later."}
+    return reference
 
 
 class TrueOrFalse(fields.Boolean):
@@ -50,8 +61,8 @@ class SubmissionSchema(marshmallow.Schema):
     input = values_field(load_default=dict, **describe_field("Values of the job's inputs of source parameter."))
     name = TextField(200, **describe_field("What the job that is composed here is called."))
     stages = fields.List(
-        fields.Raw(),
-        **describe_field("The stages of a job that is in no catalogue.", items=_describe_stage(), minItems=1),
+        fields.Raw(metadata={"allOf": [_describe_stage()]}),
+        **describe_field("The stages of a job that is in no catalogue.", minItems=1),
     )
     paused = TrueOrFalse(load_default=False, **describe_field("Accepted, but not begun until it is resumed."))
     priority = PriorityField(

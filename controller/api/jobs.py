@@ -11,7 +11,7 @@ from echelon.controller import shapes
 from echelon.controller.api import headers, render, schemas
 from echelon.controller.api.config import get_context, get_jobs
 from echelon.controller.api.etags import IF_MATCH, act_if_match
-from echelon.controller.api.inline import SubmissionSchema
+from echelon.controller.api.inline import COMPONENTS, SubmissionSchema
 from echelon.controller.api.problems import blamed_on
 from echelon.controller.api.queries import JobsQuery, PageQuery
 from echelon.controller.api.routes import RouteAnswer, Routes
@@ -26,6 +26,7 @@ from echelon.shared.ids import JobId
 from echelon.shared.messages import JsonValue
 
 routes = Routes("jobs", "Submitted runs.")
+routes.components |= COMPONENTS
 
 _ETAG = {"ETag": "Changes whenever the job does."}
 _JOB = RouteAnswer(shapes.Job, description="The job.", headers=_ETAG)

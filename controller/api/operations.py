@@ -13,14 +13,14 @@ from echelon.controller.api.routes import RouteAnswer, Routes
 routes = Routes("operations", "Health and metrics.", prefix="")
 
 
-@routes.add_get("/healthz", RouteAnswer(shapes.Alive, description="The process answers."))
-def healthz() -> Response:
+@routes.add_get("/healthz", RouteAnswer(shapes.Alive, description="The process answers."), needs_token=False)
+def get_liveness() -> Response:
     """Tell that the process lives; asks nothing else."""
     return render.make_answer({"status": "ok"})
 
 
 @routes.add_get("/readyz", RouteAnswer(shapes.Readiness, description="Jobs can be accepted."))
-def readyz() -> Response:
+def get_readiness() -> Response:
     """Tell whether jobs can be accepted, what stands in the way, and whether tasks wait for workers."""
     health = get_jobs().check_health()
     readiness = render.fill_shape(shapes.Readiness, health)
@@ -34,6 +34,6 @@ def readyz() -> Response:
 @routes.add_get(
     "/metrics", RouteAnswer(None, content_type="text/plain", description="Figures in Prometheus' own format.")
 )
-def metrics() -> Response:
+def get_metrics() -> Response:
     """Tell the figures of the engine and of this interface, for Prometheus."""
     return Response(get_context().metrics(), content_type=CONTENT_TYPE_LATEST)

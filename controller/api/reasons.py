@@ -17,19 +17,19 @@ _WHY = RouteAnswer(shapes.Why, description="The reason.")
 
 
 @routes.add_get("/jobs/<uuid:job_id>/why", _WHY, refuses=[404])
-def why_job(job_id: object) -> Response:
+def explain_job(job_id: object) -> Response:
     """Tell the one reason that holds a job back now."""
     return render.make_answer(render.render_reason(get_jobs().reasons.find_reason(JobId(str(job_id)))))
 
 
 @routes.add_get("/jobs/<uuid:job_id>/stages/<int:stage>/why", _WHY, refuses=[404])
-def why_stage(job_id: object, stage: int) -> Response:
+def explain_stage(job_id: object, stage: int) -> Response:
     """Tell the one reason that holds a stage back now."""
     return render.make_answer(render.render_reason(get_jobs().reasons.find_reason(JobId(str(job_id)), stage)))
 
 
 @routes.add_get("/tasks/<uuid:task_id>/why", _WHY, refuses=[404])
-def why_task(task_id: object) -> Response:
+def explain_task(task_id: object) -> Response:
     """Tell the one reason that holds a task back now."""
     view = find_task(TaskId(str(task_id)))
     return render.make_answer(render.render_reason(get_jobs().reasons.find_reason(view.job_id, view.stage, view.index)))

@@ -5,6 +5,7 @@ The one place that touches flask-smorest, which brings no types along.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,9 +18,22 @@ from flask_smorest import Blueprint as DocumentedBlueprint
 from echelon.controller import shapes
 from echelon.controller.api import problems
 from echelon.controller.api.bodies import StrictParser
+from echelon.controller.api.headers import TOKEN
+from echelon.controller.api.openapi import PREFIX as SCHEMAS
 from echelon.controller.api.openapi import Schema, describe_shape
 
 PREFIX = "/api/v1"
+#: How a request shows the token of an engine that has one.
+SECURITY_SCHEMES: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The engine's token."},
+    "token": {
+        "type": "apiKey", "in": "header", "name": TOKEN,
+        "description": "The engine's token, where `Authorization` is an input of a job.",
+    },
+    "basic": {"type": "http", "scheme": "basic", "description": "Any user, with the engine's token as the password."},
+}  # fmt: skip
+#: Any of them, or none: an engine may have no token.
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"token": []}, {"basic": []}, {}]
 #: Statuses of any route: a bad Host or Origin, a missing token, a fault, a system that is unavailable.
 _ANYWHERE = (400, 401, 421, 500, 503)
 
@@ -35,6 +49,8 @@ class RouteAnswer:
     status: int = 200
     description: str = "Good."
     content_type: str = "application/json"
+    #: Another type of the same content that it may come with.
+    or_content_type: str | None = None
     #: Headers of the answer, with what they say.
     headers: Mapping[str, str] | None = None
 
@@ -70,6 +86,7 @@ class Routes:
         any_body: Mapping[str, object] | None = None,
         refuses: Sequence[int] = (),
         headers: Mapping[str, str] | None = None,
+        needs_token: bool = True,
     ) -> Callable[[View], View]:
         """Register a view: it is called with the query (if any), the body (if any) and the path's values by name.
 
@@ -89,11 +106,7 @@ class Routes:
                 made = self._blueprint.arguments(_make_schema(body), required=body_required)(made)
             if query:
                 made = self._blueprint.arguments(_make_schema(query), location="query")(made)
-            if any_body:
-                content = {"application/json": {"schema": any_body}}
-                made = self._blueprint.doc(requestBody={"required": True, "content": content})(made)
-            if headers:
-                made = self._blueprint.doc(parameters=[_header_parameter(*one) for one in headers.items()])(made)
+            made = self._blueprint.doc(**_document_request(view.__name__, any_body, headers, needs_token))(made)
             registered: View = self._blueprint.route(path, methods=[method])(made)
             return registered
 
@@ -116,14 +129,20 @@ class Routes:
         headers = {
             name: {"description": text, "schema": {"type": "string"}} for name, text in (answer.headers or {}).items()
         }
+        text = answer.content_type.startswith("text/")
+        content = {"type": "string"} if text else {"type": "string", "format": "binary"}
         decorator: Callable[[Any], Any] = self._blueprint.response(
             answer.status,
-            self._add_shape(answer.shape) if answer.shape else {"type": "string", "format": "binary"},
+            self._add_shape(answer.shape) if answer.shape else content,
             content_type=answer.content_type,
             description=answer.description,
             headers=headers or None,
         )
-        return decorator
+        if answer.or_content_type is None:
+            return decorator
+        other = {"content": {answer.or_content_type: {"schema": content}}}
+        also = self._blueprint.doc(responses={answer.status: other})
+        return lambda view: also(decorator(view))
 
     def _add_shape(self, shape: object) -> Schema:
         reference, components = describe_shape(shape)
@@ -147,6 +166,30 @@ def register_routes(app: Flask, parts: Sequence[Routes]) -> None:
     components = {name: schema for part in parts for name, schema in part.components.items()}
     for name, schema in components.items():
         api.spec.components.schema(name, schema)
+    for name, scheme in SECURITY_SCHEMES.items():
+        api.spec.components.security_scheme(name, scheme)
+    _drop_unused_schemas(api.spec)
+
+
+def _drop_unused_schemas(spec: Any) -> None:
+    """Remove the schemas that flask-smorest brings along for errors and pages of its own."""
+    document = json.dumps(spec.to_dict())
+    for name in [name for name in spec.components.schemas if f'"{SCHEMAS}{name}"' not in document]:
+        del spec.components.schemas[name]
+
+
+def _document_request(
+    name: str, any_body: Mapping[str, object] | None, headers: Mapping[str, str] | None, needs_token: bool
+) -> dict[str, object]:
+    # Generators make the names of functions of the operation's: a change breaks programs.
+    made: dict[str, object] = {"operationId": name}
+    if any_body:
+        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": any_body}}}
+    if headers:
+        made["parameters"] = [_header_parameter(*one) for one in headers.items()]
+    if not needs_token:
+        made["security"] = []
+    return made
 
 
 def _make_schema(schema: type[marshmallow.Schema] | marshmallow.Schema) -> marshmallow.Schema:

@@ -17,6 +17,10 @@ STATES = [str(state) for state in State]
 JOB_STATES = [word for word in STATES if word != State.QUEUED]
 
 
+def no_value() -> None:
+    """Return what stands for a parameter that was not sent: it cannot be sent as null."""
+
+
 def describe_field(text: str, **more: object) -> dict[str, Any]:
     """Return field options that document it."""
     return {"metadata": {"description": text, **more}}
@@ -47,7 +51,7 @@ class TextField(fields.String):
     """A text without NUL, which PostgreSQL cannot hold."""
 
     def __init__(self, longest: int, **more: Any) -> None:
-        pattern = validate.Regexp("^[^\x00]*$", error="a NUL character cannot be used")
+        pattern = validate.Regexp(r"^[^\x00]*$", error="a NUL character cannot be used")
         super().__init__(validate=[validate.Length(max=longest), pattern], **more)
 
 
@@ -59,7 +63,7 @@ class PageQuerySchema(marshmallow.Schema):
         validate=validate.Range(min=1, max=MAX_LIMIT),
         **describe_field("At most so many items."),
     )
-    cursor = TextField(1000, load_default=None, **describe_field("The next_cursor of the page before."))
+    cursor = TextField(1000, load_default=no_value, **describe_field("The next_cursor of the page before."))
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> PageQuery:
@@ -69,9 +73,11 @@ class PageQuerySchema(marshmallow.Schema):
 class JobsQuerySchema(PageQuerySchema):
     """Which jobs are wanted."""
 
-    state = fields.String(load_default=None, validate=validate.OneOf(JOB_STATES))
-    type = TextField(200, load_default=None, **describe_field("Jobs of this type."))
-    q = TextField(200, load_default=None, **describe_field("Text that the id, the type or an input value contains."))
+    state = fields.String(load_default=no_value, validate=validate.OneOf(JOB_STATES))
+    type = TextField(200, load_default=no_value, **describe_field("Jobs of this type."))
+    q = TextField(
+        200, load_default=no_value, **describe_field("Text that the id, the type or an input value contains.")
+    )
 
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> JobsQuery:
@@ -82,16 +88,18 @@ class TasksQuerySchema(PageQuerySchema):
     """Which tasks are wanted."""
 
     stage = WholeNumber(
-        load_default=None, validate=validate.Range(min=0, max=999_999), **describe_field("Tasks of this stage, from 0.")
+        load_default=no_value,
+        validate=validate.Range(min=0, max=999_999),
+        **describe_field("Tasks of this stage, from 0."),
     )
     index = WholeNumber(
-        load_default=None,
+        load_default=no_value,
         validate=validate.Range(min=0, max=999_999_999),
         **describe_field("The task of this place in its stage, from 0."),
     )
-    state = fields.String(load_default=None, validate=validate.OneOf(STATES))
+    state = fields.String(load_default=no_value, validate=validate.OneOf(STATES))
     run = WholeNumber(
-        load_default=None,
+        load_default=no_value,
         validate=validate.Range(min=1, max=999_999),
         **describe_field("Tasks of this run of their stages, from 1; without it, of the present runs."),
     )
@@ -119,12 +127,12 @@ class LogQuerySchema(FollowQuerySchema):
     """Which log of a task is wanted."""
 
     stream = fields.String(
-        load_default=None,
+        load_default=no_value,
         validate=validate.OneOf(["stdout", "stderr"]),
         **describe_field("Without it both, one after the other."),
     )
     attempt = WholeNumber(
-        load_default=None,
+        load_default=no_value,
         validate=validate.Range(min=1, max=999_999),
         **describe_field("Numbered from 1; without it the last."),
     )

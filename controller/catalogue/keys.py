@@ -170,6 +170,9 @@ def describe_record(record: type, dialect: Dialect) -> Shape:
         shape = one.kind.describe_shape(dialect)
         if one.kind.allow_none and shape and dialect.full:
             shape = {"anyOf": [shape, {"type": "null"}]}
+        if "$ref" in shape and not dialect.full:
+            # In OpenAPI 3.0 nothing can stand beside a reference.
+            shape = {"allOf": [shape]}
         properties[name] = {**shape, "description": one.description}
         if one.alias:
             properties[one.alias] = {**shape, "description": f"Another spelling of {name}."}

@@ -65,7 +65,8 @@ class Word(ValueKind):
 
     def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
-        return {"enum": list(self._words)}
+        shape: Shape = {"enum": list(self._words)}
+        return shape if dialect.full else {"type": "string", **shape}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> object:
         if isinstance(value, str) and value in self._words:
@@ -121,7 +122,7 @@ class Flag(ValueKind):
 
     def describe_shape(self, dialect: Dialect) -> Shape:
         """Return its JSON Schema."""
-        return {"enum": [True, False, "yes", "no", "on", "off"]}
+        return {"enum": [True, False, "yes", "no", "on", "off"]} if dialect.full else {"type": "boolean"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
         if isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ schemathesis_settings = settings(
 )
 
 
+THINGS = ("job", "stage", "task")
 #: A stage to which anything that is fit can be added.
 OPEN = """
       growing:
@@ -75,6 +77,43 @@ def test_every_route_is_documented_with_an_answer_and_its_refusals(played: Playe
     for path, method in [(path, method) for method, path in documented]:
         operation = document["paths"][path][method.lower()]
         assert operation["summary"] and {"500", "503"} <= operation["responses"].keys()
+
+
+#: Clients that are made from the document have a function of each of these names.
+OPERATIONS = {
+    *(f"{verb}_{thing}" for verb in ("pause", "resume", "cancel", "kill", "retry", "skip") for thing in THINGS),
+    *(f"explain_{thing}" for thing in THINGS),
+    "submit_job", "list_jobs", "get_job", "delete_job", "list_events", "get_stage", "add_tasks", "list_tasks",
+    "get_task", "find_ids", "set_job_priority", "set_stage_priority", "retry_tasks", "get_job_log", "get_task_log",
+    "list_artefacts", "get_artefact", "get_artefacts_zip", "get_definitions", "get_job_definition", "list_workers",
+    "list_queues", "get_liveness", "get_readiness", "get_metrics",
+}  # fmt: skip
+
+
+def test_every_operation_keeps_its_name(played: Played) -> None:
+    paths = played.stand.client.get("/openapi.json").json["paths"].values()
+    names = [item[method]["operationId"] for item in paths for method in item if method != "parameters"]
+
+    assert sorted(names) == sorted(OPERATIONS)
+
+
+def test_every_schema_is_used_and_those_of_answers_are_open(played: Played) -> None:
+    document = played.stand.client.get("/openapi.json").json
+    text = json.dumps(document)
+
+    assert "\\u0000" not in text
+    for name, schema in document["components"]["schemas"].items():
+        assert f'"#/components/schemas/{name}"' in text
+        if schema["type"] == "object" and hasattr(shapes, name):
+            assert schema["additionalProperties"] is True, name
+
+
+def test_the_document_says_how_a_token_is_shown(played: Played) -> None:
+    document = played.stand.client.get("/openapi.json").json
+
+    assert document["components"]["securitySchemes"].keys() == {"bearer", "token", "basic"}
+    assert [one for one in document["security"] if not one or "bearer" in one] == [{"bearer": []}, {}]
+    assert document["paths"]["/healthz"]["get"]["security"] == []
 
 
 #: Nothing can be wrong with a request that holds nothing, or any text.

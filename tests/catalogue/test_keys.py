@@ -70,7 +70,7 @@ LOOK = """
 import sys
 from pathlib import Path
 
-from echelon.controller.api.inline import SubmissionSchema
+from echelon.controller.api.inline import COMPONENTS
 from echelon.controller.catalogue.task_classes import InlineCommand, TaskClass
 from echelon.controller.catalogue.inline import compose_job
 from echelon.controller.catalogue.jsonschema import json_schema
@@ -96,8 +96,7 @@ stages[0]["tasks"][0]["colour"] = 5
 (mistake,) = compose_job(catalogue, "mine", stages, commands=True).mistakes
 assert mistake == ("#/stages/0/tasks/0/colour", "must be text"), mistake
 
-stage = SubmissionSchema().fields["stages"].metadata["items"]
-_, command = stage["properties"]["tasks"]["oneOf"][0]["items"]["oneOf"]
+command = COMPONENTS["InlineCommand"]
 assert command["properties"]["colour"]["type"] == "string", "the OpenAPI document"
 
 assert "| `colour` | `blue` | Of its row. |" in reference_rows(TaskClass), "the reference page"
