@@ -17,6 +17,7 @@ from echelon.controller.api import (
     logs,
     operations,
     problems,
+    pruning,
     reasons,
     routes,
     stages,
@@ -66,6 +67,7 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
             definitions.routes,
             cluster.routes,
             operations.routes,
+            pruning.routes,
         ],
     )
     app.register_blueprint(page)

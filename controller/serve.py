@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import uuid
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -30,6 +31,7 @@ from echelon.controller.engine.turn.loop import Engine, EngineDependencies
 from echelon.controller.engine.upkeep.expander import Expander
 from echelon.controller.engine.upkeep.open_jobs import OpenJobs
 from echelon.controller.engine.upkeep.publisher import FilePublisher
+from echelon.controller.engine.upkeep.retention import Limits, Retention
 from echelon.controller.engine.upkeep.roster import Roster
 from echelon.controller.engine.upkeep.watchdog import Watchdog
 from echelon.controller.liveness.hearing import Hearing
@@ -48,6 +50,13 @@ from echelon.shared.volume.stops import StopFiles
 
 #: Seconds that an engine gets to finish its turn.
 _PATIENCE = 10.0
+
+
+class Loop(Protocol):
+    """Runs in a thread of its own."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +106,10 @@ class Controller:
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters, open_jobs)
         hearing = self.engine.hearing
         status = StatusWriter(StatusFile(outside.volume, str(uuid.uuid4())), lambda: hearing.is_able)
-        self._threads: list[threading.Thread] = [
-            threading.Thread(target=loop.run, args=(self._stop,), name=name, daemon=True)
-            for name, loop in (("engine", self.engine), ("catalogue", watcher), ("status", status))
-        ]
+        self.retention = _retention(settings, outside, self.jobs, watcher)
+        self._threads = self._make_threads(
+            engine=self.engine, catalogue=watcher, status=status, retention=self.retention
+        )
 
     def start(self) -> None:
         """Begin to work."""
@@ -115,6 +124,12 @@ class Controller:
             if thread.ident is not None:
                 thread.join(_PATIENCE)
         self.engine.close()
+
+    def _make_threads(self, **loops: Loop) -> list[threading.Thread]:
+        return [
+            threading.Thread(target=loop.run, args=(self._stop,), name=name, daemon=True)
+            for name, loop in loops.items()
+        ]
 
     def _head_start(self, settings: Settings, snapshots: Snapshots, counters: Counters) -> ClaimAtSubmit:
         return ClaimAtSubmit(
@@ -216,6 +231,16 @@ def _engine(
                 lease=settings.lease,
             ),
         )
+    )
+
+
+def _retention(settings: Settings, outside: Outside, jobs: Jobs, watcher: CatalogueWatcher) -> Retention:
+    return Retention(
+        store=outside.store,
+        volume=outside.volume,
+        remover=jobs.remover,
+        catalogue=lambda: watcher.current,
+        limits=Limits(settings.retention_age, settings.retention_jobs, settings.retention_bytes),
     )
 
 

@@ -190,6 +190,22 @@ class Settings:
             read_size,
         ),
     )
+    retention_age: float = field(
+        default=0.0,
+        metadata=declare_setting(
+            "How long jobs are kept after their end, with logs and files: 30d; 0: for ever.", read_seconds
+        ),
+    )
+    retention_jobs: int = field(
+        default=0,
+        metadata=declare_setting("How many ended jobs are kept; those that ended first go; 0: any number.", read_count),
+    )
+    retention_bytes: int = field(
+        default=0,
+        metadata=declare_setting(
+            "Bytes that files of ended jobs may take; jobs that ended first go; 0: any number.", read_size
+        ),
+    )
     task_user: str = field(
         default="",
         metadata=declare_setting(

@@ -183,6 +183,14 @@ class ChangeResult(TypedDict):
     hint: Annotated[str | None, about("What the request did not do, if that may be wanted.")]
 
 
+class PrunedJobs(TypedDict):
+    """A part of the jobs that ended long ago."""
+
+    jobs: Annotated[int, about("Number of jobs that are removed, or would be.")]
+    bytes: Annotated[int, about("Bytes of their workspaces and logs.")]
+    next: Annotated[int | None, about("Where the next call begins (`after`); null: there are no more.")]
+
+
 class RetriedTask(TypedDict):
     """The result for one task of a list."""
 

@@ -9,7 +9,18 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from echelon.controller.catalogue.keys import Key, described, described_by
-from echelon.controller.catalogue.kinds import Amount, Anything, Bound, Flag, Items, Named, Record, TextValue, Word
+from echelon.controller.catalogue.kinds import (
+    Amount,
+    Anything,
+    Bound,
+    Duration,
+    Flag,
+    Items,
+    Named,
+    Record,
+    TextValue,
+    Word,
+)
 from echelon.controller.catalogue.task_classes import INPUT_NAME, PRIORITY, TITLE, InputDefinition, TaskClass
 from echelon.shared.errors import NotFound
 from echelon.shared.expressions import suggest_name
@@ -97,9 +108,7 @@ class StageDefinition:
         "`job_failed_on_error`.",
         None,
     )
-    fail_fast: bool = described(
-        Flag(), "A failure that fails the job also ends the running tasks of the stage.", False
-    )
+    fail_fast: bool = described(Flag(), "A failure that fails the job also ends the running tasks of the stage.", False)
     max_parallel: int | None = described(
         Amount(whole=True, least=1, most=1_000_000), "How many tasks of the stage may run at once.", None
     )
@@ -152,6 +161,13 @@ class JobDefinition:
         "From 0 to 9, for tasks whose class says nothing else: of the tasks that wait in a queue, those of a higher "
         "priority start first. Jobs of equal priority share the slots. A submission can give another one.",
         0,
+    )
+    keep: float | None = described(
+        Duration(),
+        "How long its jobs are kept after their end, with history, logs and files: `30d`. It takes the place of the "
+        "limits of [retention](operations.md#retention).",
+        None,
+        usual="those limits",
     )
     #: Inputs whose values are hidden: secret here or in a task that takes them.
     secret: frozenset[str] = frozenset()

@@ -18,6 +18,7 @@ from echelon.controller.shapes import (
     JobArtefact,
     JobEvent,
     MatchingIds,
+    PrunedJobs,
     Queue,
     Readiness,
     Task,
@@ -99,6 +100,24 @@ class Client(LiveControl):
     def delete_job(self, job_id: str) -> Job:
         """Delete an ended job and its files; return it as it was. Raises `Conflict` if it has not ended."""
         return cast(Job, self._transport.delete_json(job_path(job_id)))
+
+    def prune_jobs(
+        self,
+        older_than: float,
+        *,
+        type: str | None = None,  # noqa: A002 - the word of the interface
+        dry_run: bool = False,
+    ) -> PrunedJobs:
+        """Remove all jobs that ended more than `older_than` seconds ago, or measure them; return the sums."""
+        sums = PrunedJobs(jobs=0, bytes=0, next=None)
+        body = {"older_than": older_than, "type": type, "dry_run": dry_run, "after": None}
+        while True:
+            part = cast(PrunedJobs, self._transport.post_json(f"{API}/prune", body))
+            sums["jobs"] += part["jobs"]
+            sums["bytes"] += part["bytes"]
+            if part["next"] is None:
+                return sums
+            body["after"] = part["next"]
 
     def list_events(self, job_id: str, *, limit: int | None = None) -> Iterator[JobEvent]:
         """Yield a job's history, in order."""

@@ -1,4 +1,4 @@
-"""Jobs and revisions of the catalogue: inserting them, locking and saving a job, deleting it."""
+"""Jobs and revisions of the catalogue: inserting them, locking and saving a job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from sqlalchemy import bindparam as _p
-from sqlalchemy import case, delete, func, null, select, update
+from sqlalchemy import case, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from echelon.controller.core.model import Job, Stage
@@ -14,14 +14,12 @@ from echelon.controller.core.states import ENDED
 from echelon.controller.datastore.cache import Entry, KeptInput, keep_if_short
 from echelon.controller.datastore.encoding import STATES, clean_text, encode_json
 from echelon.controller.datastore.errors import GuardFailed
-from echelon.controller.datastore.files import DELETE_UNPUBLISHED
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.records import NewJob, Remembered
 from echelon.controller.datastore.secrets import ERASE_SECRETS, words_of
 from echelon.controller.datastore.session import Row
-from echelon.controller.datastore.sql import IN_RANGE, ONE, build_insertion
+from echelon.controller.datastore.sql import ONE, build_insertion
 from echelon.controller.datastore.stages import (
-    DELETE_STAGES,
     INSERT_STAGE,
     LOAD_STAGES,
     SAVE_STAGE,
@@ -32,16 +30,7 @@ from echelon.controller.datastore.stages import (
     times_from_start,
     times_of_change,
 )
-from echelon.controller.datastore.tables import (
-    attempts,
-    compositions,
-    definitions,
-    events,
-    job_inputs,
-    jobs,
-    task_key,
-    tasks,
-)
+from echelon.controller.datastore.tables import compositions, definitions, job_inputs, jobs
 from echelon.controller.datastore.tasks import TaskWrites
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
@@ -77,13 +66,6 @@ SAVE_JOB = Prepared(
     ),
     "state error begun_at same ended by_whom paused since at_key at_etag",
 )
-DELETE_TASKS = Prepared(delete(tasks).where(IN_RANGE), "first_key end_key")
-DELETE_ATTEMPTS = Prepared(delete(attempts).where(attempts.c.job == _p("job")), "job")
-DELETE_EVENTS = Prepared(delete(events).where(events.c.job == _p("job")), "job")
-DELETE_INPUT = Prepared(delete(job_inputs).where(job_inputs.c.key == _p("at_key")), "at_key")
-DELETE_COMPOSITION = Prepared(delete(compositions).where(compositions.c.key == _p("at_key")), "at_key")
-DELETE_JOB = Prepared(delete(jobs).where(jobs.c.key == _p("at_key")), "at_key")
-
 SAVE_DEFINITION = Prepared(
     sqlite.insert(definitions).inline().on_conflict_do_nothing(),
     "revision document created_at",
@@ -153,21 +135,6 @@ class JobWrites(TaskWrites):
         if after.state in ENDED and not ablated("secret_erasure"):
             self._session.send_rows(ERASE_SECRETS, (entry.key,))
         self._keep_entry(Entry(entry.key, entry.etag + 1, after, None if after.state in ENDED else entry.input))
-
-    def delete_job(self, job_id: JobId) -> None:
-        """Delete a job with everything that belongs to it."""
-        self._write_history()
-        entry = self._locked_entry(job_id)
-        key, end = entry.key, entry.key + len(entry.job.stages)
-        for of_tasks in (DELETE_UNPUBLISHED, DELETE_TASKS):
-            self._session.send_rows(of_tasks, (task_key(key, -1), task_key(end, -1)))
-        self._session.send_rows(DELETE_STAGES, (key, end))
-        of_job = (DELETE_ATTEMPTS, DELETE_EVENTS, DELETE_COMPOSITION, DELETE_INPUT, DELETE_JOB)
-        for statement in of_job:
-            self._session.send_rows(statement, (key,))
-        self.log_fact(job_id, "job_deleted")
-        del self._locked[job_id]
-        self._deleted.add(job_id)
 
     def job_exists(self, job_id: JobId) -> bool:
         """Tell whether a job exists, without waiting for its lock."""

@@ -85,7 +85,7 @@ def _parameter_types() -> dict[str, TypeEngine[Any]]:
     """Return the type of every parameter: that of the column with its name, or a listed one."""
     types: dict[str, TypeEngine[Any]] = {
         **dict.fromkeys(("failure", "loss", "killed", "open", "again", "paused", "begun"), Integer()),
-        **dict.fromkeys(("at_attempt", "at_worker", "at_rank", "nth"), Integer()),
+        **dict.fromkeys(("at_attempt", "at_worker", "at_rank", "nth", "count"), Integer()),
         **dict.fromkeys(("begun_at", "ended", "since", "now", "now_too"), Double()),
         **dict.fromkeys(("at_key", "first_key", "end_key"), BigInteger()),
         **dict.fromkeys(("same", "only", "at_state"), Text()),

@@ -301,6 +301,15 @@ compositions = Table(
     Column("document", Text, nullable=False),
 )
 
+#: Jobs that are deleted and of which tasks, history or files are left; `end_key` is the first key after its stages'.
+removals = Table(
+    "removals",
+    metadata,
+    Column("key", _KEY, primary_key=True, autoincrement=False),
+    Column("job_id", Text, nullable=False),
+    Column("end_key", BigInteger, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,13 +19,22 @@ from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.health import EngineHealth
 from echelon.controller.engine.base.inputs import Inputs, gather_inputs
 from echelon.controller.engine.base.items import new_seal, open_sealing, plan_tasks
-from echelon.controller.engine.base.requests import Composition, InvalidInputs, RequestMistake, Submission, Who
+from echelon.controller.engine.base.requests import (
+    Composition,
+    InvalidInputs,
+    Prune,
+    Pruned,
+    RequestMistake,
+    Submission,
+    Who,
+)
 from echelon.controller.engine.base.snapshots import JobOrigin
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.control import Control, check_etag
 from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.dependencies import JobDependencies
 from echelon.controller.engine.upkeep.publisher import FilePublisher
+from echelon.controller.engine.upkeep.remover import Remover
 from echelon.controller.engine.why.health import check_health
 from echelon.controller.engine.why.reasons import Reasons
 from echelon.shared.ablation import ablated
@@ -57,6 +67,7 @@ class Jobs:
         self.control = Control(parts)
         #: Why things do not move on.
         self.reasons = Reasons(parts)
+        self.remover = Remover(store=parts.store, volume=parts.volume, snapshots=parts.snapshots)
         self._opening = Opening(parts)
         self._publisher = FilePublisher(store=parts.store, volume=parts.volume)
         #: Revisions that the store is known to hold.
@@ -149,14 +160,30 @@ class Jobs:
                 check_etag(etag, lambda: tx.job_etag(job_id), f"job {job_id}")
                 if job.state not in ENDED:
                     raise Conflict(f"the job is {job.state}; cancel it before it can be deleted")
-                tx.delete_job(job_id)
+                removal = tx.delete_job(job_id)
                 failpoint("delete.before_commit")
         except NotFound:
-            self.volume.remove_job(job_id)
+            self.remover.finish_job(job_id)
             raise
         failpoint("delete.after_commit")
-        self.snapshots.forget_job(job_id)
-        self.volume.remove_job(job_id)
+        self.remover.finish_removal(removal)
+
+    def prune_jobs(self, wanted: Prune, *, limit: int, seconds: float) -> Pruned:
+        """Remove jobs that ended long ago, or (a dry run) measure them; stop at a number of jobs or of seconds."""
+        with self.store.read() as reader:
+            before = reader.now() - wanted.older_than
+            found = reader.list_ended(before=before, after=wanted.after, only=wanted.type, limit=limit)
+        pruned, until = Pruned(), time.monotonic() + seconds
+        for one in found:
+            size = self.volume.measure_job(one.job_id)
+            if wanted.dry_run or self.remover.remove_jobs([one]):
+                pruned.jobs, pruned.bytes = pruned.jobs + 1, pruned.bytes + size
+            pruned.next = one.key
+            if time.monotonic() >= until:
+                return pruned
+        if len(found) < limit:
+            pruned.next = None
+        return pruned
 
     def wait_for_end(self, job_id: JobId, timeout: float) -> bool:
         """Wait up to `timeout` seconds for a job's end; return whether it has ended."""

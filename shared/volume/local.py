@@ -149,6 +149,10 @@ class Volume:
                 # The job is gone. The next removal tries again.
                 log.warning("%s cannot be emptied: %s", self.absolute_path(layout.TRASH), error)
 
+    def measure_job(self, job_id: JobId) -> int:
+        """Return the bytes of all files of a job: workspace, logs and folders of attempts."""
+        return removal.measure_tree(self.absolute_path(layout.job_name(job_id)))
+
     def _throw_away(self, name: str, trash: int) -> None:
         with suppress(FileNotFoundError):
             os.rename(self.absolute_path(name), secrets.token_hex(8), dst_dir_fd=trash)

@@ -72,3 +72,17 @@ def _remove_simple(folder: int, name: str) -> bool:
                 raise
             return False
     return True
+
+
+def measure_tree(path: str) -> int:
+    """Return the bytes of the files in a folder, links not followed; what cannot be read counts nothing."""
+    size, folders = 0, [path]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_size
+    return size

@@ -291,3 +291,16 @@ def test_a_token_is_asked_for_by_its_flags(tmp_path: Path) -> None:
         assert without.code == ExitCode.ENGINE
         assert "--token-file" in without.err
         it.terminate()
+
+
+def test_prune_tells_what_would_go_and_then_removes_it(echelon: Caller) -> None:
+    job_id = ended(echelon, "hello")
+
+    would = facts(echelon, "prune", "--older-than", "0s", "--type", "hello", "--dry-run")
+    assert would["jobs"] >= 1 and would["dry_run"] is True
+    assert echelon("show", job_id).code == 0
+
+    assert echelon("prune", "--older-than", "1d").err.startswith("0 jobs removed")
+    assert echelon("prune", "--older-than", "0s", "--type", "hello").code == 0
+    assert echelon("show", job_id).code != 0
+    assert echelon("prune").code == ExitCode.USAGE

@@ -52,6 +52,28 @@ class Composition:
 
 
 @dataclass(frozen=True, slots=True)
+class Prune:
+    """A request to remove jobs that ended long ago."""
+
+    #: Seconds since their end.
+    older_than: float
+    type: str | None = None
+    dry_run: bool = False
+    #: Key of the last job that an earlier request has looked at.
+    after: int = -1
+
+
+@dataclass(slots=True)
+class Pruned:
+    """The part of them that one request has removed or measured."""
+
+    jobs: int = 0
+    bytes: int = 0
+    #: Key of the last job; None: there are no more.
+    next: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Who:
     """The sender of a request."""
 
