@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from echelon.controller.core.answers import Verb
@@ -77,16 +79,16 @@ def test_a_submit_that_comes_again_finds_its_job_however_many_are_open(make: Mak
 
 def test_a_count_forgets_nothing_that_was_accepted_while_it_was_made(make: Make) -> None:
     house = make(max_open_jobs=3)
-    read = house.store.read
+    open_jobs = house.controller.jobs._parts.open_jobs
 
     def reading():  # type: ignore[no-untyped-def]
-        # Somebody submits behind the count's back.
-        house.controller.jobs._parts.open_jobs.note_accepted()
-        return read()
+        # A job is accepted while the count is made.
+        open_jobs.note_accepted()
+        return house.store.read()
 
-    house.store.read = reading  # type: ignore[method-assign]
+    open_jobs._store = SimpleNamespace(read=reading)  # type: ignore[assignment]
     counted(house)
-    house.store.read = read  # type: ignore[method-assign]
+    open_jobs._store = house.store
     house.submit("one")
     house.submit("one")
 

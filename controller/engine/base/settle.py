@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from echelon.controller.catalogue.task_classes import Retry
 from echelon.controller.core.events import SpawnTaskMoved, TasksMoved, Together
 from echelon.controller.core.model import Job
 from echelon.controller.core.policy import Budget, Verdict, judge_attempt
@@ -41,6 +42,17 @@ class Ending:
     doubtful: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How attempts of one class of a job are judged, and where their files are."""
+
+    retry: Retry
+    #: They are in a folder of the task's own.
+    private: bool
+    #: The job fails already, so that nothing is tried again.
+    failing: bool
+
+
 class Settler:
     """Writes how attempts ended. Knows no worker and no broker."""
 
@@ -61,21 +73,22 @@ class Settler:
         by_job: dict[JobId, list[Settlement]] = {}
         spawned: dict[tuple[JobId, int], int] = {}
         now = unit.tx.now()
+        rules = self._find_rules(unit, [ending.task for ending in endings])
         begun = self._find_starts(endings, now)
         for ending, started_at in zip(endings, begun, strict=True):
             task, finished = ending.task, ending.finished
-            settlement = (
-                _make_settlement(task, finished, Verdict(State.PENDING), now)
-                if again
-                else self._judge_attempt(unit, task, finished, now)
-            )
+            rule = rules[task.job_id, task.task_class]
+            verdict = Verdict(State.PENDING) if again else self._judge_attempt(task, finished.outcome, rule)
+            settlement = _make_settlement(task, finished, verdict, now)
             settlement.counted, settlement.started_at = started_at is not None, started_at
             if not settlement.counted and settlement.outcome is Outcome.INTERRUPTED:
                 settlement.error = None
             by_job.setdefault(task.job_id, []).append(settlement)
             if settlement.state is State.COMPLETED:
+                settlement.private = rule.private
                 self._keep_files(unit, settlement, finished, spawned)
-            self._counters.settled.labels(finished.outcome.value).inc()
+        for outcome, count in Counter([ending.finished.outcome for ending in endings]).items():
+            self._counters.settled.labels(outcome.value).inc(count)
         unit.tx.settle_attempts([settlement for rows in by_job.values() for settlement in rows])
         if JOBS.isEnabledFor(logging.DEBUG):
             _log_settlements(unit, by_job)
@@ -127,26 +140,26 @@ class Settler:
             assert task.worker is not None, "what runs has a worker"
             unit.stop_attempts([(task.worker, AttemptRef(task.task_id, task.attempt))], "killed")
 
-    def _judge_attempt(self, unit: UnitOfWork, task: TaskRow, finished: Finished, now: float) -> Settlement:
-        job = unit.find_job(task.job_id)
-        assert job is not None, "the caller locks the job first"
-        retry = self._snapshots.task_class(task.job_id, task.task_class).retry
-        verdict = judge_attempt(
-            finished.outcome,
-            Budget(task.failures, task.losses),
-            retry,
-            max_losses=self._max_losses,
-            failing=_is_failing(job),
-        )
-        return _make_settlement(task, finished, verdict, now)
+    def _find_rules(self, unit: UnitOfWork, tasks: Iterable[TaskRow]) -> dict[tuple[JobId, str], _Rules]:
+        """Return the rules by job and task class."""
+        found: dict[tuple[JobId, str], _Rules] = {}
+        for job_id, name in {(task.job_id, task.task_class): None for task in tasks}:
+            job = unit.find_job(job_id)
+            assert job is not None, "the caller locks the job first"
+            task_class = self._snapshots.task_class(job_id, name)
+            found[job_id, name] = _Rules(task_class.retry, task_class.workdir == "task", _is_failing(job))
+        return found
+
+    def _judge_attempt(self, task: TaskRow, outcome: Outcome, rules: _Rules) -> Verdict:
+        budget = Budget(task.failures, task.losses)
+        return judge_attempt(outcome, budget, rules.retry, max_losses=self._max_losses, failing=rules.failing)
 
     def _keep_files(
         self, unit: UnitOfWork, settlement: Settlement, finished: Finished, spawned: dict[tuple[JobId, int], int]
     ) -> None:
         """Note what is to be done with the files of an attempt that counts, if this transaction is committed."""
         task = settlement.task
-        if self._snapshots.task_class(task.job_id, task.task_class).workdir == "task":
-            settlement.private = True
+        if settlement.private:
             unit.unpublished.append(Unpublished(task.key, task.job_id, task.stage, task.index, task.attempt))
         if task.spawn:
             attempt_path = attempt_name(task.job_id, task.stage, task.index, task.attempt)
