@@ -94,14 +94,16 @@ class Launcher:
         return ending
 
     def _may_begin(self, ref: AttemptRef, prepared: PreparedGrant, may_start: Callable[[], bool]) -> bool:
-        """Ask `may_start` for the last time; if it says yes, write the start down."""
-        if not may_start():
-            return False
+        """Write the start down, then ask `may_start`.
+
+        In this order nothing that takes time comes between the answer and the start: this process may be paused there.
+        An attempt that is refused is handed back; its line counts only if this worker is lost at the same time.
+        """
         try:
             self._starts.add_start(ref)
         except OSError as error:
             raise self._explain_error(error, prepared) from error
-        return True
+        return may_start()
 
     def _make_workspace(self, grant: Grant) -> None:
         if self._rights is not None:

@@ -3,7 +3,8 @@
 A task that a lost worker was given ahead has not started, and one that had started is an attempt: its number is never
 used again. Only the worker knows which is which. So it writes a line before each start, which the kernel keeps when the
 worker is killed, and the controller that gives the worker up reads them. A line costs 2 us; it is not forced to the
-disk, so that a power cut may lose the last ones: their numbers are used again then.
+disk, so that a power cut may lose the last ones: their numbers are used again then. A start that is refused after its
+line was written is handed back and uses no number, unless the worker dies before it tells of that.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from echelon.shared.clock import SystemClock
-from echelon.shared.messages import ANY_QUEUE, Outcome
+from echelon.shared.messages import ANY_QUEUE, AttemptRef, Outcome
+from echelon.worker.runtimes import proc
 from echelon.worker.runtimes.process import ProcessRuntime
 from echelon.worker.runtimes.spawning import PosixSpawn, Spawner, spawn_with_popen
+from tests.system.process import until
 from tests.worker.stand import Stand, released
 from tests.worker.workbench import Workbench
 
@@ -138,6 +141,41 @@ def test_a_start_that_is_refused_last_of_all_leaves_nothing_and_the_next_one_wor
     assert bench.shell("ls").outcome is Outcome.COMPLETED
     assert bench.log() == b""
     assert ref not in bench.ended
+    bench.executor.close()
+
+
+def test_the_start_is_written_down_before_the_last_question_so_that_no_disk_comes_between_answer_and_start(
+    tmp_path: Path,
+) -> None:
+    bench = Workbench(tmp_path)
+    written: list[str] = []
+
+    def refuse() -> bool:
+        written.extend(path.read_text() for path in Path(bench.volume.root).rglob("starts/*"))
+        return False
+
+    bench.may_start = refuse
+    ref = bench.start("true")
+
+    assert bench.refused
+    assert [text.split()[:2] for text in written] == [[ref.task_id, str(ref.attempt)]]
+    bench.executor.close()
+
+
+def test_a_process_that_is_killed_does_nothing_while_its_descendants_are_looked_for(tmp_path: Path) -> None:
+    class Watched(ProcessRuntime):
+        """Waits until the main process stands still before it looks for the others."""
+
+        def signal_family(self, ref: AttemptRef, main: int, number: signal.Signals) -> None:
+            until(lambda: (status := proc.status_of(main)) is not None and status.state == "T", "it stands still")
+            super().signal_family(ref, main, number)
+
+    bench = Workbench(tmp_path, runtime=Watched(sole_parent=False))
+    ref = bench.start("sleep", "60")
+
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "lease_lost", grace=0.0)
+
+    assert bench.end(ref).outcome is Outcome.STOPPED
     bench.executor.close()
 
 

@@ -7,6 +7,7 @@ does not wait for one.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -72,6 +73,9 @@ class ChildProcess:
                 self._runtime.signal_family(self.ref, self._pid, number)
 
     def kill(self) -> None:
+        # To find its descendants takes a millisecond, in which one that starts too late must do no work.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.exit_fd, signal.SIGSTOP)
         if self._cgroup is not None:
             self._cgroup.kill_processes()
         else:
