@@ -48,8 +48,8 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
         },
         MAX_CONTENT_LENGTH=settings.max_body,
     )
-    # A path with two slashes is another path, not one to be sent elsewhere.
-    app.url_map.merge_slashes = False
+    # A path with two slashes is another path, not one to be sent elsewhere; one slash more at the end is not.
+    app.url_map.merge_slashes = app.url_map.strict_slashes = False
     figures = RequestFigures(jobs_.counters.registry, jobs_.store)
     served_queues = ServedQueues(lambda: _workers(jobs_, settings))
     config.install_context(app.extensions, config.Context(jobs_, settings, served_queues, figures.render_figures))

@@ -104,6 +104,7 @@ class Job(Paused):
     created_at: Annotated[Time, about("When it was accepted.")]
     started_at: Annotated[Time | None, about("When it started.")]
     ended_at: Annotated[Time | None, about("When it ended.")]
+    updated_at: Annotated[Time, about("When it last changed.")]
     stages: list[Stage]
     etag: Annotated[str, about("Changes whenever the job does.")]
 

@@ -41,13 +41,14 @@ class StrictParser(FlaskParser):
         return read_json(data) if data else missing
 
     def load_querystring(self, req: flask.Request, schema: marshmallow.Schema) -> object:
-        """Return the query; a parameter that is sent twice is a mistake."""
-        twice = [name for name, values in req.args.lists() if len(values) > 1]
+        """Return the query; a parameter that is sent twice is a mistake, unless it is a list."""
+        lists = {name for name, field in schema.fields.items() if isinstance(field, marshmallow.fields.List)}
+        twice = [name for name, values in req.args.lists() if len(values) > 1 and name not in lists]
         if twice:
             raise Refusal(
                 422, "a parameter was sent twice", mistakes=[_query_mistake(name, "send it once") for name in twice]
             )
-        return req.args.to_dict()
+        return {name: req.args.getlist(name) if name in lists else req.args[name] for name in req.args}
 
     def handle_error(
         self, error: marshmallow.ValidationError, req: flask.Request, schema: marshmallow.Schema, **_: object

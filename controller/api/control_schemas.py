@@ -8,7 +8,15 @@ import marshmallow
 from marshmallow import fields, validate
 
 from echelon.controller.api.queries import AddQuery, ChoiceQuery
-from echelon.controller.api.schemas import STATES, PriorityField, TextField, describe_field, no_value, values_field
+from echelon.controller.api.schemas import (
+    STATES,
+    PriorityField,
+    StateField,
+    TextField,
+    describe_field,
+    no_value,
+    values_field,
+)
 
 _TASK_ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _SPAN = r"[0-9]{1,8}(-[0-9]{1,8})?"
@@ -22,7 +30,7 @@ def _switch_field(default: str, text: str) -> fields.String:
 class ChoiceQuerySchema(marshmallow.Schema):
     """Which tasks are meant; without any of it the job or the stage itself."""
 
-    state = fields.String(
+    state = StateField(
         load_default=no_value, validate=validate.OneOf(STATES), **describe_field("Only the tasks in this state.")
     )
     index = fields.String(

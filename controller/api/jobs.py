@@ -17,8 +17,8 @@ from echelon.controller.api.queries import JobsQuery, PageQuery
 from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.api.unserved import Waiting
 from echelon.controller.api.waiting import wait_for_end
-from echelon.controller.core.states import State
-from echelon.controller.datastore.records import JobFilter, JobView
+from echelon.controller.datastore.filters import JobFilter
+from echelon.controller.datastore.records import JobView
 from echelon.controller.engine.base.requests import Composition, InvalidInputs, RequestMistake, Submission
 from echelon.controller.engine.jobs import UnknownType
 from echelon.shared.errors import NotFound
@@ -105,14 +105,15 @@ def _submit_composed_job(body: Body) -> tuple[JobId, bool]:
 
 @routes.add_get(
     "/jobs",
-    RouteAnswer(shapes.PageOf[shapes.Job], description="Jobs, newest first."),
+    RouteAnswer(shapes.PageOf[shapes.Job], description="Jobs."),
     query=schemas.JobsQuerySchema,
 )
 def list_jobs(query: JobsQuery) -> Response:
-    """List jobs, newest first."""
-    state = State(query.state) if query.state else None
+    """List jobs by the time when they were accepted, newest first."""
+    times = (query.created_after, query.created_before, query.updated_after)
+    wanted = JobFilter(query.state, query.type, query.q, *times, oldest_first=query.order == "oldest")
     with get_jobs().store.read() as reader, blamed_on("#/query/cursor"):
-        found = reader.list_jobs(JobFilter(state, query.type, query.q), limit=query.limit, cursor=query.cursor)
+        found = reader.list_jobs(wanted, limit=query.limit, cursor=query.cursor)
     served_queues = get_context().served_queues
     return render.make_page(found, lambda view: _render_job(view, served_queues.explain_waiting(view)))
 
@@ -158,6 +159,12 @@ def find_job(job_id: JobId) -> JobView:
     if view is None:
         raise NotFound(f"there is no job {job_id}")
     return view
+
+
+def check_stage(job: JobView, stage: int) -> None:
+    """Raise NotFound when a job has no such stage."""
+    if stage >= len(job.stages):
+        raise NotFound(f"job {job.job_id} has no stage {stage}: they are numbered from 0 to {len(job.stages) - 1}")
 
 
 def answer_job(job_id: JobId, *, status: int = 200, more: shapes.ChangeResult | None = None) -> Response:

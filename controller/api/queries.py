@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from echelon.controller.core.states import State
+
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
@@ -15,20 +17,24 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class JobsQuery(PageQuery):
-    """Which jobs are wanted; None: any."""
+    """Which jobs are wanted, None or empty: any; and in which order."""
 
-    state: str | None
+    state: tuple[State, ...]
     type: str | None
     q: str | None
+    created_after: float | None
+    created_before: float | None
+    updated_after: float | None
+    order: str
 
 
 @dataclass(frozen=True, slots=True)
 class TasksQuery(PageQuery):
-    """Which tasks are wanted; None: any."""
+    """Which tasks are wanted; None or empty: any."""
 
     stage: int | None
     index: int | None
-    state: str | None
+    state: tuple[State, ...]
     run: int | None
 
 

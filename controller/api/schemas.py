@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow
 from marshmallow import fields, validate
 
+from echelon.controller.api.openapi import PREFIX
 from echelon.controller.api.queries import IdQuery, JobsQuery, LogQuery, PageQuery, TasksQuery
 from echelon.controller.core.states import State
 
@@ -47,6 +50,42 @@ class PriorityField(fields.Integer):
         return value
 
 
+class StatesField(fields.List[Any]):
+    """Words of a query: the parameter several times, or words with commas between them; the case does not matter."""
+
+    def __init__(self, words: Sequence[str], component: str, text: str) -> None:
+        inner = fields.Raw(metadata={"allOf": [{"$ref": PREFIX + component}]})
+        super().__init__(inner, load_default=tuple, **describe_field(text))
+        self._words = words
+
+    def _deserialize(self, value: Any, *_: object, **__: object) -> Any:
+        found = [word.strip().upper() for one in value for word in one.split(",")]
+        if not set(found) <= set(self._words):
+            raise marshmallow.ValidationError(f"Must be one of: {', '.join(self._words)}.")
+        return tuple(dict.fromkeys(State(word) for word in found))
+
+
+class StateField(fields.String):
+    """One state; the case does not matter."""
+
+    def _deserialize(self, value: Any, *more: Any, **named: Any) -> str:
+        return super()._deserialize(value, *more, **named).upper()
+
+
+class TimeField(fields.String):
+    """A time in ISO 8601, as seconds since the epoch; without a zone it is UTC."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(load_default=no_value, **describe_field(text, format="date-time"))
+
+    def _deserialize(self, value: Any, *_: object, **__: object) -> Any:
+        try:
+            when = datetime.fromisoformat(value)
+            return when.replace(tzinfo=when.tzinfo or UTC).timestamp()
+        except (ValueError, OverflowError):
+            raise marshmallow.ValidationError("write a time in UTC, for example 2026-01-31T12:00:00Z") from None
+
+
 class TextField(fields.String):
     """A text without NUL, which PostgreSQL cannot hold."""
 
@@ -73,10 +112,19 @@ class PageQuerySchema(marshmallow.Schema):
 class JobsQuerySchema(PageQuerySchema):
     """Which jobs are wanted."""
 
-    state = fields.String(load_default=no_value, validate=validate.OneOf(JOB_STATES))
+    state = StatesField(JOB_STATES, "JobState", "Jobs in one of these states.")
     type = TextField(200, load_default=no_value, **describe_field("Jobs of this type."))
     q = TextField(
         200, load_default=no_value, **describe_field("Text that the id, the type or an input value contains.")
+    )
+
+    created_after = TimeField("Jobs that were accepted at this time or later.")
+    created_before = TimeField("Jobs that were accepted before this time.")
+    updated_after = TimeField("Jobs that have changed at this time or later.")
+    order = fields.String(
+        load_default="newest",
+        validate=validate.OneOf(["newest", "oldest"]),
+        **describe_field("Which jobs come first, by the time when they were accepted."),
     )
 
     @marshmallow.post_load
@@ -97,7 +145,7 @@ class TasksQuerySchema(PageQuerySchema):
         validate=validate.Range(min=0, max=999_999_999),
         **describe_field("The task of this place in its stage, from 0."),
     )
-    state = fields.String(load_default=no_value, validate=validate.OneOf(STATES))
+    state = StatesField(STATES, "TaskState", "Tasks in one of these states.")
     run = WholeNumber(
         load_default=no_value,
         validate=validate.Range(min=1, max=999_999),

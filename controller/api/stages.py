@@ -10,13 +10,12 @@ from echelon.controller.api.bodies import read_json
 from echelon.controller.api.config import get_context, get_jobs
 from echelon.controller.api.etags import IF_MATCH, act_if_match
 from echelon.controller.api.headers import read_user
-from echelon.controller.api.jobs import find_job
+from echelon.controller.api.jobs import check_stage, find_job
 from echelon.controller.api.problems import refuse_value
 from echelon.controller.api.queries import AddQuery
 from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.datastore.records import JobView, StageView
 from echelon.controller.engine.base.requests import InvalidInputs, RequestMistake, Who
-from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId
 
 routes = Routes("stages", "Steps of a job.")
@@ -75,8 +74,7 @@ def answer_stage(job_id: JobId, stage: int, *, more: shapes.ChangeResult | None 
 def find_stage(job_id: JobId, stage: int) -> tuple[JobView, StageView]:
     """Return a job and one of its stages; NotFound when there is none."""
     job = find_job(job_id)
-    if stage >= len(job.stages):
-        raise NotFound(f"job {job_id} has no stage {stage}: they are numbered from 0 to {len(job.stages) - 1}")
+    check_stage(job, stage)
     return job, job.stages[stage]
 
 

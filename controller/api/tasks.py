@@ -10,12 +10,12 @@ from flask import Response
 from echelon.controller import shapes
 from echelon.controller.api import render, schemas
 from echelon.controller.api.config import get_jobs
-from echelon.controller.api.jobs import find_job
+from echelon.controller.api.jobs import check_stage, find_job
 from echelon.controller.api.problems import blamed_on
 from echelon.controller.api.queries import IdQuery, TasksQuery
 from echelon.controller.api.routes import RouteAnswer, Routes
-from echelon.controller.core.states import State
-from echelon.controller.datastore.records import JobView, TaskFilter, TaskView
+from echelon.controller.datastore.filters import TaskFilter
+from echelon.controller.datastore.records import JobView, TaskView
 from echelon.controller.engine.jobs import MASK
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId, TaskId
@@ -39,7 +39,9 @@ def list_tasks(query: TasksQuery, job_id: object) -> Response:
     values_of = _mask_values(job)
     size = len(msgspec.json.encode(get_jobs().masked_input(job)))
     limit = min(query.limit, max(1, _BYTES_OF_INPUT // size))
-    wanted = TaskFilter(query.stage, State(query.state) if query.state else None, query.index, query.run)
+    if query.stage is not None:
+        check_stage(job, query.stage)
+    wanted = TaskFilter(query.stage, query.state, query.index, query.run)
     with get_jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.list_tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
     return render.make_page(found, lambda task: render.render_task(task, values_of(task)))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from echelon.controller.api import texts
-from echelon.controller.datastore.records import SPAWN_INDEX, JobView, TaskFilter, TaskView
+from echelon.controller.datastore.filters import TaskFilter
+from echelon.controller.datastore.records import SPAWN_INDEX, JobView, TaskView
 from echelon.controller.engine.jobs import Jobs
 from echelon.shared.ids import JobId
 from echelon.shared.volume import Volume

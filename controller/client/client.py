@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Literal, Self, cast
 from urllib.parse import quote
 
 from echelon.controller.client.control import API, LiveControl, how_to_begin, job_path, task_path
@@ -88,13 +89,19 @@ class Client(LiveControl):
     def list_jobs(
         self,
         *,
-        state: str | None = None,
+        state: str | Sequence[str] | None = None,
         type: str | None = None,  # noqa: A002 - the word of the interface
         q: str | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        updated_after: datetime | str | None = None,
+        order: Literal["newest", "oldest"] | None = None,
         limit: int | None = None,
     ) -> Iterator[Job]:
         """Yield jobs, newest first, at most `limit`; `q` is text in the id, the type or an input value."""
-        wanted = {"state": _upper(state), "type": type, "q": q}
+        wanted = {"state": state, "type": type, "q": q, "order": order}
+        times = {"created_after": created_after, "created_before": created_before, "updated_after": updated_after}
+        wanted |= {name: _as_text(time) for name, time in times.items()}
         return cast(Iterator[Job], self._iterate_pages(f"{API}/jobs", wanted, limit))
 
     def delete_job(self, job_id: str) -> Job:
@@ -131,12 +138,12 @@ class Client(LiveControl):
         *,
         stage: int | None = None,
         index: int | None = None,
-        state: str | None = None,
+        state: str | Sequence[str] | None = None,
         run: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Task]:
         """Yield a job's tasks by stage and index, each stage's spawn task first; `run`: of an earlier run."""
-        wanted = {"stage": stage, "index": index, "state": _upper(state), "run": run}
+        wanted = {"stage": stage, "index": index, "state": state, "run": run}
         return cast(Iterator[Task], self._iterate_pages(f"{job_path(job_id)}/tasks", wanted, limit))
 
     def get_task(self, task_id: str) -> TaskWithAttempts:
@@ -237,8 +244,9 @@ class Client(LiveControl):
             left = None if left is None else left - len(items)
 
 
-def _upper(state: str | None) -> str | None:
-    return state.upper() if state else None
+def _as_text(time: datetime | str | None) -> str | None:
+    """Return a time as the interface takes it; one without a zone is local, as everywhere in Python."""
+    return time.astimezone(UTC).isoformat() if isinstance(time, datetime) else time
 
 
 def _pick_one(prefix: str, found: list[str], what: str) -> str:

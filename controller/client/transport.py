@@ -135,7 +135,7 @@ class Transport:
             response = self._session.request(
                 method,
                 self._url + path,
-                params={name: str(value) for name, value in (query or {}).items() if value is not None},
+                params={name: _as_parameter(value) for name, value in (query or {}).items() if value is not None},
                 json=body,
                 headers=sent,
                 # A followed log may be silent for hours.
@@ -148,6 +148,10 @@ class Transport:
                 with _translate_errors(self._url):
                     raise from_problem(response.status_code, _read_problem(response))
             yield response
+
+
+def _as_parameter(value: object) -> str | list[str]:
+    return [str(one) for one in value] if isinstance(value, list | tuple) else str(value)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from echelon.controller.api import render
 from echelon.controller.commands.screen import print_message
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
-from echelon.controller.datastore.records import SPAWN_INDEX, TaskFilter
+from echelon.controller.datastore.filters import TaskFilter
+from echelon.controller.datastore.records import SPAWN_INDEX
 from echelon.controller.engine.jobs import Jobs
 from echelon.controller.shapes import Job, JobArtefact, Task
 from echelon.shared.errors import Conflict, NotFound
@@ -60,7 +61,7 @@ class LocalJob:
     def list_failed_tasks(self) -> Iterator[Task]:
         """Yield some of its tasks that are FAILED now."""
         with self._jobs.store.read() as reader:
-            page = reader.list_tasks(self._job_id, TaskFilter(state=State.FAILED), limit=10, cursor=None)
+            page = reader.list_tasks(self._job_id, TaskFilter(states=(State.FAILED,)), limit=10, cursor=None)
         for view in page.items:
             yield render.render_task(view, view.input)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import struct
 
 from echelon.shared.errors import InvalidInput
 
@@ -34,6 +35,17 @@ def place_of(kind: str, cursor: str, length: int) -> tuple[int, ...]:
     except (ValueError, TypeError, binascii.Error, RecursionError):
         raise InvalidInput("the cursor is not one that this list has given out; start without one") from None
     return tuple(place)
+
+
+def encode_time(seconds: float) -> int:
+    """Return a time as an integer for a cursor, in the order of the times and without loss."""
+    return int.from_bytes(struct.pack(">d", max(seconds, 0.0)))
+
+
+def decode_time(number: int) -> float:
+    """Return the time of `encode_time`."""
+    (seconds,) = struct.unpack(">d", number.to_bytes(8))
+    return float(seconds)
 
 
 def _is_usable(number: object) -> bool:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, literal, select, true, tuple_, union_all
 
-from echelon.controller.datastore.cursors import cursor_after, place_of
+from echelon.controller.core.states import State
+from echelon.controller.datastore.cursors import cursor_after, decode_time, encode_time, place_of
 from echelon.controller.datastore.encoding import STATES, decode_names, decode_object
+from echelon.controller.datastore.filters import JobFilter
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reading import Found, ReaderBase, check_search_text, page_size
-from echelon.controller.datastore.records import (
-    EventView,
-    JobFacts,
-    JobFilter,
-    JobInputs,
-    JobView,
-    RecordPage,
-    StageView,
-)
+from echelon.controller.datastore.records import EventView, JobFacts, JobInputs, JobView, RecordPage, StageView
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.stages import STAGE_COLUMNS, stage_view
 from echelon.controller.datastore.tables import compositions, definitions, events, job_inputs, jobs, stages
@@ -27,7 +22,7 @@ from echelon.shared.ids import JobId
 _JOB = (
     jobs.c.key, jobs.c.stage_count, jobs.c.job_id, jobs.c.type, job_inputs.c.revision, jobs.c.state, job_inputs.c.input,
     job_inputs.c.secret, jobs.c.error, jobs.c.etag, jobs.c.created_at, jobs.c.started_at, jobs.c.ended_at,
-    jobs.c.by_whom, jobs.c.paused_at,
+    jobs.c.by_whom, jobs.c.paused_at, jobs.c.updated_at,
 )  # fmt: skip
 _JOBS = select(*_JOB).join_from(jobs, job_inputs, job_inputs.c.key == jobs.c.key)
 _OWN_STAGES = and_(stages.c.key >= jobs.c.key, stages.c.key < jobs.c.key + jobs.c.stage_count)
@@ -63,22 +58,13 @@ class JobReads(ReaderBase):
         return job_of(self._run_prepared(ONE_JOB, job_id))
 
     def list_jobs(self, wanted: JobFilter, *, limit: int, cursor: str | None) -> RecordPage[JobView]:
-        """Return a page of jobs, newest first, with their stages. A cursor that is not ours raises InvalidInput."""
+        """Return a page of jobs by the time of creation, with their stages. A foreign cursor raises InvalidInput."""
         limit = page_size(limit)
-        query = _JOBS.order_by(jobs.c.key.desc()).limit(limit + 1)
-        if cursor is not None:
-            query = query.where(jobs.c.key < place_of("jobs", cursor, 1)[0])
-        if wanted.state is not None:
-            query = query.where(jobs.c.state == wanted.state.value)
-        if wanted.type is not None:
-            query = query.where(jobs.c.type == check_search_text(wanted.type))
-        if wanted.text is not None:
-            text = check_search_text(wanted.text).casefold()
-            query = query.where(job_inputs.c.words.contains(text, autoescape=True))
-        rows = self._connection.execute(query).all()
+        rows = self._connection.execute(select_jobs(wanted, limit + 1, cursor)).all()
         more = len(rows) > limit
         rows = rows[:limit]
-        return RecordPage(self._load_views(rows), cursor_after("jobs", rows[-1].key) if more else None)
+        after = cursor_after("jobs", encode_time(rows[-1].created_at), rows[-1].key) if more else None
+        return RecordPage(self._load_views(rows), after)
 
     def list_events(self, job_id: JobId, *, limit: int, cursor: str | None) -> RecordPage[EventView]:
         """Return a page of a job's history, in order."""
@@ -126,6 +112,58 @@ class JobReads(ReaderBase):
         return [_job_view(row, views[row.key]) for row in rows]
 
 
+def select_jobs(wanted: JobFilter, limit: int, cursor: str | None = None) -> Select[Any]:
+    """Return the query for jobs. Its cost grows with what it finds, not with all jobs, but for a search of text."""
+    columns = _Columns(jobs.c.state, jobs.c.type, jobs.c.created_at)
+    states = wanted.states or (tuple(State) if wanted.type is not None else ())
+    # The first jobs of each state in order, each from the index.
+    choices = [columns.state == state.value for state in states] or [true()]
+    if wanted.updated_after is not None:
+        # Few jobs have changed, many may be of a state: as expressions, so that no other index is read.
+        columns = _Columns(jobs.c.state.concat(""), jobs.c.type.concat(""), jobs.c.created_at + literal(0.0))
+        choices = [columns.state.in_([state.value for state in wanted.states]) if wanted.states else true()]
+    conditions = [*_conditions(wanted, columns), *_behind(wanted, cursor, columns.created_at)]
+    parts = [select(jobs.c.key).where(choice, *conditions) for choice in choices]
+    first = [part.order_by(*_order(wanted, columns.created_at)).limit(limit).subquery() for part in parts]
+    found = union_all(*(select(part.c.key) for part in first))
+    return _JOBS.where(jobs.c.key.in_(found)).order_by(*_order(wanted, jobs.c.created_at)).limit(limit)
+
+
+class _Columns(NamedTuple):
+    """What a filter compares."""
+
+    state: ColumnElement[str]
+    type: ColumnElement[str]
+    created_at: ColumnElement[float]
+
+
+def _order(wanted: JobFilter, created_at: ColumnElement[float]) -> tuple[ColumnElement[Any], ...]:
+    place = (created_at, jobs.c.key)
+    return place if wanted.oldest_first else tuple(column.desc() for column in place)
+
+
+def _behind(wanted: JobFilter, cursor: str | None, created_at: ColumnElement[float]) -> Iterator[ColumnElement[bool]]:
+    if cursor is not None:
+        when, key = place_of("jobs", cursor, 2)
+        here, there = tuple_(created_at, jobs.c.key), tuple_(literal(decode_time(when)), literal(key))
+        yield here > there if wanted.oldest_first else here < there
+
+
+def _conditions(wanted: JobFilter, columns: _Columns) -> Iterator[ColumnElement[bool]]:
+    if wanted.created_after is not None:
+        yield columns.created_at >= wanted.created_after
+    if wanted.created_before is not None:
+        yield columns.created_at < wanted.created_before
+    if wanted.updated_after is not None:
+        yield jobs.c.updated_at >= wanted.updated_after
+    if wanted.type is not None:
+        yield columns.type == check_search_text(wanted.type)
+    if wanted.text is not None:
+        text = check_search_text(wanted.text).casefold()
+        words = select(job_inputs.c.key).where(job_inputs.c.key == jobs.c.key)
+        yield words.where(job_inputs.c.words.contains(text, autoescape=True)).exists()
+
+
 def job_of(rows: Sequence[Found] | Sequence[Row]) -> JobView | None:
     """Return the job in the rows of `ONE_JOB`."""
     if not rows:
@@ -136,9 +174,10 @@ def job_of(rows: Sequence[Found] | Sequence[Row]) -> JobView | None:
 def _job_view(row: Found | Row, found: Sequence[StageView]) -> JobView:
     (
         _, _, job_id, job_type, revision, state, values, secret, error, etag, created_at, started_at, ended_at, by,
-        paused_at,
+        paused_at, updated_at,
     ) = row  # fmt: skip
     return JobView(
         JobId(job_id), job_type, revision, STATES[state], decode_object(values), decode_names(secret),
-        sum(stage.failures for stage in found), error, etag, created_at, started_at, ended_at, found, by, paused_at,
+        sum(stage.failures for stage in found), error, etag, created_at, started_at, ended_at, updated_at, found, by,
+        paused_at,
     )  # fmt: skip

@@ -63,8 +63,9 @@ SAVE_JOB = Prepared(
         ended_at=case((jobs.c.state == _p("same"), jobs.c.ended_at), else_=_p("ended")),
         by_whom=_p("by_whom"),
         paused_at=case((_p("paused") == ONE, func.coalesce(jobs.c.paused_at, _p("since"))), else_=null()),
+        updated_at=_p("updated"),
     ),
-    "state error begun_at same ended by_whom paused since at_key at_etag",
+    "state error begun_at same ended by_whom paused since updated at_key at_etag",
 )
 SAVE_DEFINITION = Prepared(
     sqlite.insert(definitions).inline().on_conflict_do_nothing(),
@@ -126,7 +127,7 @@ class JobWrites(TaskWrites):
         state = after.state.value
         started, ended = times_of_change(after.state, now)
         pause = (clean_text(after.by), int(after.paused), now)
-        row = (state, clean_text(after.error), started, state, ended, *pause, entry.key, entry.etag)
+        row = (state, clean_text(after.error), started, state, ended, *pause, now, entry.key, entry.etag)
         complaint = f"job {after.job_id} was changed without its lock (a bug of Echelon)"
         self._session.send_guarded(SAVE_JOB, [row], complaint)
         self._note_ready(after, [stage for stage in changed if _is_new_in_line(before, stage)])
@@ -171,7 +172,7 @@ def _job_row(new: NewJob, key: int, now: float) -> Row:
     job = new.job
     times = (now, *times_from_start(job.state, now))
     pause = (clean_text(job.by), now if job.paused else None)
-    return (key, job.job_id, new.type, job.state.value, clean_text(job.error), len(job.stages), 1, *times, *pause)
+    return (key, job.job_id, new.type, job.state.value, clean_text(job.error), len(job.stages), 1, *times, *pause, now)
 
 
 def _input_row(new: NewJob, key: int) -> Row:

@@ -252,6 +252,8 @@ class JobView:
     created_at: float
     started_at: float | None
     ended_at: float | None
+    #: When it last changed.
+    updated_at: float
     stages: Sequence[StageView] = ()
     #: The person who has paused (while it is open), cancelled or skipped it.
     by: str | None = None
@@ -367,28 +369,6 @@ class QueueView:
     queue: str
     ready: int
     running: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs are wanted; None: any."""
-
-    state: State | None = None
-    type: str | None = None
-    #: Text that the id, the type or an input value contains.
-    text: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFilter:
-    """Which tasks are wanted; None: any."""
-
-    stage: int | None = None
-    state: State | None = None
-    #: Place in its stage; SPAWN_INDEX: the spawn task.
-    index: int | None = None
-    #: None: the present one of each stage.
-    run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

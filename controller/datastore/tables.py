@@ -82,9 +82,14 @@ jobs = Table(
     #: The person who has paused (while it is open), cancelled or skipped it.
     Column("by_whom", Text),
     Column("paused_at", Double),
+    #: Whenever its etag changes.
+    Column("updated_at", Double, nullable=False, server_default="0"),
     _allow_states("state"),
-    Index("jobs_by_state", "state", "key"),
-    Index("jobs_by_type", "type", "key"),
+    # Lists are sorted by the time of creation.
+    Index("jobs_by_time", "created_at", "key"),
+    Index("jobs_by_state", "state", "created_at", "key"),
+    Index("jobs_by_type", "type", "state", "created_at", "key"),
+    Index("jobs_by_update", "updated_at"),
 )
 
 job_inputs = Table(

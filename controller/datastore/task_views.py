@@ -7,8 +7,9 @@ from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, true
 from echelon.controller.core.states import State, show_state
 from echelon.controller.datastore.cursors import cursor_after, place_of
 from echelon.controller.datastore.encoding import STATES, decode_object
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.reading import Found, ReaderBase, page_size
-from echelon.controller.datastore.records import AttemptView, RecordPage, TaskFilter, TaskView
+from echelon.controller.datastore.records import AttemptView, RecordPage, TaskView
 from echelon.controller.datastore.sql import AT_ONCE, PRESENT, SHOWN_STATE, STARTED, TASKS_OF_JOBS, ZERO, is_in
 from echelon.controller.datastore.tables import (
     INDEX_BITS,
@@ -80,8 +81,8 @@ class TaskReads(ReaderBase):
             start = max(start, task_key(key + after[0], after[1] - 2) + 1)
         query = _TASKS.where(tasks.c.key >= start, tasks.c.key < task_key(key + last + 1, -1))
         query = query.where(_select_run(wanted))
-        if wanted.state is not None:
-            query = query.where(SHOWN_STATE.in_([wanted.state.value]))
+        if wanted.states:
+            query = query.where(SHOWN_STATE.in_([state.value for state in wanted.states]))
         if wanted.index is not None:
             if not -1 <= wanted.index < 1 << INDEX_BITS:
                 return RecordPage([], None)

@@ -11,11 +11,9 @@ from echelon.controller.core.events import CancelRequested, RetryRequested, Task
 from echelon.controller.core.model import Tally
 from echelon.controller.core.states import State
 from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import (
-    Remembered,
-    TaskFilter,
-)
+from echelon.controller.datastore.records import Remembered
 from echelon.shared.ids import JobId, new_job_id
 from tests.contract.stores import claim, fan_out, plain_job, settle, stepped, submitted
 

@@ -17,9 +17,10 @@ from echelon.controller.core.events import CancelRequested, TasksCreated, TasksM
 from echelon.controller.core.states import State
 from echelon.controller.datastore import sqlite
 from echelon.controller.datastore.errors import OutcomeUnknown
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import NewTask, TaskFilter
+from echelon.controller.datastore.records import NewTask
 from echelon.controller.datastore.sqlite import SqliteDatastore
 from echelon.shared.clock import SystemClock
 from echelon.shared.errors import EchelonError, StoreUnavailable

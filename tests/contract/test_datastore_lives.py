@@ -17,8 +17,9 @@ from echelon.controller.core.events import CancelRequested, RetryRequested, Task
 from echelon.controller.core.model import OnError
 from echelon.controller.core.states import ENDED, State
 from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import Settlement, TaskFilter, TaskRow
+from echelon.controller.datastore.records import Settlement, TaskRow
 from echelon.controller.datastore.transaction import Transaction
 from echelon.shared.ids import TaskId, new_worker_id
 from echelon.shared.messages import AttemptRef, Outcome

@@ -10,8 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.sql import Literal
+from sqlalchemy.dialects import postgresql
 
+from echelon.controller.core.states import State
 from echelon.controller.datastore import base, claims
+from echelon.controller.datastore.cursors import cursor_after, encode_time
+from echelon.controller.datastore.filters import JobFilter
+from echelon.controller.datastore.job_views import select_jobs
 from echelon.controller.datastore.open import open_datastore
 from echelon.controller.datastore.postgresql import _PLANS
 from echelon.controller.datastore.prepared import Prepared
@@ -73,6 +78,45 @@ def test_places_are_read_from_the_indexes_of_stages_in_line(
 
     assert re.search(found, plan, re.DOTALL), plan
     assert "Sort" not in plan
+
+
+WANTED = [
+    (JobFilter(), r"jobs_by_time"),
+    (JobFilter(oldest_first=True, created_after=5.0), r"jobs_by_time .*Index Cond: [^\n]*created_at >="),
+    (JobFilter(states=(State.FAILED, State.CANCELLED)), r"jobs_by_state .*Index Cond: [^\n]*state = .*jobs_by_state "),
+    (JobFilter(states=(State.FAILED,), created_before=5.0), r"jobs_by_state .*Index Cond: [^\n]*created_at <"),
+    (JobFilter(type="t"), r"jobs_by_type .*Index Cond: [^\n]*type = [^\n]*state ="),
+    (JobFilter(states=(State.COMPLETED,), updated_after=1990.0), r"jobs_by_update .*Index Cond: [^\n]*updated_at >="),
+]
+
+
+#: One in 50 has failed.
+MANY_JOBS = """
+    INSERT INTO jobs (key, job_id, type, state, stage_count, etag, created_at, updated_at)
+    SELECT n, n, 't', CASE WHEN n % 50 = 0 THEN 'FAILED' ELSE 'COMPLETED' END, 1, 1, n, n
+    FROM generate_series(1, 2000) n
+"""
+
+
+@pytest.mark.parametrize("page", [1, 2])
+@pytest.mark.parametrize(("wanted", "found"), WANTED)
+def test_a_list_of_jobs_reads_the_index_of_its_filter(
+    postgresql_url: str, wanted: JobFilter, found: str, page: int
+) -> None:
+    open_datastore(postgresql_url).close()
+    query = select_jobs(wanted, 51, cursor_after("jobs", encode_time(9.0), 7) if page == 2 else None)
+    text = query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+
+    with psycopg.connect(postgresql_url, options=_PLANS, autocommit=True) as connection:
+        connection.execute(MANY_JOBS)
+        connection.execute("ANALYZE jobs")
+        rows = connection.execute(f"EXPLAIN {text}".encode()).fetchall()
+    plan = "\n".join(str(row[0]) for row in rows)
+
+    assert re.search(found, plan, re.DOTALL), plan
+    assert "Seq Scan on jobs" not in plan
+    if page == 2 and wanted.updated_after is None:
+        assert re.search(r"Index Cond: [^\n]*ROW\(", plan), plan
 
 
 def kept_plan(connection: psycopg.Connection[Any], statement: str, given: Sequence[object]) -> str:

@@ -9,12 +9,9 @@ import pytest
 from echelon.controller.core.events import CancelRequested
 from echelon.controller.core.states import State
 from echelon.controller.datastore.errors import GuardFailed
+from echelon.controller.datastore.filters import JobFilter, TaskFilter
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import (
-    JobFilter,
-    QueueView,
-    TaskFilter,
-)
+from echelon.controller.datastore.records import QueueView
 from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import JobId, TaskId, new_job_id
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, plain_job, start, stepped, submitted
@@ -49,13 +46,57 @@ def test_jobs_are_found_by_state_type_and_text(store: Datastore) -> None:
             return [view.job_id for view in reader.list_jobs(JobFilter(**wanted), limit=10, cursor=None).items]
 
     assert found() == [second, first]
-    assert found(state=State.CANCELLED) == [second] and found(state=State.RUNNING) == [first]
+    assert found(states=(State.CANCELLED,)) == [second] and found(states=(State.RUNNING,)) == [first]
+    assert found(states=(State.CANCELLED, State.RUNNING)) == [second, first]
+    assert found(states=(State.CANCELLED, State.FAILED)) == [second]
     assert found(type="other") == [second] and found(type="oth") == []
     assert found(text="example.ORG") == [first] and found(text="100%_s") == [first]
     assert found(text="ärger") == [second] and found(text="tief") == [second] and found(text="OTHER") == [second]
     assert found(text=first[:13]) == [first]
     assert found(text="100_") == [] == found(text="%%") == found(text="' OR 1=1 --") == found(text="\\")
     assert found(text="url") == []
+
+
+def test_jobs_are_found_by_the_times_of_creation_and_change(store: Datastore) -> None:
+    job_ids = [submitted(store, plain_job()) for _ in range(3)]
+    first, second, third = job_ids
+    with store.read() as reader:
+        views = {job_id: reader.find_job(job_id) for job_id in job_ids}
+    created = {job_id: view.created_at for job_id, view in views.items() if view is not None}
+    with store.write() as tx:
+        stepped(tx, first, CancelRequested())
+
+    def found(**wanted: object) -> list[JobId]:
+        with store.read() as reader:
+            return [view.job_id for view in reader.list_jobs(JobFilter(**wanted), limit=10, cursor=None).items]
+
+    assert found(created_after=created[second]) == [third, second]
+    assert found(created_before=created[second]) == [first]
+    assert found(created_after=created[second], created_before=created[third]) == [second]
+    assert found(updated_after=created[third]) == [third, first]
+    assert found(updated_after=created[third], states=(State.RUNNING,)) == [third]
+    assert found(oldest_first=True) == job_ids
+    assert found(type="plain", oldest_first=True, created_after=created[second]) == [second, third]
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+def test_pages_of_jobs_in_several_states_hold_each_job_once(store: Datastore, oldest_first: bool) -> None:
+    job_ids = [submitted(store, plain_job()) for _ in range(7)]
+    with store.write() as tx:
+        for job_id in job_ids[::2]:
+            stepped(tx, job_id, CancelRequested())
+    wanted = JobFilter(states=(State.RUNNING, State.CANCELLED, State.FAILED), oldest_first=oldest_first)
+
+    found, cursor = [], None
+    while True:
+        with store.read() as reader:
+            page = reader.list_jobs(wanted, limit=2, cursor=cursor)
+        found += [view.job_id for view in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+
+    assert found == (job_ids if oldest_first else job_ids[::-1])
 
 
 def test_pages_of_tasks_hold_each_task_once_the_spawn_task_first(store: Datastore) -> None:
@@ -70,7 +111,7 @@ def test_pages_of_tasks_hold_each_task_once_the_spawn_task_first(store: Datastor
             if cursor is None:
                 break
         of_stage = reader.list_tasks(job_id, TaskFilter(stage=1), limit=10, cursor=None).items
-        queued = reader.list_tasks(job_id, TaskFilter(state=State.QUEUED), limit=100, cursor=None).items
+        queued = reader.list_tasks(job_id, TaskFilter(states=(State.QUEUED,)), limit=100, cursor=None).items
         nothing = reader.list_tasks(job_id, TaskFilter(stage=99), limit=10, cursor=None)
         first = reader.list_tasks(job_id, TaskFilter(stage=1, index=0), limit=10, cursor=None).items
         nowhere = reader.list_tasks(job_id, TaskFilter(index=2**40), limit=10, cursor=None)

@@ -20,10 +20,11 @@ from echelon.controller.datastore import sqlite
 from echelon.controller.datastore.base import MOVE_BACK
 from echelon.controller.datastore.claims import CLAIM, CLAIMABLE, CLAIMABLE_IN
 from echelon.controller.datastore.errors import SchemaMismatch
+from echelon.controller.datastore.filters import JobFilter, TaskFilter
+from echelon.controller.datastore.job_views import select_jobs
 from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.prepared import Prepared
 from echelon.controller.datastore.reader import Reader
-from echelon.controller.datastore.records import JobFilter, TaskFilter
 from echelon.controller.datastore.secrets import LOST_SECRET
 from echelon.controller.datastore.tables import metadata
 from echelon.shared.errors import InvalidInput, StoreUnavailable
@@ -165,8 +166,8 @@ def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> No
     reader = Reader(filled, lambda: 0.0)
     event.listen(filled, "before_cursor_execute", note)
     page = reader.list_tasks(job_id, TaskFilter(), limit=2, cursor=None)
-    reader.list_tasks(job_id, TaskFilter(stage=0, state=State.FAILED), limit=2, cursor=page.next_cursor)
-    reader.list_jobs(JobFilter(state=State.RUNNING), limit=2, cursor=None)
+    reader.list_tasks(job_id, TaskFilter(stage=0, states=(State.FAILED,)), limit=2, cursor=page.next_cursor)
+    reader.list_jobs(JobFilter(states=(State.RUNNING,)), limit=2, cursor=None)
     reader.list_jobs(JobFilter(type="plain"), limit=2, cursor=None)
     reader.find_job(job_id)
     reader.find_task_at(job_id, 0, 1)
@@ -186,6 +187,24 @@ def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> No
     for statement, parameters in seen:
         plan = explained(filled, statement, parameters)
         assert not WALK.search(plan), f"{statement}\n{plan}"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (JobFilter(states=(State.RUNNING,), created_before=5.0), r"jobs_by_state \(state=\? AND created_at<\?\)"),
+        (JobFilter(oldest_first=True, created_after=5.0), r"jobs_by_time \(created_at>\?\)"),
+        (JobFilter(type="plain", created_after=5.0), r"jobs_by_type \(type=\? AND state=\? AND created_at>\?\)"),
+        (JobFilter(states=(State.RUNNING,), type="plain", updated_after=5.0), r"jobs_by_update \(updated_at>\?\)"),
+    ],
+)
+def test_a_list_of_jobs_reads_the_index_of_its_filter(filled: Connection, wanted: JobFilter, index: str) -> None:
+    query = select_jobs(wanted, 51).compile(dialect=filled.dialect, compile_kwargs={"literal_binds": True})
+
+    plan = explained(filled, str(query), ())
+
+    assert re.search(f"SEARCH jobs USING (COVERING )?INDEX {index}", plan), plan
+    assert "SCAN jobs" not in plan
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from sqlalchemy import create_engine, text
 
 from echelon.controller.core.states import State
 from echelon.controller.datastore.claims import Load
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import TaskFilter
 from echelon.shared.ids import JobId, new_worker_id
 from echelon.shared.messages import Outcome
 from tests.contract.stores import OTHER, WORKER, card, claim, fan_out, settle

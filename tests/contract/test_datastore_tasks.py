@@ -12,8 +12,9 @@ from echelon.controller.core.model import Tally
 from echelon.controller.core.states import State
 from echelon.controller.datastore.errors import GuardFailed, StatementRefused
 from echelon.controller.datastore.fanout import Expansion
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import SPAWN_INDEX, NewTask, Settlement, TaskFilter
+from echelon.controller.datastore.records import SPAWN_INDEX, NewTask, Settlement
 from echelon.shared.ids import TaskId, new_task_ids, new_worker_id
 from echelon.shared.messages import AttemptRef, Outcome
 from tests.contract.stores import (

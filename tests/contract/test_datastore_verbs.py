@@ -14,9 +14,10 @@ from echelon.controller.core.events import CancelRequested, PauseRequested, Task
 from echelon.controller.core.model import OnError
 from echelon.controller.core.states import State
 from echelon.controller.datastore import migrate as migrations
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
-from echelon.controller.datastore.records import SPAWN_ONLY, NewTask, TaskCount, TaskFilter, TaskView
+from echelon.controller.datastore.records import SPAWN_ONLY, NewTask, TaskCount, TaskView
 from echelon.shared.ids import JobId, new_task_ids
 from echelon.shared.messages import AttemptRef, Outcome
 from tests.contract.stores import (

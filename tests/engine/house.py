@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from echelon.controller.core.states import ENDED
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.open import open_datastore
-from echelon.controller.datastore.records import JobView, TaskFilter, TaskView
+from echelon.controller.datastore.records import JobView, TaskView
 from echelon.controller.engine.base.requests import Submission
 from echelon.controller.serve import Controller, Outside, watch_catalogue
 from echelon.controller.settings import Settings

@@ -9,7 +9,8 @@ import pytest
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
-from echelon.controller.datastore.records import JobView, TaskFilter
+from echelon.controller.datastore.filters import TaskFilter
+from echelon.controller.datastore.records import JobView
 from echelon.controller.engine.base.requests import Changed, Choice
 from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId

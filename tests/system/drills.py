@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 import requests
 
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.open import open_datastore
-from echelon.controller.datastore.records import TaskFilter
 from echelon.controller.settings import Settings
 from echelon.shared.errors import EchelonError
 from echelon.shared.ids import JobId

@@ -12,7 +12,8 @@ import pytest
 
 from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
-from echelon.controller.datastore.records import TaskFilter, TaskView
+from echelon.controller.datastore.filters import TaskFilter
+from echelon.controller.datastore.records import TaskView
 from echelon.controller.engine.base.requests import Composition
 from echelon.controller.settings import Settings
 from echelon.controller.standalone import Standalone

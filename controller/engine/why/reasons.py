@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from echelon.controller.core.model import OnError
 from echelon.controller.core.states import State
 from echelon.controller.datastore.files import Unpublished
+from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.reader import Reader
-from echelon.controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskFilter, TaskView
+from echelon.controller.datastore.records import SPAWN_INDEX, JobView, StageView, TaskView
 from echelon.controller.engine.dependencies import JobDependencies
 from echelon.controller.engine.why.explanations import (
     Facts,
@@ -62,7 +63,7 @@ def _find_blocking(reader: Reader, job: JobView, stages: Iterable[StageView]) ->
         if stage.on_error != OnError.BLOCK or stage.state is not State.RUNNING:
             continue
         for state in (State.FAILED, State.CANCELLED):
-            found = reader.list_tasks(job.job_id, TaskFilter(stage.number, state), limit=1, cursor=None).items
+            found = reader.list_tasks(job.job_id, TaskFilter(stage.number, (state,)), limit=1, cursor=None).items
             if found:
                 yield stage.number, found[0]
                 break
