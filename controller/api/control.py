@@ -84,7 +84,7 @@ def _task_view(verb: Verb) -> Callable[..., Response]:
     return view
 
 
-def retry_tasks(body: list[dict[str, object]]) -> Response:
+def retry_tasks(query: ChoiceQuery, body: list[dict[str, object]]) -> Response:
     """Run tasks of any jobs again, each only while it has the etag beside its id.
 
     The answer has a result for each task; one that cannot run again does not affect the others. Erased secrets of a job
@@ -98,7 +98,7 @@ def retry_tasks(body: list[dict[str, object]]) -> Response:
         wanted[task_id] = None if etag is None else parse_etag(etag.strip('"'))
     with headers.malformed_if_repeated(request):
         given = Given(headers=headers.read_job_headers(request))
-        retried = get_control().retry_tasks(wanted, who=get_requester(), given=given)
+        retried = get_control().retry_tasks(wanted, who=get_requester(), downstream=query.downstream, given=given)
     return render.make_answer(render.render_retried(retried))
 
 
@@ -212,6 +212,7 @@ def _build_routes() -> Routes:
         "POST",
         "/tasks/retry",
         [RouteAnswer(shapes.RetriedTasks, description="What it came to.")],
+        query=schemas.RetryListQuerySchema,
         body=schemas.TaskToRetrySchema(many=True),
     )(retry_tasks)
     return made

@@ -72,11 +72,16 @@ class RetryQuerySchema(ChoiceQuerySchema):
     downstream = _switch_field("false", _DOWNSTREAM)
 
 
-class RetryTaskQuerySchema(NothingSchema):
+class RetryListQuerySchema(NothingSchema):
+    """Whether the stages behind the tasks are meant too."""
+
+    downstream = _switch_field("false", _DOWNSTREAM)
+
+
+class RetryTaskQuerySchema(RetryListQuerySchema):
     """Whether a completed task is meant too."""
 
     only_failed = _switch_field("true", _ONLY_FAILED)
-    downstream = _switch_field("false", _DOWNSTREAM)
 
 
 class AddQuerySchema(marshmallow.Schema):

@@ -129,11 +129,13 @@ class LiveControl:
         self,
         tasks: Iterable[tuple[str, str | None]],
         *,
+        downstream: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> RetriedTasks:
         """Run tasks of any jobs again, given as (task id, etag or None).
 
-        The answer has a result for each task; one that cannot run again does not affect the others.
+        The answer has a result for each task; one that cannot run again does not affect the others. With `downstream`,
+        the stages behind the first of each job run again as a whole.
         """
         wanted: list[dict[str, object]] = []
         for task_id, etag in tasks:
@@ -141,7 +143,8 @@ class LiveControl:
             if etag is not None:
                 entry["etag"] = etag
             wanted.append(entry)
-        return cast(RetriedTasks, self._transport.post_json(f"{API}/tasks/retry", wanted, headers=headers))
+        query = {"downstream": "true" if downstream else None}
+        return cast(RetriedTasks, self._transport.post_json(f"{API}/tasks/retry", wanted, query=query, headers=headers))
 
     def add_tasks(
         self,

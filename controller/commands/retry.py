@@ -6,7 +6,7 @@ import click
 
 from echelon.controller.commands.screen import print_message
 from echelon.controller.commands.verbs import VerbRequest, describe_hint, opening_options, verb_options
-from echelon.controller.commands.watch import watch_option, watch_to_end
+from echelon.controller.commands.watch import watch_options, watch_to_end
 
 
 @click.command()
@@ -23,8 +23,8 @@ from echelon.controller.commands.watch import watch_option, watch_to_end
     is_flag=True,
     help="Later stages that have run do so again as a whole, with the tasks that their spawn tasks list then.",
 )
-@watch_option
-def retry(request: VerbRequest, everything: bool, downstream: bool, then_watch: bool) -> None:
+@watch_options
+def retry(request: VerbRequest, everything: bool, downstream: bool, then_watch: bool, strict: bool) -> None:
     """Run failed and cancelled tasks again.
 
     No limit of attempts applies, and an ended job opens again. Completed tasks are kept. Skipped tasks run again if
@@ -41,7 +41,8 @@ def retry(request: VerbRequest, everything: bool, downstream: bool, then_watch: 
         answer = request.send_verb("retry", only_failed=not everything, downstream=downstream)
         if answer.get("hint"):
             print_message(describe_hint(answer))
-        watch_to_end(request.client, request.client.get_job(request.target.job_id), as_json=request.as_json)
+        job = request.client.get_job(request.target.job_id)
+        watch_to_end(request.client, job, as_json=request.as_json, strict=strict)
         return
     changed = request.carry_out(
         "retry", "runs again", "run again", of_tasks=True, only_failed=not everything, downstream=downstream

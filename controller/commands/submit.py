@@ -20,7 +20,7 @@ from echelon.controller.commands.options import (
 )
 from echelon.controller.commands.screen import escape_text, print_json, print_message
 from echelon.controller.commands.values import find_types, parse_headers, parse_parameters
-from echelon.controller.commands.watch import watch_option, watch_to_end
+from echelon.controller.commands.watch import watch_options, watch_to_end
 from echelon.shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help='Submit the job of a JSON file, {"name": ..., "stages": [...]}, instead of one of the catalogue (- is stdin).',
 )
-@watch_option
+@watch_options
 @json_option
 @with_client
 def submit(
@@ -56,6 +56,7 @@ def submit(
     priority: int | None,
     inline: Path | None,
     then_watch: bool,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Submit a job; its id goes to stdout.
@@ -81,7 +82,7 @@ def submit(
     if not as_json:
         click.echo(job["job_id"])
     if then_watch:
-        watch_to_end(client, job, as_json=as_json)
+        watch_to_end(client, job, as_json=as_json, strict=strict)
     elif as_json:
         print_json(job)
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,9 +18,21 @@ if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.shapes import Job
 
-watch_option = click.option(
+_watch_option = click.option(
     "--watch", "then_watch", is_flag=True, help="Watch the job to its end; the exit code says how it ended."
 )
+
+
+def watch_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a command that can watch a job to its end: --watch, and --strict with it."""
+
+    @functools.wraps(function)
+    def call(*given: Any, then_watch: bool, strict: bool, **more: Any) -> None:
+        if strict and not then_watch:
+            raise click.UsageError("--strict is about the exit code of a job that has ended: add --watch")
+        function(*given, then_watch=then_watch, strict=strict, **more)
+
+    return _watch_option(strict_option(call))
 
 
 @click.command()

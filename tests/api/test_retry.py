@@ -118,6 +118,32 @@ def test_a_list_with_a_job_that_cannot_open_again_is_answered_and_the_others_run
     assert [live.get(f"/jobs/{one}")["state"] for one in (guarded, plain)] == ["FAILED", "RUNNING"]
 
 
+def test_a_list_retries_the_stages_behind_its_tasks_on_request_and_else_tells_of_them(live: Stand) -> None:
+    def make_job(puppet: Puppet) -> str:
+        job_id = str(live.post("listed_twice")["job_id"])
+        live.turn()
+        puppet.finish(puppet.take(), items=[{"url": "a"}])
+        puppet.finish(puppet.take(), Outcome.FAILED)
+        puppet.finish(puppet.take(), items=[{"url": "b"}])
+        puppet.run_all()
+        assert live.get(f"/jobs/{job_id}")["state"] == "COMPLETED"
+        return job_id
+
+    puppet = Puppet(live, room={"*": 9})
+    jobs = [make_job(puppet), make_job(puppet), make_job(puppet)]
+    failed = [{"task_id": task_of(live, job_id, index=0)["task_id"]} for job_id in jobs]
+
+    plain = done(live, "/tasks/retry", failed[:2])
+    behind = done(live, "/tasks/retry?downstream=true", failed[2:])
+
+    assert plain["hint"] == "2 later stages ran before this and were not run again"
+    assert plain["changed"] == counts(tasks=2)
+    assert (behind["hint"], behind["changed"]) == (None, counts(tasks=1, stages=1))
+    runs = [[stage["run"] for stage in live.get(f"/jobs/{job_id}")["stages"]] for job_id in jobs]
+    assert runs == [[1, 1], [1, 1], [1, 2]]
+    assert live.client.post(f"{API}/tasks/retry?only_failed=false", json=failed).status_code == 422
+
+
 def test_stages_behind_a_retry_begin_their_next_run_and_the_tasks_of_the_last_one_stay_readable(live: Stand) -> None:
     puppet = Puppet(live, room={"*": 9})
     job_id = str(live.post("listed_twice")["job_id"])

@@ -68,6 +68,19 @@ def test_what_was_skipped_is_left_and_said_to_be(echelon: Caller) -> None:
     good(echelon("cancel", job_id))
 
 
+def test_failed_tasks_fail_a_completed_job_wherever_it_can_be_watched_strictly(echelon: Caller) -> None:
+    ended = echelon("submit", "chained", "--watch", "--strict")
+    job_id = ended.out.strip()
+
+    again = echelon("retry", f"{job_id}.0.1", "--watch", "--strict")
+
+    assert (ended.code, again.code) == (ExitCode.JOB_FAILED, ExitCode.JOB_FAILED)
+    assert facts(echelon, "show", job_id)["state"] == "COMPLETED"
+    for command in (("submit", "chained"), ("retry", job_id)):
+        refused = echelon(*command, "--strict")
+        assert refused.code == ExitCode.USAGE and "add --watch" in refused.err
+
+
 def test_later_stages_that_have_run_are_told_of_and_run_again_when_that_is_asked_for(echelon: Caller) -> None:
     job_id = submitted(echelon, "chained")
     ended = echelon("watch", job_id)
@@ -79,8 +92,7 @@ def test_later_stages_that_have_run_are_told_of_and_run_again_when_that_is_asked
 
     assert "2 later stages ran before this and were not run again; --downstream lets later stages run again" in told
     assert echelon("watch", job_id).code == ExitCode.GOOD
-    assert good(echelon("retry", f"{job_id}.0", "--downstream"))
-    assert echelon("watch", job_id).code == ExitCode.GOOD
+    assert echelon("retry", f"{job_id}.0", "--downstream", "--watch").code == ExitCode.GOOD
     assert [one["index"] for one in facts(echelon, "tasks", job_id, "--stage", "1")] == [None, 3, 4, 5]
     assert [one["index"] for one in facts(echelon, "tasks", job_id, "--stage", "1", "--run", "1")] == [0, 1, 2]
     assert echelon("logs", f"{job_id}.1.0").out == "this is 1\n"

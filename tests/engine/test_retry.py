@@ -99,8 +99,8 @@ def test_a_skipped_item_that_did_not_fit_stays_skipped(house: House) -> None:
         house.jobs.control.change_task(Verb.RETRY, misfit.task_id)
     named = house.jobs.control.retry_tasks({misfit.task_id: None})
 
-    told = "1 later stage ran before this and was not run again"
-    assert everything == Changed(tasks=2, stages=1, unchanged=(UnchangedGroup(MISFIT, 1, State.SKIPPED),), hint=told)
+    assert everything == Changed(tasks=2, stages=1, unchanged=(UnchangedGroup(MISFIT, 1, State.SKIPPED),), stale=1)
+    assert everything.hint == "1 later stage ran before this and was not run again"
     assert chosen == Changed(unchanged=(UnchangedGroup(MISFIT, 1, State.SKIPPED),))
     assert [(one.changed, one.reason) for one in named.tasks] == [(False, MISFIT)]
     assert states(house, job_id)[1] is State.SKIPPED

@@ -145,8 +145,16 @@ class Changed:
     stages: int = 0
     jobs: int = 0
     unchanged: tuple[UnchangedGroup, ...] = ()
-    #: What people may not expect of it.
-    hint: str | None = None
+    #: Of a retry: later stages that have run and were not run again.
+    stale: int = 0
+
+    @property
+    def hint(self) -> str | None:
+        """Return what people may not expect of it."""
+        if not self.stale:
+            return None
+        stages, were = ("later stage", "was") if self.stale == 1 else ("later stages", "were")
+        return f"{self.stale} {stages} ran before this and {were} not run again"
 
     def __add__(self, other: Changed) -> Changed:
         """Return both together."""
@@ -156,7 +164,7 @@ class Changed:
         unchanged = tuple(UnchangedGroup(reason, count, state) for (reason, state), count in left.items())
         return Changed(
             self.tasks + other.tasks, self.stages + other.stages, self.jobs + other.jobs, unchanged,
-            self.hint or other.hint,
+            self.stale + other.stale,
         )  # fmt: skip
 
 
@@ -181,11 +189,13 @@ class Retried:
     """The result of a retry of a list of tasks, in the order of the request."""
 
     tasks: tuple[RetriedTask, ...]
+    #: What became of the stages behind them.
+    behind: Changed = Changed()
 
     @property
     def changed(self) -> Changed:
         """Return the same as counts."""
-        return sum((_counted(one) for one in self.tasks), Changed())
+        return sum((_counted(one) for one in self.tasks), self.behind)
 
 
 def _counted(one: RetriedTask) -> Changed:

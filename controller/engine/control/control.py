@@ -43,7 +43,7 @@ from echelon.controller.engine.base.settle import Settler
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.adding import Adding
 from echelon.controller.engine.control.opening import Opening
-from echelon.controller.engine.control.retrying import EARLIER_RUN, Retrying
+from echelon.controller.engine.control.retrying import EARLIER_RUN, Retrying, aim_at_tasks
 from echelon.controller.engine.control.task_verbs import Aim, TaskVerbs
 from echelon.controller.engine.dependencies import JobDependencies, stop_after_commit, stop_before_commit
 from echelon.shared.ablation import ablated
@@ -149,9 +149,9 @@ class Control:
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
             before = unit.require_job(task.job_id)
-            aim = _aim_at(task, only_failed=only_failed, downstream=downstream)
+            aims = aim_at_tasks([task], only_failed=only_failed, downstream=downstream)
             changed = self._again.act_and_reopen(
-                unit, before, given, lambda: self._change_tasks(unit, verb, before, (aim,), who)
+                unit, before, given, lambda: self._change_tasks(unit, verb, before, aims, who)
             )
             if changed == Changed():
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {EARLIER_RUN}")
@@ -160,7 +160,12 @@ class Control:
         return changed
 
     def retry_tasks(
-        self, wanted: Mapping[TaskId, int | None], *, who: Who = SOMEBODY, given: Given = _NOTHING
+        self,
+        wanted: Mapping[TaskId, int | None],
+        *,
+        who: Who = SOMEBODY,
+        downstream: bool = False,
+        given: Given = _NOTHING,
     ) -> Retried:
         """Let tasks of any jobs run again, each only while it still has the etag that stands beside it (None: any).
 
@@ -169,9 +174,13 @@ class Control:
         it is.
         """
         told: dict[TaskId, RetriedTask] = {}
+        behind = Changed()
         for task_ids in self._group_by_job(wanted):
-            told |= self._retry_listed({task_id: wanted[task_id] for task_id in task_ids}, who, given)
-        return Retried(tuple(told[task_id] for task_id in wanted))
+            some = {task_id: wanted[task_id] for task_id in task_ids}
+            retried = self._retry_listed(some, who, given, downstream=downstream)
+            told |= {one.task_id: one for one in retried.tasks}
+            behind += retried.behind
+        return Retried(tuple(told[task_id] for task_id in wanted), behind)
 
     def _group_by_job(self, task_ids: Collection[TaskId]) -> list[list[TaskId]]:
         """Part tasks by their jobs; those that do not exist are together."""
@@ -182,11 +191,13 @@ class Control:
             parted.setdefault(jobs.get(task_id), []).append(task_id)
         return list(parted.values())
 
-    def _retry_listed(self, wanted: Mapping[TaskId, int | None], who: Who, given: Given) -> dict[TaskId, RetriedTask]:
+    def _retry_listed(
+        self, wanted: Mapping[TaskId, int | None], who: Who, given: Given, *, downstream: bool
+    ) -> Retried:
         """Retry tasks of one job; tell what became of each."""
         told: dict[TaskId, RetriedTask] = {}
         fit: list[TaskRow] = []
-        reason = None
+        reason, changed = None, Changed()
         try:
             with self._parts.store.write() as tx:
                 unit = UnitOfWork(tx, request_id=who.request_id)
@@ -194,13 +205,24 @@ class Control:
                 told = self._again.list_refused(unit, wanted, found)
                 fit = [task for task_id, task in found.items() if task_id not in told]
                 if fit:
-                    self._again.retry_named(unit, fit[0].job_id, fit, who, given)
+                    changed = self._retry_fit(unit, fit, who, given, downstream=downstream)
                 unit.save_jobs()
         except (Conflict, InvalidInput) as error:
-            reason = in_short(error)
+            reason, changed = in_short(error), Changed()
         else:
             self._parts.announce_changes(unit)
-        return told | {task.task_id: RetriedTask(task.task_id, reason, task.shown) for task in fit}
+        told |= {task.task_id: RetriedTask(task.task_id, reason, task.shown) for task in fit}
+        return Retried(tuple(told.values()), Changed(stages=changed.stages, stale=changed.stale))
+
+    def _retry_fit(
+        self, unit: UnitOfWork, tasks: Sequence[TaskRow], who: Who, given: Given, *, downstream: bool
+    ) -> Changed:
+        """Raise Conflict and InvalidInput, also when the job was changed already: the transaction must not last."""
+        before = unit.require_job(tasks[0].job_id)
+        aims = aim_at_tasks(tasks, downstream=downstream)
+        return self._again.act_and_reopen(
+            unit, before, given, lambda: self._change_tasks(unit, Verb.RETRY, before, aims, who)
+        )
 
     def add_tasks(
         self,
@@ -360,11 +382,6 @@ def _locked_tasks(unit: UnitOfWork, task_ids: Sequence[TaskId]) -> dict[TaskId, 
     """Lock the jobs of tasks and return the tasks as they stand then."""
     unit.lock_jobs({task.job_id for task in unit.tx.load_tasks(task_ids)})
     return {task.task_id: task for task in unit.tx.load_tasks(task_ids)}
-
-
-def _aim_at(task: TaskRow, *, only_failed: bool, downstream: bool) -> Aim:
-    choice = Choice(spans=((task.index, task.index),), only_failed=only_failed, downstream=downstream)
-    return Aim(task.job_id, task.stage, choice, named=True)
 
 
 def _refuse_or_keep(kind: str, verb: Verb, said: object, state: State) -> Changed:

@@ -26,7 +26,7 @@ from echelon.controller.engine.control.opening import Opening
 from echelon.controller.engine.control.task_verbs import LEFT_SKIPPED, Aim, TaskVerbs, refuse_futile_retry
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict
-from echelon.shared.ids import JobId, TaskId
+from echelon.shared.ids import TaskId
 
 STALE = "it has changed since it was read"
 EARLIER_RUN = "it belongs to an earlier run of its stage"
@@ -117,19 +117,6 @@ class Retrying:
             return None if self._tasks.count_tasks(unit, aim) else EARLIER_RUN
         return None if isinstance(said, Allowed) else said.reason
 
-    def retry_named(self, unit: UnitOfWork, job_id: JobId, tasks: Sequence[TaskRow], who: Who, given: Given) -> None:
-        """Retry tasks of one job.
-
-        Raises Conflict and InvalidInput, also when the job has been changed already: the transaction must not last.
-        """
-        aims = []
-        for number, spawn in sorted({(task.stage, task.spawn) for task in tasks}):
-            indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
-            aims.append(Aim(job_id, number, Choice(spans=_merge_spans(indexes)), named=True))
-        before = unit.require_job(job_id)
-        self._tasks.change_tasks(unit, Verb.RETRY, aims, who)
-        self._opening.give_inputs(unit, before, given)
-
     def is_misfit(self, unit: UnitOfWork, task: TaskRow) -> bool:
         """Tell whether a task can never run because its item did not fit."""
         if task.attempt or task.state not in (State.FAILED, State.SKIPPED):
@@ -163,7 +150,7 @@ class Retrying:
             return changed
         if not choice.downstream:
             stale = [one for one in list_downstream(job, min(touched)) if _is_kept(before.stage(one.number), one)]
-            return changed + Changed(hint=_tell_stale(len(stale))) if stale and changed.tasks else changed
+            return changed + Changed(stale=len(stale)) if changed.tasks else changed
         agains = plan_downstream(job, min(touched))
         if not agains:
             return changed
@@ -182,6 +169,16 @@ class Retrying:
             raise Conflict(f"ended attempts of {name} may still be there: try again in a moment")
 
 
+def aim_at_tasks(tasks: Sequence[TaskRow], *, only_failed: bool = True, downstream: bool = False) -> list[Aim]:
+    """Return the aims of a verb for these tasks of one job."""
+    aims = []
+    for number, spawn in sorted({(task.stage, task.spawn) for task in tasks}):
+        indexes = sorted(task.index for task in tasks if (task.stage, task.spawn) == (number, spawn))
+        choice = Choice(spans=_merge_spans(indexes), only_failed=only_failed, downstream=downstream)
+        aims.append(Aim(tasks[0].job_id, number, choice, named=True))
+    return aims
+
+
 def _is_running(stage: Stage) -> bool:
     return stage.tally.shown.running > 0 or stage.shown_spawn is State.RUNNING
 
@@ -194,11 +191,6 @@ def _has_moved(before: Stage, after: Stage) -> bool:
 def _is_kept(before: Stage, after: Stage) -> bool:
     """Tell whether a stage keeps what it has done although something before it runs again."""
     return not _has_moved(before, after) and bool(after.tally.completed or after.spawn is State.COMPLETED)
-
-
-def _tell_stale(count: int) -> str:
-    stages, were = ("later stage", "was") if count == 1 else ("later stages", "were")
-    return f"{count} {stages} ran before this and {were} not run again"
 
 
 def _plan_retries(job: Job, stage: Stage | None, everything: bool, misfits: Misfits) -> tuple[Again, ...]:
