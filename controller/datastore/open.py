@@ -46,7 +46,7 @@ def open_when_there(url: str) -> Datastore:
         if isinstance(error, SchemaMismatch):
             store.close()
             raise
-        log.warning("the datastore is away and is tried again whenever it is needed: %s", error)
+        log.warning("the datastore cannot be used, and is tried again whenever it is needed: %s", error)
     return store
 
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+import re
 import select
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -290,6 +291,24 @@ def _translating_errors() -> Iterator[None]:
         raise StoreUnavailable("all connections to the PostgreSQL server are in use") from error
 
 
+#: Text in the driver's message -> what is wrong and what to do. Waiting mends none of these.
+_CAUSES = {
+    r"password authentication failed|no password supplied": "PostgreSQL refuses the user or the password of the"
+    " datastore's URL: correct it (ECHELON_DATASTORE, ECHELON_DATASTORE_FILE)",
+    r"role .* does not exist": "PostgreSQL does not know the user of the datastore's URL: createuser",
+    r"database .* does not exist": "PostgreSQL has no database of that name: createdb, then 'echelon migrate'",
+    r"no pg_hba.conf entry|authentication failed": "PostgreSQL does not let this user in from this host: see its"
+    " pg_hba.conf",
+    r"permission denied": "the user of the datastore's URL lacks a right in PostgreSQL: make it the database's owner",
+    r"certificate verify failed|root certificate": "the certificate of the PostgreSQL server is not trusted: name the"
+    " authority's with ?sslrootcert=FILE",
+    r"does not support SSL": "the PostgreSQL server speaks no TLS, and the datastore's URL asks for it (sslmode)",
+    r"could not translate host name|failed to resolve host|name or service not known": "there is no host of that name"
+    " for PostgreSQL: correct the datastore's URL",
+    r"connection refused": "nothing listens where PostgreSQL should be: it is not up, or the URL names another port",
+}
+
+
 def translate_error(error: BaseException | None) -> EchelonError:
     """Translate an error of the driver."""
     match error:
@@ -304,7 +323,9 @@ def translate_error(error: BaseException | None) -> EchelonError:
         case psycopg.IntegrityError() | psycopg.ProgrammingError() | psycopg.DataError() | psycopg.NotSupportedError():
             return StatementRefused(f"PostgreSQL refused a statement ({_first_line(error)}): this is a bug of Echelon")
         case _:
-            return StoreUnavailable(f"the PostgreSQL server does not answer at the moment ({_first_line(error)})")
+            words = _first_line(error)
+            known = (cause for text, cause in _CAUSES.items() if re.search(text, words, re.IGNORECASE))
+            return StoreUnavailable(f"{next(known, 'the PostgreSQL server does not answer at the moment')} ({words})")
 
 
 def _first_line(error: BaseException | None) -> str:

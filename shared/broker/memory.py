@@ -180,6 +180,11 @@ class MemoryBroker:
         """Tell whether messages flow at the moment."""
         return not self._closed
 
+    @property
+    def condition(self) -> str:
+        """Tell how the connection is, for people."""
+        return "connected" if self.connected else "closed"
+
     def close(self, *, timeout: float) -> None:
         """Refuse every further message and end all subscriptions; takes no time."""
         with self._lock:

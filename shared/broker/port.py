@@ -97,5 +97,9 @@ class Broker(Protocol):
     def connected(self) -> bool:
         """Tell whether messages flow at the moment."""
 
+    @property
+    def condition(self) -> str:
+        """Tell in words how the connection is: connected, or why not and what to do."""
+
     def close(self, *, timeout: float) -> None:
         """Flush what can be flushed within `timeout` seconds and let go."""

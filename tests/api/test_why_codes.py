@@ -142,7 +142,8 @@ def broker_down(stand: Stand) -> Held:
     Puppet(stand, room={})
     job_id = str(stand.post("open")["job_id"])
     stand.broker.close(timeout=1.0)
-    return Held(job_id, ALL, "The message broker is away: no worker can be told to start anything.", {"stage": 0})
+    sentence = "The message broker is away, so no worker can be told to start anything: closed."
+    return Held(job_id, ALL, sentence, {"stage": 0})
 
 
 SITUATIONS: dict[Callable[[Stand], Held], Code] = {

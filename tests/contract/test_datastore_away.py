@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from echelon.controller.datastore.errors import SchemaMismatch
 from echelon.controller.datastore.migrate import HEAD
 from echelon.controller.datastore.open import migrate_datastore, open_when_there
 from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.postgresql import translate_error
 from echelon.shared.errors import StoreUnavailable
 from echelon.shared.ids import new_job_id
-from tests.contract.servers import PrivatePostgresql, postgresql_binaries, unavailable
+from tests.contract.servers import PrivatePostgresql, postgresql_binaries, postgresql_server, unavailable
 from tests.contract.test_datastore_schema import set_schema
+
+__all__ = ["postgresql_server"]
 
 
 @pytest.fixture
@@ -100,3 +105,24 @@ def test_a_server_that_starts_after_its_controller_is_used_when_it_answers() -> 
 
         use(store)
         store.close()
+
+
+@pytest.mark.server
+def test_the_cause_decides_the_words(postgresql_server: str) -> None:
+    server = urlsplit(postgresql_server)
+
+    def refused(**parts: str) -> str:
+        given = {"user": server.username, "host": server.hostname, "port": server.port, "name": "postgres", **parts}
+        store = open_when_there("postgresql://{user}:S3CR3T@{host}:{port}/{name}".format(**given))
+        with pytest.raises(StoreUnavailable) as told:
+            store.check()
+        store.close()
+        assert "S3CR3T" not in str(told.value)
+        return str(told.value)
+
+    assert "has no database of that name" in refused(name="nowhere")
+    assert "does not know the user" in refused(user="stranger")
+    assert "nothing listens" in refused(port="1")
+    assert "no host of that name" in refused(host="no-such-host.invalid")
+    told = translate_error(psycopg.OperationalError('FATAL:  password authentication failed for user "echelon"'))
+    assert "refuses the user or the password" in str(told)

@@ -41,6 +41,10 @@ class DoubtfulBroker(MemoryBroker):
         self.sent: list[Orders] = []
 
     @property
+    def condition(self) -> str:
+        return "connected" if self.connected else "away"
+
+    @property
     def connected(self) -> bool:
         return not self.away
 

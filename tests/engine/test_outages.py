@@ -28,6 +28,10 @@ class CutBroker(MemoryBroker):
     away = False
 
     @property
+    def condition(self) -> str:
+        return "connected" if self.connected else "away"
+
+    @property
     def connected(self) -> bool:
         return not self.away
 

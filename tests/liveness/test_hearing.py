@@ -30,6 +30,10 @@ class CutBroker(MemoryBroker):
     cut = False
 
     @property
+    def condition(self) -> str:
+        return "connected" if self.connected else "away"
+
+    @property
     def connected(self) -> bool:
         return not self.cut
 

@@ -108,6 +108,10 @@ class Line:
         actor.process.at_death.append(self.die)
 
     @property
+    def condition(self) -> str:
+        return "connected" if self.connected else "away"
+
+    @property
     def connected(self) -> bool:
         return self.hub.world.now >= self.down_until
 

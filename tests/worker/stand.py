@@ -61,6 +61,10 @@ class CutBroker(MemoryBroker):
         self.cut = self.refusing = False
 
     @property
+    def condition(self) -> str:
+        return "connected" if self.connected else "away"
+
+    @property
     def connected(self) -> bool:
         return not self.cut and super().connected
 

@@ -69,7 +69,8 @@ class Facts:
     workers: Sequence[WorkerView]
     #: How many attempts each worker holds, per queue.
     taken: Mapping[WorkerId, Mapping[str, int]]
-    broker: bool
+    #: Why the broker cannot be used; None: it can.
+    broker_trouble: str | None
     #: Of each stage that waits for a person, the first task that has failed or was cancelled.
     blocking: Mapping[int, TaskView]
     #: Of each stage, the task that waits for the time that comes first.
@@ -194,8 +195,8 @@ def _explain_given(stage: StageView, who: str, where: str) -> Reason:
 def _explain_no_room(facts: Facts, stage: StageView) -> Reason | None:
     """Return why no worker takes what is queued; None: one does."""
     number, queue = stage.number, stage.claim_queue
-    if not facts.broker:
-        sentence = "The message broker is away: no worker can be told to start anything."
+    if facts.broker_trouble is not None:
+        sentence = f"The message broker is away, so no worker can be told to start anything: {facts.broker_trouble}."
         return Reason(Code.BROKER_DOWN, sentence, number)
     serving = [worker for worker in facts.workers if worker.state == "UP" and serves_queue(worker.slots, queue)]
     if not serving:

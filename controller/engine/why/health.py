@@ -27,7 +27,7 @@ def check_health(parts: JobDependencies) -> EngineHealth:
             _check_part("store", parts.store.check),
             _check_part("volume", parts.volume.check_present),
             _check_disk(parts),
-            HealthPart("broker", connected, "connected" if connected else "away"),
+            HealthPart("broker", connected, parts.broker.condition),
             _check_catalogue(parts),
             *_check_workers(parts),
         )

@@ -31,7 +31,7 @@ class Reasons:
 
     def find_reason(self, job_id: JobId, stage: int | None = None, index: int | None = None) -> Reason:
         """Return the one reason that holds a job, a stage, or the task at an index back now; raise NotFound."""
-        broker = self._parts.broker.connected
+        trouble = None if self._parts.broker.connected else self._parts.broker.condition
         with self._parts.store.read() as reader:
             job = reader.find_job(job_id)
             if job is None:
@@ -46,7 +46,7 @@ class Reasons:
                 job=job,
                 workers=reader.list_workers(lost_after=self._parts.lease),
                 taken=reader.count_slots_taken(),
-                broker=broker,
+                broker_trouble=trouble,
                 blocking=dict(_find_blocking(reader, job, chosen)),
                 waiting=dict(_find_waiting(reader, job, chosen)),
                 held=dict(_find_held(reader, job, chosen)),

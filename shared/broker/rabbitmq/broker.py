@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pika
 
 from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from echelon.shared.broker.rabbitmq.causes import Trouble
 from echelon.shared.broker.rabbitmq.consumer import Consumer, Listening, RabbitSubscription
 from echelon.shared.broker.rabbitmq.link import Link
 from echelon.shared.broker.rabbitmq.publisher import RabbitPublisher
@@ -49,11 +50,12 @@ class RabbitBroker:
         self._topology = Topology(options.queue_type)
         self._signer = signer
         self._closed = False
-        self._publisher = RabbitPublisher(self._topology, signer)
+        self._trouble = Trouble(parameters)
+        self._publisher = RabbitPublisher(self._topology, signer, self._trouble)
         self._consumer = Consumer()
-        self._publishing = Link(parameters, self._publisher, "publishing")
+        self._publishing = Link(parameters, self._publisher, "publishing", self._trouble)
         self._publisher.use_link(self._publishing)
-        self._consuming = Link(parameters, self._consumer, "consuming")
+        self._consuming = Link(parameters, self._consumer, "consuming", self._trouble)
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
         """Hand messages over, in order, without waiting; `confirmed` gets the unconfirmed ones."""
@@ -68,7 +70,14 @@ class RabbitBroker:
     ) -> RabbitSubscription:
         """Listen to queues, making those that do not exist; `notify` is called (any thread) when something arrives."""
         listening = Listening(
-            tuple(queues), prefetch, notify, self._topology, self._signer, self._publish_dead, self._consuming.call_soon
+            tuple(queues),
+            prefetch,
+            notify,
+            self._topology,
+            self._signer,
+            self._publish_dead,
+            self._consuming.call_soon,
+            self._trouble,
         )
         subscription = RabbitSubscription(listening)
         self._consumer.register_subscription(subscription)
@@ -81,6 +90,13 @@ class RabbitBroker:
         return (
             not self._closed and self._publisher.takes_messages and self._consuming.is_open and self._consumer.is_ready
         )
+
+    @property
+    def condition(self) -> str:
+        """Tell how the connection is, for people."""
+        if self.connected:
+            return "connected"
+        return self._publisher.blocked_words or self._trouble.words or "away: it is connected to just now"
 
     def close(self, *, timeout: float) -> None:
         """Flush what can be flushed within `timeout` seconds and let go."""

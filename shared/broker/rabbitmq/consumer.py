@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pika import BasicProperties
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
+from pika.exceptions import ChannelClosedByClient
 from pika.spec import Basic
 
 from echelon.shared.broker.port import Delivery
+from echelon.shared.broker.rabbitmq.causes import Trouble
 from echelon.shared.broker.rabbitmq.refusals import RefusalLog
 from echelon.shared.broker.topology import SIGNATURE, Topology
 from echelon.shared.codec import decode_message, encode_message
@@ -57,6 +59,7 @@ class Listening:
     publish_dead: PublishDead
     #: Runs a callback on the link's thread.
     call: Callable[[Callable[[], None]], None]
+    trouble: Trouble
 
 
 class RabbitSubscription:
@@ -187,6 +190,8 @@ class RabbitSubscription:
     def _on_consuming(self, life: int) -> None:
         if life == self._life:
             self._not_yet -= 1
+            if self._not_yet == 0:
+                self._listening.trouble.clear()
 
     def _on_message(self, tag: _Tag, queue: str, body: bytes, signature: object) -> None:
         self._heard_at = time.monotonic()
@@ -239,7 +244,8 @@ class RabbitSubscription:
         self._forget_channel()
         if self._closed or self._connection is None or not self._connection.is_open:
             return
-        log.warning("the channel for %s was closed: %s", ", ".join(self._listening.queues), reason)
+        if not isinstance(reason, ChannelClosedByClient):
+            self._listening.trouble.note_failure(reason)
         self._connection.ioloop.call_later(REOPEN_AFTER, self._open_channel)
 
     def _forget_channel(self) -> None:

@@ -15,6 +15,8 @@ from typing import Protocol
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.connection import Connection, Parameters
 
+from echelon.shared.broker.rabbitmq.causes import Trouble
+
 log = logging.getLogger(__name__)
 
 #: Pause before connecting again, in seconds: doubles, and each is shortened at random so that a fleet does not march.
@@ -39,17 +41,17 @@ class LinkUser(Protocol):
 class Link:
     """A connection that comes back."""
 
-    def __init__(self, parameters: Parameters, tenant: LinkUser, name: str) -> None:
+    def __init__(self, parameters: Parameters, tenant: LinkUser, name: str, trouble: Trouble) -> None:
         self._parameters = parameters
         self._tenant = tenant
         self._name = name
+        self._trouble = trouble
         self._lock = threading.Lock()
         self._loop: IOLoop | None = None
         self._connection: SelectConnection | None = None
         self._open = False
         self._closing = threading.Event()
         self._pause = FIRST_PAUSE
-        self._unreachable = False
         self._thread = threading.Thread(target=self._run_thread, name=f"amqp-{name}", daemon=True)
         self._thread.start()
 
@@ -113,21 +115,18 @@ class Link:
         log.info("the %s connection to the broker is open", self._name)
         self._pause = FIRST_PAUSE
         self._open = True
-        self._unreachable = False
+        self._trouble.clear()
         connection.add_on_connection_blocked_callback(lambda *_: self._tenant.on_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._tenant.on_blocked(False))
         self._tenant.on_opened(connection)
 
     def _on_open_error(self, connection: Connection, error: BaseException) -> None:
-        # Once for each time that it goes away: it is tried again every few seconds.
-        level = logging.DEBUG if self._unreachable else logging.WARNING
-        log.log(level, "the broker cannot be reached (%s connection), trying on: %r", self._name, error)
-        self._unreachable = True
+        self._trouble.note_failure(error)
         self._stop_loop()
 
     def _on_close(self, connection: Connection, error: BaseException) -> None:
         if not self._closing.is_set():
-            log.warning("the %s connection to the broker was closed: %s", self._name, error)
+            self._trouble.note_failure(error)
         self._stop_loop()
 
     def _stop_loop(self) -> None:

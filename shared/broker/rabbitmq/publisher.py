@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from pika import BasicProperties
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker
 from pika.frame import Method
 from pika.spec import Basic
 
 from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
+from echelon.shared.broker.rabbitmq.causes import Trouble
 from echelon.shared.broker.rabbitmq.link import Link
 from echelon.shared.broker.topology import SIGNATURE, Topology
 from echelon.shared.codec import CONTENT_TYPE, encode_message
@@ -66,8 +68,9 @@ class _Batch:
 class RabbitPublisher:
     """The publishing half of the broker; a tenant of its own link."""
 
-    def __init__(self, topology: Topology, signer: Signer) -> None:
+    def __init__(self, topology: Topology, signer: Signer, trouble: Trouble) -> None:
         self._topology = topology
+        self._trouble = trouble
         self._signer = signer
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -89,6 +92,13 @@ class RabbitPublisher:
     def takes_messages(self) -> bool:
         """Tell whether messages are taken at the moment."""
         return self._ready and not self._blocked
+
+    @property
+    def blocked_words(self) -> str | None:
+        """Tell why no messages are taken although there is a connection; None if they are."""
+        if not (self._ready and self._blocked):
+            return None
+        return "RabbitMQ takes no messages: its memory or its disk is nearly full (rabbitmqctl status)"
 
     def publish(self, messages: Sequence[Outgoing], confirmed: Confirmed | None) -> None:
         """Hand messages over; `confirmed` is called once with the unconfirmed ones."""
@@ -170,8 +180,19 @@ class RabbitPublisher:
         """Declare the queue on a channel of its own, which alone is closed if the queue is there in another form."""
         place, arguments = self._topology.physical_name(DEAD), self._topology.queue_arguments(DEAD)
 
+        def warn(channel: Channel, reason: Exception) -> None:
+            # Work goes on: the dead queue takes messages in any form.
+            if isinstance(reason, ChannelClosedByBroker):
+                log.warning("the dead queue %s is used as it is, not as Echelon declares it: %s", place, reason)
+
+        def close(channel: Channel) -> None:
+            # pika calls this too when the broker closes the channel; an exception here would cost the connection.
+            if channel.is_open:
+                channel.close()
+
         def declare(channel: Channel) -> None:
-            channel.queue_declare(place, durable=True, arguments=arguments, callback=lambda _: channel.close())
+            channel.add_on_close_callback(warn)
+            channel.queue_declare(place, durable=True, arguments=arguments, callback=lambda _: close(channel))
 
         if self._connection is not None and self._connection.is_open:
             self._connection.channel(on_open_callback=declare)
@@ -184,7 +205,7 @@ class RabbitPublisher:
         self._channel = None
         self._settle_all()
         if self._connection is not None and self._connection.is_open:
-            log.warning("the broker closed the publishing channel: %s", reason)
+            self._trouble.note_failure(reason)
             self._connection.ioloop.call_later(REOPEN_AFTER, self._open_channel)
 
     def _publish_waiting(self) -> None:

@@ -1,0 +1,125 @@
+"""Says why RabbitMQ cannot be used, in words that name the place and the remedy. Never the password."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+
+from pika.connection import Parameters
+from pika.exceptions import (
+    ChannelClosedByBroker,
+    ConnectionClosedByBroker,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
+
+log = logging.getLogger(__name__)
+
+_ACCESS_REFUSED, _PRECONDITION_FAILED, _NOT_ALLOWED = 403, 406, 530
+
+
+class Trouble:
+    """The reason why a broker cannot be used now; each new one is logged once. Any thread may use it."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        #: None: nothing is wrong.
+        self.words: str | None = None
+
+    def note_failure(self, error: BaseException) -> None:
+        """Note why something failed."""
+        words = explain_failure(error, self._parameters)
+        if words != self.words:
+            self.words = words
+            log.warning("%s; it is tried on", words)
+
+    def clear(self) -> None:
+        """Note that all is well."""
+        self.words = None
+
+
+def explain_failure(error: BaseException, parameters: Parameters) -> str:
+    """Return the sentence for a failure of a connection or a channel."""
+    place = f"RabbitMQ at {parameters.host}:{parameters.port}"
+    user, vhost = getattr(parameters.credentials, "username", ""), parameters.virtual_host
+    for cause in _list_causes(error):
+        words = _explain_broker(cause, place, user, vhost) or _explain_socket(cause, place, parameters)
+        if words is not None:
+            return words
+    *_, innermost = _list_causes(error)
+    return f"{place} does not answer ({_first_words(innermost)})"
+
+
+def _explain_broker(cause: BaseException, place: str, user: str, vhost: str) -> str | None:
+    match cause:
+        case ChannelClosedByBroker():
+            return _explain_channel(cause, place, user)
+        case ProbableAuthenticationError():
+            return _refuse_user(place, user)
+        case ConnectionClosedByBroker(reply_code=code) if code == _ACCESS_REFUSED:
+            return _refuse_user(place, user)
+        case ProbableAccessDeniedError():
+            return _explain_vhost(str(cause), place, user, vhost)
+        case ConnectionClosedByBroker(reply_code=code) if code == _NOT_ALLOWED:
+            return _explain_vhost(str(cause), place, user, vhost)
+    return None
+
+
+def _explain_socket(cause: BaseException, place: str, parameters: Parameters) -> str | None:
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return (
+                f"the certificate of {place} is not trusted ({cause.verify_message}): name the authority's"
+                " certificate in the URL, amqps://...?ssl_options={'cafile': '/etc/echelon/ca.pem'}"
+            )
+        case ssl.SSLError():
+            return f"{place} speaks no TLS at this port, or another version of it: amqps:// needs its TLS port"
+        case socket.gaierror():
+            return f"there is no host {parameters.host!r}: correct the broker's URL"
+        case ConnectionRefusedError():
+            return f"nothing listens at {parameters.host}:{parameters.port}: RabbitMQ is not up, or is elsewhere"
+    return None
+
+
+def _refuse_user(place: str, user: str) -> str:
+    return f"{place} refuses user {user!r}: it does not know the user, or the password in the broker's URL is wrong"
+
+
+def _explain_vhost(text: str, place: str, user: str, vhost: str) -> str:
+    if "not found" in text:
+        return f"{place} has no virtual host {vhost!r}: correct the broker's URL, or rabbitmqctl add_vhost {vhost}"
+    return (
+        f"{place} does not let user {user!r} use virtual host {vhost!r}: rabbitmqctl set_permissions -p {vhost} {user}"
+    )
+
+
+def _explain_channel(error: ChannelClosedByBroker, place: str, user: str) -> str:
+    found = re.search(r"queue '([^']*)'", error.reply_text)
+    queue = f"queue {found[1]!r}" if found else "a queue"
+    if error.reply_code == _PRECONDITION_FAILED:
+        return (
+            f"{place} has {queue} declared otherwise ({_first_words(error)}): stop the engine, delete the queue"
+            f" (rabbitmqctl delete_queue {found[1] if found else 'NAME'}), and start the engine, which makes it anew"
+        )
+    if error.reply_code == _ACCESS_REFUSED:
+        return f"{place} does not let user {user!r} use {queue}: rabbitmqctl set_permissions, see docs/operations.md"
+    return f"{place} closed a channel ({_first_words(error)})"
+
+
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those in it: pika wraps what the socket said."""
+    left: list[object] = [error]
+    while left:
+        one = left.pop(0)
+        if isinstance(one, BaseException):
+            yield one
+            left += [*one.args, getattr(one, "exception", None), getattr(one, "exceptions", None), one.__cause__]
+        elif isinstance(one, list | tuple):
+            left += one
+
+
+def _first_words(error: BaseException) -> str:
+    return (str(error) or type(error).__name__)[:200]
