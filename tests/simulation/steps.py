@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from tests.simulation.faults import Fault
+from tests.simulation.faults import CALM_FROM, Fault
 from tests.simulation.world import Actor, World
 
 
@@ -36,7 +36,8 @@ def _make_tracer(world: World, actor: Actor, fault: Fault, code: str, *, left: i
         nonlocal left
         if event == "line":
             left -= 1
-            if left == 0:
+            # Another pause may have lasted into the calm.
+            if left == 0 and world.now < CALM_FROM:
                 world.log(actor.name, f"is struck before {frame.f_code.co_qualname}:{frame.f_lineno}")
                 world.suffer(actor, fault)
         return trace_line
