@@ -18,7 +18,6 @@ ABLATIONS: Final[Mapping[str, str]] = {
     "lease_fence": "A worker lets an attempt run on when its lease ends.",
     "start_fence": "A worker that was paused starts attempts whose lease ended meanwhile.",
     "lease_watchdog": "Attempts whose lease has run out stay RUNNING.",
-    "heartbeat_moment": "A heartbeat from before an attempt was claimed passes for one that does not name it.",
     "renewal_refusal": "A worker is not told that an attempt has lost its claim.",
     "retry_watchdog": "Tasks whose wait is over stay PENDING.",
     "loss_limit": "A task that loses worker after worker never fails.",

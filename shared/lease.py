@@ -55,10 +55,6 @@ CAPACITY_AHEAD_PART: Final = 1 / 20
 #: A worker was heard lately if its last heartbeat is younger than this part of a lease. A worker that was stopped for
 #: so long that a lease ran out was not: its last heartbeat is as old as the lease.
 HEARD_LATELY_PART: Final = 0.5
-#: An order arrives within this part of a lease, or never: a worker that has taken in an order made this much later
-#: holds all that it will ever hold of the first. The last heartbeat before a lease ends tells of the answer to the one
-#: before it, so a longer time would often not be over by then.
-ORDER_ARRIVES_PART: Final = 0.3
 #: The store's clock was set if it moves by this part of a lease more or less than the time that has passed ...
 CLOCK_TOLERANCE_PART: Final = 0.1
 #: ... or by this much.
@@ -182,10 +178,6 @@ RULES: Final[tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ..
     (
         "a worker that was stopped until its leases ended was not heard lately",
         lambda lease, _: (HEARD_LATELY_PART * lease, lease - lease_margin(lease) - lease_grace(lease)),
-    ),
-    (
-        "a heartbeat that proves that an order never arrived can be sent before the attempt's lease ends",
-        lambda lease, _: (ORDER_ARRIVES_PART * lease, lease / HEARTBEATS_PER_LEASE),
     ),
     (
         "a controller whose store hangs says so before workers read its status file",

@@ -149,9 +149,6 @@ class Report(msgspec.Struct, frozen=True, tag="report", tag_field="kind"):
     buried: tuple[WorkerId, ...] = ()
     #: The worker's last word: it takes no more.
     goodbye: bool = False
-    #: Present in heartbeats: the greatest `at` of the orders that this life has taken in; 0.0: none. However late it is
-    #: read, this report was sent after that moment.
-    as_of: float = 0.0
     #: Comes with `room`: how much of it is for tasks that would wait at the worker for a slot.
     ahead: dict[str, int] = {}
     #: Comes with `room`: how much more there is for tasks above a priority, because those that wait there start later.
@@ -259,8 +256,6 @@ class Orders(msgspec.Struct, frozen=True, tag="orders", tag_field="kind"):
     stop: tuple[Stop, ...] = ()
     #: True: every attempt named in report `answers` was renewed, but for those in `stop`.
     renewed: bool = False
-    #: The store's time in the transaction that it tells of; 0.0: not told. The same when it is sent again.
-    at: float = 0.0
     #: Attempts to give back if they have not started; else they go on.
     recall: tuple[AttemptRef, ...] = ()
     v: int = VERSION

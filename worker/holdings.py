@@ -30,7 +30,6 @@ class CapacityReport:
     ahead: dict[str, int]
     urgent: dict[str, dict[int, int]]
     seen: int
-    as_of: float
 
 
 @dataclass(slots=True)
@@ -41,8 +40,6 @@ class _State:
     untold: deque[HeldAttempt] = field(default_factory=deque)
     seen: int = 0
     seen_when_reported: int = 0
-    #: The latest timestamp of an applied order, by the store's clock.
-    as_of: float = 0.0
     faulty: bool = False
     draining: bool = False
     turned: float = 0.0
@@ -75,11 +72,9 @@ class Holdings:
         """Return whether tasks of this queue may run here."""
         return self._slots.serves_queue(queue)
 
-    def add_granted(self, number: int, granted: Sequence[HeldAttempt], *, at: float) -> None:
-        """Add the attempts granted by order `number`, made at the store's time `at`, to those that wait for a slot."""
+    def add_granted(self, number: int, granted: Sequence[HeldAttempt]) -> None:
+        """Add the attempts granted by order `number` to those that wait for a slot."""
         with self._lock:
-            # Reported together with the granted attempts, never earlier: a report with this timestamp lists them.
-            self._state.as_of = max(self._state.as_of, at)
             # The number is 0 if the order grants nothing, or if it is a non-final part of a split order.
             self._state.seen = max(self._state.seen, number)
             for held in granted:
@@ -193,7 +188,7 @@ class Holdings:
             self._state.seen_when_reported = self._state.seen
             now, state = self._clock.monotonic(), self._state
             started = tuple(_describe_start(held, now) for held in state.held.values() if held.runs_since is not None)
-            return CapacityReport(tuple(state.held), started, room, ahead, urgent, state.seen, state.as_of)
+            return CapacityReport(tuple(state.held), started, room, ahead, urgent, state.seen)
 
     def mark_unreported(self) -> None:
         """Record that the capacity reported last did not arrive."""

@@ -60,7 +60,7 @@ class OrderBook:
         sent = self._sent.find_report(orders.answers)
         self._forget_ended()
         taken.granted = self._select_new(orders, sent, taken)
-        self._holdings.add_granted(orders.number, taken.granted, at=orders.at)
+        self._holdings.add_granted(orders.number, taken.granted)
         if orders.renewed and sent is not None and sent.running is not None:
             self._renew_leases(sent.running, orders, sent.at + orders.lease)
         taken.stopped = self._find_stopped(orders.stop, orders.lease)

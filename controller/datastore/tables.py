@@ -332,7 +332,7 @@ workers = Table(
     Column("containment", Text),
     Column("running", Integer),
     Column("last_seen_at", Double),
-    #: The latest moment after which it certainly sent a heartbeat; the last one may have been read late.
+    #: Not used any more; a controller of an earlier release that still runs writes it.
     Column("as_of", Double),
     #: Its capacity as JSON: (number of the report, free slots, number of the last order, unseen grants).
     Column("demand", Text),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import (
     ColumnClause,
-    ColumnElement,
-    Update,
     and_,
     any_,
     case,
@@ -56,8 +54,8 @@ class Capacity:
     unseen: list[tuple[int, str, int, float]] = field(default_factory=list)
     #: (job, number of the stage) whose suspects alone the worker gets, one at a time.
     alone: tuple[JobId, int] | None = None
-    #: The latest moment after which the worker certainly sent a heartbeat, by the store's clock; 0.0: unknown.
-    as_of: float = 0.0
+    #: Number of the last heartbeat: later reports may have been read before it.
+    heartbeat: int = 0
 
 
 class _StoredCapacity(msgspec.Struct, frozen=True, array_like=True):
@@ -70,19 +68,20 @@ class _StoredCapacity(msgspec.Struct, frozen=True, array_like=True):
     alone: tuple[JobId, int] | None = None
     ahead: dict[str, int] = {}
     urgent: dict[str, dict[int, int]] = {}
+    heartbeat: int = 0
 
 
 _demand_decoder = msgspec.json.Decoder(_StoredCapacity)
 
 
-def _read_capacity(worker_id: str, text: str | None, told_at: float | None, as_of: float | None) -> Capacity:
+def _read_capacity(worker_id: str, text: str | None, told_at: float | None) -> Capacity:
     """Return the capacity in a worker's row; without a report it is empty."""
     if text is None:
-        return Capacity(WorkerId(worker_id), as_of=as_of or 0.0)
+        return Capacity(WorkerId(worker_id))
     told = _demand_decoder.decode(text)
     return Capacity(
         WorkerId(worker_id), told.number, told_at or 0.0, told.room, told.ahead, told.urgent, told.order, told.unseen,
-        told.alone, as_of or 0.0,
+        told.alone, told.heartbeat,
     )  # fmt: skip
 
 
@@ -104,31 +103,23 @@ INSERT_WORKER = Prepared(
 )
 
 
-def _build_heartbeat(greatest: Callable[..., ColumnElement[float]]) -> Update:
-    return (
-        update(workers)
-        .where(workers.c.key == _p("at_key"))
-        .values(
-            name=_p("name"),
-            host=_p("host"),
-            version=_p("version"),
-            slots=_p("slots"),
-            draining=_p("draining"),
-            containment=_p("containment"),
-            running=_p("running"),
-            last_seen_at=_p("last_seen_at"),
-            as_of=greatest(func.coalesce(workers.c.as_of, ZERO), _p("as_of")),
-            gone=case((workers.c.gone == DEREGISTERED, DEREGISTERED), else_=ZERO),
-        )
-    )
-
-
 RECORD_HEARTBEAT = Prepared(
-    _build_heartbeat(func.max),
-    "name host version slots draining containment running last_seen_at as_of at_key",
-    postgresql=_build_heartbeat(func.greatest),
+    update(workers)
+    .where(workers.c.key == _p("at_key"))
+    .values(
+        name=_p("name"),
+        host=_p("host"),
+        version=_p("version"),
+        slots=_p("slots"),
+        draining=_p("draining"),
+        containment=_p("containment"),
+        running=_p("running"),
+        last_seen_at=_p("last_seen_at"),
+        gone=case((workers.c.gone == DEREGISTERED, DEREGISTERED), else_=ZERO),
+    ),
+    "name host version slots draining containment running last_seen_at at_key",
 )
-_demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at, workers.c.as_of)
+_demands = select(workers.c.worker_id, workers.c.key, workers.c.demand, workers.c.told_at)
 _told = and_(workers.c.gone == ZERO, workers.c.told_at > _p("told_after"))
 #: A silent worker may come back.
 _named = and_(workers.c.gone != DEREGISTERED, Among(workers.c.worker_id, _p("worker_ids")))
@@ -149,7 +140,7 @@ SAVE_CAPACITY = Prepared(
     "demand told_at at_key",
 )
 HEARD = Prepared(
-    select(workers.c.worker_id, workers.c.as_of).where(
+    select(workers.c.worker_id).where(
         Among(workers.c.worker_id, _p("worker_ids")),
         workers.c.gone == ZERO,
         workers.c.last_seen_at >= _p("since"),
@@ -175,10 +166,10 @@ PRUNE_WORKERS = Prepared(
 class WorkerWrites(TransactionBase):
     """The methods of a transaction about workers."""
 
-    def record_heartbeat(self, worker: WorkerId, card: WorkerCard, *, running: int, as_of: float = 0.0) -> None:
-        """Save a worker's heartbeat, and the latest moment after which it certainly sent one."""
+    def record_heartbeat(self, worker: WorkerId, card: WorkerCard, *, running: int) -> None:
+        """Save a worker's heartbeat."""
         shown = (card.name, card.host, card.version, encode_json(card.slots), int(card.draining), card.containment)
-        self._session.send_rows(RECORD_HEARTBEAT, (*shown, running, self.now(), as_of, self._worker_key(worker)))
+        self._session.send_rows(RECORD_HEARTBEAT, (*shown, running, self.now(), self._worker_key(worker)))
 
     def lock_capacities(self, *, told_after: float, also: Collection[WorkerId]) -> list[Capacity]:
         """Lock and return capacities reported after a moment, and those of `also`; lock jobs before them."""
@@ -205,7 +196,7 @@ class WorkerWrites(TransactionBase):
                 encode_json(
                     _StoredCapacity(
                         demand.number, demand.room, demand.order, demand.unseen, demand.alone, demand.ahead,
-                        demand.urgent,
+                        demand.urgent, demand.heartbeat,
                     )
                 ),
                 demand.told_at,
@@ -215,17 +206,13 @@ class WorkerWrites(TransactionBase):
         ]  # fmt: skip
         self._session.send_rows(SAVE_CAPACITY, *sorted(rows, key=lambda row: row[2]))
 
-    def find_heard(self, workers: Collection[WorkerId], *, within: float) -> dict[WorkerId, float]:
-        """Return which of these workers have sent a heartbeat `within` so many seconds and are not gone.
-
-        The value is the latest moment after which it certainly sent one, however late that was read; 0.0: unknown.
-        """
+    def find_heard(self, workers: Collection[WorkerId], *, within: float) -> set[WorkerId]:
+        """Return which of these workers were heard `within` so many seconds and are not gone."""
         now = self.now()
         rows = self._session.fetch_rows(
             HEARD, (self._session.list_parameter(list(workers)), now - within, now + within)
         )
-        # A moment in the future is from before the clock was set back: it proves nothing.
-        return {WorkerId(worker): as_of if as_of is not None and as_of <= now else 0.0 for worker, as_of in rows}
+        return {WorkerId(worker) for (worker,) in rows}
 
     def deregister_workers(self, workers: Collection[WorkerId]) -> None:
         """Mark workers that said goodbye or are dead as gone for good."""

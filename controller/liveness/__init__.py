@@ -5,8 +5,8 @@ when that is: the worker ends the attempt before the lease ends. Each failure, a
 
 * *A worker dies, or is cut off alone.* Its leases end by the store's clock; the watchdog of the engine
   (`engine/upkeep/watchdog.py`) finds them, and `expired` judges each attempt.
-* *An order never arrives.* The worker's heartbeats do not name the attempt: it counts as interrupted, not as lost
-  (`expired`).
+* *An order never arrives.* The worker lives and has written down no start of the attempt: it counts as interrupted, not
+  as lost (`expired`).
 * *Broker or store were away, or this process was stopped.* No worker could renew, so a lease that ended proves nothing:
   `hearing` makes the watchdog wait until workers have had the time to come back, and makes leases longer meanwhile.
 * *The store's clock is set.* A lease may then seem to have ended, or to last for hours: `store_clock` makes the

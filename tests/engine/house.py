@@ -118,7 +118,6 @@ class Puppet:
     number: int = 0
     seen: int = 0
     seen_when_told: int = 0
-    as_of: float = 0.0
     granted: list[tuple[Grant, GrantedTask]] = field(default_factory=list)
     stopped: list[Stop] = field(default_factory=list)
     renewed: list[int] = field(default_factory=list)
@@ -146,7 +145,6 @@ class Puppet:
             assert isinstance(orders, Orders)
             self.heard.append(orders)
             self.seen = max(self.seen, orders.number)
-            self.as_of = max(self.as_of, orders.at)
             self.granted += [(grant, task) for grant in orders.grants for task in grant.tasks]
             self.stopped += orders.stop
             self.renewed += [orders.answers] if orders.renewed else []
@@ -155,7 +153,7 @@ class Puppet:
     def heartbeat(self, running: tuple[AttemptRef, ...] = (), **parts: object) -> None:
         """Say that it lives, what it runs, and how much room it has."""
         card = WorkerCard(self.name, "host", 1, "test", self.room)
-        self.report(running=running, room=self.room, card=card, as_of=self.as_of, **parts)
+        self.report(running=running, room=self.room, card=card, **parts)
 
     def take(self) -> tuple[Grant, GrantedTask]:
         """Start the oldest granted attempt, and tell of it."""

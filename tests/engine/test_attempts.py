@@ -8,7 +8,8 @@ from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.shared.broker.port import Outgoing
 from echelon.shared.ids import JobId, new_worker_id
-from echelon.shared.messages import REPORTS, Orders, Outcome, Report, WorkerCard
+from echelon.shared.messages import REPORTS, Outcome, Report, WorkerCard
+from echelon.shared.volume.starts import StartLog
 from tests.engine.house import House, Puppet, ref
 from tests.engine.jobs import urls
 
@@ -104,18 +105,11 @@ def test_a_worker_that_believes_to_hold_what_it_does_not_is_told_to_stop(house: 
 
 
 class Unlucky(Puppet):
-    """A worker whose orders get lost on their way when they grant anything."""
+    """A worker whose orders get lost on their way."""
 
-    def listen(self) -> None:
-        deliveries = self.orders.take_deliveries(limit=100, timeout=0.0)
-        for orders in (one.message for one in deliveries):
-            if isinstance(orders, Orders) and not orders.grants:
-                self.as_of = max(self.as_of, orders.at)
-        self.orders.ack(deliveries)
-
-
-class Deaf(Puppet):
-    """A worker that hears nothing."""
+    def __post_init__(self) -> None:
+        StartLog(self.house.volume, self.worker).close()
+        super().__post_init__()
 
     def listen(self) -> None:
         self.orders.ack(self.orders.take_deliveries(limit=100, timeout=0.0))
@@ -156,24 +150,25 @@ def test_signs_of_life_at_the_usual_pace_tell_of_a_lost_order_before_its_lease_e
     assert (task.state, task.given_to) == (State.QUEUED, None)
 
 
-def test_what_a_worker_that_hears_nothing_holds_is_lost_for_nobody_can_know(house: House) -> None:
-    deaf = Deaf(house, room={"*": 1})
+def test_what_is_not_known_of_a_worker_that_keeps_no_file_of_its_starts_is_lost(house: House) -> None:
+    worker = Puppet(house, room={"*": 1})
     job_id = house.submit("one")
     for _ in range(4):
         house.clock.pass_(4.0)
-        deaf.heartbeat()
+        worker.heartbeat()
 
     assert outcomes(house, job_id) == [Outcome.LOST]
 
 
 @pytest.mark.parametrize("beats", [0, 1, 4])
-def test_a_sign_of_life_of_before_the_claim_that_is_read_late_does_not_tell_that_its_worker_lives(
+def test_a_sign_of_life_that_is_read_late_does_not_tell_that_its_worker_lives(
     house: House, beats: int
 ) -> None:
     job_id = house.submit("one")
     for life in range(MAX_LOSSES):
         dead = Puppet(house, name=f"life {life}")
-        held = dead.take()
+        held = dead.take_ahead()
+        StartLog(house.volume, dead.worker).add_start(ref(held))
         dead.room = {}
         dead.heartbeat((ref(held),))
         for _ in range(beats):
@@ -188,19 +183,6 @@ def test_a_sign_of_life_of_before_the_claim_that_is_read_late_does_not_tell_that
 
     assert outcomes(house, job_id) == [Outcome.LOST] * MAX_LOSSES
     assert "worker_lost" in (house.view(job_id).error or "")
-
-
-def test_only_a_report_that_names_all_that_its_worker_holds_tells_of_what_it_does_not_name(house: House) -> None:
-    puppet = Puppet(house)
-    now = puppet.as_of
-    told = []
-    for running in (None, ()):
-        puppet.report(running=running, card=WorkerCard("puppet", "host", 1, "test", {}), as_of=now)
-        with house.store.write() as tx:
-            told.append(tx.find_heard([puppet.worker], within=1.0))
-
-    assert now > 0.0
-    assert told == [{puppet.worker: 0.0}, {puppet.worker: now}]
 
 
 def test_a_worker_that_stood_still_for_longer_than_its_lease_has_lost_what_it_held(house: House) -> None:

@@ -15,6 +15,7 @@ from echelon.shared.errors import StoreUnavailable
 from echelon.shared.ids import JobId
 from echelon.shared.lease import ORDER_RESENT_FOR
 from echelon.shared.messages import Orders
+from echelon.shared.volume.starts import StartLog
 from tests.engine.house import House, Puppet, ref
 
 CATALOGUE = """
@@ -179,6 +180,7 @@ def test_an_order_in_doubt_is_forgotten_when_it_is_older_than_workers_remember_a
     house: House, broker: DoubtfulBroker
 ) -> None:
     puppet = Puppet(house)
+    StartLog(house.volume, puppet.worker).close()
     broker.doubt, broker.deliver = 1, False
     job_id = house.submit("one")
     broker.away = True

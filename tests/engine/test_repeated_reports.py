@@ -1,4 +1,4 @@
-"""An old report that comes again does nothing, and a number that was once too great silences no worker that lives."""
+"""An old report that comes again does nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import pytest
 
 from echelon.controller.core.states import State
 from echelon.shared.broker.port import Outgoing
-from echelon.shared.messages import REPORTS, Outcome, Report, WorkerCard
+from echelon.shared.messages import REPORTS, Outcome, Report
 from tests.engine.house import House, Puppet, ref
 from tests.engine.test_attempts import outcomes
-
-FAR = 10**9
 
 
 def repeat(house: House, *reports: Report) -> None:
@@ -85,37 +83,19 @@ def test_results_and_goodbyes_that_come_again_count_once(house: House) -> None:
     assert house.view(second).state is State.COMPLETED
 
 
-@pytest.mark.parametrize("told", [{"*": 0}, {}, None])
-def test_a_worker_whose_number_was_once_too_great_keeps_what_it_holds_and_gets_more(
-    house: House, told: dict[str, int] | None
-) -> None:
-    worker = Puppet(house, room={"*": 2})
-    first = house.submit("one")
+def test_a_heartbeat_that_another_controller_reads_after_a_later_report_renews_all_the_same(house: House) -> None:
+    recorded = record(house)
+    job_id = house.submit("one")
+    worker = Puppet(house, room={"*": 1})
     held = worker.take()
-    card = WorkerCard("puppet", "host", 1, "test", {})
-    repeat(house, Report(worker.worker, FAR, room=told, running=(ref(held),), card=card, as_of=worker.as_of))
-    worker.listen()
     for _ in range(8):
         house.clock.pass_(3.0)
-        worker.heartbeat((ref(held),))
-    second = house.submit("one")
-    worker.finish(worker.take())
+        worker.number += 1
+        beat = msgspec.structs.replace(recorded[0], number=worker.number, running=(ref(held),))
+        worker.report()
+        repeat(house, beat)
 
-    assert (house.view(first).state, house.view(second).state) == (State.RUNNING, State.COMPLETED)
-    assert worker.number < FAR and house.tasks(first)[0].attempt == 1
-
-
-def test_a_doubtful_heartbeat_is_answered_with_the_time_alone(house: House) -> None:
-    recorded = record(house)
-    worker = Puppet(house)
-    house.submit("one")
-    held = worker.take()
-    worker.heartbeat((ref(held),))
-    worker.heard.clear()
-    house.clock.pass_(1.0)
-    repeat(house, recorded[-1])
-    worker.listen()
-
-    [answer] = worker.heard
-    assert (answer.renewed, answer.grants, answer.stop, answer.number) == (False, (), (), 0)
-    assert answer.at == house.clock.wall() and msgspec.structs.asdict(answer)["answers"] == 0
+    assert outcomes(house, job_id) == [] and house.tasks(job_id)[0].state is State.RUNNING
+    house.clock.pass_(16.0)
+    repeat(house, beat)
+    assert outcomes(house, job_id) == [Outcome.LOST]

@@ -9,7 +9,7 @@ import pytest
 
 from echelon.shared.clock import SystemClock
 from echelon.shared.ids import WorkerId
-from echelon.shared.messages import ANY_QUEUE, REPORTS, Orders, Report, WorkerCard
+from echelon.shared.messages import ANY_QUEUE, REPORTS, Report, WorkerCard
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.heartbeat import UNANSWERED, Heartbeat
 from echelon.worker.liveness.report_log import ReportLog
@@ -31,16 +31,6 @@ def test_it_says_who_lives_what_it_holds_and_what_it_could_take(stand: Stand) ->
     assert beat.running == tuple(refs)
     assert beat.room == {ANY_QUEUE: 0}
     assert beat.seen == stand.order_number
-
-
-def test_it_tells_how_far_its_worker_has_heard_and_no_order_that_comes_late_takes_that_back(stand: Stand) -> None:
-    told = [stand.beat().as_of]
-    for at in (5.0, 7.0, 6.0, 0.0):
-        stand.send(Orders(WORKER, 0, 1, 15.0, at=at))
-        stand.turn()
-        told.append(stand.beat().as_of)
-
-    assert told == [0.0, 5.0, 7.0, 7.0, 7.0]
 
 
 def test_an_idle_worker_names_nothing_so_that_nothing_is_kept_for_it(stand: Stand) -> None:

@@ -165,14 +165,6 @@ def test_another_version_is_named_as_the_reason(data: bytes) -> None:
         decode_message(data)
 
 
-def test_messages_of_a_release_that_told_no_times_are_read() -> None:
-    report = decode_message(b'{"kind":"report","v":2,"worker":"w","number":1,"running":[]}')
-    orders = decode_message(b'{"kind":"orders","v":2,"worker":"w","number":1,"answers":1,"lease":15.0}')
-
-    assert isinstance(report, Report) and report.as_of == 0.0
-    assert isinstance(orders, Orders) and orders.at == 0.0
-
-
 def test_fields_of_a_later_release_are_passed_over() -> None:
     data = json.dumps({"kind": "report", "v": VERSION, "worker": "w", "number": 1, "later": {"a": [1]}}).encode()
 

@@ -19,7 +19,6 @@ BROKEN = {
     "a set clock that goes unnoticed": ("CLOCK_TOLERANCE_PART", 0.3),
     "a worker that lives was heard lately": ("HEARD_LATELY_PART", 0.3),
     "a worker that was stopped": ("HEARD_LATELY_PART", 0.7),
-    "a heartbeat that proves": ("ORDER_ARRIVES_PART", 0.4),
     "a controller whose store hangs": ("STORE_HANGS_PART", 0.3),
     "a status file is written twice": ("STATUS_WRITTEN_EVERY", 3.0),
     "from the default lease on": ("STATUS_FRESH_FOR", 6.0),

@@ -47,7 +47,6 @@ jobs:
   wait: {stages: [{name: Wait, task_class: wait}]}
 """
 FAR = 10**9
-LATE = 2**40
 
 
 def documented_permissions() -> dict[str, tuple[str, str, str]]:
@@ -88,7 +87,7 @@ class Attack:
         for number in range(1, 100):
             task = GrantedTask(new_task_ids(1)[0], 1, 0)
             grant = Grant(self.job_id, 0, "Wait", self.revision, "default", recipe, {}, {}, (task,))
-            granting.append(Orders(self.worker, FAR, number, 3600.0, (grant,), renewed=True, at=LATE))
+            granting.append(Orders(self.worker, FAR, number, 3600.0, (grant,), renewed=True))
         stop = Stop(self.task.task_id, self.task.attempt, "cancelled")
         return [*granting, Orders(self.worker, 0, 1, 0.001, stop=(stop,))]
 
@@ -96,7 +95,7 @@ class Attack:
         card = WorkerCard("stranger", "elsewhere", 1, "9", {ANY_QUEUE: 1000})
         ended = Finished(self.job_id, self.task.task_id, self.task.attempt, Outcome.COMPLETED, 0, result="forged")
         return [
-            Report(self.worker, FAR, room={}, running=(), card=card, seen=FAR, as_of=LATE),
+            Report(self.worker, FAR, room={}, running=(), card=card, seen=FAR),
             Report(self.worker, FAR + 1, finished=(ended,)),
             Report(self.worker, FAR + 2, released=(self.task,)),
             Report(self.worker, FAR + 3, room={}, goodbye=True),

@@ -95,7 +95,6 @@ class Heartbeat:
             seen=state.seen,
             running=state.running,
             started=state.started,
-            as_of=state.as_of,
             card=msgspec.structs.replace(self._card, draining=self._holdings.draining),
             buried=self._dead.ids if self._dead is not None else (),
         )

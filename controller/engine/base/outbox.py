@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-import msgspec
-
 from echelon.controller.engine.base.packing import pack_grants
 from echelon.shared.broker.port import Outgoing
 from echelon.shared.ids import WorkerId
@@ -70,21 +68,16 @@ class Outbox:
         letter = self._letters[worker]
         letter.renewed, letter.lease = report, lease
 
-    def add_time(self, worker: WorkerId) -> None:
-        """Tell a worker at least the store's time."""
-        self._letters.setdefault(worker, _WorkerOrders())
-
     def clear(self) -> None:
         """Forget what a transaction that failed would have said."""
         self._letters.clear()
 
-    def take_orders(self, *, at: float) -> OutgoingOrders:
-        """Return the messages and begin anew; `at` is the store's time in the transaction that they tell of."""
+    def take_orders(self) -> OutgoingOrders:
+        """Return the messages and begin anew."""
         post = OutgoingOrders()
         for worker, letter in self._letters.items():
             for orders in self._make_orders(worker, letter, post):
-                dated = msgspec.structs.replace(orders, at=at)
-                post.outgoing.append(Outgoing(orders_queue(worker), dated))
+                post.outgoing.append(Outgoing(orders_queue(worker), orders))
         self._letters.clear()
         return post
 

@@ -50,7 +50,12 @@ class Capacities:
         self._trusted = None
         for report in reports:
             demand = self._rows.get(report.worker)
-            if demand is None or not self._is_news(report, demand):
+            if demand is None:
+                continue
+            if report.running is not None and report.number > demand.heartbeat:
+                demand.heartbeat = report.number
+                self._changed.add(report.worker)
+            if report.number <= demand.number:
                 continue
             self._changed.add(report.worker)
             demand.number, demand.told_at = report.number, self._now
@@ -63,14 +68,6 @@ class Capacities:
                 demand.alone = None
             elif report.room is not None:
                 _set_room(demand, report.room, report.ahead, report.urgent)
-
-    def _is_news(self, report: Report, demand: Capacity) -> bool:
-        """Tell whether a report may replace the last figures: by its number, or because those are no longer believed.
-
-        In the second case it has to prove that it is no old report that came again.
-        """
-        believed = self._since < demand.told_at < self._before
-        return report.number > demand.number or (not believed and is_fresh(report, demand))
 
     def drop_workers(self, workers: Iterable[WorkerId]) -> None:
         """Believe no room of these workers until they tell it again."""
@@ -150,11 +147,6 @@ def _note_waiting(demand: Capacity, name: str, priority: int, count: int) -> Non
             demand.ahead[name] = ahead - waiting
             more = demand.urgent.setdefault(name, {})
             more[priority] = more.get(priority, 0) + waiting
-
-
-def is_fresh(report: Report, last: Capacity) -> bool:
-    """Tell whether a report was certainly not carried out before."""
-    return report.number > last.number or report.as_of > last.as_of
 
 
 def free_for(demand: Capacity, queue: str, priority: int = 0) -> int:

@@ -47,7 +47,7 @@ class ClaimAtSubmit:
         for granting in grantings:
             for grant in self.dispatcher.make_grants(unit.tx, granting):
                 outbox.add_grant(granting.demand.worker, grant, number=granting.order, told=granting.demand.number)
-        return outbox.take_orders(at=unit.tx.now())
+        return outbox.take_orders()
 
     def send_orders(self, post: OutgoingOrders) -> None:
         """Tell the workers of what has been claimed and committed."""

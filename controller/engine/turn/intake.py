@@ -12,7 +12,6 @@ from echelon.controller.datastore.records import TaskRow
 from echelon.controller.engine.base.counters import Counters
 from echelon.controller.engine.base.settle import Ending, Settler
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
-from echelon.controller.engine.turn.capacities import is_fresh
 from echelon.controller.liveness.expired import describe_loss
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
@@ -32,16 +31,14 @@ class IntakeResult:
     renewed: dict[WorkerId, int] = field(default_factory=dict)
     #: For how many seconds.
     lease: float = 0.0
-    #: Workers whose heartbeat may be an old one that came again.
-    doubted: set[WorkerId] = field(default_factory=set)
+    #: Heartbeats that were not carried out before.
+    heard: list[Report] = field(default_factory=list)
     #: Attempts whose ends were written.
     settled: int = 0
     #: Starts that are not written yet, each with the seconds for which the task has run.
     started: list[tuple[WorkerId, AttemptRef, float]] = field(default_factory=list)
     #: The store's time at which the next retry is due, if this turn made one.
     due: float | None = None
-    #: The store's time in this turn's transaction.
-    at: float = 0.0
 
 
 class Intake:
@@ -61,7 +58,8 @@ class Intake:
         taken.settled = len(endings)
         due = self._settler.settle_attempts(unit, endings) if endings else None
         taken.due = due if taken.due is None else taken.due
-        for report in self._select_fresh(unit, reports, taken):
+        taken.heard = _select_fresh(unit, reports)
+        for report in taken.heard:
             self._renew_leases(unit, report, taken, lease=self._lease + more)
         return taken
 
@@ -91,39 +89,15 @@ class Intake:
             if task.spawn:
                 unit.apply_event(task.job_id, SpawnTaskMoved(task.stage, State.RUNNING, started=True))
 
-    def record_heartbeats(self, unit: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> None:
-        """Note the workers' signs of life and ends. Their rows have been locked, all of them in one order.
-
-        Only a report whose renewals all succeeded proves that an unlisted attempt is not on the worker.
-        """
-        for report in sorted(reports, key=lambda report: report.worker):
-            if report.card is not None and report.worker not in taken.doubted:
-                as_of = report.as_of if taken.renewed.get(report.worker) == report.number else 0.0
+    def record_heartbeats(self, unit: UnitOfWork, reports: Sequence[Report], heard: Sequence[Report]) -> None:
+        """Note the workers' signs of life and ends. Their rows have been locked, all of them in one order."""
+        for report in sorted(heard, key=lambda report: report.worker):
+            if report.card is not None:
                 running = report.running if report.started is None else report.started
-                unit.tx.record_heartbeat(report.worker, report.card, running=len(running or ()), as_of=as_of)
+                unit.tx.record_heartbeat(report.worker, report.card, running=len(running or ()))
         departed = find_departed(reports)
         if departed:
             unit.tx.deregister_workers(departed)
-
-    def _select_fresh(self, unit: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> list[Report]:
-        """Return the heartbeats that were certainly not carried out before.
-
-        A message that is sent again, by the broker or by another program that has seen it, must not keep a dead
-        worker's leases alive. The number tells: it is greater than that of the last report. For a worker whose number
-        was once too great, for whatever reason, `as_of` tells: it is later than the last one. Therefore a doubtful
-        heartbeat is answered with the time.
-        """
-        beats = [report for report in reports if report.running is not None]
-        known = unit.tx.find_capacities({report.worker for report in beats}) if beats else {}
-        fresh: list[Report] = []
-        for report in beats:
-            last = known.get(report.worker)
-            if last is None or is_fresh(report, last) or ablated("repeated_heartbeats"):
-                fresh.append(report)
-            else:
-                taken.doubted.add(report.worker)
-        taken.doubted -= {report.worker for report in fresh}
-        return fresh
 
     def _find_endings(self, unit: UnitOfWork, reports: Sequence[Report], taken: IntakeResult) -> list[Ending]:
         """Return the attempts that ended or came back, once each, as far as they still hold their claim."""
@@ -224,6 +198,23 @@ class Intake:
             for task in tasks
             if task.state is State.RUNNING and task.worker == worker
         }
+
+
+def _select_fresh(unit: UnitOfWork, reports: Sequence[Report]) -> list[Report]:
+    """Return the heartbeats that were certainly not carried out before: each has a greater number than the last one.
+
+    A message that is sent again, by the broker or by another program that has seen it, must not keep a dead worker's
+    leases alive.
+    """
+    beats = [report for report in reports if report.running is not None]
+    known = unit.tx.find_capacities({report.worker for report in beats}) if beats else {}
+    return [
+        report
+        for report in beats
+        if ablated("repeated_heartbeats")
+        or report.worker not in known
+        or report.number > known[report.worker].heartbeat
+    ]
 
 
 def find_departed(reports: Iterable[Report]) -> set[WorkerId]:

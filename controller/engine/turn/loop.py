@@ -239,11 +239,10 @@ class Engine:
             self._parts.publisher.publish_found(unit.unpublished)
         departed = find_departed(reports)
         demands = Capacities(unit.tx, {report.worker for report in reports} | departed, lease=self._parts.lease)
-        self._parts.intake.record_heartbeats(unit, reports, taken)
+        self._parts.intake.record_heartbeats(unit, reports, taken.heard)
         self._parts.intake.mark_started(unit, taken)
         demands.note_reports(reports)
         demands.drop_workers({report.worker for report in returned if report.released} | departed)
-        taken.at = unit.tx.now()
         return taken, demands
 
     def _give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -306,9 +305,7 @@ class Engine:
             parts.outbox.add_recall(worker, ref)
         for worker, number in taken.renewed.items():
             parts.outbox.add_renewal(worker, number, lease=taken.lease)
-        for worker in taken.doubted:
-            parts.outbox.add_time(worker)
-        post = parts.outbox.take_orders(at=taken.at)
+        post = parts.outbox.take_orders()
         if post.outgoing:
             failpoint("orders.before_publish")
         self.send_orders(post)

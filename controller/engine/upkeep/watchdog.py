@@ -104,7 +104,8 @@ class Watchdog:
 
     def _judge_expired(self, tx: Transaction, late: Sequence[TaskRow]) -> list[Ending]:
         heard = tx.find_heard({task.worker for task in late if task.worker}, within=HEARD_LATELY_PART * self._lease)
-        return [Ending(task, judge_expired(task, heard, lease=self._lease), doubtful=True) for task in late]
+        starts = self._settler.read_starts(task for task in late if task.worker in heard)
+        return [Ending(task, judge_expired(task, starts.get(task.worker)), doubtful=True) for task in late]
 
     def _count_late_starts(self, tx: Transaction, released: Sequence[TaskRow]) -> None:
         """Count attempts that lost their claim before their start was told, and whose worker never told of the end."""
