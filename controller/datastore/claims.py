@@ -141,28 +141,10 @@ def begun_too_late(now: str) -> ColumnElement[bool]:
     return and_(tasks.c.not_before > _p(now), _ended_last > _p(f"{now}_too"))
 
 
-def waits_anew(now: str) -> ColumnElement[float]:
-    """Return the end of the wait if it begins now."""
-    return _p(now) + tasks.c.not_before - _ended_last
-
-
 _waiting = and_(is_in(tasks.c.state, State.PENDING), tasks.c.by_whom.is_(None), tasks.c.not_before.is_not(None))
 SHORTEN_WAITS = Prepared(
-    update(tasks)
-    .where(_waiting, begun_too_late("now"))
-    .values(not_before=waits_anew("since"), etag=tasks.c.etag + ONE),
-    "since now now_too",
-)
-#: Keeps another controller that notices the changed clock from shortening a wait a second time.
-END_IN_TIME = Prepared(
-    update(attempts)
-    .where(
-        attempts.c.kept == ONE,
-        attempts.c.ended_at > _p("now"),
-        attempts.c.task.in_(select(tasks.c.key).where(_waiting, tasks.c.not_before > _p("now_too"))),
-    )
-    .values(ended_at=_p("ended_at")),
-    "ended_at now now_too",
+    update(tasks).where(_waiting, begun_too_late("now")).values(not_before=_p("at"), etag=tasks.c.etag + ONE),
+    "at now now_too",
 )
 _here = union_all(
     select(tasks.c.worker, tasks.c.losses).where(RUNNING),
@@ -353,7 +335,7 @@ class ClaimWrites(TaskWrites):
     def shorten_leases(self, *, longest: float) -> None:
         """Shorten leases to at most `longest` seconds from now, after the clock has been set back.
 
-        A wait for a retry that began at a moment in the future begins again now.
+        A wait for a retry that began at a moment in the future ends now: how much of it is over cannot be told.
         """
         now = self.now()
         self._session.send_rows(SHORTEN_LEASES, (now + longest, now + longest))
@@ -361,7 +343,6 @@ class ClaimWrites(TaskWrites):
             self._session.send_rows(SHORTEN_LAST_LEASES, (now + longest, now + longest))
         if not ablated("wait_shortening"):
             self._session.send_rows(SHORTEN_WAITS, (now, now, now))
-            self._session.send_rows(END_IN_TIME, (now, now, now))
 
     def running_on(self, workers: Collection[WorkerId], *, limit: int) -> list[tuple[JobId, TaskId]]:
         """Return the tasks that run on these workers."""

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam as _p
 
 from echelon.controller.core.events import Spans
 from echelon.controller.core.states import ENDED, OPEN, TASK_TRANSITIONS, State
-from echelon.controller.datastore.claims import begun_too_late, waits_anew
+from echelon.controller.datastore.claims import begun_too_late
 from echelon.controller.datastore.encoding import STATES, clean_text
 from echelon.controller.datastore.errors import GuardFailed
 from echelon.controller.datastore.prepared import Prepared
@@ -107,7 +107,7 @@ RESUME_TASKS = Prepared(
         ),
         # In a stage that has begun, a waiting task becomes claimable only when it is due: give it a time.
         not_before=case(
-            (begun_too_late("now"), waits_anew("since")),
+            (begun_too_late("now"), _p("since")),
             (
                 and_(_p("begun_too") == ONE, tasks.c.not_before.is_(None), tasks.c.lease_until.is_not(None)),
                 AT_ONCE,
