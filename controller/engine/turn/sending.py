@@ -4,8 +4,9 @@ An order that was certainly not delivered counts as handed back: its attempts ru
 
 One that was sent and never confirmed, because the connection went, is another matter: its worker may have got it and
 run its attempts, and another worker must not begin the next ones beside. Such an order is in doubt. It is sent once
-more when the broker is back, as often as that takes: a worker takes in an attempt once. While it is in doubt a refusal
-tells nothing, for the first sending may have arrived: a broker that has come back without its queues refuses orders for
+more when the broker is back, as often as that takes: a worker takes in an attempt once. If one of its attempts has
+ended meanwhile it is forgotten: it had arrived, or the watchdog judges the rest. While it is in doubt a refusal tells
+nothing, for the first sending may have arrived: a broker that has come back without its queues refuses orders for
 workers that are on their way to make theirs anew. One that arrives when its leases have run out is still worth sending:
 a worker that never had it hands its attempts back, and they run elsewhere at once instead of when the watchdog has
 heard workers for a lease. One that is older than workers remember is forgotten, and the watchdog judges.
@@ -18,11 +19,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
-
-import msgspec
 
 from echelon.controller.core.states import State
 from echelon.controller.datastore.port import Datastore
@@ -31,9 +30,8 @@ from echelon.controller.engine.base.outbox import OutgoingOrders
 from echelon.shared.ablation import ablated
 from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
 from echelon.shared.clock import Clock
-from echelon.shared.ids import WorkerId
 from echelon.shared.lease import order_resent_for
-from echelon.shared.messages import AttemptRef, Grant, Orders, Report
+from echelon.shared.messages import AttemptRef, Orders, Report
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +91,10 @@ class Sender:
             self._broker.publish([one.outgoing], confirmed=partial(self._on_confirmed_again, one))
 
     def _still_granted(self, doubtful: Sequence[_UnconfirmedOrder]) -> list[_UnconfirmedOrder]:
-        """Return the orders without the attempts that have ended or lost their claim meanwhile."""
+        """Return the orders of which no attempt has ended or lost its claim meanwhile.
+
+        If one has ended, the order had arrived. If a person has ended one, the watchdog judges the others.
+        """
         task_ids = {ref.task_id for one in doubtful for ref in _list_attempts(one.orders)}
         if not task_ids:
             return []
@@ -102,7 +103,11 @@ class Sender:
         running = {
             (task.worker, AttemptRef(task.task_id, task.attempt)) for task in held if task.state is State.RUNNING
         }
-        return [kept for one in doubtful if (kept := _without_others(one, running))]
+        return [
+            one
+            for one in doubtful
+            if running.issuperset((one.orders.worker, ref) for ref in _list_attempts(one.orders))
+        ]
 
     def _on_confirmed(self, since: float, unconfirmed: Unconfirmed) -> None:
         """Take note, on a thread of the broker, of the orders that were not confirmed."""
@@ -143,23 +148,3 @@ def _handed_back(orders: Orders) -> Report | None:
     if not refs or ablated("undelivered_orders"):
         return None
     return Report(worker=orders.worker, number=0, released=refs)
-
-
-def _without_others(
-    one: _UnconfirmedOrder, running: Collection[tuple[WorkerId | None, AttemptRef]]
-) -> _UnconfirmedOrder | None:
-    """Return an order with the attempts that run, the very same if all of them do; None when none does."""
-    refs = _list_attempts(one.orders)
-    kept = {ref for ref in refs if (one.orders.worker, ref) in running}
-    if len(kept) == len(refs):
-        return one
-    if not kept:
-        return None
-    grants = tuple(grant for grant in (_keep_tasks(grant, kept) for grant in one.orders.grants) if grant.tasks)
-    orders = msgspec.structs.replace(one.orders, grants=grants)
-    return _UnconfirmedOrder(replace(one.outgoing, message=orders), orders, one.since)
-
-
-def _keep_tasks(grant: Grant, refs: Collection[AttemptRef]) -> Grant:
-    tasks = tuple(task for task in grant.tasks if AttemptRef(task.task_id, task.attempt) in refs)
-    return msgspec.structs.replace(grant, tasks=tasks)
