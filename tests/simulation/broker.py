@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from echelon.shared.broker.port import Confirmed, Delivery, Outgoing, Unconfirmed
 from echelon.shared.codec import decode_message, encode_message
 from echelon.shared.messages import DEAD, REPORTS, Message, Report
-from tests.simulation.faults import Fault
+from tests.simulation.faults import CALM_FROM, Fault
 from tests.simulation.world import Actor, Killed, Process, World
 
 #: Seconds that a message is on its way when all is well.
@@ -233,7 +233,9 @@ class Line:
             # The message is on its way, and arrives.
             self.cut(self.hub.world.rng.uniform(*BACK_AFTER))
         elif kind == "isolate":
-            self.hub.isolate(self.actor.process, max(20.0, fault.seconds))
+            # For longer than a lease, but not far into the calm.
+            left = CALM_FROM + 5.0 - self.hub.world.now
+            self.hub.isolate(self.actor.process, min(max(20.0, fault.seconds), left))
         elif kind == "lose_queue":
             self.hub.world.at(0.01, None, lambda: self.hub.lose_queue(queue))
         elif kind == "broker_restart":
