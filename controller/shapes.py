@@ -20,7 +20,6 @@ from echelon.controller.shape_words import (
     WhyCode,
     about,
 )
-from echelon.shared.messages import JsonValue
 
 Item = TypeVar("Item")
 
@@ -226,6 +225,24 @@ class AddedTasks(TypedDict):
     first_index: Annotated[int, about("Position of the first one in its stage; the others follow.")]
 
 
+class ErrorGroup(TypedDict):
+    """Failed tasks of a stage whose errors are of one kind."""
+
+    stage: Annotated[int, about("Number of the stage.")]
+    error: Annotated[str, about("What their errors have in common: <n>, <path>, <id>, <time> and {input} differ.")]
+    example: Annotated[str, about("The whole error of the first one.")]
+    count: Annotated[int, about("How many they are.")]
+    tasks: Annotated[list[TaskPlace], about("The first five of them.")]
+
+
+class JobErrors(TypedDict):
+    """Why tasks of a job are FAILED, in groups."""
+
+    failed_tasks: Annotated[int, about("Number of its tasks that are FAILED.")]
+    grouped_tasks: Annotated[int, about("How many of them were read: the first 20,000.")]
+    groups: Annotated[list[ErrorGroup], about("The largest first.")]
+
+
 class Why(TypedDict):
     """The one reason that holds a job, a stage or a task back now."""
 
@@ -319,62 +336,6 @@ class Readiness(TypedDict):
     ready: Annotated[bool, about("It accepts jobs.")]
     working: Annotated[bool, about("It is ready, and no task waits for a worker that is not there.")]
     parts: list[ReadinessPart]
-
-
-class CatalogueInput(TypedDict):
-    """An input of a job or of a task class."""
-
-    name: Annotated[str, about("Name of the input.")]
-    description: Annotated[str | None, about("What it is for.")]
-    source: Literal["parameter", "environment", "http-header"]
-    key: Annotated[str, about("Name of the header or of the environment variable.")]
-    type: Literal["string", "integer", "number", "boolean", "json"] | None
-    required: bool
-    secret: bool
-    default: NotRequired[Annotated[JsonValue, about("Only of an input that is not required.")]]
-    enum: NotRequired[list[JsonValue]]
-    pattern: NotRequired[Annotated[str, about("RE2 syntax; the whole value has to match.")]]
-    minimum: NotRequired[float]
-    maximum: NotRequired[float]
-
-
-class CatalogueStage(StageSettings):
-    """A stage of a job of the catalogue."""
-
-    paused: Annotated[bool, about("It does not start until it is resumed.")]
-    job_failed_on_error: bool
-    fail_fast: bool
-
-
-class CatalogueJob(TypedDict):
-    """A job of the catalogue."""
-
-    type: Annotated[str, about("Name of the job.")]
-    name: Annotated[str | None, about("Title of the job.")]
-    description: Annotated[str | None, about("What it does.")]
-    input: list[CatalogueInput]
-    stages: list[CatalogueStage]
-
-
-class CatalogueTask(TypedDict):
-    """A task class of the catalogue, without its command."""
-
-    task_class: Annotated[str, about("Name of the task class.")]
-    name: Annotated[str | None, about("Title of the task class.")]
-    description: Annotated[str | None, about("What it does.")]
-    queue: Annotated[str, about("Queue of its tasks.")]
-    timeout: Annotated[float | None, about("Seconds; null: no limit.")]
-    workdir: Literal["job", "task"]
-    retry_limit: Annotated[int, about("Number of additional attempts.")]
-    input: list[CatalogueInput]
-
-
-class Definitions(TypedDict):
-    """The catalogue in force."""
-
-    revision: Annotated[str, about("Identifies this content of the catalogue.")]
-    tasks: list[CatalogueTask]
-    jobs: list[CatalogueJob]
 
 
 class ProblemPart(TypedDict):

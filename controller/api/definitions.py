@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response
 
-from echelon.controller import shapes
+from echelon.controller import catalogue_shapes
 from echelon.controller.api import render
 from echelon.controller.api.config import get_jobs
 from echelon.controller.api.render import fill_shape
@@ -17,7 +17,7 @@ from echelon.controller.engine.jobs import MASK
 routes = Routes("definitions", "The catalogue in force.")
 
 
-@routes.add_get("/definitions", RouteAnswer(shapes.Definitions, description="The catalogue."))
+@routes.add_get("/definitions", RouteAnswer(catalogue_shapes.Definitions, description="The catalogue."))
 def get_definitions() -> Response:
     """Tell the catalogue in force: its revision, its tasks and its jobs with their inputs."""
     catalogue = get_jobs().current_catalogue()
@@ -30,23 +30,23 @@ def get_definitions() -> Response:
 
 
 @routes.add_get(
-    "/definitions/jobs/<string:type>", RouteAnswer(shapes.CatalogueJob, description="The job."), refuses=[404]
+    "/definitions/jobs/<string:type>", RouteAnswer(catalogue_shapes.CatalogueJob, description="The job."), refuses=[404]
 )
 def get_job_definition(type: str) -> Response:  # noqa: A002 - the word of the interface
     """Tell what a job takes and which stages it has."""
     return render.make_answer(_render_job(get_jobs().current_catalogue().find_job(type)))
 
 
-def _render_job(definition: JobDefinition) -> shapes.CatalogueJob:
+def _render_job(definition: JobDefinition) -> catalogue_shapes.CatalogueJob:
     inputs = [_render_input(one, secret=one.name in definition.secret) for one in definition.input.values()]
     stages = [_render_stage(definition, number) for number in range(len(definition.stages))]
-    return fill_shape(shapes.CatalogueJob, definition, input=inputs, stages=stages)
+    return fill_shape(catalogue_shapes.CatalogueJob, definition, input=inputs, stages=stages)
 
 
-def _render_stage(definition: JobDefinition, number: int) -> shapes.CatalogueStage:
+def _render_stage(definition: JobDefinition, number: int) -> catalogue_shapes.CatalogueStage:
     stage = definition.stages[number]
     return fill_shape(
-        shapes.CatalogueStage,
+        catalogue_shapes.CatalogueStage,
         stage,
         number=number,
         order=definition.order_of(number),
@@ -55,14 +55,14 @@ def _render_stage(definition: JobDefinition, number: int) -> shapes.CatalogueSta
     )
 
 
-def _render_task_class(definition: TaskClass) -> shapes.CatalogueTask:
+def _render_task_class(definition: TaskClass) -> catalogue_shapes.CatalogueTask:
     inputs = [_render_input(one, secret=one.secret) for one in definition.input.values()]
-    return fill_shape(shapes.CatalogueTask, definition, retry_limit=definition.retry.limit, input=inputs)
+    return fill_shape(catalogue_shapes.CatalogueTask, definition, retry_limit=definition.retry.limit, input=inputs)
 
 
-def _render_input(one: InputDefinition, *, secret: bool) -> shapes.CatalogueInput:
+def _render_input(one: InputDefinition, *, secret: bool) -> catalogue_shapes.CatalogueInput:
     limits = {"enum": one.enum, "pattern": one.pattern, "minimum": one.minimum, "maximum": one.maximum}
     optional: dict[str, object] = {name: value for name, value in limits.items() if value is not None}
     if not one.required:
         optional["default"] = MASK if secret else one.default
-    return fill_shape(shapes.CatalogueInput, one, key=one.key or one.name, secret=secret, **optional)
+    return fill_shape(catalogue_shapes.CatalogueInput, one, key=one.key or one.name, secret=secret, **optional)

@@ -16,6 +16,7 @@ from flask import Response, request
 
 from echelon.controller import shapes
 from echelon.controller.core.states import ENDED, State
+from echelon.controller.datastore.failures import Failure
 from echelon.controller.datastore.records import (
     SPAWN_INDEX,
     JobView,
@@ -26,6 +27,7 @@ from echelon.controller.datastore.records import (
     WorkerView,
 )
 from echelon.controller.engine.base.requests import Changed, Retried
+from echelon.controller.engine.why.errors import group_errors
 from echelon.controller.engine.why.explanations import Reason
 from echelon.controller.shape_words import TIME
 
@@ -142,6 +144,22 @@ def render_task(view: TaskView, values: Mapping[str, object]) -> shapes.Task:
     )
 
 
+def render_errors(view: JobView, failures: Sequence[Failure]) -> shapes.JobErrors:
+    """Return why tasks of a job have failed, in groups."""
+    groups = [
+        shapes.ErrorGroup(
+            stage=group.stage, error=group.text, example=group.example, count=group.count,
+            tasks=[_render_place(view, one) for one in group.tasks],
+        )
+        for group in group_errors(failures)
+    ]  # fmt: skip
+    return {"failed_tasks": view.failed_tasks, "grouped_tasks": len(failures), "groups": groups}
+
+
+def _render_place(view: JobView, one: Failure) -> shapes.TaskPlace:
+    return fill_shape(shapes.TaskPlace, one, job_id=view.job_id, **_task_position(one))
+
+
 def render_change(found: Changed) -> shapes.ChangeResult:
     """Return what a request changed."""
     return fill_shape(shapes.ChangeResult, found, changed=fill_shape(shapes.ChangedCounts, found))
@@ -170,7 +188,7 @@ def render_worker(view: WorkerView, held: Sequence[RunningAttempt]) -> shapes.Wo
     )
 
 
-def _task_position(view: TaskView | RunningAttempt) -> Json:
+def _task_position(view: TaskView | RunningAttempt | Failure) -> Json:
     """Return a task's position as users see it: a spawn task has none."""
     spawn = view.index == SPAWN_INDEX
     return {"index": None if spawn else view.index, "spawn": spawn}

@@ -17,6 +17,7 @@ from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.records import JobView, TaskView
 from echelon.controller.engine.jobs import MASK
+from echelon.controller.engine.why.errors import READ_AT_MOST
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId, TaskId
 
@@ -45,6 +46,19 @@ def list_tasks(query: TasksQuery, job_id: object) -> Response:
     with get_jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.list_tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
     return render.make_page(found, lambda task: render.render_task(task, values_of(task)))
+
+
+@routes.add_get(
+    "/jobs/<uuid:job_id>/errors",
+    RouteAnswer(shapes.JobErrors, description="Errors of the same kind together, the commonest first."),
+    refuses=[404],
+)
+def list_errors(job_id: object) -> Response:
+    """Tell why tasks of a job have failed: errors that differ only in numbers, paths and values are counted as one."""
+    job = find_job(JobId(str(job_id)))
+    with get_jobs().store.read() as reader:
+        failures = reader.list_failures(job.job_id, limit=READ_AT_MOST)
+    return render.make_answer(render.render_errors(job, failures))
 
 
 @routes.add_get(

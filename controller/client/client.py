@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Literal, Self, cast
 from urllib.parse import quote
 
+from echelon.controller.catalogue_shapes import CatalogueJob, Definitions
 from echelon.controller.client.control import API, LiveControl, how_to_begin, job_path, task_path
 from echelon.controller.client.errors import Ambiguous, from_problem
 from echelon.controller.client.transport import Transport
 from echelon.controller.shapes import (
-    CatalogueJob,
-    Definitions,
     Job,
     JobArtefact,
+    JobErrors,
     JobEvent,
     MatchingIds,
     PrunedJobs,
@@ -145,6 +145,10 @@ class Client(LiveControl):
         """Yield a job's tasks by stage and index, each stage's spawn task first; `run`: of an earlier run."""
         wanted = {"stage": stage, "index": index, "state": state, "run": run}
         return cast(Iterator[Task], self._iterate_pages(f"{job_path(job_id)}/tasks", wanted, limit))
+
+    def list_errors(self, job_id: str) -> JobErrors:
+        """Return why tasks of a job are FAILED, errors of the same kind together."""
+        return cast(JobErrors, self._transport.get_json(f"{job_path(job_id)}/errors"))
 
     def get_task(self, task_id: str) -> TaskWithAttempts:
         """Return a task with its ended attempts."""

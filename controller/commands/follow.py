@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from echelon.controller.commands.progress import Progress, format_job_state
@@ -19,11 +20,13 @@ from echelon.controller.commands.screen import (
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.shapes import Job, Task, WorkerAttempt
+    from echelon.controller.shapes import ErrorGroup, Job, JobErrors, Task, TaskPlace
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
-#: Failed tasks of one job that are shown; the others are only counted.
+#: Kinds of errors of one job that are shown; the others are only counted.
 _SHOWN_AT_MOST: Final = 5
+#: Seconds between two looks at the errors of a job that still runs.
+_ASK_EVERY: Final = 2.0
 _TAIL_LINES: Final = 10
 _TAIL_CHARACTERS: Final = 2000
 
@@ -34,8 +37,11 @@ class FollowedJob(Protocol):
     def wait_for_change(self) -> Job:
         """Return the job when it has ended, or after a moment."""
 
-    def list_failed_tasks(self) -> Iterator[Task]:
-        """Yield its tasks that are FAILED now."""
+    def list_errors(self) -> JobErrors:
+        """Return why its tasks are FAILED, in groups."""
+
+    def find_task(self, task_id: str) -> Task:
+        """Return one of its tasks."""
 
     def read_stderr(self, task: Task) -> Iterable[str]:
         """Yield the stderr of a task's last attempt, in pieces."""
@@ -52,9 +58,13 @@ class RemoteJob:
         """Return the job when it has ended, or after a second."""
         return self._client.get_job(self._job_id, wait=1.0)
 
-    def list_failed_tasks(self) -> Iterator[Task]:
-        """Yield its tasks that are FAILED now."""
-        return self._client.list_tasks(self._job_id, state="FAILED", limit=_SHOWN_AT_MOST)
+    def list_errors(self) -> JobErrors:
+        """Return why its tasks are FAILED, in groups."""
+        return self._client.list_errors(self._job_id)
+
+    def find_task(self, task_id: str) -> Task:
+        """Return one of its tasks."""
+        return self._client.get_task(task_id)
 
     def read_stderr(self, task: Task) -> Iterable[str]:
         """Yield the stderr of a task's last attempt, in pieces."""
@@ -63,14 +73,50 @@ class RemoteJob:
 
 def follow_job(followed: FollowedJob, job: Job, progress: Progress) -> Job:
     """Show a job until it has ended; return it as it is then."""
-    shown: set[str] = set()
+    failures = _Failures(followed, progress)
     while True:
-        if job["failed_tasks"] > len(shown) and len(shown) < _SHOWN_AT_MOST:
-            _print_failures(followed, shown, progress)
+        failures.show_new(job)
         progress.show_job(job)
         if job["state"] in ENDED:
+            failures.show_counts()
             return job
         job = followed.wait_for_change()
+
+
+class _Failures:
+    """Tells of each kind of error once, with the output of one task, and in the end how many tasks had it."""
+
+    def __init__(self, followed: FollowedJob, progress: Progress) -> None:
+        self._followed = followed
+        self._progress = progress
+        self._shown: dict[tuple[int, str], ErrorGroup] = {}
+        self._known = 0
+        self._asked_at = -math.inf
+
+    def show_new(self, job: Job) -> None:
+        """Show errors of kinds that were not there before."""
+        failed, ended = job["failed_tasks"], job["state"] in ENDED
+        if failed == self._known or not (ended or time.monotonic() - self._asked_at >= _ASK_EVERY):
+            return
+        self._known, self._asked_at = failed, time.monotonic()
+        for group in self._followed.list_errors()["groups"]:
+            key = (group["stage"], group["error"])
+            if key not in self._shown and len(self._shown) < _SHOWN_AT_MOST:
+                _print_failure(self._followed, group, self._progress)
+            if key in self._shown or len(self._shown) < _SHOWN_AT_MOST:
+                self._shown[key] = group
+
+    def show_counts(self) -> None:
+        """Show how many tasks had each of these errors, unless each had its own line; and that there are others."""
+        several = [group for group in self._shown.values() if group["count"] > 1]
+        for group in sorted(several, key=lambda group: -group["count"]):
+            self._progress.print_lines(
+                f"✗ {group['count']} tasks of stage {group['stage']} failed with: {escape_text(group['error'])}",
+                style="red",
+            )
+        told = sum(group["count"] for group in self._shown.values())
+        if rest := self._known - told:
+            self._progress.print_lines(f"✗ {format_count(rest, 'task')} failed with other errors", style="red")
 
 
 def describe_ending(job: Job) -> str:
@@ -89,21 +135,19 @@ def print_ending(job: Job) -> None:
     print_message(describe_ending(job), colour=colour)
 
 
-def format_place(task: Task | WorkerAttempt) -> str:
+def format_place(task: TaskPlace) -> str:
     """Return where a task stands in its job: STAGE.INDEX."""
     return f"{task['stage']}.{'spawn' if task['spawn'] else task['index']}"
 
 
-def _print_failures(followed: FollowedJob, shown: set[str], progress: Progress) -> None:
-    fresh = (task for task in followed.list_failed_tasks() if task["task_id"] not in shown)
-    for task in islice(fresh, _SHOWN_AT_MOST - len(shown)):
-        shown.add(task["task_id"])
-        error = escape_text(task["error"] or f"exit code {task['exit_code']}")
-        attempts = f" after {format_count(task['attempt'], 'attempt')}" if task["attempt"] > 1 else ""
-        name = f"task {format_place(task)} {escape_text(task['task_class'])}"
-        progress.print_lines(f"✗ {name} failed{attempts}: {error}", style="red")
-        if tail := take_last_lines(followed.read_stderr(task)):
-            progress.print_lines("\n".join(f"  | {line}" for line in tail), style="dim")
+def _print_failure(followed: FollowedJob, group: ErrorGroup, progress: Progress) -> None:
+    task = followed.find_task(group["tasks"][0]["task_id"])
+    error = escape_text(task["error"] or group["example"])
+    attempts = f" after {format_count(task['attempt'], 'attempt')}" if task["attempt"] > 1 else ""
+    name = f"task {format_place(task)} {escape_text(task['task_class'])}"
+    progress.print_lines(f"✗ {name} failed{attempts}: {error}", style="red")
+    if tail := take_last_lines(followed.read_stderr(task)):
+        progress.print_lines("\n".join(f"  | {line}" for line in tail), style="dim")
 
 
 def take_last_lines(pieces: Iterable[str]) -> list[str]:

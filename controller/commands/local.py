@@ -11,13 +11,12 @@ from typing import Final
 from echelon.controller.api import render
 from echelon.controller.commands.screen import print_message
 from echelon.controller.core.answers import Verb
-from echelon.controller.core.states import State
-from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.records import SPAWN_INDEX
 from echelon.controller.engine.jobs import Jobs
-from echelon.controller.shapes import Job, JobArtefact, Task
+from echelon.controller.engine.why.errors import READ_AT_MOST
+from echelon.controller.shapes import Job, JobArtefact, JobErrors, Task
 from echelon.shared.errors import Conflict, NotFound
-from echelon.shared.ids import JobId
+from echelon.shared.ids import JobId, TaskId
 
 #: Seconds between two looks at the job; its end is noticed at once.
 _POLL: Final = 0.2
@@ -58,12 +57,21 @@ class LocalJob:
             raise NotFound(f"job {self._job_id} does not exist any more")
         return render.render_job(found, self._jobs.masked_input(found))
 
-    def list_failed_tasks(self) -> Iterator[Task]:
-        """Yield some of its tasks that are FAILED now."""
+    def list_errors(self) -> JobErrors:
+        """Return why its tasks are FAILED, in groups."""
         with self._jobs.store.read() as reader:
-            page = reader.list_tasks(self._job_id, TaskFilter(states=(State.FAILED,)), limit=10, cursor=None)
-        for view in page.items:
-            yield render.render_task(view, view.input)
+            found, failures = reader.find_job(self._job_id), reader.list_failures(self._job_id, limit=READ_AT_MOST)
+        if found is None:
+            raise NotFound(f"job {self._job_id} does not exist any more")
+        return render.render_errors(found, failures)
+
+    def find_task(self, task_id: str) -> Task:
+        """Return one of its tasks."""
+        with self._jobs.store.read() as reader:
+            view = reader.find_task(TaskId(task_id))
+        if view is None:
+            raise NotFound(f"there is no task {task_id}")
+        return render.render_task(view, view.input)
 
     def read_stderr(self, task: Task) -> Iterable[str]:
         """Return the end of the stderr of a task's last attempt."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from echelon.controller.commands.pace import Pace
 from echelon.controller.commands.screen import (
     count_seconds,
     escape_text,
@@ -82,8 +84,8 @@ def count_done(stage: Stage) -> int:
     return counts["COMPLETED"] + counts["FAILED"] + counts["SKIPPED"]
 
 
-def describe_stage(stage: Stage) -> str:
-    """Return remarks about a stage beside its figures."""
+def describe_stage(stage: Stage, pace: str = "") -> str:
+    """Return remarks about a stage beside its figures; `pace` is how fast it goes on."""
     counts = stage["counts"]
     told = "FAILED" if stage["state"] == "COMPLETED" else ""
     said = [f"{counts[state]} {state.lower()}" for state in _COUNTED if counts.get(state, 0) and state != told]
@@ -104,7 +106,14 @@ def describe_stage(stage: Stage) -> str:
         said.append(escape_text(stage["waiting"]))
     elif _is_idle(stage) and counts.get("QUEUED", 0) and not counts.get("RUNNING", 0):
         said.append(f"{counts['QUEUED']} waiting in queue {escape_text(stage['queue'])}")
+    if pace:
+        said.append(pace)
     return ", ".join(said)
+
+
+def describe_with_error(stage: Stage, pace: str = "") -> str:
+    """Return remarks about a stage, and why it failed."""
+    return "; ".join(filter(None, (describe_stage(stage, pace), escape_text(stage["error"]))))
 
 
 def needs_person(stage: Stage) -> bool:
@@ -139,6 +148,7 @@ class ProgressLines:
         self._written: dict[int, tuple[str, int, float]] = {}
         #: Stages that were reported to wait for a worker.
         self._waiting: set[int] = set()
+        self._pace = Pace()
         #: Things that wait for a person: the job (None) and stages (their numbers).
         self._held: set[int | None] = set()
 
@@ -154,12 +164,13 @@ class ProgressLines:
             print_message(f"the job is paused; 'echelon resume {job['job_id'][:8]}' lets it go on")
         for stage in job["stages"]:
             state, number, now = stage["state"], count_done(stage), time.monotonic()
+            pace = self._pace.describe_pace(stage)
             known = self._written.get(stage["number"], ("PENDING", 0, 0.0))
             late = number != known[1] and now - known[2] >= _LINE_EVERY
             held = self._held_anew(stage["number"], bool(stage.get("paused")) or needs_person(stage))
             if state != known[0] or late or held or self._waits_anew(stage):
                 self._written[stage["number"]] = (state, number, now)
-                print_message(_format_line(stage))
+                print_message(_format_line(stage, pace))
 
     def _waits_anew(self, stage: Stage) -> bool:
         """Tell whether a stage has begun to wait for a worker; a stage that has just started does not count."""
@@ -182,10 +193,10 @@ class ProgressLines:
         print_message(text)
 
 
-def _format_line(stage: Stage) -> str:
+def _format_line(stage: Stage, pace: str) -> str:
     head = f"stage {stage['number']} {escape_text(stage['name'])}: {format_stage_state(stage)}"
     figures = f"{count_done(stage)} of {format_count(stage['total'], 'task')}" if stage["total"] is not None else ""
-    details = "; ".join(filter(None, (figures, describe_stage(stage), escape_text(stage["error"]))))
+    details = "; ".join(filter(None, (figures, describe_with_error(stage, pace))))
     return f"{head}, {details}" if details else head
 
 
@@ -197,6 +208,8 @@ class ProgressPicture:
 
         self._console = screen
         self._job: Job | None = None
+        self._pace = Pace()
+        self._paces: dict[int, str] = {}
         self._live = Live(
             console=self._console, get_renderable=self.draw_job, refresh_per_second=8, redirect_stdout=False
         )
@@ -211,6 +224,7 @@ class ProgressPicture:
     def show_job(self, job: Job) -> None:
         """Keep the job for the next drawing."""
         self._job = job
+        self._paces = {stage["number"]: self._pace.describe_pace(stage) for stage in job["stages"]}
 
     def print_lines(self, text: str, *, style: str = "") -> None:
         """Write lines above the drawing."""
@@ -226,12 +240,12 @@ class ProgressPicture:
             return Text("")
         width, room = self._console.width, max(5, self._console.height - 2)
         number = room
-        while len(lines := _draw_lines(self._job, number, width)) > room and number > 1:
+        while len(lines := _draw_lines(self._job, number, width, self._paces)) > room and number > 1:
             number -= 1
         return Text("\n").join(Text.assemble(*line) for line in lines)
 
 
-def _draw_lines(job: Job, number: int, width: int) -> list[Line]:
+def _draw_lines(job: Job, number: int, width: int, paces: Mapping[int, str]) -> list[Line]:
     """Return a head and the lines of at most `number` stages, those around the first open one."""
     stages, above, below = _choose_stages(job["stages"], number)
     state, took = format_job_state(job), format_elapsed(job["started_at"] or job["created_at"], job["ended_at"])
@@ -241,7 +255,9 @@ def _draw_lines(job: Job, number: int, width: int) -> list[Line]:
     ]
     if above:
         lines.append([(f"  {format_count(above, 'stage')} before these", "dim")])
-    lines += fit_cells(_COLUMNS, [_draw_stage(stage) for stage in stages], width, head=False).lines
+    lines += fit_cells(
+        _COLUMNS, [_draw_stage(stage, paces.get(stage["number"], "")) for stage in stages], width, head=False
+    ).lines
     if below:
         lines.append([(f"  {format_count(below, 'stage')} after these", "dim")])
     return lines
@@ -259,7 +275,7 @@ _COLUMNS: Final[tuple[Column[Stage], ...]] = (
 )
 
 
-def _draw_stage(stage: Stage) -> list[Cell]:
+def _draw_stage(stage: Stage, pace: str) -> list[Cell]:
     state, total, number = stage["state"], stage["total"], count_done(stage)
     style, failed = style_state(format_stage_state(stage)), stage["counts"].get("FAILED", 0)
     mark = "!" if failed and state == "COMPLETED" else _MARKS.get(state, "○")
@@ -270,7 +286,10 @@ def _draw_stage(stage: Stage) -> list[Cell]:
         Cell(format_stage_state(stage), style),
         Cell(_draw_bar(stage), colour),
         Cell(f"{number}/{total}" if total is not None else "", "" if state != "PENDING" else "dim"),
-        Cell("; ".join(filter(None, (describe_stage(stage), escape_text(stage["error"])))), "red" if failed else "dim"),
+        Cell(
+            "; ".join(filter(None, (describe_stage(stage, pace), escape_text(stage["error"])))),
+            "red" if failed else "dim",
+        ),
         Cell(format_elapsed(stage["started_at"], stage["ended_at"]), "dim"),
     ]
 

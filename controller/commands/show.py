@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from echelon.controller.commands.options import json_option, resolve_job_id, with_client
+from echelon.controller.commands.pace import Pace
 from echelon.controller.commands.progress import (
     count_done,
     count_held_back,
-    describe_stage,
+    describe_with_error,
     format_job_state,
     format_stage_state,
     needs_person,
@@ -38,7 +39,7 @@ _COLUMNS: tuple[Column[Stage], ...] = (
         "DONE", lambda stage: f"{count_done(stage)}/{'?' if stage['total'] is None else stage['total']}", right=True
     ),
     Column("TOOK", lambda stage: format_elapsed(stage["started_at"], stage["ended_at"]), right=True, spare=1),
-    Column("REMARKS", lambda stage: "; ".join(filter(None, (describe_stage(stage), stage["error"]))), note=True),
+    Column("REMARKS", lambda stage: describe_with_error(stage, Pace().describe_pace(stage)), note=True),
 )
 
 
@@ -61,7 +62,8 @@ def show(client: Client, job_id: str, as_json: bool) -> None:
     plain = all(stage["order"] == stage["number"] for stage in job["stages"])
     print_table(_COLUMNS, job["stages"], empty="no stages", without="ORDER" if plain else "")
     if job["failed_tasks"]:
-        print_message(f"'echelon tasks {job['job_id'][:8]} --state failed' lists the failed tasks and their errors")
+        short = job["job_id"][:8]
+        print_message(f"'echelon errors {short}' groups the errors, 'echelon tasks {short} --state failed' lists them")
     if _is_held_back(job):
         print_message(f"'echelon why {job['job_id'][:8]}' says what holds it back")
 

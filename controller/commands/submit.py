@@ -24,8 +24,9 @@ from echelon.controller.commands.watch import watch_options, watch_to_end
 from echelon.shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from echelon.controller.catalogue_shapes import CatalogueInput
     from echelon.controller.client import Client
-    from echelon.controller.shapes import CatalogueInput, Job
+    from echelon.controller.shapes import Job
 
 
 @click.command()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from echelon.controller.datastore.errors import SchemaMismatch
 
 #: The schema of this release: the last script in migrations/versions.
-HEAD = "0016"
+HEAD = "0017"
 
 
 def read_revision(connection: Connection) -> str | None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import pytest
 
-from echelon.controller import shape_words, shapes
+from echelon.controller import catalogue_shapes, shape_words, shapes
 from echelon.controller.catalogue.task_classes import InputSource, InputType
 from echelon.controller.core.model import OnError, Source
 from echelon.controller.core.states import State
@@ -21,8 +21,8 @@ WORDS: list[tuple[object, set[StrEnum]]] = [
     (shape_words.ErrorRule, set(OnError)),
     (shape_words.AttemptOutcome, set(Outcome)),
     (shape_words.WhyCode, set(Code)),
-    (typing.get_type_hints(shapes.CatalogueInput)["source"], set(InputSource)),
-    (typing.get_args(typing.get_type_hints(shapes.CatalogueInput)["type"])[0], set(InputType)),
+    (typing.get_type_hints(catalogue_shapes.CatalogueInput)["source"], set(InputSource)),
+    (typing.get_args(typing.get_type_hints(catalogue_shapes.CatalogueInput)["type"])[0], set(InputType)),
 ]
 
 

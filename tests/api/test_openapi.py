@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from echelon.controller import shapes
+from echelon.controller import catalogue_shapes, shapes
 from tests.api.shape import assert_shape
 from tests.api.stand import API, CATALOGUE, Stand
 
@@ -83,10 +83,10 @@ def test_every_route_is_documented_with_an_answer_and_its_refusals(played: Playe
 OPERATIONS = {
     *(f"{verb}_{thing}" for verb in ("pause", "resume", "cancel", "kill", "retry", "skip") for thing in THINGS),
     *(f"explain_{thing}" for thing in THINGS),
-    "submit_job", "list_jobs", "get_job", "delete_job", "list_events", "get_stage", "add_tasks", "list_tasks",
-    "get_task", "find_ids", "set_job_priority", "set_stage_priority", "retry_tasks", "get_job_log", "get_task_log",
-    "list_artefacts", "get_artefact", "get_artefacts_zip", "get_definitions", "get_job_definition", "list_workers",
-    "list_queues", "get_liveness", "get_readiness", "get_metrics",
+    "submit_job", "list_jobs", "get_job", "delete_job", "list_events", "list_errors", "get_stage", "add_tasks",
+    "list_tasks", "get_task", "find_ids", "set_job_priority", "set_stage_priority", "retry_tasks", "get_job_log",
+    "get_task_log", "list_artefacts", "get_artefact", "get_artefacts_zip", "get_definitions", "get_job_definition",
+    "list_workers", "list_queues", "get_liveness", "get_readiness", "get_metrics",
 }  # fmt: skip
 
 
@@ -193,8 +193,8 @@ ANSWERS: list[tuple[str, object]] = [
     ("/jobs/{open}/stages/1/why", shapes.Why),
     ("/tasks/{task}", shapes.TaskWithAttempts),
     ("/tasks/{task}/why", shapes.Why),
-    ("/definitions", shapes.Definitions),
-    ("/definitions/jobs/hello", shapes.CatalogueJob),
+    ("/definitions", catalogue_shapes.Definitions),
+    ("/definitions/jobs/hello", catalogue_shapes.CatalogueJob),
     ("/workers", shapes.PageOf[shapes.Worker]),
     ("/queues", shapes.PageOf[shapes.Queue]),
     ("/ids?prefix=a", shapes.MatchingIds),

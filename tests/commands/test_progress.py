@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
 from echelon.controller.commands.follow import describe_ending, follow_job, take_last_lines
+from echelon.controller.commands.pace import Pace
 from echelon.controller.commands.progress import ProgressLines, ProgressPicture, describe_stage
 from echelon.controller.commands.screen import style_state
-from echelon.controller.shapes import Job, Stage, Task
+from echelon.controller.shapes import ErrorGroup, Job, JobErrors, Stage, Task
 
 
 def stage(number: int, state: str = "PENDING", **more: object) -> Stage:
@@ -53,8 +53,18 @@ class Recorded:
     def wait_for_change(self) -> Job:
         return next(self._lives)
 
-    def list_failed_tasks(self) -> Iterator[Task]:
-        return iter([failed_task(index) for index in range(self._failures)])
+    def list_errors(self) -> JobErrors:
+        groups: list[ErrorGroup] = [
+            {
+                "stage": 1, "error": f"exit code {code}", "example": f"exit code {code}", "count": 100,
+                "tasks": [failed_task(code)],
+            }
+            for code in range(7, 7 + self._failures)
+        ]  # fmt: skip
+        return {"failed_tasks": 100 * self._failures, "grouped_tasks": 100 * self._failures, "groups": groups}
+
+    def find_task(self, task_id: str) -> Task:
+        return failed_task(int(task_id.removeprefix("t")))
 
     def read_stderr(self, task: Task) -> list[str]:
         return ["first\n", f"last of {task['index']}\x1b[2J\n"]
@@ -83,28 +93,55 @@ def test_lines_tell_when_a_stage_begins_and_ends(capsys: pytest.CaptureFixture[s
     ]
 
 
-def test_failed_tasks_are_told_once_with_the_end_of_their_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    end = job("FAILED", stage(0, "FAILED", counts={"FAILED": 1}), failed=1)
+def test_each_kind_of_error_is_told_once_with_the_end_of_one_stderr_and_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    end = job("FAILED", stage(0, "FAILED", counts={"FAILED": 100}, total=100), failed=100)
 
     with ProgressLines() as shown:
         follow_job(Recorded(end, failures=1), job("RUNNING", stage(0, "RUNNING"), failed=1), shown)
 
     assert capsys.readouterr().err.splitlines() == [
-        "✗ task 1.0 fetch failed after 2 attempts: exit code 7",
+        "✗ task 1.7 fetch failed after 2 attempts: exit code 7",
         "  | first",
-        "  | last of 0\\x1b[2J",
+        "  | last of 7\\x1b[2J",
         "stage 0 S0: RUNNING, 0 of 1 task",
-        "stage 0 S0: FAILED, 1 of 1 task; 1 failed",
+        "stage 0 S0: FAILED, 100 of 100 tasks; 100 failed",
+        "✗ 100 tasks of stage 1 failed with: exit code 7",
     ]
 
 
-def test_of_many_failed_tasks_only_a_few_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_many_kinds_of_errors_only_a_few_are_told_and_the_others_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     end = job("COMPLETED", stage(0, "COMPLETED"), failed=900)
 
     with ProgressLines() as shown:
-        follow_job(Recorded(end, failures=900), end, shown)
+        follow_job(Recorded(end, failures=9), end, shown)
 
-    assert capsys.readouterr().err.count("✗ task") == 5
+    said = capsys.readouterr().err
+    assert said.count("✗ task") == 5
+    assert said.splitlines()[-1] == "✗ 400 tasks failed with other errors"
+
+
+def test_the_pace_says_how_much_is_left_and_until_when() -> None:
+    pace, since = Pace(), {"started_at": "2026-01-01T00:00:00.000Z", "total": 1000}
+    running = [stage(0, "RUNNING", counts={"COMPLETED": done}, **since) for done in (100, 150, 200)]
+
+    said = [pace.describe_pace(one, now=now) for one, now in zip(running, (0.0, 10.0, 20.0), strict=True)]
+
+    # 100 tasks in 20 s: 800 more take 160 s, give or take 16 %.
+    assert said[2] == "5/s, 800 left: 2 m 17 s to 3 m 11 s"
+    # After a retry fewer have ended than before; it says nothing of a stage that does not run.
+    assert pace.describe_pace(stage(0, "RUNNING", counts={"COMPLETED": 3}, **since), now=30.0) == ""
+    assert Pace().describe_pace(stage(0, "COMPLETED", counts={"COMPLETED": 1000}, **since), now=0.0) == ""
+
+
+def test_lines_and_picture_tell_the_pace() -> None:
+    since = {"started_at": "2026-01-01T00:00:00.000Z", "total": 1000}
+    running = job("RUNNING", stage(0, "RUNNING", counts={"COMPLETED": 500}, **since))
+
+    assert "500 left: " in " ".join(drawn(running, height=24))
 
 
 def test_an_idle_stage_says_what_it_waits_for() -> None:

@@ -176,6 +176,7 @@ def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> No
     reader.list_attempts(page.items[0].task_id)
     reader.list_attempts_since(job_id, after=0, limit=2)
     reader.list_running(job_id, limit=2)
+    reader.list_failures(job_id, limit=2)
     reader.list_events(job_id, limit=2, cursor=None)
     reader.find_by_prefix("a", limit=2)
     reader.count_queues()
@@ -187,6 +188,8 @@ def test_no_page_walks_through_the_tasks_or_sorts_them(filled: Connection) -> No
     for statement, parameters in seen:
         plan = explained(filled, statement, parameters)
         assert not WALK.search(plan), f"{statement}\n{plan}"
+        if "tasks.state = 'FAILED' AND" in statement:
+            assert "tasks_failed" in plan
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""Why tasks of a job failed: errors of the same kind are one group, and only failed tasks are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from echelon.controller.engine.why.errors import normalise_error
+from echelon.shared.messages import Outcome
+from tests.api.stand import API, Stand
+from tests.engine.house import Puppet
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("exit code 3: cannot open /data/lane1/HG1.fastq", "exit code 3: cannot open <path>"),
+        ("exit code 127", "exit code 127"),
+        ("signal 15", "signal 15"),
+        ("exit code 1: line 17, column 4", "exit code 1: line <n>, column <n>"),
+        ("HTTP 401 of https://host/a/b?page=12", "HTTP 401 of https://host/<path>?page=<n>"),
+        ("job 6f1c1c5e-0f0b-4c57-9a3e-2a3d6d0e3c4b: 0x7ffe12", "job <id>: <id>"),
+        ("2026-11-30T13:22:45Z out of memory after 1,024.5 MiB", "<time> out of memory after <n> MiB"),
+        ("no such commit 9a2f1eacd6942836", "no such commit <id>"),
+        ("the facade was defaced", "the facade was defaced"),
+    ],
+)
+def test_what_differs_from_task_to_task_is_no_part_of_the_kind(error: str, kind: str) -> None:
+    assert normalise_error(error) == kind
+
+
+def test_the_values_of_an_item_are_no_part_of_the_kind() -> None:
+    values = {"sample": "alice", "n": 3, "short": "x"}
+
+    assert normalise_error("exit code 1: no box for alice, x", values) == "exit code 1: no box for {sample}, x"
+
+
+def test_an_error_of_any_length_is_read_in_no_time() -> None:
+    for text in ("/" * 100_000, "/a" * 50_000, "0" * 100_000, "a0" * 50_000, "1," * 50_000):
+        assert len(normalise_error(text)) <= 100_000 * 2
+
+
+def test_errors_of_the_same_kind_are_counted_as_one(live: Stand) -> None:
+    job_id = live.post("listed_twice")["job_id"]
+    puppet = Puppet(live)
+    puppet.finish(puppet.take(), items=[{"url": f"http://host/{name}"} for name in ("ann", "bob", "eve", "joe")])
+    errors = ["exit code 1: no {url} here", "exit code 2: gone", "exit code 1: no {url} here"]
+    for error in errors:
+        grant, task = held = puppet.take()
+        puppet.finish(held, Outcome.FAILED, error=error.format(url=task.input["url"]))
+        assert grant.job_id == job_id
+
+    found = live.get(f"/jobs/{job_id}/errors")
+
+    assert (found["failed_tasks"], found["grouped_tasks"]) == (3, 3)
+    assert [(one["stage"], one["error"], one["count"]) for one in found["groups"]] == [
+        (0, "exit code 1: no {url} here", 2),
+        (0, "exit code 2: gone", 1),
+    ]
+    assert found["groups"][0]["example"] == "exit code 1: no http://host/ann here"
+    assert [task["index"] for task in found["groups"][0]["tasks"]] == [0, 2]
+
+
+def test_a_job_without_failures_has_no_errors_and_one_that_is_not_there_is_404(stand: Stand) -> None:
+    job_id = stand.finished()["job_id"]
+
+    assert stand.get(f"/jobs/{job_id}/errors") == {"failed_tasks": 0, "grouped_tasks": 0, "groups": []}
+    assert stand.client.get(f"{API}/jobs/{job_id.replace('-', '')[:-1]}0/errors").status_code == 404
