@@ -136,7 +136,13 @@ class TaskPlace(TypedDict):
     spawn: Annotated[bool, about("Whether it is the spawn task of its stage.")]
 
 
-class Task(TaskPlace, ProcessEnd, Paused):
+class NamedTask(TaskPlace):
+    """Which task it is, and how people may call it."""
+
+    label: Annotated[str | None, about("The values of its own item as one line, secret ones masked; null: none.")]
+
+
+class Task(NamedTask, ProcessEnd, Paused):
     """A task."""
 
     task_class: Annotated[str, about("Class of the task.")]
@@ -232,7 +238,7 @@ class ErrorGroup(TypedDict):
     error: Annotated[str, about("What their errors have in common: <n>, <path>, <id>, <time> and {input} differ.")]
     example: Annotated[str, about("The whole error of the first one.")]
     count: Annotated[int, about("How many they are.")]
-    tasks: Annotated[list[TaskPlace], about("The first five of them.")]
+    tasks: Annotated[list[NamedTask], about("The first five of them.")]
 
 
 class JobErrors(TypedDict):

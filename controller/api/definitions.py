@@ -12,7 +12,7 @@ from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.catalogue.definitions import JobDefinition
 from echelon.controller.catalogue.task_classes import InputDefinition, TaskClass
 from echelon.controller.core.planner import policy_of, source_of
-from echelon.controller.engine.jobs import MASK
+from echelon.controller.engine.base.labels import MASK
 
 routes = Routes("definitions", "The catalogue in force.")
 

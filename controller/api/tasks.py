@@ -16,7 +16,6 @@ from echelon.controller.api.queries import IdQuery, TasksQuery
 from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.records import JobView, TaskView
-from echelon.controller.engine.jobs import MASK
 from echelon.controller.engine.why.errors import READ_AT_MOST
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId, TaskId
@@ -58,7 +57,7 @@ def list_errors(job_id: object) -> Response:
     job = find_job(JobId(str(job_id)))
     with get_jobs().store.read() as reader:
         failures = reader.list_failures(job.job_id, limit=READ_AT_MOST)
-    return render.make_answer(render.render_errors(job, failures))
+    return render.make_answer(render.render_errors(job, failures, get_jobs().mask_items(job.job_id)))
 
 
 @routes.add_get(
@@ -104,16 +103,5 @@ def find_task(task_id: TaskId) -> TaskView:
 
 def _mask_values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
     """Return what tells a task's input values: those of its item stand over the job's, the secret ones masked."""
-    masked = get_jobs().masked_input(job)
-    secrets: dict[str, Mapping[str, object]] = {}
-
-    def of(task: TaskView) -> Mapping[str, object]:
-        if not task.input:
-            return masked
-        name = task.task_class
-        if name not in secrets:
-            secrets[name] = dict.fromkeys(get_jobs().snapshots.secret_inputs_of(job.job_id, name), MASK)
-        own = {key: secrets[name].get(key, value) for key, value in task.input.items()}
-        return {**masked, **own}
-
-    return of
+    masked, masks = get_jobs().masked_input(job), get_jobs().mask_items(job.job_id)
+    return lambda task: {**masked, **masks.mask_item(task.task_class, task.input)} if task.input else masked

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 from echelon.controller.api import texts
@@ -41,6 +41,8 @@ class AttemptLog:
     attempt: int
     #: Number of its claim, which names its files; 0: it has none yet.
     claim: int
+    #: The values of its item; no part of its name.
+    label: str | None = field(default=None, compare=False)
 
     def open(self, volume: Volume, stream: Stream) -> BinaryIO | None:
         """Open what it has printed; None: nothing yet."""
@@ -53,6 +55,7 @@ class AttemptLog:
         # A name may hold anything; the line must stay one line.
         shown = "".join(letter if letter.isprintable() else " " for letter in stage_name)
         which = "spawn task" if self.index == SPAWN_INDEX else f"task {self.index}"
+        which += f" ({self.label})" if self.label else ""
         return f"stage {self.stage} {shown}, {which}, attempt {self.attempt}, {stream}"
 
 
@@ -117,9 +120,11 @@ def read_job_log(jobs: Jobs, job: JobView) -> Iterator[bytes]:
     """Yield what all attempts of a job have printed."""
     writer = TranscriptWriter(name_first=True)
     names = {stage.number: stage.name for stage in job.stages}
+    masks = jobs.mask_items(job.job_id)
     for task in iterate_tasks(jobs, job.job_id):
+        label = masks.label_task(task.task_class, task.input)
         for attempt, claim in sorted(find_claims(jobs, task).items()):
-            log = AttemptLog(job.job_id, task.stage, task.index, attempt, claim)
+            log = AttemptLog(job.job_id, task.stage, task.index, attempt, claim, label)
             for stream in STREAMS:
                 file = log.open(jobs.volume, stream)
                 if file is not None:

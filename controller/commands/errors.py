@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echelon.controller.commands.follow import format_place
+from echelon.controller.commands.follow import format_named
 from echelon.controller.commands.options import json_option, resolve_job_id, with_client
 from echelon.controller.commands.screen import format_count, print_json, print_message
 from echelon.controller.commands.tables import Column, print_table
@@ -52,4 +52,4 @@ def describe_group(group: ErrorGroup) -> str:
 
 def _list_places(group: ErrorGroup) -> str:
     more = ", ..." if group["count"] > len(group["tasks"]) else ""
-    return ", ".join(map(format_place, group["tasks"])) + more
+    return ", ".join(map(format_named, group["tasks"])) + more

@@ -17,16 +17,18 @@ from echelon.controller.commands.screen import (
     print_message,
     style_state,
 )
+from echelon.shared.wrapping import cut_text
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.shapes import ErrorGroup, Job, JobErrors, Task, TaskPlace
+    from echelon.controller.shapes import ErrorGroup, Job, JobErrors, NamedTask, Task, TaskPlace
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
 #: Kinds of errors of one job that are shown; the others are only counted.
 _SHOWN_AT_MOST: Final = 5
 #: Seconds between two looks at the errors of a job that still runs.
 _ASK_EVERY: Final = 2.0
+_LONGEST_LABEL: Final = 60
 _TAIL_LINES: Final = 10
 _TAIL_CHARACTERS: Final = 2000
 
@@ -140,11 +142,17 @@ def format_place(task: TaskPlace) -> str:
     return f"{task['stage']}.{'spawn' if task['spawn'] else task['index']}"
 
 
+def format_named(task: NamedTask) -> str:
+    """Return where a task stands in its job, and its item."""
+    label = task.get("label")
+    return f"{format_place(task)} ({cut_text(escape_text(label), _LONGEST_LABEL)})" if label else format_place(task)
+
+
 def _print_failure(followed: FollowedJob, group: ErrorGroup, progress: Progress) -> None:
     task = followed.find_task(group["tasks"][0]["task_id"])
     error = escape_text(task["error"] or group["example"])
     attempts = f" after {format_count(task['attempt'], 'attempt')}" if task["attempt"] > 1 else ""
-    name = f"task {format_place(task)} {escape_text(task['task_class'])}"
+    name = f"task {format_named(task)} {escape_text(task['task_class'])}"
     progress.print_lines(f"✗ {name} failed{attempts}: {error}", style="red")
     if tail := take_last_lines(followed.read_stderr(task)):
         progress.print_lines("\n".join(f"  | {line}" for line in tail), style="dim")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _COLUMNS: tuple[Column[Task], ...] = (
     Column("TASK", lambda task: format_place(task)),
     Column("ID", lambda task: task["task_id"]),
-    Column("CLASS", lambda task: task["task_class"], least=8, spare=2),
+    Column("CLASS", lambda task: task["task_class"], least=8, spare=5),
+    # A controller of an earlier release sends none.
+    Column("ITEM", lambda task: task.get("label"), least=12, spare=2),
     Column("STATE", lambda task: format_state(task), state=True),
     Column("ATTEMPT", lambda task: task["attempt"] or "", right=True, spare=3),
     Column(

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.inline import compose_job
@@ -19,6 +20,7 @@ from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.health import EngineHealth
 from echelon.controller.engine.base.inputs import Inputs, gather_inputs
 from echelon.controller.engine.base.items import new_seal, open_sealing, plan_tasks
+from echelon.controller.engine.base.labels import MASK, ItemMasks
 from echelon.controller.engine.base.requests import (
     Composition,
     InvalidInputs,
@@ -42,9 +44,6 @@ from echelon.shared.errors import Conflict, NotFound
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId, new_job_id
 from echelon.shared.messages import JsonValue
-
-#: Replaces a secret in every answer.
-MASK = "********"
 
 
 class UnknownType(NotFound):
@@ -201,6 +200,10 @@ class Jobs:
     def masked_input(self, view: JobView) -> dict[str, JsonValue]:
         """Return a job's input as anybody may see it."""
         return dict(view.input) | dict.fromkeys(view.secret, MASK)
+
+    def mask_items(self, job_id: JobId) -> ItemMasks:
+        """Return what masks the secrets in the items of a job."""
+        return ItemMasks(partial(self.snapshots.secret_inputs_of, job_id))
 
     def check_health(self) -> EngineHealth:
         """Ask every system that the engine leans on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from echelon.controller.engine.base.labels import ItemMasks, label_item
 from echelon.controller.engine.why.errors import normalise_error
 from echelon.shared.messages import Outcome
 from tests.api.stand import API, Stand
@@ -65,3 +66,28 @@ def test_a_job_without_failures_has_no_errors_and_one_that_is_not_there_is_404(s
 
     assert stand.get(f"/jobs/{job_id}/errors") == {"failed_tasks": 0, "grouped_tasks": 0, "groups": []}
     assert stand.client.get(f"{API}/jobs/{job_id.replace('-', '')[:-1]}0/errors").status_code == 404
+
+
+def test_a_task_is_named_by_the_values_of_its_item_everywhere(live: Stand) -> None:
+    job_id = live.post("many")["job_id"]
+    puppet = Puppet(live)
+    puppet.finish(puppet.take(), items=[{"url": "http://host/ann", "size": 3}, {"url": "http://host/bob"}])
+    puppet.finish(puppet.take())
+    puppet.finish(puppet.take(), Outcome.FAILED, error="exit code 1: gone")
+
+    job, errors = live.get(f"/jobs/{job_id}"), live.get(f"/jobs/{job_id}/errors")
+    tasks = live.get(f"/jobs/{job_id}/tasks")["items"]
+
+    assert [task["label"] for task in tasks] == [None, "url=http://host/ann size=3", "http://host/bob", None]
+    assert job["stages"][0]["error"] == "task 1 (http://host/bob): exit code 1: gone"
+    assert job["error"].endswith("task 1 (http://host/bob): exit code 1: gone")
+    assert [task["label"] for task in errors["groups"][0]["tasks"]] == ["http://host/bob"]
+
+
+def test_a_secret_of_an_item_is_masked_in_its_name() -> None:
+    masks = ItemMasks(lambda task_class: {"token"} if task_class == "guard" else ())
+
+    assert masks.label_task("guard", {"token": "sealed", "sample": "a\nb"}) == "token=******** sample=a b"
+    assert masks.label_task("other", {"list": [1, 2]}) == "[1,2]"
+    assert masks.label_task("other", {}) is None
+    assert label_item({"text": "x" * 500}) == "x" * 199 + "…"

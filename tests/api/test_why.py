@@ -128,6 +128,6 @@ def test_a_job_that_completed_although_tasks_failed_says_so(stand: Stand) -> Non
 
     assert why(stand, f"/jobs/{job_id}")["sentence"] == "The job is COMPLETED, although 2 tasks failed."
     assert why(stand, f"/jobs/{job_id}/stages/1")["sentence"] == (
-        "Stage 1 (Say all) is COMPLETED, although 2 tasks failed: task 0: it failed."
+        "Stage 1 (Say all) is COMPLETED, although 2 tasks failed: task 0 (a): it failed."
     )
     assert why(stand, f"/jobs/{job_id}/stages/0")["sentence"] == "Stage 0 (Prepare) is COMPLETED."

@@ -251,7 +251,7 @@ def test_a_stage_whose_failures_are_retried_tells_of_them_no_more(make: Make) ->
     first, second = (why(house, job_id, 0, index).task for index in (1, 2))
     assert first is not None and second is not None
     house.jobs.control.change_task(Verb.RETRY, first.task_id)
-    assert house.view(job_id).stages[0].error == "task 1: it failed"
+    assert house.view(job_id).stages[0].error == "task 1 (http://here/1): it failed"
     house.jobs.control.change_task(Verb.RETRY, second.task_id)
 
     assert house.view(job_id).stages[0].error is None

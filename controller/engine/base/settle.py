@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from echelon.controller.catalogue.task_classes import Retry
 from echelon.controller.core.events import SpawnTaskMoved, TasksMoved, Together
@@ -19,17 +20,21 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.records import SPAWN_INDEX, Settlement, TaskRow
 from echelon.controller.engine.base.counters import Counters
+from echelon.controller.engine.base.labels import ItemMasks
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
-from echelon.shared.ids import JobId, WorkerId
+from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.logs import JOBS
 from echelon.shared.messages import AttemptRef, Finished, Outcome
 from echelon.shared.volume import attempt_name
 from echelon.shared.volume.starts import StartFiles
+from echelon.shared.wrapping import cut_text
 
 #: Failures of one batch that get a line of their own in the history; the rest is found in the list of tasks.
 _REMEMBERED = 20
+#: Characters of an item in the error of its stage.
+_LONGEST_LABEL = 60
 
 
 @dataclass(slots=True)
@@ -92,11 +97,28 @@ class Settler:
         unit.tx.settle_attempts([settlement for rows in by_job.values() for settlement in rows])
         if JOBS.isEnabledFor(logging.DEBUG):
             _log_settlements(unit, by_job)
+        labels = self._label_failures(unit, by_job)
         for job_id, rows in by_job.items():
             self._remember_failures(unit, job_id, rows)
-            unit.apply_event(job_id, Together(tuple(fold_settlements(rows, spawned))))
+            unit.apply_event(job_id, Together(tuple(fold_settlements(rows, spawned, labels))))
         due = [row.not_before for rows in by_job.values() for row in rows if row.not_before is not None]
         return min(due, default=None)
+
+    def _label_failures(self, unit: UnitOfWork, by_job: Mapping[JobId, Sequence[Settlement]]) -> dict[TaskId, str]:
+        """Return the items of the tasks that stages name in their errors: the first that failed of each."""
+        first: dict[tuple[JobId, int], TaskId] = {}
+        for job_id, rows in by_job.items():
+            for row in rows:
+                if row.state is State.FAILED and row.error and not row.task.spawn:
+                    first.setdefault((job_id, row.task.stage), row.task.task_id)
+        if not first:
+            return {}
+        items, labels = unit.tx.load_items(first.values()), {}
+        for (job_id, _), task_id in first.items():
+            if task_id in items:
+                masks = ItemMasks(partial(self._snapshots.secret_inputs_of, job_id))
+                labels[task_id] = cut_text(masks.label_task(*items[task_id]) or "", _LONGEST_LABEL)
+        return labels
 
     def _find_starts(self, endings: Sequence[Ending], now: float) -> list[float | None]:
         """Return when each task had started, by the store's clock; None: it had not, so that it was no attempt."""
@@ -188,7 +210,7 @@ class Settler:
 
 
 def fold_settlements(
-    rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int]
+    rows: Iterable[Settlement], spawned: dict[tuple[JobId, int], int], labels: Mapping[TaskId, str]
 ) -> list[TasksMoved | SpawnTaskMoved]:
     """Return what the settlements of one job mean for its stages: one event per stage, and one per spawn task."""
     moves: dict[int, Counter[tuple[State, State]]] = {}
@@ -198,7 +220,7 @@ def fold_settlements(
     events: list[TasksMoved | SpawnTaskMoved] = []
     for row in rows:
         task = row.task
-        error = f"{_name_task(task)}: {row.error}" if row.state is State.FAILED and row.error else None
+        error = f"{_name_task(task, labels)}: {row.error}" if row.state is State.FAILED and row.error else None
         if task.spawn:
             expected = spawned.get((task.job_id, task.stage))
             events.append(SpawnTaskMoved(task.stage, row.state, expected, error))
@@ -248,8 +270,10 @@ def _log_settlements(unit: UnitOfWork, by_job: Mapping[JobId, Sequence[Settlemen
             unit.tx.log_fact(job_id, event, stage=row.task.stage, detail=detail, level=logging.DEBUG)
 
 
-def _name_task(task: TaskRow) -> str:
-    return "spawn task" if task.spawn else f"task {task.index}"
+def _name_task(task: TaskRow, labels: Mapping[TaskId, str]) -> str:
+    if task.spawn:
+        return "spawn task"
+    return f"task {task.index} ({labels[task.task_id]})" if task.task_id in labels else f"task {task.index}"
 
 
 def _show_index(task: TaskRow) -> int | str:
