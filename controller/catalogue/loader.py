@@ -21,6 +21,8 @@ from echelon.controller.catalogue.keys import schema_of, walk_keys
 from echelon.controller.catalogue.kinds import Named
 from echelon.controller.catalogue.mistakes import CatalogueError, Complaint, Mistake, sort_mistakes
 from echelon.controller.catalogue.reading import Reading
+from echelon.controller.catalogue.remedies import suggest_remedy
+from echelon.controller.catalogue.script_files import warn_of_missing_scripts
 from echelon.controller.catalogue.stored import revision_of
 from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.catalogue.tree import Path as Way
@@ -67,7 +69,10 @@ def load_catalogue(paths: Sequence[str | Path]) -> LoadedCatalogue:
     for reading in readings:
         add_reading(reading, draft)
     tasks, jobs = check_draft(draft)
+    before = len(mistakes)
     folder, digest = _digest_files(found, mistakes)
+    if len(mistakes) == before:
+        warn_of_missing_scripts(draft, folder)
     mistakes += [mistake for reading in readings for mistake in reading.mistakes]
     warnings = sort_mistakes(warning for reading in readings for warning in reading.warnings)
     if not mistakes and not tasks and not jobs:
@@ -215,21 +220,7 @@ def _explain_error(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, st
     if "nesting depth" in problem:
         # libyaml has a limit of its own since 0.2.6, and looks ahead far enough to meet it before we meet ours.
         return index, f"nested more than {MAX_DEPTH} deep", None
-    line = text[text.rfind("\n", 0, index) + 1 :].split("\n", 1)[0]
-    return index, f"is not YAML here: {problem}", _suggest_remedy(problem, line, text[index : index + 1])
-
-
-def _suggest_remedy(problem: str, line: str, character: str) -> str | None:
-    if character == "\t" or line.startswith("\t"):
-        return "indent with spaces, not with tabs"
-    item = re.match(r"\s*(- +|[\w.-]+: +)([{\[@`%&*!|>].*)", line)
-    if item is not None and len(line) < 200:
-        return f"put quotes around it: {item[1].strip()} '{item[2].strip()}'"
-    if "mapping values" in problem:
-        return "put quotes around text that holds ': '"
-    if "token" in problem:
-        return "put quotes around the text"
-    return None
+    return index, f"is not YAML here: {problem}", suggest_remedy(problem, text, index)
 
 
 # --- from values to definitions

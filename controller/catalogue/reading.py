@@ -15,6 +15,7 @@ from echelon.controller.catalogue.definitions import Catalogue
 from echelon.controller.catalogue.keys import keys_of, walk_keys
 from echelon.controller.catalogue.kinds import Anything, Argument
 from echelon.controller.catalogue.mistakes import Mistake
+from echelon.controller.catalogue.remedies import quote_text
 from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.catalogue.tree import Leaf, Listing, Node, Path, SourceText, Table, join_path
 from echelon.shared.expressions import to_text
@@ -118,6 +119,7 @@ class Reading:
         if len(path) > MAX_DEPTH:
             raise DocumentRefused(f"nested more than {MAX_DEPTH} deep", node.start)
         self.values[path], self.ends[path] = node.start, node.end
+        self._warn_of_windows_path(node)
         if _is_argument(path):
             return self._read_argument(node, path)
         if isinstance(node, Leaf):
@@ -125,6 +127,13 @@ class Reading:
         if isinstance(node, Listing):
             return self._read_listing(node, path)
         return self._read_table(node, path)
+
+    def _warn_of_windows_path(self, node: Node) -> None:
+        r"""Warn of "C:\temp": in double quotes YAML makes a tab of \t."""
+        written = self.source.text[node.start : node.end]
+        if isinstance(node, Leaf) and re.match(r'"[A-Za-z]:\\[^\\]', written) and "'" not in written:
+            message = "in double quotes a backslash has a meaning of its own: \\t is a tab"
+            self.add_warning(node.start, message, f"write '{written[1:-1]}'")
 
     def _count_values(self, more: int, node: Node) -> None:
         self._count += more
@@ -158,7 +167,7 @@ class Reading:
         for key, value in node.entries:
             if not isinstance(key, Leaf):
                 text = self.source.text[node.start : node.end]
-                remedy = f"write {_quote_text(text)}" if node.flow and "\n" not in text else None
+                remedy = f"write {quote_text(text)}" if node.flow and "\n" not in text else None
                 self.add_mistake(node.start, "a key must be text", remedy)
             elif not key.text:
                 self.add_mistake(key.start, "a key is empty")
@@ -198,9 +207,9 @@ class Reading:
             return node.text if node.text or not node.plain else None
         text = self.source.text[node.start : node.end]
         if isinstance(node, Table) and node.flow and _is_placeholder(node):
-            self.add_warning(node.start, f"{text} without quotes is a mapping in YAML", f"write {_quote_text(text)}")
+            self.add_warning(node.start, f"{text} without quotes is a mapping in YAML", f"write {quote_text(text)}")
             return text
-        remedy = f"write {_quote_text(text)}" if "\n" not in text and len(text) < 200 else "put quotes around it"
+        remedy = f"write {quote_text(text)}" if "\n" not in text and len(text) < 200 else "put quotes around it"
         self.add_mistake(node.start, f"{join_path(path)}: must be text", remedy)
         return ""
 
@@ -213,10 +222,10 @@ class Reading:
         if len(text) >= 2 and text[0] == text[-1] == '"' and '"' not in text[1:-1]:
             text = text[1:-1]
             message = "quotes within a block belong to the text; they were taken off"
-            self.add_warning(leaf.start, message, f"write {_quote_text(text)} without {header.strip()}")
+            self.add_warning(leaf.start, message, f"write {quote_text(text)} without {header.strip()}")
         elif text != leaf.text and "\n" not in text:
             message = "a block ends with a newline; it was taken off"
-            self.add_warning(leaf.start, message, f"write {_quote_text(text)} without {header.strip()}")
+            self.add_warning(leaf.start, message, f"write {quote_text(text)} without {header.strip()}")
         return text
 
 
@@ -250,10 +259,3 @@ def _holds_only_keys(node: Node) -> bool:
             for key, value in node.entries
         )
     return isinstance(node, Leaf)
-
-
-def _quote_text(text: str) -> str:
-    """Return a text as YAML takes it in quotes."""
-    if "'" not in text:
-        return f"'{text}'" if '"' in text or "\\" in text else f'"{text}"'
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

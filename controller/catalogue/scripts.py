@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
+
+from echelon.controller.catalogue.remedies import write_list
 
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh", "mksh", "fish"})
 _OPTION_WITH_C = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
@@ -38,3 +41,32 @@ def safe_form(name: str, place: int, count: int) -> str:
     if place != count - 1:
         return f"use {as_variable}"
     return f'use "$1" in the script and append the arguments sh and "{{{name}}}", or {as_variable}'
+
+
+#: A place for a value, or a word up to the next space.
+_WORD = re.compile(r"(?:\{\{.*?\}\}|\S)+")
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{\w+\}")
+_FOR_A_SHELL = frozenset("|&;<>$`*?~")
+
+
+def find_command_line(command: str, arguments: Sequence[str]) -> str | None:
+    """Return what to write instead of a whole command line as the name of a program; None if it may be a name."""
+    words = _WORD.findall(command)
+    if not words or not re.fullmatch(r"[\w./+-]+", words[0]):
+        return None
+    if not any(word.startswith("-") or _PLACEHOLDER.search(word) or word in ("|", "&&", ">") for word in words[1:]):
+        return None
+    quoted = "'" in command or '"' in command
+    if _FOR_A_SHELL & set(_PLACEHOLDER.sub("", command)):
+        if quoted or arguments:
+            return "write `exec_command: sh` and `exec_args: [-c, ...]` with the whole line as a script"
+        places = list(dict.fromkeys(_PLACEHOLDER.findall(command)))
+        script = _PLACEHOLDER.sub(lambda found: f'"${places.index(found[0]) + 1}"', command)
+        given = ["sh", *places] if places else []
+        return f"write `exec_command: sh` and `exec_args: {write_list(['-c', script, *given])}`"
+    if quoted:
+        try:
+            words = shlex.split(command)
+        except ValueError:
+            return "write the program as exec_command and each of its arguments as an item of exec_args"
+    return f"write `exec_command: {words[0]}` and `exec_args: {write_list([*words[1:], *arguments])}`"

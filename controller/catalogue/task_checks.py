@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from echelon.controller.catalogue.patterns import find_ascii_escape, find_fault
 from echelon.controller.catalogue.reading import Reading
-from echelon.controller.catalogue.scripts import safe_form, script_position
+from echelon.controller.catalogue.scripts import find_command_line, safe_form, script_position
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType, TaskClass
 from echelon.controller.catalogue.tree import Path, join_path
 from echelon.controller.catalogue.values import InvalidValue, check_value
@@ -136,6 +136,10 @@ def _compile_template(reading: Reading, path: Path, text: str, known: Iterable[s
 
 def _check_command(reading: Reading, path: Path, task: TaskClass, template: Template | None) -> None:
     place = reading.find_value((*path, "exec_command"))
+    if (line := find_command_line(task.exec_command, task.exec_args)) is not None:
+        message = "exec_command is the name of one program, spaces included; no shell splits it"
+        reading.add_mistake(place, f"{join_path((*path, 'exec_command'))}: {message}", line)
+        return
     if template is not None and any(_could_be_code(task, name) for name in template.names):
         message = "the value of a placeholder here chooses the program that runs"
         reading.add_warning(place, message, "name the program, or give the input an enum")
