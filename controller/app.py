@@ -48,6 +48,7 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
         },
         MAX_CONTENT_LENGTH=settings.max_body,
     )
+    app.url_map.converters["path"] = routes.AnyPath
     # A path with two slashes is another path, not one to be sent elsewhere; one slash more at the end is not.
     app.url_map.merge_slashes = app.url_map.strict_slashes = False
     figures = RequestFigures(jobs_.counters.registry, jobs_.store)

@@ -1,7 +1,6 @@
 """The JSON that the REST interface answers with, each shape described once: its fields, their types and meanings.
 
-The interface renders these types, the OpenAPI document is made from them, and the client returns them. At run time
-they are plain dictionaries. A field whose name a record of the engine has too is shown by its line here alone.
+The OpenAPI document is made from them. A field whose name a record of the engine has too is shown by its line here alone.
 """
 
 # No postponed annotations here: with them, NotRequired would be overlooked in `__required_keys__`.
@@ -280,6 +279,12 @@ class JobArtefact(TypedDict):
     path: Annotated[str, about("Path below the job's workspace.")]
     size: Annotated[int, about("Size in bytes.")]
     modified_at: Annotated[Time, about("When it was last written.")]
+
+
+class JobArtefactPage(PageOf[JobArtefact]):
+    """One page of a job's files."""
+
+    left_out: Annotated[int, about("Entries of this page that are no plain files with a UTF-8 name, such as links.")]
 
 
 class WorkerAttempt(TaskPlace):

@@ -42,17 +42,16 @@ _FILE = {
 
 @routes.add_get(
     "/jobs/<uuid:job_id>/artefacts",
-    RouteAnswer(shapes.PageOf[shapes.JobArtefact], description="Files by path."),
+    RouteAnswer(shapes.JobArtefactPage, description="Files by path."),
     query=schemas.PageQuerySchema,
     refuses=[404, 409],
 )
 def list_artefacts(query: PageQuery, job_id: object) -> Response:
     """List the files that a job has left so far, by path."""
     job = _find_job_with_files(job_id)
-    found = get_jobs().volume.list_artefacts(job.job_id, after=_decode_cursor(query.cursor), limit=query.limit + 1)
-    items = found[: query.limit]
-    page = RecordPage(items, _encode_cursor(items[-1].path) if len(found) > query.limit else None)
-    return render.make_page(page, partial(render.fill_shape, shapes.JobArtefact))
+    found = get_jobs().volume.find_artefacts(job.job_id, after=_decode_cursor(query.cursor), limit=query.limit)
+    page = RecordPage(found.files, _encode_cursor(found.files[-1].path) if found.more else None)
+    return render.make_page(page, partial(render.fill_shape, shapes.JobArtefact), left_out=found.left_out)
 
 
 @routes.add_route(

@@ -54,9 +54,9 @@ def make_answer(body: object, *, status: int = 200, etag: str | None = None) -> 
     return response
 
 
-def make_page(found: RecordPage[Item], render: Callable[[Item], object]) -> Response:
-    """Return a page of a list."""
-    return make_answer({"items": [render(item) for item in found.items], "next_cursor": found.next_cursor})
+def make_page(found: RecordPage[Item], render: Callable[[Item], object], **more: object) -> Response:
+    """Return a page of a list; `more` stands beside it."""
+    return make_answer({"items": [render(item) for item in found.items], "next_cursor": found.next_cursor, **more})
 
 
 def make_whole_list(items: Iterable[Item], render: Callable[[Item], object]) -> Response:

@@ -14,6 +14,7 @@ import marshmallow
 from flask import Blueprint, Flask, Response
 from flask_smorest import Api
 from flask_smorest import Blueprint as DocumentedBlueprint
+from werkzeug.routing import PathConverter
 
 from echelon.controller import shapes
 from echelon.controller.api import problems
@@ -59,6 +60,12 @@ TEXT = RouteAnswer(None, content_type="text/plain", description="The text.", hea
 PART_OF_TEXT = RouteAnswer(
     None, 206, "The part that was asked for.", "text/plain", headers={"Content-Range": "Which part it is."}
 )
+
+
+class AnyPath(PathConverter):
+    """A path within a workspace: a file's name may hold a line end, which Werkzeug's own does not take."""
+
+    regex = r"[^/](?s:.*?)"
 
 
 class Routes:

@@ -5,7 +5,6 @@ A folder sorts as its name with a slash, so that walking the tree in order yield
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,13 +30,38 @@ class StoredArtefact:
     modified_at: float
 
 
-def walk_files(folder: int, *, after: str = "", limit: int) -> Iterator[StoredArtefact]:
-    """Yield up to `limit` regular files below an open folder whose paths sort behind `after`."""
-    return itertools.islice(_walk_folder(folder, "", after, 0), limit)
+@dataclass(frozen=True, slots=True)
+class FoundArtefacts:
+    """Some of a job's files."""
+
+    files: list[StoredArtefact]
+    #: Entries between them that are no artefacts: links, pipes, names that are not UTF-8, folders that are too deep.
+    left_out: int
+    #: Other files follow.
+    more: bool
 
 
-def _walk_folder(folder: int, prefix: str, after: str, depth: int) -> Iterator[StoredArtefact]:
-    for key in sorted(_sort_keys(folder, prefix, after)):
+def find_files(folder: int, *, after: str = "", limit: int) -> FoundArtefacts:
+    """Return up to `limit` regular files below an open folder whose paths sort behind `after`."""
+    files: list[StoredArtefact] = []
+    left_out = passed = 0
+    for one in _walk_folder(folder, "", after, 0):
+        if one is None:
+            passed += 1
+        elif len(files) == limit:
+            return FoundArtefacts(files, left_out, more=True)
+        else:
+            files.append(one)
+            left_out, passed = left_out + passed, 0
+    return FoundArtefacts(files, left_out + passed, more=False)
+
+
+def _walk_folder(folder: int, prefix: str, after: str, depth: int) -> Iterator[StoredArtefact | None]:
+    """Yield the files of a folder, and None for what is left out."""
+    for key, usable in sorted(_sort_keys(folder, prefix, after)):
+        if not usable or (key.endswith("/") and depth >= DEEPEST):
+            yield None
+            continue
         name = key[len(prefix) :]
         try:
             if not name.endswith("/"):
@@ -49,20 +73,21 @@ def _walk_folder(folder: int, prefix: str, after: str, depth: int) -> Iterator[S
             # Removed or turned into something else since it was listed.
             continue
         try:
-            if depth < DEEPEST:
-                yield from _walk_folder(inner, key, after, depth + 1)
+            yield from _walk_folder(inner, key, after, depth + 1)
         finally:
             os.close(inner)
 
 
-def _sort_keys(folder: int, prefix: str, after: str) -> Iterator[str]:
+def _sort_keys(folder: int, prefix: str, after: str) -> Iterator[tuple[str, bool]]:
+    """Yield where each entry stands in the order, and whether it is a file or a folder that can be named."""
     with os.scandir(folder) as entries:
         for entry in entries:
             try:
                 key = f"{prefix}{entry.name}/" if entry.is_dir(follow_symlinks=False) else f"{prefix}{entry.name}"
                 wanted = key > after or (key.endswith("/") and after.startswith(key))
-                if wanted and (key.endswith("/") or entry.is_file(follow_symlinks=False)) and is_printable(entry.name):
-                    yield key
+                if wanted:
+                    kind = key.endswith("/") or entry.is_file(follow_symlinks=False)
+                    yield key, kind and is_printable(entry.name)
             except OSError:
                 continue
 

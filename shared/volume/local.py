@@ -189,7 +189,11 @@ class Volume:
         return found
 
     def list_artefacts(self, job_id: JobId, *, after: str = "", limit: int) -> list[StoredArtefact]:
-        """Return up to `limit` of a job's files whose paths sort behind `after`, in the order of their paths.
+        """Return up to `limit` of a job's files whose paths sort behind `after`, in the order of their paths."""
+        return self.find_artefacts(job_id, after=after, limit=limit).files
+
+    def find_artefacts(self, job_id: JobId, *, after: str = "", limit: int) -> artefacts.FoundArtefacts:
+        """Return these files, with the number of entries between them that are none.
 
         Raises Conflict when tasks have made something else of the workspace.
         """
@@ -198,11 +202,11 @@ class Volume:
             workspace = self._folder_if_there(name)
             if workspace is not None:
                 with _closing_fd(workspace):
-                    return list(artefacts.walk_files(workspace, after=after, limit=limit))
+                    return artefacts.find_files(workspace, after=after, limit=limit)
         damage = self.find_damage(name)
         if damage is not None:
             raise Conflict(f"the files of job {job_id} cannot be listed: {damage}")
-        return []
+        return artefacts.FoundArtefacts([], 0, more=False)
 
     def open_log(self, job_id: JobId, stage: int, index: int, attempt: int, stream: layout.Stream) -> BinaryIO | None:
         """Open what an attempt has printed so far; None when that is nothing. Index -1 is the spawn task."""

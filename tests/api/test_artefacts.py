@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_who_has_seen_a_task_completed_finds_its_files(
 
 
 def test_a_job_that_left_nothing_has_no_artefacts(stand: Stand, job_id: str) -> None:
-    assert stand.get(f"/jobs/{job_id}/artefacts") == {"items": [], "next_cursor": None}
+    assert stand.get(f"/jobs/{job_id}/artefacts") == {"items": [], "next_cursor": None, "left_out": 0}
 
 
 def test_a_file_is_a_download_that_no_browser_runs(stand: Stand, job_id: str) -> None:
@@ -200,3 +201,46 @@ def test_files_of_one_job_are_not_found_under_another(stand: Stand, job_id: str)
     assert stand.client.get(f"{API}/jobs/{other}/artefacts/a.txt").status_code == 404
     assert stand.client.get(f"{API}/jobs/{other}/artefacts/../../{job_id}/work/a.txt").status_code == 404
     assert Path(stand.settings.volume, f"jobs/{job_id}/work/a.txt").exists()
+
+
+#: All that Linux takes in a name, and a UTF-8 text can hold.
+ODD_NAMES = [
+    "a\nb", "\n", "tab\t", "esc\x1b[31m", "\x7f", "per%cent", "per%0Acent", "q?x#y", "back\\slash", "..a", " ",
+    "ü\u2028x",
+]  # fmt: skip
+
+
+def test_list_fetch_and_archive_agree_on_every_name(stand: Stand) -> None:
+    job_id = stand.finished()["job_id"]
+    for name in ODD_NAMES:
+        stand.leave(job_id, f"in/{name}", name.encode())
+
+    listed = [one["path"] for one in stand.get(f"/jobs/{job_id}/artefacts")["items"]]
+    with stand.client.get(f"{API}/jobs/{job_id}/artefacts.zip") as response:
+        packed = zipfile.ZipFile(io.BytesIO(response.data)).namelist()
+
+    assert sorted(listed) == sorted(packed) == sorted(f"in/{name}" for name in ODD_NAMES)
+    for path in listed:
+        with stand.client.get(f"{API}/jobs/{job_id}/artefacts/{quote(path, safe='')}") as response:
+            assert (response.status_code, response.data) == (200, path.removeprefix("in/").encode()), path
+
+
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_what_is_left_out_of_a_list_is_counted_once(stand: Stand, limit: int) -> None:
+    job_id = stand.finished()["job_id"]
+    folder = stand.leave(job_id, "b.txt").parent
+    stand.leave(job_id, "d/e.txt")
+    (folder / "a").symlink_to("b.txt")
+    (folder / "c").symlink_to("nowhere")
+    (folder / "d" / "z").symlink_to("/")
+    os.mkfifo(folder / "pipe")
+    (folder / os.fsdecode(b"\xff")).touch()
+
+    page = stand.get(f"/jobs/{job_id}/artefacts?limit={limit}")
+    found, left_out = page["items"], page["left_out"]
+    while page["next_cursor"]:
+        page = stand.get(f"/jobs/{job_id}/artefacts?limit={limit}&cursor={page['next_cursor']}")
+        found, left_out = found + page["items"], left_out + page["left_out"]
+
+    assert [one["path"] for one in found] == ["b.txt", "d/e.txt"]
+    assert left_out == 5

@@ -187,7 +187,7 @@ ANSWERS: list[tuple[str, object]] = [
     ("/jobs/{done}/tasks", shapes.PageOf[shapes.Task]),
     ("/jobs/{open}/tasks", shapes.PageOf[shapes.Task]),
     ("/jobs/{done}/events", shapes.PageOf[shapes.JobEvent]),
-    ("/jobs/{done}/artefacts", shapes.PageOf[shapes.JobArtefact]),
+    ("/jobs/{done}/artefacts", shapes.JobArtefactPage),
     ("/jobs/{done}/why", shapes.Why),
     ("/jobs/{open}/stages/1", shapes.Stage),
     ("/jobs/{open}/stages/1/why", shapes.Why),
