@@ -1,6 +1,7 @@
 """The JSON that the REST interface answers with, each shape described once: its fields, their types and meanings.
 
-The OpenAPI document is made from them. A field whose name a record of the engine has too is shown by its line here alone.
+The interface renders these types, the OpenAPI document is made from them, and the client returns them. At run time
+they are plain dictionaries. A field whose name a record of the engine has too is shown by its line here alone.
 """
 
 # No postponed annotations here: with them, NotRequired would be overlooked in `__required_keys__`.

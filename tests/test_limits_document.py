@@ -52,7 +52,7 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
         ("size of a catalogue file", size(loader.MAX_FILE)),
         ("catalogue files", f"{loader.MAX_FILES:,}"),
         ("values in a file; depth", f"{composing.MAX_NODES:,}; {composing.MAX_DEPTH}"),
-        ("aliases in a file; values that come from them", f"{composing.MAX_ALIASES}; {reading.MAX_REPEATED:,}"),
+        ("values of a file that come from aliases", f"{reading.MAX_REPEATED:,}"),
         ("mistakes that one report lists", f"{mistakes.MAX_REPORTED}"),
         ("name of a task class or a job", longest("", "tasks")),
         ("name of an input", longest("task", "input")),

@@ -1,6 +1,7 @@
 """From YAML's events to a tree with places, within limits. The events come from `loader`, the only one who knows YAML.
 
-YAML's own composer would follow a nest of any depth into the recursion limit, and let aliases multiply without end.
+YAML's own composer would follow a nest of any depth into the recursion limit, and unfold aliases without end;
+`reading` unfolds them within a limit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Literal
 from echelon.controller.catalogue.tree import Leaf, Listing, Node, Table
 
 MAX_DEPTH = 50
-MAX_ALIASES = 100
 MAX_NODES = 50_000
 
 #: Tags that say no more than the form of a value does.
@@ -52,7 +52,6 @@ class Composer:
     def __init__(self, events: Iterator[YamlEvent]) -> None:
         self._events = events
         self._anchors: dict[str, Node] = {}
-        self._aliases = 0
         #: How many values there have been so far.
         self.nodes = 0
 
@@ -86,9 +85,6 @@ class Composer:
         return Leaf(event.text, plain=plain, block=event.block, start=event.start, end=event.end)
 
     def _follow_alias(self, event: YamlEvent) -> Node:
-        self._aliases += 1
-        if self._aliases > MAX_ALIASES:
-            raise DocumentRefused(f"more than {MAX_ALIASES} aliases", event.start, "write the values out")
         name = event.anchor or ""
         if name not in self._anchors:
             raise DocumentRefused(

@@ -20,8 +20,8 @@ from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.catalogue.tree import Leaf, Listing, Node, Path, SourceText, Table, join_path
 from echelon.shared.expressions import to_text
 
-#: So many values may come from aliases.
-MAX_REPEATED = 10_000
+#: So many values of a file may come from aliases.
+MAX_REPEATED = 50_000
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
@@ -59,7 +59,7 @@ class Reading:
     #: Some of the file could not be read.
     broken: bool = False
     _count: int = 0
-    _limit: int = 0
+    _limit: int = MAX_REPEATED
 
     def add_mistake(self, index: int, message: str, remedy: str | None = None) -> None:
         """Note what is wrong at a place of the text."""
@@ -95,7 +95,7 @@ class Reading:
 
     def read_document(self, node: Node, size: int) -> None:
         """Take in one document of so many values; further documents add to the same tasks and jobs."""
-        self._count, self._limit = 0, size + MAX_REPEATED
+        self._limit += size
         if isinstance(node, Leaf) and _plain_value(node) is None:
             return
         if not isinstance(node, Table):
@@ -138,7 +138,8 @@ class Reading:
     def _count_values(self, more: int, node: Node) -> None:
         self._count += more
         if self._count > self._limit:
-            raise DocumentRefused("the aliases make the document too large", node.start, "write the values out")
+            message = f"the aliases bring in more than {MAX_REPEATED} values"
+            raise DocumentRefused(message, node.start, "write the values out")
 
     def _read_listing(self, node: Listing, path: Path) -> list[object]:
         values = []
@@ -183,7 +184,7 @@ class Reading:
                 if not isinstance(table, Table) or depth > MAX_DEPTH:
                     self.add_mistake(key.start, "<< takes a mapping, or a list of mappings")
                     continue
-                self._count_values(len(table.entries), node)
+                self._count_values(1 + len(table.entries), node)
                 yield from self._own_entries(table)
                 yield from self._merged_entries(table, depth + 1)
 

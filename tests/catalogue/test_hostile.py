@@ -43,10 +43,19 @@ def _deep_by_aliases(levels: int) -> str:
     return "\n".join(lines)
 
 
+def _merges_of_nothing(width: int) -> str:
+    lines = ["x-0: &a0 {}"]
+    lines += [f"x-{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * width)}]}}" for n in range(1, 9)]
+    return "\n".join(lines)
+
+
+UNFOLDED = "the aliases bring in more than 50000 values"
 HOSTILE = [
-    ("more than 100 aliases", _laughs(20, 10)),
-    ("too large", _laughs(9, 10)),
-    ("too large", _merges(14)),
+    (UNFOLDED, _laughs(20, 10)),
+    (UNFOLDED, _laughs(9, 10)),
+    (UNFOLDED, _merges(14)),
+    (UNFOLDED, _merges_of_nothing(1000)),
+    (UNFOLDED, "\n---\n".join([_laughs(3, 10)] * 100)),
     ("nested more than 50 deep", _deep_by_aliases(50)),
     ("names no anchor", "x: &x [*x]"),
     ("nested more than 50 deep", "[" * 5000),
@@ -91,6 +100,13 @@ def test_a_hostile_file_is_refused_soon(said: str, text: str) -> None:
     assert all(one.line >= 1 and one.column >= 1 for one in mistakes)
     assert len(mistakes) <= 201
     assert max(len(str(one)) for one in mistakes) < 2000
+
+
+def test_defaults_that_many_tasks_share_are_no_bomb() -> None:
+    lines = ["x-defaults: &defaults {exec_command: echo, queue: q, timeout: 1h, retry: {limit: 2}}", "tasks:"]
+    lines += [f"  t{n}: {{<<: *defaults, exec_args: ['{n}']}}" for n in range(1000)]
+
+    assert mistakes_of("\n".join(lines)) == ()
 
 
 @pytest.mark.parametrize("text", [text for _, text in HOSTILE if len(text) < 50_000], ids=lambda text: text[:12])
