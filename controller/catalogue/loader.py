@@ -70,11 +70,12 @@ def load_catalogue(paths: Sequence[str | Path]) -> LoadedCatalogue:
         add_reading(reading, draft)
     tasks, jobs = check_draft(draft)
     before = len(mistakes)
-    folder, digest = _digest_files(found, mistakes)
+    dangling: list[Mistake] = []
+    folder, digest = _digest_files(found, mistakes, dangling)
     if len(mistakes) == before:
         warn_of_missing_scripts(draft, folder)
     mistakes += [mistake for reading in readings for mistake in reading.mistakes]
-    warnings = sort_mistakes(warning for reading in readings for warning in reading.warnings)
+    warnings = sort_mistakes([*dangling, *(warning for reading in readings for warning in reading.warnings)])
     if not mistakes and not tasks and not jobs:
         mistakes.append(
             Mistake(str(found[0]), 0, 0, "there are no tasks and no jobs in it", "write `tasks:` and `jobs:`")
@@ -112,8 +113,10 @@ def _list_folder(folder: Path) -> list[Path]:
     ]
 
 
-def _digest_files(found: Iterable[Path], mistakes: list[Mistake]) -> tuple[Path | None, str | None]:
-    """Return the one folder `files/` beside the files and its digest."""
+def _digest_files(
+    found: Iterable[Path], mistakes: list[Mistake], dangling: list[Mistake]
+) -> tuple[Path | None, str | None]:
+    """Return the one folder `files/` beside the files and its digest; note links in it that lead to nothing."""
     folders = find_files_folders(found)
     if not folders:
         return None, None
@@ -121,8 +124,13 @@ def _digest_files(found: Iterable[Path], mistakes: list[Mistake]) -> tuple[Path 
         others = ", ".join(str(folder) for folder in folders[1:])
         mistakes.append(Mistake(str(folders[0]), 0, 0, f"there is another such folder: {others}", "keep one of them"))
         return None, None
+
+    def note(name: str) -> None:
+        said, remedy = "is a link to nothing and is left out", "remove it, or write its name into files/.echelonignore"
+        dangling.append(Mistake(str(folders[0] / name), 0, 0, said, remedy))
+
     try:
-        return folders[0], files.digest_folder(folders[0])
+        return folders[0], files.digest_folder(folders[0], note)
     except InvalidInput as error:
         mistakes.append(Mistake(str(folders[0]), 0, 0, str(error)))
     except OSError as error:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from echelon.shared.errors import InvalidInput
-from echelon.shared.volume.beneath import REFUSED, kind_of, open_folder
+from echelon.shared.volume.beneath import REFUSED, open_folder
 from echelon.shared.volume.durable import sync_folder
 from echelon.shared.volume.layout import FOLDER_MODE, REVISIONS
+from echelon.shared.volume.sources import walk_source
 
 #: Beside `files/`, while it is being copied.
 _UNFINISHED = "unfinished"
@@ -57,7 +57,7 @@ def _walk_tree(root: str, prefix: str) -> Iterator[tuple[str, int]]:
 def install_bundle(source: str | None, target: str) -> None:
     """Copy a folder to `target`, durably and all at once; a target that is there already stays as it is.
 
-    Links are followed, as long as they lead to something within the folder. Raises InvalidInput, OSError.
+    What `walk_source` leaves out is not copied. Raises InvalidInput, OSError.
     """
     if os.path.isdir(target):
         return
@@ -80,17 +80,12 @@ def install_bundle(source: str | None, target: str) -> None:
 
 
 def _copy_tree(source: str, target: str) -> None:
-    home = os.path.realpath(source)
-    for name, mode in _walk_tree(source, ""):
-        origin, copy = os.path.join(source, name), os.path.join(target, name)
-        if not os.path.realpath(origin).startswith(f"{home}/"):
-            raise InvalidInput(f"{origin} leads out of {source}: put a copy of the file there")
-        if stat.S_ISDIR(mode):
+    for entry in walk_source(source):
+        origin, copy = os.path.join(source, entry.name), os.path.join(target, entry.name)
+        if entry.is_folder:
             os.mkdir(copy, FOLDER_MODE)
-        elif stat.S_ISREG(mode):
-            _copy_file(origin, copy, 0o555 if mode & 0o111 else 0o444)
         else:
-            raise InvalidInput(f"{origin} {kind_of(mode)}: only files and folders can be brought along")
+            _copy_file(origin, copy, 0o555 if entry.status.st_mode & 0o111 else 0o444)
 
 
 def _copy_file(origin: str, copy: str, mode: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 from echelon.controller.catalogue import files
 from echelon.controller.catalogue.jsonschema import json_schema
 from echelon.controller.catalogue.loader import load_catalogue
+from echelon.shared.volume.bundles import install_bundle
 from tests.catalogue.original import ORIGINAL, loading
 
 
@@ -45,13 +46,64 @@ def test_comments_links_and_caches_do_not_change_the_revision(brought: Path) -> 
     before = revision(brought)
 
     (brought / "c.yaml").write_text("# hello\ntasks:\n  t:\n    exec_command: 'x'\n")
-    (brought / "files" / "link").symlink_to("/etc/passwd")
-    (brought / "files" / "deep").symlink_to("/etc")
     (brought / "files" / "__pycache__").mkdir()
     (brought / "files" / "__pycache__" / "a.pyc").write_text("x")
-    os.mkfifo(brought / "files" / "pipe")
+    (brought / "files" / ".git").mkdir()
+    (brought / "files" / ".git" / "HEAD").write_text("x")
+    for litter in (".a.py.swp", "a.py~", "#a.py#", ".DS_Store"):
+        (brought / "files" / litter).write_text("x")
+    # Of Emacs: it names who edits the file.
+    (brought / "files" / ".#a.py").symlink_to("ada@host.1234:1")
+    (brought / "files" / ".echelonignore").write_text("# mine\n*.bak\nsub/c\n/drafts/\n")
+    (brought / "files" / "a.bak").write_text("x")
+    (brought / "files" / "sub" / "c").write_text("x")
+    (brought / "files" / "drafts").mkdir()
+    (brought / "files" / "drafts" / "d").write_text("x")
 
     assert revision(brought) == before
+    assert load_catalogue([brought / "c.yaml"]).warnings == ()
+
+
+def test_a_copy_holds_what_the_revision_counts(brought: Path, tmp_path: Path) -> None:
+    (brought / "files" / "same.py").symlink_to("a.py")
+    (brought / "files" / ".#a.py").symlink_to("ada@host.1234:1")
+    (brought / "files" / "again").symlink_to("sub")
+    before = revision(brought)
+
+    install_bundle(str(brought / "files"), str(tmp_path / "copy"))
+
+    assert files.digest_folder(tmp_path / "copy") == files.digest_folder(brought / "files")
+    (brought / "files" / "a.py").write_text("changed")
+    assert revision(brought) != before
+
+
+def test_a_link_to_nothing_is_a_warning_that_names_it(brought: Path) -> None:
+    (brought / "files" / "old.py").symlink_to("gone.py")
+
+    loaded = load_catalogue([brought / "c.yaml"])
+
+    assert loaded.catalogue is not None
+    (warning,) = loaded.warnings
+    assert "files/old.py: is a link to nothing" in str(warning)
+    (brought / "files" / ".echelonignore").write_text("old.py\n")
+    assert load_catalogue([brought / "c.yaml"]).warnings == ()
+
+
+@pytest.mark.parametrize(("target", "said"), [("/etc/passwd", "leads out of"), ("/etc", "leads out"), ("..", "leads")])
+def test_a_link_that_cannot_be_brought_along_is_a_mistake(brought: Path, target: str, said: str) -> None:
+    (brought / "files" / "sub" / "link").symlink_to(target)
+
+    (mistake,) = load_catalogue([brought / "c.yaml"]).mistakes
+
+    assert said in mistake.message and "sub/link" in mistake.message
+
+
+def test_a_pipe_cannot_be_brought_along(brought: Path) -> None:
+    os.mkfifo(brought / "files" / "pipe")
+
+    (mistake,) = load_catalogue([brought / "c.yaml"]).mistakes
+
+    assert "only files and folders can be brought along" in mistake.message
 
 
 def test_too_many_files_are_a_mistake(brought: Path, monkeypatch: pytest.MonkeyPatch) -> None:
