@@ -99,7 +99,7 @@ def judge_exit(attempt: StartedAttempt, how: Exit, memory_ran_out: Callable[[], 
         return AttemptEnd(Outcome.WORKER_FAULT, how, "the exit status was lost: other code waited for the process")
     if (how.signal == signal.SIGKILL or how.exit_code == 128 + signal.SIGKILL) and memory_ran_out():
         return AttemptEnd(Outcome.OOM_KILLED, how, "the kernel ended it: out of memory")
-    said = attempt.captures["stderr"].last_line() if "stderr" in attempt.captures else ""
+    said = attempt.captures["stderr"].find_reason() if "stderr" in attempt.captures else ""
     what = f"exit code {how.exit_code}" if how.signal is None else f"ended by signal {signal_name(how.signal)}"
     return AttemptEnd(Outcome.FAILED, how, f"{what}: {said}" if said else what)
 

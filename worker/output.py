@@ -14,14 +14,15 @@ from typing import Final
 
 from echelon.shared.volume import beneath
 from echelon.shared.volume.layout import FOLDER_MODE
+from echelon.worker.reasons import find_cause
 
 MASK: Final = b"***"
 #: The tail gets 1/16 of the limit.
 _TAIL_SHARE: Final = 16
 #: The marker is updated every so many bytes.
 _MARK_EVERY: Final = 1024 * 1024
-#: The last line is searched in so many last bytes, and quoted up to so many characters.
-_LAST: Final = 1000
+#: The reason of a failure is searched in so many last bytes, and quoted up to so many characters.
+_LAST: Final = 8000
 _LONGEST_LINE: Final = 300
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -117,13 +118,10 @@ class Capture:
             os.close(self._fd)
             self._fd = -1
 
-    def last_line(self) -> str:
-        """Return the last line with a visible character, shortened."""
-        for line in reversed(self._last.decode("utf-8", "replace").splitlines()):
-            text = "".join(character if character.isprintable() else " " for character in line).strip()
-            if text:
-                return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
-        return ""
+    def find_reason(self) -> str:
+        """Return the line of the last bytes that says why a program failed, shortened."""
+        text = find_cause(self._last.decode("utf-8", "replace"))
+        return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
 
     def _keep_bytes(self, data: bytes) -> None:
         if not data:

@@ -24,7 +24,7 @@ def get_definitions() -> Response:
     body = {
         "revision": catalogue.revision,
         "tasks": [_render_task_class(one) for one in catalogue.tasks.values()],
-        "jobs": [_render_job(one) for one in catalogue.jobs.values()],
+        "jobs": [render_job(one) for one in catalogue.jobs.values()],
     }
     return render.make_answer(body, etag=catalogue.revision)
 
@@ -34,10 +34,11 @@ def get_definitions() -> Response:
 )
 def get_job_definition(type: str) -> Response:  # noqa: A002 - the word of the interface
     """Tell what a job takes and which stages it has."""
-    return render.make_answer(_render_job(get_jobs().current_catalogue().find_job(type)))
+    return render.make_answer(render_job(get_jobs().current_catalogue().find_job(type)))
 
 
-def _render_job(definition: JobDefinition) -> catalogue_shapes.CatalogueJob:
+def render_job(definition: JobDefinition) -> catalogue_shapes.CatalogueJob:
+    """Return a job of the catalogue."""
     inputs = [_render_input(one, secret=one.name in definition.secret) for one in definition.input.values()]
     stages = [_render_stage(definition, number) for number in range(len(definition.stages))]
     return fill_shape(catalogue_shapes.CatalogueJob, definition, input=inputs, stages=stages)

@@ -128,7 +128,9 @@ def describe_ending(job: Job) -> str:
         parts.append(f"after {format_elapsed(job['started_at'], job['ended_at'])}")
     if job["failed_tasks"] and job["state"] != "COMPLETED":
         parts.append(f"with {format_count(job['failed_tasks'], 'failed task')}")
-    return " ".join(parts) + (f": {escape_text(job['error'])}" if job["error"] else "")
+    # The reason of a task that failed has been told with the task.
+    error = (job["error"] or "").partition(": task " if job["failed_tasks"] else "\0")[0]
+    return " ".join(parts) + (f": {escape_text(error)}" if error else "")
 
 
 def print_ending(job: Job) -> None:
@@ -154,7 +156,8 @@ def _print_failure(followed: FollowedJob, group: ErrorGroup, progress: Progress)
     attempts = f" after {format_count(task['attempt'], 'attempt')}" if task["attempt"] > 1 else ""
     name = f"task {format_named(task)} {escape_text(task['task_class'])}"
     progress.print_lines(f"✗ {name} failed{attempts}: {error}", style="red")
-    if tail := take_last_lines(followed.read_stderr(task)):
+    tail = take_last_lines(followed.read_stderr(task))
+    if tail and not (len(tail) == 1 and tail[0].strip() in error):
         progress.print_lines("\n".join(f"  | {line}" for line in tail), style="dim")
 
 

@@ -116,6 +116,12 @@ def describe_with_error(stage: Stage, pace: str = "") -> str:
     return "; ".join(filter(None, (describe_stage(stage, pace), escape_text(stage["error"]))))
 
 
+def _describe_progress(stage: Stage, pace: str) -> str:
+    """Return remarks about a stage, and why it failed unless the task that failed has been told of."""
+    told = stage["counts"].get("FAILED", 0) and (stage["error"] or "").startswith("task ")
+    return describe_stage(stage, pace) if told else describe_with_error(stage, pace)
+
+
 def needs_person(stage: Stage) -> bool:
     """Tell whether a stage with `on_error: block` cannot go on without a retry or a skip."""
     counts = stage["counts"]
@@ -196,7 +202,7 @@ class ProgressLines:
 def _format_line(stage: Stage, pace: str) -> str:
     head = f"stage {stage['number']} {escape_text(stage['name'])}: {format_stage_state(stage)}"
     figures = f"{count_done(stage)} of {format_count(stage['total'], 'task')}" if stage["total"] is not None else ""
-    details = "; ".join(filter(None, (figures, describe_with_error(stage, pace))))
+    details = "; ".join(filter(None, (figures, _describe_progress(stage, pace))))
     return f"{head}, {details}" if details else head
 
 
@@ -287,7 +293,7 @@ def _draw_stage(stage: Stage, pace: str) -> list[Cell]:
         Cell(_draw_bar(stage), colour),
         Cell(f"{number}/{total}" if total is not None else "", "" if state != "PENDING" else "dim"),
         Cell(
-            "; ".join(filter(None, (describe_stage(stage, pace), escape_text(stage["error"])))),
+            _describe_progress(stage, pace),
             "red" if failed else "dim",
         ),
         Cell(format_elapsed(stage["started_at"], stage["ended_at"]), "dim"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from echelon.controller.commands.catalogue import choose_job
 from echelon.controller.commands.follow import follow_job, print_ending
 from echelon.controller.commands.options import (
     LENGTH_OF_TIME,
@@ -60,7 +61,7 @@ _COLUMNS: tuple[Column[JobArtefact], ...] = (
 
 @click.command()
 @click.argument("catalogue", type=click.Path(exists=True, path_type=Path))
-@click.argument("job_type", metavar="JOB")
+@click.argument("job_type", metavar="[JOB]", required=False)
 @parameter_option
 @header_option
 @click.option("--timeout", type=LENGTH_OF_TIME, help="Cancel the job if it takes longer (90s, 10m).")
@@ -70,7 +71,7 @@ _COLUMNS: tuple[Column[JobArtefact], ...] = (
 def run(
     resolved: Resolved,
     catalogue: Path,
-    job_type: str,
+    job_type: str | None,
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
     timeout: float | None,
@@ -79,9 +80,10 @@ def run(
 ) -> None:
     """Run one job here and now, without a server.
 
-    JOB is a job of CATALOGUE, a file or a folder. The command shows its progress, and its artefacts at the end.
-    Without --volume its files go into a new temporary folder, which is kept. Ctrl-C cancels the job and ends its
-    processes; a second one gives them no more time. The exit code says how the job ended.
+    JOB is a job of CATALOGUE, a file or a folder; it may be left out if there is one only. The command shows its
+    progress, and its artefacts at the end. Without --volume its files go into a new temporary folder, which is kept.
+    Ctrl-C cancels the job and ends its processes; a second one gives them no more time. The exit code says how the job
+    ended.
 
     \b
       echelon run example/hello.yaml hello -p name=Ada
@@ -102,13 +104,14 @@ def run(
 
 
 def _read_arguments(
-    catalogue: Path, job_type: str, written: tuple[str, ...], header_lines: tuple[str, ...]
+    catalogue: Path, job_type: str | None, written: tuple[str, ...], header_lines: tuple[str, ...]
 ) -> Submission:
     """Check the arguments before anything is created or started."""
     from echelon.controller.engine.base.requests import Submission
 
     headers = {name: [value] for name, value in parse_headers(header_lines).items()}
     loaded = load_valid_catalogue([catalogue])
+    job_type = choose_job(loaded, catalogue) if job_type is None else job_type
     if job_type not in loaded.jobs:
         raise unknown_job(job_type, list(loaded.jobs))
     _check_pauses(loaded.jobs[job_type].stages, catalogue, job_type)

@@ -219,7 +219,7 @@ def test_markup_in_names_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_the_picture_is_right_at_every_width(width: int) -> None:
-    reason = "task 7: exit code 3: " + "the index of the reference cannot be found, make it first, " * 2
+    reason = "spawn task: exit code 3: " + "the index of the reference cannot be found, make it first, " * 2
     stages = [
         stage(0, "FAILED", name="Align all of the samples to the reference", error=reason, counts={"FAILED": 1}),
         stage(1, "RUNNING", total=90_000, counts={"COMPLETED": 45_000, "RUNNING": 64}),

@@ -60,10 +60,10 @@ def test_a_signal_is_no_exit_code(bench: Workbench, number: signal.Signals) -> N
     assert finished.error == f"ended by signal {number:d} ({number.name})"
 
 
-def test_a_failure_quotes_the_last_line_of_stderr(bench: Workbench) -> None:
+def test_a_failure_quotes_the_last_line_of_stderr_without_its_colours(bench: Workbench) -> None:
     finished = bench.shell("printf 'first\\nno \\033[31msuch host\\n\\n' >&2; exit 4")
 
-    assert finished.error == "exit code 4: no  [31msuch host"
+    assert finished.error == "exit code 4: no such host"
 
 
 MEMORY_LIMITED = """
