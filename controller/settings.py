@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from echelon.shared.address import Address as Address
+from echelon.shared.address import read_address as read_address
 from echelon.shared.lease import DEFAULT_HEARTBEAT, DEFAULT_LEASE, SHORTEST_LEASE
 from echelon.shared.logs import FORMATS
 from echelon.shared.readers import one_of, read_count, read_positive, read_seconds, read_size, read_switch
@@ -24,34 +25,6 @@ from echelon.shared.settings import (
     find_settings,
     settings_of,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Tell whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-def read_address(text: str) -> Address:
-    """Read HOST:PORT; an IPv6 host stands in brackets."""
-    host, colon, port = text.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError("write HOST:PORT, for example 127.0.0.1:8080")
-    return Address(host, int(port))
 
 
 def read_lease(text: str) -> float:

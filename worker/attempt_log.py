@@ -1,12 +1,18 @@
-"""Lines of the worker's log about attempts: failed ones at info, all others at debug."""
+"""Lines of the worker's log about attempts, failed ones at info and all others at debug; and their count."""
 
 from __future__ import annotations
 
 import logging
 
+from prometheus_client import CollectorRegistry, Counter
+
 from echelon.shared.logs import ATTEMPTS, log_facts
 from echelon.shared.messages import Finished, Outcome
 from echelon.worker.backlog import HeldAttempt
+
+#: The metrics of this worker's process.
+REGISTRY = CollectorRegistry()
+ENDED = Counter("echelon_worker_attempts", "Attempts that have ended here, by outcome.", ["outcome"], registry=REGISTRY)
 
 #: Ends that say nothing bad of the task or the worker.
 _USUAL = frozenset({Outcome.COMPLETED, Outcome.STOPPED, Outcome.INTERRUPTED, Outcome.KILLED})
@@ -20,6 +26,7 @@ def log_start(held: HeldAttempt) -> None:
 
 def log_end(held: HeldAttempt | None, finished: Finished) -> None:
     """Log the end of an attempt."""
+    ENDED.labels(finished.outcome.value).inc()
     level = logging.DEBUG if finished.outcome in _USUAL else logging.INFO
     if held is None or not ATTEMPTS.isEnabledFor(level):
         return

@@ -22,6 +22,7 @@ from echelon.shared.settings import InvalidSetting, forget_settings, settings_of
 from echelon.worker.settings import WorkerOptions, WorkerSettings, resolve_options
 
 if TYPE_CHECKING:
+    from echelon.shared.address import Address
     from echelon.shared.signing import Signer
     from echelon.shared.volume import Volume
     from echelon.worker.serve import WorkerService
@@ -71,15 +72,16 @@ def worker(resolved: WorkerOptions) -> None:
         task_user=resolved.task_user,
     )
     try:
-        serve(settings, volume=resolved.volume, broker=resolved.broker)
+        serve(settings, volume=resolved.volume, broker=resolved.broker, metrics=resolved.metrics)
     except (InvalidInput, Conflict) as error:
         raise click.UsageError(str(error)) from error
 
 
-def serve(settings: WorkerSettings, *, volume: Path, broker: str) -> None:
+def serve(settings: WorkerSettings, *, volume: Path, broker: str, metrics: Address | None = None) -> None:
     """Run a worker until it has drained."""
     # Imported here, because `echelon --help` loads this module too.
     from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
+    from echelon.worker.metrics import serve_metrics
     from echelon.worker.serve import build_worker
 
     sys.setswitchinterval(GIVE_WAY)
@@ -92,6 +94,8 @@ def serve(settings: WorkerSettings, *, volume: Path, broker: str) -> None:
     try:
         environ = dict(os.environ)
         built = build_worker(settings, broker=connection, volume=mounted, clock=SystemClock(), environ=environ)
+        if metrics is not None:
+            serve_metrics(metrics, built, is_connected=lambda: connection.connected, folder=mounted.root)
         slots = ", ".join(f"{queue}:{count}" for queue, count in settings.slots.items())
         log.info("worker %s of %s begins, %s, with slots %s", settings.name, settings.host, built.id, slots)
         _run_until_drained(built, signals)

@@ -74,9 +74,12 @@ class WorkerParts:
     executor: Executor
     heartbeat: Heartbeat
     reporter: Reporter
+    holdings: Holdings
     agent: Agent
     #: The broker keeps messages when this process ends, so that the last report arrives.
     durable: bool
+    #: Number of its slots.
+    slots: int = 0
 
 
 class WorkerService:
@@ -94,6 +97,16 @@ class WorkerService:
     def id(self) -> WorkerId:
         """The id of this incarnation of the worker."""
         return self._parts.incarnation.id
+
+    @property
+    def holdings(self) -> Holdings:
+        """The attempts that it holds."""
+        return self._parts.holdings
+
+    @property
+    def slot_count(self) -> int:
+        """The number of its slots."""
+        return self._parts.slots
 
     def start(self) -> None:
         """Kill the processes that an earlier incarnation has left, then begin to work."""
@@ -176,7 +189,16 @@ def build_worker(
     )
     agent = Agent(parts, settings, clock)
     built = WorkerParts(
-        incarnation, waker, subscription, executor, heartbeat, parts.reporter, agent, durable=not broker.volatile
+        incarnation,
+        waker,
+        subscription,
+        executor,
+        heartbeat,
+        parts.reporter,
+        holdings,
+        agent,
+        durable=not broker.volatile,
+        slots=sum(settings.slots.values()),
     )
     return WorkerService(built, sweep=lambda: _kill_leftovers(settings, incarnation.earlier))
 

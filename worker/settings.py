@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from echelon.shared.address import Address, read_address
 from echelon.shared.lease import DEFAULT_HEARTBEAT
 from echelon.shared.logs import FORMATS
 from echelon.shared.messages import ANY_QUEUE
@@ -26,7 +27,7 @@ from echelon.shared.settings import (
 
 MIB = 1024 * 1024
 #: Settings that the config file may have only in the workers' own table.
-_OWN = {"name", "queue", "state_dir"}
+_OWN = {"metrics", "name", "queue", "state_dir"}
 
 
 def default_slots() -> dict[str, int]:
@@ -169,6 +170,15 @@ class WorkerOptions:
             "User that tasks run as; the worker has to be root (default: the worker's user).",
             flag="--task-user",
             metavar="USER[:GROUP]",
+        ),
+    )
+    metrics: Address | None = field(
+        default=None,
+        metadata=declare_setting(
+            "Where to serve metrics for Prometheus, without a token (default: nowhere).",
+            read_address,
+            flag="--metrics",
+            metavar="HOST:PORT",
         ),
     )
     log_level: str = field(

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, case, func, select
 from echelon.controller.core.states import OPEN, State
 from echelon.controller.datastore.reading import ReaderBase
 from echelon.controller.datastore.records import QueueView
-from echelon.controller.datastore.sql import RUNNING, is_in
+from echelon.controller.datastore.sql import RUNNING, ZERO, is_in
 from echelon.controller.datastore.tables import jobs, stages, tasks
 
 _OPEN_STAGE = is_in(stages.c.state, State.PENDING, State.RUNNING)
@@ -50,6 +50,16 @@ class CountReads(ReaderBase):
             runs[queue] = started
             waits[queue] = waits.get(queue, 0) + count - started
         return [QueueView(queue, waits.get(queue, 0), runs.get(queue, 0)) for queue in sorted({*waits, *runs})]
+
+    def find_oldest_stages(self) -> dict[str, float]:
+        """Return, for each queue with waiting tasks, for how many seconds its oldest such stage has run."""
+        query = (
+            select(stages.c.claim_queue, func.min(stages.c.started_at))
+            .where(stages.c.ready > ZERO, stages.c.started_at.is_not(None))
+            .group_by(stages.c.claim_queue)
+        )
+        now = self.now()
+        return {queue: max(0.0, now - started) for queue, started in self._connection.execute(query)}
 
     def count_open_jobs(self, *, limit: int) -> int:
         """Return how many jobs have not ended, `limit` at most."""

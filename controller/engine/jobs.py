@@ -205,6 +205,16 @@ class Jobs:
         """Return what masks the secrets in the items of a job."""
         return ItemMasks(partial(self.snapshots.secret_inputs_of, job_id))
 
+    @property
+    def is_broker_connected(self) -> bool:
+        """Tell whether the broker takes messages."""
+        return self._parts.broker.connected
+
+    @property
+    def disks(self) -> Sequence[str]:
+        """Return the folders whose disks must not be full."""
+        return self._parts.disks
+
     def check_health(self) -> EngineHealth:
         """Ask every system that the engine leans on."""
         return check_health(self._parts)

@@ -92,8 +92,7 @@ class Settler:
             if settlement.state is State.COMPLETED:
                 settlement.private = rule.private
                 self._keep_files(unit, settlement, finished, spawned)
-        for outcome, count in Counter([ending.finished.outcome for ending in endings]).items():
-            self._counters.settled.labels(outcome.value).inc(count)
+        self._counters.count_settled([ending.finished for ending in endings])
         unit.tx.settle_attempts([settlement for rows in by_job.values() for settlement in rows])
         if JOBS.isEnabledFor(logging.DEBUG):
             _log_settlements(unit, by_job)
@@ -197,6 +196,8 @@ class Settler:
             row for row in rows
             if row.outcome is not Outcome.COMPLETED and (row.counted or row.outcome not in handed_back)
         ]  # fmt: skip
+        for row in failed:
+            self._counters.count_failed(row.task.task_class, row.outcome)
         for row in failed[:_REMEMBERED]:
             kind = "task_failed" if row.state is State.FAILED else "attempt_failed" if row.counted else "not_started"
             detail = {"index": _show_index(row.task), "outcome": row.outcome.value}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from echelon.controller.datastore.records import QueueView, WorkerView
@@ -47,6 +47,17 @@ def _check_disk(parts: JobDependencies) -> HealthPart:
     found = [_describe_disk(folder, parts.min_free) for folder in parts.disks]
     full = [words for enough, words in found if not enough]
     return HealthPart("disk", not full, "; ".join(full or [words for _, words in found]))
+
+
+def ask_disks(folders: Sequence[str]) -> dict[str, os.statvfs_result | None]:
+    """Return what the file systems of folders say of themselves; None: one cannot be asked."""
+    found: dict[str, os.statvfs_result | None] = {}
+    for folder in folders:
+        try:
+            found[folder] = os.statvfs(folder)
+        except OSError:
+            found[folder] = None
+    return found
 
 
 def _describe_disk(folder: str, least: int) -> tuple[bool, str]:
