@@ -62,11 +62,13 @@ def wrap_text(text: str, width: int, *, later: str = "") -> list[str]:
 
 
 def wrap_lines(text: str, width: int) -> str:
-    """Return the lines of a text, each wrapped as far in as it begins."""
-    lines = text.split("\n")
-    begins = (line[: len(line) - len(line.lstrip())][: width // 2] for line in lines)
-    pairs = zip(lines, begins, strict=True)
-    return "\n".join(part for line, begin in pairs for part in wrap_text(line, width, later=begin))
+    """Return the lines of a text, each wrapped as far in as it begins; a line that is a command is left whole."""
+    wrapped: list[str] = []
+    for line in text.split("\n"):
+        words = line.lstrip()
+        begin = line[: len(line) - len(words)][: width // 2]
+        wrapped += [line] if words.startswith("echelon ") else wrap_text(line, width, later=begin)
+    return "\n".join(wrapped)
 
 
 def wrap_for(stream: IO[str], text: str) -> str:

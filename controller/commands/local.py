@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from echelon.controller.api import render
+from echelon.controller.api.transcripts import read_job_log
 from echelon.controller.commands.screen import print_message
 from echelon.controller.core.answers import Verb
 from echelon.controller.datastore.records import SPAWN_INDEX
@@ -82,6 +83,19 @@ class LocalJob:
         with file:
             file.seek(max(0, file.seek(0, 2) - _TAIL))
             return (file.read(_TAIL).decode("utf-8", "replace"),)
+
+    def read_output(self, limit: int) -> str | None:
+        """Return what all its tasks have printed; None if that is longer than `limit` bytes."""
+        with self._jobs.store.read() as reader:
+            found = reader.find_job(self._job_id)
+        if found is None:
+            return None
+        output = b""
+        for piece in read_job_log(self._jobs, found):
+            output += piece
+            if len(output) > limit:
+                return None
+        return output.decode("utf-8", "replace")
 
     def list_artefacts(self) -> Iterator[JobArtefact]:
         """Yield the job's artefacts, by path; say why if they cannot be listed."""

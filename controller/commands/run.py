@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,6 +29,7 @@ from echelon.controller.commands.options import (
 )
 from echelon.controller.commands.progress import Progress, choose_progress
 from echelon.controller.commands.screen import (
+    escape_log,
     escape_text,
     format_bytes,
     format_count,
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 #: Artefacts listed on a terminal; a program gets them all.
 _LISTED_AT_MOST: Final = 20
+#: Characters of the tasks' output that are shown where nothing else is left of a job.
+_SHOWN_AT_MOST: Final = 4000
 _COLUMNS: tuple[Column[JobArtefact], ...] = (
     Column("SIZE", lambda artefact: format_bytes(artefact["size"]), right=True),
     Column("ARTEFACT", lambda artefact: artefact["path"], note=True),
@@ -65,6 +70,7 @@ _COLUMNS: tuple[Column[JobArtefact], ...] = (
 @parameter_option
 @header_option
 @click.option("--timeout", type=LENGTH_OF_TIME, help="Cancel the job if it takes longer (90s, 10m).")
+@click.option("--keep", is_flag=True, help="Keep the temporary folder of a good run that left no artefacts.")
 @with_settings("volume", "slots")
 @strict_option
 @json_option
@@ -75,15 +81,16 @@ def run(
     written: tuple[str, ...],
     header_lines: tuple[str, ...],
     timeout: float | None,
+    keep: bool,
     strict: bool,
     as_json: bool,
 ) -> None:
     """Run one job here and now, without a server.
 
     JOB is a job of CATALOGUE, a file or a folder; it may be left out if there is one only. The command shows its
-    progress, and its artefacts at the end. Without --volume its files go into a new temporary folder, which is kept.
-    Ctrl-C cancels the job and ends its processes; a second one gives them no more time. The exit code says how the job
-    ended.
+    progress, and its artefacts at the end. Without --volume its files go into a new temporary folder. That one is
+    removed if the run was good, left no artefacts, and all that its tasks printed has been shown. Ctrl-C cancels the
+    job and ends its processes; a second one gives them no more time. The exit code says how the job ended.
 
     \b
       echelon run example/hello.yaml hello -p name=Ada
@@ -93,10 +100,16 @@ def run(
     volume = resolved.settings.volume if given else Path(tempfile.mkdtemp(prefix="echelon-"))
     # A new store: a shared one may hold other jobs, whose tasks this process must not run.
     settings = replace(resolved.settings, catalogue=(catalogue,), volume=volume, datastore="")
-    job, timed_out, artefacts = _run_job(settings, submission, timeout)
+    job, timed_out, artefacts, output = _run_job(settings, submission, timeout)
     folder = volume.absolute() / "jobs" / job["job_id"] / "work"
-    _print_results(job, artefacts, folder, as_json=as_json)
+    good = job["state"] == "COMPLETED" and not job["failed_tasks"]
+    shown = good and not artefacts and output is not None and not (given or keep or as_json)
+    _print_results(job, artefacts, folder, as_json=as_json, output=output if shown else None)
     print_ending(job)
+    if shown:
+        shutil.rmtree(volume, ignore_errors=True)
+    elif not good and not as_json:
+        _print_next_steps(job, catalogue, volume)
     if timed_out and timeout is not None:
         print_message(f"it was cancelled because it took longer than {format_duration(timeout)}")
         raise click.exceptions.Exit(ExitCode.TIMED_OUT)
@@ -142,8 +155,10 @@ def _find_types(catalogue: Catalogue, job_type: str) -> dict[str, str]:
     return find_types(list_types(job.input), (list_types(tasks[name].input) for name in classes))
 
 
-def _run_job(settings: Settings, submission: Submission, timeout: float | None) -> tuple[Job, bool, list[JobArtefact]]:
-    """Return the job as it ended, whether it timed out, and its artefacts."""
+def _run_job(
+    settings: Settings, submission: Submission, timeout: float | None
+) -> tuple[Job, bool, list[JobArtefact], str | None]:
+    """Return the job as it ended, whether it timed out, its artefacts, and what its tasks printed if that is short."""
     from echelon.controller.commands.local import LocalJob
     from echelon.controller.standalone import Standalone, StandaloneOptions
 
@@ -160,7 +175,7 @@ def _run_job(settings: Settings, submission: Submission, timeout: float | None) 
         standalone.hurry()
         standalone.stop()
         raise
-    return job, local.timed_out, list(local.list_artefacts())
+    return job, local.timed_out, list(local.list_artefacts()), local.read_output(_SHOWN_AT_MOST)
 
 
 @contextmanager
@@ -184,7 +199,16 @@ def _handle_signals(local: LocalJob, standalone: Standalone, progress: Progress)
             signal.signal(number, handler)
 
 
-def _print_results(job: Job, artefacts: list[JobArtefact], folder: Path, *, as_json: bool) -> None:
+def _print_next_steps(job: Job, catalogue: Path, volume: Path) -> None:
+    """Say how only what failed runs again."""
+    server = shlex.join(["echelon", "standalone", "--catalogue", str(catalogue), "--volume", str(volume.absolute())])
+    print_message(f"to run again only what failed:\n  {server}\n  echelon retry {job['job_id'][:8]}")
+
+
+def _print_results(
+    job: Job, artefacts: list[JobArtefact], folder: Path, *, as_json: bool, output: str | None = None
+) -> None:
+    """Show what a job has left; `output`: what its tasks printed, instead of the folder where that is."""
     if as_json:
         print_json({"job": job, "artefacts": artefacts, "folder": str(folder)})
         return
@@ -194,5 +218,7 @@ def _print_results(job: Job, artefacts: list[JobArtefact], folder: Path, *, as_j
         size = format_bytes(sum(artefact["size"] for artefact in artefacts))
         rest = f" (the first {len(listed)} are listed)" if len(listed) < len(artefacts) else ""
         print_message(f"{format_count(len(artefacts), 'artefact')}, {size}{rest}, in {escape_text(folder)}")
-    if not artefacts or job["failed_tasks"]:
+    if output is not None:
+        click.echo(escape_log(output), nl=False)
+    elif not artefacts or job["failed_tasks"]:
         print_message(f"the tasks' output: {escape_text(folder.parent / 'attempts')}")

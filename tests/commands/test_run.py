@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from echelon.shared.command import ExitCode
 from tests.commands.calling import Caller
+from tests.contract.servers import free_port
 from tests.system.process import until
 
 
@@ -55,6 +58,56 @@ def test_without_a_volume_the_files_stay_in_a_temporary_folder(alone: Caller, ca
     assert (done.code, told["job"]["state"]) == (ExitCode.GOOD, "COMPLETED")
     assert [one["path"] for one in told["artefacts"]] == ["out/hello.txt"]
     assert (Path(told["folder"]) / "out" / "hello.txt").read_text() == "Hello, world!\n"
+
+
+FLAKY = """
+tasks:
+  count: {exec_command: sh, exec_args: [-c, 'echo once >> counted']}
+  need: {input: {file: }, exec_command: test, exec_args: [-e, "{file}"]}
+  say: {exec_command: echo, exec_args: [all is well]}
+jobs:
+  flaky:
+    input: {file: }
+    stages: [{name: Count, task_class: count}, {name: Need, task_class: need}]
+  say: {stages: [{name: Say, task_class: say}]}
+"""
+
+
+def test_what_a_failed_run_says_last_runs_again_only_what_failed(alone: Caller, tmp_path: Path) -> None:
+    file, needed = tmp_path / "jobs.yaml", tmp_path / "needed"
+    file.write_text(FLAKY)
+    failed = alone("run", file, "flaky", "-p", f"file={needed}", "--volume", tmp_path / "a volume")
+    words = re.search(r"to run again only what failed:\n  echelon (.*)\n  echelon (.*)\n", failed.err)
+    assert failed.code == ExitCode.JOB_FAILED and words is not None
+
+    needed.touch()
+    port = free_port()
+    server = alone.start(*shlex.split(words[1]), "--listen", f"127.0.0.1:{port}")
+    try:
+        assert server.stderr is not None and "listens on" in server.stderr.readline()
+        again = Caller(alone.home, f"http://127.0.0.1:{port}")(*shlex.split(words[2]), "--watch")
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+
+    assert again.code == ExitCode.GOOD, again.err
+    (counted,) = (tmp_path / "a volume").glob("jobs/*/work/counted")
+    assert counted.read_text() == "once\n"
+
+
+def test_a_good_run_without_artefacts_shows_its_output_and_leaves_no_folder(alone: Caller, tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    file = tmp_path / "jobs.yaml"
+    file.write_text(FLAKY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path / "tmp"))
+        done = alone("run", file, "say")
+        left = [one.name for one in (tmp_path / "tmp").glob("echelon-*")]
+        alone("run", file, "say", "--keep")
+
+    assert done.code == ExitCode.GOOD and "all is well" in done.out
+    assert left == []
+    assert len(list((tmp_path / "tmp").glob("echelon-*"))) == 1
 
 
 def test_a_failed_task_is_shown_with_the_end_of_its_stderr(alone: Caller, catalogue: Path) -> None:

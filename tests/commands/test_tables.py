@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from echelon.controller.client import Client
 from echelon.controller.commands.tables import LEAST_WORDS, Cell, Column, fit_cells, print_table, shorten_ids
 from echelon.shared.command import main_group
-from echelon.shared.wrapping import measure_text, wrap_text
+from echelon.shared.wrapping import measure_text, wrap_lines, wrap_text
 from tests.system.process import Standalone
 
 WIDTHS = (60, 80, 120, 200)
@@ -163,6 +163,12 @@ def test_wrapped_text_is_whole_and_fits(text: str, width: int) -> None:
     assert all(measure_text(line) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
     assert all(line.startswith("  ") for _, line in pairwise(lines))
+
+
+def test_a_line_that_is_a_command_can_be_copied() -> None:
+    said = "to run it again:\n  echelon standalone --volume /a/long/path/of/a/volume"
+
+    assert wrap_lines(said, 20).splitlines() == ["to run it again:", *said.splitlines()[1:]]
 
 
 def test_a_command_in_a_sentence_stays_in_one_line() -> None:
