@@ -10,8 +10,11 @@ from sqlalchemy import text
 from echelon.controller.engine.base.requests import Composition, InvalidInputs, Submission
 from echelon.shared.errors import Conflict
 from echelon.shared.ids import JobId
+from echelon.shared.messages import AttemptRef
+from echelon.worker.backlog import Backlog, HeldAttempt
 from tests.engine.house import House, Make, Puppet
 from tests.engine.jobs import urls
+from tests.system.process import until
 
 WIDE = """
     tasks:
@@ -74,6 +77,37 @@ def test_a_task_of_another_job_waits_for_one_grant_at_most(wide: House, slots: i
     started = run_next(puppet, slots) + run_next(puppet, slots)
     assert started.count(small) == 1
     assert started.index(small) <= 2 * slots - 1
+
+
+def start_ahead(puppet: Puppet, backlog: Backlog, slots: int, ahead: int) -> list[JobId]:
+    """Let a worker ask for tasks ahead, start as many as it has slots, and finish these; return their jobs."""
+    waiting = backlog.find_arrived(0.0)
+    puppet.room = {"*": slots + ahead - len(waiting)}
+    puppet.heartbeat(running=tuple(held.ref for held in waiting))
+    puppet.room = {"*": 0}
+    for grant, task in puppet.granted:
+        ref = AttemptRef(task.task_id, task.attempt)
+        backlog.add_attempt(HeldAttempt(ref, grant, task, arrived=0.0, lease_end=0.0, lease=0.0, reserve=0.0))
+    puppet.granted = []
+    taken = [backlog.take_next(lambda queue: queue) for _ in range(slots)]
+    started = [one[0] for one in taken if one is not None]
+    for held in started:
+        puppet.finish((held.grant, held.task))
+    return [held.grant.job_id for held in started]
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_a_single_task_waits_for_the_slots_and_one_grant_of_ten_thousand_others(wide: House, slots: int) -> None:
+    puppet, backlog, ahead = Puppet(wide), Backlog(), 60
+    large = fill(wide, puppet, 10_000)
+    until(lambda: (wide.turn(), wide.view(large).stages[0].tally.queued == 10_000)[1], "all items are tasks")
+    assert start_ahead(puppet, backlog, slots, ahead) == [large] * slots
+    small = wide.submit("one")
+
+    started = [job for _ in range(20) for job in start_ahead(puppet, backlog, slots, ahead)]
+
+    assert len(started) == 20 * slots
+    assert started.index(small) <= 2 * slots  # each report asks for as many as there are slots
 
 
 @pytest.mark.parametrize("slots", [1, 3, 4, 30])
