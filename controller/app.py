@@ -32,6 +32,21 @@ from echelon.controller.engine.jobs import Jobs
 
 __all__ = ["ApiSettings", "create_app"]
 
+#: The routes of the interface, in the order of its description.
+_PARTS = [
+    jobs.routes,
+    stages.routes,
+    tasks.routes,
+    control.routes,
+    reasons.routes,
+    logs.routes,
+    artefacts.routes,
+    definitions.routes,
+    cluster.routes,
+    operations.routes,
+    pruning.routes,
+]
+
 
 def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
     """Return the interface to the use cases. Once per `Jobs`: it adds to its registry of figures."""
@@ -55,22 +70,7 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
     served_queues = ServedQueues(lambda: _workers(jobs_, settings))
     config.install_context(app.extensions, config.Context(jobs_, settings, served_queues, figures.render_figures))
     gate.install_gate(app, figures)
-    routes.register_routes(
-        app,
-        [
-            jobs.routes,
-            stages.routes,
-            tasks.routes,
-            control.routes,
-            reasons.routes,
-            logs.routes,
-            artefacts.routes,
-            definitions.routes,
-            cluster.routes,
-            operations.routes,
-            pruning.routes,
-        ],
-    )
+    routes.register_routes(app, _PARTS)
     app.register_blueprint(page)
     problems.register_handlers(app)
     return app

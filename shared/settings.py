@@ -231,7 +231,18 @@ def read_config_file(named: Path | None, environ: Mapping[str, str]) -> tuple[Pa
             raise InvalidSetting(f"there is no config file {path}") from None
         return path, None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        if named is None and not _may_exist(path):
+            return path, None
         raise InvalidSetting(f"{path}: {error}") from error
+
+
+def _may_exist(path: Path) -> bool:
+    """Tell whether there may be a file: in a folder of another user, such as a HOME that was left over, is none."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _has_value(one: Setting, layer: Layer) -> bool:

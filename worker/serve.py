@@ -187,19 +187,10 @@ def build_worker(
         fence=LeaseFence(holdings, heartbeat, clock, signs),
         wake=waker.wake,
     )
-    agent = Agent(parts, settings, clock)
     built = WorkerParts(
-        incarnation,
-        waker,
-        subscription,
-        executor,
-        heartbeat,
-        parts.reporter,
-        holdings,
-        agent,
-        durable=not broker.volatile,
-        slots=sum(settings.slots.values()),
-    )
+        incarnation, waker, subscription, executor, heartbeat, parts.reporter, holdings, Agent(parts, settings, clock),
+        durable=not broker.volatile, slots=sum(settings.slots.values()),
+    )  # fmt: skip
     return WorkerService(built, sweep=lambda: _kill_leftovers(settings, incarnation.earlier))
 
 

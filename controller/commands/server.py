@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Seconds for which a taken address is tried: a process that was just killed needs a moment to release it.
 _ADDRESS_WAIT = 5.0
 _TRY_AGAIN = 0.1
+#: Addresses of all interfaces, and the one of them at which this machine reaches itself.
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 #: Seconds beyond the drain timeout until everything has ended.
 _PATIENCE = 30.0
 #: Reading requests answered at once: more with a database server, since waiting for it leaves others time to compute.
@@ -133,6 +135,9 @@ def _is_free(listen: Address) -> bool:
 
 def _print_welcome(address: Address, settings: Settings, catalogue: Catalogue, about: str) -> None:
     jobs = list(catalogue.jobs)
+    if address.host in _ANYWHERE:
+        # The address of no machine: browsers and clients need one.
+        address = Address(_ANYWHERE[address.host], address.port)
     print_message(f"echelon listens on http://{address} (to try it in a browser: http://{address}/docs)")
     print_message(
         f"{format_count(len(jobs), 'job')} in the catalogue, {about}, files in {escape_text(settings.volume)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,34 @@ def test_lengths_of_time_are_written_as_people_write_them(text: str, expected: f
 @pytest.mark.parametrize(("text", "expected"), [("4096", 4096), ("64KiB", 65536), ("16 MiB", 1 << 24), ("1g", 1 << 30)])
 def test_sizes_are_written_as_people_write_them(text: str, expected: int) -> None:
     assert read_size(text) == expected
+
+
+def test_a_home_that_belongs_to_another_user_holds_no_settings(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / ".config").mkdir(parents=True)
+    tmp_path.chmod(0o755)
+    home.chmod(0o000)
+    was = os.geteuid()
+    resolve_settings({}, {})
+    try:
+        if was == 0:
+            os.seteuid(12_345)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HOME", str(home))
+            patch.delenv("XDG_CONFIG_HOME", raising=False)
+            assert resolve_settings({}, {}).settings.slots >= 1
+            with pytest.raises(InvalidSetting, match="Permission denied"):
+                resolve_settings({}, {}, file=home / "named.toml")
+    finally:
+        os.seteuid(was)
+        home.chmod(0o755)
+
+
+def test_a_config_file_of_the_user_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / ".config/echelon/echelon.toml"
+    folder.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        patch.delenv("XDG_CONFIG_HOME", raising=False)
+        with pytest.raises(InvalidSetting, match=r"echelon\.toml"):
+            resolve_settings({}, {})

@@ -189,7 +189,7 @@ class Retried:
     """The result of a retry of a list of tasks, in the order of the request."""
 
     tasks: tuple[RetriedTask, ...]
-    #: What became of the stages behind them.
+    #: The changes of the stages behind them.
     behind: Changed = Changed()
 
     @property

@@ -190,7 +190,7 @@ class Settler:
             unit.tx.set_spawned(task.job_id, task.stage, f"{attempt_path}/items.ndjson")
 
     def _remember_failures(self, unit: UnitOfWork, job_id: JobId, rows: Iterable[Settlement]) -> None:
-        # What was handed back before it started is no news.
+        # An attempt that was handed back before it started is no news.
         handed_back = {Outcome.INTERRUPTED, Outcome.STOPPED}
         failed = [
             row for row in rows

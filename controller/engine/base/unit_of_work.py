@@ -40,7 +40,7 @@ class UnitOfWork:
         self.tx = tx
         #: Attempts that lost their claim and whose workers are to be told after the commit.
         self.stops: list[tuple[WorkerId, Stop]] = []
-        #: What workers hold and are asked to give back, if it has not started, after the commit.
+        #: Attempts that workers are asked to give back, if they have not started, after the commit.
         self.recalled: list[tuple[WorkerId, AttemptRef]] = []
         #: Jobs that ended in this transaction.
         self.ended: set[JobId] = set()

@@ -66,8 +66,8 @@ class Intake:
     def mark_started(self, unit: UnitOfWork, taken: IntakeResult) -> None:
         """Write which tasks have started: never more than a worker has slots. Lock the workers' rows before.
 
-        The end of the task before may be in a report that another controller reads. What is left out is told again by
-        the worker's next heartbeat.
+        The end of the task before may be in a report that another controller reads. The worker's next heartbeat tells
+        again of those that are left out.
         """
         if not taken.started:
             return
