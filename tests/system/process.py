@@ -32,6 +32,7 @@ class Standalone:
     """`echelon standalone` on a folder; each `start` is a new life."""
 
     def __init__(self, folder: Path, catalogue: str, *arguments: str) -> None:
+        self.name = "standalone"
         self.folder = folder
         self.volume = folder / "volume"
         self.catalogue = folder / "catalogue.yaml"

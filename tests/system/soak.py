@@ -23,6 +23,7 @@ from echelon.shared.errors import EchelonError
 from tests.system.cluster import Cluster, Shape
 from tests.system.drills import pass_by
 from tests.system.gauges import Gauge, gauge, processes_of, zombies_of
+from tests.system.process import Standalone
 from tests.system.workload import Plan, Workload
 
 #: Seconds between two looks.
@@ -78,10 +79,18 @@ class Customer:
         client.delete_job(job_id)
 
 
+class Alone:
+    """A standalone engine, looked at like a cluster."""
+
+    def __init__(self, engine: Standalone) -> None:
+        self.programs, self.urls = [engine], [engine.url]
+        self.folder = engine.volume / ".echelon"
+
+
 class Watch:
     """Looks at every process of a cluster, and at its store, again and again."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster | Alone) -> None:
         self._cluster = cluster
         #: Name of a process -> (seconds since the beginning, what it cost).
         self.gauges: dict[str, list[tuple[float, Gauge]]] = defaultdict(list)
@@ -104,9 +113,9 @@ class Watch:
         self.store.append((at, self._bytes_of_store()))
 
     def _bytes_of_store(self) -> int:
-        if self._cluster.postgresql is None:
-            files = self._cluster.folder.glob("echelon.db*")
-            return sum(file.stat().st_size for file in files)
+        if isinstance(self._cluster, Alone) or self._cluster.postgresql is None:
+            folder = self._cluster.folder
+            return sum(file.stat().st_size for file in folder.glob("echelon.db*"))
         statement = "SELECT pg_database_size(current_database())::bigint"
         return int(str(self._cluster.psql(statement)[0][0]))
 
@@ -123,7 +132,7 @@ def find_growth(values: list[float]) -> float:
 
 
 def run_soak(
-    cluster: Cluster, workload: Workload, minutes: float, *, warm_up: float, customers: int
+    cluster: Cluster | Alone, workload: Workload, minutes: float, *, warm_up: float, customers: int
 ) -> dict[str, object]:
     """Let customers have jobs done for so many minutes; return what grew after the first `warm_up` seconds."""
     done, leave, watch = Done(), threading.Event(), Watch(cluster)
@@ -185,14 +194,17 @@ def summarize_soak(watch: Watch, done: Done, *, seconds: float, warm_up: float) 
 @click.option("--warm-up", type=float, help="Seconds that do not count; a fifth of the run otherwise.")
 @click.option("--customers", default=8, show_default=True)
 @click.option("--datastore", type=click.Choice(["postgresql", "sqlite"]), default="postgresql", show_default=True)
-def main(minutes: float, warm_up: float | None, customers: int, datastore: str) -> None:
+@click.option("--standalone", is_flag=True, help="One program instead of a cluster.")
+def main(minutes: float, warm_up: float | None, customers: int, datastore: str, standalone: bool) -> None:
     """Let a quiet cluster work for long and print what grows; exit 1 when a bar is missed."""
+    warm_up = 12.0 * minutes if warm_up is None else warm_up
     controllers = 1 if datastore == "sqlite" else 2
     shape = Shape(lease=15.0, heartbeat=5.0, datastore=datastore, controllers=controllers, diary=False)
     with tempfile.TemporaryDirectory(prefix="echelon-soak-", ignore_cleanup_errors=True) as name:
         workload = Workload(1, Path(name), long=3.0)
-        with Cluster(Path(name), workload.catalogue(1), shape) as cluster:
-            warm_up = 12.0 * minutes if warm_up is None else warm_up
+        catalogue = workload.catalogue(1)
+        with Standalone(Path(name), catalogue) if standalone else Cluster(Path(name), catalogue, shape) as started:
+            cluster = Alone(started) if isinstance(started, Standalone) else started
             figures = run_soak(cluster, workload, minutes, warm_up=warm_up, customers=customers)
     print(json.dumps(figures, indent=1))
     raise SystemExit(1 if figures["missed"] else 0)
