@@ -53,11 +53,23 @@ Body = dict[str, object]
         ),
     ],
     body=SubmissionSchema,
+    examples={
+        "a job of the catalogue": {"type": "hello", "input": {"name": "Ada"}},
+        "a job composed of task classes": {
+            "name": "two greetings",
+            "stages": [{"tasks": [{"task_class": "write", "input": {"name": name}} for name in ("Ada", "Grace")]}],
+        },
+    },
     refuses=[409, 429],
     headers={**_KEY, **_WAITS},
 )
 def submit_job(body: Body) -> Response:
-    """Submit a job of the catalogue (which says what headers it takes as inputs), or one composed in the request."""
+    """Submit a job of the catalogue, or one composed in the request.
+
+    Inputs of source `http-header` are headers of this request, which no description can name: they depend on the job.
+    `GET /api/v1/definitions/jobs/{type}` names them. For an input with `"source": "http-header", "key": "X-Api-Key"`
+    send the header `X-Api-Key: VALUE`.
+    """
     job_id, created = _submit_composed_job(body) if "stages" in body else _submit_catalogue_job(body)
     response = answer_job(job_id, status=201 if created else 200)
     response.headers["Location"] = url_for("jobs.get_job", job_id=job_id)

@@ -94,6 +94,7 @@ class Routes:
         refuses: Sequence[int] = (),
         headers: Mapping[str, str] | None = None,
         needs_token: bool = True,
+        examples: Mapping[str, object] | None = None,
     ) -> Callable[[View], View]:
         """Register a view: it is called with the query (if any), the body (if any) and the path's values by name.
 
@@ -113,7 +114,9 @@ class Routes:
                 made = self._blueprint.arguments(_make_schema(body), required=body_required)(made)
             if query:
                 made = self._blueprint.arguments(_make_schema(query), location="query")(made)
-            made = self._blueprint.doc(**_document_request(view.__name__, any_body, headers, needs_token))(made)
+            made = self._blueprint.doc(**_document_request(view.__name__, any_body, examples, headers, needs_token))(
+                made
+            )
             registered: View = self._blueprint.route(path, methods=[method])(made)
             return registered
 
@@ -186,12 +189,19 @@ def _drop_unused_schemas(spec: Any) -> None:
 
 
 def _document_request(
-    name: str, any_body: Mapping[str, object] | None, headers: Mapping[str, str] | None, needs_token: bool
+    name: str,
+    any_body: Mapping[str, object] | None,
+    examples: Mapping[str, object] | None,
+    headers: Mapping[str, str] | None,
+    needs_token: bool,
 ) -> dict[str, object]:
     # Generators make the names of functions of the operation's: a change breaks programs.
     made: dict[str, object] = {"operationId": name}
     if any_body:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": any_body}}}
+    if examples:
+        shown = {name: {"value": value} for name, value in examples.items()}
+        made["requestBody"] = {"content": {"application/json": {"examples": shown}}}
     if headers:
         made["parameters"] = [_header_parameter(*one) for one in headers.items()]
     if not needs_token:

@@ -86,7 +86,7 @@ OPERATIONS = {
     "submit_job", "list_jobs", "get_job", "delete_job", "list_events", "list_errors", "get_stage", "add_tasks",
     "list_tasks", "get_task", "find_ids", "set_job_priority", "set_stage_priority", "retry_tasks", "get_job_log",
     "get_task_log", "list_artefacts", "get_artefact", "get_artefacts_zip", "get_definitions", "get_job_definition",
-    "list_workers", "list_queues", "get_liveness", "get_readiness", "get_metrics",
+    "list_workers", "list_queues", "get_liveness", "get_readiness", "get_metrics", "prune_jobs",
 }  # fmt: skip
 
 
@@ -114,6 +114,19 @@ def test_the_document_says_how_a_token_is_shown(played: Played) -> None:
     assert document["components"]["securitySchemes"].keys() == {"bearer", "token", "basic"}
     assert [one for one in document["security"] if not one or "bearer" in one] == [{"bearer": []}, {}]
     assert document["paths"]["/healthz"]["get"]["security"] == []
+
+
+def test_the_description_of_a_submission_says_where_header_inputs_are_named(played: Played) -> None:
+    operation = played.stand.client.get("/openapi.json").json["paths"][f"{API}/jobs"]["post"]
+    assert f"GET {API}/definitions/jobs/{{type}}" in operation["description"]
+
+    inputs = played.stand.get("/definitions/jobs/guarded")["input"]
+    (header,) = [one["key"] for one in inputs if one["source"] == "http-header"]
+    body = {"type": "guarded", "input": {"text": "hello"}}
+    refused = played.stand.client.post(f"{API}/jobs", json=body)
+    accepted = played.stand.client.post(f"{API}/jobs", json=body, headers={header: "Bearer abc"})
+
+    assert (refused.status_code, accepted.status_code) == (422, 201)
 
 
 #: Nothing can be wrong with a request that holds nothing, or any text.
