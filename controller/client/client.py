@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +28,14 @@ from echelon.controller.shapes import (
     TaskWithAttempts,
     Worker,
 )
-from echelon.shared.errors import NotFound
+from echelon.shared.errors import NotFound, Unavailable
 from echelon.shared.messages import JsonValue
 
 _PAGE = 500
+#: Seconds of one request of `wait`.
+_WAIT = 60.0
+#: Seconds that a controller may be away during a `wait`, and seconds before it is asked again.
+_AWAY, _AGAIN = 60.0, 0.5
 
 
 class Client(LiveControl):
@@ -85,6 +91,31 @@ class Client(LiveControl):
     def get_job(self, job_id: str, *, wait: float | None = None) -> Job:
         """Return a job; with `wait`, when it has ended or after that many seconds, at most 60."""
         return cast(Job, self._transport.get_json(job_path(job_id), wait=wait))
+
+    def wait(self, job: Job | str, *, timeout: float | None = None) -> Job:
+        """Return a job (given as such or by its id) when it has ended, or as it is after `timeout` seconds.
+
+        A controller that is away for less than a minute, such as during its restart, is asked again.
+        """
+        job_id = job if isinstance(job, str) else job["job_id"]
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
+        heard = time.monotonic()
+        while True:
+            began = time.monotonic()
+            try:
+                found = self.get_job(job_id, wait=min(_WAIT, max(0.0, end - began)))
+            except Unavailable:
+                now = time.monotonic()
+                if now - heard > _AWAY or now >= end:
+                    raise
+                time.sleep(min(_AGAIN, max(0.0, end - now)))
+                continue
+            heard = time.monotonic()
+            if found["state"] not in ("PENDING", "RUNNING") or heard >= end:
+                return found
+            if heard - began < _AGAIN:
+                # A controller that stops answers at once.
+                time.sleep(min(_AGAIN, max(0.0, end - heard)))
 
     def list_jobs(
         self,

@@ -7,6 +7,7 @@ import socket
 import uuid
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,26 @@ def test_where_nobody_listens_it_is_unreachable() -> None:
         client.get_health()
     with Client("nonsense") as client, pytest.raises(Unreachable):
         client.list_jobs().__next__()
+
+
+def test_waiting_for_a_job_ends_with_it_or_with_the_time(client: Client) -> None:
+    held = client.submit_job("greet", input={"name": "you"}, paused=True)
+
+    assert client.wait(held, timeout=0.1)["state"] in ("PENDING", "RUNNING")
+    client.resume_job(held["job_id"])
+    assert client.wait(held["job_id"])["state"] == "COMPLETED"
+
+
+def test_a_wait_outlasts_a_restart_of_the_controller(client: Client, engine: Standalone) -> None:
+    job_id = client.submit_job("greet", input={"name": "you"}, wait=60)["job_id"]
+    engine.kill()
+    with pytest.raises(Unreachable):
+        client.wait(job_id, timeout=0.1)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.wait, job_id)
+        engine.start()
+
+        assert waiting.result(timeout=30)["state"] == "COMPLETED"
 
 
 def test_what_is_no_controller_is_a_fault(engine: Standalone) -> None:
