@@ -15,7 +15,6 @@ from echelon.shared.ids import JobId
 from echelon.shared.volume import StoredArtefact, Volume
 
 _PIECE = 256 * 1024
-_PAGE = 500
 #: Suffixes of files that deflate cannot make smaller.
 _PACKED = (
     ".zip",
@@ -62,7 +61,7 @@ def stream_archive(volume: Volume, job_id: JobId) -> Iterator[bytes]:
     """Yield the archive of all files of a job; files that vanish meanwhile are left out."""
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for artefact in _iterate_artefacts(volume, job_id):
+        for artefact in volume.iterate_artefacts(job_id):
             for _ in _pack_artefact(archive, volume, job_id, artefact):
                 if piece := pipe.take_pieces():
                     yield piece
@@ -93,12 +92,3 @@ def _make_entry(artefact: StoredArtefact) -> zipfile.ZipInfo:
     entry.external_attr = 0o644 << 16
     return entry
 
-
-def _iterate_artefacts(volume: Volume, job_id: JobId) -> Iterator[StoredArtefact]:
-    after = ""
-    while True:
-        found = volume.list_artefacts(job_id, after=after, limit=_PAGE)
-        yield from found
-        if len(found) < _PAGE:
-            return
-        after = found[-1].path

@@ -216,6 +216,10 @@ class Client(LiveControl):
         """Save an artefact as the file `target`, whole or not at all; return its size in bytes."""
         return self._transport.save_file(f"{job_path(job_id)}/artefacts/{quote(path)}", target)
 
+    def read_zip(self, job_id: str) -> Iterator[bytes]:
+        """Yield a zip archive of all artefacts in pieces of any length."""
+        return self._transport.stream_bytes(f"{job_path(job_id)}/artefacts.zip")
+
     def download_zip(self, job_id: str, target: Path) -> int:
         """Save all artefacts as the zip file `target`, whole or not at all; return its size in bytes."""
         return self._transport.save_file(f"{job_path(job_id)}/artefacts.zip", target)

@@ -22,7 +22,6 @@ from echelon.shared.ids import JobId, TaskId
 #: Seconds between two looks at the job; its end is noticed at once.
 _POLL: Final = 0.2
 _TAIL: Final = 8192
-_PAGE: Final = 1000
 
 
 class LocalJob:
@@ -100,12 +99,9 @@ class LocalJob:
     def list_artefacts(self) -> Iterator[JobArtefact]:
         """Yield the job's artefacts, by path; say why if they cannot be listed."""
         self._jobs.show_files(self._job_id)
-        after = ""
         try:
-            while page := self._jobs.volume.list_artefacts(self._job_id, after=after, limit=_PAGE):
-                for one in page:
-                    yield render.fill_shape(JobArtefact, one)
-                after = page[-1].path
+            for one in self._jobs.volume.iterate_artefacts(self._job_id):
+                yield render.fill_shape(JobArtefact, one)
         except Conflict as error:
             # Its tasks have done that; the job has ended as it has.
             print_message(str(error))

@@ -208,6 +208,19 @@ class Volume:
             raise Conflict(f"the files of job {job_id} cannot be listed: {damage}")
         return artefacts.FoundArtefacts([], 0, more=False)
 
+    def iterate_artefacts(self, job_id: JobId) -> Iterator[StoredArtefact]:
+        """Yield all of a job's files by path, in one walk; raises Conflict as `find_artefacts` does."""
+        name = layout.workspace_name(job_id)
+        with _translate_errors("list artefacts"):
+            workspace = self._folder_if_there(name)
+            if workspace is not None:
+                with _closing_fd(workspace):
+                    yield from artefacts.iterate_files(workspace)
+                return
+        damage = self.find_damage(name)
+        if damage is not None:
+            raise Conflict(f"the files of job {job_id} cannot be listed: {damage}")
+
     def open_log(self, job_id: JobId, stage: int, index: int, attempt: int, stream: layout.Stream) -> BinaryIO | None:
         """Open what an attempt has printed so far; None when that is nothing. Index -1 is the spawn task."""
         found = self._find_file(layout.log_name(job_id, stage, index, attempt, stream))

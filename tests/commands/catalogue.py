@@ -36,6 +36,9 @@ tasks:
     exec_args: [-c, 'trap "" TERM; echo ready > ready; while :; do sleep 1; done']
     grace: 30s
   pass: {exec_command: "true"}
+  leave_many:
+    exec_command: sh
+    exec_args: [-c, 'mkdir plots; for n in $(seq 60); do echo $n > plots/$n.png; done; echo all > report.txt']
   add:
     input:
       n: {source: parameter, type: integer}
@@ -65,6 +68,7 @@ jobs:
     input: {name: {source: parameter, default: world}}
     stages: [{name: Greet, task_class: greet}]
   fail: {stages: [{name: Fail, task_class: fail}]}
+  many_files: {stages: [{name: Leave, task_class: leave_many}]}
   fan:
     stages: [{name: Fan, spawn_task: list, task_class: odd, job_failed_on_error: false}]
   chained:

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echelon.controller.client import Client
 from echelon.controller.commands.artefacts import resolve_inside
+from echelon.shared.command import ExitCode, main_group
 from echelon.shared.errors import InvalidInput
+from tests.system.process import Standalone
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a/..", "..", "a\0b", ".", "./"])
@@ -44,3 +47,72 @@ def test_a_link_within_the_folder_is_fine(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
 
     assert resolve_inside(tmp_path, "link/file") == tmp_path / "link" / "file"
+
+
+@pytest.fixture(scope="module")
+def job_id(standalone: Standalone) -> str:
+    """Return a job that has left 61 files."""
+    with Client(standalone.url) as client:
+        return client.submit_job("many_files", wait=60)["job_id"]
+
+
+def called(standalone: Standalone, *arguments: str | Path) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECHELON_URL", standalone.url)
+        return main_group(["artefacts", *map(str, arguments)], standalone_mode=False)
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    return {str(one.relative_to(folder)): one.read_text() for one in folder.rglob("*") if one.is_file()}
+
+
+PLOTS = {f"plots/{number}.png": f"{number}\n" for number in range(1, 61)}
+
+
+def test_many_files_come_as_one_archive(
+    standalone: Standalone, job_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Client, "download_artefact", None)
+    monkeypatch.setattr("echelon.controller.commands.artefacts._TELL_EVERY", 0.0)
+
+    called(standalone, job_id[:8], "-o", tmp_path / "out")
+
+    assert files_in(tmp_path / "out") == PLOTS | {"report.txt": "all\n"}
+    said = capsys.readouterr().err
+    assert "61 files, " in said and "received of 61 files" in said and "60 files of 61 files" in said
+
+
+@pytest.mark.parametrize(
+    ("patterns", "wanted"),
+    [
+        (["report.txt"], {"report.txt"}),
+        (["plots"], set(PLOTS)),
+        (["plots/"], set(PLOTS)),
+        (["*/1?.png", "report.txt"], {"report.txt", *(f"plots/{number}.png" for number in range(10, 20))}),
+    ],
+)
+def test_files_are_chosen_by_name_folder_or_pattern(
+    standalone: Standalone, job_id: str, tmp_path: Path, patterns: list[str], wanted: set[str]
+) -> None:
+    called(standalone, job_id, *patterns, "-o", tmp_path)
+
+    assert set(files_in(tmp_path)) == wanted
+
+
+def test_a_pattern_that_fits_nothing_is_not_found(standalone: Standalone, job_id: str, tmp_path: Path) -> None:
+    assert called(standalone, job_id, "nope", "-o", tmp_path / "out") == ExitCode.NOT_FOUND
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("patterns", [[], ["report.txt"]])
+def test_a_file_is_replaced_only_if_that_is_said(
+    standalone: Standalone, job_id: str, tmp_path: Path, patterns: list[str]
+) -> None:
+    (tmp_path / "report.txt").write_text("mine")
+
+    assert called(standalone, job_id, *patterns, "-o", tmp_path) == ExitCode.CONFLICT
+    assert files_in(tmp_path) == {"report.txt": "mine"}
+
+    called(standalone, job_id, *patterns, "-o", tmp_path, "--force")
+    assert files_in(tmp_path)["report.txt"] == "all\n"
