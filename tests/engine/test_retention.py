@@ -9,7 +9,8 @@ from threading import Event
 import pytest
 
 from echelon.controller.core.states import State
-from echelon.controller.datastore.records import EventView, JobFilter
+from echelon.controller.datastore.filters import JobFilter
+from echelon.controller.datastore.records import EventView
 from echelon.controller.datastore.removals import Removal, RemovalWrites
 from echelon.controller.engine.base.requests import Prune
 from echelon.controller.engine.upkeep import remover
