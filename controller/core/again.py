@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 from echelon.controller.core.events import Again
-from echelon.controller.core.flow import can_return
+from echelon.controller.core.flow import can_return, has_withdrawn
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import DONE, ENDED, State
 
@@ -84,6 +85,13 @@ def find_obstacle(job: Job, agains: Collection[Again]) -> Stage | None:
         return None
     if job.state not in ENDED:
         return next((stage for stage in job.living if stage.failing and stage.number not in wanted), None)
-    last = max(job.stage(number).order for number in wanted)
+    last: float = max(job.stage(number).order for number in wanted)
+    if not any(again.counts or again.spawn for again in agains):
+        # They are done at once. The job goes on to the first stage that returns with something to run, or to its end.
+        last = max(last, min((stage.order for stage in job.stages if _returns(stage, wanted)), default=math.inf))
     before = (stage for stage in job.stages if stage.order < last and stage.number not in wanted)
     return next((stage for stage in before if stage.state in UNDONE and not can_return(stage)), None)
+
+
+def _returns(stage: Stage, wanted: Collection[int]) -> bool:
+    return stage.number not in wanted and stage.state in UNDONE and can_return(stage) and has_withdrawn(stage)

@@ -238,14 +238,14 @@ def restore_stages(job: Job, effects: Effects) -> Job:
     for stage in job.stages:
         if stage.by is None and (stage.state is State.CANCELLED or (stage.state is State.FAILED and can_return(stage))):
             job = job.with_stage(restore_stage(replace(stage, state=State.PENDING, error=None), effects))
-        elif stage.state is State.RUNNING and _has_withdrawn(stage):
+        elif stage.state is State.RUNNING and has_withdrawn(stage):
             job = job.with_stage(restore_stage(stage, effects))
     return job
 
 
 def restore_stage(stage: Stage, effects: Effects) -> Stage:
     """Return a stage that is open again with what no person has cancelled of it back in line."""
-    if not _has_withdrawn(stage):
+    if not has_withdrawn(stage):
         return _settle_expected(stage)
     target = State.QUEUED if stage.state is State.RUNNING else State.PENDING
     tally = stage.tally.move_tasks(State.CANCELLED, target, stage.tally.withdrawn)
@@ -263,7 +263,8 @@ def _settle_expected(stage: Stage) -> Stage:
     return stage
 
 
-def _has_withdrawn(stage: Stage) -> bool:
+def has_withdrawn(stage: Stage) -> bool:
+    """Tell whether something of a stage was withdrawn when its job ended, and returns with it."""
     return stage.tally.withdrawn > 0 or (
         stage.source is Source.SPAWN and stage.spawn is State.CANCELLED and not stage.spawn_hand
     )

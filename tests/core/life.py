@@ -280,12 +280,9 @@ class Life(Moves):
 
     def _repeat(self, stages: tuple[Again, ...], *, whole: bool) -> None:
         self.feed(RetryRequested(stages, whole=whole))
-        assert not stages or self.job.state not in ENDED or self._nothing_left(stages), f"it ended again: {stages}"
+        assert not stages or self.job.state not in ENDED - DONE, f"it ended again: {stages}"
         withdrawn = [again.stage for again in stages if self.job.stage(again.stage).tally.withdrawn]
         assert not withdrawn, f"what is to run again was withdrawn at once: {stages}"
-
-    def _nothing_left(self, stages: tuple[Again, ...]) -> bool:
-        return not any(sum(again.counts.values()) or again.spawn for again in stages)
 
     def _task_verb(self) -> None:
         if not self.rows:

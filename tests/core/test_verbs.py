@@ -22,7 +22,7 @@ from echelon.controller.core.events import (
 )
 from echelon.controller.core.machine import step
 from echelon.controller.core.model import Job, OnError, Source, Stage, Tally
-from echelon.controller.core.states import State
+from echelon.controller.core.states import ENDED, State
 from echelon.shared.ids import JobId
 from tests.core.test_machine import begin, fixed, moved, run, states
 
@@ -306,6 +306,29 @@ def test_a_later_stage_cannot_be_retried_while_one_before_it_would_end_the_job_a
     assert find_obstacle(by_hand, (Again(1, {State.CANCELLED: 1}, withdrawn=1),)) == by_hand.stages[0]
     assert find_obstacle(skipped, (Again(2, {State.CANCELLED: 1}, withdrawn=1),)) == skipped.stages[1]
     assert find_obstacle(skipped, (Again(1, {State.FAILED: 1}),)) is None
+
+
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_a_stage_with_nothing_to_run_cannot_be_retried_while_another_would_end_the_job_at_once(empty: int) -> None:
+    """Before, beside and behind a stage that a person has cancelled."""
+    job = begin(fixed(0, order=5), open_stage(1, order=empty + 4, by="me"))
+    job = after(after(job, CancelRequested("me", 0)), CancelRequested("me", 1))
+    again = Again(1, {})
+
+    assert states(job) == [State.CANCELLED, State.CANCELLED]
+    assert find_obstacle(job, (again,)) == job.stages[0]
+    assert after(job, RetryRequested((again,), whole=False)).state in ENDED
+    assert find_obstacle(job, (again, Again(0, {State.CANCELLED: 1}))) is None
+
+
+def test_such_a_stage_is_retried_when_another_one_runs_before_the_job_would_end() -> None:
+    job = begin(open_stage(0, by="me"), fixed(1), fixed(2))
+    job = after(after(job, CancelRequested("me", 2)), CancelRequested("me", 0))
+    again = Again(0, {})
+
+    assert states(job) == [State.CANCELLED] * 3
+    assert find_obstacle(job, (again,)) is None
+    assert states(after(job, RetryRequested((again,), whole=False)))[1] is State.RUNNING
 
 
 def test_a_failed_stage_between_two_that_are_to_run_again_is_in_the_way_of_the_later_one() -> None:

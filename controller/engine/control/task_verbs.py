@@ -194,7 +194,10 @@ def refuse_futile_retry(job: Job, agains: Sequence[Again], what: str) -> None:
     """Raise Conflict when a job would end, or end again, before all of a retry could run."""
     stage = find_obstacle(job, agains)
     if stage is not None and not ablated("retry_refusal"):
-        bad = f"is {stage.state} and comes before it" if job.state in ENDED else "has failed, and its job ends for it"
+        bad = "has failed, and its job ends for it"
+        if job.state in ENDED:
+            comes_before = any(stage.order < job.stage(again.stage).order for again in agains)
+            bad = f"is {stage.state} and {'comes before it' if comes_before else 'would end the job again at once'}"
         remedy = "retry or skip that first"
         raise Conflict(f"{what} cannot be retried: stage {stage.number} ({stage.name}) {bad}: {remedy}")
 
