@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from echelon.controller.commands.follow import format_named
 from echelon.controller.commands.options import reject_ambiguous, with_client
 from echelon.controller.commands.screen import escape_log, escape_text, is_terminal
 from echelon.controller.commands.targets import find_target, find_task
@@ -26,23 +28,84 @@ _UNFINISHED = re.compile(r"(\r|\x1b(\[[0-9;:]*)?)\Z")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job or the task has ended.")
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this one (of a task).")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="This attempt instead of the last (of a task).")
+@click.option("--failed", is_flag=True, help="Only the failed tasks (of a job).")
+@click.option("--grep", "pattern", metavar="TEXT", help="Only lines that hold this text, in any case.")
+@click.option("--tail", type=click.IntRange(1), metavar="N", help="Only the last N lines of each part.")
 @with_client
-def logs(client: Client, what: str, follow: bool, stream: str | None, attempt: int | None) -> None:
+def logs(
+    client: Client,
+    what: str,
+    follow: bool,
+    stream: str | None,
+    attempt: int | None,
+    failed: bool,
+    pattern: str | None,
+    tail: int | None,
+) -> None:
     """Show the output of a job's tasks, or of one task.
 
     TASK is a task's id or its place: JOB.STAGE.INDEX, for example 3f2a.1.17. JOB.STAGE.spawn is a spawn task, and
-    JOB.STAGE the only task of a stage. STAGE is a number or a name.
+    JOB.STAGE the only task of a stage. STAGE is a number or a name. A line such as ==> stage 0 Fetch, task 17 <==
+    stands above each part.
     """
+    if follow and (tail or failed):
+        raise click.UsageError("--tail and --failed choose among what there is; with --follow, give neither")
     kind, whole = _resolve_name(client, what.strip().lower())
     if kind == "task":
+        if failed:
+            raise click.UsageError("--failed is for a job; this is one task")
         pieces = client.read_task_log(whole, stream=stream, attempt=attempt, follow=follow)
-    elif stream or attempt:
+    elif attempt or (stream and not failed):
         raise click.UsageError("--stream and --attempt are for one task; 'echelon tasks ID' lists the tasks of a job")
     else:
-        pieces = client.read_log(whole, follow=follow)
+        pieces = _read_failed(client, whole, stream) if failed else client.read_log(whole, follow=follow)
+    if pattern is not None or tail is not None:
+        pieces = choose_lines(pieces, pattern, tail)
     for text in escape_pieces(pieces) if is_terminal(sys.stdout) else pieces:
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def _read_failed(client: Client, job_id: str, stream: str | None) -> Iterator[str]:
+    """Yield the output of the failed tasks of a job, each under a line that names it."""
+    for task in client.list_tasks(job_id, state="FAILED"):
+        yield f"==> task {format_named(task)}: {escape_text(task['error'])} <==\n"
+        last = ""
+        for piece in client.read_task_log(task["task_id"], stream=stream):
+            yield piece
+            last = piece or last
+        yield "\n" if last.endswith("\n") else "\n\n"
+
+
+def choose_lines(pieces: Iterable[str], pattern: str | None, tail: int | None) -> Iterator[str]:
+    """Yield the lines that hold a text, of each part the last ones, under the lines that name the parts."""
+    head = ""
+    kept: deque[str] = deque(maxlen=tail)
+    wanted = (pattern or "").casefold()
+    for line in _iterate_lines(pieces):
+        if line.startswith("==> ") and line.rstrip().endswith(" <=="):
+            yield from kept
+            kept.clear()
+            head = line
+        elif line.strip() and wanted in line.casefold():
+            if head:
+                yield head
+                head = ""
+            if tail is None:
+                yield line
+            else:
+                kept.append(line)
+    yield from kept
+
+
+def _iterate_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield lines with their ends."""
+    rest = ""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        yield from (f"{line}\n" for line in lines)
+    if rest:
+        yield f"{rest}\n"
 
 
 def escape_pieces(pieces: Iterable[str]) -> Iterator[str]:

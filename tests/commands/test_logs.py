@@ -1,0 +1,66 @@
+"""Of a long log the lines that matter: of failed tasks, with a text, the last ones."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echelon.controller.client import Client
+from echelon.controller.commands.logs import choose_lines
+from echelon.shared.command import main_group
+from tests.system.process import Standalone
+
+HEADS = ["==> stage 0 A, task 0, stdout <==", "==> stage 0 A, task 1, stdout <=="]
+LOG = "==> stage 0 A, task 0, stdout <==\none\nError: x\n\n==> stage 0 A, task 1, stdout <==\ntwo\nthree\nerror y"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tail", "shown"),
+    [
+        (
+            "error",
+            None,
+            [HEADS[0], "Error: x", HEADS[1], "error y"],
+        ),
+        (None, 1, [HEADS[0], "Error: x", HEADS[1], "error y"]),
+        ("t", 2, [HEADS[1], "two", "three"]),
+        ("nothing", None, []),
+    ],
+)
+def test_lines_are_chosen_under_the_names_of_their_parts(
+    pattern: str | None, tail: int | None, shown: list[str]
+) -> None:
+    assert "".join(choose_lines([LOG], pattern, tail)).splitlines() == shown
+
+
+@given(st.lists(st.text("a\n=>< ", max_size=9)), st.integers(1, 3))
+def test_where_the_log_is_cut_into_pieces_makes_no_difference(pieces: list[str], tail: int) -> None:
+    whole = "".join(pieces)
+
+    assert list(choose_lines(pieces, "a", tail)) == list(choose_lines([whole], "a", tail))
+
+
+def test_only_failed_tasks_are_shown_with_their_reasons(
+    standalone: Standalone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Client(standalone.url) as client:
+        job_id = client.submit_job("fan", wait=60)["job_id"]
+    monkeypatch.setenv("ECHELON_URL", standalone.url)
+
+    main_group(["logs", job_id, "--failed"], standalone_mode=False)
+
+    assert capsys.readouterr().out == "==> task 0.1 (2): exit code 1 <==\nthis is 2\n\n"
+
+
+@pytest.mark.parametrize("options", [["-f", "--tail", "3"], ["-f", "--failed"], ["--attempt", "1"]])
+def test_what_makes_no_sense_together_is_refused(
+    standalone: Standalone, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    with Client(standalone.url) as client:
+        job_id = client.submit_job("hello")["job_id"]
+    monkeypatch.setenv("ECHELON_URL", standalone.url)
+
+    with pytest.raises(click.UsageError, match=r"give neither|for one task"):
+        main_group(["logs", job_id, *options], standalone_mode=False)
