@@ -73,12 +73,11 @@ def submit(
             raise click.UsageError("a job of --inline has no inputs: write those of its tasks into the file")
         job = _submit_file(client, inline, idempotency_key, paused, priority)
     else:
-        headers = parse_headers(header_lines)
         values = parse_parameters(written, find_input_types(client, str(job_type)))
         with explain_inputs():
             job = client.submit_job(
-                str(job_type), input=values, headers=headers, idempotency_key=idempotency_key, paused=paused,
-                priority=priority,
+                str(job_type), input=values, headers=parse_headers(header_lines), idempotency_key=idempotency_key,
+                paused=paused, priority=priority,
             )  # fmt: skip
     if not as_json:
         click.echo(job["job_id"])
