@@ -9,8 +9,18 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 
 from echelon.shared.volume.beneath import FOLDER, unlock_folder
+
+
+def prune_files(folder: str, *, older_than: float) -> None:
+    """Remove the files of a flat folder that were last written so many seconds ago. Several may do it at once."""
+    with os.scandir(folder) as entries:
+        for one in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - one.stat(follow_symlinks=False).st_mtime > older_than:
+                    os.unlink(one.path)
 
 
 def empty_tree(path: str) -> None:

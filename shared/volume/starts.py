@@ -19,6 +19,7 @@ from echelon.shared.ids import TaskId, WorkerId
 from echelon.shared.messages import AttemptRef
 from echelon.shared.volume import layout
 from echelon.shared.volume.local import Volume
+from echelon.shared.volume.removal import prune_files
 
 _FOLDER: Final = f"{layout.ENGINE}/starts"
 #: Bytes of a file, some 8,000 starts; the one before it is kept. No worker holds more at once.
@@ -38,7 +39,7 @@ class StartLog:
         # From now on a task that is not in it has not started. Without a volume nothing starts anyway.
         with contextlib.suppress(OSError):
             self._open_file()
-            _prune_files(self._folder)
+            prune_files(self._folder, older_than=_KEPT)
 
     def add_start(self, ref: AttemptRef) -> None:
         """Write that an attempt is about to start; raise OSError."""
@@ -91,11 +92,3 @@ def _read_file(path: str) -> dict[AttemptRef, float]:
             if at:
                 found[AttemptRef(TaskId(task_id), int(attempt))] = float(at)
     return found
-
-
-def _prune_files(folder: str) -> None:
-    with os.scandir(folder) as entries:
-        old = [one.path for one in entries if time.time() - one.stat(follow_symlinks=False).st_mtime > _KEPT]
-    for path in old:
-        with contextlib.suppress(OSError):
-            os.unlink(path)

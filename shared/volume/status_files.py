@@ -15,9 +15,12 @@ from typing import Final
 from echelon.shared.lease import STATUS_FRESH_FOR
 from echelon.shared.volume import layout
 from echelon.shared.volume.local import Volume
+from echelon.shared.volume.removal import prune_files
 
 _FOLDER: Final = f"{layout.ENGINE}/controllers"
 _ABLE, _UNABLE = b"1", b"0"
+#: Seconds after which the file of a controller that was killed is removed.
+_KEPT: Final = 24 * 3600.0
 
 
 class StatusFile:
@@ -33,9 +36,10 @@ class StatusFile:
         _write_file(self._path, _ABLE if able else _UNABLE)
 
     def remove(self) -> None:
-        """Remove the file: this controller has ended."""
+        """Remove the file: this controller has ended. Those of controllers that were killed go with it in time."""
         with contextlib.suppress(OSError):
             os.unlink(self._path)
+            prune_files(self._folder, older_than=_KEPT)
 
 
 class StatusReader:

@@ -6,7 +6,6 @@ a person has ended meanwhile are the exception: they must not go on while the br
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from typing import Final
 from echelon.shared.messages import AttemptRef
 from echelon.shared.volume import layout
 from echelon.shared.volume.local import Volume
+from echelon.shared.volume.removal import prune_files
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ class StopFiles:
         """Write a stop file for each attempt; a missing volume is no error."""
         try:
             os.makedirs(self._folder, layout.FOLDER_MODE, exist_ok=True)
-            written = [self._write_file(ref) for ref in refs]
-            if written:
-                self._prune_files(max(written))
+            for ref in refs:
+                os.close(os.open(self._path_of(ref), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640))
+            prune_files(self._folder, older_than=_KEPT)
         except OSError as error:
             log.warning("no sign could be left for workers that cannot be told: %s", error)
 
@@ -45,20 +45,6 @@ class StopFiles:
             return os.path.lexists(self._path_of(ref))
         except OSError:
             return False
-
-    def _write_file(self, ref: AttemptRef) -> float:
-        fd = os.open(self._path_of(ref), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-        try:
-            return os.fstat(fd).st_mtime
-        finally:
-            os.close(fd)
-
-    def _prune_files(self, now: float) -> None:
-        with os.scandir(self._folder) as entries:
-            old = [entry.path for entry in entries if now - entry.stat(follow_symlinks=False).st_mtime > _KEPT]
-        for path in old:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
 
     def _path_of(self, ref: AttemptRef) -> str:
         return f"{self._folder}/{ref.task_id}.{ref.attempt}"

@@ -50,6 +50,15 @@ def test_a_sign_that_is_not_renewed_counts_no_more(volume: Volume, reader: Statu
     assert reader.any_controller_able() is False
 
 
+def test_the_file_of_a_controller_that_was_killed_long_ago_goes_with_another(volume: Volume) -> None:
+    for name in ("killed", "lives", "ends"):
+        StatusFile(volume, name).write(able=True)
+    age(volume, "killed", 25 * 3600.0)
+    StatusFile(volume, "ends").remove()
+
+    assert os.listdir(volume.absolute_path(".echelon/controllers")) == ["lives"]
+
+
 def test_a_sign_of_a_controller_that_is_being_written_counts(volume: Volume, reader: StatusReader) -> None:
     Path(volume.absolute_path(".echelon/controllers/one")).touch()
 
