@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from echelon.shared.encodings import NotUtf8, refuse_encoding
 from echelon.shared.errors import EchelonError
 from echelon.shared.failpoints import failpoint
 from echelon.shared.messages import SpawnedItems
@@ -37,14 +38,6 @@ _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 #: A JSON value begins with one of these; NaN and Infinity are none, but can be read.
 _BEGINNINGS: Final = frozenset('{["-0123456789tfnNI')
-_ENCODINGS: Final = {
-    codecs.BOM_UTF8: "begins with a byte order mark",
-    codecs.BOM_UTF16_LE: "is UTF-16",
-    codecs.BOM_UTF16_BE: "is UTF-16",
-    b"[\0": "is UTF-16",
-    b"\0[": "is UTF-16",
-}
-
 
 class SpawnInvalid(EchelonError):
     """The spawn.json cannot be used."""
@@ -170,7 +163,7 @@ class _Reader:
     def __init__(self, file: BinaryIO, limits: Limits) -> None:
         self._file = file
         self._limits = limits
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._read_bytes = 0
         self._ended = False
         self._text = ""
@@ -274,7 +267,10 @@ class _Reader:
         data = self._file.read(_WINDOW)
         self._ended = not data
         if self._read_bytes == 0:
-            _refuse_encoding(data)
+            try:
+                refuse_encoding(data)
+            except NotUtf8 as error:
+                raise SpawnInvalid(f"{NAME} {error}") from None
         self._read_bytes += len(data)
         if self._read_bytes > self._limits.bytes:
             raise SpawnInvalid(f"{NAME} has more than {self._limits.bytes} bytes")
@@ -344,12 +340,6 @@ class _Reader:
         if value in (float("inf"), float("-inf")):
             self._faults.append("a number beyond all limits is too large: write it as a string")
         return value
-
-
-def _refuse_encoding(data: bytes) -> None:
-    for beginning, what in _ENCODINGS.items():
-        if data.startswith(beginning):
-            raise SpawnInvalid(f"{NAME} {what}; write it as plain UTF-8")
 
 
 def _measure_depth(item: object) -> int:

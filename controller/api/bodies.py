@@ -20,6 +20,7 @@ from webargs.flaskparser import FlaskParser
 
 from echelon.controller.api.problems import Refusal
 from echelon.controller.engine.base.requests import RequestMistake
+from echelon.shared.encodings import NotUtf8, decode_text
 from echelon.shared.expressions import suggest_name
 
 #: Maximum number of mistakes in one answer.
@@ -107,13 +108,13 @@ def read_json(data: bytes) -> object:
     """Return the value that a body holds; a Refusal (400 not JSON, 422 JSON that cannot be used) says why not."""
     try:
         value = json.loads(
-            data.decode("utf-8"),
+            decode_text(data),
             object_pairs_hook=_build_object,
             parse_constant=_refuse_constant,
             parse_float=_parse_float,
         )
-    except UnicodeDecodeError as error:
-        raise Refusal(400, f"the body is not UTF-8: byte {error.start}") from error
+    except NotUtf8 as error:
+        raise Refusal(400, f"the body {error}") from error
     except json.JSONDecodeError as error:
         raise Refusal(400, f"the body is not JSON: {error.msg}: line {error.lineno} column {error.colno}") from error
     except RecursionError as error:

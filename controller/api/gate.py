@@ -146,6 +146,9 @@ def _check_body() -> None:
     has_body = bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
     if (has_body or request.content_type) and request.mimetype != "application/json":
         raise Refusal(415, "send the body as application/json")
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if has_body and encoding.strip().lower() not in ("", "identity"):
+        raise Refusal(415, "send the body as it is, without Content-Encoding")
 
 
 def _known_method(method: str) -> str:

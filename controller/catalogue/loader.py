@@ -27,6 +27,7 @@ from echelon.controller.catalogue.stored import revision_of
 from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.catalogue.tree import Path as Way
 from echelon.controller.catalogue.tree import SourceText, join_path
+from echelon.shared.encodings import NotUtf8, decode_text
 from echelon.shared.errors import InvalidInput
 
 MAX_FILE = 1 << 20
@@ -155,8 +156,8 @@ def read_file(path: Path) -> Reading:
         message, remedy = f"cannot be read: {error.strerror or error}", None
     except DocumentRefused as error:
         message, remedy = error.message, error.remedy
-    except UnicodeDecodeError as error:
-        message, remedy = f"is not UTF-8 text (byte {error.start})", "save it as UTF-8"
+    except NotUtf8 as error:
+        message, remedy = str(error), "save it as UTF-8"
     reading = Reading(SourceText(str(path), ""), broken=True)
     reading.mistakes.append(Mistake(str(path), 0, 0, message, remedy))
     return reading
@@ -171,7 +172,7 @@ def _read_content(path: Path) -> str:
         raise DocumentRefused(f"is larger than {MAX_FILE >> 20} MiB", 0, "split it; a folder of files is one catalogue")
     if not content.strip():
         raise DocumentRefused("is empty", 0, "write `tasks:` and `jobs:`")
-    return content.decode("utf-8-sig").replace("\r\n", "\n")
+    return decode_text(content).replace("\r\n", "\n")
 
 
 def read_text(file: str, text: str) -> Reading:

@@ -21,6 +21,7 @@ from echelon.controller.commands.options import (
 from echelon.controller.commands.screen import escape_text, print_json, print_message
 from echelon.controller.commands.values import find_types, parse_headers, parse_parameters
 from echelon.controller.commands.watch import watch_options, watch_to_end
+from echelon.shared.encodings import NotUtf8, decode_text
 from echelon.shared.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -113,9 +114,11 @@ def read_json(file: Path, option: str) -> Any:
     """Return the content of a JSON file, or of stdin."""
     name = "stdin" if str(file) == "-" else escape_text(file)
     try:
-        return json.loads(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
+        return json.loads(decode_text(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()))
     except OSError as error:
         raise click.UsageError(f"{option} {name}: cannot be read: {error.strerror}") from error
+    except NotUtf8 as error:
+        raise InvalidInput(f"{name} {error}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{name} is not JSON: {escape_message(error)}") from error
 

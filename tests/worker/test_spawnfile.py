@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -60,8 +61,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "array of strings": (b'["a"]', "line 1, column 2, item 0: an item must be an object"),
     "deep lists": (b'[{"a":' + b"[" * 100_000, "item 0: nested deeper than 32 levels"),
     "raw NUL": (b'[{"a": "\0"}]', "line 1, column 9, item 0: Invalid control character"),
-    "byte order mark": (b"\xef\xbb\xbf[]", "begins with a byte order mark; write it as plain UTF-8"),
-    "UTF-16": ("[]".encode("utf-16"), "is UTF-16; write it as plain UTF-8"),
+    "gzip": (gzip.compress(b"[]"), "is compressed (gzip), not UTF-8 text"),
+    "UTF-32": ("[]".encode("utf-32"), "is UTF-32, not UTF-8 text"),
+    "UTF-16": ("[]".encode("utf-16"), "is UTF-16, not UTF-8 text; write it as UTF-8"),
     "UTF-16 without mark": ("[]".encode("utf-16-le"), "is UTF-16"),
     "UTF-16 big-endian": ("[]".encode("utf-16-be"), "is UTF-16"),
     "Latin-1": (b'[{"a": "\xe9"}]', "is not UTF-8 text: byte 8 does not belong there"),
@@ -361,3 +363,7 @@ def test_the_recipe_says_how_many_items_there_may_be(bench: Workbench) -> None:
 
     assert finished.outcome is Outcome.SPAWN_INVALID
     assert "more than 1 items" in (finished.error or "")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
+    assert read(b'\xef\xbb\xbf[{"a": 1}]') == [{"a": 1}]
