@@ -23,6 +23,7 @@ from echelon.controller.datastore.records import AttemptView, JobView, TaskView
 from echelon.controller.engine.jobs import Jobs
 from echelon.shared.errors import Unavailable
 from echelon.shared.ids import JobId, TaskId
+from echelon.shared.messages import JsonValue
 
 #: Seconds between looks.
 _LOOK = 0.25
@@ -75,18 +76,22 @@ class Follower:
         """Yield what a job's tasks have printed, in the order of their end, and print until it has ended."""
         writer = TranscriptWriter(name_first=True)
         names = {stage.number: stage.name for stage in job.stages}
+        masks = self._jobs.mask_items(job.job_id)
         cursor = 0
         while True:
             over = self._is_over(job.job_id)
             for task in self._list_running(job.job_id):
-                log = AttemptLog(job.job_id, task.stage, task.index, task.attempt, task.claim)
+                label = masks.label_task(task.task_class, task.input)
+                log = AttemptLog(job.job_id, task.stage, task.index, task.attempt, task.claim, label)
                 yield from self._read_streams(writer, log, names[task.stage], final=False)
             more = True
             while more:
                 ended = self._has_job_ended(job.job_id, cursor)
+                items = self._find_items(ended)
                 for number, view in ended:
                     cursor = max(cursor, number)
-                    log = AttemptLog(job.job_id, view.stage, view.index, view.attempt, view.claim)
+                    label = masks.label_task(*items[view.task_id]) if view.task_id in items else None
+                    log = AttemptLog(job.job_id, view.stage, view.index, view.attempt, view.claim, label)
                     yield from self._read_streams(writer, log, names[view.stage], final=True)
                 more = len(ended) == _PAGE
             if over:
@@ -150,6 +155,11 @@ class Follower:
 
     def _has_job_ended(self, job_id: JobId, after: int) -> list[tuple[int, AttemptView]]:
         return self._ask_store(lambda reader: reader.list_attempts_since(job_id, after=after, limit=_PAGE))
+
+    def _find_items(self, ended: list[tuple[int, AttemptView]]) -> dict[TaskId, tuple[str, dict[str, JsonValue]]]:
+        """Return the task classes and items of the tasks of these attempts, as far as they have items."""
+        task_ids = {view.task_id for _, view in ended}
+        return self._ask_store(lambda reader: reader.find_items(task_ids)) if task_ids else {}
 
     def _is_over(self, job_id: JobId) -> bool:
         view = self._ask_store(lambda reader: reader.find_job(job_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -30,7 +30,14 @@ class Failure:
 
 
 class FailureReads(ReaderBase):
-    """The methods of a reader about failed tasks."""
+    """The methods of a reader about failed tasks, and about what tells tasks apart."""
+
+    def find_items(self, task_ids: Collection[TaskId]) -> dict[TaskId, tuple[str, dict[str, JsonValue]]]:
+        """Return the task classes and the items' own values of those tasks that have some; secret ones are sealed."""
+        query = select(tasks.c.task_id, tasks.c.task_class, tasks.c.input)
+        query = query.where(tasks.c.task_id.in_(task_ids), tasks.c.input.is_not(None))
+        rows = self._connection.execute(query)
+        return {TaskId(task_id): (task_class, decode_object(values)) for task_id, task_class, values in rows}
 
     def list_failures(self, job_id: JobId, *, limit: int) -> list[Failure]:
         """Return the first failed tasks of a job, by stage and index: of a spawn task, its stage's first."""

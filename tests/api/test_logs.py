@@ -136,8 +136,8 @@ def test_a_job_tells_all_its_logs_in_order_each_under_its_line(stand: Stand) -> 
     assert stand.client.get(f"{API}/jobs/{job['job_id']}/log").text == (
         "==> stage 0 Prepare, task 0, attempt 1, stdout <==\nprepared\n"
         "\n==> stage 1 Say all, spawn task, attempt 1, stderr <==\nlisting\n"
-        "\n==> stage 1 Say all, task 0, attempt 1, stdout <==\na\n"
-        "\n==> stage 1 Say all, task 1, attempt 1, stdout <==\nb"
+        "\n==> stage 1 Say all, task 0 (a), attempt 1, stdout <==\na\n"
+        "\n==> stage 1 Say all, task 1 (b), attempt 1, stdout <==\nb"
     )
 
 
@@ -254,7 +254,7 @@ def test_a_followed_job_is_heard_task_by_task(stand: Stand) -> None:
     heard = listener.end().decode()
 
     assert heard.count("==>") == 3
-    assert "\n==> stage 1 Say all, task 1, attempt 1, stdout <==\nb\n" in heard
+    assert "\n==> stage 1 Say all, task 1 (b), attempt 1, stdout <==\nb\n" in heard
 
 
 def test_a_followed_job_that_is_cancelled_comes_to_its_end(stand: Stand) -> None:
