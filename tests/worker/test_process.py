@@ -212,7 +212,7 @@ def test_a_file_without_the_right_to_execute_is_told_apart_from_a_missing_one(be
     finished = bench.run("./script")
 
     assert finished.outcome is Outcome.NOT_STARTED
-    assert finished.error == "'./script' is not executable (EACCES)"
+    assert finished.error == "'./script' is not executable: set its mode with chmod +x (EACCES)"
 
 
 @pytest.mark.parametrize(

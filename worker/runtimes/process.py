@@ -17,6 +17,7 @@ from typing import Final
 
 from echelon.shared.messages import AttemptRef
 from echelon.worker.runtimes.cgroups import Cgroup, Cgroups
+from echelon.worker.runtimes.denials import explain_denial
 from echelon.worker.runtimes.orphans import Orphans
 from echelon.worker.runtimes.port import CannotStart, Exit, Launch, Process, StartRefused
 from echelon.worker.runtimes.spawning import Spawner, choose_spawner
@@ -239,7 +240,7 @@ def _search_path(launch: Launch) -> bytes:
             denied = path
     name = os.fsdecode(launch.command)
     if denied is not None:
-        raise CannotStart(f"{os.fsdecode(denied)} is not executable (EACCES)")
+        raise CannotStart(f"{os.fsdecode(denied)} {explain_denial(denied)} (EACCES)")
     hint = ""
     if name and os.path.isfile(os.path.join(launch.folder, name)):
         hint = f"; the file in the working directory is called ./{name}"
@@ -261,7 +262,7 @@ def _explain_error(error: OSError, launch: Launch, program: bytes) -> CannotStar
         return CannotStart(f"the interpreter that the first line of {name} names does not exist (ENOENT)")
     words = {
         errno.ENOENT: f"command not found: there is no file {name}",
-        errno.EACCES: f"{name} is not executable" if os.path.isfile(path) else f"{name} cannot be entered or executed",
+        errno.EACCES: f"{name} {explain_denial(path)}",
         errno.ENOEXEC: f"{name} is neither a program for this machine nor a script that begins with '#!'",
         errno.ETXTBSY: f"{name} is being written to",
     }
