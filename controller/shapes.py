@@ -279,7 +279,7 @@ class JobArtefact(TypedDict):
 
     path: Annotated[str, about("Path below the job's workspace.")]
     size: Annotated[int, about("Size in bytes.")]
-    modified_at: Annotated[Time, about("When it was last written.")]
+    modified_at: Annotated[Time | None, about("When it was last written; null: at a moment that no calendar has.")]
 
 
 class JobArtefactPage(PageOf[JobArtefact]):

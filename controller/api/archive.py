@@ -33,6 +33,8 @@ _PACKED = (
     ".whl",
 )
 _FIRST_YEAR, _LAST_YEAR = 1980, 2107
+#: An archive knows no other moments; its first one stands for them.
+_UNKNOWN = (_FIRST_YEAR, 1, 1, 0, 0, 0)
 
 
 class _Pipe(RawIOBase):
@@ -84,9 +86,11 @@ def _pack_artefact(archive: zipfile.ZipFile, volume: Volume, job_id: JobId, arte
 
 
 def _make_entry(artefact: StoredArtefact) -> zipfile.ZipInfo:
-    at = datetime.fromtimestamp(artefact.modified_at, UTC)
-    year = min(max(at.year, _FIRST_YEAR), _LAST_YEAR)
-    entry = zipfile.ZipInfo(artefact.path, (year, at.month, at.day, at.hour, at.minute, at.second))
+    entry = zipfile.ZipInfo(artefact.path, _UNKNOWN)
+    if artefact.modified_at is not None:
+        at = datetime.fromtimestamp(artefact.modified_at, UTC)
+        if _FIRST_YEAR <= at.year <= _LAST_YEAR:
+            entry.date_time = (at.year, at.month, at.day, at.hour, at.minute, at.second)
     packed = artefact.path.lower().endswith(_PACKED)
     entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16

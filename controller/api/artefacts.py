@@ -110,8 +110,9 @@ def _make_download(found: OpenFile, path: str) -> Response:
     guessed = mimetypes.guess_type(name)[0] or _BYTES
     response = Response(FileWrapper(found.file, _PIECE), mimetype=guessed, direct_passthrough=True)
     response.content_length = found.size
-    response.set_etag(f"{found.size:x}-{int(found.modified_at * 1_000_000):x}")
-    response.last_modified = datetime.fromtimestamp(int(found.modified_at), UTC)
+    response.set_etag(f"{found.size:x}-{int((found.modified_at or 0.0) * 1_000_000):x}")
+    if found.modified_at is not None:
+        response.last_modified = datetime.fromtimestamp(int(found.modified_at), UTC)
     plain = "".join(
         letter if letter.isascii() and letter.isprintable() and letter not in '"\\' else "_" for letter in name
     )

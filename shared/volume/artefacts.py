@@ -25,8 +25,8 @@ _SETTLED: Final = 2.0
 Entries: TypeAlias = list[tuple[str, bool]]
 
 
-#: A file system may know moments that no calendar has.
-_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0
+#: A file system may know moments that no calendar has: the years 2 to 9998 can be shown in every zone.
+_FIRST, _LAST = -62_104_060_800.0, 253_370_764_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class StoredArtefact:
     path: str
     #: Bytes.
     size: int
-    #: Seconds since the Unix epoch.
-    modified_at: float
+    #: Seconds since the Unix epoch; None: a moment that cannot be shown.
+    modified_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _walk_folder(folder: int, prefix: str, after: str, depth: int) -> Iterator[S
         try:
             if not name.endswith("/"):
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                yield StoredArtefact(prefix + name, status.st_size, limit_time(status.st_mtime))
+                yield StoredArtefact(prefix + name, status.st_size, show_time(status.st_mtime))
                 continue
             inner = os.open(name.rstrip("/"), _FOLDER, dir_fd=folder)
         except OSError:
@@ -148,9 +148,9 @@ def _read_entries(folder: int) -> Iterator[tuple[str, bool]]:
                 continue
 
 
-def limit_time(seconds: float) -> float:
-    """Return the nearest moment in the years 1 to 9999."""
-    return min(max(seconds, _FIRST), _LAST)
+def show_time(seconds: float) -> float | None:
+    """Return a moment, or None when no calendar has it."""
+    return seconds if _FIRST <= seconds < _LAST else None
 
 
 def is_printable(name: str) -> bool:

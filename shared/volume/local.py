@@ -38,7 +38,7 @@ class OpenFile:
     #: Bytes at the moment of opening.
     size: int
     #: Seconds since the Unix epoch.
-    modified_at: float
+    modified_at: float | None
 
 
 class Volume:
@@ -179,7 +179,7 @@ class Volume:
         """Open a file that a task may have planted; raise OSError, also when it is no regular file or behind a link."""
         with _closing_fd(os.open(self.root, _FOLDER)) as root:
             fd, status = beneath.open_regular(root, name, single_link=single_link)
-        return OpenFile(os.fdopen(fd, "rb"), status.st_size, artefacts.limit_time(status.st_mtime))
+        return OpenFile(os.fdopen(fd, "rb"), status.st_size, artefacts.show_time(status.st_mtime))
 
     def open_artefact(self, job_id: JobId, path: str) -> OpenFile:
         """Open one of a job's files by its path in the workspace; raise NotFound."""

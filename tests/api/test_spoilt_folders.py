@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,7 +82,7 @@ def test_a_tree_too_deep_for_any_path_is_listed_as_far_as_it_goes_and_removed(st
     assert os.listdir(stand.settings.volume / ".echelon/trash") == []
 
 
-def test_a_time_that_no_calendar_has_is_shown_as_the_nearest_one(tmp_path: Path) -> None:
+def test_a_time_that_no_calendar_has_is_shown_as_unknown(tmp_path: Path) -> None:
     # In memory, for other file systems keep no such times.
     with TemporaryDirectory(dir="/dev/shm") as folder:
         stand = Stand(Path(folder))
@@ -90,8 +92,13 @@ def test_a_time_that_no_calendar_has_is_shown_as_the_nearest_one(tmp_path: Path)
 
             with stand.client.get(f"{API}/jobs/{job_id}/artefacts/{time}") as answer:
                 assert (answer.status_code, answer.data) == (200, b"made")
+        # Moments of a calendar that an archive does not know.
+        for time in (0, 2**34):
+            os.utime(stand.leave(job_id, f"sub/{time}", b"made"), (time, time))
         with stand.client.get(f"{API}/jobs/{job_id}/artefacts.zip") as answer:
-            assert answer.status_code == 200
+            archive = zipfile.ZipFile(io.BytesIO(answer.data))
+        assert [one.date_time for one in archive.infolist()] == [(1980, 1, 1, 0, 0, 0)] * 4
+        assert archive.testzip() is None
         listed = stand.get(f"/jobs/{job_id}/artefacts")["items"]
-        assert [item["modified_at"][:4] for item in listed] == ["0001", "9999"]
+        assert [(item["modified_at"] or "null")[:7] for item in listed] == ["null", "null", "1970-01", "2514-05"]
         stand.close()
