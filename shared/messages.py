@@ -258,6 +258,8 @@ class Orders(msgspec.Struct, frozen=True, tag="orders", tag_field="kind"):
     renewed: bool = False
     #: Attempts to give back if they have not started; else they go on.
     recall: tuple[AttemptRef, ...] = ()
+    #: Take no more tasks, and end when those that run have ended.
+    drain: bool = False
     v: int = VERSION
 
 

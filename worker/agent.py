@@ -196,6 +196,9 @@ class Agent:
 
     def _apply_orders(self, orders: Orders) -> None:
         self._heartbeat.keep_pace(orders.lease)
+        if orders.drain and not self._drains:
+            # Once: the second call would end what runs.
+            self.drain()
         taken = self._orders.apply_orders(orders)
         self._fence.mind_granted(taken.granted)
         for held in taken.recalled:

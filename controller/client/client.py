@@ -238,6 +238,10 @@ class Client(LiveControl):
         """Return all known workers."""
         return list(cast(Iterator[Worker], self._iterate_pages(f"{API}/workers", {}, None)))
 
+    def drain_worker(self, worker_id: str) -> Worker:
+        """Let a worker take no more tasks, and end after the running ones. Raises `Conflict` if it is not reached."""
+        return cast(Worker, self._transport.post_json(f"{API}/workers/{quote(worker_id, safe='')}/drain", None))
+
     def list_queues(self) -> list[Queue]:
         """Return the queues in which something waits or runs."""
         return list(cast(Iterator[Queue], self._iterate_pages(f"{API}/queues", {}, None)))

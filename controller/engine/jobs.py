@@ -15,12 +15,13 @@ from echelon.controller.core.events import Submitted
 from echelon.controller.core.model import Job
 from echelon.controller.core.planner import plan_stages
 from echelon.controller.core.states import ENDED, State
-from echelon.controller.datastore.records import JobInputs, JobView, NewJob, Remembered
+from echelon.controller.datastore.records import JobInputs, JobView, NewJob, Remembered, WorkerView
 from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.health import EngineHealth
 from echelon.controller.engine.base.inputs import Inputs, gather_inputs
 from echelon.controller.engine.base.items import new_seal, open_sealing, plan_tasks
 from echelon.controller.engine.base.labels import MASK, ItemMasks
+from echelon.controller.engine.base.outbox import order_drain
 from echelon.controller.engine.base.requests import (
     Composition,
     InvalidInputs,
@@ -42,7 +43,7 @@ from echelon.controller.engine.why.reasons import Reasons
 from echelon.shared.ablation import ablated
 from echelon.shared.errors import Conflict, NotFound
 from echelon.shared.failpoints import failpoint
-from echelon.shared.ids import JobId, new_job_id
+from echelon.shared.ids import JobId, WorkerId, new_job_id
 from echelon.shared.messages import JsonValue
 
 
@@ -183,6 +184,17 @@ class Jobs:
         if len(found) < limit:
             pruned.next = None
         return pruned
+
+    def drain_worker(self, worker_id: WorkerId) -> WorkerView:
+        """Order a worker to take no more tasks and to end; raise Conflict if it cannot be told."""
+        with self.store.read() as reader:
+            known = {one.worker_id: one for one in reader.list_workers(lost_after=self._parts.lease)}
+        if worker_id not in known:
+            raise NotFound(f"there is no worker {worker_id}; 'echelon workers' lists them")
+        if self._parts.broker.volatile:
+            raise Conflict("this worker is a part of the controller's process: stop that one instead")
+        order_drain(self._parts.broker, worker_id, lease=self._parts.lease)
+        return known[worker_id]
 
     def wait_for_end(self, job_id: JobId, timeout: float) -> bool:
         """Wait up to `timeout` seconds for a job's end; return whether it has ended."""

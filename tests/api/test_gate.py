@@ -30,6 +30,7 @@ def addresses(stand: Stand) -> list[tuple[str, str]]:
         path = rule.rule.replace("<uuid:job_id>", "0" * 8 + "-0000" * 3 + "-" + "0" * 12)
         path = path.replace("<uuid:task_id>", "0" * 8 + "-0000" * 3 + "-" + "0" * 12).replace("<string:type>", "hello")
         path = path.replace("<path:path>", "x").replace("<any('docs.css', 'docs.js'):name>", "docs.js")
+        path = path.replace("<uuid:worker_id>", "0" * 8 + "-0000" * 3 + "-" + "0" * 12)
         path = path.replace("<int:stage>", "0")
         assert "<" not in path
         found += [(method, path) for method in sorted(rule.methods or ())]

@@ -106,7 +106,7 @@ def test_a_worker_that_takes_no_more_tasks_does_not_count(stand: Stand) -> None:
     puppet = Puppet(stand)
     assert look(stand, "workers")[1]["working"]
 
-    puppet.report(room={}, card=WorkerCard("puppet", "host", 1, "test", puppet.room, draining=True))
+    puppet.report(running=(), room={}, card=WorkerCard("puppet", "host", 1, "test", puppet.room, draining=True))
 
     assert not look(stand, "workers")[1]["working"]
 

@@ -86,7 +86,7 @@ OPERATIONS = {
     "submit_job", "list_jobs", "get_job", "delete_job", "list_events", "list_errors", "get_stage", "add_tasks",
     "list_tasks", "get_task", "find_ids", "set_job_priority", "set_stage_priority", "retry_tasks", "get_job_log",
     "get_task_log", "list_artefacts", "get_artefact", "get_artefacts_zip", "get_definitions", "get_job_definition",
-    "list_workers", "list_queues", "get_liveness", "get_readiness", "get_metrics", "prune_jobs",
+    "list_workers", "list_queues", "get_liveness", "get_readiness", "get_metrics", "prune_jobs", "drain_worker",
 }  # fmt: skip
 
 

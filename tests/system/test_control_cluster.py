@@ -49,6 +49,8 @@ jobs:
   four: {stages: [{name: Four, spawn_task: list, task_class: again}, {name: Behind, task_class: quick}]}
   quick: {stages: [{name: Quick, task_class: quick}]}
 """
+#: A task that waits for a file.
+WAIT = "'while [ ! -e GO ]; do sleep 0.05; done'"
 
 
 class Trees:
@@ -233,3 +235,29 @@ def test_with_the_broker_away_a_killed_task_is_gone_within_a_lease_and_runs_agai
     job.client.cancel_job(job.job_id)
     until(lambda: gone(second), "its processes are gone")
     assert len(job.began) == 2
+
+
+def test_a_drained_worker_ends_after_its_task_and_the_others_go_on(tmp_path: Path) -> None:
+    shape = Shape(controllers=1, workers=2, slots=1, datastore="sqlite")
+    catalogue = CATALOGUE.replace(
+        'quick: {exec_command: "true"}', f"quick: {{exec_command: sh, exec_args: [-c, {WAIT}]}}"
+    )
+    with Cluster(tmp_path, catalogue.replace("GO", str(tmp_path / "go")), shape) as cluster:
+        whole(cluster)
+        client = cluster.client()
+        job_id = client.submit_job("quick")["job_id"]
+        until(lambda: any(one["running"] for one in client.list_workers()), "a worker runs it")
+        (busy,) = [one for one in client.list_workers() if one["running"]]
+
+        client.drain_worker(busy["worker_id"])
+        client.drain_worker(busy["worker_id"])
+        states = {one["worker_id"]: one["state"] for one in client.list_workers()}
+        until(lambda: "DRAINING" in [one["state"] for one in client.list_workers()], "it drains")
+        assert client.get_job(job_id)["state"] == "RUNNING"
+        (tmp_path / "go").touch()
+
+        until(lambda: client.get_job(job_id)["state"] == "COMPLETED", "its task has ended")
+        until(lambda: len(client.list_workers()) == 1, "it has left")
+        task = next(client.list_tasks(job_id))
+        assert task["attempt"] == 1 and len(states) == 2
+        assert client.submit_job("quick", wait=30.0)["state"] == "COMPLETED"

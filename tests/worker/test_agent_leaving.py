@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from echelon.shared.messages import ANY_QUEUE, Outcome
-from tests.worker.stand import Stand, finished, released
+from echelon.shared.broker.port import Outgoing
+from echelon.shared.messages import ANY_QUEUE, Orders, Outcome, orders_queue
+from tests.worker.stand import WORKER, Stand, finished, released
 
 Make = Callable[..., Stand]
 
@@ -172,3 +173,21 @@ def test_running_attempts_outlive_a_broker_that_is_away(make: Make) -> None:
 
     assert stand.executor.stopped == []
     assert finished(stand.reports()) == [end]
+
+
+def test_an_order_to_drain_lets_what_runs_end_however_often_it_comes(make: Make) -> None:
+    stand = make(slots={ANY_QUEUE: 1})
+    running, waiting = stand.run(2)
+    for _ in range(3):
+        order = Orders(worker=WORKER, number=0, answers=0, lease=15.0, drain=True)
+        stand.broker.publish([Outgoing(orders_queue(WORKER), order)])
+        stand.turn()
+
+    assert waiting in released(stand.reports())
+    card = stand.beat().card
+    assert card is not None and card.draining
+    assert stand.executor.running, "a repeated order ends nothing"
+    stand.executor.end(running)
+    for _ in range(5):
+        stand.turn()
+    assert stand.agent.done

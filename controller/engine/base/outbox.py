@@ -6,14 +6,19 @@ number holds all that it will ever get of the order, and while it has not the wh
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from echelon.controller.engine.base.packing import pack_grants
-from echelon.shared.broker.port import Outgoing
+from echelon.shared.broker.port import Broker, Outgoing, Unconfirmed
+from echelon.shared.errors import Conflict
 from echelon.shared.ids import WorkerId
 from echelon.shared.messages import AttemptRef, Grant, Orders, Report, Stop, orders_queue
+
+#: Seconds that the broker gets to take an order to drain.
+_DRAIN_ORDER = 5.0
 
 
 @dataclass(slots=True)
@@ -131,3 +136,17 @@ def stop_messages(
         )
         for worker, one in letters.items()
     ]
+
+
+def order_drain(broker: Broker, worker: WorkerId, *, lease: float) -> None:
+    """Tell a worker to take no more tasks and to end; raise Conflict if no message reaches its queue."""
+    heard, lost = threading.Event(), []
+
+    def note(unconfirmed: Unconfirmed) -> None:
+        lost.extend(unconfirmed.all_messages)
+        heard.set()
+
+    order = Orders(worker=worker, number=0, answers=0, lease=lease, drain=True)
+    broker.publish([Outgoing(orders_queue(worker), order)], confirmed=note)
+    if not heard.wait(_DRAIN_ORDER) or lost:
+        raise Conflict(f"worker {worker} cannot be told: it is gone, or the broker is away ({broker.condition})")
