@@ -12,7 +12,8 @@ _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-act
 page = Blueprint("docs", __name__)
 
 
-@page.get("/docs")
+# With a slash at the end, its links would lead elsewhere.
+@page.get("/docs", strict_slashes=True)
 def docs() -> Response:
     """Return the page."""
     return _file("docs.html")
