@@ -11,7 +11,6 @@ from echelon.controller.datastore.removals import EndedJob, Removal
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.errors import EchelonError
-from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId
 from echelon.shared.volume import Volume
 
@@ -38,8 +37,7 @@ class Remover:
             now_ended = tx.find_ended_at([one.job_id for one in found])
             same = [one for one in found if self._is_same(unit, one, now_ended.get(one.job_id))]
             removals = [tx.delete_job(one.job_id) for one in same]
-            failpoint("delete.before_commit")
-        failpoint("delete.after_commit")
+        # A death here is tried with the deletion of one job, which leaves the same behind.
         for removal in removals:
             self.finish_removal(removal)
         return same
