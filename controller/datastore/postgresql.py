@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import math
-import re
 import select
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -291,21 +290,21 @@ def _translating_errors() -> Iterator[None]:
         raise StoreUnavailable("all connections to the PostgreSQL server are in use") from error
 
 
-#: Text in the driver's message -> what is wrong and what to do. Waiting mends none of these.
+#: Words in the driver's message, alternatives between bars -> what is wrong and what to do. Waiting mends none of it.
 _CAUSES = {
-    r"password authentication failed|no password supplied": "PostgreSQL refuses the user or the password of the"
+    "password authentication failed|no password supplied": "PostgreSQL refuses the user or the password of the"
     " datastore's URL: correct it (ECHELON_DATASTORE, ECHELON_DATASTORE_FILE)",
-    r"role .* does not exist": "PostgreSQL does not know the user of the datastore's URL: createuser",
-    r"database .* does not exist": "PostgreSQL has no database of that name: createdb, then 'echelon migrate'",
-    r"no pg_hba.conf entry|authentication failed": "PostgreSQL does not let this user in from this host: see its"
+    "role ... does not exist": "PostgreSQL does not know the user of the datastore's URL: createuser",
+    "database ... does not exist": "PostgreSQL has no database of that name: createdb, then 'echelon migrate'",
+    "no pg_hba.conf entry|authentication failed": "PostgreSQL does not let this user in from this host: see its"
     " pg_hba.conf",
-    r"permission denied": "the user of the datastore's URL lacks a right in PostgreSQL: make it the database's owner",
-    r"certificate verify failed|root certificate": "the certificate of the PostgreSQL server is not trusted: name the"
+    "permission denied": "the user of the datastore's URL lacks a right in PostgreSQL: make it the database's owner",
+    "certificate verify failed|root certificate": "the certificate of the PostgreSQL server is not trusted: name the"
     " authority's with ?sslrootcert=FILE",
-    r"does not support SSL": "the PostgreSQL server speaks no TLS, and the datastore's URL asks for it (sslmode)",
-    r"could not translate host name|failed to resolve host|name or service not known": "there is no host of that name"
+    "does not support SSL": "the PostgreSQL server speaks no TLS, and the datastore's URL asks for it (sslmode)",
+    "could not translate host name|failed to resolve host|name or service not known": "there is no host of that name"
     " for PostgreSQL: correct the datastore's URL",
-    r"connection refused": "nothing listens where PostgreSQL should be: it is not up, or the URL names another port",
+    "connection refused": "nothing listens where PostgreSQL should be: it is not up, or the URL names another port",
 }
 
 
@@ -324,8 +323,14 @@ def translate_error(error: BaseException | None) -> EchelonError:
             return StatementRefused(f"PostgreSQL refused a statement ({_first_line(error)}): this is a bug of Echelon")
         case _:
             words = _first_line(error)
-            known = (cause for text, cause in _CAUSES.items() if re.search(text, words, re.IGNORECASE))
+            known = (cause for text, cause in _CAUSES.items() if _mentions(words, text))
             return StoreUnavailable(f"{next(known, 'the PostgreSQL server does not answer at the moment')} ({words})")
+
+
+def _mentions(words: str, text: str) -> bool:
+    """Tell whether one of the alternatives stands in the words; anything may stand at its dots."""
+    lower = words.lower()
+    return any(all(part in lower for part in one.lower().split(" ... ")) for one in text.split("|"))
 
 
 def _first_line(error: BaseException | None) -> str:

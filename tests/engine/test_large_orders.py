@@ -13,6 +13,7 @@ from echelon.shared.broker.port import Confirmed, Outgoing, Unconfirmed
 from echelon.shared.codec import MAX_BYTES, decode_message, encode_message
 from echelon.shared.errors import InvalidMessage
 from echelon.shared.messages import Orders
+from echelon.shared.volume.starts import StartLog
 from tests.engine.house import House, Make, Puppet, ref
 from tests.engine.jobs import spawned
 
@@ -145,6 +146,8 @@ def test_what_was_in_a_lost_part_is_handed_back_when_its_lease_ends_and_the_job_
     house: House, broker: EncodingBroker
 ) -> None:
     puppet = Puppet(house, room={"*": 8})
+    # It keeps a file of its starts, as every worker does.
+    StartLog(house.volume, puppet.worker).close()
     broker.lose = {4}
     job_id = spawned(house, puppet, "many", items(8, 600 * KIB))
     for _ in range(20):

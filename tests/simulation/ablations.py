@@ -33,6 +33,7 @@ OF_FAULTS = tuple(name for name in ABLATIONS if name not in OF_LIVE_CONTROL)
 #: product changes, another seed of the three hundred after it will do.
 BEGIN_AT = {
     "expansion_check": 290,
+    "last_lease_patience": 150,
     "old_grant_refusal": 62,
     "renewal_refusal": 95,
 }

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.simulation.__main__ import HASH_SEED
-from tests.simulation.ablations import OF_LIVE_CONTROL
+from tests.simulation.ablations import BEGIN_AT, OF_LIVE_CONTROL
 
 SEEDS = 40
 #: Mechanisms that are taken away are looked for in so many seeds.
@@ -42,4 +42,4 @@ def test_a_seed_with_somebody_who_interferes_means_the_same_run_every_time() -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OF_LIVE_CONTROL)
 def test_a_mechanism_that_is_taken_away_is_noticed(name: str) -> None:
-    simulation("--seeds", AT_MOST, "--without", name)
+    simulation("--from", str(BEGIN_AT.get(name, 0)), "--seeds", AT_MOST, "--without", name)

@@ -12,7 +12,7 @@ from tests.simulation.__main__ import HASH_SEED, read_regressions
 from tests.simulation.ablations import OF_FAULTS
 from tests.simulation.run import run_seed, shrink
 
-SEEDS = int(os.environ.get("ECHELON_SIMULATION_SEEDS", "600" if os.environ.get("CI") else "150"))
+SEEDS = int(os.environ.get("ECHELON_SIMULATION_SEEDS", "300" if os.environ.get("CI") else "150"))
 #: Ablations are looked for in so many seeds.
 AT_MOST = 300
 
