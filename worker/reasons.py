@@ -15,7 +15,7 @@ _BESIDE: Final = re.compile(
 )
 #: A longer line is no frame.
 _LONGEST_FRAME: Final = 500
-#: What its program says first, with the trace behind it.
+#: The message that a program prints first, with the trace behind it.
 _FIRST: Final = re.compile(r"(?:panic|fatal error): .*")
 
 

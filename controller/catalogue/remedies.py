@@ -1,4 +1,4 @@
-"""What to write instead of text that YAML cannot read, or reads otherwise than people mean it."""
+"""Remedies for text that YAML cannot read, or reads otherwise than people mean it."""
 
 from __future__ import annotations
 

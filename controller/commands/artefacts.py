@@ -93,7 +93,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _refuse_to_replace(found: Sequence[JobArtefact], folder: Path, force: bool) -> None:
-    """Raise Conflict if files would be replaced and nobody said that they may be."""
+    """Raise Conflict if files would be replaced; `force` allows it."""
     there = [] if force else [one["path"] for one in found if os.path.lexists(resolve_inside(folder, one["path"]))]
     if there:
         rest = f" and {len(there) - 1} more" if len(there) > 1 else ""

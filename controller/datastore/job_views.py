@@ -130,7 +130,7 @@ def select_jobs(wanted: JobFilter, limit: int, cursor: str | None = None) -> Sel
 
 
 class _Columns(NamedTuple):
-    """What a filter compares."""
+    """The columns that filters compare."""
 
     state: ColumnElement[str]
     type: ColumnElement[str]

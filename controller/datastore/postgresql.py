@@ -330,7 +330,7 @@ def translate_error(error: BaseException | None) -> EchelonError:
 def _mentions(words: str, text: str) -> bool:
     """Tell whether one of the alternatives stands in the words; anything may stand at its dots."""
     lower = words.lower()
-    return any(all(part in lower for part in one.lower().split(" ... ")) for one in text.split("|"))
+    return any(all(part in lower for part in one.lower().split("...")) for one in text.split("|"))
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -233,7 +233,7 @@ PartialIndex("tasks_queued", "state = 'QUEUED'", tasks.c.stage, tasks.c.idx)
 PartialIndex("tasks_running", "state = 'RUNNING'", tasks.c.lease_until)
 #: What people see as RUNNING. A task that ends before its start is told never enters it.
 PartialIndex("tasks_started", "state = 'RUNNING' AND started_at IS NOT NULL", tasks.c.worker)
-#: What `GET /errors` groups; the thousands that have not failed are not in it.
+#: The tasks that `GET /errors` groups; the thousands that have not failed are not in it.
 PartialIndex("tasks_failed", "state = 'FAILED'", tasks.c.stage, tasks.c.idx)
 #: Attempts without a claim whose workers have not reported their end: as few as those that run.
 PartialIndex("tasks_dying", "state <> 'RUNNING' AND lease_until IS NOT NULL", tasks.c.lease_until)

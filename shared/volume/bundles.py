@@ -57,7 +57,7 @@ def _walk_tree(root: str, prefix: str) -> Iterator[tuple[str, int]]:
 def install_bundle(source: str | None, target: str) -> None:
     """Copy a folder to `target`, durably and all at once; a target that is there already stays as it is.
 
-    What `walk_source` leaves out is not copied. Raises InvalidInput, OSError.
+    Files that `walk_source` leaves out are not copied. Raises InvalidInput, OSError.
     """
     if os.path.isdir(target):
         return

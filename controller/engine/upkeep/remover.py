@@ -1,4 +1,4 @@
-"""Removes ended jobs: rows, logs and files. Whatever is cut off is finished by the next sweep."""
+"""Removes ended jobs: rows, logs and files. The next sweep finishes a deletion that was cut off."""
 
 from __future__ import annotations
 
