@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pika
 import pytest
+from pika.exceptions import ChannelClosedByBroker
 
 from echelon.shared.broker.rabbitmq import RabbitBroker
+from echelon.shared.broker.rabbitmq.causes import Trouble
 from echelon.shared.ids import WorkerId, new_worker_id
 from echelon.shared.messages import DEAD, Report, orders_queue
 from tests.contract.rabbit import SIGNER, PrivateRabbitmq, signed
@@ -69,6 +71,21 @@ def test_a_queue_that_is_declared_otherwise_is_named_with_the_remedy(
             assert broker.condition == "connected"
         finally:
             broker.close(timeout=2.0)
+
+
+def test_a_part_that_works_does_not_hide_that_another_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    trouble = Trouble(pika.ConnectionParameters("here", 1234))
+    refusal = ChannelClosedByBroker(406, "PRECONDITION_FAILED for queue 'orders' in vhost '/'")
+    trouble.note_failure("listening", refusal)
+    trouble.clear("publishing")
+    trouble.note_failure("listening", refusal)
+    trouble.note_failure("another listener", refusal)
+    trouble.clear("listening")
+
+    assert "'orders'" in (trouble.words or "")
+    assert len(caplog.records) == 1, "one cause is said once, however often it is tried and by however many"
+    trouble.clear("another listener")
+    assert trouble.words is None
 
 
 def test_a_dead_queue_that_is_declared_otherwise_stops_nothing(

@@ -6,7 +6,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from pika.connection import Parameters
 from pika.exceptions import (
@@ -22,23 +22,31 @@ _ACCESS_REFUSED, _PRECONDITION_FAILED, _NOT_ALLOWED = 403, 406, 530
 
 
 class Trouble:
-    """The reason why a broker cannot be used now; each new one is logged once. Any thread may use it."""
+    """The reasons why a broker cannot be used now, one for each part of a program; each new one is logged once.
+
+    A part is anything that fails and recovers by itself, as a connection or a subscription. Any thread may use it.
+    """
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        #: None: nothing is wrong.
-        self.words: str | None = None
+        self._reasons: dict[Hashable, str] = {}
 
-    def note_failure(self, error: BaseException) -> None:
-        """Note why something failed."""
+    @property
+    def words(self) -> str | None:
+        """Return the newest reason; None when nothing is wrong."""
+        return next(reversed(list(self._reasons.values())), None)
+
+    def note_failure(self, part: Hashable, error: BaseException) -> None:
+        """Note why a part failed."""
         words = explain_failure(error, self._parameters)
-        if words != self.words:
-            self.words = words
+        if words not in self._reasons.values():
             log.warning("%s; it is tried on", words)
+        self.clear(part)
+        self._reasons[part] = words
 
-    def clear(self) -> None:
-        """Note that all is well."""
-        self.words = None
+    def clear(self, part: Hashable) -> None:
+        """Note that a part works. It says nothing of the others: one connection opens while another is refused."""
+        self._reasons.pop(part, None)
 
 
 def explain_failure(error: BaseException, parameters: Parameters) -> str:

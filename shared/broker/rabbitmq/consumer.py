@@ -120,6 +120,7 @@ class RabbitSubscription:
             self._closed = True
             self._buffer.clear()
             self._arrived.notify()
+        self._listening.trouble.clear(self)
         self._listening.call(self._close_channel)
 
     @property
@@ -191,7 +192,7 @@ class RabbitSubscription:
         if life == self._life:
             self._not_yet -= 1
             if self._not_yet == 0:
-                self._listening.trouble.clear()
+                self._listening.trouble.clear(self)
 
     def _on_message(self, tag: _Tag, queue: str, body: bytes, signature: object) -> None:
         self._heard_at = time.monotonic()
@@ -245,7 +246,7 @@ class RabbitSubscription:
         if self._closed or self._connection is None or not self._connection.is_open:
             return
         if not isinstance(reason, ChannelClosedByClient):
-            self._listening.trouble.note_failure(reason)
+            self._listening.trouble.note_failure(self, reason)
         self._connection.ioloop.call_later(REOPEN_AFTER, self._open_channel)
 
     def _forget_channel(self) -> None:

@@ -115,18 +115,18 @@ class Link:
         log.info("the %s connection to the broker is open", self._name)
         self._pause = FIRST_PAUSE
         self._open = True
-        self._trouble.clear()
+        self._trouble.clear(self)
         connection.add_on_connection_blocked_callback(lambda *_: self._tenant.on_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._tenant.on_blocked(False))
         self._tenant.on_opened(connection)
 
     def _on_open_error(self, connection: Connection, error: BaseException) -> None:
-        self._trouble.note_failure(error)
+        self._trouble.note_failure(self, error)
         self._stop_loop()
 
     def _on_close(self, connection: Connection, error: BaseException) -> None:
         if not self._closing.is_set():
-            self._trouble.note_failure(error)
+            self._trouble.note_failure(self, error)
         self._stop_loop()
 
     def _stop_loop(self) -> None:

@@ -200,12 +200,13 @@ class RabbitPublisher:
     def _on_ready(self, channel: Channel) -> None:
         with self._lock:
             self._channel, self._sequence, self._ready, self._blocked = channel, 0, True, False
+        self._trouble.clear(self)
 
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
         self._channel = None
         self._settle_all()
         if self._connection is not None and self._connection.is_open:
-            self._trouble.note_failure(reason)
+            self._trouble.note_failure(self, reason)
             self._connection.ioloop.call_later(REOPEN_AFTER, self._open_channel)
 
     def _publish_waiting(self) -> None:
