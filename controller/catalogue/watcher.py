@@ -13,7 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
@@ -35,8 +45,17 @@ _log = logging.getLogger(__name__)
 QUIET = 0.2
 #: Seconds between two looks when no event came.
 LOOK_EVERY = 5.0
-#: Events that reading the files causes.
-_OWN_EVENTS = frozenset({"opened", "closed_no_write"})
+#: Nothing is asked of files that are opened, read or still being written: volume and store may be in the same folder,
+#: and each event of theirs would wake a thread.
+_EVENTS: list[type[FileSystemEvent]] = [
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+]
 
 Fingerprint = tuple[object, ...]
 
@@ -198,8 +217,7 @@ class _FolderEvents(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Pass on that something has happened."""
-        if event.event_type not in _OWN_EVENTS:
-            self._stirred()
+        self._stirred()
 
     def watch_folders(self, folders: dict[str, bool]) -> None:
         """Watch these folders and no others; one that was replaced under its name is watched anew."""
@@ -223,7 +241,7 @@ class _FolderEvents(FileSystemEventHandler):
                 self._observer = Observer()
                 self._observer.daemon = True
                 self._observer.start()
-            self._watches[key] = self._observer.schedule(self, key[0], recursive=key[1])
+            self._watches[key] = self._observer.schedule(self, key[0], recursive=key[1], event_filter=_EVENTS)
         except (OSError, RuntimeError) as error:
             self._watches[key] = None
             _log.warning("%s cannot be watched (%s); it is looked at every %s s", key[0], error, LOOK_EVERY)
