@@ -6,9 +6,11 @@ import errno
 import math
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from echelon.shared.messages import AttemptRef, Finished, GrantedTask, Outcome, SpawnedItems
 from echelon.shared.volume.layout import Stream, log_name
@@ -32,8 +34,7 @@ class Phase(Enum):
     LINGERING = auto()
 
 
-@dataclass(slots=True, eq=False)
-class StartedAttempt:
+class StartedAttempt(msgspec.Struct, eq=False):
     """A started attempt, until its end has been reported. Times are seconds on the monotonic clock."""
 
     ref: AttemptRef
@@ -57,7 +58,7 @@ class StartedAttempt:
     outcome: Outcome | None = None
     reason: str | None = None
     #: By stream; made with the first byte.
-    captures: dict[Stream, Capture] = field(default_factory=dict)
+    captures: dict[Stream, Capture] = msgspec.field(default_factory=dict)
 
     def keep_output(self, stream: Stream, data: bytes, *, cap: int) -> None:
         """Add bytes that it has printed."""
@@ -74,12 +75,11 @@ class StartedAttempt:
             capture.finish_file()
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnd:
+class AttemptEnd(msgspec.Struct, frozen=True):
     """How an attempt ended."""
 
     outcome: Outcome
-    exit: Exit = Exit()  # noqa: RUF009
+    exit: Exit = Exit()
     error: str | None = None
     result: str | None = None
     spawned: SpawnedItems | None = None

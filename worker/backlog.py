@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from echelon.shared.ids import JobId
 from echelon.shared.messages import AttemptRef, Grant, GrantedTask
 
 
-@dataclass(slots=True, eq=False)
-class HeldAttempt:
+class HeldAttempt(msgspec.Struct, eq=False):
     """An attempt that was granted to this worker. Times are seconds on the monotonic clock."""
 
     ref: AttemptRef

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from echelon.shared.messages import Outcome
 from echelon.shared.volume import Volume

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import msgspec
+
 from echelon.shared.errors import InvalidInput
 from echelon.shared.expressions import Template, check_argument, compile_template, render_argument, to_text
 from echelon.shared.messages import AttemptRef, Grant, GrantedTask, JsonValue, Recipe
@@ -28,8 +30,7 @@ Value = TypeVar("Value")
 _CACHED: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(msgspec.Struct, frozen=True):
     """Absolute paths of one attempt."""
 
     #: ECHELON_TASK_DIR.

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from echelon.shared.messages import ANY_QUEUE
 
 #: Weight of the newest task in the moving mean. One long task among short ones stops the asking ahead for about ten
@@ -34,8 +36,7 @@ class Pool:
         self.pace = seconds if self.pace is None else self.pace + NEWEST * (seconds - self.pace)
 
 
-@dataclass(frozen=True, slots=True)
-class PoolCapacity:
+class PoolCapacity(msgspec.Struct, frozen=True):
     """The capacity of one pool now."""
 
     #: Attempts that it can take in addition.

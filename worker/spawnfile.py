@@ -39,12 +39,12 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 #: A JSON value begins with one of these; NaN and Infinity are none, but can be read.
 _BEGINNINGS: Final = frozenset('{["-0123456789tfnNI')
 
+
 class SpawnInvalid(EchelonError):
     """The spawn.json cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Size limits of a spawn.json."""
 
     items: int = 100_000

@@ -7,8 +7,10 @@ A paused stage neither starts nor completes; its running tasks go on, and a fail
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from echelon.controller.core.effects import (
     Effect,
@@ -108,8 +110,7 @@ def withdraw_stage(
     return replace(stage, state=state, tally=replace(tally, held=0, withdrawn=withdrawn), by=by)
 
 
-@dataclass(frozen=True, slots=True)
-class _Situation:
+class _Situation(msgspec.Struct, frozen=True):
     """The facts that decide how a job moves on; `front` are the stages whose turn it is."""
 
     job: Job

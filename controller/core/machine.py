@@ -9,8 +9,9 @@ transaction that saves the job. Late news of an ended job changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from echelon.controller.core import verbs
 from echelon.controller.core.effects import Effect, Remember

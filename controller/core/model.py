@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
+
+import msgspec
+from msgspec.structs import force_setattr, replace
 
 from echelon.controller.core.states import (
     DONE,
@@ -45,8 +47,7 @@ class OnError(StrEnum):
     BLOCK = "block"
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(msgspec.Struct, frozen=True):
     """How many tasks of a stage are in each state; the spawn task is not counted."""
 
     pending: int = 0
@@ -95,8 +96,9 @@ class Tally:
         left = getattr(self, source.lower()) - count
         if left < 0:
             raise ValueError(f"{count} tasks cannot leave {source}: the tally is {self}")
-        moved = replace(self, **{source.lower(): left})
-        return replace(moved, **{target.lower(): getattr(moved, target.lower()) + count})
+        if source is target:
+            return self
+        return replace(self, **{source.lower(): left, target.lower(): getattr(self, target.lower()) + count})
 
     def move_all(self, sources: Collection[State], target: State) -> Self:
         """Return the tally after all tasks in some states went to another."""
@@ -120,8 +122,7 @@ class Tally:
         return replace(self, **{state.lower(): getattr(self, state.lower()) + count})
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(msgspec.Struct, frozen=True):
     """A step of a job."""
 
     #: Place in the job, from 0.
@@ -265,8 +266,7 @@ class Stage:
         return -(self.spawn_priority if self.spawning else self.priority)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """One submitted run, as far as decisions need it."""
 
     job_id: JobId
@@ -276,16 +276,16 @@ class Job:
     #: The person who paused, cancelled or skipped it; None: no person.
     by: str | None = None
     #: Numbers of the stages that run or fail the job, so that a step does not have to look at the others.
-    live: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
+    live: tuple[int, ...] | None = None
     #: (order, number) of the stages that are not done, lowest order first: a step looks at the first of them only.
-    ahead: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+    ahead: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.live is None:
             live = tuple(stage.number for stage in self.stages if _is_live(stage))
             ahead = sorted((stage.order, stage.number) for stage in self.stages if stage.state not in DONE)
-            object.__setattr__(self, "live", live)
-            object.__setattr__(self, "ahead", tuple(ahead))
+            force_setattr(self, "live", live)
+            force_setattr(self, "ahead", tuple(ahead))
 
     @property
     def paused(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from echelon.controller.catalogue.task_classes import Retry
 from echelon.controller.core.states import State
@@ -15,8 +15,7 @@ _BLAMELESS = frozenset({Outcome.INTERRUPTED, Outcome.WORKER_FAULT})
 WORKER_FAULT_DELAY = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """The attempts that a task has used so far, without the one in question."""
 
     #: Attempts that failed.
@@ -25,8 +24,7 @@ class Budget:
     losses: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The next state of the task."""
 
     #: COMPLETED, FAILED; PENDING: again after `delay`; QUEUED: again at once.

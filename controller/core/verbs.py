@@ -8,7 +8,8 @@ of an attempt (`machine`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from echelon.controller.core.again import plan_job_retry
 from echelon.controller.core.effects import BeginRun, RecallTasks, Remember, ReopenTasks, SkipTasks

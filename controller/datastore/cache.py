@@ -10,9 +10,10 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
+
+import msgspec
 
 from echelon.controller.core.model import Job
 from echelon.controller.core.states import ENDED
@@ -25,8 +26,7 @@ INPUT_KEPT = 1024
 UNUSED_FOR = 600.0
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """A job with its place in the store."""
 
     key: int

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
+from msgspec.structs import replace
 from sqlalchemy import bindparam as _p
 from sqlalchemy import case, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite

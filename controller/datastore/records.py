@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import msgspec
+
 from echelon.controller.core.events import Spans
 from echelon.controller.core.model import Job, Stage
 from echelon.controller.core.states import ENDED, State, show_state
@@ -25,8 +27,7 @@ Item = TypeVar("Item")
 # --- in -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class NewTask:
+class NewTask(msgspec.Struct):
     """A task that is to exist. (Not frozen: a fan-out makes 100,000 of them.)"""
 
     task_id: TaskId
@@ -71,8 +72,7 @@ class NewJob:
     request_id: str | None = None
 
 
-@dataclass(slots=True)
-class Settlement:
+class Settlement(msgspec.Struct):
     """How one attempt ended and what becomes of its task."""
 
     task: TaskRow
@@ -101,8 +101,7 @@ class Settlement:
 # --- in between -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class TaskRow:
+class TaskRow(msgspec.Struct):
     """A task's row, as decisions about its attempts need it."""
 
     key: int
@@ -150,8 +149,7 @@ class TaskRow:
         return self.index == SPAWN_INDEX
 
 
-@dataclass(slots=True)
-class Claimed:
+class Claimed(msgspec.Struct):
     """A task that has just been given to a worker: `attempt` counts claims, `number` attempts as people see them."""
 
     task_id: TaskId
@@ -177,8 +175,7 @@ class TaskCount:
     started: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class JobInputs:
+class JobInputs(msgspec.Struct, frozen=True):
     """The present values of a job: a retry may bring others."""
 
     #: As anybody may see them: without secrets.
@@ -223,8 +220,7 @@ class Remembered:
 # --- out ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StageView(Stage):
+class StageView(Stage, frozen=True):
     """A stage as users see it: with what only its row knows."""
 
     task_class: str = ""

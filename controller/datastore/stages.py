@@ -65,7 +65,7 @@ _KEPT = (
     _Kept("priority", _c.priority),
     _Kept("spawn_priority", _c.spawn_priority),
     _Kept("state", _c.state, read=STATES.get),
-    *(_Kept(f"tally.{count}", _c[count]) for count in Tally.__dataclass_fields__),
+    *(_Kept(f"tally.{count}", _c[count]) for count in Tally.__struct_fields__),
     _Kept("spawn", _c.spawn, read=STATES.get),
     _Kept("expected", _c.expected),
     _Kept("error", _c.error, write=clean_text),

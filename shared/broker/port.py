@@ -6,14 +6,14 @@ An adapter passes the suite in tests/contract/test_broker.py. No adapter may blo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from echelon.shared.messages import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A message and the queue it is meant for."""
 
     queue: str
@@ -22,8 +22,7 @@ class Outgoing:
     lives: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """A message that arrived, to be acked once its effects are durable."""
 
     #: The adapter's own mark; means nothing to anybody else.
@@ -32,8 +31,7 @@ class Delivery:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Unconfirmed:
+class Unconfirmed(msgspec.Struct, frozen=True):
     """The messages of a published batch that the broker did not confirm; false when it confirmed all."""
 
     #: Certainly not delivered: no consumer listens, the broker refused them, or they were never sent.

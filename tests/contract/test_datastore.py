@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from sqlalchemy import create_engine, text
 
 from echelon.controller.core.events import CancelRequested, RetryRequested, TasksMoved
@@ -40,8 +41,8 @@ def test_a_submitted_job_is_found_with_all_its_stages(store: Datastore) -> None:
 @pytest.mark.parametrize("bound", [None, 0, 3, "5%"])
 def test_what_is_locked_is_what_was_saved(store: Datastore, bound: int | str | None) -> None:
     new = plain_job(stages=2)
-    stages = tuple(replace(stage, max_failed=bound) for stage in new.job.stages)
-    job_id = submitted(store, replace(new, job=replace(new.job, stages=stages)))
+    stages = tuple(structs.replace(stage, max_failed=bound) for stage in new.job.stages)
+    job_id = submitted(store, replace(new, job=structs.replace(new.job, stages=stages)))
 
     with store.write() as tx:
         job = stepped(tx, job_id, TasksMoved(0, {(State.QUEUED, State.RUNNING): 1}))

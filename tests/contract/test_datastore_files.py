@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from msgspec import structs
 from sqlalchemy import create_engine
 
 from echelon.controller.core.events import Again, RetryRequested, SpawnTaskMoved, TasksMoved
@@ -158,8 +159,8 @@ def test_a_stage_lacks_the_files_of_its_spawn_task_from_the_transaction_that_set
 
 def test_stages_side_by_side_do_not_wait_for_each_others_files(store: Datastore) -> None:
     new = plain_job(stages=2)
-    stages = tuple(replace(stage, order=0) for stage in new.job.stages)
-    job_id = submitted(store, replace(new, job=replace(new.job, stages=stages)))
+    stages = tuple(structs.replace(stage, order=0) for stage in new.job.stages)
+    job_id = submitted(store, replace(new, job=structs.replace(new.job, stages=stages)))
     with store.write() as tx:
         tx.lock_jobs([job_id])
         (task,) = tx.claim_tasks(job_id, 0, spawn=False, count=1, worker=WORKER, lease=15.0)

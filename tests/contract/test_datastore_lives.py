@@ -6,12 +6,13 @@ ECHELON_FUZZ=10000 lives 5,000 of them, of 50 steps each.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from msgspec.structs import replace
 
 from echelon.controller.core.events import CancelRequested, RetryRequested, TasksMoved
 from echelon.controller.core.model import OnError

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from echelon.controller.core.events import CancelRequested, RetryRequested, TasksCreated, TasksMoved
 from echelon.controller.core.machine import step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from echelon.controller.core.states import State
 from echelon.controller.datastore.cache import UNUSED_FOR, Entry, JobCache

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cProfile
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from echelon.controller.core.effects import ReleaseTasks, Remember, WithdrawTasks
 from echelon.controller.core.events import (

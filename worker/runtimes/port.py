@@ -6,8 +6,9 @@ Only the thread that made a runtime uses it and its processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from echelon.shared.errors import EchelonError
 from echelon.shared.messages import AttemptRef
@@ -30,8 +31,7 @@ def _start_always() -> bool:
     return True
 
 
-@dataclass(slots=True)
-class Launch:
+class Launch(msgspec.Struct):
     """The data to start one attempt. Not frozen: thousands are made a second."""
 
     ref: AttemptRef
@@ -50,8 +50,7 @@ class Launch:
     group: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     """How a main process ended: one of the two is set, or neither if the exit status was lost."""
 
     exit_code: int | None = None

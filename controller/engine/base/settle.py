@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from echelon.controller.catalogue.task_classes import Retry
 from echelon.controller.core.events import SpawnTaskMoved, TasksMoved, Together
 from echelon.controller.core.model import Job
@@ -37,8 +39,7 @@ _REMEMBERED = 20
 _LONGEST_LABEL = 60
 
 
-@dataclass(slots=True)
-class Ending:
+class Ending(msgspec.Struct):
     """An attempt that ended, with the task as the store has it."""
 
     task: TaskRow
