@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,13 +18,23 @@ from echelon.controller.commands.progress import (
     format_stage_state,
     needs_person,
 )
-from echelon.controller.commands.screen import format_elapsed, format_time, print_json, print_message
+from echelon.controller.commands.screen import (
+    escape_text,
+    format_elapsed,
+    format_time,
+    is_terminal,
+    print_json,
+    print_message,
+)
 from echelon.controller.commands.tables import Column, print_facts, print_table
+from echelon.shared.wrapping import cut_text
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
     from echelon.controller.shapes import Job, Stage
 
+#: So much of a result is shown on a terminal; --json of 'echelon tasks' has all of it.
+_SHOWN_OF_RESULT: Final = 500
 _COLUMNS: tuple[Column[Stage], ...] = (
     Column("STAGE", lambda stage: stage["number"], right=True),
     Column("ORDER", lambda stage: stage["order"], right=True, spare=2),
@@ -56,7 +67,7 @@ def show(client: Client, job_id: str, as_json: bool) -> None:
     if as_json:
         print_json(job)
         return
-    print_facts(_list_facts(job))
+    print_facts({**_list_facts(job), "result": _find_result(client, job)})
     click.echo()
     # Orders matter only where stages do not simply follow each other.
     plain = all(stage["order"] == stage["number"] for stage in job["stages"])
@@ -73,6 +84,16 @@ def _is_held_back(job: Job) -> bool:
     stages = job["stages"]
     held = any(stage["paused"] or count_held_back(stage) or needs_person(stage) for stage in stages)
     return job["state"] in ("PENDING", "RUNNING") and (job["paused"] or held)
+
+
+def _find_result(client: Client, job: Job) -> str | None:
+    """Return what the only task of a completed job's last stage has written to $ECHELON_OUTPUT, cut for a terminal."""
+    last = job["stages"][-1] if job["stages"] else None
+    if job["state"] != "COMPLETED" or last is None or last["total"] != 1:
+        return None
+    found = [task["result"] for task in client.list_tasks(job["job_id"], stage=last["number"], limit=2)]
+    text = escape_text((found[-1] or "").strip()) if found else ""
+    return cut_text(text, _SHOWN_OF_RESULT) if is_terminal(sys.stdout) else text
 
 
 def _list_facts(job: Job) -> dict[str, object]:

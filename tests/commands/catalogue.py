@@ -28,6 +28,13 @@ tasks:
     input: {n: {source: parameter, type: integer}}
     exec_command: sh
     exec_args: [-c, 'echo "this is $1"; test $(($1 % 2)) = 1', sh, "{n}"]
+  weigh:
+    input: {n: {source: parameter, type: integer}}
+    exec_command: sh
+    exec_args: [-c, 'sleep 0.$((4 - $1))1; echo "weight of $1" > "$ECHELON_OUTPUT"', sh, "{n}"]
+  sum:
+    exec_command: sh
+    exec_args: [-c, 'echo "all weigh 6" > "$ECHELON_OUTPUT"']
   hold:
     exec_command: sleep
     exec_args: [100000]
@@ -76,6 +83,8 @@ jobs:
       - {name: Fan, spawn_task: list, task_class: odd, job_failed_on_error: false}
       - {name: Sort, spawn_task: list, task_class: odd, max_failed: 1}
       - {name: Last, task_class: pass}
+  weights:
+    stages: [{name: Weigh, spawn_task: list, task_class: weigh}, {name: Sum, task_class: sum}]
   crash: {stages: [{name: Fail, task_class: fail}, {name: Never, task_class: pass}]}
   misfit:
     stages:

@@ -142,6 +142,33 @@ def test_tasks_are_listed_and_filtered(echelon: Caller) -> None:
     assert [(task["index"], task["exit_code"]) for task in bad] == [(1, 1)]
 
 
+def test_tasks_are_sorted_before_the_first_ones_are_taken(echelon: Caller) -> None:
+    job_id = ended(echelon, "weights")
+
+    def order(*options: str) -> list[int | None]:
+        return [task["index"] for task in facts(echelon, "tasks", job_id, "--stage", "0", *options)]
+
+    by_time = facts(echelon, "tasks", job_id, "--stage", "0", "--sort", "took", "--limit", "3")
+    assert [task["index"] for task in by_time] == [0, 1, 2]
+    last = max(facts(echelon, "tasks", job_id, "--stage", "0"), key=lambda task: task["ended_at"])
+    assert order("--sort", "ended", "--limit", "1") == [last["index"]]
+    assert order("--sort", "place") == order() == [None, 0, 1, 2]
+    odd = ended(echelon, "fan")
+    assert [task["state"] for task in facts(echelon, "tasks", odd, "--sort", "state", "--limit", "2")] == [
+        "FAILED", "COMPLETED",
+    ]  # fmt: skip
+
+
+def test_results_are_shown_of_tasks_and_of_a_job(echelon: Caller) -> None:
+    job_id = ended(echelon, "weights")
+
+    head, *rows = echelon("tasks", job_id).out.splitlines()
+
+    assert head.endswith("RESULT")
+    assert [re.split("  +", row)[-1] for row in rows[1:]] == [*(f"weight of {n}" for n in (1, 2, 3)), "all weigh 6"]
+    assert re.search("^result +all weigh 6$", echelon("show", job_id).out, re.MULTILINE)
+
+
 def test_jobs_are_listed_newest_first_and_filtered(echelon: Caller) -> None:
     older, newer = ended(echelon, "hello"), ended(echelon, "fail")
 
