@@ -76,7 +76,7 @@ def main(
 @main.command()
 @click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
 def report(file: Path) -> None:
-    """Write the tables and the chart of docs/performance.md from FILE, and copy FILE beside it."""
+    """Write the tables and the chart of docs/evidence/performance.md from FILE, and copy FILE beside it."""
     from bench.report import write_report
 
     write_report(load_run(file))

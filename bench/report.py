@@ -1,4 +1,4 @@
-"""Write the results of a run into docs/performance.md, between its markers, and draw the chart."""
+"""Write the results of a run into docs/evidence/performance.md, between its markers, and draw the chart."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from bench.records import Run, save_run
 from bench.tables import Table, make_tables
 
 _ROOT = Path(__file__).resolve().parent.parent
-DOCUMENT = _ROOT / "docs" / "performance.md"
-RECORDS = _ROOT / "docs" / "performance.json"
+DOCUMENT = _ROOT / "docs" / "evidence" / "performance.md"
+RECORDS = _ROOT / "docs" / "evidence" / "performance.json"
 CHART = _ROOT / "img" / "performance.svg"
 
 
@@ -27,7 +27,7 @@ def fill_document(text: str, run: Run) -> str:
     """Return the document with new text between each `<!-- KEY -->` and `<!-- end -->`."""
     parts = {table.key: _format_table(table) for table in [goals.make_table(run), *make_tables(run)]}
     parts["run"] = _describe_run(run)
-    parts["chart"] = f"![{_describe_chart(run)}](../img/{CHART.name})"
+    parts["chart"] = f"![{_describe_chart(run)}](../../img/{CHART.name})"
 
     def replace_part(found: re.Match[str]) -> str:
         return f"{found[1]}\n{parts.get(found[2], 'Not measured in this run.')}\n{found[3]}"

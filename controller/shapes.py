@@ -77,7 +77,7 @@ class Stage(StageSettings, Paused):
     """A stage of a job."""
 
     state: JobState
-    run: Annotated[int, about("Number of its present run, from 1: see docs/control.md.")]
+    run: Annotated[int, about("Number of its present run, from 1: see docs/reference/control.md.")]
     counts: Counts
     total: Annotated[int | None, about("Number of tasks it will have; null: not known yet.")]
     spawn_state: Annotated[TaskState | None, about("State of the spawn task; null: it has none.")]

@@ -1,4 +1,4 @@
-"""The tables of docs/control.md, made from the core: `python -m tests.control_document` writes them."""
+"""The tables of docs/reference/control.md, made from the core: `python -m tests.control_document` writes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from echelon.controller.core.states import ENDED, State
 
 #: In which states there are tasks whose items did not fit.
 MISFITS = {(Kind.TASK, State.FAILED), (Kind.TASK, State.SKIPPED)}
-DOCUMENT = Path(__file__).parents[1] / "docs" / "control.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "control.md"
 
 
 def table(kind: Kind) -> str:

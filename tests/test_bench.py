@@ -223,7 +223,7 @@ def test_the_document_agrees_with_its_records() -> None:
         return
     run = load_run(report.RECORDS)
 
-    assert report.fill_document(text, run) == text, "python -m bench report docs/performance.json writes it anew"
+    assert report.fill_document(text, run) == text, "python -m bench report docs/evidence/performance.json"
     assert report.CHART.read_text(encoding="utf-8") == chart.draw_chart(run)
 
 

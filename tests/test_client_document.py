@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_examples_of_the_client_print_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "python-client.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "python-client.md").read_text(encoding="utf-8")
     program = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
     expected = re.findall(r"# -> (.*)$", program, re.MULTILINE)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""docs/control.md says what the table of the core says."""
+"""docs/reference/control.md says what the table of the core says."""
 
 from __future__ import annotations
 

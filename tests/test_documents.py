@@ -27,8 +27,9 @@ from tests.system.process import Standalone
 ROOT = Path(__file__).resolve().parent.parent
 ECHELON = Path(sys.executable).parent / "echelon"
 README = ROOT / "README.md"
-OPERATIONS = ROOT / "docs" / "operations.md"
-DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+REFERENCE = ROOT / "docs" / "reference"
+INSTALL = ROOT / "docs" / "how-to" / "install.md"
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CATALOGUES = sorted((ROOT / "example").rglob("*.yaml"))
 METHODS = {"get", "post", "put", "patch", "delete"}
 #: Settings that depend on the machine are described instead of quoted.
@@ -82,11 +83,11 @@ def test_the_page_of_settings_lists_every_setting() -> None:
         default = DESCRIBED.get(one.name) or (f"`{value}`" if value else "")
         rows.append(f"| `{one.name}` | {default} | {one.meaning} |")
 
-    assert "\n".join(rows) in (ROOT / "docs/settings.md").read_text(encoding="utf-8"), "\n".join(rows)
+    assert "\n".join(rows) in (REFERENCE / "settings.md").read_text(encoding="utf-8"), "\n".join(rows)
 
 
 def test_the_page_of_commands_lists_every_exit_code() -> None:
-    rows = re.findall(r"^\| (\d+) \| ", (ROOT / "docs/commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| ", (REFERENCE / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert [int(row) for row in rows] == list(ExitCode)
 
@@ -142,7 +143,7 @@ def test_every_link_leads_somewhere() -> None:
     assert dead == []
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["docs/explanation/architecture.md", "CONTRIBUTING.md"])
 def test_every_file_that_a_page_for_developers_names_is_there(page: str) -> None:
     named = re.findall(r"`((?:controller|worker|shared|tests|echelon|docs)/[\w./]+)`", (ROOT / page).read_text("utf-8"))
 
@@ -150,15 +151,28 @@ def test_every_file_that_a_page_for_developers_names_is_there(page: str) -> None
     assert [path for path in named if not (ROOT / path).exists() and "NAME" not in path] == []
 
 
-def test_every_heading_that_is_linked_to_is_there() -> None:
-    dead = []
-    for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        titles = re.findall("^#+ (.*)", text, re.MULTILINE)
-        headings = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
-        dead += [f"{path.name}: #{link}" for link in re.findall(r"\]\(#([^)]+)\)", text) if link not in headings]
+def headings(path: Path) -> set[str]:
+    """Return the anchors of a page."""
+    titles = re.findall("^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
 
-    assert dead == []
+
+def test_every_heading_that_is_linked_to_is_there() -> None:
+    links = [
+        (path, path if target.startswith("#") else path.parent / target.split("#")[0], target.split("#")[1])
+        for path in DOCUMENTS
+        for target in re.findall(r"\]\((?!http)([^)]*#[^)]+)\)", path.read_text(encoding="utf-8"))
+    ]
+
+    assert len(links) > 20
+    assert [f"{path.name}: {page.name}#{title}" for path, page, title in links if title not in headings(page)] == []
+
+
+def test_the_index_lists_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = {index.parent / link for link in re.findall(r"\]\(([^)#]+)\)", index.read_text(encoding="utf-8"))}
+
+    assert listed == set((ROOT / "docs").rglob("*.md")) - {index}
 
 
 @pytest.mark.parametrize("picture", sorted((ROOT / "img").glob("*.svg")), ids=lambda path: path.name)
@@ -180,7 +194,7 @@ def catalogue_blocks() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         for number, block in enumerate(blocks(document, "yaml")):
             if re.search("^jobs:", block, re.MULTILINE) and re.search("^tasks:", block, re.MULTILINE):
-                yield f"{document.stem}-{number}", block
+                yield f"{document.parent.name}-{document.stem}-{number}", block
 
 
 BLOCKS = list(catalogue_blocks())
@@ -261,7 +275,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]
 
 
 def test_the_reference_of_rest_lists_every_call(standalone: Standalone) -> None:
-    listed = re.findall(r"^\| `([A-Z]+) (/\S+)` \|", (ROOT / "docs/rest.md").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = re.findall(r"^\| `([A-Z]+) (/\S+)` \|", (REFERENCE / "rest.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     described = requests.get(f"{standalone.url}/openapi.json", timeout=30).json()["paths"]
 
@@ -285,15 +299,15 @@ def test_the_curl_calls_of_the_readme_are_answered_well(standalone: Standalone) 
     assert answers == {call: 201 if "-d" in call else 409 if "cancel" in call else 200 for call in calls}
 
 
-def test_a_header_of_the_request_is_an_input_as_the_page_of_operations_shows_it(standalone: Standalone) -> None:
-    calls = re.findall(r"^\$ (curl .*)\n(?:([a-z]+)\n)?", "".join(blocks(OPERATIONS, "console")), re.MULTILINE)
+def test_a_header_of_the_request_is_an_input_as_the_page_on_installation_shows_it(standalone: Standalone) -> None:
+    calls = re.findall(r"^\$ (curl .*)\n(?:([a-z]+)\n)?", "".join(blocks(INSTALL, "console")), re.MULTILINE)
     (submit, _), (fetch, fetched) = calls
     submitted = send(submit, standalone, "")
     job_id = submitted.json()["job_id"]
     assert standalone.ended(job_id) == "COMPLETED"
 
     assert submitted.json()["input"] == {"token": "********"}
-    assert re.search(r"input.:{.token.:.\*{8}.}", OPERATIONS.read_text(encoding="utf-8"))
+    assert re.search(r"input.:{.token.:.\*{8}.}", INSTALL.read_text(encoding="utf-8"))
     shown_id = re.search(r"/jobs/([0-9a-f-]{36})/", fetch)
     assert shown_id
     assert send(fetch.replace(f"/{shown_id[1]}", "/ID"), standalone, job_id).text == f"{fetched}\n" == "ada\n"

@@ -20,7 +20,7 @@ from echelon.worker import attempt, outputs, spawnfile
 from echelon.worker.runtimes.process import UMASK
 from tests.figures import read_sources
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "limits.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "limits.md"
 SCHEMA = json_schema()
 DEFAULTS = Settings()
 SPAWN = spawnfile.Limits()
@@ -136,4 +136,4 @@ def test_every_limit_of_the_code_stands_on_the_page() -> None:
     }
 
     missing = {(path, name) for path, name in named - INNER if not re.search(rf"\b{name}\b", here)}
-    assert not missing, f"add them to LIMITS and to docs/limits.md: {sorted(missing)}"
+    assert not missing, f"add them to LIMITS and to docs/reference/limits.md: {sorted(missing)}"

@@ -40,7 +40,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
 
 
 def read_examples() -> dict[str, Json]:
-    page = (ROOT / "docs" / "rest.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "rest.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^`([^`\n]+)`[^\n]*:\n\n```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     return {call: json.loads(text) for call, text in blocks}
 

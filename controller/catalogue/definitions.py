@@ -35,7 +35,6 @@ _DEFINITION_NAME = TextValue(
 
 Definition = TypeVar("Definition")
 
-
 @dataclass(frozen=True, slots=True)
 class TaskDefinition:
     """A task of a class of the catalogue, known when its job is submitted."""
@@ -45,29 +44,23 @@ class TaskDefinition:
     input: dict[str, JsonValue] = described(Named(INPUT_NAME, Anything()), "Values of its inputs.", factory=dict)
     paused: bool = described(Flag(), "It does not begin until a person resumes it.", False)
 
-
 class SingleTask(msgspec.Struct, frozen=True, tag="single"):
     """The stage has one task, with the job's inputs."""
-
 
 class SpawnedTasks(msgspec.Struct, frozen=True, tag="spawn"):
     """A task runs first and leaves a spawn.json."""
 
     spawn_task: str
 
-
 class ListedTasks(msgspec.Struct, frozen=True, tag="listed"):
     """The tasks are known when the job is submitted, with values of their own."""
 
     tasks: tuple[TaskDefinition, ...]
 
-
 class LaterTasks(msgspec.Struct, frozen=True, tag="open"):
     """The stage has no tasks of its own: only what is added while the job lives."""
 
-
 TaskSource = SingleTask | SpawnedTasks | ListedTasks | LaterTasks
-
 
 @dataclass(frozen=True, slots=True)
 class StageDefinition:
@@ -139,7 +132,6 @@ class StageDefinition:
         names = {self.task_class, *(task.task_class for task in listed)}
         return frozenset(names if self.spawn_task is None else {*names, self.spawn_task})
 
-
 @dataclass(frozen=True, slots=True)
 class JobDefinition:
     """The inputs and the stages of a job."""
@@ -165,7 +157,7 @@ class JobDefinition:
     keep: float | None = described(
         Duration(),
         "How long its jobs are kept after their end, with history, logs and files: `30d`. It takes the place of the "
-        "limits of [retention](operations.md#retention).",
+        "limits of [retention](../how-to/remove-old-jobs.md).",
         None,
         usual="those limits",
     )
@@ -183,7 +175,6 @@ class JobDefinition:
         """Tell whether other stages run at the same time as one."""
         order = self.order_of(number)
         return any(other != number and self.order_of(other) == order for other in range(len(self.stages)))
-
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -210,7 +201,6 @@ class Catalogue:
     def find_job(self, type: str) -> JobDefinition:  # noqa: A002  (the word users see)
         """Return a job's definition; raise NotFound with what was meant."""
         return _find_definition(type, self.jobs, "job type")
-
 
 def _find_definition(name: str, known: dict[str, Definition], what: str) -> Definition:
     if name in known:

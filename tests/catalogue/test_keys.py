@@ -60,7 +60,7 @@ def default_of(record: type, key: Key) -> str:
 def test_the_reference_page_lists_every_key_with_its_description(record: type) -> None:
     rows = reference_rows(record)
 
-    assert rows in (ROOT / "docs/catalogue.md").read_text(encoding="utf-8"), "\n" + rows
+    assert rows in (ROOT / "docs/reference/catalogue.md").read_text(encoding="utf-8"), "\n" + rows
 
 
 # --- a new key

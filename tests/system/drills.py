@@ -1,6 +1,7 @@
 """Drills: single faults on a quiet cluster, each with the time until work goes on.
 
-`python -m tests.system.drills` prints the figures of docs/reliability.md; the tests hold the same ones to their bars.
+`python -m tests.system.drills` prints the figures of docs/evidence/reliability.md; the tests hold the same ones to
+their bars.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The drill of pauses: a busy worker stands still (SIGSTOP) for longer than its leases, with and without a cancel.
 
-`python -m tests.system.pauses --rounds 200` prints the figures of docs/reliability.md. When the worker goes on, the
-tasks that it held have run elsewhere, or are cancelled: it must start none of them.
+`python -m tests.system.pauses --rounds 200` prints the figures of docs/evidence/reliability.md. When the worker
+goes on, the tasks that it held have run elsewhere, or are cancelled: it must start none of them.
 """
 
 from __future__ import annotations

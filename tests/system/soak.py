@@ -1,6 +1,6 @@
 """A long quiet run: jobs come, end and are deleted, and nothing grows.
 
-`python -m tests.system.soak --minutes 30` prints the figures of docs/reliability.md.
+`python -m tests.system.soak --minutes 30` prints the figures of docs/evidence/reliability.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A backup of a running engine, made and restored with the commands of docs/backup.md."""
+"""A backup of a running engine, made and restored with the commands of docs/how-to/back-up-and-restore.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from tests.system.process import Standalone, until
 
-COMMANDS = re.findall(r"```sh\n(.*?)```", (Path(__file__).parents[2] / "docs/backup.md").read_text("utf-8"), re.DOTALL)
+PAGE = Path(__file__).parents[2] / "docs/how-to/back-up-and-restore.md"
+COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 CATALOGUE = """
 tasks:
   say: {exec_command: sh, exec_args: ["-c", "echo said; echo kept > kept.txt"]}

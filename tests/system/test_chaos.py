@@ -1,6 +1,6 @@
 """The smoke profile of the chaos: a minute of faults on real processes, for every run of the tests.
 
-`python -m tests.system --help` has the long one; docs/reliability.md has its figures.
+`python -m tests.system --help` has the long one; docs/evidence/reliability.md has its figures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every failpoint of the product kills a real process, and no promise is broken.
 
-`python -m tests.system.failpoints` also raises and stops at each; docs/reliability.md has its figures.
+`python -m tests.system.failpoints` also raises and stops at each; docs/evidence/reliability.md has its figures.
 """
 
 from __future__ import annotations

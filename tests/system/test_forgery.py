@@ -51,7 +51,7 @@ FAR = 10**9
 
 def documented_permissions() -> dict[str, tuple[str, str, str]]:
     """Return the permissions of RabbitMQ's users as the documents say them."""
-    text = Path(ROOT, "docs/operations.md").read_text()
+    text = Path(ROOT, "docs/how-to/secure.md").read_text()
     lines = re.findall(r"^rabbitmqctl set_permissions (\w+) '(.*)' '(.*)' '(.*)'$", text, re.M)
     return {user: (configure, write, read) for user, configure, write, read in lines}
 

@@ -113,7 +113,7 @@ def _explain_channel(error: ChannelClosedByBroker, place: str, user: str) -> str
             f" (rabbitmqctl delete_queue {found[1] if found else 'NAME'}), and start the engine, which makes it anew"
         )
     if error.reply_code == _ACCESS_REFUSED:
-        return f"{place} does not let user {user!r} use {queue}: rabbitmqctl set_permissions, see docs/operations.md"
+        return f"{place} does not let user {user!r} use {queue}: rabbitmqctl set_permissions, see docs/how-to/secure.md"
     return f"{place} closed a channel ({_first_words(error)})"
 
 
