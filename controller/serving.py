@@ -29,6 +29,7 @@ from typing import Any, Protocol
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 
 from echelon.controller import arrivals
 from echelon.controller.arrivals import PatientWorker
@@ -122,6 +123,23 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def handle_usr2(self) -> None:
         """Do nothing: gunicorn would start the program anew, without the secrets that have left the environment."""
 
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """End. Why the service could not be built has been said; gunicorn would add that something failed."""
+        if exit_status == self.APP_LOAD_ERROR:
+            self.log.error_log.setLevel(logging.CRITICAL)
+        super().halt(reason, exit_status)
+
+
+class _Log(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's lines, among those of the program and in their form."""
+
+    def setup(self, cfg: Any) -> None:
+        """Write through the handlers of the program: gunicorn's own form fails here, with a trace for each line."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+        self.error_log.addFilter(_is_news)
+
 
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's own idea of an application: settings, and what to load."""
@@ -144,6 +162,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "timeout": _HUNG,
             "graceful_timeout": int(self.serving.patience + _LINGER + 5),
             "loglevel": "warning",
+            "logger_class": _Log,
             "proc_name": "echelon",
             "control_socket_disable": True,
             # A header with an underscore would pass for its twin with a dash.
@@ -165,7 +184,6 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
         """Build the service; runs in the process that serves."""
         # The first process kills this one after its own, longer patience; answers under way get less of it.
         self.cfg.set("graceful_timeout", int(_LINGER))
-        logging.getLogger("gunicorn.error").addFilter(_no_timeouts)
         # The objects built now stay: collecting garbage among them would take a quarter of the first answer's time.
         gc.disable()
         try:
@@ -302,9 +320,11 @@ def _limit_silence(arbiter: Any) -> None:
             listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), 0))
 
 
-def _no_timeouts(record: logging.LogRecord) -> bool:
-    """Tell whether a line is worth the log: that a client was too slow is not."""
-    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a line says something: not that a client was too slow, or what the second process has said."""
+    slow = record.exc_info and isinstance(record.exc_info[1], BlockingIOError)
+    code = record.args[-1] if isinstance(record.args, tuple) and "exited with code" in str(record.msg) else 0
+    return not slow and code != Arbiter.APP_LOAD_ERROR
 
 
 def _hang_up(connection: socket.socket) -> None:

@@ -109,28 +109,41 @@ def _check_token(settings: Settings) -> None:
 
 
 def _check_address(listen: Address) -> None:
-    """Require that no other program listens at the address; most often it is a forgotten engine."""
+    """Require that this program can listen at the address; most often it is one that a forgotten engine has."""
     deadline = time.monotonic() + _ADDRESS_WAIT
-    while not _is_free(listen):
-        if time.monotonic() >= deadline:
-            print_message(
-                f"{listen} is taken by another program, perhaps by an engine that still runs: end that one, or choose"
-                " another address (--listen HOST:PORT)"
-            )
+    while (obstacle := _find_obstacle(listen)) is not None:
+        if obstacle.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+            print_message(_explain_obstacle(listen, obstacle))
             raise click.exceptions.Exit(ExitCode.ENGINE)
         time.sleep(_TRY_AGAIN)
 
 
-def _is_free(listen: Address) -> bool:
-    """Tell whether the address is free; other errors are reported when the server begins to listen."""
+def _find_obstacle(listen: Address) -> OSError | None:
+    """Return why nothing can listen at the address; None when it is free."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((listen.host, listen.port))
-        except OSError as error:
-            return error.errno != errno.EADDRINUSE
-    return True
+    except OSError as error:
+        return error
+    return None
+
+
+def _explain_obstacle(listen: Address, error: OSError) -> str:
+    host = escape_text(listen.host)
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{listen} is taken by another program, perhaps by an engine that still runs: end that one, or choose"
+            " another address (--listen HOST:PORT)"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"no interface of this machine has the address {host}: choose another one (--listen HOST:PORT)"
+    if isinstance(error, socket.gaierror):
+        return f"the name {host} has no address here ({error.strerror}): choose another one (--listen HOST:PORT)"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"this user may not listen at port {listen.port}: choose one from 1024 on (--listen HOST:PORT)"
+    return f"nothing can listen at {escape_text(listen)} ({error.strerror}): choose another one (--listen HOST:PORT)"
 
 
 def _print_welcome(address: Address, settings: Settings, catalogue: Catalogue, about: str) -> None:

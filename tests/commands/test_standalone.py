@@ -25,6 +25,8 @@ def test_a_volume_that_cannot_be_made_ends_it_instead_of_being_tried_for_ever(ec
 
     assert called.code == ExitCode.ENGINE
     assert called.err.count("cannot make a volume") == 1
+    # The lines of gunicorn would only repeat that something failed.
+    assert len(called.err.splitlines()) == 1
 
 
 def test_an_address_that_others_reach_is_refused_without_a_token(echelon: Caller, tmp_path: Path) -> None:
@@ -41,6 +43,21 @@ def test_an_address_that_is_taken_is_told_with_the_remedy(echelon: Caller, tmp_p
 
     assert called.code == ExitCode.ENGINE
     assert f"{taken} is taken by another program" in called.err and "--listen" in called.err
+    assert len(called.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "said"), [("192.0.2.7", "no interface of this machine has"), ("echelon.invalid", "has no address here")]
+)
+def test_an_address_that_this_machine_has_not_is_told_at_once(
+    echelon: Caller, tmp_path: Path, host: str, said: str
+) -> None:
+    called = echelon(
+        "standalone", "--catalogue", HELLO, "--volume", tmp_path / "volume", "--insecure", "--listen", f"{host}:8099"
+    )
+
+    assert called.code == ExitCode.ENGINE
+    assert host in called.err and said in called.err and "--listen" in called.err
     assert len(called.err.splitlines()) == 1
 
 
