@@ -180,9 +180,10 @@ def _create_file(root: str, name: str) -> int:
         above, _, last = name.rpartition("/")
         parent = beneath.open_folder(folder, above, make=FOLDER_MODE)
         try:
+            with contextlib.suppress(FileExistsError):
+                return os.open(last, _CREATE, 0o640, dir_fd=parent)
             # A task has made this, perhaps a link that would redirect the log.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(last, dir_fd=parent)
+            os.unlink(last, dir_fd=parent)
             return os.open(last, _CREATE, 0o640, dir_fd=parent)
         finally:
             os.close(parent)

@@ -52,13 +52,21 @@ def open_folder(folder: int, path: str, *, make: int | None = None) -> int:
         if make is None:
             raise
     parent, _, name = path.rpartition("/")
-    above = open_folder(folder, parent, make=make) if parent else os.dup(folder)
+    if not parent:
+        make_folder(folder, name, make)
+        return open_beneath(folder, name, FOLDER)
+    above = open_folder(folder, parent, make=make)
     try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, make, dir_fd=above)
+        make_folder(above, name, make)
         return open_beneath(above, name, FOLDER)
     finally:
         os.close(above)
+
+
+def make_folder(folder: int, name: str, mode: int) -> None:
+    """Make a folder directly in an open one, unless something has that name; raise OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, mode, dir_fd=folder)
 
 
 def find_obstacle(folder: int, path: str) -> str | None:

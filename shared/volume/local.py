@@ -93,18 +93,18 @@ class Volume:
 
     def prepare_workspace(self, job_id: JobId, revision: str) -> str:
         """Make a job's workspace, with the revision's files in it, and return its absolute path. Repeats do no harm."""
-        name = layout.workspace_name(job_id)
         with self.enter_folder(layout.job_name(job_id), make=True) as job:
             if not _is_file(job, "prepared"):
-                with self.enter_folder(name, make=True) as workspace:
-                    # Nearly every attempt gets a folder in there: asked for later, that would be found out by failing.
-                    os.close(beneath.open_folder(job, "attempts", make=FOLDER_MODE))
+                # Nearly every attempt gets a folder in there: asked for later, that would be found out by failing.
+                beneath.make_folder(job, "attempts", FOLDER_MODE)
+                beneath.make_folder(job, "work", FOLDER_MODE)
+                with _closing_fd(beneath.open_beneath(job, "work", beneath.FOLDER)) as workspace:
                     bundle = self._bundle(revision)
                     if bundle.folders or bundle.files:
                         bundles.link_into(workspace, bundle, way=f"../../../{_files_path(revision)}")
                         # Without files there is nothing that a task could remove and another process would restore.
                         os.close(os.open("prepared", _MARK, 0o640, dir_fd=job))
-        return self.absolute_path(name)
+        return self.absolute_path(layout.workspace_name(job_id))
 
     def prepare_attempt(self, attempt_path: str, revision: str) -> str:
         """Make the working directory of an attempt that does not run in the workspace; return its absolute path."""
