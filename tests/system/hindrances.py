@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,7 +15,18 @@ from tests.system.proxy import Link
 
 #: Every table that the daily work changes.
 TABLES = ("jobs", "stages", "tasks", "attempts", "workers", "job_inputs")
-_POLICY = "hindrance"
+#: Erlang, for RabbitMQ to run.
+_ROOM = 'rabbit_policy:delete(<<"/">>, <<"hindrance">>, <<"tests">>)'
+_FULL_WHILE = r"""
+Wait = fun Wait(Is) -> case filelib:is_file("%(sign)s") of Is -> ok; _ -> timer:sleep(10), Wait(Is) end end,
+Rules = <<"{\"max-length\": %(room)d, \"overflow\": \"reject-publish\"}">>,
+Queues = <<"^echelon\\..*\\.(reports|orders)">>,
+spawn(fun() ->
+  Wait(true),
+  rabbit_policy:parse_set(<<"/">>, <<"hindrance">>, Queues, Rules, 0, <<"queues">>, <<"tests">>),
+  Wait(false),
+  %(make_room)s
+end)."""
 
 
 @contextmanager
@@ -53,10 +64,17 @@ def disk_alarm(rabbit: PrivateRabbitmq) -> Iterator[None]:
 
 @contextmanager
 def full_queues(rabbit: PrivateRabbitmq, room: int = 0) -> Iterator[None]:
-    """Let the queues of reports and orders refuse what is more than `room` messages."""
-    rules = json.dumps({"max-length": room, "overflow": "reject-publish"})
-    rabbit.control("set_policy", "--apply-to", "queues", _POLICY, r"^echelon\..*\.(reports|orders)", rules)
+    """Let the queues of reports and orders refuse what is more than `room` messages.
+
+    On a busy machine rabbitmqctl may take longer than a lease to start. So it runs before: RabbitMQ waits for a file
+    that comes when the queues are to be full and goes when there is to be room. Both take effect milliseconds later.
+    """
+    sign = rabbit.home / f"full-{uuid.uuid4().hex}"
+    rabbit.control("eval", _FULL_WHILE % {"sign": sign, "room": room, "make_room": _ROOM})
+    sign.touch()
     try:
         yield
     finally:
-        rabbit.control("clear_policy", _POLICY)
+        sign.unlink()
+        # In case RabbitMQ was killed meanwhile.
+        rabbit.control("eval", f"{_ROOM}.")
