@@ -42,9 +42,12 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def command_lines(text: str) -> Iterator[str]:
-    """Yield each call of `echelon` in a piece of text, continued lines joined, without its prompt and comments."""
+    """Yield each call of `echelon` in a piece of text, continued lines joined, without its prompt and comments.
+
+    "echelon listens on ..." is not one, but what an engine prints.
+    """
     for line in re.sub(r"\\\n\s*#?", " ", text).splitlines():
-        found = re.search(r"(?:^|[\s`/])(?<!from )(echelon [a-z][^`#]*)", line)
+        found = re.search(r"(?:^|[\s`/])(?<!from )(echelon (?!listens)[a-z][^`#]*)", line)
         if found:
             yield found[1].strip()
 

@@ -153,7 +153,7 @@ def test_the_image_runs_as_nobody_special_and_holds_no_tools_of_the_build(image:
 
 
 @pytest.mark.slow
-def test_the_curl_of_the_page_of_operations_is_answered_as_shown(stack: Stack) -> None:
+def test_the_curl_of_the_page_on_installation_is_answered_as_shown(stack: Stack) -> None:
     text = (ROOT / "docs/how-to/install.md").read_text(encoding="utf-8")
     shown = re.search(r"^\$ (curl -i .*)\n(HTTP/1\.1 (?:.+\n)+)", text, re.MULTILINE)
     assert shown
