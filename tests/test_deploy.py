@@ -87,3 +87,13 @@ def test_a_worker_is_given_more_time_to_end_than_its_tasks_have() -> None:
     assert stop
     assert int(stop[1]) >= drain + 30
     assert COMPOSE["services"]["worker"]["stop_grace_period"] == "2m"
+
+
+def test_a_task_that_forks_without_end_meets_a_limit() -> None:
+    unit = (ROOT / "deploy/echelon-worker@.service").read_text(encoding="utf-8")
+    said = (ROOT / "docs/explanation/processes-of-a-task.md").read_text(encoding="utf-8")
+    limit = re.search(r"^TasksMax=(\d+)$", unit, re.MULTILINE)
+
+    assert limit
+    assert COMPOSE["services"]["worker"]["pids_limit"] == f"${{ECHELON_WORKER_PIDS:-{limit[1]}}}"
+    assert f"`TasksMax={limit[1]}`" in said and f"`pids_limit`, {limit[1]}," in said

@@ -24,6 +24,9 @@ jobs:
     input: {then: {source: parameter}}
     stages: [{name: Escape, task_class: escape}]
 """
+#: Stands before a command: without a mounted tree no cgroup can be made.
+_HIDE = 'for path in $(sed -n "s/^cgroup2 \\([^ ]*\\) .*/\\1/p" /proc/self/mounts); do umount -l "$path"; done'
+WITHOUT_CGROUPS = ("unshare", "--mount", "sh", "-c", f'{_HIDE}; exec "$@"', "sh")
 
 
 @pytest.fixture(params=["cgroup", "subreaper"])
@@ -42,9 +45,7 @@ def engine(tmp_path: Path, containment: str, monkeypatch: pytest.MonkeyPatch) ->
         if not can_make_cgroups():
             pytest.skip("this user cannot make cgroups of version 2 here")
     elif os.geteuid() == 0:
-        # Without a mounted tree no cgroup can be made.
-        hide = 'for path in $(sed -n "s/^cgroup2 \\([^ ]*\\) .*/\\1/p" /proc/self/mounts); do umount -l "$path"; done'
-        engine.prefix = ["unshare", "--mount", "sh", "-c", f'{hide}; exec "$@"', "sh"]
+        engine.prefix = [*WITHOUT_CGROUPS]
     return engine
 
 
