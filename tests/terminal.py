@@ -10,6 +10,7 @@ import struct
 import subprocess
 import termios
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 
 _TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|([\r\n])|([^\x1b\r\n]+)")
@@ -56,7 +57,10 @@ class Screen:
     def _join(self, *, coloured: bool) -> str:
         lines = []
         for line in self._lines:
-            written = "".join(f"{style}{letter}\x1b[0m" if coloured and style else letter for letter, style in line)
+            written = ""
+            for style, letters in groupby(line, lambda cell: cell[1]):
+                words = "".join(letter for letter, _ in letters)
+                written += f"{style}{words}\x1b[0m" if coloured and style else words
             lines.append(written.rstrip())
         return "\n".join(lines).strip("\n") + "\n"
 

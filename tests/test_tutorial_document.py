@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.terminal import Screen, run_in_terminal
+from tests.terminal_picture import read_picture
 from tests.tutorial_document import COLUMNS, PAGE, play_page, without_variety
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +35,15 @@ def test_the_readme_shows_what_its_first_command_prints(tmp_path: Path) -> None:
     screen = run_in_terminal(command, ROOT, {**environment, "HOME": str(tmp_path)}, COLUMNS)
 
     assert without_variety(screen.as_text()) == without_variety(shown[2]), screen.as_text()
+
+
+def test_the_picture_of_a_terminal_shows_lines_of_the_tutorial() -> None:
+    page = "".join(without_variety(PAGE.read_text(encoding="utf-8")).split())
+
+    lines = ["".join(without_variety(line).split()) for line in read_picture().removeprefix("echelon").splitlines()]
+
+    assert len(lines) > 10
+    assert [line for line in lines if line not in page] == [], "python -m tests.terminal_picture draws it anew"
 
 
 def test_a_screen_shows_the_last_text_of_a_line_that_was_written_again() -> None:

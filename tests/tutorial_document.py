@@ -51,6 +51,8 @@ class Player:
     def __init__(self, home: Path) -> None:
         self.home = self.folder = home
         self.url = f"http://127.0.0.1:{free_port()}"
+        #: Each command that has ended, with its coloured output.
+        self.screens: list[tuple[str, str]] = []
         self._ids: dict[str, str] = {}
         self._engine: subprocess.Popen[bytes] | None = None
         scripts = Path(sys.executable).parent
@@ -97,7 +99,9 @@ class Player:
             return ""
         if command.startswith("echelon standalone "):
             return self._start(command)
-        output = run_in_terminal(command, self.folder, self._environment, COLUMNS).as_text()
+        screen = run_in_terminal(command, self.folder, self._environment, COLUMNS)
+        self.screens.append((command, screen.as_ansi()))
+        output = screen.as_text()
         return "" if output == "\n" else output
 
     def _start(self, command: str) -> str:
