@@ -49,10 +49,14 @@ class _Reading:
 class Follower:
     """Follows logs for one client."""
 
-    def __init__(self, jobs: Jobs, stopping: threading.Event, connection: socket.socket | None) -> None:
+    def __init__(
+        self, jobs: Jobs, stopping: threading.Event, connection: socket.socket | None, since: float = 0.0
+    ) -> None:
         self._jobs = jobs
         self._stopping = stopping
         self._connection = connection
+        #: Attempts that have printed nothing since this time are passed over.
+        self._since = since
         self._readings: dict[tuple[AttemptLog, Stream], _Reading] = {}
 
     def follow_task(self, task: TaskView, *, stream: str | None, attempt: int | None) -> Iterator[bytes]:
@@ -113,7 +117,7 @@ class Follower:
     ) -> Iterator[bytes]:
         """Yield what has come to a file since the last look; after `final` the log is forgotten."""
         reading = self._readings.pop((log, stream), None) if final else self._readings.get((log, stream))
-        file = log.open(self._jobs.volume, stream)
+        file = log.open(self._jobs.volume, stream, self._since)
         if file is None:
             return
         if reading is None:

@@ -37,9 +37,9 @@ def get_job_log(query: LogQuery, job_id: object) -> Response:
     job = find_job(JobId(str(job_id)))
     here = get_context()
     if query.follow:
-        follower = Follower(here.jobs, here.settings.stopping, client_socket())
+        follower = Follower(here.jobs, here.settings.stopping, client_socket(), query.since or 0.0)
         return texts.answer_text(lambda: follower.follow_job(job), ranges=False)
-    return texts.answer_text(lambda: read_job_log(here.jobs, job))
+    return texts.answer_text(lambda: read_job_log(here.jobs, job, query.since or 0.0))
 
 
 @routes.add_route(
@@ -57,7 +57,7 @@ def get_task_log(query: LogQuery, task_id: object) -> Response:
         raise NotFound(f"task {task.task_id} has had {task.attempt} attempts, no number {query.attempt}")
     here = get_context()
     if query.follow:
-        follower = Follower(here.jobs, here.settings.stopping, client_socket())
+        follower = Follower(here.jobs, here.settings.stopping, client_socket(), query.since or 0.0)
         return texts.answer_text(
             lambda: follower.follow_task(task, stream=query.stream, attempt=query.attempt), ranges=False
         )
@@ -68,4 +68,4 @@ def _answer_log(task: TaskView, query: LogQuery) -> Iterator[bytes]:
     number = query.attempt or task.attempt
     claim = find_claims(get_jobs(), task).get(number, 0)
     log = AttemptLog(task.job_id, task.stage, task.index, number, claim)
-    return read_task_log(get_jobs().volume, log, query.stream)
+    return read_task_log(get_jobs().volume, log, query.stream, query.since or 0.0)

@@ -43,6 +43,8 @@ class LogQuery:
     """Which log is wanted, and how."""
 
     follow: bool
+    #: Only of attempts that have printed something since.
+    since: float | None = None
     #: stdout or stderr; None: both.
     stream: str | None = None
     #: None: the last.

@@ -166,6 +166,8 @@ class FollowQuerySchema(marshmallow.Schema):
         **describe_field("1: the answer goes on until the job, or the task, has ended."),
     )
 
+    since = TimeField("Only of attempts that have printed something at this time or later.")
+
     @marshmallow.post_load
     def record(self, data: dict[str, Any], **_: object) -> LogQuery:
         return LogQuery(**{**data, "follow": data["follow"] == "1"})

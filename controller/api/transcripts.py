@@ -5,6 +5,7 @@ A task cannot write such a line: a line of its own that looks like one is shown 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,11 +45,15 @@ class AttemptLog:
     #: The values of its item; no part of its name.
     label: str | None = field(default=None, compare=False)
 
-    def open(self, volume: Volume, stream: Stream) -> BinaryIO | None:
-        """Open what it has printed; None: nothing yet."""
+    def open(self, volume: Volume, stream: Stream, since: float = 0.0) -> BinaryIO | None:
+        """Open what it has printed; None: nothing yet, or nothing since a time."""
         if self.claim < 1:
             return None
-        return volume.open_log(self.job_id, self.stage, self.index, self.claim, stream)
+        file = volume.open_log(self.job_id, self.stage, self.index, self.claim, stream)
+        if file is not None and since and os.fstat(file.fileno()).st_mtime < since:
+            file.close()
+            return None
+        return file
 
     def describe_attempt(self, stage_name: str, stream: Stream) -> str:
         """Return the words of the line above its output."""
@@ -106,18 +111,18 @@ class TranscriptWriter:
         return b"".join(pieces)
 
 
-def read_task_log(volume: Volume, log: AttemptLog, stream: str | None) -> Iterator[bytes]:
+def read_task_log(volume: Volume, log: AttemptLog, stream: str | None, since: float = 0.0) -> Iterator[bytes]:
     """Yield what one attempt has printed; one stream (or both, with a line between them)."""
     writer = TranscriptWriter(name_first=False, alone=stream is not None)
     for name in select_streams(stream):
-        file = log.open(volume, name)
+        file = log.open(volume, name, since)
         if file is not None:
             for piece in texts.decode_file(file):
                 yield from writer.write_part(name, piece)
 
 
-def read_job_log(jobs: Jobs, job: JobView) -> Iterator[bytes]:
-    """Yield what all attempts of a job have printed."""
+def read_job_log(jobs: Jobs, job: JobView, since: float = 0.0) -> Iterator[bytes]:
+    """Yield what all attempts of a job have printed; only of those that have printed something since a time."""
     writer = TranscriptWriter(name_first=True)
     names = {stage.number: stage.name for stage in job.stages}
     masks = jobs.mask_items(job.job_id)
@@ -126,7 +131,7 @@ def read_job_log(jobs: Jobs, job: JobView) -> Iterator[bytes]:
         for attempt, claim in sorted(find_claims(jobs, task).items()):
             log = AttemptLog(job.job_id, task.stage, task.index, attempt, claim, label)
             for stream in STREAMS:
-                file = log.open(jobs.volume, stream)
+                file = log.open(jobs.volume, stream, since)
                 if file is not None:
                     part = log.describe_attempt(names[task.stage], stream)
                     for piece in texts.decode_file(file):

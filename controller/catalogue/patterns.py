@@ -1,4 +1,4 @@
-"""Patterns of inputs: regular expressions in RE2's syntax, whose cost grows with the value and never explodes.
+"""Patterns: regular expressions in RE2's syntax, whose cost grows with the value and never explodes.
 
 Python's `re` can take for ever, and holds the interpreter's lock meanwhile. RE2 releases the lock while it matches, but
 not while it compiles. So the size of what a pattern unfolds to is bounded here.
@@ -7,6 +7,7 @@ not while it compiles. So the size of what a pattern unfolds to is bounded here.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -77,6 +78,14 @@ def matches_pattern(pattern: str, text: str) -> bool:
     return read.fullmatch(text.encode()) is not None
 
 
+def make_search(pattern: str) -> Callable[[str], bool]:
+    """Return what tells whether a text holds a match, in any case; raise UnusablePattern."""
+    read = _read_pattern(pattern, any_case=True)
+    if isinstance(read, PatternFault):
+        raise UnusablePattern(f"{read.message}; see {_SYNTAX}")
+    return lambda text: read.search(text.encode("utf-8", "replace")) is not None
+
+
 def find_ascii_escape(pattern: str) -> str | None:
     r"""Return the first escape such as \w that means ASCII alone here, and more in Python's `re`.
 
@@ -89,13 +98,13 @@ def find_ascii_escape(pattern: str) -> str | None:
 
 
 @lru_cache(maxsize=128)
-def _read_pattern(pattern: str) -> Any | PatternFault:
+def _read_pattern(pattern: str, *, any_case: bool = False) -> Any | PatternFault:
     """Return the compiled pattern, or why there is none."""
     shown = repr(pattern if len(pattern) <= 60 else pattern[:60] + "...")
     if (fault := _find_costly_repeat(pattern)) is not None:
         return PatternFault(f"{shown} {fault.message}", fault.remedy)
     try:
-        return re2.compile(pattern, _make_options())
+        return re2.compile(pattern, _make_options(any_case))
     except (re2.error, UnicodeEncodeError) as error:
         said = _read_error(error)
         remedy = next((one for form, one in _REMEDIES if form.search(said)), f"see {_SYNTAX}")
@@ -117,8 +126,9 @@ def _find_costly_repeat(pattern: str) -> PatternFault | None:
     return None
 
 
-def _make_options() -> Any:
+def _make_options(any_case: bool) -> Any:
     options = re2.Options()
+    options.case_sensitive = not any_case
     options.max_mem = MAX_MEMORY
     options.never_capture = True
     # Else RE2 writes to stderr.

@@ -187,9 +187,13 @@ class Client(LiveControl):
 
     # --- logs
 
-    def read_log(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
-        """Yield the output of all tasks of a job in pieces of any length; with `follow`, until the job has ended."""
-        return self._transport.stream_text(f"{job_path(job_id)}/log", {"follow": int(follow) or None})
+    def read_log(self, job_id: str, *, follow: bool = False, since: datetime | str | None = None) -> Iterator[str]:
+        """Yield the output of all tasks of a job in pieces of any length; with `follow`, until the job has ended.
+
+        `since` leaves out attempts that have printed nothing since that time.
+        """
+        wanted = {"follow": int(follow) or None, "since": _as_text(since)}
+        return self._transport.stream_text(f"{job_path(job_id)}/log", wanted)
 
     def read_task_log(
         self, task_id: str, *, stream: str | None = None, attempt: int | None = None, follow: bool = False

@@ -5,20 +5,28 @@ from __future__ import annotations
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from echelon.controller.commands.follow import format_named
-from echelon.controller.commands.options import reject_ambiguous, with_client
+from echelon.controller.commands.options import LENGTH_OF_TIME, reject_ambiguous, with_client
 from echelon.controller.commands.screen import escape_log, escape_text, is_terminal
 from echelon.controller.commands.targets import find_target, find_task
 from echelon.shared.errors import NotFound
+from echelon.shared.wrapping import cut_text
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
 
+_LONGEST_ITEM: Final = 40
+#: A line that names a part, as a controller writes it.
+_HEAD: Final = re.compile(
+    r"==> stage (?P<stage>\d+) .*?, (?:task (?P<index>\d+)|spawn task)(?: \((?P<item>.*)\))?"
+    r", attempt (?P<attempt>\d+), (?:stdout|stderr) <=="
+)
 #: The end of a piece whose meaning depends on the next piece.
 _UNFINISHED = re.compile(r"(\r|\x1b(\[[0-9;:]*)?)\Z")
 
@@ -29,7 +37,18 @@ _UNFINISHED = re.compile(r"(\r|\x1b(\[[0-9;:]*)?)\Z")
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this one (of a task).")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="This attempt instead of the last (of a task).")
 @click.option("--failed", is_flag=True, help="Only the failed tasks (of a job).")
-@click.option("--grep", "pattern", metavar="TEXT", help="Only lines that hold this text, in any case.")
+@click.option(
+    "--grep",
+    "pattern",
+    metavar="PATTERN",
+    help="Only lines that match this regular expression (RE2), in any case; \\Q...\\E is plain text.",
+)
+@click.option(
+    "--since",
+    "age",
+    type=LENGTH_OF_TIME,
+    help="Only of tasks that have printed something in this last time, such as 90s, 10m or 2h (of a job).",
+)
 @click.option("--tail", type=click.IntRange(1), metavar="N", help="Only the last N lines of each part.")
 @with_client
 def logs(
@@ -40,35 +59,42 @@ def logs(
     attempt: int | None,
     failed: bool,
     pattern: str | None,
+    age: float | None,
     tail: int | None,
 ) -> None:
     """Show the output of a job's tasks, or of one task.
 
     TASK is a task's id or its place: JOB.STAGE.INDEX, for example 3f2a.1.17. JOB.STAGE.spawn is a spawn task, and
     JOB.STAGE the only task of a stage. STAGE is a number or a name. A line such as ==> stage 0 Fetch, task 17 <==
-    stands above each part.
+    stands above each part; with --follow each line of a job begins with its task instead: 0.17 (its item) | ...
     """
     if follow and (tail or failed):
         raise click.UsageError("--tail and --failed choose among what there is; with --follow, give neither")
     kind, whole = _resolve_name(client, what.strip().lower())
-    if kind == "task":
-        if failed:
-            raise click.UsageError("--failed is for a job; this is one task")
-        pieces = client.read_task_log(whole, stream=stream, attempt=attempt, follow=follow)
-    elif attempt or (stream and not failed):
+    since = None if age is None else datetime.now(UTC) - timedelta(seconds=age)
+    if kind == "task" and (failed or since):
+        raise click.UsageError("--failed and --since are for a job; this is one task")
+    if kind == "job" and (attempt or (stream and not failed)):
         raise click.UsageError("--stream and --attempt are for one task; 'echelon tasks ID' lists the tasks of a job")
+    if kind == "task":
+        pieces = client.read_task_log(whole, stream=stream, attempt=attempt, follow=follow)
+    elif failed:
+        pieces = _read_failed(client, whole, stream, since)
     else:
-        pieces = _read_failed(client, whole, stream) if failed else client.read_log(whole, follow=follow)
+        pieces = client.read_log(whole, follow=follow, since=since)
     if pattern is not None or tail is not None:
         pieces = choose_lines(pieces, pattern, tail)
-    for text in escape_pieces(pieces) if is_terminal(sys.stdout) else pieces:
+    shown = escape_pieces(pieces) if is_terminal(sys.stdout) else pieces
+    for text in prefix_lines(shown) if follow and kind == "job" else shown:
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
-def _read_failed(client: Client, job_id: str, stream: str | None) -> Iterator[str]:
+def _read_failed(client: Client, job_id: str, stream: str | None, since: datetime | None) -> Iterator[str]:
     """Yield the output of the failed tasks of a job, each under a line that names it."""
     for task in client.list_tasks(job_id, state="FAILED"):
+        if since and task["ended_at"] and datetime.fromisoformat(task["ended_at"]) < since:
+            continue
         yield f"==> task {format_named(task)}: {escape_text(task['error'])} <==\n"
         last = ""
         for piece in client.read_task_log(task["task_id"], stream=stream):
@@ -78,16 +104,16 @@ def _read_failed(client: Client, job_id: str, stream: str | None) -> Iterator[st
 
 
 def choose_lines(pieces: Iterable[str], pattern: str | None, tail: int | None) -> Iterator[str]:
-    """Yield the lines that hold a text, of each part the last ones, under the lines that name the parts."""
+    """Yield the lines that match a pattern, of each part the last ones, under the lines that name the parts."""
     head = ""
     kept: deque[str] = deque(maxlen=tail)
-    wanted = (pattern or "").casefold()
+    is_wanted = _make_search(pattern) if pattern else bool
     for line in _iterate_lines(pieces):
-        if line.startswith("==> ") and line.rstrip().endswith(" <=="):
+        if _is_head(line):
             yield from kept
             kept.clear()
             head = line
-        elif line.strip() and wanted in line.casefold():
+        elif line.strip() and is_wanted(line.rstrip("\r\n")):
             if head:
                 yield head
                 head = ""
@@ -96,6 +122,48 @@ def choose_lines(pieces: Iterable[str], pattern: str | None, tail: int | None) -
             else:
                 kept.append(line)
     yield from kept
+
+
+def _make_search(pattern: str) -> Callable[[str], bool]:
+    # Only a search needs RE2.
+    from echelon.controller.catalogue.patterns import UnusablePattern, make_search
+
+    try:
+        return make_search(pattern)
+    except UnusablePattern as error:
+        raise click.UsageError(f"--grep: {escape_text(error)}") from error
+
+
+def prefix_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield whole lines, each behind its task, without the lines that name the parts and the gaps above those."""
+    prefix = gap = ""
+    for line in _iterate_lines(pieces):
+        if _is_head(line):
+            prefix, gap = _shorten_head(line), ""
+            continue
+        if gap:
+            yield gap
+        # Between two parts a blank line is a gap, elsewhere a task has printed it.
+        gap = f"{prefix.rstrip()}\n" if line == "\n" else ""
+        if not gap:
+            yield prefix + line
+    if gap:
+        yield gap
+
+
+def _is_head(line: str) -> bool:
+    """Tell whether a line names the part below it; no line of a task looks like one."""
+    return line.startswith("==> ") and line.rstrip().endswith(" <==")
+
+
+def _shorten_head(line: str) -> str:
+    """Return what stands before each line of a part: 0.17 (its item) | ."""
+    found = _HEAD.fullmatch(line.strip())
+    if found is None:
+        return f"{line.strip()[4:-4]} | "
+    again = f" attempt {found['attempt']}" if found["attempt"] != "1" else ""
+    item = f" ({cut_text(found['item'], _LONGEST_ITEM)})" if found["item"] else ""
+    return f"{found['stage']}.{found['index'] or 'spawn'}{item}{again} | "
 
 
 def _iterate_lines(pieces: Iterable[str]) -> Iterator[str]:

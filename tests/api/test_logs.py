@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,23 @@ def test_a_line_stands_between_stdout_and_stderr(stand: Stand) -> None:
 
     assert stand.client.get(path).text == "out\n\n==> stderr <==\nerr\n"
     assert stand.client.get(f"{path}?stream=stderr").text == "err\n"
+
+
+@pytest.mark.parametrize("follow", ["", "&follow=1"])
+def test_attempts_that_have_printed_nothing_since_a_time_are_passed_over(stand: Stand, follow: str) -> None:
+    job = stand.finished()
+    stand.print(job["job_id"], "stdout", b"old\n")
+    stand.print(job["job_id"], "stderr", b"new\n")
+    old = stand.settings.volume / log_name(JobId(job["job_id"]), 0, 0, 1, "stdout")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+
+    for path in (f"{API}/jobs/{job['job_id']}/log", f"{API}/tasks/{task_of(stand, job)}/log"):
+        whole, since = (
+            stand.client.get(f"{path}?since={time}{follow}").text for time in ("2001-01-01", "2002-01-01T00:00:00Z")
+        )
+        assert "old\n" in whole and "new\n" in whole
+        assert "old\n" not in since and "new\n" in since
+    assert stand.client.get(f"{path}?since=yesterday").status_code == 422
 
 
 def test_each_attempt_has_its_own_log_and_the_last_one_is_told(stand: Stand) -> None:
