@@ -35,6 +35,7 @@ _DEFINITION_NAME = TextValue(
 
 Definition = TypeVar("Definition")
 
+
 @dataclass(frozen=True, slots=True)
 class TaskDefinition:
     """A task of a class of the catalogue, known when its job is submitted."""
@@ -44,23 +45,29 @@ class TaskDefinition:
     input: dict[str, JsonValue] = described(Named(INPUT_NAME, Anything()), "Values of its inputs.", factory=dict)
     paused: bool = described(Flag(), "It does not begin until a person resumes it.", False)
 
+
 class SingleTask(msgspec.Struct, frozen=True, tag="single"):
     """The stage has one task, with the job's inputs."""
+
 
 class SpawnedTasks(msgspec.Struct, frozen=True, tag="spawn"):
     """A task runs first and leaves a spawn.json."""
 
     spawn_task: str
 
+
 class ListedTasks(msgspec.Struct, frozen=True, tag="listed"):
     """The tasks are known when the job is submitted, with values of their own."""
 
     tasks: tuple[TaskDefinition, ...]
 
+
 class LaterTasks(msgspec.Struct, frozen=True, tag="open"):
     """The stage has no tasks of its own: only what is added while the job lives."""
 
+
 TaskSource = SingleTask | SpawnedTasks | ListedTasks | LaterTasks
+
 
 @dataclass(frozen=True, slots=True)
 class StageDefinition:
@@ -132,6 +139,7 @@ class StageDefinition:
         names = {self.task_class, *(task.task_class for task in listed)}
         return frozenset(names if self.spawn_task is None else {*names, self.spawn_task})
 
+
 @dataclass(frozen=True, slots=True)
 class JobDefinition:
     """The inputs and the stages of a job."""
@@ -176,6 +184,7 @@ class JobDefinition:
         order = self.order_of(number)
         return any(other != number and self.order_of(other) == order for other in range(len(self.stages)))
 
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """A catalogue of tasks and jobs for Echelon. Keys that begin with x- are ignored."""
@@ -201,6 +210,7 @@ class Catalogue:
     def find_job(self, type: str) -> JobDefinition:  # noqa: A002  (the word users see)
         """Return a job's definition; raise NotFound with what was meant."""
         return _find_definition(type, self.jobs, "job type")
+
 
 def _find_definition(name: str, known: dict[str, Definition], what: str) -> Definition:
     if name in known:
