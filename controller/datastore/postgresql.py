@@ -301,6 +301,8 @@ _CAUSES = {
     "permission denied": "the user of the datastore's URL lacks a right in PostgreSQL: make it the database's owner",
     "certificate verify failed|root certificate": "the certificate of the PostgreSQL server is not trusted: name the"
     " authority's with ?sslrootcert=FILE",
+    "server certificate for ... does not match": "the certificate of the PostgreSQL server is for another host: name"
+    " the host in the datastore's URL as the certificate does",
     "does not support SSL": "the PostgreSQL server speaks no TLS, and the datastore's URL asks for it (sslmode)",
     "could not translate host name|failed to resolve host|name or service not known": "there is no host of that name"
     " for PostgreSQL: correct the datastore's URL",

@@ -20,6 +20,7 @@ import pytest
 
 from echelon.shared.broker.topology import SIGNATURE
 from echelon.shared.signing import Signer
+from tests.contract.certificates import Certificate
 from tests.contract.servers import PATIENCE, free_port, unavailable
 
 #: Signs what tests send and read without a volume.
@@ -74,7 +75,7 @@ class PrivateRabbitmq:
         self._home = Path(tempfile.mkdtemp(prefix="echelon-rabbitmq-"))
         self._epmd: subprocess.Popen[bytes] | None = None
         self._node: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
         epmd_port = str(free_port())
         plugins = self._home / "plugins"
@@ -130,6 +131,13 @@ class PrivateRabbitmq:
         }
         file.write_text(json.dumps(definitions))
         self.configure(f"load_definitions = {file}")
+
+    def speak_tls(self, certificate: Certificate) -> None:
+        """Also listen with TLS at `tls_port`, before the node is started."""
+        self.configure(f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}")
+        self.configure(f"ssl_options.certfile = {certificate.file}")
+        self.configure(f"ssl_options.keyfile = {certificate.key}")
+        self.configure("ssl_options.verify = verify_none")
 
     def start(self) -> None:
         """Start the node and wait until it takes connections."""

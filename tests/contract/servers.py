@@ -23,6 +23,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.contract.certificates import Certificate
+
 #: Seconds that a server may take to start or to stop.
 PATIENCE = 60.0
 _USER = "echelon"
@@ -133,6 +135,18 @@ class PrivatePostgresql:
                 assert self._process.poll() is None and time.monotonic() < deadline, "PostgreSQL did not start"
                 # The server offers nothing to wait on; a failed connection is refused at once.
                 self._pause()
+
+    def speak_tls(self, certificate: Certificate) -> None:
+        """Offer TLS to new connections, with a certificate that is copied."""
+        self.stop(signal.SIGINT)
+        for source, name in ((certificate.file, "server.crt"), (certificate.key, "server.key")):
+            shutil.copyfile(source, self._data / name)
+            (self._data / name).chmod(0o600)
+            if os.getuid() == 0:
+                shutil.chown(self._data / name, "postgres", "postgres")
+        with (self._data / "postgresql.auto.conf").open("a") as file:
+            file.write("ssl = on\n")
+        self.start()
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Stop the server: SIGQUIT is its immediate shutdown, SIGINT its fast one, SIGKILL a crash."""

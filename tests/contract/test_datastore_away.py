@@ -16,6 +16,7 @@ from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.postgresql import translate_error
 from echelon.shared.errors import StoreUnavailable
 from echelon.shared.ids import new_job_id
+from tests.contract.certificates import issue, make_authority
 from tests.contract.servers import PrivatePostgresql, postgresql_binaries, postgresql_server, unavailable
 from tests.contract.test_datastore_schema import set_schema
 
@@ -88,23 +89,59 @@ def test_a_schema_of_another_release_is_refused_when_it_comes_later(store: Datas
     use(store)
 
 
-@pytest.mark.server
-def test_a_server_that_starts_after_its_controller_is_used_when_it_answers() -> None:
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[PrivatePostgresql]:
+    """Give a PostgreSQL that may be stopped and configured."""
     binaries = postgresql_binaries()
     if binaries is None:
         unavailable("PostgreSQL's programs are not there")
+        return
     with PrivatePostgresql(binaries) as server:
         migrate_datastore(server.url)
-        server.stop()
-        store = open_when_there(server.url)
-        for way in (lambda store: store.check(), read, write, lambda store: store.find_job(new_job_id())):
-            with pytest.raises(StoreUnavailable):
-                way(store)
+        yield server
 
-        server.start()
 
-        use(store)
+@pytest.mark.server
+def test_a_server_that_starts_after_its_controller_is_used_when_it_answers(own_server: PrivatePostgresql) -> None:
+    own_server.stop()
+    store = open_when_there(own_server.url)
+    for way in (lambda store: store.check(), read, write, lambda store: store.find_job(new_job_id())):
+        with pytest.raises(StoreUnavailable):
+            way(store)
+
+    own_server.start()
+
+    use(store)
+    store.close()
+
+
+@pytest.mark.server
+def test_with_tls_the_certificate_is_checked(own_server: PrivatePostgresql, tmp_path: Path) -> None:
+    authority = make_authority(tmp_path, "ours")
+
+    def over_tls(host: str, trusted: Path) -> str:
+        url = own_server.url.replace("127.0.0.1", host)
+        return f"{url}?sslmode=verify-full&sslrootcert={trusted}"
+
+    def refused(host: str, trusted: Path) -> str:
+        store = open_when_there(over_tls(host, trusted))
+        with pytest.raises(StoreUnavailable) as told:
+            store.check()
         store.close()
+        return str(told.value)
+
+    assert "speaks no TLS" in refused("localhost", authority.file)
+    own_server.speak_tls(issue(authority, tmp_path, "localhost"))
+    stranger = refused("localhost", make_authority(tmp_path, "stranger").file)
+    assert "is not trusted" in stranger and "sslrootcert" in stranger
+    assert "is for another host" in refused("127.0.0.1", authority.file)
+    assert "is not trusted" in refused("localhost", tmp_path / "missing.pem")
+    store = open_when_there(over_tls("localhost", authority.file))
+    use(store)
+    store.close()
+    with psycopg.connect(own_server.url) as connection:
+        found = connection.execute("SHOW ssl").fetchone()
+    assert found == ("on",)
 
 
 @pytest.mark.server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pika
 import pytest
@@ -10,15 +11,33 @@ from pika.exceptions import ChannelClosedByBroker
 
 from echelon.shared.broker.rabbitmq import RabbitBroker
 from echelon.shared.broker.rabbitmq.causes import Trouble
+from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import WorkerId, new_worker_id
 from echelon.shared.messages import DEAD, Report, orders_queue
-from tests.contract.rabbit import SIGNER, PrivateRabbitmq, signed
+from tests.contract.certificates import Certificate, issue, make_authority
+from tests.contract.rabbit import SIGNER, PrivateRabbitmq, rabbitmq_binaries, signed
+from tests.contract.servers import unavailable
 from tests.contract.test_broker import publish_when_made, take_all, until
-from tests.contract.test_rabbitmq import node
-
-__all__ = ["node"]
 
 pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_authority(tmp_path_factory.mktemp("authority"), "ours")
+
+
+@pytest.fixture(scope="module")
+def node(authority: Certificate) -> Iterator[PrivateRabbitmq]:
+    """Give a RabbitMQ that also speaks TLS, as localhost."""
+    binaries = rabbitmq_binaries()
+    if binaries is None:
+        unavailable("no RabbitMQ of our own: install the package rabbitmq-server")
+        return
+    server = PrivateRabbitmq(binaries)
+    server.speak_tls(issue(authority, authority.file.parent, "localhost"))
+    with server:
+        yield server
 
 
 @pytest.fixture
@@ -50,6 +69,39 @@ def test_the_cause_of_a_refusal_decides_its_words(node: PrivateRabbitmq, refused
     assert "nothing listens at 127.0.0.1:1" in port
     assert "no host 'no-such-host.invalid'" in host
     assert "speaks no TLS" in tls
+
+
+def test_with_tls_messages_pass_and_the_certificate_is_checked(
+    node: PrivateRabbitmq, authority: Certificate, refused: Callable[[str], str], tmp_path: Path
+) -> None:
+    def over_tls(host: str, trusted: Path | None) -> str:
+        options = f"?ssl_options={{'cafile':'{trusted}'}}" if trusted else ""
+        return f"amqps://guest:guest@{host}:{node.tls_port}/%2F{options}"
+
+    stranger = refused(over_tls("localhost", make_authority(tmp_path, "stranger").file))
+    unnamed = refused(over_tls("localhost", None))
+    elsewhere = refused(over_tls("127.0.0.1", authority.file))
+
+    assert f"localhost:{node.tls_port} is not trusted" in stranger and "cafile" in stranger
+    assert "is not trusted" in unnamed and "cafile" in unnamed
+    assert f"127.0.0.1:{node.tls_port} is for another host" in elsewhere
+    queue = orders_queue(new_worker_id())
+    broker = RabbitBroker(over_tls("localhost", authority.file), SIGNER)
+    try:
+        subscription = broker.subscribe([queue], prefetch=1)
+        publish_when_made(broker, queue, Report(WorkerId("w"), 1))
+        assert len(take_all(subscription, 1)) == 1
+    finally:
+        broker.close(timeout=2.0)
+
+
+@pytest.mark.parametrize("options", ["{'cafile':'/nowhere/ca.pem'}", "{'cafile':'/dev/null'}", "{'cafile"])
+def test_options_of_tls_that_cannot_be_used_are_refused_without_the_password(options: str) -> None:
+    with pytest.raises(InvalidInput, match="the broker's URL cannot be used") as told:
+        RabbitBroker(f"amqps://guest:S3CR3T@localhost:1/%2F?ssl_options={options}", SIGNER)
+
+    assert "S3CR3T" not in str(told.value)
+    assert ("ssl_options" in str(told.value)) == ("}" in options)
 
 
 def test_a_queue_that_is_declared_otherwise_is_named_with_the_remedy(

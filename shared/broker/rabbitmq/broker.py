@@ -119,7 +119,12 @@ def _make_parameters(url: str, options: RabbitOptions) -> pika.connection.Parame
         if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
             raise unusable
         parameters = pika.URLParameters(url)
-    except (ValueError, TypeError, KeyError):
+    except OSError as error:
+        raise InvalidInput(
+            "the broker's URL cannot be used: cafile, certfile or keyfile in its ssl_options is missing, cannot be read"
+            f" or holds something else ({error.strerror or type(error).__name__})"
+        ) from None
+    except (ValueError, TypeError, KeyError, SyntaxError):
         raise unusable from None
     parameters.heartbeat = options.heartbeat
     parameters.socket_timeout = options.connect_timeout

@@ -18,6 +18,8 @@ from pika.exceptions import (
 
 log = logging.getLogger(__name__)
 
+#: OpenSSL's codes for a name or an address that does not stand in the certificate.
+_OTHER_HOST = (62, 64)
 _ACCESS_REFUSED, _PRECONDITION_FAILED, _NOT_ALLOWED = 403, 406, 530
 
 
@@ -78,6 +80,11 @@ def _explain_broker(cause: BaseException, place: str, user: str, vhost: str) -> 
 
 def _explain_socket(cause: BaseException, place: str, parameters: Parameters) -> str | None:
     match cause:
+        case ssl.SSLCertVerificationError(verify_code=code) if code in _OTHER_HOST:
+            return (
+                f"the certificate of {place} is for another host ({cause.verify_message.rstrip('.')}): name the host in"
+                " the broker's URL as the certificate does"
+            )
         case ssl.SSLCertVerificationError():
             return (
                 f"the certificate of {place} is not trusted ({cause.verify_message}): name the authority's"
