@@ -1,4 +1,4 @@
-"""Every command of the tutorial runs, and prints what the page shows; so does the first command of the README."""
+"""Every command of the tutorial and of the recipes prints what its page shows, and so does the README's first one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pytest
 
 from tests.terminal import Screen, run_in_terminal
 from tests.terminal_picture import read_picture
-from tests.tutorial_document import COLUMNS, PAGE, play_page, without_variety
+from tests.tutorial_document import COLUMNS, PAGE, RECIPES, play_page, without_variety
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_tutorial_print_what_the_page_shows() -> None:
-    page = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", [PAGE, RECIPES], ids=lambda path: path.stem)
+def test_the_commands_of_a_page_print_what_it_shows(path: Path) -> None:
+    page = path.read_text(encoding="utf-8")
 
     played = play_page(page)
 

@@ -1,7 +1,7 @@
-"""The tutorial, played: `python -m tests.tutorial_document` writes what its commands print into the page.
+"""Pages that are played: `python -m tests.tutorial_document` writes what their commands print into them.
 
 A block after a line with the name of a file is written to it. In a `console` block each line after `$ ` runs in a
-terminal, and the lines below it are its output. The page is played in the home folder of a user of its own.
+terminal, and the lines below it are its output. A page is played in the home folder of a user of its own.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from tests.contract.servers import free_port
 from tests.system.process import until
 from tests.terminal import run_in_terminal
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "tutorial.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE = DOCS / "tutorial.md"
+RECIPES = DOCS / "how-to" / "recipes.md"
 #: Wide enough that no path of a test is cut.
 COLUMNS = 100
-_BLOCK = re.compile(r"(?:`([\w./-]+)`[^`\n]*:\n\n)?^```(yaml|python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"(?:`([\w./-]+)`(?:[^`\n]|\n(?!\n))*:\n\n)?^```(yaml|python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
 _CALL = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{8}\b(?!-)")
 _HOME = "/home/ada"
@@ -76,8 +80,8 @@ class Player:
         name, language, text = block.groups()
         if language == "console":
             return block[0].replace(text, _CALL.sub(self._play_call, text))
-        assert name, f"no line names the file of this block:\n{text}"
-        (self.folder / name).write_text(text, encoding="utf-8")
+        if name:
+            (self.folder / name).write_text(text, encoding="utf-8")
         return block[0]
 
     def _play_call(self, call: re.Match[str]) -> str:
@@ -122,4 +126,5 @@ def play_page(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(play_page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in (PAGE, RECIPES):
+        path.write_text(play_page(path.read_text(encoding="utf-8")), encoding="utf-8")
