@@ -43,6 +43,6 @@ def test_the_client_needs_the_packages_that_the_page_names_and_no_others() -> No
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     modules = packages_distributions()
-    loaded = {name for module in done.stdout.split() for name in modules.get(module, [])}
+    loaded = {name.lower().replace("_", "-") for module in done.stdout.split() for name in modules.get(module, [])}
     assert set(named) <= set(required)
     assert [line for line in required if re.split("[<>=]", line)[0] in loaded] == sorted(named)
