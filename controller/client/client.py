@@ -18,6 +18,7 @@ from echelon.controller.client.transport import Transport
 from echelon.controller.shapes import (
     Job,
     JobArtefact,
+    JobArtefactPage,
     JobErrors,
     JobEvent,
     MatchingIds,
@@ -212,6 +213,10 @@ class Client(LiveControl):
         """Yield the files that a job left, by path."""
         return cast(Iterator[JobArtefact], self._iterate_pages(f"{job_path(job_id)}/artefacts", {}, limit))
 
+    def list_artefact_pages(self, job_id: str) -> Iterator[JobArtefactPage]:
+        """Yield the files that a job left as pages, which also count what is no plain file and is in no list."""
+        return cast(Iterator[JobArtefactPage], self._fetch_pages(f"{job_path(job_id)}/artefacts", {}, None))
+
     def read_artefact(self, job_id: str, path: str) -> Iterator[bytes]:
         """Yield the content of an artefact in pieces of any length."""
         return self._transport.stream_bytes(f"{job_path(job_id)}/artefacts/{quote(path)}")
@@ -278,17 +283,22 @@ class Client(LiveControl):
         return cast(MatchingIds, self._transport.get_json(f"{API}/ids", {"prefix": prefix}))
 
     def _iterate_pages(self, path: str, wanted: Mapping[str, object], limit: int | None) -> Iterator[object]:
+        for page in self._fetch_pages(path, wanted, limit):
+            yield from cast(list[object], page["items"])
+
+    def _fetch_pages(
+        self, path: str, wanted: Mapping[str, object], limit: int | None
+    ) -> Iterator[Mapping[str, object]]:
         cursor: object = None
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
             page = self._transport.get_json(path, {**wanted, "limit": size, "cursor": cursor})
-            items = cast(list[object], page["items"])
-            yield from items
+            yield page
             cursor = page["next_cursor"]
             if cursor is None:
                 return
-            left = None if left is None else left - len(items)
+            left = None if left is None else left - len(cast(list[object], page["items"]))
 
 
 def _as_text(time: datetime | str | None) -> str | None:

@@ -68,8 +68,10 @@ def artefacts(
       echelon artefacts 3f2a report.pdf 'plots/*.png' -o results
     """
     job_id = resolve_job_id(client, job_id)
-    every = list(client.list_artefacts(job_id))
+    pages = list(client.list_artefact_pages(job_id))
+    every = [one for page in pages for one in page["items"]]
     found = [one for one in every if not patterns or any(_matches(one["path"], pattern) for pattern in patterns)]
+    tell_left_out(sum(page.get("left_out", 0) for page in pages))
     if patterns and not found:
         raise NotFound(f"no artefact of job {job_id[:8]} matches {' or '.join(map(escape_text, patterns))}")
     if folder is None:
@@ -85,6 +87,15 @@ def artefacts(
         return
     for artefact in found:
         click.echo(escape_text(folder / artefact["path"]))
+
+
+def tell_left_out(count: int) -> None:
+    """Say how many entries of a job's folder are no artefacts, and why."""
+    if count:
+        print_message(
+            f"{count} more {'entry of its folder is' if count == 1 else 'entries of its folder are'} left out: links, "
+            "pipes, names that are not UTF-8 and folders that are too deep can be neither listed nor fetched"
+        )
 
 
 def _matches(path: str, pattern: str) -> bool:

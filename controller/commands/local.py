@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
 from echelon.controller.api import render
 from echelon.controller.api.transcripts import read_job_log
+from echelon.controller.commands.artefacts import tell_left_out
 from echelon.controller.commands.screen import print_message
 from echelon.controller.core.answers import Verb
 from echelon.controller.datastore.records import SPAWN_INDEX
@@ -96,12 +98,14 @@ class LocalJob:
                 return None
         return output.decode("utf-8", "replace")
 
-    def list_artefacts(self) -> Iterator[JobArtefact]:
-        """Yield the job's artefacts, by path; say why if they cannot be listed."""
+    def list_artefacts(self) -> list[JobArtefact]:
+        """Return the job's artefacts, by path; say what is left out, and why if none can be listed."""
         self._jobs.show_files(self._job_id)
         try:
-            for one in self._jobs.volume.iterate_artefacts(self._job_id):
-                yield render.fill_shape(JobArtefact, one)
+            found = self._jobs.volume.find_artefacts(self._job_id, limit=sys.maxsize)
         except Conflict as error:
             # Its tasks have done that; the job has ended as it has.
             print_message(str(error))
+            return []
+        tell_left_out(found.left_out)
+        return [render.fill_shape(JobArtefact, one) for one in found.files]

@@ -100,7 +100,7 @@ def run(
     volume = resolved.settings.volume if given else Path(tempfile.mkdtemp(prefix="echelon-"))
     # A new store: a shared one may hold other jobs, whose tasks this process must not run.
     settings = replace(resolved.settings, catalogue=(catalogue,), volume=volume, datastore="")
-    job, timed_out, artefacts, output = _run_job(settings, submission, timeout)
+    job, timed_out, artefacts, output = _run_job(settings, submission, timeout, keep=given or keep)
     folder = volume.absolute() / "jobs" / job["job_id"] / "work"
     good = job["state"] == "COMPLETED" and not job["failed_tasks"]
     shown = good and not artefacts and output is not None and not (given or keep or as_json)
@@ -108,8 +108,8 @@ def run(
     print_ending(job)
     if shown:
         shutil.rmtree(volume, ignore_errors=True)
-    elif not good and not as_json:
-        _print_next_steps(job, catalogue, volume)
+    else:
+        _print_next_steps(job, None if good or as_json else catalogue, volume, temporary=not given)
     if timed_out and timeout is not None:
         print_message(f"it was cancelled because it took longer than {format_duration(timeout)}")
         raise click.exceptions.Exit(ExitCode.TIMED_OUT)
@@ -156,7 +156,7 @@ def _find_types(catalogue: Catalogue, job_type: str) -> dict[str, str]:
 
 
 def _run_job(
-    settings: Settings, submission: Submission, timeout: float | None
+    settings: Settings, submission: Submission, timeout: float | None, *, keep: bool
 ) -> tuple[Job, bool, list[JobArtefact], str | None]:
     """Return the job as it ended, whether it timed out, its artefacts, and what its tasks printed if that is short."""
     from echelon.controller.commands.local import LocalJob
@@ -174,8 +174,11 @@ def _run_job(
     except BaseException:
         standalone.hurry()
         standalone.stop()
+        if not keep:
+            # There is no job whose files could be looked at.
+            shutil.rmtree(settings.volume, ignore_errors=True)
         raise
-    return job, local.timed_out, list(local.list_artefacts()), local.read_output(_SHOWN_AT_MOST)
+    return job, local.timed_out, local.list_artefacts(), local.read_output(_SHOWN_AT_MOST)
 
 
 @contextmanager
@@ -199,10 +202,13 @@ def _handle_signals(local: LocalJob, standalone: Standalone, progress: Progress)
             signal.signal(number, handler)
 
 
-def _print_next_steps(job: Job, catalogue: Path, volume: Path) -> None:
-    """Say how only what failed runs again."""
-    server = shlex.join(["echelon", "standalone", "--catalogue", str(catalogue), "--volume", str(volume.absolute())])
-    print_message(f"to run again only what failed:\n  {server}\n  echelon retry {job['job_id'][:8]}")
+def _print_next_steps(job: Job, failed: Path | None, volume: Path, *, temporary: bool) -> None:
+    """Say how only what failed of a catalogue runs again, and how a temporary folder is removed."""
+    if failed is not None:
+        server = shlex.join(["echelon", "standalone", "--catalogue", str(failed), "--volume", str(volume.absolute())])
+        print_message(f"to run again only what failed:\n  {server}\n  echelon retry {job['job_id'][:8]}")
+    if temporary:
+        print_message(f"to remove all its files: rm -r {shlex.quote(str(volume))}")
 
 
 def _print_results(

@@ -46,6 +46,9 @@ tasks:
   leave_many:
     exec_command: sh
     exec_args: [-c, 'mkdir plots; for n in $(seq 60); do echo $n > plots/$n.png; done; echo all > report.txt']
+  leave_odd:
+    exec_command: sh
+    exec_args: [-c, 'echo good > good.txt; ln -s good.txt link; mkfifo pipe']
   add:
     input:
       n: {source: parameter, type: integer}
@@ -76,6 +79,7 @@ jobs:
     stages: [{name: Greet, task_class: greet}]
   fail: {stages: [{name: Fail, task_class: fail}]}
   many_files: {stages: [{name: Leave, task_class: leave_many}]}
+  odd_files: {stages: [{name: Leave, task_class: leave_odd}]}
   fan:
     stages: [{name: Fan, spawn_task: list, task_class: odd, job_failed_on_error: false}]
   chained:

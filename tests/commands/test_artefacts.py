@@ -105,6 +105,20 @@ def test_a_pattern_that_fits_nothing_is_not_found(standalone: Standalone, job_id
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("output", [False, True])
+def test_what_is_left_out_is_counted_with_the_reason(
+    standalone: Standalone, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: bool
+) -> None:
+    with Client(standalone.url) as client:
+        job_id = client.submit_job("odd_files", wait=60)["job_id"]
+
+    called(standalone, job_id, *(["-o", tmp_path] if output else []))
+
+    said = capsys.readouterr()
+    assert "good.txt" in said.out and "link" not in said.out
+    assert "2 more entries of its folder are left out: links, pipes" in said.err
+
+
 @pytest.mark.parametrize("patterns", [[], ["report.txt"]])
 def test_a_file_is_replaced_only_if_that_is_said(
     standalone: Standalone, job_id: str, tmp_path: Path, patterns: list[str]

@@ -110,6 +110,21 @@ def test_a_good_run_without_artefacts_shows_its_output_and_leaves_no_folder(alon
     assert len(list((tmp_path / "tmp").glob("echelon-*"))) == 1
 
 
+@pytest.mark.parametrize("arguments", [["fail"], ["hello"], ["odd_files"], ["hello", "--json"], ["hello", "-p", "x=1"]])
+def test_a_run_leaves_nothing_or_says_how_to_remove_it(
+    alone: Caller, catalogue: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path / "tmp"))
+        done = alone("run", catalogue, *arguments)
+
+    for folder in (tmp_path / "tmp").glob("echelon-*"):
+        assert f"to remove all its files: rm -r {folder}\n" in done.err
+    assert ("rm -r" in done.err) == (done.code != ExitCode.NOT_VALID)
+    assert ("2 more entries of its folder are left out" in done.err) == (arguments == ["odd_files"])
+
+
 def test_a_failed_task_is_shown_with_the_end_of_its_stderr(alone: Caller, catalogue: Path) -> None:
     done = alone("run", catalogue, "fail")
 
