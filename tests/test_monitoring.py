@@ -25,6 +25,7 @@ from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy/monitoring"
+PAGE = FOLDER.parents[1] / "docs" / "how-to" / "monitor.md"
 RULES = [
     rule for group in yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"] for rule in group["rules"]
 ]
@@ -81,6 +82,21 @@ def test_a_query_names_metrics_that_exist(metrics: dict[str, dict[str, set[str]]
     known = {label for name, _ in names for label in metrics.get(name, {})} | {"instance"}
     for by in re.findall(r"\bby \(([^)]*)\)", query):
         assert {label.strip() for label in by.split(",")} <= known
+
+
+def test_the_page_lists_every_metric_with_its_labels(metrics: dict[str, dict[str, set[str]]]) -> None:
+    page = PAGE.read_text(encoding="utf-8").partition("| metric | says |")[2]
+    listed = {
+        name: set(filter(None, labels.split(",")))
+        for name, labels in re.findall(r"`(echelon_\w+)(?:\{(.*?)\})?`", page)
+    }
+
+    found: dict[str, set[str]] = {}
+    for name, labels in metrics.items():
+        if name.startswith("echelon_") and not name.endswith("_created"):
+            found.setdefault(re.sub("_(bucket|sum|count)$", "", name), set()).update(labels.keys() - {"le"})
+
+    assert listed == found
 
 
 def test_every_metric_of_a_controller_has_a_value_that_is_so(stand: Stand) -> None:
