@@ -160,6 +160,23 @@ def headings(path: Path) -> set[str]:
     return {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def test_every_page_that_a_program_names_is_there() -> None:
+    sources = [
+        path
+        for folder in ("bench", "controller", "deploy", "shared", "tests", "worker")
+        for path in (ROOT / folder).rglob("*.*")
+    ]
+    named = {
+        (path.name, page)
+        for path in sources
+        if path.suffix in {".py", ".yml", ".env", ".service", ".md"}
+        for page in re.findall(r"\bdocs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+
+    assert len(named) > 10
+    assert sorted((name, page) for name, page in named if not (ROOT / page).exists()) == []
+
+
 def test_every_heading_that_is_linked_to_is_there() -> None:
     links = [
         (path, path if target.startswith("#") else path.parent / target.split("#")[0], target.split("#")[1])
