@@ -19,8 +19,8 @@ def first_of(file: Path) -> Mistake | None:
     return next(iter((*loaded.mistakes, *loaded.warnings)), None)
 
 
-def apply_remedy(text: str, found: Mistake) -> str:
-    """Return the text after the step that the remedy names, in the line of the mistake."""
+def apply_remedy(text: str, found: Mistake, folder: Path) -> str:
+    """Take the step that the remedy names, in the folder or in the line of the mistake; return the text after it."""
     lines = text.split("\n")
     line, remedy = lines[found.line - 1], found.remedy or ""
     indent = re.match(r"[ -]*", line)[0]  # type: ignore[index]
@@ -34,6 +34,9 @@ def apply_remedy(text: str, found: Mistake) -> str:
         line = line.replace(f'"{quoted[1][1:-1]}"', quoted[1])
     elif name := re.match(r"write ([\w./]+): what is in files/", remedy):
         line = line.replace(f"files/{name[1]}", name[1])
+    elif name := re.match(r"put ([\w./]+) into files/", remedy):
+        (folder / "files").mkdir(exist_ok=True)
+        (folder / "files" / name[1]).write_text("")
     elif name := re.match(r"did you mean (\S+)\?", remedy):
         line = re.sub(r"[\w.]+\.py", name[1], line)
     elif (whole := re.match(r"write ((?:- )?(?:[\w-]+: )?\[.*)", remedy)) or (
@@ -87,6 +90,10 @@ def apply_remedy(text: str, found: Mistake) -> str:
         (HEAD + "    exec_command: echo\n    exec_args:\n    - {path}.gz\n", "put quotes around it: - '{path}.gz'"),
         (HEAD + "    exec_command: python3\n    exec_args: [files/make.py]\n", None),
         (HEAD + "    exec_command: python3\n    exec_args: [mke.py, '{path}']\n", "did you mean make.py?"),
+        (
+            HEAD + "    exec_command: bash\n    exec_args: [analyse.sh, '{path}']\n",
+            "put analyse.sh into files/ beside the catalogue, unless an earlier task makes it",
+        ),
     ],
 )
 def test_a_remedy_applied_to_what_it_was_printed_for_makes_it_valid(
@@ -99,7 +106,7 @@ def test_a_remedy_applied_to_what_it_was_printed_for_makes_it_valid(
 
     found = first_of(file)
     assert found is not None and (remedy is None or found.remedy == remedy), found
-    file.write_text(apply_remedy(text, found))
+    file.write_text(apply_remedy(text, found, tmp_path))
 
     assert first_of(file) is None, file.read_text()
 
