@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two checks whether the worker has ended by itself.
 CHECK_AGAIN = 0.5
+#: Seconds in which a volume may be mounted, and made by the first controller: to wait for it is nothing to warn of.
+VOLUME_EXPECTED = 30.0
 #: Seconds that the broker gets to confirm the last messages.
 FLUSH = 5.0
 #: Seconds after which a thread gives way to another one. When this process goes on after a pause all threads have work,
@@ -120,15 +123,16 @@ def _await_volume(path: Path, signals: queue.SimpleQueue[int]) -> tuple[Volume, 
     from echelon.shared.signing import make_signer
     from echelon.shared.volume import Volume
 
-    logged = ""
+    began, logged = time.monotonic(), (0, "")
     while True:
         try:
             volume = Volume.open(path)
             return volume, make_signer(volume)
         except VolumeUnavailable as error:
-            if str(error) != logged:
-                logged = str(error)
-                log.warning("this worker takes no tasks until its volume is there: %s", logged)
+            level = logging.INFO if time.monotonic() < began + VOLUME_EXPECTED else logging.WARNING
+            if (level, str(error)) != logged:
+                logged = level, str(error)
+                log.log(level, "this worker takes no tasks until its volume is there: %s", error)
         with contextlib.suppress(queue.Empty):
             signals.get(timeout=CHECK_AGAIN)
             return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import queue
 import shutil
 import signal
 import subprocess
@@ -31,7 +33,7 @@ from echelon.shared.messages import (
 )
 from echelon.shared.signing import make_signer
 from echelon.shared.volume import Volume
-from echelon.worker.command import worker
+from echelon.worker.command import _await_volume, worker
 from echelon.worker.settings import resolve_options
 from tests.contract.rabbit import rabbitmq_server
 from tests.system.process import until
@@ -220,9 +222,24 @@ def test_a_worker_waits_for_its_volume_and_says_so_and_the_config_file_tells_it_
         waiting = f"takes no tasks until its volume is there: {tmp_path}/mounted is not an Echelon volume"
         until(lambda: waiting in (tmp_path / "log").read_text(), "it says what it waits for")
         assert process.poll() is None
+        assert "WARNING" not in (tmp_path / "log").read_text()
         shutil.copytree(desk.volume.root, tmp_path / "mounted")
         report = desk.hear_until(tmp_path.name, lambda report: report.room)
         assert report.room == {"rare": 3, "default": 1}
+
+
+@pytest.mark.parametrize(("expected", "level"), [(60.0, logging.INFO), (0.0, logging.WARNING)])
+def test_to_wait_for_the_volume_is_something_to_warn_of_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, expected: float, level: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("echelon.worker.command.VOLUME_EXPECTED", expected)
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    signals.put(signal.SIGTERM)
+
+    assert _await_volume(tmp_path / "none", signals) is None
+
+    assert [(one.levelno, "until its volume is there" in one.message) for one in caplog.records] == [(level, True)]
 
 
 @pytest.mark.server
