@@ -42,6 +42,8 @@ PAUSE_NOTICED, ORDERS_ARRIVE = 0.25, 0.05
 FIRST_FAULT_PAUSE, LONGEST_FAULT_PAUSE = 1.0, 30.0
 #: Seconds before the loop goes on after an unexpected exception.
 AFTER_BUG = 1.0
+#: Seconds that a broker which is there gets beyond the usual wait to confirm the last reports.
+SLOW_BROKER = 15.0
 #: Outcomes whose duration counts for the mean duration of tasks.
 TYPICAL = frozenset({Outcome.COMPLETED, Outcome.FAILED, Outcome.NOT_STARTED})
 
@@ -95,6 +97,8 @@ class _Timers:
     cut_off: float | None = None
     #: When the worker ends even if the broker has not confirmed its last reports.
     leave_at: float | None = None
+    #: It was put off, as the broker had the reports.
+    leaves_late: bool = False
 
 
 class Agent:
@@ -262,7 +266,12 @@ class Agent:
     def _deregister(self, now: float) -> None:
         if self._timers.leave_at is None:
             self._timers.leave_at = now + self._settings.deregister_timeout
-        late = now >= self._timers.leave_at
+        if now >= self._timers.leave_at and not self._timers.leaves_late and self._reporter.awaits_confirmation:
+            # A broker that is there and slow, most often because of its disk: its word is worth a wait.
+            self._timers.leaves_late = True
+            self._timers.leave_at = now + SLOW_BROKER
+        hurried = self._timers.leaves_late and self._drains > 1
+        late = hurried or now >= self._timers.leave_at
         if not (late or self._reporter.all_confirmed):
             return
         if self._deregistering or late:

@@ -124,6 +124,11 @@ class Reporter:
         self._handle_confirmations()
         return not (self._unsent.finished or self._unsent.released or self._in_flight)
 
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether the broker is there and has reports that it has neither confirmed nor refused."""
+        return bool(self._in_flight) and self._broker.connected
+
     def send_deregistration(self) -> None:
         """Send this incarnation's last report."""
         self._leaving = True

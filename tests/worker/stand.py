@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from echelon.shared.broker.memory import MemoryBroker
@@ -54,11 +55,12 @@ class HeldClock:
 
 
 class CutBroker(MemoryBroker):
-    """A broker whose line can be cut, and that can refuse all that is sent."""
+    """A broker whose line can be cut, and that can refuse all that is sent, or confirm it late."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.cut = self.refusing = False
+        self.cut = self.refusing = self.slow = False
+        self._late: list[Callable[[], None]] = []
 
     @property
     def condition(self) -> str:
@@ -69,10 +71,18 @@ class CutBroker(MemoryBroker):
         return not self.cut and super().connected
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
-        if not (self.cut or self.refusing):
+        if self.slow and confirmed is not None:
+            super().publish(messages, confirmed=lambda unconfirmed: self._late.append(partial(confirmed, unconfirmed)))
+        elif not (self.cut or self.refusing):
             super().publish(messages, confirmed=confirmed)
         elif confirmed is not None:
             confirmed(Unconfirmed(messages))
+
+    def confirm_late(self) -> None:
+        """Confirm what was sent while it was slow."""
+        self.slow = False
+        while self._late:
+            self._late.pop(0)()
 
 
 def _do_nothing() -> None:

@@ -160,6 +160,47 @@ def test_a_worker_that_cannot_reach_the_broker_leaves_all_the_same(make: Make) -
     assert stand.agent.done
 
 
+def test_a_broker_that_is_slow_to_confirm_is_waited_for(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.broker.slow = True
+    end = stand.executor.end(ref)
+    stand.agent.drain()
+    for seconds in (0.0, 5.1, 5.0):
+        stand.turn(after=seconds)
+        assert not stand.agent.done
+
+    stand.broker.confirm_late()
+    for _ in range(3):
+        stand.turn()
+
+    reports = stand.reports()
+    assert finished(reports) == [end]
+    assert reports[-1].goodbye and stand.agent.done
+    assert "may run again" not in caplog.text
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+def test_a_broker_that_never_confirms_does_not_keep_a_worker(
+    make: Make, caplog: pytest.LogCaptureFixture, hurry: bool
+) -> None:
+    stand = make()
+    (ref,) = stand.run()
+    stand.broker.slow = True
+    stand.executor.end(ref)
+    stand.agent.drain()
+    stand.turn()
+    stand.turn(after=5.1)
+    left_early = stand.agent.done
+
+    if hurry:
+        stand.agent.drain()
+    stand.turn(after=0.1 if hurry else 15.1)
+
+    assert (left_early, stand.agent.done) == (False, True)
+    assert "may run again" in caplog.text
+
+
 def test_running_attempts_outlive_a_broker_that_is_away(make: Make) -> None:
     stand = make()
     (ref,) = stand.run()
