@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -133,7 +133,20 @@ class RecordSchema(Schema):
         ignored = getattr(self.record, "IGNORED", None)
         unknown = [one for one in original if one not in self.fields and not (ignored and one.startswith(ignored))]
         if unknown:
-            raise ValidationError({one: [unknown_key(one, self.fields)] for one in unknown[: MAX_REPORTED + 1]})
+            missing, told = self._find_missing(original), unknown[: MAX_REPORTED + 1]
+            raise ValidationError({one: [unknown_key(one, self.fields, missing)] for one in told})
+
+    def _find_missing(self, original: Mapping[str, object]) -> list[str]:
+        return [one for one, field in self.fields.items() if field.required and one not in original]
+
+    def handle_error(self, error: ValidationError, data: object, **kwargs: Any) -> None:
+        """Say of a key under a wrong name nothing but that: the right one is not missing beside it."""
+        if not isinstance(data, Mapping) or not isinstance(error.messages, dict):
+            return
+        remedies = {getattr(one, "remedy", None) for found in error.messages.values() for one in found}
+        for name in self._find_missing(data):
+            if f"did you mean {name}?" in remedies:
+                error.messages.pop(name, None)
 
     @validates_schema(skip_on_field_errors=False)
     def refuse_both_spellings(self, data: Mapping[str, object], **kwargs: Any) -> None:
@@ -144,9 +157,9 @@ class RecordSchema(Schema):
                 raise ValidationError(complaint, one.alias)
 
 
-def unknown_key(name: str, known: Mapping[str, object]) -> Complaint:
-    """Return what is wrong with a key that is not known."""
-    guess = suggest_name(name, known)
+def unknown_key(name: str, known: Mapping[str, object], missing: Sequence[str] = ()) -> Complaint:
+    """Return what is wrong with a key that is not known; one that is missing and goes on from it was meant rather."""
+    guess = next((one for one in missing if one.startswith(f"{name}_")), None) or suggest_name(name, known)
     return Complaint("unknown key", f"did you mean {guess}?" if guess else f"known are {', '.join(known)}")
 
 

@@ -38,7 +38,7 @@ def suggest_remedy(problem: str, text: str, index: int) -> str | None:
         return f"write '{found}': in double quotes a backslash has a meaning of its own"
     if (remedy := _quote_items(line)) is not None:
         return remedy
-    if (remedy := _indent_line(text[:start].split("\n")[:-1], line)) is not None:
+    if (remedy := _indent_line(text[:start].split("\n")[:-1], line, text[start + len(line) :])) is not None:
         return remedy
     item = re.match(r"\s*(- +|[\w.-]+: +)([{\[@`%&*!|>].*)", line)
     if item is not None and len(line) < _LONGEST_LINE:
@@ -88,7 +88,7 @@ def _split_items(text: str) -> Iterator[str]:
     yield item.strip()
 
 
-def _indent_line(before: Sequence[str], line: str) -> str | None:
+def _indent_line(before: Sequence[str], line: str, after: str) -> str | None:
     """Return how far in a line has to begin; None if it begins like a line before, or may begin deeper."""
     if not re.match(r"\s*(- |[\w.-]+:( |$))", line):
         return None
@@ -98,8 +98,10 @@ def _indent_line(before: Sequence[str], line: str) -> str | None:
     here, (deepest, number, opens) = _measure_indent(line), levels[-1]
     if any(here == level for level, _, _ in levels) or (here > deepest and opens):
         return None
-    # The nearest of the lines that are open here.
-    level, number, _ = min(reversed(levels), key=lambda one: abs(one[0] - here)) if here < deepest else levels[-1]
+    # The nearest of the lines that are open here; what stands inside the line begins deeper than the line.
+    inner = re.match(r"\s*\n( *)\S", after) if line.rstrip().endswith(":") else None
+    fitting = [one for one in levels if inner is None or one[0] < len(inner[1])] or levels
+    level, number, _ = min(reversed(fitting), key=lambda one: abs(one[0] - here)) if here < deepest else fitting[-1]
     return f"begin it with {level} spaces, as line {number} does"
 
 
@@ -115,7 +117,8 @@ def _list_levels(lines: Sequence[str]) -> list[tuple[int, int, bool]]:
         starts = [indent]
         while line[indent : indent + 2] == "- ":
             indent += 2 + len(line[indent + 2 :]) - len(line[indent + 2 :].lstrip())
-            starts.append(indent)
+            if line[indent : indent + 1] not in ("[", "{"):
+                starts.append(indent)
         opens = bool(re.search(r":\s*(#.*)?$", line))
         for start in starts:
             while levels and levels[-1][0] >= start:

@@ -25,6 +25,9 @@ def check_inputs(reading: Reading, path: Path, inputs: Iterable[InputDefinition]
     """Note what is wrong with the inputs of a task or a job; `path` leads to it."""
     for definition in inputs:
         place = (*path, "input", definition.name)
+        if definition.type is None and (*place, "type") in reading.keys:
+            # The schema has refused the type; what limits its values is for the one that was meant.
+            definition = replace(definition, minimum=None, maximum=None)
         for key, message, remedy in _check_input(definition, of_task=path[0] == "tasks"):
             here = reading.find_value((*place, key)) if (*place, key) in reading.values else reading.find_key(place)
             reading.add_mistake(here, f"{join_path(place)}: {message}", remedy)

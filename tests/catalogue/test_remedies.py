@@ -79,6 +79,14 @@ def apply_remedy(text: str, found: Mistake, folder: Path) -> str:
             "begin it with 6 spaces, as line 6 does",
         ),
         (
+            "tasks:\n  t:\n    exec_command: echo\n   u:\n    exec_command: echo\n",
+            "begin it with 2 spaces, as line 2 does",
+        ),
+        (
+            "tasks: {t: {exec_command: x}}\njobs:\n  j:\n    stages:\n    - {task_class: t}\n      - {task_class: t}\n",
+            "begin it with 4 spaces, as line 5 does",
+        ),
+        (
             HEAD + "    exec_command: gzip\n    exec_args: [-k, {path}.gz, 'a,b']\n",
             "write exec_args: [-k, \"{path}.gz\", 'a,b']",
         ),
