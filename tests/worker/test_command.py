@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
 
 from echelon.shared.broker.port import Outgoing, Subscription
 from echelon.shared.broker.rabbitmq import RabbitBroker
@@ -36,6 +38,7 @@ from echelon.shared.volume import Volume
 from echelon.worker.command import _await_volume, worker
 from echelon.worker.settings import resolve_options
 from tests.contract.rabbit import rabbitmq_server
+from tests.contract.servers import free_port
 from tests.system.process import until
 
 __all__ = ["rabbitmq_server"]
@@ -250,20 +253,38 @@ def test_a_worker_that_waits_for_its_volume_ends_when_it_is_asked_to(rabbitmq_se
         assert process.wait(PATIENCE) == 0
 
 
+def scrape(address: str) -> dict[str, float]:
+    """Return what a worker serves to Prometheus, by the names and labels of the samples."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return {" ".join([one.name, *one.labels.values()]): one.value for family in families for one in family.samples}
+
+
 @pytest.mark.server
-def test_a_worker_process_runs_what_it_is_granted_and_leaves_politely(
-    desk: Desk, started: subprocess.Popen[bytes], tmp_path: Path
+def test_a_worker_process_runs_what_it_is_granted_shows_it_to_prometheus_and_leaves_politely(
+    desk: Desk, rabbitmq_server: str, tmp_path: Path
 ) -> None:
-    report = desk.hear_until(tmp_path.name, lambda report: report.room)
-    assert report.room == {"default": 2}
-    desk.grant(report, "exit 3")
-    ended = desk.hear_until(report.worker, lambda report: report.finished)
-    assert [(end.outcome, end.exit_code) for end in ended.finished] == [(Outcome.FAILED, 3)]
+    address = f"127.0.0.1:{free_port()}"
+    more = ("--name", tmp_path.name, "--state-dir", str(tmp_path / "state"), "--queue", "default:2")
+    with running(
+        tmp_path, "--volume", str(desk.volume.root), *more, "--metrics", address, ECHELON_BROKER=rabbitmq_server
+    ) as process:
+        report = desk.hear_until(tmp_path.name, lambda report: report.room)
+        assert report.room == {"default": 2}
+        desk.grant(report, "exit 3")
+        ended = desk.hear_until(report.worker, lambda report: report.finished)
+        assert [(end.outcome, end.exit_code) for end in ended.finished] == [(Outcome.FAILED, 3)]
 
-    started.send_signal(signal.SIGTERM)
+        found = scrape(address)
+        assert found.pop("echelon_worker_disk_free_bytes") > 0
+        assert {name: value for name, value in found.items() if "_created" not in name} == {
+            "echelon_worker_attempts_total failed": 1, "echelon_worker_running": 0, "echelon_worker_waiting": 0,
+            "echelon_worker_slots": 2, "echelon_worker_broker_up": 1,
+        }  # fmt: skip
+        process.send_signal(signal.SIGTERM)
 
-    desk.hear_until(report.worker, lambda report: report.goodbye)
-    assert started.wait(PATIENCE) == 0
+        desk.hear_until(report.worker, lambda report: report.goodbye)
+        assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.server
