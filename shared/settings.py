@@ -268,9 +268,13 @@ def _read_value(one: Setting, layer: Layer) -> object:
 
 def _read_secret(path: Path, place: str) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{place}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not secret:
+        # The default would be another engine: a store in a file, or no token.
+        raise InvalidSetting(f"{place}: {path} is empty: write the value into it, or leave the setting out")
+    return secret
 
 
 def _as_texts(one: Setting, raw: object) -> list[str]:

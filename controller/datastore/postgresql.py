@@ -34,7 +34,7 @@ from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import JobView
 from echelon.controller.datastore.session import Row
 from echelon.controller.datastore.transaction import Transaction
-from echelon.shared.errors import EchelonError, StoreUnavailable
+from echelon.shared.errors import EchelonError, InvalidInput, StoreUnavailable
 from echelon.shared.ids import JobId
 
 _encoder = msgspec.json.Encoder()
@@ -293,7 +293,8 @@ def _translating_errors() -> Iterator[None]:
 #: Words in the driver's message, alternatives between bars -> what is wrong and what to do. Waiting mends none of it.
 _CAUSES = {
     "password authentication failed|no password supplied": "PostgreSQL refuses the user or the password of the"
-    " datastore's URL: correct it (ECHELON_DATASTORE, ECHELON_DATASTORE_FILE)",
+    " datastore's URL: correct it (ECHELON_DATASTORE, ECHELON_DATASTORE_FILE) and start again, or change the user in"
+    " PostgreSQL",
     "role ... does not exist": "PostgreSQL does not know the user of the datastore's URL: createuser",
     "database ... does not exist": "PostgreSQL has no database of that name: createdb, then 'echelon migrate'",
     "no pg_hba.conf entry|authentication failed": "PostgreSQL does not let this user in from this host: see its"
@@ -321,6 +322,8 @@ def translate_error(error: BaseException | None) -> EchelonError:
             return StoreUnavailable("the disk of the PostgreSQL server is full; make room, it goes on by itself")
         case pg.QueryCanceled() | pg.LockNotAvailable():
             return StoreUnavailable(f"PostgreSQL took too long ({_first_line(error)})")
+        case psycopg.ProgrammingError() if _mentions(str(error), "invalid connection option"):
+            return InvalidInput(f"an option in the datastore's URL cannot be used ({_first_line(error)}): correct it")
         case psycopg.IntegrityError() | psycopg.ProgrammingError() | psycopg.DataError() | psycopg.NotSupportedError():
             return StatementRefused(f"PostgreSQL refused a statement ({_first_line(error)}): this is a bug of Echelon")
         case _:

@@ -117,6 +117,16 @@ def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         resolve_settings({"token_file": str(tmp_path / "missing")}, NO_FILE)
 
 
+@pytest.mark.parametrize("content", ["", " \n"])
+@pytest.mark.parametrize("name", ["TOKEN", "DATASTORE", "BROKER"])
+def test_a_secret_file_without_a_secret_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    empty = tmp_path / "secret"
+    empty.write_text(content)
+
+    with pytest.raises(InvalidSetting, match=rf"ECHELON_{name}_FILE: .*/secret is empty: write the value into it"):
+        resolve_settings({}, {f"ECHELON_{name}_FILE": str(empty), **NO_FILE})
+
+
 def test_the_password_of_a_url_is_masked() -> None:
     url = "postgresql://me:S3C/R3@T@host/db?password=S3CR3T"
     shown = [value for one, value, _ in resolve_settings({"datastore": url}, NO_FILE).rows() if one.name == "datastore"]

@@ -14,7 +14,7 @@ from echelon.controller.datastore.migrate import HEAD
 from echelon.controller.datastore.open import migrate_datastore, open_when_there
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.postgresql import translate_error
-from echelon.shared.errors import StoreUnavailable
+from echelon.shared.errors import InvalidInput, StoreUnavailable
 from echelon.shared.ids import new_job_id
 from tests.contract.certificates import issue, make_authority
 from tests.contract.servers import PrivatePostgresql, postgresql_binaries, postgresql_server, unavailable
@@ -163,3 +163,8 @@ def test_the_cause_decides_the_words(postgresql_server: str) -> None:
     assert "no host of that name" in refused(host="no-such-host.invalid")
     told = translate_error(psycopg.OperationalError('FATAL:  password authentication failed for user "echelon"'))
     assert "refuses the user or the password" in str(told)
+
+
+def test_an_option_that_postgresql_does_not_know_is_a_mistake_in_the_url() -> None:
+    with pytest.raises(InvalidInput, match=r"option in the datastore's URL cannot be used .*sslmod"):
+        open_when_there("postgresql://echelon:S3CR3T@localhost:1/echelon?sslmod=require")

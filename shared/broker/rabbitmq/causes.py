@@ -100,7 +100,10 @@ def _explain_socket(cause: BaseException, place: str, parameters: Parameters) ->
 
 
 def _refuse_user(place: str, user: str) -> str:
-    return f"{place} refuses user {user!r}: it does not know the user, or the password in the broker's URL is wrong"
+    return (
+        f"{place} refuses user {user!r}: it does not know the user, or the password in the broker's URL is wrong:"
+        " correct it there, or here (ECHELON_BROKER, ECHELON_BROKER_FILE) and start again"
+    )
 
 
 def _explain_vhost(text: str, place: str, user: str, vhost: str) -> str:
@@ -108,6 +111,7 @@ def _explain_vhost(text: str, place: str, user: str, vhost: str) -> str:
         return f"{place} has no virtual host {vhost!r}: correct the broker's URL, or rabbitmqctl add_vhost {vhost}"
     return (
         f"{place} does not let user {user!r} use virtual host {vhost!r}: rabbitmqctl set_permissions -p {vhost} {user}"
+        " and three patterns, see docs/how-to/secure.md"
     )
 
 
