@@ -13,8 +13,10 @@ from typing import IO, Final
 #: Below this width nothing is readable in any layout.
 _NARROWEST: Final = 20
 _DEFAULT_WIDTH: Final = 80
-#: A quoted command stays in one piece, so that it can be copied.
-_CHUNKS: Final = re.compile(r"'echelon [^'\n]*'\S*|\S+|\s+")
+#: A quoted command stays in one piece, so that it can be copied, and a number with its unit, so that it can be read.
+_CHUNKS: Final = re.compile(r"'echelon [^'\n]*'\S*|(?<!\S)\d[\d.,]* (?:ms|[smhB]|[KMGT]iB)(?!\w)\S*|\S+|\s+")
+#: A line that ends in a command or a path, to be copied.
+_CALL: Final = re.compile(r"(?P<words>\S.*?(?::| in)) (?P<copied>(?:echelon|rm) .*|/\S+)")
 
 
 def measure_screen() -> int:
@@ -62,9 +64,15 @@ def wrap_text(text: str, width: int, *, later: str = "") -> list[str]:
 
 
 def wrap_lines(text: str, width: int) -> str:
-    """Return the lines of a text, each wrapped as far in as it begins; a line that is a command is left whole."""
+    """Return the lines of a text, each wrapped as far in as it begins; a line that is a command is left whole.
+
+    A command or a path that ends a line and has no room there gets a line of its own.
+    """
     wrapped: list[str] = []
     for line in text.split("\n"):
+        if measure_text(line) > width and (call := _CALL.fullmatch(line)):
+            wrapped += [*wrap_text(call["words"], width), f"  {call['copied']}"]
+            continue
         words = line.lstrip()
         begin = line[: len(line) - len(words)][: width // 2]
         wrapped += [line] if words.startswith("echelon ") else wrap_text(line, width, later=begin)

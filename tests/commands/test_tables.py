@@ -171,6 +171,25 @@ def test_a_line_that_is_a_command_can_be_copied() -> None:
     assert wrap_lines(said, 20).splitlines() == ["to run it again:", *said.splitlines()[1:]]
 
 
+def test_a_command_behind_its_words_gets_a_line_of_its_own_where_there_is_no_room() -> None:
+    said = "to run one: echelon run jobs.yaml a_long_name_of_a_job -p message=..."
+
+    assert wrap_lines(said, 60).splitlines() == ["to run one:", f"  {said.removeprefix('to run one: ')}"]
+    assert wrap_lines(said, 80) == said
+
+
+def test_a_path_in_a_message_can_be_copied() -> None:
+    path = "/tmp/echelon-jp44fbwi/jobs/7715ebb5-f132-4af2-9573-fb6d8d22a536/work"
+
+    assert wrap_lines(f"1 artefact, 31 B, in {path}", 60).splitlines() == ["1 artefact, 31 B, in", f"  {path}"]
+    assert all(measure_text(line) <= 60 for line in wrap_text(path, 60))
+
+
+@pytest.mark.parametrize("amount", ["36.3 s.", "330 ms", "1,5 GiB,", "12 h 05 m"])
+def test_a_number_stays_with_its_unit(amount: str) -> None:
+    assert wrap_text(f"it took {amount}", 11)[-1].startswith(amount.split()[0] + " ")
+
+
 def test_a_command_in_a_sentence_stays_in_one_line() -> None:
     said = "the job is paused; 'echelon resume 3f2a91c0' lets it go on"
 
