@@ -35,7 +35,7 @@ _VARY = [
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+Z)?", "TIME"),
     (r"\d\d:\d\d:\d\d", "TIME"),
     (r"\d+(\.\d+)? m?s\b", "LENGTH"),
-    (r"/tmp/\S*echelon-\w{8}(?=/)", "FOLDER"),
+    (r"/tmp/\S*echelon-\w{8}(?=[/\s])", "FOLDER"),
     (r"\b[0-9a-f]{16}\b", "REVISION"),
     (r"─+", "─"),
     (r"\s+", " "),

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from echelon.shared.volume.bundles import is_link_to_bundle
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Deeper folders are neither listed nor merged: every level holds a file descriptor open.
 DEEPEST = 200
@@ -137,10 +139,15 @@ _listings: Final = _Listings()
 
 
 def _read_entries(folder: int) -> Iterator[tuple[str, bool]]:
-    """Yield where each entry stands in the order, and whether it is a file or a folder that can be named."""
+    """Yield where each entry stands in the order, and whether it is a file or a folder that can be named.
+
+    Files of the catalogue are no entries: the engine has linked them into the workspace, and no task has left them.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             try:
+                if entry.is_symlink() and is_link_to_bundle(os.readlink(entry.name, dir_fd=folder)):
+                    continue
                 name = f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
                 kind = name.endswith("/") or entry.is_file(follow_symlinks=False)
                 yield name, kind and is_printable(entry.name)

@@ -233,6 +233,7 @@ def test_what_is_left_out_of_a_list_is_counted_once(stand: Stand, limit: int) ->
     (folder / "a").symlink_to("b.txt")
     (folder / "c").symlink_to("nowhere")
     (folder / "d" / "z").symlink_to("/")
+    (folder / "d" / "script.py").symlink_to("../../../../revisions/5c1a/files/d/script.py")
     os.mkfifo(folder / "pipe")
     (folder / os.fsdecode(b"\xff")).touch()
 
