@@ -8,6 +8,7 @@ import click
 
 from echelon.controller.commands.options import json_option, reject_ambiguous, with_client
 from echelon.controller.commands.screen import escape_text, format_count, print_json, print_message
+from echelon.shared.errors import NotFound
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -25,7 +26,7 @@ def drain(client: Client, worker: str, as_json: bool) -> None:
     known = [one for one in client.list_workers() if one["state"] != "LOST"]
     found = [one["worker_id"] for one in known if worker in (one["name"], one["worker_id"])]
     if not found:
-        raise click.UsageError(f"no worker {escape_text(worker)!r} is up; 'echelon workers' lists them")
+        raise NotFound(f"no worker {escape_text(worker)!r} is up; 'echelon workers' lists them")
     if len(found) > 1:
         reject_ambiguous(tuple(found), f"several workers have the name {escape_text(worker)!r}; give one of their ids:")
     drained = client.drain_worker(found[0])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from werkzeug.serving import make_server
 
 from echelon.controller.settings import Settings
 from echelon.shared.command import ExitCode
+from echelon.shared.errors import StoreUnavailable
 from echelon.shared.messages import WorkerCard
 from tests.api.stand import Stand
 from tests.commands.calling import Caller
@@ -109,6 +112,57 @@ def test_a_worker_that_takes_no_more_tasks_does_not_count(stand: Stand) -> None:
     puppet.report(running=(), room={}, card=WorkerCard("puppet", "host", 1, "test", puppet.room, draining=True))
 
     assert not look(stand, "workers")[1]["working"]
+
+
+def lose_workers(stand: Stand) -> None:
+    """Let the last heartbeat of all workers be long ago."""
+    with closing(sqlite3.connect(stand.settings.volume / ".echelon/echelon.db")) as store, store:
+        store.execute("UPDATE workers SET last_seen_at = last_seen_at - 60000")
+
+
+def test_lost_workers_are_counted_beside_those_that_are_up(stand: Stand) -> None:
+    Puppet(stand)
+    lose_workers(stand)
+    alone = look(stand, "workers")[2]
+    Puppet(stand, name="another")
+
+    assert not alone["ok"]
+    assert alone["detail"].startswith("none is up, so no task runs: 1 LOST, see their logs")
+    assert look(stand, "workers")[2]["detail"] == "1 up, 1 LOST"
+
+
+def test_without_the_broker_starting_workers_is_not_the_advice(stand: Stand) -> None:
+    Puppet(stand)
+    lose_workers(stand)
+    stand.broker.close(timeout=0)
+
+    workers = look(stand, "workers")[2]
+
+    assert (workers["ok"], workers["detail"]) == (False, "none can be heard without the broker")
+
+
+def test_one_reason_is_given_for_a_store_that_is_away(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the store is away")
+
+    for use in ("check", "read"):
+        monkeypatch.setattr(stand.store, use, refuse)
+
+    assert look(stand, "store")[2]["detail"] == "the store is away"
+    for part in ("workers", "processes"):
+        assert look(stand, part)[2]["detail"] == "not known without the store"
+
+
+def test_draining_an_unknown_worker_says_that_it_is_not_found(stand: Stand, tmp_path: Path) -> None:
+    server = make_server("127.0.0.1", 0, stand.app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    refused = Caller(home=tmp_path, url=f"http://127.0.0.1:{server.server_port}")("drain", "north-9")
+    server.shutdown()
+    server.server_close()
+
+    assert refused.code == ExitCode.NOT_FOUND
+    assert "no worker 'north-9' is up" in refused.err and "Usage" not in refused.err
 
 
 def test_the_command_ends_with_a_code_for_each_condition(stand: Stand, tmp_path: Path) -> None:

@@ -92,19 +92,26 @@ def _check_workers(parts: JobDependencies) -> tuple[HealthPart, HealthPart]:
     """Tell whether the tasks that wait have workers, and how the workers find the processes that tasks leave."""
     try:
         with parts.store.read() as reader:
-            workers = [one for one in reader.list_workers(lost_after=parts.lease) if one.state != "LOST"]
+            known = reader.list_workers(lost_after=parts.lease)
             queues = reader.count_queues()
-    except EchelonError as error:
+    except EchelonError:
+        words = "not known without the store"
         return (
-            HealthPart("workers", False, str(error), needed=False, stops_tasks=True),
-            HealthPart("processes", False, str(error), needed=False),
+            HealthPart("workers", False, words, needed=False, stops_tasks=True),
+            HealthPart("processes", False, words, needed=False),
         )
-    return _describe_workers([one for one in workers if one.state == "UP"], queues), _describe_processes(workers)
+    living = [one for one in known if one.state != "LOST"]
+    up, lost = [one for one in living if one.state == "UP"], len(known) - len(living)
+    return _describe_workers(up, lost, queues, connected=parts.broker.connected), _describe_processes(living)
 
 
-def _describe_workers(workers: list[WorkerView], queues: list[QueueView]) -> HealthPart:
+def _describe_workers(workers: list[WorkerView], lost: int, queues: list[QueueView], *, connected: bool) -> HealthPart:
     idle = list(_find_unserved(queues, workers))
-    if not workers:
+    if not workers and not connected:
+        words = "none can be heard without the broker"
+    elif not workers and lost:
+        words = f"none is up, so no task runs: {lost} LOST, see their logs, or start one with `echelon worker`"
+    elif not workers:
         words = "none is up, so no task runs: start one with `echelon worker`"
     elif idle:
         named = ", ".join(f"{one.queue!r} ({one.ready:,} waiting)" for one in islice(idle, _NAMED))
@@ -112,7 +119,7 @@ def _describe_workers(workers: list[WorkerView], queues: list[QueueView]) -> Hea
         words = f"{len(workers)} up, and none takes tasks from {named}{more}"
         words += ": start one with `echelon worker --queue NAME:SLOTS`"
     else:
-        words = f"{len(workers)} up"
+        words = f"{len(workers)} up, {lost} LOST" if lost else f"{len(workers)} up"
     return HealthPart("workers", bool(workers) and not idle, words, needed=False, stops_tasks=True)
 
 
