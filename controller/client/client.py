@@ -51,7 +51,7 @@ class Client(LiveControl):
 
         `user` is the name under which the history and `why` speak of these requests.
         """
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/").removesuffix(API)
         self._transport = Transport(self.url, token=token, user=user, timeout=timeout)
 
     def __enter__(self) -> Self:
@@ -221,17 +221,17 @@ class Client(LiveControl):
         """Yield the content of an artefact in pieces of any length."""
         return self._transport.stream_bytes(f"{job_path(job_id)}/artefacts/{quote(path)}")
 
-    def download_artefact(self, job_id: str, path: str, target: Path) -> int:
+    def download_artefact(self, job_id: str, path: str, target: Path | str) -> int:
         """Save an artefact as the file `target`, whole or not at all; return its size in bytes."""
-        return self._transport.save_file(f"{job_path(job_id)}/artefacts/{quote(path)}", target)
+        return self._transport.save_file(f"{job_path(job_id)}/artefacts/{quote(path)}", Path(target))
 
     def read_zip(self, job_id: str) -> Iterator[bytes]:
         """Yield a zip archive of all artefacts in pieces of any length."""
         return self._transport.stream_bytes(f"{job_path(job_id)}/artefacts.zip")
 
-    def download_zip(self, job_id: str, target: Path) -> int:
+    def download_zip(self, job_id: str, target: Path | str) -> int:
         """Save all artefacts as the zip file `target`, whole or not at all; return its size in bytes."""
-        return self._transport.save_file(f"{job_path(job_id)}/artefacts.zip", target)
+        return self._transport.save_file(f"{job_path(job_id)}/artefacts.zip", Path(target))
 
     # --- the engine
 

@@ -165,7 +165,9 @@ def _translate_errors(url: str) -> Iterator[None]:
         requests.exceptions.MissingSchema,
         requests.exceptions.InvalidSchema,
     ) as error:
-        raise Unreachable(f"{url!r} is not the address of a controller: {error}") from error
+        raise Unreachable(
+            f"{url!r} is not the address of a controller; write for example http://127.0.0.1:8080"
+        ) from error
     except requests.exceptions.Timeout as error:
         raise Unreachable(f"the controller at {url} does not answer in time") from error
     except requests.exceptions.RequestException as error:

@@ -271,6 +271,29 @@ def test_a_name_that_is_not_this_machine_is_not_allowed(engine: Standalone) -> N
         client.list_workers()
 
 
+@pytest.mark.parametrize("more", ["/", "/api/v1", "/api/v1/"])
+def test_an_address_may_end_in_the_base_of_the_calls(engine: Standalone, more: str) -> None:
+    with Client(engine.url + more) as client:
+        assert client.get_health()["ready"]
+
+
+def test_an_address_without_a_scheme_is_told_one_that_has_it() -> None:
+    with (
+        Client("127.0.0.1:8080") as client,
+        pytest.raises(Unreachable, match=r"write for example http://127\.0\.0\.1:"),
+    ):
+        client.get_health()
+
+
+def test_a_download_takes_the_name_of_a_file_as_text(client: Client, tmp_path: Path) -> None:
+    job_id = client.submit_job("greet", input={"name": "you"}, wait=60)["job_id"]
+
+    size = client.download_artefact(job_id, "greeting ü.txt", str(tmp_path / "copy"))
+    packed = client.download_zip(job_id, str(tmp_path / "all.zip"))
+
+    assert (size, packed) == ((tmp_path / "copy").stat().st_size, (tmp_path / "all.zip").stat().st_size)
+
+
 def test_a_download_that_fails_leaves_nothing(client: Client, tmp_path: Path) -> None:
     job_id = client.submit_job("fail")["job_id"]
 
