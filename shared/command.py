@@ -88,7 +88,10 @@ class LazyGroup(click.Group):
             sys.stdout.flush()
         except click.UsageError as error:
             prefix = "Error: "
-            message = wrap_message(prefix + error.format_message()).removeprefix(prefix)
+            said = error.format_message()
+            if "unexpected extra argument" in said and error.ctx and _takes_inputs(error.ctx.command):
+                said += "; an input is written -p NAME=VALUE"
+            message = wrap_message(prefix + said).removeprefix(prefix)
             raise click.UsageError(message, error.ctx) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -102,6 +105,10 @@ class LazyGroup(click.Group):
         except Exception as error:  # noqa: BLE001 - the one guard of the command: a user never sees a traceback
             ctx.exit(_report_error(error))
         return result
+
+
+def _takes_inputs(command: click.Command) -> bool:
+    return any("-p" in one.opts for one in command.params)
 
 
 def _report_error(error: Exception) -> ExitCode:

@@ -303,6 +303,9 @@ class _Reader:
             return self._too_long(number)
         if error.pos >= len(self._text) or error.msg.startswith("Unterminated string"):
             return self._item_error(number, error.pos, "the file ends, or a string is not closed")
+        if error.msg.startswith("Invalid control character"):
+            what = "a line break or another control character in a string: it is not closed, or needs an escape (\\n)"
+            return self._item_error(number, error.pos, what)
         return self._item_error(number, error.pos, error.msg)
 
     def _too_long(self, number: int) -> SpawnInvalid:

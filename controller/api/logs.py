@@ -54,7 +54,7 @@ def get_task_log(query: LogQuery, task_id: object) -> Response:
     """Tell what one attempt of a task has printed; a line stands between stdout and stderr where both are wanted."""
     task = find_task(TaskId(str(task_id)))
     if query.attempt is not None and query.attempt > task.attempt:
-        raise NotFound(f"task {task.task_id} has had {task.attempt} attempts, no number {query.attempt}")
+        raise NotFound(f"task {task.task_id} has no attempt {query.attempt}: it has had {task.attempt}")
     here = get_context()
     if query.follow:
         follower = Follower(here.jobs, here.settings.stopping, client_socket(), query.since or 0.0)

@@ -109,7 +109,7 @@ def run(
     if shown:
         shutil.rmtree(volume, ignore_errors=True)
     else:
-        _print_next_steps(job, None if good or as_json else catalogue, volume, temporary=not given)
+        _print_next_steps(job, None if good or as_json else catalogue, volume, header_lines, temporary=not given)
     if timed_out and timeout is not None:
         print_message(f"it was cancelled because it took longer than {format_duration(timeout)}")
         raise click.exceptions.Exit(ExitCode.TIMED_OUT)
@@ -202,11 +202,15 @@ def _handle_signals(local: LocalJob, standalone: Standalone, progress: Progress)
             signal.signal(number, handler)
 
 
-def _print_next_steps(job: Job, failed: Path | None, volume: Path, *, temporary: bool) -> None:
+def _print_next_steps(
+    job: Job, failed: Path | None, volume: Path, header_lines: tuple[str, ...], *, temporary: bool
+) -> None:
     """Say how only what failed of a catalogue runs again, and how a temporary folder is removed."""
     if failed is not None:
         server = shlex.join(["echelon", "standalone", "--catalogue", str(failed), "--volume", str(volume.absolute())])
-        print_message(f"to run again only what failed:\n  {server}\n  echelon retry {job['job_id'][:8]}")
+        # Most headers are secrets, which were erased when the job ended.
+        again = "".join(f" -H '{line.partition(':')[0].strip()}: ...'" for line in header_lines)
+        print_message(f"to run again only what failed:\n  {server}\n  echelon retry {job['job_id'][:8]}{again}")
     if temporary:
         print_message(f"to remove all its files: rm -r {shlex.quote(str(volume))}")
 

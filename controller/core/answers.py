@@ -146,7 +146,7 @@ def _answer_retry(kind: Kind, state: State, everything: bool, paused: bool) -> A
             return Allowed("all of it runs again" if whole else "it runs again")
         if whole:
             return Allowed("what has failed or was cancelled in spite of it runs again; with `all`, all of it")
-        return Refused("it is COMPLETED already; only when all is asked for it runs again")
+        return Refused("it is COMPLETED already; only with `all` (only_failed=false) it runs again")
     if state is State.RUNNING:
         if whole:
             return Allowed("what has failed or was cancelled runs again; with `all`, what runs is killed first")

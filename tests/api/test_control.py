@@ -147,7 +147,7 @@ def test_a_retry_that_finds_nothing_and_what_the_state_forbids_are_conflicts(liv
 
     assert live.get(ended["job"])["state"] == "COMPLETED"
     assert {(one.status_code, one.content_type) for one in answers} == {(409, "application/problem+json")}
-    assert "only when all is asked for" in do(live, f"{ended['task']}/retry").json["detail"]
+    assert "only with `all` (only_failed=false)" in do(live, f"{ended['task']}/retry").json["detail"]
 
 
 def test_what_is_not_there_is_not_found(live: Stand) -> None:

@@ -95,6 +95,24 @@ def test_what_a_failed_run_says_last_runs_again_only_what_failed(alone: Caller, 
     assert counted.read_text() == "once\n"
 
 
+def test_what_a_failed_run_says_last_names_the_headers_that_a_retry_needs(alone: Caller, tmp_path: Path) -> None:
+    file = tmp_path / "jobs.yaml"
+    file.write_text(
+        "tasks: {fail: {exec_command: 'false'}}\njobs:\n  fail:\n"
+        "    input: {token: {source: http-header, key: X-Token}}\n    stages: [{task_class: fail}]\n"
+    )
+
+    failed = alone("run", file, "fail", "-H", "X-Token: s3cr3t")
+
+    assert re.search(r"  echelon retry \w+ -H 'X-Token: \.\.\.'\n", failed.err), failed.err
+
+
+def test_an_input_without_its_option_is_told_the_option(alone: Caller, catalogue: Path) -> None:
+    refused = alone("run", catalogue, "hello", "name=Ada")
+
+    assert refused.code == ExitCode.USAGE and "(name=Ada); an input is written -p NAME=VALUE" in refused.err
+
+
 def test_a_good_run_without_artefacts_shows_its_output_and_leaves_no_folder(alone: Caller, tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     file = tmp_path / "jobs.yaml"
