@@ -67,7 +67,7 @@ def create_app(jobs_: Jobs, settings: ApiSettings) -> Flask:
     # A path with two slashes is another path, not one to be sent elsewhere; one slash more at the end is not.
     app.url_map.merge_slashes = app.url_map.strict_slashes = False
     figures = RequestFigures(jobs_, lost_after=settings.lost_after)
-    served_queues = ServedQueues(lambda: _workers(jobs_, settings))
+    served_queues = ServedQueues(lambda: _workers(jobs_, settings), lambda: jobs_.is_broker_connected)
     config.install_context(app.extensions, config.Context(jobs_, settings, served_queues, figures.render_figures))
     gate.install_gate(app, figures)
     routes.register_routes(app, _PARTS)

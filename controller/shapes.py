@@ -83,7 +83,7 @@ class Stage(StageSettings, Paused):
     spawn_state: Annotated[TaskState | None, about("State of the spawn task; null: it has none.")]
     queue: Annotated[str, about("Queue of its tasks.")]
     priority: Annotated[int, about("Priority of its tasks, from 0 to 9; higher first.")]
-    waiting: Annotated[str | None, about("Why none of its tasks start: no worker serves the queue.")]
+    waiting: Annotated[str | None, about("Why none of its tasks start: no worker for the queue, or no broker.")]
     error: Annotated[str | None, about("Why it failed.")]
     started_at: Annotated[Time | None, about("When it started.")]
     ended_at: Annotated[Time | None, about("When it ended.")]

@@ -20,15 +20,16 @@ _REMEMBERED = 0.5
 class ServedQueues:
     """The queues that workers take tasks from. Asked for only when something waits; any thread may."""
 
-    def __init__(self, ask: Callable[[], Iterable[WorkerView]]) -> None:
+    def __init__(self, ask: Callable[[], Iterable[WorkerView]], connected: Callable[[], bool]) -> None:
         self._ask = ask
+        self._connected = connected
         self._queues: frozenset[str] = frozenset()
         self._asked_at = -math.inf
 
     def explain_waiting(self, job: JobView) -> Waiting:
         """Return the stages of a job that no worker serves, each with a sentence."""
         return {
-            stage.number: no_worker(number, stage.claim_queue)
+            stage.number: no_worker(number, stage.claim_queue, connected=self._connected())
             for stage in job.stages
             if (number := count_claimable(stage)) and not self._is_served(stage.claim_queue)
         }

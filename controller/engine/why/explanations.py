@@ -231,10 +231,11 @@ def _count_busy(slots: Mapping[str, int], taken: Mapping[str, int], queue: str) 
     return own + min(elsewhere, slots.get(ANY_QUEUE, 0))
 
 
-def no_worker(number: int, queue: str) -> str:
-    """Say that tasks wait for a queue that no worker serves."""
+def no_worker(number: int, queue: str, *, connected: bool = True) -> str:
+    """Say that tasks wait for a queue that no worker serves; without the broker it is not known whether one does."""
     tasks = "1 task waits" if number == 1 else f"{number} tasks wait"
-    return f"{tasks} for the queue {queue!r}, and no worker takes tasks from it"
+    cause = "no worker takes tasks from it" if connected else "no worker can be heard without the broker"
+    return f"{tasks} for the queue {queue!r}, and {cause}"
 
 
 def _explain_earlier_stage(job: JobView, stage: StageView) -> Reason:
