@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import marshmallow
@@ -97,8 +98,16 @@ class AddQuerySchema(marshmallow.Schema):
 class EmptyBodySchema(marshmallow.Schema):
     """An empty object: the query chooses tasks."""
 
+    @marshmallow.pre_load
+    def refuse_choice(self, data: object, **_: object) -> object:
+        """Refuse what belongs in the query."""
+        wrong = [one for one in RetryQuerySchema._declared_fields if isinstance(data, Mapping) and one in data]
+        if wrong:
+            raise marshmallow.ValidationError({one: [f"belongs in the query: ?{one}=..."] for one in wrong})
+        return data
 
-class GivenSchema(marshmallow.Schema):
+
+class GivenSchema(EmptyBodySchema):
     """The values for a job that this opens again."""
 
     input = values_field(load_default=dict, **describe_field("Secret values, erased when the job ended."))

@@ -190,6 +190,9 @@ def test_a_choice_in_the_body_is_not_overlooked(live: Stand) -> None:
     answer = do(live, f"/jobs/{job_id}/cancel", {"index": "0"})
 
     assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "#/index")
+    for verb in ("cancel", "retry"):
+        (told,) = do(live, f"/jobs/{job_id}/{verb}", {"index": "0"}).json["errors"]
+        assert told["detail"] == "belongs in the query: ?index=..."
     assert do(live, f"/jobs/{job_id}/cancel", {}).json["state"] == "CANCELLED"
 
 
