@@ -105,7 +105,9 @@ def _matches(path: str, pattern: str) -> bool:
 
 def _refuse_to_replace(found: Sequence[JobArtefact], folder: Path, force: bool) -> None:
     """Raise Conflict if files would be replaced; `force` allows it."""
-    there = [] if force else [one["path"] for one in found if os.path.lexists(resolve_inside(folder, one["path"]))]
+    checked: set[Path] = set()
+    targets = [] if force else [(one["path"], resolve_inside(folder, one["path"], checked)) for one in found]
+    there = [path for path, target in targets if os.path.lexists(target)]
     if there:
         rest = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise Conflict(
@@ -132,6 +134,7 @@ def download_archive(client: Client, job_id: str, wanted: list[JobArtefact], fol
     progress = _Progress(len(wanted), sum(one["size"] for one in wanted))
     left = {one["path"]: one for one in wanted}
     saved: list[JobArtefact] = []
+    checked: set[Path] = set()
     with _explain_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -142,7 +145,7 @@ def download_archive(client: Client, job_id: str, wanted: list[JobArtefact], fol
                 for entry in archive.infolist():
                     one = left.pop(entry.filename, None)
                     if one is not None:
-                        _extract_entry(archive, entry, resolve_inside(folder, entry.filename))
+                        _extract_entry(archive, entry, resolve_inside(folder, entry.filename, checked))
                         saved.append({**one, "size": entry.file_size})
                         progress.tell(format_count(len(saved), "file"))
     for path in left:
@@ -191,13 +194,20 @@ def _explain_errors(folder: Path) -> Iterator[None]:
         raise EchelonError(f"cannot write {escape_text(error.filename or folder)}: {error.strerror}") from error
 
 
-def resolve_inside(folder: Path, path: str) -> Path:
-    """Return the file for an artefact's path below a folder; raises InvalidInput if it would lie outside."""
+def resolve_inside(folder: Path, path: str, checked: set[Path] | None = None) -> Path:
+    """Return the file for an artefact's path below a folder; raises InvalidInput if it would lie outside.
+
+    `checked` remembers the folders of one download that have been looked at: the download makes no links itself.
+    """
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise InvalidInput(f"the artefact path {escape_text(path)!r} leads out of the folder: nothing is written there")
     file = folder.joinpath(*parts)
     # A link that is already in the folder may lead elsewhere.
+    if checked is not None and file.parent in checked:
+        return file
     if not file.parent.resolve().is_relative_to(folder.resolve()):
         raise InvalidInput(f"{escape_text(file.parent)} leads out of {escape_text(folder)}: nothing is written there")
+    if checked is not None:
+        checked.add(file.parent)
     return file

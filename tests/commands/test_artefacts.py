@@ -42,6 +42,19 @@ def test_a_link_in_the_folder_does_not_lead_out(tmp_path: Path) -> None:
         resolve_inside(folder, "link/file")
 
 
+def test_what_is_remembered_of_a_download_lets_no_other_path_lead_out(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "in").mkdir(parents=True)
+    (tmp_path / "folder" / "in" / "link").symlink_to(tmp_path)
+    checked: set[Path] = set()
+    resolve_inside(tmp_path / "folder", "in/file", checked)
+
+    with pytest.raises(InvalidInput, match="leads out of"):
+        resolve_inside(tmp_path / "folder", "in/link/file", checked)
+    with pytest.raises(InvalidInput, match="leads out of"):
+        resolve_inside(tmp_path / "folder", "in/link/file", checked)
+    assert resolve_inside(tmp_path / "folder", "in/other", checked) == tmp_path / "folder" / "in" / "other"
+
+
 def test_a_link_within_the_folder_is_fine(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
