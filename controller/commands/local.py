@@ -14,7 +14,6 @@ from echelon.controller.api.transcripts import read_job_log
 from echelon.controller.commands.artefacts import tell_left_out
 from echelon.controller.commands.screen import print_message
 from echelon.controller.core.answers import Verb
-from echelon.controller.datastore.records import SPAWN_INDEX
 from echelon.controller.engine.jobs import Jobs
 from echelon.controller.engine.why.errors import READ_AT_MOST
 from echelon.controller.shapes import Job, JobArtefact, JobErrors, Task
@@ -77,8 +76,12 @@ class LocalJob:
 
     def read_stderr(self, task: Task) -> Iterable[str]:
         """Return the end of the stderr of a task's last attempt."""
-        index = SPAWN_INDEX if task["index"] is None else task["index"]
-        file = self._jobs.volume.open_log(self._job_id, task["stage"], index, task["attempt"], "stderr")
+        with self._jobs.store.read() as reader:
+            found = reader.find_task(TaskId(task["task_id"]))
+        if found is None:
+            return ()
+        # A log is named by its claim: the number of an attempt leaves out claims without a start.
+        file = self._jobs.volume.open_log(self._job_id, found.stage, found.index, found.claim, "stderr")
         if file is None:
             return ()
         with file:
