@@ -34,10 +34,9 @@ def test_every_mistake_is_a_line_with_its_place_and_its_remedy(tmp_path: Path) -
     done = CliRunner().invoke(main_group, ["validate", str(file)])
 
     assert done.exit_code == ExitCode.NOT_VALID
-    assert done.stderr == "3 mistakes\n"
+    assert done.stderr == "2 mistakes\n"
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"{file}:2:3: error: ")
-    assert lines[1:3] == [
+    assert lines[:2] == [
         f"{file}:3:5: error: tasks.a.exec_comand: unknown key",
         "    did you mean exec_command?",
     ]
@@ -50,8 +49,8 @@ def test_programs_get_the_mistakes_as_json(tmp_path: Path) -> None:
     done = CliRunner().invoke(main_group, ["validate", str(file), "--json"])
 
     told = json.loads(done.stdout)
-    assert (done.exit_code, told["valid"], len(told["mistakes"])) == (ExitCode.NOT_VALID, False, 3)
-    assert told["mistakes"][1] == {
+    assert (done.exit_code, told["valid"], len(told["mistakes"])) == (ExitCode.NOT_VALID, False, 2)
+    assert told["mistakes"][0] == {
         "file": str(file),
         "line": 3,
         "column": 5,
