@@ -183,7 +183,8 @@ def _create_file(root: str, name: str) -> int:
             with contextlib.suppress(FileExistsError):
                 return os.open(last, _CREATE, 0o640, dir_fd=parent)
             # A task has made this, perhaps a link that would redirect the log.
-            os.unlink(last, dir_fd=parent)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(last, dir_fd=parent)
             return os.open(last, _CREATE, 0o640, dir_fd=parent)
         finally:
             os.close(parent)

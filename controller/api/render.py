@@ -6,7 +6,8 @@ Only what a shape names differently from the record, or what the record does not
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints, is_typeddict
@@ -104,15 +105,20 @@ def _iterate_metadata(hint: object) -> Iterator[object]:
         yield from _iterate_metadata(part)
 
 
-def job_etag(view: JobView, waiting: Collection[int] = ()) -> str:
-    """Return what changes whenever anything in the view of a job does, or which stages lack a worker."""
+def job_etag(view: JobView, waiting: Mapping[int, str] | None = None) -> str:
+    """Return what changes whenever anything in the view of a job does, or why which stages lack a worker."""
     # Every change of a stage is one of its job. Workers come and go without one: If-Match looks only before the dot.
-    return f"{view.etag}.{'-'.join(map(str, waiting))}" if waiting else str(view.etag)
+    return f"{view.etag}.{_sum_up(waiting)}" if waiting else str(view.etag)
 
 
 def stage_etag(view: StageView, waiting: str | None = None) -> str:
     """Return what changes whenever anything in the view of a stage does."""
-    return f"{view.etag}.waiting" if waiting else str(view.etag)
+    return f"{view.etag}.{_sum_up(waiting)}" if waiting else str(view.etag)
+
+
+def _sum_up(sentences: Mapping[int, str] | str) -> str:
+    """Return a short text that changes with these sentences."""
+    return f"{zlib.crc32(repr(sentences).encode()):08x}"
 
 
 def render_job(view: JobView, masked: Mapping[str, object], waiting: Mapping[int, str] | None = None) -> shapes.Job:

@@ -162,9 +162,10 @@ def _run_job(
     from echelon.controller.commands.local import LocalJob
     from echelon.controller.standalone import Standalone, StandaloneOptions
 
-    standalone = Standalone(settings, options=StandaloneOptions(sole_parent=True))
-    standalone.start()
+    standalone, job_id = None, None
     try:
+        standalone = Standalone(settings, options=StandaloneOptions(sole_parent=True))
+        standalone.start()
         with explain_inputs():
             job_id, _ = standalone.jobs.submit_job(submission)
         local = LocalJob(standalone.jobs, job_id, timeout=timeout)
@@ -172,9 +173,10 @@ def _run_job(
             job = follow_job(local, local.render_job(), progress)
             standalone.stop()
     except BaseException:
-        standalone.hurry()
-        standalone.stop()
-        if not keep:
+        if standalone is not None:
+            standalone.hurry()
+            standalone.stop()
+        if job_id is None and not keep:
             # There is no job whose files could be looked at.
             shutil.rmtree(settings.volume, ignore_errors=True)
         raise

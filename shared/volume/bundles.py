@@ -106,7 +106,8 @@ def link_into(workspace: int, bundle: Bundle, *, way: str) -> None:
 
 def is_link_to_bundle(target: str) -> bool:
     """Tell whether a symbolic link with this target was made by `link_into`."""
-    return target.startswith("../") and f"/{REVISIONS}/" in target
+    above, found, inner = target.partition(f"../{REVISIONS}/")
+    return bool(found) and above.count("../") >= 2 and not above.replace("../", "") and "/files/" in inner
 
 
 def _add_entry(workspace: int, name: str, add: Callable[..., None]) -> None:

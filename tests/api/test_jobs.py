@@ -298,11 +298,14 @@ def test_a_stage_that_waits_for_a_queue_without_workers_says_so_until_one_comes(
 
 def test_a_stage_that_waits_while_the_broker_is_away_does_not_say_that_workers_are_missing(stand: Stand) -> None:
     path = f"/jobs/{stand.post()['job_id']}"
+    before = stand.get(path)["etag"]
     stand.broker.close(timeout=0)
 
-    waiting = stand.get(path)["stages"][0]["waiting"]
+    found = stand.get(path)
 
+    waiting = found["stages"][0]["waiting"]
     assert waiting == "1 task waits for the queue 'default', and no worker can be heard without the broker"
+    assert found["etag"] != before, "another sentence is another answer"
 
 
 def test_a_spawn_task_waits_in_its_own_queue(stand: Stand) -> None:

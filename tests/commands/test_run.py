@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,17 @@ def test_a_run_leaves_nothing_or_says_how_to_remove_it(
         assert f"to remove all its files: rm -r {folder}\n" in done.err
     assert ("rm -r" in done.err) == (done.code != ExitCode.NOT_VALID)
     assert ("2 more entries of its folder are left out" in done.err) == (arguments == ["odd_files"])
+
+
+def test_files_of_a_job_stay_when_the_command_itself_fails(catalogue: Path, tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    run = f"{sys.executable} -m echelon.shared.command run {catalogue} fail"
+    # The command cannot write how the job ended: nothing reads its messages any more.
+    subprocess.run(
+        ["bash", "-c", f"{run} 2>&1 >/dev/null | true"], check=True, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    )
+
+    assert len(list((tmp_path / "tmp").glob("echelon-*/jobs/*"))) == 1
 
 
 def test_a_failed_task_is_shown_with_the_end_of_its_stderr(alone: Caller, catalogue: Path) -> None:
