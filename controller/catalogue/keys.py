@@ -158,7 +158,7 @@ class RecordSchema(Schema):
 
 
 def unknown_key(name: str, known: Mapping[str, object], missing: Sequence[str] = ()) -> Complaint:
-    """Return what is wrong with a key that is not known; one that is missing and goes on from it was meant rather."""
+    """Return what is wrong with a key that is not known; a missing key that begins with it is the best guess."""
     guess = next((one for one in missing if one.startswith(f"{name}_")), None) or suggest_name(name, known)
     return Complaint("unknown key", f"did you mean {guess}?" if guess else f"known are {', '.join(known)}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -286,6 +287,24 @@ def test_an_edit_of_any_kind_is_noticed(
     edit(file, text("three"))
     until(lambda: command(running) == "three")
     assert running.mistakes == ()
+
+
+def test_files_that_are_opened_read_or_being_written_wake_no_thread(running: CatalogueWatcher) -> None:
+    # inotify(7): IN_ACCESS, IN_MODIFY, IN_CLOSE_NOWRITE, IN_OPEN. A volume beside the catalogue has thousands of each.
+    unwanted = 0x01 | 0x02 | 0x10 | 0x20
+    until(lambda: bool(watched_events()))
+
+    assert not any(mask & unwanted for mask in watched_events())
+
+
+def watched_events() -> list[int]:
+    """Return the masks of all inotify watches of this process."""
+    found: list[int] = []
+    for info in Path("/proc/self/fdinfo").iterdir():
+        with suppress(FileNotFoundError):
+            lines = [line for line in info.read_text().splitlines() if line.startswith("inotify ")]
+            found += [int(word[5:], 16) for line in lines for word in line.split() if word.startswith("mask:")]
+    return found
 
 
 def test_a_change_among_the_brought_files_is_noticed(

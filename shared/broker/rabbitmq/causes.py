@@ -26,7 +26,7 @@ _ACCESS_REFUSED, _PRECONDITION_FAILED, _NOT_ALLOWED = 403, 406, 530
 class Trouble:
     """The reasons why a broker cannot be used now, one for each part of a program; each new one is logged once.
 
-    A part is anything that fails and recovers by itself, as a connection or a subscription. Any thread may use it.
+    A part is anything that fails and recovers by itself, such as a connection or a subscription. Any thread may use it.
     """
 
     def __init__(self, parameters: Parameters) -> None:
