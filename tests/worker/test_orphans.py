@@ -69,6 +69,18 @@ def test_a_daemon_of_a_task_that_still_runs_is_let_be(bench: Workbench) -> None:
     assert not alive(pid_in(bench.work / "daemon"))
 
 
+def test_a_background_process_is_found_among_more_children_than_the_kernel_lists_at_once(bench: Workbench) -> None:
+    # One read of the kernel's list returns at most a page of it: some 600 children.
+    ours = [subprocess.Popen(["true"]) for _ in range(1100)]
+    try:
+        bench.shell("sleep 300 & echo $! > pid; exit 0")
+
+        assert not alive(pid_in(bench.work / "pid"))
+    finally:
+        for process in ours:
+            process.wait()
+
+
 def test_children_of_this_process_that_are_no_tasks_are_let_be(bench: Workbench) -> None:
     ours = [subprocess.Popen(["sleep", "300"], start_new_session=own) for own in (False, True)]
     try:

@@ -79,7 +79,7 @@ class Cgroup:
         if not threads or threads == self._only_starter:
             return False
         # The kernel may list a thread for some microseconds after its end.
-        others = {int(line) for line in threads.split()} - {main, int(self._only_starter)}
+        others = _list_threads(self._path) - {main, int(self._only_starter)}
         return any(_is_alive(thread) for thread in others)
 
     def signal_processes(self, number: signal.Signals) -> None:

@@ -77,7 +77,8 @@ class Orphans:
         if self._children is None:
             return [pid for pid in proc.every_pid() if proc.is_child(pid, os.getpid())]
         data = more = os.pread(self._children, _READ, 0)
-        while len(more) == _READ:
+        # The kernel returns at most a page at once, also if more was asked for.
+        while more:
             more = os.pread(self._children, _READ, len(data))
             data += more
         return [int(pid) for pid in data.split()]
