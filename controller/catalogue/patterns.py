@@ -30,13 +30,13 @@ _ASCII_ESCAPES = frozenset("wWdDsSbB")
 _REMEDIES: Final = (
     (
         re.compile(r"perl operator: \(\?<?[=!]"),
-        "there is no look-around; write out what is accepted, or list it in an enum",
+        "there is no look-around; write out what is accepted (an input can list it in an enum)",
     ),
     (
         re.compile(r"escape sequence: \\[1-9]|perl operator: \(\?P"),
         "a group cannot be referred to; write its content out again",
     ),
-    (re.compile(r"escape sequence: \\Z"), "leave it out, the whole value has to match"),
+    (re.compile(r"escape sequence: \\Z"), r"write \z for the end of the text"),
     (re.compile(r"escape sequence: \\[uUN]"), r"write \x{20AC} for the character U+20AC"),
     (re.compile(r"repetition operator: .\+|perl operator: \(\?>"), "repeat once; it never takes long"),
     (re.compile(r"perl operator: \(\?[#xauL(]"), "leave it out"),
@@ -82,7 +82,7 @@ def make_search(pattern: str) -> Callable[[str], bool]:
     """Return what tells whether a text holds a match, in any case; raise UnusablePattern."""
     read = _read_pattern(pattern, any_case=True)
     if isinstance(read, PatternFault):
-        raise UnusablePattern(f"{read.message}; see {_SYNTAX}")
+        raise UnusablePattern(f"{read.message} -> {read.remedy}")
     return lambda text: read.search(text.encode("utf-8", "replace")) is not None
 
 

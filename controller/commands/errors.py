@@ -10,6 +10,7 @@ from echelon.controller.commands.follow import format_named
 from echelon.controller.commands.options import json_option, resolve_job_id, with_client
 from echelon.controller.commands.screen import format_count, print_json, print_message
 from echelon.controller.commands.tables import Column, print_table
+from echelon.controller.commands.targets import Target, find_retry
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
@@ -42,7 +43,7 @@ def errors(client: Client, job_id: str, as_json: bool) -> None:
     if rest := found["failed_tasks"] - found["grouped_tasks"]:
         print_message(f"{format_count(rest, 'failed task')} more: only the first {found['grouped_tasks']} are grouped")
     if found["groups"]:
-        print_message(f"'echelon retry {job_id[:8]}' runs them again")
+        print_message(find_retry(client, Target(job_id), client.get_job(job_id)))
 
 
 def describe_group(group: ErrorGroup) -> str:

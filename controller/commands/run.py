@@ -41,7 +41,7 @@ from echelon.controller.commands.screen import (
 from echelon.controller.commands.submit import unknown_job
 from echelon.controller.commands.tables import Column, print_table
 from echelon.controller.commands.validate import load_valid_catalogue
-from echelon.controller.commands.values import find_types, parse_headers, parse_parameters
+from echelon.controller.commands.values import describe_retry, find_types, parse_headers, parse_parameters
 from echelon.controller.settings import Resolved, Settings
 from echelon.shared.command import ExitCode
 from echelon.shared.settings import Origin
@@ -95,7 +95,7 @@ def run(
     \b
       echelon run example/hello.yaml hello -p name=Ada
     """
-    submission = _read_arguments(catalogue, job_type, written, header_lines)
+    submission, inputs = _read_arguments(catalogue, job_type, written, header_lines)
     given = resolved.origins["volume"] is not Origin.DEFAULT
     volume = resolved.settings.volume if given else Path(tempfile.mkdtemp(prefix="echelon-"))
     # A new store: a shared one may hold other jobs, whose tasks this process must not run.
@@ -109,7 +109,7 @@ def run(
     if shown:
         shutil.rmtree(volume, ignore_errors=True)
     else:
-        _print_next_steps(job, None if good or as_json else catalogue, volume, header_lines, temporary=not given)
+        _print_next_steps(job, None if good or as_json else catalogue, volume, inputs, temporary=not given)
     if timed_out and timeout is not None:
         print_message(f"it was cancelled because it took longer than {format_duration(timeout)}")
         raise click.exceptions.Exit(ExitCode.TIMED_OUT)
@@ -118,8 +118,8 @@ def run(
 
 def _read_arguments(
     catalogue: Path, job_type: str | None, written: tuple[str, ...], header_lines: tuple[str, ...]
-) -> Submission:
-    """Check the arguments before anything is created or started."""
+) -> tuple[Submission, Mapping[str, InputDefinition]]:
+    """Check the arguments before anything is created or started; return them, and the inputs of the job."""
     from echelon.controller.engine.base.requests import Submission
 
     headers = {name: [value] for name, value in parse_headers(header_lines).items()}
@@ -128,7 +128,8 @@ def _read_arguments(
     if job_type not in loaded.jobs:
         raise unknown_job(job_type, list(loaded.jobs))
     _check_pauses(loaded.jobs[job_type].stages, catalogue, job_type)
-    return Submission(type=job_type, input=parse_parameters(written, _find_types(loaded, job_type)), headers=headers)
+    values = parse_parameters(written, _find_types(loaded, job_type))
+    return Submission(type=job_type, input=values, headers=headers), loaded.jobs[job_type].input
 
 
 def _check_pauses(stages: Sequence[StageDefinition], catalogue: Path, job_type: str) -> None:
@@ -205,14 +206,14 @@ def _handle_signals(local: LocalJob, standalone: Standalone, progress: Progress)
 
 
 def _print_next_steps(
-    job: Job, failed: Path | None, volume: Path, header_lines: tuple[str, ...], *, temporary: bool
+    job: Job, failed: Path | None, volume: Path, inputs: Mapping[str, InputDefinition], *, temporary: bool
 ) -> None:
     """Say how only what failed of a catalogue runs again, and how a temporary folder is removed."""
     if failed is not None:
         server = shlex.join(["echelon", "standalone", "--catalogue", str(failed), "--volume", str(volume.absolute())])
-        # Most headers are secrets, which were erased when the job ended.
-        again = "".join(f" -H '{line.partition(':')[0].strip()}: ...'" for line in header_lines)
-        print_message(f"to run again only what failed:\n  {server}\n  echelon retry {job['job_id'][:8]}{again}")
+        headers = {name: one.key for name, one in inputs.items() if one.source == "http-header"}
+        retry = describe_retry(job["job_id"][:8], job, headers)
+        print_message(f"to run again only what failed:\n  {server}\n  {retry}")
     if temporary:
         print_message(f"to remove all its files: rm -r {shlex.quote(str(volume))}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,11 +17,13 @@ import click
 
 from echelon.controller.commands.options import resolve_job_id
 from echelon.controller.commands.screen import escape_text
+from echelon.controller.commands.values import describe_retry
 from echelon.shared.errors import NotFound
+from echelon.shared.readers import MASK
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.shapes import Stage, Task
+    from echelon.controller.shapes import Job, Stage, Task
 
 #: Stands for a target in help texts.
 TARGET_METAVAR: Final = "ID[.STAGE[.INDEX]]"
@@ -95,6 +98,17 @@ def find_task(client: Client, target: Target) -> Task:
             return task
     command = f"'echelon tasks {target.job_id[:8]} --stage {target.stage}'"
     raise NotFound(f"there is no {target.describe_target()}; {command} lists them")
+
+
+def find_retry(client: Client, target: Target, job: Job) -> str:
+    """Return how to run again what has failed of a target, as the last lines of a message."""
+    headers = {}
+    if MASK in job["input"].values():
+        # A catalogue that has changed since may lack the job: all secrets are then named as inputs.
+        with suppress(NotFound):
+            inputs = client.get_definition(job["type"])["input"]
+            headers = {one["name"]: one["key"] for one in inputs if one["source"] == "http-header"}
+    return f"to run again only what failed:\n  {describe_retry(target, job, headers)}"
 
 
 def _find_by_id(client: Client, whole: str) -> Target:

@@ -10,13 +10,17 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
 from echelon.controller.commands.screen import escape_text
 from echelon.shared.errors import InvalidInput
 from echelon.shared.messages import JsonValue
+from echelon.shared.readers import MASK
+
+if TYPE_CHECKING:
+    from echelon.controller.shapes import Job
 
 #: Bytes of a file that -p name=@file reads; a request's body has the same limit.
 _FILE_AT_MOST: Final = 1 << 20
@@ -169,6 +173,19 @@ def _read_content(text: str) -> str:
 
 def _quote_text(text: str) -> str:
     return repr(escape_text(text if len(text) <= 60 else text[:57] + "..."))
+
+
+def describe_retry(target: object, job: Job, headers: Mapping[str, str]) -> str:
+    """Return the command that runs again what has failed, with a placeholder for each secret that a job has lost.
+
+    `headers` holds the header of each input that is taken from one.
+    """
+    options = "".join(
+        f" -H '{escape_text(headers[name])}: ...'" if name in headers else f" -p {escape_text(name)}=..."
+        for name, value in job["input"].items()
+        if value == MASK and job["ended_at"]
+    )
+    return f"echelon retry {target}{options}"
 
 
 def describe_mistakes(message: str, mistakes: Sequence[ReportedMistake]) -> str:

@@ -16,11 +16,11 @@ from echelon.controller.commands.screen import (
     print_message,
     print_sentence,
 )
-from echelon.controller.commands.targets import TARGET_METAVAR, Target, find_target, find_task
+from echelon.controller.commands.targets import TARGET_METAVAR, Target, find_retry, find_target, find_task
 
 if TYPE_CHECKING:
     from echelon.controller.client import Client
-    from echelon.controller.shapes import Why
+    from echelon.controller.shapes import Task, Why
 
 
 @click.command()
@@ -37,18 +37,20 @@ def why(client: Client, what: str, as_json: bool) -> None:
       echelon why 3f2a
       echelon why 3f2a.1.17
     """
-    target = find_target(client, what)
+    target, task = find_target(client, what), None
     if target.index is None:
         found = client.explain_job(target.job_id, target.stage)
     elif target.is_one_task:
-        found = client.explain_task(find_task(client, target)["task_id"])
+        task = find_task(client, target)
+        found = client.explain_task(task["task_id"])
     else:
         raise click.UsageError("'why' explains one task: name a single one, not a range")
     if as_json:
         print_json(found)
         return
     print_sentence(_format_sentence(found))
-    if hint := _find_hint(target, found):
+    hint = _find_retry(client, target, task) if found["code"] == "ENDED" else _find_hint(target, found)
+    if hint:
         print_message(hint)
 
 
@@ -77,3 +79,16 @@ def _find_hint(asked: Target, found: Why) -> str:
     if target.index is not None and asked.index is None and not target.is_spawn:
         return f"'echelon resume {stage} --state pending' resumes its paused tasks"
     return f"'echelon resume {target}' lets it go on"
+
+
+def _find_retry(client: Client, target: Target, task: Task | None) -> str:
+    """Return where the output of what has failed is, and how to run it again; nothing if nothing has failed."""
+    job = client.get_job(target.job_id)
+    stages = job["stages"] if target.stage is None else job["stages"][target.stage : target.stage + 1]
+    if task is not None and task["state"] == "FAILED":
+        output = f"'echelon logs {target}' shows its output"
+    elif task is None and any(stage["counts"].get("FAILED") or stage["spawn_state"] == "FAILED" for stage in stages):
+        output = f"'echelon logs {target.job_id[:8]} --failed' shows the output of its failed tasks"
+    else:
+        return ""
+    return f"{output}\n{find_retry(client, target, job)}"

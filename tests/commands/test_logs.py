@@ -37,9 +37,18 @@ def test_lines_are_chosen_under_the_names_of_their_parts(
     assert "".join(choose_lines([LOG], pattern, tail)).splitlines() == shown
 
 
-@pytest.mark.parametrize("pattern", ["(", "x(?=y)", "a{9999}"])
-def test_a_pattern_that_cannot_be_used_is_refused_with_the_syntax(pattern: str) -> None:
-    with pytest.raises(click.UsageError, match=r"--grep: .*RE2|--grep: .*repeats"):
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("(", "is not a regular expression of RE2"),
+        ("x(?=y)", "there is no look-around; write out"),
+        (r"a\Z", r"write \\z"),
+        ("a{9999}", r"repeats 9999 times .* write \* or \+"),
+        ("a{,5}", r"write \{0,5\}"),
+    ],
+)
+def test_a_pattern_that_cannot_be_used_is_refused_with_the_remedy(pattern: str, told: str) -> None:
+    with pytest.raises(click.UsageError, match=f"--grep: .*{told}"):
         list(choose_lines([LOG], pattern, None))
 
 

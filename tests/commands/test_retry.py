@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from echelon.shared.command import ExitCode
+import pytest
+
+from echelon.controller.client import Client
+from echelon.shared.command import ExitCode, main_group
 from tests.commands.calling import Caller
 from tests.commands.test_client_commands import facts, submitted
 from tests.commands.test_control import good, held
+from tests.system.process import Standalone
 
 
 def test_of_fifty_tasks_the_one_that_failed_runs_again_and_the_forty_nine_are_kept(echelon: Caller) -> None:
@@ -96,3 +100,35 @@ def test_later_stages_that_have_run_are_told_of_and_run_again_when_that_is_asked
     assert [one["index"] for one in facts(echelon, "tasks", job_id, "--stage", "1")] == [None, 3, 4, 5]
     assert [one["index"] for one in facts(echelon, "tasks", job_id, "--stage", "1", "--run", "1")] == [0, 1, 2]
     assert echelon("logs", f"{job_id}.1.0").out == "this is 1\n"
+
+
+@pytest.mark.parametrize("command", ["errors", "why"])
+def test_the_retry_that_is_told_names_the_secrets_of_an_ended_job(
+    standalone: Standalone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with Client(standalone.url) as client:
+        job_id = client.submit_job("fetch", headers={"Authorization": "Bearer wrong"}, wait=60)["job_id"]
+    monkeypatch.setenv("ECHELON_URL", standalone.url)
+
+    main_group([command, job_id], standalone_mode=False)
+
+    assert f"\n  echelon retry {job_id[:8]} -H 'Authorization: ...'\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "output"), [("", "logs {} --failed"), (".0", "logs {} --failed"), (".Fail.0", "logs {}.0.0")]
+)
+def test_why_says_what_a_person_can_do_about_a_failure(
+    standalone: Standalone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str, output: str
+) -> None:
+    with Client(standalone.url) as client:
+        short = client.submit_job("crash", wait=60)["job_id"][:8]
+    monkeypatch.setenv("ECHELON_URL", standalone.url)
+
+    main_group(["why", short + place], standalone_mode=False)
+    failed = capsys.readouterr().err
+    main_group(["why", f"{short}.Never"], standalone_mode=False)
+
+    assert f"'echelon {output.format(short)}'" in failed
+    assert failed.endswith(f"\n  echelon retry {short}{place.replace('Fail', '0')}\n")
+    assert "retry" not in capsys.readouterr().err

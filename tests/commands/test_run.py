@@ -96,16 +96,18 @@ def test_what_a_failed_run_says_last_runs_again_only_what_failed(alone: Caller, 
     assert counted.read_text() == "once\n"
 
 
-def test_what_a_failed_run_says_last_names_the_headers_that_a_retry_needs(alone: Caller, tmp_path: Path) -> None:
+def test_what_a_failed_run_says_last_names_the_secrets_that_a_retry_needs(alone: Caller, tmp_path: Path) -> None:
     file = tmp_path / "jobs.yaml"
     file.write_text(
-        "tasks: {fail: {exec_command: 'false'}}\njobs:\n  fail:\n"
-        "    input: {token: {source: http-header, key: X-Token}}\n    stages: [{task_class: fail}]\n"
+        "tasks: {fail: {exec_command: 'false'}}\njobs:\n  fail:\n    input:\n"
+        "      token: {source: http-header, key: X-Token}\n      trace: {source: http-header, secret: false}\n"
+        "      pin: {secret: true}\n      name:\n    stages: [{task_class: fail}]\n"
     )
 
-    failed = alone("run", file, "fail", "-H", "X-Token: s3cr3t")
+    failed = alone("run", file, "fail", "-H", "X-Token: s3cr3t", "-H", "trace: on", "-p", "pin=1234", "-p", "name=Ada")
 
-    assert re.search(r"  echelon retry \w+ -H 'X-Token: \.\.\.'\n", failed.err), failed.err
+    (line,) = re.findall(r"\n  echelon retry \w+ (.*)\n", failed.err)
+    assert sorted(shlex.split(line)) == ["-H", "-p", "X-Token: ...", "pin=..."], failed.err
 
 
 def test_an_input_without_its_option_is_told_the_option(alone: Caller, catalogue: Path) -> None:
