@@ -167,6 +167,25 @@ def test_a_stream_of_new_jobs_does_not_hold_up_an_old_one(wide: House) -> None:
     assert started[:3].count(large) >= 1
 
 
+def test_new_small_jobs_do_not_hold_up_a_large_one_while_slots_of_another_queue_are_free(wide: House) -> None:
+    puppet = Puppet(wide)
+    large = fill(wide, puppet, 100)
+    puppet.room = {"*": 0}
+
+    started = []
+    for _ in range(10):
+        wide.submit("one")
+        wide.submit("one")
+        puppet.report(room={"default": 1, "transcoding": 5})
+        started.append(puppet.granted[0][0].job_id)
+        puppet.finish(puppet.granted.pop())
+        assert not puppet.granted
+
+    # Three stand in line at first, and more come in each round than leave it.
+    assert started[0] == large
+    assert started.count(large) >= 2
+
+
 def test_jobs_are_served_in_the_order_of_submission_while_each_has_one_task(wide: House) -> None:
     puppet = Puppet(wide)
     puppet.room = {"*": 0}

@@ -15,7 +15,7 @@ from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.turn.capacities import Capacities, free_for
 from echelon.controller.engine.turn.claiming import ClaimedTasks, make_claim_rules, must_wait_for_files
 from echelon.controller.engine.turn.isolation import Isolation
-from echelon.controller.engine.turn.sharing import JobInLine, choose_rivals, list_jobs
+from echelon.controller.engine.turn.sharing import JobInLine, choose_rivals, compute_share, list_jobs
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 from echelon.shared.messages import ANY_QUEUE, Grant, GrantedTask
@@ -73,12 +73,9 @@ class Dispatcher:
         grantings: list[ClaimedTasks] = []
         limited = []
         any_queue = bool(demands.count_free((), priority=priority))
-        # A job with fewer tasks than its share leaves the rest to those after it.
-        left = sorted(rivals, key=lambda job: job.count)
-        while left:
-            job, *left = left
-            others = sum(any_queue or not job.queues.isdisjoint(other.queues) for other in left)
-            share = max(1, demands.count_free(job.queues, priority=priority) // (1 + others))
+        for place, job in enumerate(rivals, 1):
+            others = [one.count for one in rivals[place:] if any_queue or not job.queues.isdisjoint(one.queues)]
+            share = compute_share(job.count, others, demands.count_free(job.queues, priority=priority))
             granted = self._serve_job(unit, demands, job, share)
             if sum(len(one.claimed) for one in granted) == share < job.count:
                 limited.append(job)

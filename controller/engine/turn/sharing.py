@@ -46,3 +46,16 @@ def choose_rivals(jobs: Sequence[JobInLine], most: int) -> list[JobInLine]:
     """Return the first jobs, `most` at most, that share the free slots: of equal priority, as they stand in line."""
     rivals = jobs[: min(most, _AT_ONCE)]
     return [job for job in rivals if job.priority == jobs[0].priority]
+
+
+def compute_share(count: int, others: Sequence[int], slots: int) -> int:
+    """Return how many of the free slots go to the first job, which has `count` tasks; `others` are those of its rivals.
+
+    A job with fewer tasks than an equal share leaves the rest to the others. The first job gets a slot at least.
+    """
+    left = 1 + len(others)
+    for tasks in sorted((count, *others)):
+        if tasks * left > slots:
+            return max(1, min(count, slots // left))
+        slots, left = slots - tasks, left - 1
+    return count
