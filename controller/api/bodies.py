@@ -18,7 +18,7 @@ import marshmallow
 from webargs.core import missing
 from webargs.flaskparser import FlaskParser
 
-from echelon.controller.api.problems import Refusal
+from echelon.controller.api.problems import Refusal, refuse_value
 from echelon.controller.engine.base.requests import RequestMistake
 from echelon.shared.encodings import NotUtf8, decode_text
 from echelon.shared.expressions import suggest_name
@@ -27,6 +27,10 @@ from echelon.shared.expressions import suggest_name
 MOST_MISTAKES = 50
 #: Maximum levels of nesting.
 MAX_DEPTH = 64
+
+#: What marshmallow says of a value that is no object -> the same with what is expected.
+_DETAILS = dict.fromkeys(("Invalid input type.", "Not a valid mapping type."), "must be an object")
+_KINDS = ((dict, "an object"), (list, "a list"), (str, "text"), (bool, "true or false"), (int | float, "a number"))
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -39,7 +43,11 @@ class StrictParser(FlaskParser):
     def load_json(self, req: flask.Request, schema: marshmallow.Schema) -> object:
         """Return the body; without one `missing`, which the schema judges."""
         data = req.get_data(cache=True)
-        return read_json(data) if data else missing
+        value = read_json(data) if data else missing
+        if data and not isinstance(value, list if schema.many else dict):
+            expected = "a list of objects is" if schema.many else "an object is"
+            raise refuse_value("#", f"{expected} expected, this is {_describe_kind(value)}")
+        return value
 
     def load_querystring(self, req: flask.Request, schema: marshmallow.Schema) -> object:
         """Return the query; a parameter that is sent twice is a mistake, unless it is a list."""
@@ -78,7 +86,12 @@ def _iterate_mistakes(messages: object, pointer: str, known: list[str]) -> Itera
         for message in messages:
             yield from _iterate_mistakes(message, pointer, known)
     else:
-        yield RequestMistake(pointer, str(messages))
+        yield RequestMistake(pointer, _DETAILS.get(str(messages), str(messages)))
+
+
+def _describe_kind(value: object) -> str:
+    """Return what a JSON value is."""
+    return next((word for kind, word in _KINDS if isinstance(value, kind)), "null")
 
 
 def describe_unknown(name: str, known: list[str]) -> str:

@@ -170,12 +170,13 @@ def _register_verb(
 ) -> None:
     view.__name__ = f"{verb}_{kind}"
     view.__doc__ = _SUMMARIES[verb].format(f"a {kind}")
+    query = _query_schema(verb, kind)
     routes.add_route(
         "POST",
         f"{path}/{verb}",
         [RouteAnswer(shape, description=f"The {kind}, and what it came to.", headers=_ETAG)],
-        query=_query_schema(verb, kind),
-        body=schemas.GivenSchema if verb in _REOPENING else schemas.EmptyBodySchema,
+        query=query,
+        body=(schemas.GivenSchema if verb in _REOPENING else schemas.EmptyBodySchema)(query),
         body_required=False,
         refuses=[404, 409, 412],
         headers=IF_MATCH,

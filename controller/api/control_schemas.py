@@ -98,10 +98,15 @@ class AddQuerySchema(marshmallow.Schema):
 class EmptyBodySchema(marshmallow.Schema):
     """An empty object: the query chooses tasks."""
 
+    def __init__(self, query: type[marshmallow.Schema]) -> None:
+        """`query`: the parameters of the same request."""
+        super().__init__()
+        self._query = query()
+
     @marshmallow.pre_load
     def refuse_choice(self, data: object, **_: object) -> object:
         """Refuse what belongs in the query."""
-        wrong = [one for one in RetryQuerySchema._declared_fields if isinstance(data, Mapping) and one in data]
+        wrong = [one for one in self._query.fields if isinstance(data, Mapping) and one in data]
         if wrong:
             raise marshmallow.ValidationError({one: [f"belongs in the query: ?{one}=..."] for one in wrong})
         return data

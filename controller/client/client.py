@@ -86,7 +86,7 @@ class Client(LiveControl):
         Raises `Rejected` with its mistakes (an unknown type is one), `Conflict` if the key belongs to another request,
         and `Unavailable` if the controller has as many open jobs as it may.
         """
-        body: dict[str, object] = {"type": job_type, "input": dict(input or {}), **how_to_begin(paused, priority)}
+        body: dict[str, object] = {"type": job_type, "input": input or {}, **how_to_begin(paused, priority)}
         return cast(Job, self._transport.post_keyed(f"{API}/jobs", body, headers or {}, idempotency_key, wait))
 
     def get_job(self, job_id: str, *, wait: float | None = None) -> Job:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, cast
+from typing import Final, Literal, cast, get_args
 from urllib.parse import quote
 
+from echelon.controller.client.errors import Rejected
 from echelon.controller.client.transport import Transport
 from echelon.controller.shapes import AddedTasks, ChangedJob, ChangedStage, ChangedTask, Job, RetriedTasks, Stage, Why
 from echelon.shared.messages import JsonValue
@@ -13,6 +14,7 @@ from echelon.shared.messages import JsonValue
 API = "/api/v1"
 
 Verb = Literal["pause", "resume", "cancel", "kill", "retry", "skip"]
+_VERBS: Final = get_args(Verb)
 
 
 class LiveControl:
@@ -233,6 +235,8 @@ def task_path(task_id: str) -> str:
 def _verb_query(
     verb: Verb, index: str | None, state: str | None, only_failed: bool, downstream: bool
 ) -> dict[str, object]:
+    if verb not in _VERBS:
+        raise Rejected(f"there is no verb {verb!r}, only {', '.join(_VERBS)}")
     return {
         "index": index,
         "state": state.upper() if state else None,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import ipaddress
+import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
 import requests
@@ -126,7 +127,8 @@ class Transport:
         stream: bool = False,
         also: Iterable[int] = (),
     ) -> Iterator[requests.Response]:
-        sent = dict(headers or {})
+        data = None if body is None else _write_json(body)
+        sent = dict(headers or {}) if data is None else {"Content-Type": "application/json", **(headers or {})}
         patience = self._timeout
         if wait is not None and wait > 0:
             sent["Prefer"] = f"wait={min(wait, _WAIT_AT_MOST):.0f}"
@@ -136,7 +138,7 @@ class Transport:
                 method,
                 self._url + path,
                 params={name: _as_parameter(value) for name, value in (query or {}).items() if value is not None},
-                json=body,
+                data=data,
                 headers=sent,
                 # A followed log may be silent for hours.
                 timeout=(_CONNECT_TIMEOUT, None if stream else patience),
@@ -148,6 +150,23 @@ class Transport:
                 with _translate_errors(self._url):
                     raise from_problem(response.status_code, _read_problem(response))
             yield response
+
+
+def _write_json(body: object) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False, default=_replace_value).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Rejected(f"the request cannot be written as JSON: {error}") from error
+
+
+def _replace_value(value: object) -> object:
+    """Return what stands for a path or for a mapping that is no dict."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    # The value may be a secret.
+    raise TypeError(f"a value of the type {type(value).__name__} is not JSON")
 
 
 def _as_parameter(value: object) -> str | list[str]:

@@ -89,6 +89,31 @@ def test_an_unknown_field_is_answered_with_the_one_that_was_meant(stand: Stand) 
     assert response.json["errors"] == [{"pointer": "#/inputs", "detail": "unknown; did you mean 'input'?"}]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("/jobs", "[]", "an object is expected, this is a list"),
+        ("/jobs", "true", "an object is expected, this is true or false"),
+        ("/jobs", "null", "an object is expected, this is null"),
+        ("/tasks/retry", "{}", "a list of objects is expected, this is an object"),
+    ],
+)
+def test_a_body_of_another_kind_is_told_what_is_expected(stand: Stand, path: str, body: str, detail: str) -> None:
+    response = stand.client.post(API + path, data=body, content_type="application/json")
+
+    assert (response.status_code, response.json["errors"]) == (422, [{"pointer": "#", "detail": detail}])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [("/jobs", '{"type": "hello", "input": []}', "#/input"), ("/tasks/retry", "[7]", "#/0")],
+)
+def test_a_part_of_another_kind_is_told_what_is_expected(stand: Stand, path: str, body: str, pointer: str) -> None:
+    response = stand.client.post(API + path, data=body, content_type="application/json")
+
+    assert response.json["errors"] == [{"pointer": pointer, "detail": "must be an object"}]
+
+
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
 def test_a_body_that_is_not_called_json_is_refused(stand: Stand, content_type: str | None) -> None:
     response = post(stand, '{"type": "hello", "input": {}}', content_type=content_type)

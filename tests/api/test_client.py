@@ -213,6 +213,23 @@ def test_a_refusal_tells_every_mistake(client: Client) -> None:
         client.submit_job("gret")
 
 
+def test_a_value_that_json_has_no_word_for_is_refused_here_without_its_text() -> None:
+    with Client("http://127.0.0.1:9") as nowhere:
+        for value, told in (({"s3cr3t"}, "a value of the type set is not JSON"), (float("nan"), "not JSON compliant")):
+            with pytest.raises(Rejected, match=told) as refused:
+                nowhere.submit_job("greet", input={"name": value})  # type: ignore[dict-item]
+            assert "s3cr3t" not in str(refused.value)
+
+
+def test_a_path_is_sent_as_its_text_and_a_list_is_no_input(client: Client) -> None:
+    job = client.submit_job("greet", input={"name": Path("/data/a.txt")}, paused=True)  # type: ignore[dict-item]
+    client.cancel_job(job["job_id"])
+
+    assert job["input"] == {"name": "/data/a.txt"}
+    with pytest.raises(Rejected, match="#/input: must be an object"):
+        client.submit_job("greet", input=["a"])  # type: ignore[arg-type]
+
+
 def test_what_is_not_there_is_not_found(client: Client) -> None:
     for ask in (
         lambda: client.get_job(str(uuid.uuid4())),

@@ -167,3 +167,10 @@ def test_what_cannot_be_is_told_as_an_exception(client: Client) -> None:
     assert client.retry_job(job_id)["state"] == "RUNNING"
     assert client.pause_job(job_id)["paused"] is True
     assert client.skip_job(job_id)["state"] == "SKIPPED"
+
+
+def test_an_unknown_verb_is_told_the_verbs() -> None:
+    with Client("http://127.0.0.1:9") as nowhere:
+        for change in (nowhere.change_job, nowhere.change_task):
+            with pytest.raises(Rejected, match="no verb 'stop', only pause, resume, cancel, kill, retry, skip"):
+                change("stop", "0" * 36)  # type: ignore[arg-type]

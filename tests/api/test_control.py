@@ -193,6 +193,9 @@ def test_a_choice_in_the_body_is_not_overlooked(live: Stand) -> None:
     for verb in ("cancel", "retry"):
         (told,) = do(live, f"/jobs/{job_id}/{verb}", {"index": "0"}).json["errors"]
         assert told["detail"] == "belongs in the query: ?index=..."
+    for verb in ("pause", "skip"):
+        (told,) = do(live, f"/jobs/{job_id}/{verb}", {"only_failed": "false"}).json["errors"]
+        assert told["detail"].startswith("unknown; known here: ")
     assert do(live, f"/jobs/{job_id}/cancel", {}).json["state"] == "CANCELLED"
 
 
