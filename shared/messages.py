@@ -174,6 +174,8 @@ class Recipe(msgspec.Struct, frozen=True):
     exec_command: str
     exec_args: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    #: Name and content of files in the folder of each attempt.
+    files: dict[str, str] = {}
     environment: tuple[EnvironmentInput, ...] = ()
     #: Names of the inputs whose values are masked in logs.
     secret: frozenset[str] = frozenset()

@@ -75,7 +75,7 @@ class Launcher:
             process = self._runtime.start_command(launch)
         except CannotStart as error:
             if spare_from is not None:
-                self._folders.return_folder(spare_from, places.folder, clean=True)
+                self._folders.return_folder(spare_from, places.folder, prepared.compiled.files, clean=True)
             if isinstance(error, StartRefused):
                 raise
             raise CannotStart(masker.mask_text(str(error)), worker_fault=error.worker_fault) from error
@@ -84,7 +84,7 @@ class Launcher:
     def collect_outputs(self, attempt: StartedAttempt, ending: AttemptEnd, *, clean: bool) -> AttemptEnd:
         """Return the end with the attempt's outputs. Clean: no process is left that could use its folder."""
         if attempt.spare_from is not None and not self._folders.return_folder(
-            attempt.spare_from, attempt.places.folder, clean=clean
+            attempt.spare_from, attempt.places.folder, attempt.prepared.compiled.files, clean=clean
         ):
             return ending
         if ending.outcome in (Outcome.COMPLETED, Outcome.FAILED):
@@ -120,9 +120,8 @@ class Launcher:
         """Return an attempt's paths, and the parent of its folder if another attempt may reuse the folder."""
         recipe = prepared.recipe
         if recipe.workdir == "job" and not recipe.spawns:
-            return Places(
-                self._folders.take_folder(prepared.attempts_folder), prepared.workspace
-            ), prepared.attempts_folder
+            folder = self._folders.take_folder(prepared.attempts_folder, prepared.compiled.files)
+            return Places(folder, prepared.workspace), prepared.attempts_folder
         folder = f"{prepared.stage_folder}/{entry_name(task.index, task.attempt)}"
         name, working = self._volume.relative_name(folder), prepared.workspace
         if recipe.workdir == "task":
@@ -131,6 +130,7 @@ class Launcher:
             self._volume.make_folder(name)
         if self._rights is not None:
             self._rights.give_folder(folder)
+        self._folders.write_files(folder, prepared.compiled.files)
         if recipe.spawns and not recipe.shares_folder:
             spawnfile.remove_stale(self._volume, self._volume.relative_name(working))
         return Places(folder, working), None

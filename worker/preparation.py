@@ -20,6 +20,7 @@ from echelon.shared.sealing import CannotOpen, Seal, Sealer
 from echelon.shared.volume import workspace_name
 from echelon.shared.volume.layout import attempts_name, stage_name
 from echelon.worker.environment import RESERVED, base_environment, read_inputs
+from echelon.worker.folders import NO_FILES, Files
 from echelon.worker.output import Masker
 from echelon.worker.runtimes.port import CannotStart, Launch
 
@@ -57,6 +58,8 @@ class Compiled:
     command: Template
     arguments: tuple[Template, ...]
     env: dict[str, Template]
+    #: For the folder of each attempt.
+    files: Files
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,9 @@ class Preparation:
                 compile_template(recipe.exec_command, None),
                 tuple(compile_template(text, None) for text in recipe.exec_args),
                 {name: compile_template(text, None) for name, text in recipe.env.items() if name not in RESERVED},
+                Files({name: text.encode() for name, text in recipe.files.items()}, recipe.task_class)
+                if recipe.files
+                else NO_FILES,
             )
         except InvalidInput as error:
             raise CannotStart(f"task class {recipe.task_class!r}: {error}") from error

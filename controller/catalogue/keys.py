@@ -94,6 +94,12 @@ def described_by(*keys: Key, **default: Any) -> Any:
     return dataclasses.field(**default, metadata={"keys": keys})
 
 
+def one_of(record: type) -> tuple[str, ...]:
+    """Return the keys of which each record of this type has exactly one; empty: there are none such."""
+    choice: tuple[str, ...] = getattr(record, "ONE_OF", ())
+    return choice
+
+
 @cache
 def keys_of(record: type) -> Mapping[str, Key]:
     """Return the keys that people can write for a record, its own before those of its base."""
@@ -137,7 +143,21 @@ class RecordSchema(Schema):
             raise ValidationError({one: [unknown_key(one, self.fields, missing)] for one in told})
 
     def _find_missing(self, original: Mapping[str, object]) -> list[str]:
-        return [one for one, field in self.fields.items() if field.required and one not in original]
+        missing = [one for one, field in self.fields.items() if field.required and one not in original]
+        choice = one_of(self.record)
+        return missing if any(one in original for one in choice) else [*choice, *missing]
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def refuse_none_or_several(self, data: object, original: object, **kwargs: Any) -> None:
+        """Raise ValidationError unless exactly one of the keys is given of which each record has one."""
+        choice = one_of(self.record)
+        if not choice or not isinstance(original, Mapping):
+            return
+        given = [one for one in choice if one in original]
+        if not given:
+            raise ValidationError(Complaint("is missing", f"write {' or '.join(choice)}"), choice[0])
+        if len(given) > 1:
+            raise ValidationError(Complaint(f"stands beside {given[0]}", "leave one of them out"), given[1])
 
     def handle_error(self, error: ValidationError, data: object, **kwargs: Any) -> None:
         """Say of a key under a wrong name nothing but that: the right one is not missing beside it."""
@@ -192,4 +212,6 @@ def describe_record(record: type, dialect: Dialect) -> Shape:
     required = [name for name, one in keys_of(record).items() if one.required]
     shape = {"type": "object", "properties": properties, "additionalProperties": False}
     shape["description"] = (record.__doc__ or "").strip().split("\n")[0]
+    if choice := one_of(record):
+        shape["oneOf"] = [{"required": [one]} for one in choice]
     return {**shape, "required": required} if required else shape

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
+from echelon.controller.catalogue.scripts import is_variable
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, TaskClass
 from echelon.shared.expressions import to_text
 from echelon.shared.messages import EnvironmentInput, Recipe
+
+#: Name of the file that holds a script, in the folder of an attempt.
+SCRIPT = "script"
 
 
 def find_secret_inputs(catalogue: Catalogue, job: JobDefinition, task_class: str) -> frozenset[str]:
@@ -33,11 +37,13 @@ def make_recipe(
     if job is not None:
         allowed |= {name for name, one in job.input.items() if one.allow_leading_dash}
         secret |= job.secret
+    command, *arguments = _list_words(task_class)
     return Recipe(
         task_class=task_class.task_class,
-        exec_command=task_class.exec_command,
-        exec_args=task_class.exec_args,
-        env=task_class.env,
+        exec_command=command,
+        exec_args=tuple(arguments),
+        env=_export_inputs(task_class) | task_class.env,
+        files=task_class.files if task_class.run is None else {**task_class.files, SCRIPT: task_class.run},
         environment=tuple(_environment_inputs(task_class.input.values())),
         secret=frozenset(secret),
         leading_dash=frozenset(allowed),
@@ -49,6 +55,23 @@ def make_recipe(
         item_secret=item_secret,
         shares_folder=shares_folder and spawns and task_class.workdir == "job",
     )
+
+
+def _list_words(task_class: TaskClass) -> Iterable[str]:
+    """Return the command and its arguments as templates."""
+    if task_class.run is None:
+        return (task_class.exec_command, *task_class.exec_args)
+    script = f"{{task_dir}}/{SCRIPT}"
+    if task_class.run.startswith("#!"):
+        return (script,)
+    return (*(word.replace("{", "\\{") for word in task_class.shell), script)
+
+
+def _export_inputs(task_class: TaskClass) -> dict[str, str]:
+    """Return the variables by which a script gets its inputs."""
+    if task_class.run is None:
+        return {}
+    return {name: f"{{{name}}}" for name in task_class.input if is_variable(name)}
 
 
 def _environment_inputs(inputs: Iterable[InputDefinition]) -> Iterable[EnvironmentInput]:

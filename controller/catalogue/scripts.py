@@ -8,10 +8,24 @@ from collections.abc import Sequence
 
 from echelon.controller.catalogue.remedies import write_list
 
+#: What a script can get an input as. Names in upper case belong to programs (PATH, LD_PRELOAD, BASH_ENV): a value there
+#: could act as code. POSIX leaves names with a lower-case letter to applications; the variables of proxies are older.
+_VARIABLE = re.compile(r"(?=.*[a-z])(?!.*_proxy$)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh", "mksh", "fish"})
 _OPTION_WITH_C = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
 #: Shell options that take a word of their own.
 _TAKES_WORD = re.compile(r"[-+][A-Za-z]*[oO]|--rcfile|--init-file")
+
+
+def is_variable(name: str) -> bool:
+    """Tell whether a script can get an input as a variable of this name."""
+    return _VARIABLE.fullmatch(name) is not None
+
+
+def suggest_variable(name: str) -> str:
+    """Return the name of a variable for an input whose own name cannot be one."""
+    variable = re.sub(r"[^a-z0-9_]", "_", name.lower())
+    return variable if is_variable(variable) else f"{variable}_value"
 
 
 def script_position(words: Sequence[str]) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from echelon.controller.catalogue.patterns import find_ascii_escape, find_fault
 from echelon.controller.catalogue.reading import Reading
+from echelon.controller.catalogue.script_checks import check_script
 from echelon.controller.catalogue.scripts import find_command_line, safe_form, script_position
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType, TaskClass
 from echelon.controller.catalogue.tree import Path, join_path
@@ -124,6 +125,7 @@ def check_task(reading: Reading, task: TaskClass) -> TaskClass:
             place = reading.find_key((*path, "env", name))
             reading.add_mistake(place, f"{name} is Echelon's own variable", "take another name")
     _warn_of_script(reading, path, task, templates)
+    check_script(reading, path, task)
     leading = {template.leading for template in templates if template is not None and template.leading is not None}
     return replace(task, leading=frozenset(leading & task.input.keys()))
 
@@ -138,6 +140,8 @@ def _compile_template(reading: Reading, path: Path, text: str, known: Iterable[s
 
 
 def _check_command(reading: Reading, path: Path, task: TaskClass, template: Template | None) -> None:
+    if not task.exec_command:
+        return
     place = reading.find_value((*path, "exec_command"))
     if (line := find_command_line(task.exec_command, task.exec_args)) is not None:
         message = "exec_command is the name of one program, spaces included; no shell splits it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import ClassVar, Literal
 
 from echelon.controller.catalogue.keys import described
 from echelon.controller.catalogue.kinds import (
@@ -29,6 +29,13 @@ INPUT_NAME = TextValue(
     form=r"[A-Za-z_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -, a letter or _ first", longest=100
 )
 PRIORITY = Amount(whole=True, least=0, most=9)
+#: Characters of a script, or of a file that a command brings along: it travels in a message with each order.
+MAX_SCRIPT = 65_536
+_FILE_NAME = TextValue(
+    form=r"(?!(?:output|script|spawn\.json|work)$)[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    saying="letters, digits, _ . and -; not output, script, spawn.json or work",
+    longest=100,
+)
 _VARIABLE_NAME = TextValue(form=r"[^=\x00]+", saying="write the name of a variable", longest=200)
 
 
@@ -121,15 +128,37 @@ TITLE = TextValue(longest=200, allow_none=True)
 class Command:
     """A command and how it runs: the same keys in a task class and in a task that a request composes."""
 
+    ONE_OF: ClassVar[tuple[str, ...]] = ("exec_command", "run")
+
     exec_command: str = described(
         Argument(form=r"[\s\S]+", saying="write a command"),
-        "The program to run: a name that `PATH` finds, or a path. No shell sees it.",
+        "The program to run: a name that `PATH` finds, or a path. No shell sees it. Each command has this key or `run`.",
+        "",
+        usual="none",
     )
     exec_args: tuple[str, ...] = described(
         Items(Argument(), allow_none=True),
         "Its arguments, one list item each; never split, never seen by a shell. `{name}` is filled in, `\\{` is a "
         "literal brace.",
         (),
+    )
+    run: str | None = described(
+        TextValue(form=r"[\s\S]*\S[\s\S]*", saying="write a script", longest=MAX_SCRIPT),
+        "A script, instead of a program. It is never filled in: each input is a variable of its environment "
+        "(`\"$sample\"`), so no value can become code. A script that begins with `#!` chooses its own interpreter.",
+        None,
+    )
+    shell: tuple[str, ...] = described(
+        Items(TextValue(form=r"[\s\S]+", saying="write a word"), least=1),
+        "The program that runs the script, and its options: `[bash, -euo, pipefail]`, `[python3]`.",
+        ("sh", "-e"),
+        usual="`[sh, -e]`",
+    )
+    files: dict[str, str] = described(
+        Named(_FILE_NAME, TextValue(longest=MAX_SCRIPT)),
+        "Small files in the folder of each attempt, `$ECHELON_TASK_DIR`: name and content, which is never filled in. "
+        "All can be executed.",
+        factory=dict,
     )
     env: dict[str, str] = described(
         Named(_VARIABLE_NAME, Argument(), allow_none=True),
