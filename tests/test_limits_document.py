@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from echelon.controller.api import bodies, headers, schemas
-from echelon.controller.catalogue import composing, files, inline, inputs, loader, mistakes, patterns, reading, values
+from echelon.controller.catalogue import (
+    composing,
+    files,
+    inline,
+    inputs,
+    loader,
+    mistakes,
+    patterns,
+    reading,
+    task_classes,
+    values,
+)
 from echelon.controller.catalogue.jsonschema import json_schema
 from echelon.controller.catalogue.kinds import MAX_SECONDS
 from echelon.controller.engine.base import requests
@@ -57,6 +68,7 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
         ("name of a task class or a job", longest("", "tasks")),
         ("name of an input", longest("task", "input")),
         ("name of a variable", longest("task", "env")),
+        ("script (`run`) and `files` of a command together", f"{task_classes.MAX_SCRIPT:,} characters"),
         ("title (`name`) of a task class, a job or a stage", longest("stage", "name")),
         ("name of a queue", longest("task", "queue")),
         ("length of time", f"{MAX_SECONDS / 86400:.0f} days"),

@@ -45,7 +45,9 @@ class Files(msgspec.Struct, frozen=True):
 
     def are_untouched(self, path: str) -> bool:
         """Tell whether those in a folder are as they were written; raise OSError if one is gone."""
-        return all(_is_untouched(os.stat(f"{path}/{name}", follow_symlinks=False), _FILE_MODE) for name in self.contents)
+        return all(
+            _is_untouched(os.stat(f"{path}/{name}", follow_symlinks=False), _FILE_MODE) for name in self.contents
+        )
 
 
 NO_FILES: Final = Files()

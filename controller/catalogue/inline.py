@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from echelon.controller.catalogue.checks import Draft, check_draft
 from echelon.controller.catalogue.definitions import Catalogue, ListedTasks, StageDefinition, TaskDefinition
 from echelon.controller.catalogue.inputs import MAX_MISTAKES, InputMistake, check_item_inputs
-from echelon.controller.catalogue.keys import Key, keys_of
+from echelon.controller.catalogue.keys import Key, keys_of, one_of
 from echelon.controller.catalogue.loader import add_reading
 from echelon.controller.catalogue.mistakes import Mistake
 from echelon.controller.catalogue.reading import Reading
@@ -138,15 +138,17 @@ class _JobComposer:
         if not isinstance(paused, bool):
             self._note_mistake(f"{place}/paused", "must be true or false")
             return None
-        if "exec_command" in task:
-            return self._compose_command(place, task, paused)
+        for key in one_of(InlineCommand):
+            if key in task:
+                return self._compose_command(place, task, key, paused)
         self._refuse_unknown(place, task, keys_of(TaskDefinition))
         name = task.get("task_class")
         task_class = self.base.tasks.get(name) if isinstance(name, str) else None
         if task_class is None:
             guess = suggest_name(str(name)[:100], self.base.tasks)
             known = f"; did you mean {guess!r}?" if guess else ""
-            detail = "is missing; or give an exec_command" if name is None else f"{_NO_CLASS}{known}"
+            commands = " or ".join(one_of(InlineCommand))
+            detail = f"is missing; or give {commands}" if name is None else f"{_NO_CLASS}{known}"
             self._note_mistake(f"{place}/task_class", detail)
             return None
         given = task.get("input", {})
@@ -155,10 +157,10 @@ class _JobComposer:
         own = {key: value for key, value in values.items() if isinstance(given, Mapping) and key in given}
         return TaskDefinition(task_class.task_class, own, paused)
 
-    def _compose_command(self, place: str, task: Mapping[str, object], paused: bool) -> TaskDefinition | None:
+    def _compose_command(self, place: str, task: Mapping[str, object], key: str, paused: bool) -> TaskDefinition | None:
         if not self.commands:
             detail = "own commands are not taken: the controller has to be started with --allow-inline-commands"
-            self._note_mistake(f"{place}/exec_command", detail)
+            self._note_mistake(f"{place}/{key}", detail)
             return None
         self._refuse_unknown(place, task, keys_of(InlineCommand))
         written = {key: task[key] for key in keys_of(Command) if key in task}

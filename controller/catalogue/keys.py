@@ -164,9 +164,10 @@ class RecordSchema(Schema):
         if not isinstance(data, Mapping) or not isinstance(error.messages, dict):
             return
         remedies = {getattr(one, "remedy", None) for found in error.messages.values() for one in found}
-        for name in self._find_missing(data):
-            if f"did you mean {name}?" in remedies:
-                error.messages.pop(name, None)
+        meant = {name for name in self._find_missing(data) if f"did you mean {name}?" in remedies}
+        choice = one_of(self.record)
+        for name in meant.union(choice) if meant.intersection(choice) else meant:
+            error.messages.pop(name, None)
 
     @validates_schema(skip_on_field_errors=False)
     def refuse_both_spellings(self, data: Mapping[str, object], **kwargs: Any) -> None:

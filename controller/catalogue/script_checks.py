@@ -23,6 +23,8 @@ def check_script(reading: Reading, path: Path, task: TaskClass) -> None:
         if (*path, "shell") in reading.keys:
             reading.add_warning(reading.find_key((*path, "shell")), "shell means nothing without run", "leave it out")
         return
+    if not task.shell:
+        reading.add_mistake(reading.find_key((*path, "shell")), f"{join_path(path)}.shell: is empty", "leave it out")
     if task.exec_args:
         message = f"{join_path(path)}.exec_args: a script has no arguments"
         remedy = "give it its inputs: each is a variable of its environment"
@@ -58,7 +60,7 @@ def _find_names(text: str) -> frozenset[str]:
 def _warn_of_placeholders(reading: Reading, path: Path, task: TaskClass) -> None:
     """Warn of each placeholder in the script of a shell: it is not filled in."""
     script = task.run or ""
-    first = script.split("\n", 1)[0] if script.startswith("#!") else task.shell[0]
+    first = script.split("\n", 1)[0] if script.startswith("#!") else "".join(task.shell[:1])
     if not SHELLS & set(re.findall(r"[a-z]+", first)):
         return
     for name in _find_placeholders(script):

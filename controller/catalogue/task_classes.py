@@ -132,7 +132,8 @@ class Command:
 
     exec_command: str = described(
         Argument(form=r"[\s\S]+", saying="write a command"),
-        "The program to run: a name that `PATH` finds, or a path. No shell sees it. Each command has this key or `run`.",
+        "The program to run: a name that `PATH` finds, or a path. No shell sees it. "
+        "Each command has this key or `run`.",
         "",
         usual="none",
     )
@@ -145,7 +146,7 @@ class Command:
     run: str | None = described(
         TextValue(form=r"[\s\S]*\S[\s\S]*", saying="write a script", longest=MAX_SCRIPT),
         "A script, instead of a program. It is never filled in: each input is a variable of its environment "
-        "(`\"$sample\"`), so no value can become code. A script that begins with `#!` chooses its own interpreter.",
+        '(`"$sample"`), so no value can become code. A script that begins with `#!` chooses its own interpreter.',
         None,
     )
     shell: tuple[str, ...] = described(

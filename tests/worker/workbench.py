@@ -55,6 +55,12 @@ class Workbench:
         #: What the agent answers when the executor asks it last of all, and whether the last start was refused.
         self.may_start: Callable[[], bool] = lambda: True
         self.refused = False
+        self.closed = False
+
+    def close(self) -> None:
+        """End the executor."""
+        self.closed = True
+        self.executor.close()
 
     @property
     def work(self) -> Path:
