@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 import select
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -254,14 +253,18 @@ def _see_that_it_lives(connection: psycopg.Connection[Any], record: Any, proxy: 
     """Refuse a connection that the server has closed; the pool then makes another.
 
     A closed connection has something to read, so an open one costs no round trip. Only after a long rest is it asked:
-    a firewall or proxy may have dropped it.
+    a firewall or proxy may have dropped it. A new one is taken as it is: if the server ends it at once, its first
+    statement tells why, which the pool does not when it gives up.
     """
+    used_at = record.info.get("used_at")
+    if used_at is None:
+        return
     poll = select.poll()
     try:
         poll.register(connection.fileno(), select.POLLIN)
         if poll.poll(0):
             raise DisconnectionError("the server has closed this connection")
-        if time.monotonic() - record.info.get("used_at", -math.inf) > _RESTED:
+        if time.monotonic() - used_at > _RESTED:
             connection.execute("SELECT 1")
     except psycopg.OperationalError as error:
         raise DisconnectionError from error

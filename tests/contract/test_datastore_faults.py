@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import event
 
 from echelon.controller.core.events import CancelRequested, TasksCreated, TasksMoved
 from echelon.controller.core.states import State
@@ -20,11 +21,12 @@ from echelon.controller.datastore.errors import OutcomeUnknown
 from echelon.controller.datastore.filters import TaskFilter
 from echelon.controller.datastore.open import migrate_datastore, open_datastore
 from echelon.controller.datastore.port import Datastore
+from echelon.controller.datastore.postgresql import PostgresqlDatastore
 from echelon.controller.datastore.records import NewTask
 from echelon.controller.datastore.sqlite import SqliteDatastore
 from echelon.shared.clock import SystemClock
 from echelon.shared.errors import EchelonError, StoreUnavailable
-from echelon.shared.ids import new_task_ids
+from echelon.shared.ids import new_job_id, new_task_ids
 from tests.contract.servers import PrivatePostgresql, postgresql_binaries, unavailable
 from tests.contract.stores import WORKER, claim, fan_out, plain_job, spawn_started, stepped, submitted
 
@@ -161,9 +163,10 @@ def test_the_time_of_sqlite_is_the_injected_clocks(tmp_path: Path) -> None:
 
 
 def terminate_others(url: str) -> None:
+    """End all other sessions of this database; return when they have ended."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
 
@@ -211,6 +214,35 @@ def test_idle_connections_that_died_are_not_noticed_by_the_next_transaction(
         assert reader.find_job(job_id) is not None
     with postgresql_store.write() as tx:
         stepped(tx, job_id, CancelRequested())
+
+
+def _write(store: Datastore) -> None:
+    with store.write() as tx:
+        tx.find_chores()
+
+
+def _read(store: Datastore) -> None:
+    with store.read() as reader:
+        reader.find_job(new_job_id())
+
+
+def _find_job(store: Datastore) -> None:
+    store.find_job(new_job_id())
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("use", [_write, _read, _find_job, lambda store: store.check()])
+def test_a_server_that_ends_each_connection_once_it_is_made_is_away(
+    postgresql_store: PostgresqlDatastore, postgresql_url: str, use: Callable[[Datastore], None]
+) -> None:
+    use(postgresql_store)
+    # A proxy in front of a server that restarts does the same.
+    for engine in (postgresql_store._writing, postgresql_store._reading):
+        event.listen(engine, "connect", lambda connection, record: terminate_others(postgresql_url))
+    terminate_others(postgresql_url)
+
+    with pytest.raises(StoreUnavailable):
+        use(postgresql_store)
 
 
 @pytest.mark.server
