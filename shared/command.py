@@ -26,6 +26,10 @@ GROUP = "echelon.commands"
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
 
 
+#: Options as other programs have them -> as they are called here.
+_ELSEWHERE = dict.fromkeys(("--port", "--host", "--bind"), "--listen")
+
+
 class ExitCode(IntEnum):
     """The exit codes of the command."""
 
@@ -88,9 +92,7 @@ class LazyGroup(click.Group):
             sys.stdout.flush()
         except click.UsageError as error:
             prefix = "Error: "
-            said = error.format_message()
-            if "unexpected extra argument" in said and error.ctx and _takes_inputs(error.ctx.command):
-                said += "; an input is written -p NAME=VALUE"
+            said = _describe_usage(error)
             message = wrap_message(prefix + said).removeprefix(prefix)
             raise click.UsageError(message, error.ctx) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -107,8 +109,15 @@ class LazyGroup(click.Group):
         return result
 
 
-def _takes_inputs(command: click.Command) -> bool:
-    return any("-p" in one.opts for one in command.params)
+def _describe_usage(error: click.UsageError) -> str:
+    """Return what is wrong with a command line, and what was meant: click compares letters alone."""
+    said = error.format_message()
+    options = {name for one in error.ctx.command.params for name in one.opts} if error.ctx else set()
+    if "unexpected extra argument" in said and "-p" in options:
+        said += "; an input is written -p NAME=VALUE"
+    if isinstance(error, click.NoSuchOption) and (meant := _ELSEWHERE.get(error.option_name)) in options:
+        said = f"No such option {error.option_name!r}. Did you mean {meant!r}?"
+    return said
 
 
 def _report_error(error: Exception) -> ExitCode:

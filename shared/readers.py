@@ -20,7 +20,10 @@ def read_seconds(text: str) -> float:
     """Read a length of time: 10, 1.5s, 10m, 2h."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
     if not found:
-        raise ValueError("write a number of seconds, or 500ms, 90s, 10m, 2h, 1d")
+        words = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])(?:ec|in|our|ay)[a-z]*", text.strip().lower())
+        raise ValueError(
+            f"write {words[1]}{words[2]}" if words else "write a number of seconds, or 500ms, 90s, 10m, 2h, 1d"
+        )
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 

@@ -131,11 +131,18 @@ class ResolvedSettings(Generic[S]):
     origins: Mapping[str, Origin]
     #: The config file that was read; None: there is none.
     file: Path | None
+    #: Of each secret that stands in a file of its own, how users know what names that file.
+    secret_files: Mapping[str, str]
 
-    def rows(self) -> list[tuple[Setting, str, Origin]]:
+    def rows(self) -> list[tuple[Setting, str, str]]:
         """Return (setting, value without what is secret, origin) for each."""
         known = settings_of(type(self.settings))
-        return [(one, one.mask_value(getattr(self.settings, one.name)), self.origins[one.name]) for one in known]
+        return [
+            (one, one.mask_value(getattr(self.settings, one.name)), self._describe_origin(one.name)) for one in known
+        ]
+
+    def _describe_origin(self, name: str) -> str:
+        return f"{self.origins[name]}" + (f" ({self.secret_files[name]})" if name in self.secret_files else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +186,15 @@ def find_settings(
         *(file_layers(path, written) if written is not None else ()),
     )
     values: dict[str, Any] = {}
+    secret_files: dict[str, str] = {}
     origins = dict.fromkeys((one.name for one in known), Origin.DEFAULT)
     for one in known:
         found = next((layer for layer in layers if _has_value(one, layer)), None)
         if found:
             values[one.name], origins[one.name] = _read_value(one, found), found.origin
-    return ResolvedSettings(declared(**values), origins, path if written is not None else None)
+            if one.name not in found.values:
+                secret_files[one.name] = found.place(f"{one.name}_file")
+    return ResolvedSettings(declared(**values), origins, path if written is not None else None, secret_files)
 
 
 def forget_settings(declared: type, flags: Mapping[str, object]) -> None:

@@ -8,7 +8,13 @@ from typing import Any
 
 from echelon.controller.catalogue.definitions import JobDefinition, LaterTasks, SingleTask, StageDefinition
 from echelon.controller.catalogue.reading import Reading
-from echelon.controller.catalogue.task_checks import check_inputs, check_task, warn_of_ascii, warn_of_secrets
+from echelon.controller.catalogue.task_checks import (
+    check_inputs,
+    check_task,
+    has_unread_inputs,
+    warn_of_ascii,
+    warn_of_secrets,
+)
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, TaskClass
 from echelon.controller.catalogue.tree import Path, join_path
 from echelon.shared.expressions import suggest_name
@@ -137,7 +143,7 @@ def _check_named(reading: Reading, path: Path, name: str, draft: Draft) -> None:
 
 def _check_reach(reading: Reading, path: Path, task: TaskClass | None, job: JobDefinition) -> None:
     """Note the inputs of a task that takes the job's values as they are, and that no value can reach."""
-    if task is None:
+    if task is None or has_unread_inputs(reading, path[:2]):
         return
     for one in task.input.values():
         if one.source is InputSource.PARAMETER and one.required and one.name not in job.input:

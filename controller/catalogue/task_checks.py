@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from echelon.controller.catalogue.patterns import find_ascii_escape, find_fault
 from echelon.controller.catalogue.reading import Reading
@@ -13,7 +14,14 @@ from echelon.controller.catalogue.scripts import find_command_line, safe_form, s
 from echelon.controller.catalogue.task_classes import InputDefinition, InputSource, InputType, TaskClass
 from echelon.controller.catalogue.tree import Path, join_path
 from echelon.controller.catalogue.values import InvalidValue, check_value
-from echelon.shared.expressions import BUILTIN_NAMES, Template, TemplateError, compile_template, to_text
+from echelon.shared.expressions import (
+    BUILTIN_NAMES,
+    Template,
+    TemplateError,
+    compile_template,
+    suggest_name,
+    to_text,
+)
 from echelon.shared.messages import JsonValue
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -106,14 +114,31 @@ def _find_misfit(definition: InputDefinition, value: object) -> str | None:
     return None
 
 
+def has_unread_inputs(reading: Reading, path: Path) -> bool:
+    """Tell whether the inputs of a task or a job are no table, or stand under a misspelt key: that is one mistake."""
+    table = _find_table(reading, path)
+    if not isinstance(table.get("input"), dict | None):
+        return True
+    return any(key != "input" and suggest_name(str(key), ["input"]) for key in table)
+
+
+def _find_table(reading: Reading, path: Path) -> dict[Any, Any]:
+    """Return a task or a job as it is written."""
+    section, name = path
+    written = reading.data[str(section)]
+    found = written[name] if isinstance(written, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def check_task(reading: Reading, task: TaskClass) -> TaskClass:
     """Return the task class with what its templates tell, after noting what is wrong with them."""
     path: Path = ("tasks", task.task_class)
     check_inputs(reading, path, task.input.values())
-    written = reading.data["tasks"]
-    raw = written[task.task_class] if isinstance(written, dict) else {}
-    declared = raw.get("input") if isinstance(raw, dict) else None
+    declared = _find_table(reading, path).get("input")
+    known: frozenset[str] | None
     known = BUILTIN_NAMES | task.input.keys() | (declared.keys() if isinstance(declared, dict) else set())
+    if has_unread_inputs(reading, path):
+        known = None
     _check_command(reading, path, task, _compile_template(reading, (*path, "exec_command"), task.exec_command, known))
     templates = [
         _compile_template(reading, (*path, "exec_args", index), text, known)
@@ -130,9 +155,9 @@ def check_task(reading: Reading, task: TaskClass) -> TaskClass:
     return replace(task, leading=frozenset(leading & task.input.keys()))
 
 
-def _compile_template(reading: Reading, path: Path, text: str, known: Iterable[str]) -> Template | None:
+def _compile_template(reading: Reading, path: Path, text: str, known: frozenset[str] | None) -> Template | None:
     try:
-        return compile_template(text, frozenset(known))
+        return compile_template(text, known)
     except TemplateError as error:
         place = reading.find_text(path, text, error.offset)
         reading.add_mistake(place, f"{join_path(path)}: {error}", error.remedy)

@@ -8,9 +8,9 @@ from echelon.controller.commands.options import json_option, with_settings
 from echelon.controller.commands.screen import print_json, print_message
 from echelon.controller.commands.tables import Column, print_table
 from echelon.controller.settings import Resolved, list_settings
-from echelon.shared.settings import Origin, Setting, default_file
+from echelon.shared.settings import Setting, default_file
 
-_COLUMNS: tuple[Column[tuple[Setting, str, Origin]], ...] = (
+_COLUMNS: tuple[Column[tuple[Setting, str, str]], ...] = (
     Column("SETTING", lambda row: row[0].name),
     Column("VALUE", lambda row: row[1], note=True),
     Column("ORIGIN", lambda row: row[2]),

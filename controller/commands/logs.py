@@ -67,6 +67,7 @@ def logs(
     TASK is a task's id or its place: JOB.STAGE.INDEX, for example 3f2a.1.17. JOB.STAGE.spawn is a spawn task, and
     JOB.STAGE the only task of a stage. STAGE is a number or a name. A line such as ==> stage 0 Fetch, task 17 <==
     stands above each part; with --follow each line of a job begins with its task instead: 0.17 (its item) | ...
+    It is shown when it is whole, or when its task has ended: --follow of one task shows prompts and progress at once.
     """
     if follow and (tail or failed):
         raise click.UsageError("--tail and --failed choose among what there is; with --follow, give neither")
@@ -168,11 +169,15 @@ def _shorten_head(line: str) -> str:
 
 def _iterate_lines(pieces: Iterable[str]) -> Iterator[str]:
     """Yield lines with their ends."""
-    rest = ""
+    # In parts until its end has come: a task may print without one for hours.
+    begun: list[str] = []
     for piece in pieces:
-        *lines, rest = (rest + piece).split("\n")
-        yield from (f"{line}\n" for line in lines)
-    if rest:
+        first, *others = piece.split("\n")
+        begun.append(first)
+        for line in others:
+            yield "".join([*begun, "\n"])
+            begun = [line]
+    if rest := "".join(begun):
         yield f"{rest}\n"
 
 

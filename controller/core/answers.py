@@ -77,6 +77,12 @@ VERBS = {
 #: Why a task that was refused when its item was read does not run: its values are those of no task.
 MISFIT = "its item did not fit the task, so there is nothing to run: it can only be skipped"
 
+#: Why a spawn task that has completed does not run again.
+SPAWNED = (
+    "a completed spawn task is not run again, its items are tasks already: for a new list retry the stage before it "
+    "with `downstream`, or submit the job again"
+)
+
 
 def answer_verb(
     kind: Kind, state: State, verb: Verb, *, paused: bool = False, everything: bool = False, misfit: bool = False

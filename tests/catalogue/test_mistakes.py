@@ -213,6 +213,22 @@ jobs:
     assert set(expected) <= found, set(expected) - found
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tasks:\n  t:\n    §inputs: {a: }\n    exec_command: echo\n    exec_args: ['{a}', '{b}']\n",
+        "tasks:\n  t:\n    input: §[a, b]\n    exec_command: echo\n    exec_args: ['{b}']\n    env: {A: '{a}'}\n",
+        job("    §inputs: {a: }\n    stages: [{task_class: t}]\n"),
+        job("    §inputs: [a]\n    stages: [{task_class: t, spawn_task: t}]\n"),
+        job("    input: §[a]\n    stages: [{task_class: t}]\n"),
+    ],
+)
+def test_inputs_that_cannot_be_read_are_one_mistake_whatever_takes_them(tmp_path: Path, text: str) -> None:
+    mistakes, _ = loaded(tmp_path, text)
+
+    assert [(mistake.line, mistake.column) for mistake in mistakes] == places(text), [str(one) for one in mistakes]
+
+
 def test_a_mistake_reads_as_file_line_column_what_and_instead(tmp_path: Path) -> None:
     mistakes, _ = loaded(tmp_path, task("    tiemout: 5\n"))
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from echelon.controller.client import Ambiguous, NotAllowed, Rejected, ServerFault, Unreachable
 from echelon.controller.commands.options import exit_like_job
 from echelon.controller.shapes import Job
-from echelon.shared.command import ExitCode, LazyGroup
+from echelon.shared.command import ExitCode, LazyGroup, main_group
 from echelon.shared.errors import Conflict, EchelonError, InvalidInput, NotFound, StoreUnavailable
 
 
@@ -34,6 +34,16 @@ def ended(error: BaseException) -> tuple[int, str, str]:
 
     done = CliRunner().invoke(OneCommand(), ["fail"])
     return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("option", ["--port", "--host", "--bind"])
+@pytest.mark.parametrize("command", ["standalone", "controller"])
+def test_an_option_of_other_programs_is_told_its_name_here(command: str, option: str) -> None:
+    with pytest.raises(click.UsageError, match=f"No such option '{option}'. Did you mean '--listen'"):
+        main_group([command, option, "8080"], standalone_mode=False)
+    with pytest.raises(click.UsageError, match=f"No such option '{option}'") as refused:
+        main_group(["jobs", option, "8080"], standalone_mode=False)
+    assert "listen" not in refused.value.message
 
 
 @pytest.mark.parametrize(

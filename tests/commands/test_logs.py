@@ -80,6 +80,24 @@ def test_where_the_log_is_cut_into_pieces_makes_no_difference(pieces: list[str],
     assert list(choose_lines(pieces, "a", tail)) == list(choose_lines([whole], "a", tail))
 
 
+class Joined(str):
+    """A piece of a log; tells how much text has been copied to stand before it."""
+
+    __slots__ = ()
+    copied = 0
+
+    def __radd__(self, before: str) -> str:
+        Joined.copied += len(before)
+        return before + str(self)
+
+
+def test_a_line_without_an_end_is_put_together_once_however_many_pieces_it_has() -> None:
+    pieces = [Joined("progress\r")] * 1000
+
+    assert list(choose_lines(pieces, "gress", None)) == [f"{''.join(pieces)}\n"]
+    assert Joined.copied <= len(pieces) * len(pieces[0])
+
+
 def test_only_failed_tasks_are_shown_with_their_reasons(
     standalone: Standalone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

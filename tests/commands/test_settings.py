@@ -165,9 +165,35 @@ def test_lengths_of_time_are_written_as_people_write_them(text: str, expected: f
     assert read_seconds(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("30 days", "write 30d"), ("1.5 Hours", "write 1.5h"), ("10min", "write 10m"), ("90 seconds", "write 90s"),
+        ("2 months", "write a number of seconds, or"), ("soon", "write a number of seconds, or"),
+    ],
+)  # fmt: skip
+def test_a_length_of_time_in_words_is_told_how_it_is_written(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{told}"):
+        read_seconds(text)
+
+
 @pytest.mark.parametrize(("text", "expected"), [("4096", 4096), ("64KiB", 65536), ("16 MiB", 1 << 24), ("1g", 1 << 30)])
 def test_sizes_are_written_as_people_write_them(text: str, expected: int) -> None:
     assert read_size(text) == expected
+
+
+def test_the_origin_of_a_secret_in_a_file_names_what_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cr3t\n")
+    (tmp_path / "echelon.toml").write_text('token_file = "token"\n')
+    file, token = tmp_path / "echelon.toml", str(tmp_path / "token")
+
+    def show(given: dict[str, str], environ: dict[str, str], file: Path | None) -> str:
+        return next(row[2] for row in resolve_settings(given, environ, file=file).rows() if row[0].name == "token")
+
+    assert show({}, {"ECHELON_TOKEN_FILE": token, **NO_FILE}, None) == "environment (ECHELON_TOKEN_FILE)"
+    assert show({"token_file": token}, NO_FILE, None) == "flag (--token-file)"
+    assert show({}, {}, file) == f"file ({file}: token_file)"
+    assert show({}, {"ECHELON_TOKEN": "s3cr3t", **NO_FILE}, None) == "environment"
 
 
 def test_a_home_that_belongs_to_another_user_holds_no_settings(tmp_path: Path) -> None:

@@ -274,6 +274,21 @@ def test_a_list_with_a_task_behind_a_failed_stage_is_not_told_as_retried_for_one
 # --- a spawn task and tasks of its stage
 
 
+@pytest.mark.parametrize("only_failed", [True, False])
+def test_a_completed_spawn_task_says_how_a_new_list_is_made(house: House, only_failed: bool) -> None:
+    puppet = Puppet(house)
+    job_id = spawned(house, puppet, "many", urls(2))
+    puppet.run_all(lambda *_: Outcome.FAILED)
+    spawn = house.tasks(job_id, 0)[0]
+    told = "its items are tasks already: for a new list retry the stage before it with `downstream`, or submit"
+
+    with pytest.raises(Conflict, match=told):
+        house.jobs.control.change_task(Verb.RETRY, spawn.task_id, only_failed=only_failed)
+    (listed,) = house.jobs.control.retry_tasks({spawn.task_id: None}).tasks
+
+    assert spawn.index < 0 and not listed.changed and told in str(listed.reason)
+
+
 def by_state(house: House, job_id: JobId) -> int:
     return house.jobs.control.change_job(Verb.RETRY, job_id, choice=Choice(state=State.CANCELLED)).tasks
 

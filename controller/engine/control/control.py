@@ -142,10 +142,7 @@ class Control:
             if task is None:
                 raise NotFound(f"there is no task {task_id}")
             check_etag(etag, lambda: task.etag, f"task {task_id}")
-            misfit = verb is Verb.RETRY and self._again.is_misfit(unit, task)
-            said = answer_verb(
-                Kind.TASK, task.shown, verb, paused=task.paused, everything=not only_failed, misfit=misfit
-            )
+            said = self._again.answer_for(unit, task, verb, everything=not only_failed)
             if isinstance(said, Refused):
                 raise Conflict(f"the task cannot be {_PAST[verb]}: {said.reason}")
             before = unit.require_job(task.job_id)

@@ -15,11 +15,11 @@ from echelon.controller.core.again import (
     plan_job_retry,
     plan_stage_retry,
 )
-from echelon.controller.core.answers import MISFIT, Allowed, Kind, Verb, answer_verb
+from echelon.controller.core.answers import MISFIT, SPAWNED, Allowed, Answer, Kind, Refused, Verb, answer_verb
 from echelon.controller.core.events import Again, RetryRequested
 from echelon.controller.core.model import Job, Source, Stage
 from echelon.controller.core.states import ENDED, State
-from echelon.controller.datastore.records import TaskRow
+from echelon.controller.datastore.records import SPAWN_INDEX, TaskRow
 from echelon.controller.engine.base.requests import WHOLE, Changed, Choice, Given, RetriedTask, UnchangedGroup, Who
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.controller.engine.control.opening import Opening
@@ -111,13 +111,20 @@ class Retrying:
     def _explain_refusal(self, unit: UnitOfWork, task: TaskRow, etag: int | None) -> str | None:
         if etag is not None and etag != task.etag and not ablated("listed_etag"):
             return STALE
-        said = answer_verb(Kind.TASK, task.shown, Verb.RETRY, paused=task.paused, misfit=self.is_misfit(unit, task))
+        said = self.answer_for(unit, task, Verb.RETRY)
         if isinstance(said, Allowed) and unit.require_job(task.job_id).stage(task.stage).run > 1:
             aim = Aim(task.job_id, task.stage, Choice(spans=((task.index, task.index),)))
             return None if self._tasks.count_tasks(unit, aim) else EARLIER_RUN
         return None if isinstance(said, Allowed) else said.reason
 
-    def is_misfit(self, unit: UnitOfWork, task: TaskRow) -> bool:
+    def answer_for(self, unit: UnitOfWork, task: TaskRow, verb: Verb, *, everything: bool = False) -> Answer:
+        """Return what a verb means for a task; `everything`: a retry is meant for what has completed too."""
+        if verb is Verb.RETRY and task.index == SPAWN_INDEX and task.state is State.COMPLETED:
+            return Refused(SPAWNED)
+        misfit = verb is Verb.RETRY and self._is_misfit(unit, task)
+        return answer_verb(Kind.TASK, task.shown, verb, paused=task.paused, everything=everything, misfit=misfit)
+
+    def _is_misfit(self, unit: UnitOfWork, task: TaskRow) -> bool:
         """Tell whether a task can never run because its item did not fit."""
         if task.attempt or task.state not in (State.FAILED, State.SKIPPED):
             return False

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from echelon.controller.core.again import find_obstacle
-from echelon.controller.core.answers import Allowed, Kind, NoEffect, Refused, Verb, answer_verb
+from echelon.controller.core.answers import SPAWNED, Allowed, Kind, NoEffect, Refused, Verb, answer_verb
 from echelon.controller.core.events import (
     Again,
     RetryRequested,
@@ -221,7 +221,7 @@ def _answer_for(verb: Verb, aim: Aim, one: TaskCount) -> Allowed | NoEffect | Re
     if verb is Verb.RETRY and not asked:
         return NoEffect(LEFT_SKIPPED if one.state is State.SKIPPED else "it has not failed")
     if verb is Verb.RETRY and aim.spawn and one.state is State.COMPLETED:
-        return NoEffect("a completed spawn task is not run again: its items are tasks already")
+        return NoEffect(SPAWNED)
     paused = one.hand and one.state not in ENDED
     misfit = one.misfit and not ablated("misfit_refusal")
     return answer_verb(Kind.TASK, _show(one), verb, paused=paused, everything=not choice.only_failed, misfit=misfit)
