@@ -7,14 +7,14 @@ import random
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pika
 import psycopg
 
 from echelon.shared import codec
-from echelon.shared.ids import TaskId, WorkerId
+from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.messages import REPORTS, Finished, Outcome, Report, orders_queue
 from echelon.shared.signing import make_signer
 from echelon.shared.volume import Volume
@@ -175,26 +175,47 @@ def _send_garbage(nemesis: Nemesis, fault: Fault) -> None:
     _on_channel(nemesis, act)
 
 
+#: Claims with the workers that hold or held them. What may run still without a claim is left out: a lie about its end
+#: would let the next attempt start beside it.
+KNOWN_CLAIMS = (
+    "SELECT j.job_id, t.task_id, t.attempt, w.worker_id, t.state, t.started_at IS NOT NULL FROM tasks t"
+    " JOIN stages s ON s.key = t.stage JOIN jobs j ON j.key = s.job JOIN workers w ON w.key = t.worker"
+    " WHERE t.attempt > 0 AND (t.state = 'RUNNING' OR t.lease_until IS NULL) ORDER BY random() LIMIT 20"
+)
+
+
+def make_stale_reports(rows: Iterable[Sequence[object]], rng: random.Random) -> list[Report]:
+    """Say again, late and twice, what workers have said, and what none of them could say.
+
+    Only a process that has run is told of as one: no worker hands an attempt back and then tells of its process, and
+    the controllers believe those that hold the key.
+    """
+    reports = []
+    for job_id, task_id, attempt, worker, state, begun in rows:
+        # The lie about a running task comes from a worker that does not hold it.
+        teller = "00000000-0000-4000-8000-000000000000" if state == "RUNNING" else str(worker)
+        finished = Finished(
+            JobId(str(job_id)),
+            TaskId(str(task_id)),
+            int(str(attempt)),
+            rng.choice([Outcome.COMPLETED, Outcome.FAILED]),
+            1,
+            begun=bool(begun),
+        )
+        reports += 2 * [Report(worker=WorkerId(teller), number=1, finished=(finished, finished))]
+    return reports
+
+
 def _send_stale(nemesis: Nemesis, fault: Fault) -> None:
-    """Say again, late and twice, what workers have said, and what none of them could say."""
     if nemesis.cluster.postgresql is None:
         return
-    rows = nemesis.cluster.psql(
-        "SELECT j.job_id, t.task_id, t.attempt, w.worker_id, t.state FROM tasks t JOIN stages s ON s.key = t.stage "
-        "JOIN jobs j ON j.key = s.job JOIN workers w ON w.key = t.worker WHERE t.attempt > 0 ORDER BY random() LIMIT 20"
-    )
-    rng, signer = random.Random(fault.seed), make_signer(Volume.open(nemesis.cluster.volume))
+    reports = make_stale_reports(nemesis.cluster.psql(KNOWN_CLAIMS), random.Random(fault.seed))
+    signer = make_signer(Volume.open(nemesis.cluster.volume))
 
     def act(channel: pika.adapters.blocking_connection.BlockingChannel) -> None:
-        for job_id, task_id, attempt, worker, state in rows:
-            # The lie about a running task comes from a worker that does not hold it.
-            teller = WorkerId("00000000-0000-4000-8000-000000000000") if state == "RUNNING" else WorkerId(str(worker))
-            finished = Finished(
-                job_id, TaskId(str(task_id)), int(str(attempt)), rng.choice([Outcome.COMPLETED, Outcome.FAILED]), 1
-            )  # type: ignore[arg-type]
-            body = codec.encode_message(Report(worker=teller, number=1, finished=(finished, finished)))
-            for _ in range(2):
-                channel.basic_publish("", REPORTS, body, signed(REPORTS, body, signer))
+        for report in reports:
+            body = codec.encode_message(report)
+            channel.basic_publish("", REPORTS, body, signed(REPORTS, body, signer))
 
     _on_channel(nemesis, act)
 
