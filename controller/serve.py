@@ -34,6 +34,7 @@ from echelon.controller.engine.upkeep.publisher import FilePublisher
 from echelon.controller.engine.upkeep.retention import Limits, Retention
 from echelon.controller.engine.upkeep.roster import Roster
 from echelon.controller.engine.upkeep.watchdog import Watchdog
+from echelon.controller.engine.why.disks import DiskWatch
 from echelon.controller.liveness.hearing import Hearing
 from echelon.controller.liveness.status import StatusWriter
 from echelon.controller.liveness.store_clock import StoreClockCheck
@@ -107,8 +108,9 @@ class Controller:
         hearing = self.engine.hearing
         status = StatusWriter(StatusFile(outside.volume, str(uuid.uuid4())), lambda: hearing.is_able)
         self.retention = _retention(settings, outside, self.jobs, watcher)
+        disks = DiskWatch(self.jobs.disks, settings.min_free)
         self._threads = self._make_threads(
-            engine=self.engine, catalogue=watcher, status=status, retention=self.retention
+            engine=self.engine, catalogue=watcher, status=status, retention=self.retention, disks=disks
         )
 
     def start(self) -> None:

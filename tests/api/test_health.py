@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import subprocess
 import threading
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from werkzeug.serving import make_server
 
+from echelon.controller.engine.why import disks
+from echelon.controller.engine.why.disks import DiskWatch
 from echelon.controller.settings import Settings
 from echelon.shared.command import ExitCode
 from echelon.shared.errors import StoreUnavailable
@@ -20,6 +23,7 @@ from echelon.shared.messages import WorkerCard
 from tests.api.stand import Stand
 from tests.commands.calling import Caller
 from tests.engine.house import Puppet
+from tests.system.process import until
 
 
 @pytest.fixture
@@ -180,3 +184,38 @@ def test_the_command_ends_with_a_code_for_each_condition(stand: Stand, tmp_path:
     assert "accepts jobs, but lacks workers for their tasks" in lacking.err
     assert "none is up" in lacking.out
     assert "is ready" in good.err
+
+
+def test_a_disk_that_is_not_as_it_should_be_is_logged_once_and_so_is_its_recovery(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "mount"
+    watch, full = DiskWatch([str(folder)], 1), DiskWatch([str(tmp_path)], 1 << 60)
+
+    for _ in range(3):
+        watch.look()
+    folder.mkdir()
+    for _ in range(3):
+        watch.look()
+    for _ in range(3):
+        full.look()
+
+    gone, back, low = [(record.levelname, record.getMessage()) for record in caplog.records]
+    missing = f"the disk of {folder} cannot be asked: No such file or directory"
+    assert gone == ("WARNING", f"not ready because of a disk: {missing}")
+    assert back[0] == "INFO" and back[1].startswith("the disks have room again: ")
+    assert low[0] == "WARNING" and "set a smaller min_free" in low[1]
+
+
+def test_a_controller_watches_its_disks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disks, "_LOOK_EVERY", 0.01)
+    stand = Stand(tmp_path, min_free=1 << 60)
+
+    stand.controller.start()
+    until(lambda: "not ready because of a disk" in caplog.text, "the disk is reported")
+    stand.controller.stop()
+
+    stand.close()

@@ -26,7 +26,7 @@ def check_health(parts: JobDependencies) -> EngineHealth:
         (
             _check_part("store", parts.store.check),
             _check_part("volume", parts.volume.check_present),
-            _check_disk(parts),
+            check_disks(parts.disks, parts.min_free),
             HealthPart("broker", connected, parts.broker.condition),
             _check_catalogue(parts),
             *_check_workers(parts),
@@ -42,9 +42,9 @@ def _check_part(name: str, check: Callable[[], None]) -> HealthPart:
     return HealthPart(name, True, "answers")
 
 
-def _check_disk(parts: JobDependencies) -> HealthPart:
-    """Tell of the room for files; without room every submit fails."""
-    found = [_describe_disk(folder, parts.min_free) for folder in parts.disks]
+def check_disks(folders: Sequence[str], least: int) -> HealthPart:
+    """Tell of the room for files, at least so many bytes; without room every submit fails."""
+    found = [_describe_disk(folder, least) for folder in folders]
     full = [words for enough, words in found if not enough]
     return HealthPart("disk", not full, "; ".join(full or [words for _, words in found]))
 
