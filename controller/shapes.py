@@ -139,7 +139,7 @@ class TaskPlace(TypedDict):
 class NamedTask(TaskPlace):
     """Which task it is, and how people may call it."""
 
-    label: Annotated[str | None, about("The values of its own item as one line, secret ones masked; null: none.")]
+    label: Annotated[str | None, about("Its name: the label of its class, or else the values of its item; null: none.")]
 
 
 class Task(NamedTask, ProcessEnd, Paused):

@@ -18,12 +18,12 @@ from echelon.controller.api import texts
 from echelon.controller.api.transcripts import STREAMS, AttemptLog, Stream, TranscriptWriter, select_streams
 from echelon.controller.api.waiting import has_left
 from echelon.controller.core.states import ENDED
+from echelon.controller.datastore.encoding import NamedItem
 from echelon.controller.datastore.reader import Reader
 from echelon.controller.datastore.records import AttemptView, JobView, TaskView
 from echelon.controller.engine.jobs import Jobs
 from echelon.shared.errors import Unavailable
 from echelon.shared.ids import JobId, TaskId
-from echelon.shared.messages import JsonValue
 
 #: Seconds between looks.
 _LOOK = 0.25
@@ -80,12 +80,12 @@ class Follower:
         """Yield what a job's tasks have printed, in the order of their end, and print until it has ended."""
         writer = TranscriptWriter(name_first=True)
         names = {stage.number: stage.name for stage in job.stages}
-        masks = self._jobs.mask_items(job.job_id)
+        labels = self._jobs.label_tasks(job)
         cursor = 0
         while True:
             over = self._is_over(job.job_id)
             for task in self._list_running(job.job_id):
-                label = masks.label_task(task.task_class, task.input)
+                label = labels.label_task(task.task_class, task.input, task.index)
                 log = AttemptLog(job.job_id, task.stage, task.index, task.attempt, task.claim, label)
                 yield from self._read_streams(writer, log, names[task.stage], final=False)
             more = True
@@ -94,7 +94,7 @@ class Follower:
                 items = self._find_items(ended)
                 for number, view in ended:
                     cursor = max(cursor, number)
-                    label = masks.label_task(*items[view.task_id]) if view.task_id in items else None
+                    label = labels.label_task(*items[view.task_id]) if view.task_id in items else None
                     log = AttemptLog(job.job_id, view.stage, view.index, view.attempt, view.claim, label)
                     yield from self._read_streams(writer, log, names[view.stage], final=True)
                 more = len(ended) == _PAGE
@@ -160,8 +160,8 @@ class Follower:
     def _has_job_ended(self, job_id: JobId, after: int) -> list[tuple[int, AttemptView]]:
         return self._ask_store(lambda reader: reader.list_attempts_since(job_id, after=after, limit=_PAGE))
 
-    def _find_items(self, ended: list[tuple[int, AttemptView]]) -> dict[TaskId, tuple[str, dict[str, JsonValue]]]:
-        """Return the task classes and items of the tasks of these attempts, as far as they have items."""
+    def _find_items(self, ended: list[tuple[int, AttemptView]]) -> dict[TaskId, NamedItem]:
+        """Return what names the tasks of these attempts."""
         task_ids = {view.task_id for _, view in ended}
         return self._ask_store(lambda reader: reader.find_items(task_ids)) if task_ids else {}
 

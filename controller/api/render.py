@@ -27,7 +27,7 @@ from echelon.controller.datastore.records import (
     TaskView,
     WorkerView,
 )
-from echelon.controller.engine.base.labels import ItemMasks, label_item
+from echelon.controller.engine.base.labels import TaskLabels
 from echelon.controller.engine.base.requests import Changed, Retried
 from echelon.controller.engine.why.errors import group_errors
 from echelon.controller.engine.why.explanations import Reason
@@ -144,28 +144,29 @@ def render_stage(view: StageView, waiting: str | None = None) -> shapes.Stage:
     )
 
 
-def render_task(view: TaskView, values: Mapping[str, object]) -> shapes.Task:
-    """Return a task; `values` are its input values with the secrets masked."""
-    label = label_item({name: values.get(name) for name in view.input})
+def render_task(view: TaskView, names: TaskLabels) -> shapes.Task:
+    """Return a task as `names` of its job name it and mask its values."""
+    values = names.list_values(view.task_class, view.input)
+    label = names.label_task(view.task_class, view.input, view.index)
     return fill_shape(
         shapes.Task, view, input=values, label=label, etag=str(view.etag), **_task_position(view), **_pause_fields(view)
     )
 
 
-def render_errors(view: JobView, failures: Sequence[Failure], masks: ItemMasks) -> shapes.JobErrors:
+def render_errors(view: JobView, failures: Sequence[Failure], names: TaskLabels) -> shapes.JobErrors:
     """Return why tasks of a job have failed, in groups."""
     groups = [
         shapes.ErrorGroup(
             stage=group.stage, error=group.text, example=group.example, count=group.count,
-            tasks=[_render_named(view, one, masks) for one in group.tasks],
+            tasks=[_render_named(view, one, names) for one in group.tasks],
         )
         for group in group_errors(failures)
     ]  # fmt: skip
     return {"failed_tasks": view.failed_tasks, "grouped_tasks": len(failures), "groups": groups}
 
 
-def _render_named(view: JobView, one: Failure, masks: ItemMasks) -> shapes.NamedTask:
-    label = masks.label_task(one.task_class, one.input)
+def _render_named(view: JobView, one: Failure, names: TaskLabels) -> shapes.NamedTask:
+    label = names.label_task(one.task_class, one.input, one.index)
     return fill_shape(shapes.NamedTask, one, job_id=view.job_id, label=label, **_task_position(one))
 
 

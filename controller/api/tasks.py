@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import msgspec
 from flask import Response
 
@@ -15,7 +13,7 @@ from echelon.controller.api.problems import blamed_on
 from echelon.controller.api.queries import IdQuery, TasksQuery
 from echelon.controller.api.routes import RouteAnswer, Routes
 from echelon.controller.datastore.filters import TaskFilter
-from echelon.controller.datastore.records import JobView, TaskView
+from echelon.controller.datastore.records import TaskView
 from echelon.controller.engine.why.errors import READ_AT_MOST
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId, TaskId
@@ -36,7 +34,7 @@ _FOUND_AT_MOST = 10
 def list_tasks(query: TasksQuery, job_id: object) -> Response:
     """List a job's tasks by stage and index, each stage's spawn task first."""
     job = find_job(JobId(str(job_id)))
-    values_of = _mask_values(job)
+    names = get_jobs().label_tasks(job)
     size = len(msgspec.json.encode(get_jobs().masked_input(job)))
     limit = min(query.limit, max(1, _BYTES_OF_INPUT // size))
     if query.stage is not None:
@@ -44,7 +42,7 @@ def list_tasks(query: TasksQuery, job_id: object) -> Response:
     wanted = TaskFilter(query.stage, query.state, query.index, query.run)
     with get_jobs().store.read() as reader, blamed_on("#/query/cursor"):
         found = reader.list_tasks(job.job_id, wanted, limit=limit, cursor=query.cursor)
-    return render.make_page(found, lambda task: render.render_task(task, values_of(task)))
+    return render.make_page(found, lambda task: render.render_task(task, names))
 
 
 @routes.add_get(
@@ -57,7 +55,7 @@ def list_errors(job_id: object) -> Response:
     job = find_job(JobId(str(job_id)))
     with get_jobs().store.read() as reader:
         failures = reader.list_failures(job.job_id, limit=READ_AT_MOST)
-    return render.make_answer(render.render_errors(job, failures, get_jobs().mask_items(job.job_id)))
+    return render.make_answer(render.render_errors(job, failures, get_jobs().label_tasks(job)))
 
 
 @routes.add_get(
@@ -73,7 +71,7 @@ def get_task(task_id: object) -> Response:
         attempts = reader.list_attempts(view.task_id)
     ended = [render.fill_shape(shapes.Attempt, one) for one in attempts]
     return render.make_answer(
-        {**render.render_task(view, _mask_values(job)(view)), "attempts": ended}, etag=str(view.etag)
+        {**render.render_task(view, get_jobs().label_tasks(job)), "attempts": ended}, etag=str(view.etag)
     )
 
 
@@ -88,7 +86,7 @@ def find_ids(query: IdQuery) -> Response:
 def answer_task(task_id: TaskId, *, more: shapes.ChangeResult) -> Response:
     """Return a task without its attempts; `more` stands beside it."""
     view = find_task(task_id)
-    body = {**render.render_task(view, _mask_values(find_job(view.job_id))(view)), **more}
+    body = {**render.render_task(view, get_jobs().label_tasks(find_job(view.job_id))), **more}
     return render.make_answer(body, etag=str(view.etag))
 
 
@@ -99,9 +97,3 @@ def find_task(task_id: TaskId) -> TaskView:
     if view is None:
         raise NotFound(f"there is no task {task_id}")
     return view
-
-
-def _mask_values(job: JobView) -> Callable[[TaskView], Mapping[str, object]]:
-    """Return what tells a task's input values: those of its item stand over the job's, the secret ones masked."""
-    masked, masks = get_jobs().masked_input(job), get_jobs().mask_items(job.job_id)
-    return lambda task: {**masked, **masks.mask_item(task.task_class, task.input)} if task.input else masked

@@ -125,9 +125,9 @@ def read_job_log(jobs: Jobs, job: JobView, since: float = 0.0) -> Iterator[bytes
     """Yield what all attempts of a job have printed; only of those that have printed something since a time."""
     writer = TranscriptWriter(name_first=True)
     names = {stage.number: stage.name for stage in job.stages}
-    masks = jobs.mask_items(job.job_id)
+    labels = jobs.label_tasks(job)
     for task in iterate_tasks(jobs, job.job_id):
-        label = masks.label_task(task.task_class, task.input)
+        label = labels.label_task(task.task_class, task.input, task.index)
         for attempt, claim in sorted(find_claims(jobs, task).items()):
             log = AttemptLog(job.job_id, task.stage, task.index, attempt, claim, label)
             for stream in STREAMS:

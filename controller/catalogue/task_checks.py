@@ -149,6 +149,8 @@ def check_task(reading: Reading, task: TaskClass) -> TaskClass:
         if name.startswith("ECHELON_"):
             place = reading.find_key((*path, "env", name))
             reading.add_mistake(place, f"{name} is Echelon's own variable", "take another name")
+    if task.label is not None:
+        _check_label(reading, path, task)
     _warn_of_script(reading, path, task, templates)
     check_script(reading, path, task)
     leading = {template.leading for template in templates if template is not None and template.leading is not None}
@@ -162,6 +164,18 @@ def _compile_template(reading: Reading, path: Path, text: str, known: frozenset[
         place = reading.find_text(path, text, error.offset)
         reading.add_mistake(place, f"{join_path(path)}: {error}", error.remedy)
         return None
+
+
+def _check_label(reading: Reading, path: Path, task: TaskClass) -> None:
+    """Note what is wrong with a label: the controller fills it in, which knows no worker and no attempt."""
+    here, text = (*path, "label"), task.label or ""
+    template = _compile_template(reading, here, text, BUILTIN_NAMES | task.input.keys())
+    shown = {"index", *(one.name for one in task.input.values() if one.source is not InputSource.ENVIRONMENT)}
+    if template is None:
+        return
+    for name in sorted(template.names - shown):
+        message = f"{join_path(here)}: a label is made before a worker has the task, and cannot hold {name!r}"
+        reading.add_mistake(reading.find_text(here, text, template.offset_of(name)), message, "leave it out")
 
 
 def _check_command(reading: Reading, path: Path, task: TaskClass, template: Template | None) -> None:

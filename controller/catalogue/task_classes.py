@@ -166,6 +166,12 @@ class Command:
         "Environment variables of the process; `{name}` is filled in.",
         factory=dict,
     )
+    label: str | None = described(
+        Argument(longest=200),
+        "What people see of a task, filled in like an argument with its inputs and its `{index}`: `\"{sample}\"`.",
+        None,
+        usual="the values of its item",
+    )
     queue: str = described(
         TextValue(form=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", saying="letters, digits, _ . and -", longest=64),
         "Only workers that subscribe to this queue run the task.",

@@ -64,15 +64,15 @@ class LocalJob:
             found, failures = reader.find_job(self._job_id), reader.list_failures(self._job_id, limit=READ_AT_MOST)
         if found is None:
             raise NotFound(f"job {self._job_id} does not exist any more")
-        return render.render_errors(found, failures, self._jobs.mask_items(self._job_id))
+        return render.render_errors(found, failures, self._jobs.label_tasks(found))
 
     def find_task(self, task_id: str) -> Task:
         """Return one of its tasks."""
         with self._jobs.store.read() as reader:
-            view = reader.find_task(TaskId(task_id))
-        if view is None:
+            found, view = reader.find_job(self._job_id), reader.find_task(TaskId(task_id))
+        if found is None or view is None:
             raise NotFound(f"there is no task {task_id}")
-        return render.render_task(view, self._jobs.mask_items(self._job_id).mask_item(view.task_class, view.input))
+        return render.render_task(view, self._jobs.label_tasks(found))
 
     def read_stderr(self, task: Task) -> Iterable[str]:
         """Return the end of the stderr of a task's last attempt."""

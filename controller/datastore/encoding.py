@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from echelon.controller.core.states import State
+from echelon.shared.ids import TaskId
 from echelon.shared.messages import JsonValue
 
 STATES = {str(state): state for state in State}
@@ -24,6 +26,15 @@ def encode_json(value: object) -> str:
 def decode_object(text: str | None) -> dict[str, JsonValue]:
     """Decode a JSON object; None is the empty object."""
     return _object_decoder.decode(text) if text else {}
+
+
+#: What names a task for people: its class, the values of its item, its index.
+NamedItem = tuple[str, dict[str, JsonValue], int]
+
+
+def decode_items(rows: Iterable[Sequence[Any]]) -> dict[TaskId, NamedItem]:
+    """Return what names tasks, of rows with id, class, input and index."""
+    return {TaskId(task_id): (name, decode_object(values), index) for task_id, name, values, index in rows}
 
 
 def decode_names(text: str) -> list[str]:

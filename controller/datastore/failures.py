@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from echelon.controller.core.states import State
-from echelon.controller.datastore.encoding import decode_object
+from echelon.controller.datastore.encoding import NamedItem, decode_items, decode_object
 from echelon.controller.datastore.reading import ReaderBase
 from echelon.controller.datastore.sql import PRESENT, is_in
 from echelon.controller.datastore.tables import tasks
@@ -32,12 +32,10 @@ class Failure:
 class FailureReads(ReaderBase):
     """The methods of a reader about failed tasks, and about what tells tasks apart."""
 
-    def find_items(self, task_ids: Collection[TaskId]) -> dict[TaskId, tuple[str, dict[str, JsonValue]]]:
-        """Return the task classes and the items' own values of those tasks that have some; secret ones are sealed."""
-        query = select(tasks.c.task_id, tasks.c.task_class, tasks.c.input)
-        query = query.where(tasks.c.task_id.in_(task_ids), tasks.c.input.is_not(None))
-        rows = self._connection.execute(query)
-        return {TaskId(task_id): (task_class, decode_object(values)) for task_id, task_class, values in rows}
+    def find_items(self, task_ids: Collection[TaskId]) -> dict[TaskId, NamedItem]:
+        """Return what names these tasks, as far as they exist; secret values are sealed."""
+        query = select(tasks.c.task_id, tasks.c.task_class, tasks.c.input, tasks.c.idx)
+        return decode_items(self._connection.execute(query.where(tasks.c.task_id.in_(task_ids))))
 
     def list_failures(self, job_id: JobId, *, limit: int) -> list[Failure]:
         """Return the first failed tasks of a job, by stage and index: of a spawn task, its stage's first."""

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, updat
 from sqlalchemy import bindparam as _p
 
 from echelon.controller.core.states import OPEN, State
-from echelon.controller.datastore.encoding import STATES, clean_text, decode_object, encode_json
+from echelon.controller.datastore.encoding import STATES, NamedItem, clean_text, decode_items, encode_json
 from echelon.controller.datastore.files import MARK_UNPUBLISHED
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.records import SPAWN_INDEX, NewTask, Settlement, TaskRow
@@ -26,7 +26,7 @@ from echelon.controller.datastore.sql import (
 from echelon.controller.datastore.tables import INDEX_BITS, attempts, stages, tasks
 from echelon.controller.datastore.workers import WorkerWrites
 from echelon.shared.ids import JobId, TaskId
-from echelon.shared.messages import JsonValue, Outcome
+from echelon.shared.messages import Outcome
 
 INSERT_TASK = build_insertion(tasks)
 INSERT_ATTEMPT = build_insertion(attempts)
@@ -46,10 +46,11 @@ LOAD_TASKS = Prepared(
 )
 
 LOAD_ITEMS = Prepared(
-    select(tasks.c.task_id, tasks.c.task_class, tasks.c.input)
-    .where(Among(tasks.c.task_id, _p("task_ids")), tasks.c.input.is_not(None)),
+    select(tasks.c.task_id, tasks.c.task_class, tasks.c.input, tasks.c.idx).where(
+        Among(tasks.c.task_id, _p("task_ids"))
+    ),
     "task_ids",
-)  # fmt: skip
+)
 
 SETTLE = Prepared(
     update(tasks)
@@ -154,10 +155,9 @@ class TaskWrites(WorkerWrites):
         """Return the rows of these tasks as far as they exist. Call `lock_jobs` first."""
         return self._task_rows(self._rows_of(LOAD_TASKS, task_ids)) if task_ids else []
 
-    def load_items(self, task_ids: Collection[TaskId]) -> dict[TaskId, tuple[str, dict[str, JsonValue]]]:
-        """Return the task classes and the items' own values of those tasks that have some; secret ones are sealed."""
-        rows = self._rows_of(LOAD_ITEMS, task_ids) if task_ids else []
-        return {TaskId(task_id): (task_class, decode_object(values)) for task_id, task_class, values in rows}
+    def load_items(self, task_ids: Collection[TaskId]) -> dict[TaskId, NamedItem]:
+        """Return what names these tasks, as far as they exist; secret values are sealed."""
+        return decode_items(self._rows_of(LOAD_ITEMS, task_ids) if task_ids else [])
 
     def settle_attempts(self, settlements: Sequence[Settlement]) -> None:
         """Save how claims ended: the task rows (guarded: RUNNING and the claim), and a row of each that had started.

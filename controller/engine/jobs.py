@@ -20,7 +20,7 @@ from echelon.controller.datastore.transaction import Transaction
 from echelon.controller.engine.base.health import EngineHealth
 from echelon.controller.engine.base.inputs import Inputs, gather_inputs
 from echelon.controller.engine.base.items import new_seal, open_sealing, plan_tasks
-from echelon.controller.engine.base.labels import MASK, ItemMasks
+from echelon.controller.engine.base.labels import MASK, TaskLabels
 from echelon.controller.engine.base.outbox import order_drain
 from echelon.controller.engine.base.requests import (
     Composition,
@@ -213,9 +213,9 @@ class Jobs:
         """Return a job's input as anybody may see it."""
         return dict(view.input) | dict.fromkeys(view.secret, MASK)
 
-    def mask_items(self, job_id: JobId) -> ItemMasks:
-        """Return what masks the secrets in the items of a job."""
-        return ItemMasks(partial(self.snapshots.secret_inputs_of, job_id))
+    def label_tasks(self, view: JobView) -> TaskLabels:
+        """Return what names the tasks of a job and masks the secrets in their items."""
+        return self.snapshots.label_tasks(view.job_id, partial(self.masked_input, view))
 
     @property
     def is_broker_connected(self) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from echelon.controller.engine.base.labels import ItemMasks, label_item
+from echelon.controller.catalogue.task_classes import InputDefinition, TaskClass
+from echelon.controller.engine.base.labels import TaskLabels
 from echelon.controller.engine.why.errors import normalise_error
-from echelon.shared.messages import Outcome
+from echelon.shared.messages import JsonValue, Outcome
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
 
@@ -84,10 +88,69 @@ def test_a_task_is_named_by_the_values_of_its_item_everywhere(live: Stand) -> No
     assert [task["label"] for task in errors["groups"][0]["tasks"]] == ["http://host/bob"]
 
 
-def test_a_secret_of_an_item_is_masked_in_its_name() -> None:
-    masks = ItemMasks(lambda task_class: {"token"} if task_class == "guard" else ())
+def test_the_label_of_a_class_names_its_tasks_everywhere(labelled: Stand) -> None:
+    job_id = labelled.post("labelled", run="r7", token="c4n4ry")["job_id"]
+    puppet = Puppet(labelled)
+    puppet.finish(puppet.take(), items=[{"sample": "ann"}, {"sample": "bob"}])
+    puppet.finish(puppet.take())
+    puppet.finish(puppet.take(), Outcome.FAILED, error="exit code 1: gone")
 
-    assert masks.label_task("guard", {"token": "sealed", "sample": "a\nb"}) == "token=******** sample=a b"
-    assert masks.label_task("other", {"list": [1, 2]}) == "[1,2]"
-    assert masks.label_task("other", {}) is None
-    assert label_item({"text": "x" * 500}) == "x" * 199 + "…"
+    job, errors = labelled.get(f"/jobs/{job_id}"), labelled.get(f"/jobs/{job_id}/errors")
+    tasks = labelled.get(f"/jobs/{job_id}/tasks")["items"]
+
+    assert [task["label"] for task in tasks] == ["list r7", "ann of r7, 0, ********", "bob of r7, 1, ********"]
+    assert job["stages"][0]["error"] == "task 1 (bob of r7, 1, ********): exit code 1: gone"
+    assert [task["label"] for task in errors["groups"][0]["tasks"]] == ["bob of r7, 1, ********"]
+    assert labelled.get(f"/tasks/{tasks[1]['task_id']}")["label"] == "ann of r7, 0, ********"
+
+
+def names_of(*, secret: str = "", label: str | None = None, **job: JsonValue) -> TaskLabels:
+    task = TaskClass(
+        task_class="t", label=label, input={name: InputDefinition(name) for name in ("token", "sample", "n")}
+    )
+    return TaskLabels(lambda name: task, lambda name: frozenset({secret}), lambda: job)
+
+
+def test_a_secret_of_an_item_is_masked_in_its_name() -> None:
+    names = names_of(secret="token")
+
+    assert names.label_task("t", {"token": "sealed", "sample": "a\nb"}, 0) == "token=******** sample=a b"
+    assert names.label_task("t", {"list": [1, 2]}, 0) == "[1,2]"
+    assert names.label_task("t", {}, 0) is None
+    assert names.label_task("t", {"text": "x" * 500}, 0) == "x" * 199 + "…"
+
+
+def test_a_label_is_one_line_and_shows_no_secret() -> None:
+    names = names_of(secret="token", label="{token}|{sample}|{{ n | int + 1 }}|{index}", n="4", sample="job's")
+
+    assert names.label_task("t", {"token": "sealed", "sample": "a\x1b[31m\nb"}, 3) == "********|a [31m b|5|3"
+    assert names.label_task("t", {"sample": "x" * 500, "token": "s"}, 3) == "********|" + "x" * 190 + "…"
+    assert names.label_task("t", {"token": "sealed"}, 3) == "********|job's|5|3"
+
+
+@pytest.mark.parametrize("values", [{}, {"token": "x"}])
+def test_a_label_that_cannot_be_filled_in_gives_way_to_the_item(values: dict[str, JsonValue]) -> None:
+    names = names_of(label="{sample} {{ 1 / (n | int) }}", sample="x", n="no number")
+
+    assert names.label_task("t", values, 0) == (values.get("token") or None)
+
+
+CATALOGUE = """
+tasks:
+  list: {exec_command: x, input: {run: {}}, label: "list {run}"}
+  each:
+    input: {sample: {}, run: {}, token: {secret: true}}
+    exec_command: x
+    label: "{sample} of {run}, {index}, {token}"
+jobs:
+  labelled:
+    input: {run: {}, token: {}}
+    stages: [{spawn_task: list, task_class: each}]
+"""
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Iterator[Stand]:
+    made = Stand(tmp_path, catalogue=CATALOGUE)
+    yield made
+    made.close()

@@ -153,6 +153,26 @@ def test_a_shell_without_a_script_and_one_beside_a_first_line_mean_nothing(tmp_p
     assert mistake.message == "shell means nothing without run"
 
 
+@pytest.mark.parametrize(
+    ("label", "message", "remedy"),
+    [
+        ("{sampel}", "tasks.t.label: 'sampel' is not an input", "did you mean {sample}?"),
+        ("{HOST}", "a label is made before a worker has the task, and cannot hold 'HOST'", "leave it out"),
+        ("{sample} {task_dir}", "cannot hold 'task_dir'", "leave it out"),
+        ("a" * 201, "is longer than 200 characters", ""),
+    ],
+)
+def test_a_label_holds_inputs_and_the_index(tmp_path: Path, label: str, message: str, remedy: str) -> None:
+    inputs = "{sample: {}, HOST: {source: environment}}"
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(f"tasks: {{t: {{exec_command: x, input: {inputs}, label: '{label}'}}}}", encoding="utf-8")
+
+    (mistake,) = load_catalogue([file]).mistakes
+
+    assert message in mistake.message
+    assert remedy in (mistake.remedy or "")
+
+
 def test_a_request_can_bring_a_script_where_commands_are_allowed(tmp_path: Path) -> None:
     file = tmp_path / "catalogue.yaml"
     file.write_text("tasks: {t: {exec_command: x}}", encoding="utf-8")

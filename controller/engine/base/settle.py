@@ -22,13 +22,13 @@ from echelon.controller.core.states import State
 from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.records import SPAWN_INDEX, Settlement, TaskRow
 from echelon.controller.engine.base.counters import Counters
-from echelon.controller.engine.base.labels import ItemMasks
+from echelon.controller.engine.base.labels import MASK
 from echelon.controller.engine.base.snapshots import Snapshots
 from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId, TaskId, WorkerId
 from echelon.shared.logs import JOBS
-from echelon.shared.messages import AttemptRef, Finished, Outcome
+from echelon.shared.messages import AttemptRef, Finished, JsonValue, Outcome
 from echelon.shared.volume import attempt_name
 from echelon.shared.volume.starts import StartFiles
 from echelon.shared.wrapping import cut_text
@@ -105,7 +105,7 @@ class Settler:
         return min(due, default=None)
 
     def _label_failures(self, unit: UnitOfWork, by_job: Mapping[JobId, Sequence[Settlement]]) -> dict[TaskId, str]:
-        """Return the items of the tasks that stages name in their errors: the first that failed of each."""
+        """Return the labels of the tasks that stages name in their errors: the first that failed of each."""
         first: dict[tuple[JobId, int], TaskId] = {}
         for job_id, rows in by_job.items():
             for row in rows:
@@ -115,9 +115,10 @@ class Settler:
             return {}
         items, labels = unit.tx.load_items(first.values()), {}
         for (job_id, _), task_id in first.items():
-            if task_id in items:
-                masks = ItemMasks(partial(self._snapshots.secret_inputs_of, job_id))
-                labels[task_id] = cut_text(masks.label_task(*items[task_id]) or "", _LONGEST_LABEL)
+            names = self._snapshots.label_tasks(job_id, partial(_mask_inputs, unit, job_id))
+            label = names.label_task(*items[task_id])
+            if label:
+                labels[task_id] = cut_text(label, _LONGEST_LABEL)
         return labels
 
     def _find_starts(self, endings: Sequence[Ending], now: float) -> list[float | None]:
@@ -262,6 +263,11 @@ def _make_settlement(task: TaskRow, finished: Finished, verdict: Verdict, now: f
         loss=verdict.loss,
         killed=finished.outcome is Outcome.KILLED and not ablated("kill_lease"),
     )
+
+
+def _mask_inputs(unit: UnitOfWork, job_id: JobId) -> dict[str, JsonValue]:
+    inputs = unit.tx.load_inputs(job_id)
+    return {**inputs.values, **dict.fromkeys(inputs.sealed, MASK)}
 
 
 def _log_settlements(unit: UnitOfWork, by_job: Mapping[JobId, Sequence[Settlement]]) -> None:

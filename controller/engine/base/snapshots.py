@@ -6,7 +6,9 @@ Its values are not: a retry brings others, perhaps at another controller, and a 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from echelon.controller.catalogue.definitions import Catalogue, JobDefinition
@@ -15,9 +17,10 @@ from echelon.controller.catalogue.stored import from_json
 from echelon.controller.catalogue.task_classes import TaskClass
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import JobFacts
+from echelon.controller.engine.base.labels import TaskLabels
 from echelon.shared.errors import NotFound
 from echelon.shared.ids import JobId
-from echelon.shared.messages import Recipe
+from echelon.shared.messages import JsonValue, Recipe
 
 #: Of 200 bytes each. Jobs that wait in line are among them.
 _JOBS_KEPT = 8_192
@@ -133,6 +136,10 @@ class Snapshots:
         origin = self.find_origin(job_id)
         catalogue = self.find_catalogue(job_id)
         return find_secret_inputs(catalogue, catalogue.jobs[origin.type], task_class)
+
+    def label_tasks(self, job_id: JobId, job_values: Callable[[], Mapping[str, JsonValue]]) -> TaskLabels:
+        """Return what names the tasks of a job; `job_values` returns the job's, secret ones masked."""
+        return TaskLabels(partial(self.task_class, job_id), partial(self.secret_inputs_of, job_id), job_values)
 
     def find_recipe(self, job_id: JobId, task_class: str, *, spawns: int | None = None) -> Recipe:
         """Return how tasks of a class are run; `spawns` is the number of the stage whose items they leave."""
