@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -17,7 +21,8 @@ from echelon.worker.settings import WorkerOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 UNITS = sorted((ROOT / "deploy").glob("*.service"))
-FILES = [*UNITS, *sorted((ROOT / "deploy").glob("*.env")), ROOT / "Dockerfile"]
+SECURE = ROOT / "docs" / "how-to" / "secure.md"
+FILES = [*UNITS, *sorted((ROOT / "deploy").glob("*.env")), ROOT / "Dockerfile", SECURE]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 COMMANDS: dict[str, click.Command] = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
 
@@ -63,6 +68,21 @@ def test_the_commands_of_a_unit_exist(unit: Path) -> None:
 
     assert calls
     assert [wrong for name, rest in calls for wrong in unknown_options(name, rest.split())] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can give up capabilities")
+def test_the_capabilities_of_the_page_are_enough_to_run_tasks_as_another_user() -> None:
+    page = SECURE.read_text(encoding="utf-8")
+    (worker,) = re.findall(r"^```ini\n# the worker: (.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^CapabilityBoundingSet=(.*)$", worker, re.MULTILINE)
+    bounds = ",".join(["-all", *(f"+{one.removeprefix('CAP_').lower()}" for one in " ".join(lines).split())])
+    test = f"{ROOT}/tests/worker/test_rights.py::test_a_task_can_do_all_that_its_own_work_needs"
+
+    words = ["setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set={bounds}", sys.executable, "-m", "pytest"]
+    done = subprocess.run([*words, "-q", "-p", "no:cacheprovider", test], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
 
 def test_the_commands_of_compose_exist() -> None:

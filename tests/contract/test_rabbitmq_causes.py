@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pika
 import pytest
-from pika.exceptions import ChannelClosedByBroker
 
 from echelon.shared.broker.rabbitmq import RabbitBroker
-from echelon.shared.broker.rabbitmq.causes import Trouble
-from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import WorkerId, new_worker_id
 from echelon.shared.messages import DEAD, Report, orders_queue
 from tests.contract.certificates import Certificate, issue, make_authority
@@ -95,15 +92,6 @@ def test_with_tls_messages_pass_and_the_certificate_is_checked(
         broker.close(timeout=2.0)
 
 
-@pytest.mark.parametrize("options", ["{'cafile':'/nowhere/ca.pem'}", "{'cafile':'/dev/null'}", "{'cafile"])
-def test_options_of_tls_that_cannot_be_used_are_refused_without_the_password(options: str) -> None:
-    with pytest.raises(InvalidInput, match="the broker's URL cannot be used") as told:
-        RabbitBroker(f"amqps://guest:S3CR3T@localhost:1/%2F?ssl_options={options}", SIGNER)
-
-    assert "S3CR3T" not in str(told.value)
-    assert ("ssl_options" in str(told.value)) == ("}" in options)
-
-
 def test_a_queue_that_is_declared_otherwise_is_named_with_the_remedy(
     node: PrivateRabbitmq, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,21 +111,6 @@ def test_a_queue_that_is_declared_otherwise_is_named_with_the_remedy(
             assert broker.condition == "connected"
         finally:
             broker.close(timeout=2.0)
-
-
-def test_a_part_that_works_does_not_hide_that_another_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    trouble = Trouble(pika.ConnectionParameters("here", 1234))
-    refusal = ChannelClosedByBroker(406, "PRECONDITION_FAILED for queue 'orders' in vhost '/'")
-    trouble.note_failure("listening", refusal)
-    trouble.clear("publishing")
-    trouble.note_failure("listening", refusal)
-    trouble.note_failure("another listener", refusal)
-    trouble.clear("listening")
-
-    assert "'orders'" in (trouble.words or "")
-    assert len(caplog.records) == 1, "one cause is said once, however often it is tried and by however many"
-    trouble.clear("another listener")
-    assert trouble.words is None
 
 
 def test_a_dead_queue_that_is_declared_otherwise_stops_nothing(
