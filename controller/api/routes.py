@@ -74,6 +74,7 @@ class Routes:
     def __init__(self, name: str, description: str, prefix: str = PREFIX) -> None:
         self._blueprint = DocumentedBlueprint(name, __name__, url_prefix=prefix or None, description=description)
         self._blueprint.ARGUMENTS_PARSER = StrictParser()
+        self._blueprint._prepare_doc_cbks.append(_join_parameters)
         #: Schemas that the answers of these routes need, by name.
         self.components: dict[str, Schema] = {}
 
@@ -186,6 +187,12 @@ def _drop_unused_schemas(spec: Any) -> None:
     document = json.dumps(spec.to_dict())
     for name in [name for name in spec.components.schemas if f'"{SCHEMAS}{name}"' not in document]:
         del spec.components.schemas[name]
+
+
+def _join_parameters(doc: dict[str, Any], known: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Add the headers of a request to the parameters of its query, which flask-smorest would put them in place of."""
+    headers = known.get("manual_doc", {}).pop("parameters", [])
+    return {**doc, "parameters": [*doc.get("parameters", []), *headers]} if headers else doc
 
 
 def _document_request(

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from echelon.controller import catalogue_shapes, shapes
+from echelon.controller.api.config import ApiSettings
 from tests.api.shape import assert_shape
 from tests.api.stand import API, CATALOGUE, Stand
 
@@ -40,7 +42,11 @@ class Played:
     """A stand with jobs in several states, whose ids the fuzzer finds."""
 
     def __init__(self, folder: Path) -> None:
-        self.stand = Stand(folder, catalogue=CATALOGUE.rstrip() + OPEN, allow_inline_commands=True)
+        # A followed log of an open job would go on: it ends with the process, so this one is about to end.
+        stopping = Event()
+        stopping.set()
+        here = ApiSettings(stopping=stopping)
+        self.stand = Stand(folder, here, catalogue=CATALOGUE.rstrip() + OPEN, allow_inline_commands=True)
         self.done = self.stand.finished()["job_id"]
         self.open = self.stand.post("fan")["job_id"]
         self.growing = self.stand.post("growing")["job_id"]
@@ -95,6 +101,27 @@ def test_every_operation_keeps_its_name(played: Played) -> None:
     names = [item[method]["operationId"] for item in paths for method in item if method != "parameters"]
 
     assert sorted(names) == sorted(OPERATIONS)
+
+
+def test_an_operation_has_the_parameters_of_its_query_beside_its_headers(played: Played) -> None:
+    paths = played.stand.client.get("/openapi.json").json["paths"]
+
+    def names(path: str, method: str) -> list[tuple[str, str]]:
+        return [(one["in"], one["name"]) for one in paths[API + path][method]["parameters"]]
+
+    assert names("/jobs/{job_id}/log", "get") == [("query", "follow"), ("query", "since"), ("header", "Range")]
+    choice = [("query", "state"), ("query", "index")]
+    assert names("/jobs/{job_id}/cancel", "post") == [*choice, ("header", "If-Match")]
+    assert ("query", "downstream") in names("/tasks/{task_id}/retry", "post")
+
+
+def test_the_page_names_every_parameter_of_a_log_and_of_a_list_of_tasks(played: Played) -> None:
+    paths = played.stand.client.get("/openapi.json").json["paths"]
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "rest.md").read_text(encoding="utf-8")
+    for path in ("/jobs/{job_id}/log", "/tasks/{task_id}/log", "/jobs/{job_id}/tasks"):
+        (row,) = re.findall(rf"^\| `GET {re.escape(API + path)}` \| (.*) \|$", page, re.MULTILINE)
+        named = [one["name"] for one in paths[API + path]["get"]["parameters"] if one["in"] == "query"]
+        assert named and [name for name in named if not re.search(rf"`{name}\b", row)] == []
 
 
 def test_every_schema_is_used_and_those_of_answers_are_open(played: Played) -> None:
