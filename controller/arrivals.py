@@ -1,4 +1,7 @@
-"""Connections whose requests have not arrived cost no thread: what a client has sent so far is looked at, not taken."""
+"""Connections whose requests have not arrived cost no thread: what a client has sent so far is looked at, not taken.
+
+The same holds for connections that end: they are closed when their clients have closed theirs, or two seconds later.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import socket
 import struct
 import termios
 import time
+from collections import deque
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -25,6 +30,9 @@ _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*(\d{1,15})[ \t]*\r", re.IGN
 #: Bytes of a body that are waited for in the kernel's memory.
 _HELD = 64 * 1024
 _NO_FILE_LEFT = (errno.EMFILE, errno.ENFILE)
+#: Seconds and bytes that a client gets to close its side after the last answer: closed at once, a connection on which
+#: something unread has arrived would take the end of the answer with it.
+_FAREWELL, _DRAINED = 2.0, 64 * 1024
 #: Seconds of rest where no connection can be closed for another.
 _REST = 0.05
 
@@ -37,6 +45,48 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     #: Seconds for which a connection is watched.
     request_time: float
+
+    def __init__(self, *args: object, **more: object) -> None:
+        super().__init__(*args, **more)
+        #: Connections that have got their last answer, the first to be closed first.
+        self._ending: deque[Any] = deque()
+
+    def finish_request(self, conn: Any, fs: Future[object]) -> None:
+        """Take a connection back from its thread; gunicorn would wait in the main thread until a client closes."""
+        if not fs.cancelled() and fs.exception() is None and fs.result():
+            super().finish_request(conn, fs)
+            return
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            conn.timeout, conn.drained = time.monotonic() + _FAREWELL, 0
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+            self._ending.append(conn)
+        except (OSError, ValueError):
+            # The client has gone.
+            self.nr_conns -= 1
+            conn.close()
+
+    def _drain(self, conn: Any, client: socket.socket) -> None:
+        """Drop what a client still sends; close when it has closed."""
+        with contextlib.suppress(OSError):
+            count = len(client.recv(_DRAINED))
+            conn.drained += count
+            if count and conn.drained < _DRAINED:
+                return
+        self._end_connection(conn)
+
+    def _end_connection(self, conn: Any) -> None:
+        self._ending.remove(conn)
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close connections whose time is over; called every second, at the end of the process too."""
+        super().murder_keepalived(force)
+        while self._ending and (force or self._ending[0].timeout <= time.monotonic()):
+            self._end_connection(self._ending[0])
 
     def accept(self, listener: Any) -> None:
         """Accept a connection; one that waits gives way if there are too many."""
@@ -56,6 +106,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         if self.pending_conns:
             self.pending_conns[0].timeout = 0.0
             super().murder_pending()
+        elif self._ending:
+            self._end_connection(self._ending[0])
         elif self.keepalived_conns:
             self.keepalived_conns[0].timeout = 0.0
             self.murder_keepalived()

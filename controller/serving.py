@@ -34,12 +34,14 @@ from gunicorn.glogging import Logger
 from echelon.controller import arrivals
 from echelon.controller.arrivals import PatientWorker
 from echelon.controller.fair_lock import FairLock
+from echelon.controller.long_answers import LongAnswers
 from echelon.controller.settings import Address
 from echelon.shared.errors import EchelonError
 
 #: A private header in which repeated headers are noted, with all their values: WSGI would join them.
 REPEATED = "X-ECHELON-REPEATED"
-#: Key of the function that a view calls before a long wait, so that other threads compute meanwhile.
+#: Key of the function that a view calls before a long wait, so that other threads compute meanwhile. It returns whether
+#: the request may wait: not if too many do.
 WAITS = "echelon.waits"
 
 #: Seconds without a byte after which a client that sends (or takes) is let go.
@@ -92,8 +94,10 @@ class Serving:
     ready: Callable[[Address], None] = field(default=lambda address: None)
     #: Seconds that `Service.stop` may take.
     patience: float = 30.0
-    #: Requests at once; a client that follows a log holds one of them.
+    #: Requests at once.
     threads: int = 256
+    #: Those of them that may wait, follow a log or send much: each holds a thread as long as its client likes.
+    long_answers: int = 192
     #: Requests that only read and are answered at once, while others stand in line.
     readers: int = 2
     #: Seconds in which a whole request, head and body, has to arrive.
@@ -207,6 +211,7 @@ class _Worker(PatientWorker):
         #: Thread -> connection that it reads a request from, and until when.
         self._reading: dict[int, tuple[socket.socket, float]] = {}
         self._turns = FairLock(self.app.serving.readers, patience=_PATIENCE)
+        self._long = LongAnswers(self.app.serving.long_answers)
         self.wsgi: Any = None
 
     def begin(self, serving: Serving) -> None:
@@ -244,6 +249,7 @@ class _Worker(PatientWorker):
             return super().handle(conn)
         finally:
             self._turns.release()
+            self._long.forget()
             self._reading.pop(threading.get_ident(), None)
 
     def murder_pending(self) -> None:
@@ -296,11 +302,15 @@ class _Worker(PatientWorker):
             environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
             environ.pop("HTTP_TRANSFER_ENCODING", None)
         self._reading.pop(threading.get_ident(), None)
-        environ[WAITS] = self._turns.release
-        answer: Iterable[bytes] = self._inner(environ, start_response)
+        environ[WAITS] = self._begin_wait
+        answer = self._long.answer(self._inner, environ, start_response)
         # The client takes it in its own time.
         self._turns.release()
         return answer
+
+    def _begin_wait(self) -> bool:
+        self._turns.release()
+        return self._long.admit()
 
 
 def note_repeats(worker: object, req: Any) -> None:

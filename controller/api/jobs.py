@@ -182,8 +182,8 @@ def check_stage(job: JobView, stage: int) -> None:
 def answer_job(job_id: JobId, *, status: int = 200, more: shapes.ChangeResult | None = None) -> Response:
     """Return the job, after the wait that the client asked for; `more` stands beside it."""
     wait = headers.read_wait(request)
-    if wait:
-        wait_for_end(job_id, wait)
+    if wait and not wait_for_end(job_id, wait):
+        wait = None
     view = find_job(job_id)
     waiting = get_context().served_queues.explain_waiting(view)
     body = {**_render_job(view, waiting), **(more or {})}

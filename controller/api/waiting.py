@@ -11,20 +11,26 @@ from flask import request
 from echelon.controller.api.config import get_context
 from echelon.shared.ids import JobId
 
-#: Put into a request by the process that serves: called before a wait, for others to compute meanwhile.
+#: Put into a request by the process that serves: called before a wait, for others to compute meanwhile; tells whether
+#: the request may wait.
 WAITS = "echelon.waits"
 _STEP = 1.0
 
 
-def wait_for_end(job_id: JobId, seconds: float) -> None:
-    """Return when a job has ended, the seconds are over, the process stops or the client has left."""
+def wait_for_end(job_id: JobId, seconds: float) -> bool:
+    """Return when a job has ended, the seconds are over, the process stops or the client has left.
+
+    Return False at once if too many requests wait already.
+    """
     here, connection = get_context(), client_socket()
-    request.environ.get(WAITS, lambda: None)()
+    if not request.environ.get(WAITS, lambda: True)():
+        return False
     deadline = time.monotonic() + seconds
     while not here.settings.stopping.is_set() and not has_left(connection):
         left = deadline - time.monotonic()
         if left <= 0 or here.jobs.wait_for_end(job_id, min(left, _STEP)):
-            return
+            break
+    return True
 
 
 def client_socket() -> socket.socket | None:

@@ -11,6 +11,9 @@ from typing import Any
 from echelon.controller.serving import WAITS, Serving, WsgiApp, serve
 from echelon.controller.settings import Address
 
+#: A piece of a large answer, and how many of them are more than a client that does not read can be sent.
+PIECE, PIECES = bytes(1 << 20), 32
+
 
 def say(word: str) -> None:
     """Tell the test, on stdout."""
@@ -40,13 +43,18 @@ class Echo:
         say("stopped")
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        may_wait = True
         if environ["PATH_INFO"].startswith("/hold"):
             if environ["PATH_INFO"] == "/hold-politely":
-                environ[WAITS]()
-            self._stopping.wait()
+                may_wait = environ[WAITS]()
+            if may_wait:
+                self._stopping.wait()
         if environ["PATH_INFO"] == "/until-the-end":
             start_response("200 OK", [])
             return self._last_words()
+        if environ["PATH_INFO"] == "/much":
+            start_response("200 OK", [("Content-Length", str(len(PIECE) * PIECES))])
+            return [PIECE] * PIECES
         told: dict[str, object] = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
         told["path"] = environ["SCRIPT_NAME"] + environ["PATH_INFO"]
         told["body"] = environ["wsgi.input"].read().decode("latin-1")

@@ -284,6 +284,51 @@ def test_requests_that_wait_for_something_keep_no_others_from_being_answered(own
         connection.close()
 
 
+@pytest.mark.parametrize("path", [b"/hold-politely", b"/until-the-end", b"/much"])
+def test_long_answers_leave_threads_for_short_ones(own_server: Server, path: bytes) -> None:
+    asked = KEPT.replace(b" / ", b" " + path + b" ")
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(own_server.connect()).sendall(asked)
+
+        for _ in range(3):
+            assert own_server.asks(body="x")["body"] == "x"
+        refused = own_server.ask(asked.replace(b"Host", b"Connection: close\r\nHost"))
+
+    # A wait can be left out; what is long in any case is refused, and the client told when to come again.
+    expected = b"HTTP/1.1 200" if path == b"/hold-politely" else b"HTTP/1.1 503"
+    assert refused.startswith(expected), refused[:200]
+    assert (b"Retry-After: 5" in refused) is (path != b"/hold-politely")
+
+
+def test_clients_that_do_not_close_after_their_last_answer_keep_nobody_waiting(own_server: Server) -> None:
+    asked = KEPT.replace(b"Host", b"Connection: close\r\nHost")
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(own_server.connect()).sendall(asked)
+
+        # Waited for one after the other, they would take two seconds each: longer than this answer is waited for.
+        assert own_server.asks(body="x")["body"] == "x"
+
+
+def test_an_answer_comes_whole_although_more_was_sent_than_is_read(server: Server) -> None:
+    for count in (100, 60_000):
+        answer = server.ask(KEPT.replace(b"Host", b"Connection: close\r\nHost") + b"x" * count)
+        assert answer.endswith(b"}"), (count, answer)
+
+
+def test_when_clients_that_do_not_read_have_left_a_long_answer_is_possible_again(own_server: Server) -> None:
+    asked = b"GET /much HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(own_server.connect()).sendall(asked)
+        assert own_server.ask(asked).startswith(b"HTTP/1.1 503")
+
+    deadline = time.monotonic() + PATIENCE
+    while not own_server.ask(asked).startswith(b"HTTP/1.1 200"):
+        assert time.monotonic() < deadline
+
+
 @pytest.mark.parametrize(
     ("sent", "asks"),
     [
