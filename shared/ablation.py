@@ -40,6 +40,13 @@ ABLATIONS: Final[Mapping[str, str]] = {
     "parallel_limit": "More tasks of a stage run at the same time than it allows.",
     "expansion_check": "Two controllers add the same chunk of items.",
     "secret_erasure": "Secrets stay in the store when their job has ended.",
+    # The order among jobs.
+    "priority_order": "Tasks of a higher priority are not claimed first.",
+    "job_turns": "A job that was given its share keeps its place in line.",
+    "new_place": "A stage that has tasks to claim again comes back to its old place in line.",
+    "equal_shares": "The first job in line takes all free slots.",
+    "waiting_priority": "Of the tasks that wait at a worker, those of a higher priority do not start first.",
+    "waiting_turns": "Of the tasks that wait at a worker, those of one job start one after another.",
     # Private files.
     "files_after_commit": "Files of an attempt are published before the attempt counts.",
     "files_wait": "A stage does not wait until the files of those in front of it are published.",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 from echelon.shared.messages import AttemptRef, Grant, GrantedTask
 
@@ -59,7 +60,8 @@ class Backlog:
         grant = held.grant
         if grant.priority not in self._lines:
             self._lines[grant.priority] = {}
-            self._lines = dict(sorted(self._lines.items(), reverse=True))
+            if not ablated("waiting_priority"):
+                self._lines = dict(sorted(self._lines.items(), reverse=True))
         self._lines[grant.priority].setdefault((grant.job_id, grant.queue), deque()).append(held)
         self._counts[grant.priority, grant.queue] += 1
         self._waiting[held.ref] = held
@@ -71,9 +73,10 @@ class Backlog:
                 pool = choose_pool(key[1])
                 if pool is not None:
                     held = line.popleft()
-                    # The other jobs come first now.
-                    del lines[key]
+                    if not line or not ablated("waiting_turns"):
+                        del lines[key]
                     if line:
+                        # The other jobs come first now.
                         lines[key] = line
                     self._note_left(held)
                     return held, pool

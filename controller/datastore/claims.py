@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, any_, exists, func, literal_column, null, select, union_all, update
@@ -290,7 +291,7 @@ class ClaimWrites(TaskWrites):
                 for stage in job.living
                 if stage.claimable and stage.claim_rank <= -least and (queues is None or stage.claim_queue in queues)
             ]  # fmt: skip
-        rows.sort()
+        rows.sort(key=itemgetter(1, 2) if ablated("priority_order") else None)
         return [Claimable(JobId(row[3]), row[4], -row[0], row[5], row[6]) for row in rows[:limit]]
 
     def move_back(self, job_id: JobId) -> None:

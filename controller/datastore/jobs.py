@@ -165,7 +165,7 @@ class JobWrites(TaskWrites):
 def _is_new_in_line(before: Job, stage: Stage) -> bool:
     """Tell whether a stage becomes ready or changes its rank."""
     old = before.stages[stage.number]
-    return not old.claimable or old.claim_rank != stage.claim_rank
+    return (not old.claimable and not ablated("new_place")) or old.claim_rank != stage.claim_rank
 
 
 def _job_row(new: NewJob, key: int, now: float) -> Row:

@@ -32,8 +32,11 @@ OF_FAULTS = tuple(name for name in ABLATIONS if name not in OF_LIVE_CONTROL)
 #: Where the search for a seed that notices begins, for those that few seeds notice. Only a matter of speed: when the
 #: product changes, another seed of the three hundred after it will do.
 BEGIN_AT = {
-    "expansion_check": 290,
+    "expansion_check": 360,
     "last_lease_patience": 150,
+    "lease_fence": 100,
+    "new_place": 70,
     "old_grant_refusal": 62,
     "renewal_refusal": 95,
+    "waiting_turns": 80,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.simulation import rules_jobs, rules_tasks
+from tests.simulation import rules_jobs, rules_tasks, rules_turns
 from tests.simulation.history import History
 from tests.simulation.index import Complaints, Index
 
@@ -32,6 +32,8 @@ RULES: dict[str, Callable[[Index], Complaints]] = {
     "prompt": rules_tasks.prompt,
     "numbered": rules_tasks.numbered,
     "within slots": rules_tasks.within_slots,
+    "claimed in turns": rules_turns.claimed_in_turns,
+    "started in turns": rules_turns.started_in_turns,
 }
 
 

@@ -17,7 +17,7 @@ from tests.simulation.catalogue import RETRIES, make_catalogue
 from tests.simulation.clocks import SeededIds
 from tests.simulation.controllers import LEASE, MAX_LOSSES, SimController
 from tests.simulation.faults import CALM_FROM
-from tests.simulation.history import Asked, Entry, History, Life, Row
+from tests.simulation.history import Asked, Entry, History, Life, Row, Taken
 from tests.simulation.people import Person
 from tests.simulation.signs import Signs
 from tests.simulation.store import StoreFile
@@ -76,6 +76,7 @@ class Cluster:
         self.asked: list[Asked] = []
         self.refused: list[tuple[float, str, int]] = []
         self.buried: list[tuple[float, str]] = []
+        self.taken: dict[str, list[Taken]] = {}
         #: Numbers of the seals of jobs.
         self.seals = itertools.count(1)
         #: Makes what is entered for each commit of a request, for those who look on.
@@ -206,6 +207,8 @@ class Cluster:
             calm_from=CALM_FROM,
             ended=self.world.now,
             refused=self.refused,
+            line=[tuple(row) for row in self._looks.execute("SELECT * FROM line ORDER BY rowid")],
+            taken=self.taken,
             buried=self.buried,
             max_losses=MAX_LOSSES,
             retry_limits={name: retry.limit for name, retry in RETRIES.items()},

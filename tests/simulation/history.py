@@ -54,6 +54,17 @@ class Life:
     slots: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An attempt that got a slot of a worker."""
+
+    job_id: str
+    queue: str
+    priority: int
+    #: How many had got one when it came to wait.
+    place: int
+
+
 @dataclass(slots=True)
 class Asked:
     """One request of a person and its answer, in the manner of Jepsen."""
@@ -88,6 +99,10 @@ class Entry:
     lease_until: float | None = None
     #: When what runs has started; None: it waits for a slot.
     started_at: float | None = None
+    #: Number of the transaction, of a task's change.
+    turn: int | None = None
+    #: How many workers a task has lost.
+    losses: int | None = None
 
 
 #: A row of a table, by column.
@@ -120,5 +135,9 @@ class History:
     refused: Sequence[tuple[float, str, int]] = ()
     #: Worker lives that a later life of the same worker has declared dead, in the calm: (when, worker id).
     buried: Sequence[tuple[float, str]] = ()
+    #: (transaction, stage, whether it has tasks to claim from then on, their queue, their priority), in order.
+    line: Sequence[tuple[int, int, int, str, int]] = ()
+    #: Life -> the attempts that got a slot of it, in order.
+    taken: Mapping[str, Sequence[Taken]] = field(default_factory=dict)
     max_losses: int = 3
     retry_limits: Mapping[str, int] = field(default_factory=dict)

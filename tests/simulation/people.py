@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ class Person:
         self._type = "calm" if calm else f"job{rng.randrange(JOBS)}"
         self._number = number
         self._key = f"key-{number}" if rng.random() < 0.8 else None
+        # A stream of its own, so that seeds go on meaning what they meant.
+        self._priority = random.Random(f"{self._world.seed}/{number}").choice((None, None, None, 1, 9))
         self._tokens = 0
         self.job_id: JobId | None = None
         self.done = False
@@ -51,7 +54,7 @@ class Person:
     def _submit_job(self) -> None:
         token = self._new_token() if self._tokens == 0 else self._last_token()
         headers = {"X-Token": [token]} if self._type == "job1" else {}
-        submission = Submission(self._type, {"note": str(self._number)}, headers, self._key)
+        submission = Submission(self._type, {"note": str(self._number)}, headers, self._key, priority=self._priority)
         asked, answer = self._send_request(
             "submit", lambda jobs: jobs.submit_job(submission), key=self._key, token=token
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from tests.simulation import rules_choices, rules_jobs, rules_tasks
+from tests.simulation import rules_choices, rules_jobs, rules_tasks, rules_turns
 from tests.simulation.deeds import Deeds, Held
 from tests.simulation.history import Entry, History, Row, Run
 from tests.simulation.index import ENDED, Complaints, Index
@@ -23,6 +23,8 @@ AS_THEY_ARE: dict[str, Callable[[Index], Complaints]] = {
     "max_parallel": rules_tasks.max_parallel,
     "numbered": rules_tasks.numbered,
     "within slots": rules_tasks.within_slots,
+    "claimed in turns": rules_turns.claimed_in_turns,
+    "started in turns": rules_turns.started_in_turns,
 }
 
 

@@ -31,8 +31,17 @@ _COMPILED: dict[object, object] = {}
 DIARY = """
 CREATE TABLE diary (
     seq INTEGER PRIMARY KEY, at REAL, kind TEXT, key INTEGER, before TEXT, after TEXT,
-    attempt INTEGER, worker INTEGER, lease_until REAL, started_at REAL
+    attempt INTEGER, worker INTEGER, lease_until REAL, started_at REAL, turn INTEGER,
+    losses INTEGER
 );
+CREATE TABLE line (turn INTEGER, stage INTEGER, waits INTEGER, queue TEXT, priority INTEGER);
+CREATE TRIGGER line_new AFTER INSERT ON stages BEGIN
+    INSERT INTO line VALUES (turn(), new.key, new.ready > 0, new.claim_queue, -new.claim_rank);
+END;
+CREATE TRIGGER line_changes AFTER UPDATE OF ready, claim_queue, claim_rank ON stages
+WHEN (old.ready > 0) <> (new.ready > 0) OR old.claim_queue <> new.claim_queue OR old.claim_rank <> new.claim_rank BEGIN
+    INSERT INTO line VALUES (turn(), new.key, new.ready > 0, new.claim_queue, -new.claim_rank);
+END;
 CREATE TRIGGER diary_jobs AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
     INSERT INTO diary (at, kind, key, before, after) VALUES (now(), 'job', new.key, old.state, new.state);
 END;
@@ -42,9 +51,10 @@ END;
 CREATE TRIGGER diary_tasks AFTER UPDATE OF state, attempt, lease_until, started_at ON tasks
 WHEN old.state <> new.state OR old.attempt <> new.attempt OR old.lease_until IS NOT new.lease_until
 OR old.started_at IS NOT new.started_at BEGIN
-    INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until, started_at)
+    INSERT INTO diary (at, kind, key, before, after, attempt, worker, lease_until, started_at, turn, losses)
     VALUES (
-        now(), 'task', new.key, old.state, new.state, new.attempt, new.worker, new.lease_until - skew(), new.started_at
+        now(), 'task', new.key, old.state, new.state, new.attempt, new.worker, new.lease_until - skew(), new.started_at,
+        turn(), new.losses
     );
 END;
 CREATE TRIGGER diary_new_tasks AFTER INSERT ON tasks BEGIN
@@ -66,6 +76,8 @@ class StoreFile:
             atexit.register(_remove_template)
         shutil.copyfile(StoreFile._template, self.path)
         self._free: list[sqlite3.Connection] = []
+        #: Number of the transaction that writes.
+        self.turn = 0
 
     def connect(self) -> sqlite3.Connection:
         """Return a connection for those who look on."""
@@ -154,6 +166,7 @@ class SimDatastore(SqliteDatastore):
             # To open one costs as much as thirty transactions: it has to read the schema.
             self._writer = self._file.borrow() or self._open()
         connection = super()._begin_write()
+        self._file.turn += 1
         self._changes = connection.total_changes
         return connection
 
@@ -196,5 +209,6 @@ class SimDatastore(SqliteDatastore):
         # This machine cannot lose its power: a real store would have to wait for its disk here.
         connection.execute("PRAGMA synchronous=OFF")
         connection.create_function("now", 0, lambda: self._world.now)
+        connection.create_function("turn", 0, lambda: self._file.turn)
         connection.create_function("skew", 0, lambda: self._world.store_skew)
         return connection

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echelon.shared.ids import WorkerId
 from echelon.shared.lease import HURRIED_PART
-from echelon.shared.messages import WorkerCard, orders_queue
+from echelon.shared.messages import AttemptRef, WorkerCard, orders_queue
 from echelon.worker import agent
 from echelon.worker.agent import Agent, AgentParts
+from echelon.worker.backlog import HeldAttempt
 from echelon.worker.holdings import Holdings
 from echelon.worker.liveness.fence import LeaseFence, VolumeSigns
 from echelon.worker.liveness.heartbeat import DeadIncarnations, Heartbeat
@@ -23,7 +25,7 @@ from echelon.worker.slots import Slots
 from tests.simulation.broker import Line
 from tests.simulation.clocks import SimClock
 from tests.simulation.faults import CALM_FROM
-from tests.simulation.history import Life
+from tests.simulation.history import Life, Taken
 from tests.simulation.signs import OneTurn
 from tests.simulation.steps import strike_within
 from tests.simulation.tasks import SimExecutor
@@ -38,8 +40,29 @@ CODE, LINES = os.path.dirname(agent.__file__), 300
 BUSY = 0.001
 #: A worker sleeps for so many seconds at most, less than what makes its heart believe that it hangs.
 LONGEST_TURN = 2.5
+
 #: A worker that is started again comes back after so many seconds; most come back soon.
 RESTART = (0.2, 1.0, 1.0, 3.0, 20.0, 40.0)
+
+
+class SimHoldings(Holdings):
+    """Holdings that note in which order attempts get a slot, and which of them waited for one meanwhile."""
+
+    def __init__(self, slots: Slots, clock: SimClock, taken: list[Taken]) -> None:
+        super().__init__(slots, clock)
+        self._taken = taken
+        self._arrived: dict[AttemptRef, int] = {}
+
+    def add_granted(self, number: int, granted: Sequence[HeldAttempt]) -> None:
+        super().add_granted(number, granted)
+        self._arrived.update((held.ref, len(self._taken)) for held in granted)
+
+    def start_next(self) -> HeldAttempt | None:
+        held = super().start_next()
+        if held is not None:
+            grant = held.grant
+            self._taken.append(Taken(grant.job_id, grant.queue, grant.priority, self._arrived[held.ref]))
+        return held
 
 
 @dataclass(eq=False)
@@ -105,7 +128,8 @@ class SimWorker:
         settings, cluster = self._settings, self._cluster
         clock = SimClock(self._world, offset=self._world.rng.uniform(0.0, 1e6))
         sent = ReportLog(clock)
-        holdings = Holdings(Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit), clock)
+        slots = Slots(settings.slots, ahead=settings.ahead, ahead_limit=settings.ahead_limit)
+        holdings = SimHoldings(slots, clock, self._cluster.taken.setdefault(worker, []))
         heartbeat = Heartbeat(
             WorkerCard(self.name, self.name, 1, "0", dict(settings.slots)),
             Line(cluster.hub, heart, self._wake),

@@ -55,7 +55,7 @@ class Dispatcher:
             rivals = choose_rivals(jobs, free)
             jobs = jobs[len(rivals) :]
             granted = self._serve_round(unit, demands, rivals)
-            if not alone:
+            if not alone and not ablated("job_turns"):
                 served = {one.job_id for one in granted}
                 for job_id in [job.job_id for job in rivals if job.job_id in served]:
                     unit.tx.move_back(job_id)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from echelon.controller.datastore.claims import Claimable
+from echelon.shared.ablation import ablated
 from echelon.shared.ids import JobId
 
 #: Jobs that share the free slots at once. Each costs a claim of its own; the others come next.
@@ -53,6 +54,8 @@ def compute_share(count: int, others: Sequence[int], slots: int) -> int:
 
     A job with fewer tasks than an equal share leaves the rest to the others. The first job gets a slot at least.
     """
+    if ablated("equal_shares"):
+        return count
     left = 1 + len(others)
     for tasks in sorted((count, *others)):
         if tasks * left > slots:
