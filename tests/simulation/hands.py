@@ -45,8 +45,9 @@ class Hands:
         self._cluster = cluster
         self._world = cluster.world
         self._rng = random.Random(f"{seed}/hands")
-        #: A stream of its own, so that seeds go on meaning what they meant.
+        #: Streams of their own, so that seeds go on meaning what they meant.
         self._behind = random.Random(f"{seed}/behind")
+        self._urgent = random.Random(f"{seed}/urgent")
         self._wishes = Wishes(cluster.look, self._rng)
         self._witness = Witness(cluster.look)
         self._held: list[Held] = []
@@ -97,6 +98,9 @@ class Hands:
                 self._interfere_often(*self._rng.choice(jobs))
             if jobs and self._behind.random() < 0.15:
                 self._retry_behind(*self._behind.choice(jobs))
+            if jobs and self._urgent.random() < 0.2:
+                wish = self._wishes.priority(*self._urgent.choice(jobs), self._urgent)
+                self._world.at(self._urgent.uniform(0.0, 2.0), None, lambda: self._ask(wish, self._urgent))
 
     def _interfere_often(self, key: int, job_id: str) -> None:
         """Do something, and often something else at once, while what was ended before is still there."""
@@ -188,7 +192,7 @@ class Hands:
             self._ask(self._wishes.of_job(Verb.RESUME, job_id, stage=number, named={task_id: None}))
         self._world.at(3.0, None, self._tidy)
 
-    def _ask(self, wish: Wish) -> None:
+    def _ask(self, wish: Wish, rng: random.Random | None = None) -> None:
         """Send one request to a controller that answers, and note what is to be relied on from then on."""
         world, begun = self._world, self._world.now
         self._touched += [(job_id, begun) for job_id in wish.jobs]
@@ -197,7 +201,7 @@ class Hands:
             return
         around = self._cluster.around(wish)
         try:
-            answer = self._rng.choice(controllers).call(lambda jobs: carry_out(wish, jobs), around=around)
+            answer = (rng or self._rng).choice(controllers).call(lambda jobs: carry_out(wish, jobs), around=around)
         except (Conflict, NotFound, InvalidInput, PreconditionFailed) as error:
             world.log("hands", f"{wish} refused: {error}")
             if isinstance(error, PreconditionFailed):

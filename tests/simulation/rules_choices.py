@@ -52,6 +52,19 @@ def chosen(seen: Sequence[Seen]) -> Complaints:
                 yield f"{one.wish}: {_name(before)} was chosen, {went}"
 
 
+def prioritised(seen: Sequence[Seen]) -> Complaints:
+    """A verb for priorities gives them to all stages that are meant and have not ended, and changes no task."""
+    for one in seen:
+        wish, (before, after) = one.wish, (one.before.stages, one.after.stages)
+        asked = wish.verb is Verb.PRIORITY
+        for number, ((state, *was), (_, *now)) in enumerate(zip(before, after, strict=True)):
+            meant = asked and wish.stage in (None, number) and state in OPEN
+            if now != ([wish.priority] * 2 if meant else was):
+                yield f"{wish}: stage {number}, {state}, went from the priorities {was} to {now}"
+        if asked and one.before.tasks != one.after.tasks:
+            yield f"{wish} changed tasks"
+
+
 def told(deeds: Deeds) -> Complaints:
     """An answer tells what was changed of that which was chosen, and how much was not."""
     seen: dict[int, list[Seen]] = defaultdict(list)

@@ -49,6 +49,7 @@ def check(history: History, deeds: Deeds) -> list[str]:
     found += [f"paused: {complaint}" for complaint in paused(index, deeds.held, deeds.touched)]
     found += [f"etags: {complaint}" for complaint in rules_choices.etags(deeds.seen)]
     found += [f"chosen: {complaint}" for complaint in rules_choices.chosen(deeds.seen)]
+    found += [f"prioritised: {complaint}" for complaint in rules_choices.prioritised(deeds.seen)]
     found += [f"told: {complaint}" for complaint in rules_choices.told(deeds)]
     found += [f"secrets: {complaint}" for complaint in rules_choices.secrets(index, deeds)]
     return found

@@ -30,7 +30,7 @@ def test_whatever_people_do_the_promises_hold() -> None:
     printed = simulation("--seeds", str(SEEDS))
 
     assert f"{SEEDS} seeds, 0 failed" in printed
-    verbs = ("pause", "resume", "cancel", "kill", "retry", "skip", "add")
+    verbs = ("pause", "resume", "cancel", "kill", "retry", "skip", "add", "priority")
     special = ("listed", "chosen", "given", "stale", "composed", "behind")
     assert not any(f"{what} 0" in printed for what in (*verbs, *special))
 

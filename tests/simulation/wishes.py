@@ -59,6 +59,16 @@ class Wishes:
         """Return a request about a job."""
         return Wish(next(self._numbers), verb, (job_id,), token=self._token("hand"), **more)  # type: ignore[arg-type]
 
+    def priority(self, key: int, job_id: str, rng: random.Random) -> Wish:
+        """Return a request for another priority of a job, or of one stage of it."""
+        stage: int | None = None
+        ((etag,),) = self._look_up(f"SELECT etag FROM jobs WHERE key = {key}")
+        if rng.random() < 0.5:
+            stage, etag = rng.choice(self._look_up(f"SELECT number, etag FROM stages WHERE job = {key} ORDER BY key"))
+        read = etag if rng.random() < 0.4 else None
+        number = next(self._numbers)
+        return Wish(number, Verb.PRIORITY, (job_id,), stage=stage, etag=read, priority=rng.choice((0, 0, 1, 5, 9)))
+
     def back(self, wish: Wish) -> Wish:
         """Return the retry of what was cancelled or skipped by a request."""
         choice = replace(wish.choice, state=None, only_failed=not wish.chooses)
@@ -134,6 +144,8 @@ def carry_out(wish: Wish, jobs: Jobs) -> object:
         items = [{"item": "added"} | ({"token": token} if token else {}) for token in wish.own]
         assert wish.stage is not None
         return control.add_tasks(job_id, wish.stage, items, etag=wish.etag)
+    if verb is Verb.PRIORITY:
+        return control.set_priority(job_id, wish.priority, stage=wish.stage, etag=wish.etag)
     if wish.listed:
         return control.retry_tasks({TaskId(one): etag for one, etag in wish.named.items()}, given=given)
     if wish.task_id is not None:

@@ -6,7 +6,7 @@ While a transaction is open no other one writes, so the difference between the t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -39,6 +39,8 @@ class Wish:
     own: tuple[str | None, ...] = ()
     #: The secret that it brings for a job that it opens again.
     token: str = ""
+    #: The priority that waiting tasks are to have.
+    priority: int = 0
 
     @property
     def chooses(self) -> bool:
@@ -55,7 +57,8 @@ class Wish:
         named = "".join(f" {task_id[-8:]}@{etag}" for task_id, etag in self.named.items())
         choice = f" {self.choice}" if self.choice != WHOLE else ""
         etag = "" if self.etag is None else f" if {self.etag}"
-        return f"{self.verb} #{self.number} of {where}{named}{choice}{etag}"
+        priority = f" to {self.priority}" if self.verb is Verb.PRIORITY else ""
+        return f"{self.verb} #{self.number} of {where}{named}{choice}{priority}{etag}"
 
 
 class TaskRow(NamedTuple):
@@ -88,6 +91,8 @@ class Look:
     #: Of the job, or of the stage that is asked about.
     etag: int
     tasks: Mapping[str, TaskRow]
+    #: State of each stage, and the priorities of its tasks and of its spawn task.
+    stages: Sequence[tuple[str, int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class Witness:
         yield
         for job_id, was in before.items():
             now = self._look(wish, job_id)
-            if was is not None and now is not None and now != was:
+            if was is not None and now is not None and (now != was or wish.verb is Verb.PRIORITY):
                 ((seq,),) = self._look_up("SELECT coalesce(max(seq), 0) FROM diary")
                 self.seen.append(Seen(wish, job_id, was, now, seq))
 
@@ -138,4 +143,5 @@ class Witness:
             " AND COALESCE(run, 0) = 0"
         )
         tasks = {row[1]: TaskRow(row[1], (row[0] >> INDEX_BITS) - key, *tuple(row)[2:]) for row in rows}
-        return Look(state, seal_number, etag, tasks)
+        ranks = self._look_up(f"SELECT state, priority, spawn_priority FROM stages WHERE job = {key} ORDER BY number")
+        return Look(state, seal_number, etag, tasks, [tuple(row) for row in ranks])
