@@ -57,6 +57,8 @@ _HUNG = 120
 _PATIENCE = 0.25
 #: Seconds after which a client that still sends is let go if half of the threads wait for such ones.
 _HURRY = 1.0
+#: Three quarters of the threads.
+LONG_ANSWERS = 192
 _BACKLOG = 1024
 #: Most connections; half of the files that this process may open at most.
 _CONNECTIONS = 2000
@@ -97,7 +99,7 @@ class Serving:
     #: Requests at once.
     threads: int = 256
     #: Those of them that may wait, follow a log or send much: each holds a thread as long as its client likes.
-    long_answers: int = 192
+    long_answers: int = LONG_ANSWERS
     #: Requests that only read and are answered at once, while others stand in line.
     readers: int = 2
     #: Seconds in which a whole request, head and body, has to arrive.

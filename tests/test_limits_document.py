@@ -24,7 +24,7 @@ from echelon.controller.catalogue import (
 from echelon.controller.catalogue.jsonschema import json_schema
 from echelon.controller.catalogue.kinds import MAX_SECONDS
 from echelon.controller.engine.base import requests
-from echelon.controller.serving import Serving
+from echelon.controller.serving import LONG_ANSWERS
 from echelon.controller.settings import Settings
 from echelon.shared import bounded, codec, expressions, sandbox
 from echelon.shared.volume.artefacts import DEEPEST
@@ -113,7 +113,7 @@ LIMITS: dict[str, list[tuple[str, str]]] = {
         ("mistakes that one answer lists", f"{bodies.MOST_MISTAKES}"),
         ("`limit` of a list", f"1 to {schemas.MAX_LIMIT}; {schemas.DEFAULT_LIMIT} when it is left out"),
         ("seconds of `wait`", f"{headers.LONGEST_WAIT}"),
-        ("requests at once that wait, follow a log or take more than 256 KiB", f"{Serving.long_answers}"),
+        ("requests at once that wait, follow a log or take more than 256 KiB", f"{LONG_ANSWERS}"),
         ("`Idempotency-Key`", f"{headers.LONGEST_KEY} characters"),
         ("spans of tasks of one verb", f"{requests.MOST_SPANS:,}"),
         ("stages of a composed job", f"{inline.MAX_STAGES:,}"),

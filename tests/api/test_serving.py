@@ -5,91 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import select
 import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from echelon.controller import arrivals
-
-ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
-
-
-class Server:
-    """A process that serves, and its port."""
-
-    def __init__(self, threads: int = 256, request_time: float = 2.0) -> None:
-        environ = os.environ | {"PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.api.echo_server", str(threads), str(request_time)],
-            cwd=ROOT,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self.says() == "started"
-        self.port = int(self.says())
-
-    def says(self) -> str:
-        """Return its next line."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
-
-    def ask(self, request: bytes) -> bytes:
-        """Return all that is answered to some bytes."""
-        with self.connect() as connection:
-            connection.sendall(request)
-            return read_all(connection)
-
-    def asks(self, *headers: str, body: str = "") -> dict[str, Any]:
-        """Return what the application was asked."""
-        lines = ["POST / HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *headers, "", body]
-        answer = self.ask("\r\n".join(lines).encode("latin-1"))
-        assert answer.startswith(b"HTTP/1.1 200"), answer
-        told: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
-        return told
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate(timeout=PATIENCE)
-
-
-KEPT = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-def read_answer(connection: socket.socket) -> bytes:
-    """Return one answer to KEPT from a connection that stays open."""
-    answer = b""
-    while not answer.endswith(b"}"):
-        piece = connection.recv(65536)
-        assert piece, answer
-        answer += piece
-    return answer
-
-
-def read_all(connection: socket.socket) -> bytes:
-    answer = b""
-    try:
-        while piece := connection.recv(65536):
-            answer += piece
-    except ConnectionResetError:
-        pass
-    return answer
+from tests.api.raw_server import KEPT, PATIENCE, Server, read_all, read_answer
 
 
 @pytest.fixture(scope="module")
@@ -195,140 +120,6 @@ def test_a_client_that_asks_again_and_again_does_not_hold_up_the_end(own_server:
     assert own_server.process.wait(PATIENCE) == 0
 
 
-def test_two_hundred_slow_clients_keep_nobody_waiting_and_are_let_go(own_server: Server) -> None:
-    slow = [own_server.connect() for _ in range(100)]
-    for connection in slow:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Le")
-    slower = [own_server.connect() for _ in range(100)]
-    for connection in slower:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-    began = time.monotonic()
-
-    assert own_server.asks(body="x")["body"] == "x"
-
-    answered = time.monotonic() - began
-    # Drips one byte each time, which a limit on silence alone would never end.
-    while time.monotonic() < began + PATIENCE and any(map(drip, slow + slower)):
-        own_server.asks()
-    assert answered < 2.0
-    assert not any(map(drip, slow + slower))
-    for connection in slow + slower:
-        connection.close()
-
-
-@pytest.fixture
-def many_files() -> Iterator[None]:
-    """Let this process open more files than is usual."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@pytest.fixture
-def flooded_server() -> Iterator[Server]:
-    """Give a server whose clients may take longer than any test."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
-    made = Server(request_time=1000.0)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    yield made
-    made.end()
-
-
-FLOODS: dict[str, tuple[int, bytes]] = {
-    "silent": (2500, b""),
-    "slow heads": (700, KEPT[:20]),
-    "slow heads behind a request": (700, KEPT + KEPT[:20]),
-    "slow bodies": (700, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345"),
-    "slow large bodies": (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n" + b"x" * 70_000),
-    "slow bodies in chunks": (400, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345"),
-}
-
-
-@pytest.mark.parametrize("flood", FLOODS)
-def test_clients_that_do_not_send_their_requests_keep_no_others_from_being_answered(
-    flooded_server: Server, many_files: None, flood: str
-) -> None:
-    count, sent = FLOODS[flood]
-    with contextlib.ExitStack() as stack:
-        for _ in range(count):
-            connection = stack.enter_context(flooded_server.connect())
-            # The server may have let it go by now.
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(sent)
-
-        for _ in range(3):
-            assert flooded_server.asks(body="x")["body"] == "x"
-        # As long as they stay, one after the other.
-        with flooded_server.connect() as kept:
-            for _ in range(3):
-                kept.sendall(KEPT)
-                assert read_answer(kept).startswith(b"HTTP/1.1 200")
-
-
-@pytest.mark.parametrize("path", [b"/hold", b"/hold-politely"])
-def test_requests_that_wait_for_something_keep_no_others_from_being_answered(own_server: Server, path: bytes) -> None:
-    waiting = [own_server.connect() for _ in range(8)]
-    for connection in waiting:
-        connection.sendall(KEPT.replace(b" / ", b" " + path + b" "))
-
-    with own_server.connect() as connection:
-        for _ in range(3):
-            connection.sendall(KEPT)
-            assert read_answer(connection).startswith(b"HTTP/1.1 200")
-
-    os.kill(own_server.process.pid, signal.SIGTERM)
-    for connection in waiting:
-        assert read_answer(connection).startswith(b"HTTP/1.1 200")
-        connection.close()
-
-
-@pytest.mark.parametrize("path", [b"/hold-politely", b"/until-the-end", b"/much"])
-def test_long_answers_leave_threads_for_short_ones(own_server: Server, path: bytes) -> None:
-    asked = KEPT.replace(b" / ", b" " + path + b" ")
-    with contextlib.ExitStack() as stack:
-        for _ in range(300):
-            stack.enter_context(own_server.connect()).sendall(asked)
-
-        for _ in range(3):
-            assert own_server.asks(body="x")["body"] == "x"
-        refused = own_server.ask(asked.replace(b"Host", b"Connection: close\r\nHost"))
-
-    # A wait can be left out; what is long in any case is refused, and the client told when to come again.
-    expected = b"HTTP/1.1 200" if path == b"/hold-politely" else b"HTTP/1.1 503"
-    assert refused.startswith(expected), refused[:200]
-    assert (b"Retry-After: 5" in refused) is (path != b"/hold-politely")
-
-
-def test_clients_that_do_not_close_after_their_last_answer_keep_nobody_waiting(own_server: Server) -> None:
-    asked = KEPT.replace(b"Host", b"Connection: close\r\nHost")
-    with contextlib.ExitStack() as stack:
-        for _ in range(100):
-            stack.enter_context(own_server.connect()).sendall(asked)
-
-        # Waited for one after the other, they would take two seconds each: longer than this answer is waited for.
-        assert own_server.asks(body="x")["body"] == "x"
-
-
-def test_an_answer_comes_whole_although_more_was_sent_than_is_read(server: Server) -> None:
-    for count in (100, 60_000):
-        answer = server.ask(KEPT.replace(b"Host", b"Connection: close\r\nHost") + b"x" * count)
-        assert answer.endswith(b"}"), (count, answer)
-
-
-def test_when_clients_that_do_not_read_have_left_a_long_answer_is_possible_again(own_server: Server) -> None:
-    asked = b"GET /much HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    with contextlib.ExitStack() as stack:
-        for _ in range(300):
-            stack.enter_context(own_server.connect()).sendall(asked)
-        assert own_server.ask(asked).startswith(b"HTTP/1.1 503")
-
-    deadline = time.monotonic() + PATIENCE
-    while not own_server.ask(asked).startswith(b"HTTP/1.1 200"):
-        assert time.monotonic() < deadline
-
-
 @pytest.mark.parametrize(
     ("sent", "asks"),
     [
@@ -359,18 +150,6 @@ def test_a_request_that_comes_in_pieces_is_answered(server: Server) -> None:
         answers = read_all(connection)
 
     assert answers.count(b"HTTP/1.1 200") == 2
-
-
-def drip(connection: socket.socket) -> bool:
-    """Send one byte; tell whether the server still wants it."""
-    try:
-        connection.settimeout(0.01)
-        connection.sendall(b"x")
-        return connection.recv(1000) != b"" and False
-    except TimeoutError:
-        return True
-    except OSError:
-        return False
 
 
 def test_a_signal_ends_it_in_order_and_lets_answers_come_to_their_end(own_server: Server) -> None:
