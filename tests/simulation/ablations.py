@@ -33,7 +33,7 @@ OF_FAULTS = tuple(name for name in ABLATIONS if name not in OF_LIVE_CONTROL)
 #: product changes, another seed of the three hundred after it will do.
 BEGIN_AT = {
     "expansion_check": 360,
-    "last_lease_patience": 150,
+    "last_lease_patience": 220,
     "lease_fence": 100,
     "new_place": 70,
     "old_grant_refusal": 62,
