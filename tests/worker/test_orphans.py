@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -103,6 +104,63 @@ from echelon.worker.runtimes.process import ProcessRuntime
 bench = Workbench(Path(sys.argv[1]), runtime=ProcessRuntime(sole_parent=True))
 bench.shell("env -i setsid /bin/sh -c 'echo $$ > pid; exec sleep 300' & while ! [ -s pid ]; do :; done")
 print(alive(int((bench.work / "pid").read_text())))
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parents[2])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+#: A daemon whose first thread ends: /proc calls it a zombie, and another thread goes on. It writes its number.
+HEADLESS = """
+import ctypes, os, threading, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+os.closerange(0, 100)
+threading.Thread(target=time.sleep, args=(300,)).start()
+with open("made", "w") as file:
+    file.write(str(os.getpid()))
+os.rename("made", "pid")
+ctypes.CDLL(None).syscall(EXIT, 0)
+"""
+EXIT = {"x86_64": 60, "aarch64": 93}
+
+
+@pytest.mark.skipif(platform.machine() not in EXIT, reason="the number of the system call is not known")
+@pytest.mark.parametrize("environment", ["", "env -i"])
+@pytest.mark.parametrize("end", ["end", "cancel"])
+def test_a_process_whose_first_thread_has_ended_is_no_zombie_and_is_killed(
+    tmp_path: Path, environment: str, end: str
+) -> None:
+    (tmp_path / "headless.py").write_text(HEADLESS.replace("EXIT", str(EXIT[platform.machine()])))
+    script = f"""
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from echelon.shared.messages import Outcome
+from echelon.worker.runtimes.process import ProcessRuntime
+from tests.worker.workbench import Workbench
+
+bench = Workbench(Path(sys.argv[1]), runtime=ProcessRuntime(sole_parent=True))
+task = "{environment} /usr/bin/env python3 {tmp_path}/headless.py; while ! [ -s pid ]; do :; done; touch ready"
+cancelled = "{end}" == "cancel"
+ref = bench.start("sh", "-c", task + ("; sleep 300" if cancelled else ""))
+bench.until(lambda: (bench.work / "ready").exists())
+pid = int((bench.work / "pid").read_text())
+bench.until(lambda: not os.path.exists(f"/proc/{{pid}}/exe") or not os.path.lexists(f"/proc/{{pid}}"))
+if cancelled:
+    bench.executor.stop_attempt(ref, Outcome.STOPPED, "cancelled", grace=0.0)
+bench.end(ref)
+print(os.path.exists(f"/proc/{{pid}}") and len(os.listdir(f"/proc/{{pid}}/task")))
+bench.close()
 """
 
     done = subprocess.run(

@@ -27,7 +27,7 @@ _TASK_ID, _CLAIM = b"ECHELON_TASK_ID=", b"ECHELON_CLAIM="
 class Status:
     """Fields of /proc/<pid>/stat."""
 
-    #: One letter; Z: ended, not reaped.
+    #: One letter; Z: ended, not reaped. Of a process whose first thread alone has ended, that of another thread.
     state: str
     parent: int
     session: int
@@ -50,12 +50,24 @@ def _call_prctl(option: int, value: int) -> None:
 def status_of(pid: int) -> Status | None:
     """Return a process's status; None if it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may contain parentheses itself.
-            fields = file.read().rpartition(b") ")[2].split()
-        return Status(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+        fields = _read_stat(pid)
+        state = fields[0].decode()
+        if state == "Z" and (thread := _find_thread(pid)) is not None:
+            state = _read_stat(thread)[0].decode()
+        return Status(state, int(fields[1]), int(fields[3]), int(fields[19]))
     except (OSError, IndexError):
         return None
+
+
+def _read_stat(pid: int) -> list[bytes]:
+    """Return the fields behind the name, which stands in parentheses and may contain parentheses itself."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b") ")[2].split()
+
+
+def _find_thread(pid: int) -> int | None:
+    """Return a thread of a process that is not its first one; None if there is none. Raise OSError if it is gone."""
+    return next((int(name) for name in os.listdir(f"/proc/{pid}/task") if name != str(pid)), None)
 
 
 def is_child(pid: int, parent: int) -> bool:
@@ -67,10 +79,18 @@ def is_child(pid: int, parent: int) -> bool:
 def environment_of(pid: int) -> list[bytes]:
     """Return the beginning of a process's environment; empty if it is gone, a zombie or another user's."""
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            return (file.read(_ENVIRONMENT_READ) or b"").split(b"\0")
+        content = _read_environment(pid)
+        # The first thread of a process has lost it when it has ended before the others.
+        if not content and (thread := _find_thread(pid)) is not None:
+            content = _read_environment(thread)
+        return content.split(b"\0")
     except OSError:
         return []
+
+
+def _read_environment(pid: int) -> bytes:
+    with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+        return file.read(_ENVIRONMENT_READ) or b""
 
 
 def attempt_in(environment: list[bytes]) -> AttemptRef | None:
