@@ -20,7 +20,8 @@ def claimed_in_turns(index: Index) -> Complaints:
     """Between two grants of a job each other job of its priority gets one at most, and those of a lower one none.
 
     A grant is what a job gets in one transaction: one task if another job of its priority and queue gets none, unless
-    the place of that one was kept for a job that could not take it.
+    the place of that one was kept for a job that could not take it. The first tasks of a new job, which are claimed as
+    it is accepted, do not count: an idle controller does not see what another one has just accepted.
     """
     suspects = {one.key for one in index.history.diary if (one.losses or 0) >= index.history.max_losses - 1}
     suspected = {index.stages[index.tasks[key]["stage"]]["job"] for key in suspects}
@@ -35,6 +36,7 @@ def claimed_in_turns(index: Index) -> Complaints:
     passed: dict[Line, Counter[Line]] = {}
     for turn in sorted({*claims, *changes}):
         before = {lines[stage] for stage in waiting}
+        new = {index.stages[stage]["job"] for _, stage, *_ in changes.get(turn, ()) if stage not in lines}
         for _, stage, waits, queue, priority in changes.get(turn, ()):
             lines[stage] = index.stages[stage]["job"], queue, priority
             (waiting.add if waits else waiting.discard)(stage)
@@ -46,7 +48,7 @@ def claimed_in_turns(index: Index) -> Complaints:
         most = sum(given.values()) if any(line[0] in excused for line in before) else 1
         passed = {line: passed.get(line, Counter()) for line in still}
         for line, (other, count) in itertools.product(still, given.items()):
-            if other[0] not in suspected and other[1] == line[1] and other[2] <= line[2]:
+            if other[0] not in suspected | new and other[1] == line[1] and other[2] <= line[2]:
                 passed[line][other] += 1
                 if other[2] < line[2] or passed[line][other] > 1 or count > most:
                     yield (
