@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Table, and_, delete, select
+from sqlalchemy import Table, and_, delete, func, select
 from sqlalchemy import bindparam as _p
 
 from echelon.controller.datastore.base import TransactionBase
 from echelon.controller.datastore.files import DELETE_UNPUBLISHED
 from echelon.controller.datastore.prepared import Among, Prepared
 from echelon.controller.datastore.reading import ReaderBase, check_search_text, page_size
-from echelon.controller.datastore.sql import IN_RANGE, ZERO, build_insertion
+from echelon.controller.datastore.sql import DYING, IN_RANGE, ZERO, build_insertion
 from echelon.controller.datastore.stages import DELETE_STAGES
 from echelon.controller.datastore.tables import (
     attempts,
@@ -34,6 +34,10 @@ DELETE_TASKS = Prepared(delete(tasks).where(IN_RANGE), "first_key end_key")
 TASKS_AFTER = Prepared(
     select(tasks.c.key).where(IN_RANGE).order_by(tasks.c.key).limit(_p("count")).offset(_p("count")),
     "first_key end_key count count",
+)
+#: A task whose last attempt is not known to be gone.
+COUNT_DYING = Prepared(
+    select(func.count(tasks.c.key)).where(IN_RANGE, DYING, tasks.c.lease_until > _p("now")), "first_key end_key now"
 )
 DELETE_INPUT = Prepared(delete(job_inputs).where(job_inputs.c.key == _p("at_key")), "at_key")
 DELETE_COMPOSITION = Prepared(delete(compositions).where(compositions.c.key == _p("at_key")), "at_key")
@@ -90,6 +94,11 @@ class RemovalWrites(TransactionBase):
         del self._locked[job_id]
         self._deleted.add(job_id)
         return Removal(key, job_id, end)
+
+    def is_dying(self, removal: Removal) -> bool:
+        """Tell whether processes of a deleted job may still be ending: they would make its folders again."""
+        first, end = task_key(removal.key, -1), task_key(removal.end_key, -1)
+        return bool(self._session.fetch_rows(COUNT_DYING, (first, end, self.now()))[0][0])
 
     def delete_leftovers(self, removal: Removal, *, limit: int) -> bool:
         """Delete up to `limit` rows of a deleted job in each table; return whether there may be more."""

@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 
+from echelon.controller.core.answers import Verb
 from echelon.controller.core.states import State
 from echelon.controller.datastore.filters import JobFilter
 from echelon.controller.datastore.records import EventView
@@ -237,3 +238,23 @@ def test_a_dry_run_tells_how_many_and_how_large_and_removes_nothing(make: Make) 
     assert left(house) == {audited, recent}
     assert prune(dry_run=False, type_=None) == (1, 10)
     assert left(house) == {recent}
+
+
+def test_the_files_of_a_deleted_job_stay_while_its_processes_may_be_ending(house: House) -> None:
+    puppet = Puppet(house)
+    job_id = house.submit("one")
+    puppet.take()
+    house.jobs.control.change_job(Verb.CANCEL, job_id)
+    folder = house.settings.volume / "jobs" / job_id
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+
+    house.jobs.delete_job(job_id)
+    look(house)
+    # A process that is still ending would make its folder again.
+    assert house.store.find_job(job_id) is None
+    assert folder.exists()
+
+    house.clock.pass_(house.settings.lease + 1)
+    look(house)
+    assert not folder.exists()
+    assert count_rows(house)["removals"] == count_rows(house)["tasks"] == 0

@@ -63,8 +63,11 @@ class Remover:
                 log.warning("job %s is deleted, and its rest is removed later: %s", removal.job_id, error)
 
     def finish_removal(self, removal: Removal) -> None:
-        """Remove the rows and the files that are left of a deleted job."""
+        """Remove the rows and the files that are left of a deleted job; later, if processes of it are still ending."""
         self._snapshots.forget_job(removal.job_id)
+        with self._store.write() as tx:
+            if tx.is_dying(removal):
+                return
         more = True
         while more:
             with self._store.write() as tx:

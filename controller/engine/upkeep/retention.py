@@ -22,10 +22,11 @@ from echelon.shared.volume import Volume
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks. A look reads all jobs, because no index of their ends is worth its cost for each job.
-_LOOK_EVERY = 300.0
-#: Seconds after the start until the first look.
-_FIRST_LOOK = 10.0
+#: Seconds between two looks for what is left of deleted jobs.
+_FINISH_EVERY = 10.0
+#: So many of those to one look for jobs that may go: it reads all jobs, because no index of their ends is worth its
+#: cost for each job.
+_FINISHES_PER_LOOK = 30
 #: Jobs that one look counts or measures.
 _MOST = 10_000
 #: Jobs that one transaction removes.
@@ -57,11 +58,14 @@ class Retention:
 
     def run(self, stop: Event) -> None:
         """Look from time to time until told to stop."""
-        wait = _FIRST_LOOK
-        while not stop.wait(wait):
-            wait = _LOOK_EVERY
+        number = 0
+        while not stop.wait(_FINISH_EVERY):
             try:
-                self.remove_expired(stop)
+                if number % _FINISHES_PER_LOOK == 0:
+                    self.remove_expired(stop)
+                else:
+                    self._remover.finish_all()
+                number += 1
             except EchelonError as error:
                 log.warning("ended jobs are removed later: %s", error)
             except Exception:
