@@ -28,7 +28,7 @@ from echelon.shared.messages import JsonValue
 
 #: Names of tasks and jobs: they stand in addresses and on command lines.
 _DEFINITION_NAME = TextValue(
-    form=r"[^\s/\x00-\x20\x7f-][^/\x00-\x1f\x7f]*",
+    form=r"[^\s/\x00-\x20\x7f-\x9f-][^/\x00-\x1f\x7f-\x9f]*",
     saying="no / and no control characters, no - or space first",
     longest=100,
 )

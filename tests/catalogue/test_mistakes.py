@@ -87,6 +87,7 @@ MISTAKES = [
     ("did you mean job?", task("    workdir: §jop\n")),
     ("cannot be used", task("    queue: §a b\n")),
     ("cannot be used", "tasks:\n  §a/b: {exec_command: x}\n"),
+    ("cannot be used", 'tasks:\n  §"a\\x9b31m": {exec_command: x}\n'),
     ("cannot be used", task("    input: {§1a: {}}\n")),
     ("must be a mapping", task("    input: {a: §5}\n")),
     ("neither true", job("    stages: [{task_class: t, job_failed_on_error: §maybe}]\n    input: {a: }\n")),
