@@ -16,7 +16,7 @@ from echelon.shared.volume.starts import StartLog
 from echelon.worker import spawnfile
 from echelon.worker.attempt import AttemptEnd, StartedAttempt, describe_error
 from echelon.worker.folders import Folders
-from echelon.worker.outputs import add_result, add_spawned_items
+from echelon.worker.outputs import add_result, add_spawned_items, check_files
 from echelon.worker.preparation import Places, Preparation, PreparedGrant
 from echelon.worker.rights import Rights, group_of
 from echelon.worker.runtimes.port import CannotStart, Runtime, StartRefused
@@ -91,6 +91,8 @@ class Launcher:
             ending = add_result(self._volume, attempt, ending)
         if ending.outcome is Outcome.COMPLETED and attempt.prepared.recipe.spawns:
             ending = add_spawned_items(self._volume, attempt, ending, self._limits)
+        if ending.outcome is Outcome.COMPLETED and attempt.prepared.recipe.workdir == "task":
+            ending = check_files(self._volume, attempt, ending)
         return ending
 
     def _may_begin(self, ref: AttemptRef, prepared: PreparedGrant, may_start: Callable[[], bool]) -> bool:

@@ -1,4 +1,4 @@
-"""The outputs of an attempt for the engine: its result, and the items of a spawn task."""
+"""The outputs of an attempt for the engine: its result, the items of a spawn task, and whether its files fit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from echelon.shared.errors import VolumeUnavailable
 from echelon.shared.messages import Outcome
 from echelon.shared.volume import Volume
 from echelon.shared.volume.beneath import REFUSED, NotRegular
@@ -16,6 +17,8 @@ from echelon.worker.spawnfile import Limits, SpawnInvalid
 
 #: Size limit of a result, in bytes.
 RESULT_LIMIT: Final = 64 * 1024
+#: Paths that an error names.
+_NAMED: Final = 5
 
 
 def add_result(volume: Volume, attempt: StartedAttempt, ending: AttemptEnd) -> AttemptEnd:
@@ -63,6 +66,25 @@ def add_spawned_items(volume: Volume, attempt: StartedAttempt, ending: AttemptEn
             f"the items of {spawnfile.NAME} cannot be kept: {reason}",
         )
     return replace(ending, spawned=spawned)
+
+
+def check_files(volume: Volume, attempt: StartedAttempt, ending: AttemptEnd) -> AttemptEnd:
+    """Return the end of a task with a folder of its own; files that cannot be published make it a failure."""
+    try:
+        path = volume.relative_name(attempt.places.folder)
+        hindered = volume.find_hindered(attempt.prepared.grant.job_id, path)
+    except VolumeUnavailable:
+        # The controller publishes them when the volume is back.
+        return ending
+    if not hindered:
+        return ending
+    names = ", ".join([*hindered[:_NAMED], *(["..."] if len(hindered) > _NAMED else [])])
+    return _mark_failed(
+        ending,
+        f"{len(hindered)} of its files or folders cannot be moved into the job's workspace: {names}. There, a folder"
+        " has the name of a file, a folder is another user's or has been replaced, or the path is too deep: use another"
+        " name, or remove what is in the way in an earlier task",
+    )
 
 
 def _mark_failed(ending: AttemptEnd, error: str) -> AttemptEnd:

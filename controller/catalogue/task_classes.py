@@ -168,7 +168,7 @@ class Command:
     )
     label: str | None = described(
         Argument(longest=200),
-        "What people see of a task, filled in like an argument with its inputs and its `{index}`: `\"{sample}\"`.",
+        'What people see of a task, filled in like an argument with its inputs and its `{index}`: `"{sample}"`.',
         None,
         usual="the values of its item",
     )
@@ -197,7 +197,8 @@ class Command:
     workdir: Literal["job", "task"] = described(
         Word({"job": "job", "task": "task"}),
         "`job`: the task runs in the job's workspace. `task`: in a folder of its attempt; its files move into the "
-        "workspace when, and only when, the attempt counts.",
+        "workspace when, and only when, the attempt counts. The attempt has failed if a file has no place there, "
+        "because a folder has its name.",
         "job",
     )
 

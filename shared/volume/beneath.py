@@ -63,6 +63,25 @@ def open_folder(folder: int, path: str, *, make: int | None = None) -> int:
         os.close(above)
 
 
+def open_unlocked(folder: int, path: str) -> int:
+    """Open a folder below an open one, and give the rights to it back to its owner where they are missing.
+
+    Raises OSError, PermissionError for a folder of another user.
+    """
+    try:
+        return open_beneath(folder, path, FOLDER)
+    except PermissionError:
+        parent, _, name = path.rpartition("/")
+        if not parent:
+            unlock_folder(folder, name)
+            return open_beneath(folder, name, FOLDER)
+    above = open_unlocked(folder, parent)
+    try:
+        return open_unlocked(above, name)
+    finally:
+        os.close(above)
+
+
 def make_folder(folder: int, name: str, mode: int) -> None:
     """Make a folder directly in an open one, unless something has that name; raise OSError."""
     with contextlib.suppress(FileExistsError):
@@ -96,8 +115,10 @@ def unlock_folder(folder: int, name: str) -> None:
     """Give the rights to a folder back to its owner, whatever a task has done to its mode; raise OSError."""
     handle = os.open(name, _HANDLE | os.O_DIRECTORY, dir_fd=folder)
     try:
-        # A handle is no open file: its mode can be set by this name alone.
-        os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
+            # A handle is no open file: its mode can be set by this name alone.
+            os.chmod(f"/proc/self/fd/{handle}", mode | stat.S_IRWXU)
     finally:
         os.close(handle)
 

@@ -116,22 +116,40 @@ class Volume:
     def publish_files(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
         """Move the files of an attempt that counts into the workspace; repeats do no harm, nor do several at once.
 
-        Returns the paths that could not be moved: a folder of the workspace stands in their place, rights that a task
-        has set do not allow it, or tasks have taken the workspace itself away. "." stands for all files.
+        Returns the paths that could not be moved: a folder of the workspace stands in their place, a folder on the way
+        is another user's, or something else stands in the place of the workspace. "." stands for all files.
         """
+        return self._visit_files(job_id, attempt_path, publishing.merge_folders)
+
+    def find_hindered(self, job_id: JobId, attempt_path: str) -> tuple[str, ...]:
+        """Return the paths that `publish_files` would return now, and move nothing."""
+        return self._visit_files(job_id, attempt_path, publishing.find_hindered)
+
+    def _visit_files(self, job_id: JobId, attempt_path: str, visit: Callable[[int, int], list[str]]) -> tuple[str, ...]:
+        """Call `visit` with the open folders of an attempt and of its job's workspace; return what it returns."""
         if not attempt_path.startswith(f"{layout.job_name(job_id)}/attempts/"):
             raise InvalidInput(f"{attempt_path!r} is not an attempt of job {job_id}")
         with _translate_errors("publish files"):
             name = f"{attempt_path}/work"
-            source = self._folder_if_there(name)
+            source = self._folder_if_there(name, unlock=True)
             if source is None:
                 return (".",) if self.find_damage(name) else ()
             with _closing_fd(source):
-                target = self._folder_if_there(layout.workspace_name(job_id))
+                target = self._open_workspace(job_id)
                 if target is None:
                     return tuple(sorted(os.listdir(source)))
                 with _closing_fd(target):
-                    return tuple(publishing.merge_folders(source, target))
+                    return tuple(visit(source, target))
+
+    def _open_workspace(self, job_id: JobId) -> int | None:
+        """Open the workspace, made again if a task has removed it; None: something else stands in its place."""
+        found = self._folder_if_there(layout.workspace_name(job_id), unlock=True)
+        if found is None:
+            # Within the job's folder: a job that is being removed does not come back.
+            with suppress(OSError), self.enter_folder(layout.job_name(job_id)) as job:
+                beneath.make_folder(job, "work", FOLDER_MODE)
+                found = beneath.open_beneath(job, "work", beneath.FOLDER)
+        return found
 
     def remove_job(self, job_id: JobId) -> None:
         """Remove everything that a job has on the volume, whatever tasks have made of it; repeats do no harm."""
@@ -264,10 +282,14 @@ class Volume:
         with _closing_fd(os.open(self.root, _FOLDER)) as root:
             return beneath.open_folder(root, name, make=make)
 
-    def _folder_if_there(self, name: str) -> int | None:
-        """Open a folder; None when tasks have taken it away, but not because the whole volume is missing."""
+    def _folder_if_there(self, name: str, *, unlock: bool = False) -> int | None:
+        """Open a folder; None when tasks have taken it away, but not because the whole volume is missing.
+
+        With `unlock`, folders that tasks have locked are unlocked.
+        """
         try:
-            return self._open_folder(name)
+            with _closing_fd(os.open(self.root, _FOLDER)) as root:
+                return beneath.open_unlocked(root, name) if unlock else beneath.open_folder(root, name)
         except OSError as error:
             if error.errno not in beneath.REFUSED and self.find_damage(name) is None:
                 raise

@@ -8,32 +8,33 @@ tasks write to the workspace meanwhile.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
+from collections.abc import Iterator
 
+from echelon.shared.volume import beneath
 from echelon.shared.volume.artefacts import DEEPEST
 from echelon.shared.volume.bundles import is_link_to_bundle
-from echelon.shared.volume.layout import FOLDER_MODE
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def merge_folders(source: int, target: int, prefix: str = "") -> list[str]:
     """Move everything from one open folder to another and return the paths that could not be moved.
 
-    Folders are merged, a file takes the place of a file; a file never takes the place of a folder. Entries other than
-    files, folders and links stay behind, and so do entries whose mode, set by the task, forbids the move, and folders
-    that are too deep to be listed.
+    Folders are merged, a file takes the place of a file; a file never takes the place of a folder. Folders that a task
+    has locked are unlocked, and stay so: another attempt may be publishing into them. FIFOs, sockets and devices are no
+    files and stay behind. So do folders of another user, and folders that are too deep to be listed.
     """
     left: list[str] = []
     _unlock_folder(source)
+    _unlock_folder(target)
     for name in _list_names(source):
         path = f"{prefix}{name}"
         mode = _mode_of(source, name)
         try:
             if stat.S_ISDIR(mode):
                 left += [path] if path.count("/") >= DEEPEST else _merge_folder(source, target, name, path)
-            elif mode and not _move_file(source, target, name, mode):
+            elif not _move_file(source, target, name, mode):
                 left.append(path)
         except PermissionError:
             left.append(path)
@@ -43,37 +44,70 @@ def merge_folders(source: int, target: int, prefix: str = "") -> list[str]:
     return left
 
 
+def find_hindered(source: int, target: int, prefix: str = "") -> list[str]:
+    """Return the paths that `merge_folders` would not move as things are. Folders are unlocked as it does."""
+    hindered: list[str] = []
+    _unlock_folder(source)
+    for name in _list_names(source):
+        path = f"{prefix}{name}"
+        mode, there = _mode_of(source, name), _mode_of(target, name)
+        if stat.S_ISDIR(mode) and path.count("/") >= DEEPEST:
+            hindered.append(path)
+        elif stat.S_ISDIR(mode) and stat.S_ISDIR(there):
+            try:
+                with _enter_both(source, target, name) as (inner_source, inner_target):
+                    hindered += find_hindered(inner_source, inner_target, f"{path}/")
+            except PermissionError:
+                hindered.append(path)
+        elif stat.S_ISDIR(there) and _is_movable(mode) and not _is_bundled(source, name, mode):
+            hindered.append(path)
+    return hindered
+
+
 def _merge_folder(source: int, target: int, name: str, path: str) -> list[str]:
-    if _mode_of(target, name) == 0:
+    # The kernel wants to write into a folder that it moves.
+    beneath.unlock_folder(source, name)
+    there = _mode_of(target, name)
+    if not stat.S_ISDIR(there):
+        if there:
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(name, dir_fd=target)
         try:
+            # Moved, not made anew: it keeps its owner, so that later tasks can write into it.
             os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
             return []
         except OSError:
             # Another attempt's folder has come there since; merge with it.
             pass
-    inner_source = os.open(name, _FOLDER, dir_fd=source)
+    with _enter_both(source, target, name) as (inner_source, inner_target):
+        left = merge_folders(inner_source, inner_target, f"{path}/")
+    if not left:
+        with contextlib.suppress(FileNotFoundError):
+            _remove_folder(source, name)
+    return left
+
+
+@contextlib.contextmanager
+def _enter_both(source: int, target: int, name: str) -> Iterator[tuple[int, int]]:
+    """Open the folder of this name in both, unlocked."""
+    inner_source = beneath.open_unlocked(source, name)
     try:
-        _make_folder(target, name)
-        inner_target = os.open(name, _FOLDER, dir_fd=target)
+        inner_target = beneath.open_unlocked(target, name)
         try:
-            left = merge_folders(inner_source, inner_target, f"{path}/")
+            yield inner_source, inner_target
         finally:
             os.close(inner_target)
     finally:
         os.close(inner_source)
-    if not left:
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(name, dir_fd=source)
-    return left
 
 
-def _unlock_folder(source: int) -> None:
+def _unlock_folder(folder: int) -> None:
     """Take back what a task may have done to its folder: tools that make it read-only do not mean that files stay."""
-    mode = stat.S_IMODE(os.fstat(source).st_mode)
+    mode = stat.S_IMODE(os.fstat(folder).st_mode)
     if mode & stat.S_IRWXU != stat.S_IRWXU:
         # A folder of another user stays as it is; so do its files.
         with contextlib.suppress(PermissionError):
-            os.fchmod(source, mode | stat.S_IRWXU)
+            os.fchmod(folder, mode | stat.S_IRWXU)
 
 
 def _list_names(source: int) -> list[str]:
@@ -84,25 +118,33 @@ def _list_names(source: int) -> list[str]:
         return []
 
 
-def _make_folder(target: int, name: str) -> None:
-    mode = _mode_of(target, name)
-    if mode and not stat.S_ISDIR(mode):
-        os.unlink(name, dir_fd=target)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, FOLDER_MODE, dir_fd=target)
+def _remove_folder(folder: int, name: str) -> None:
+    """Remove a folder whose files have been moved; FIFOs and the like that are left in it stay, with it."""
+    try:
+        os.rmdir(name, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _move_file(source: int, target: int, name: str, mode: int) -> bool:
-    if stat.S_ISLNK(mode) and is_link_to_bundle(os.readlink(name, dir_fd=source)):
+    """Move a file or a link; return False when a folder has its place in the target."""
+    if _is_bundled(source, name, mode):
         os.unlink(name, dir_fd=source)
-        return True
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        return False
-    try:
-        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
-    except IsADirectoryError:
-        return False
+    elif _is_movable(mode):
+        try:
+            os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        except IsADirectoryError:
+            return False
     return True
+
+
+def _is_movable(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def _is_bundled(folder: int, name: str, mode: int) -> bool:
+    return stat.S_ISLNK(mode) and is_link_to_bundle(os.readlink(name, dir_fd=folder))
 
 
 def _mode_of(folder: int, name: str) -> int:

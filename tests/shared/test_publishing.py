@@ -11,6 +11,7 @@ import pytest
 
 from echelon.shared.errors import InvalidInput, VolumeUnavailable
 from echelon.shared.volume import Volume, attempt_name, workspace_name
+from tests.shared.spoiling import without_overlooking_modes
 from tests.shared.test_volume import JOB, OTHER, bring
 
 
@@ -140,13 +141,69 @@ def test_files_stay_where_they_are_while_the_volume_is_away(volume: Volume, work
     assert paths(volume) == ["a.txt"]
 
 
-@pytest.mark.parametrize("instead", ["nothing", "link"])
-def test_a_workspace_that_tasks_have_taken_away_gets_no_files_and_that_is_told(
-    volume: Volume, work: Path, tmp_path: Path, instead: str
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+@pytest.mark.parametrize("side", ["attempt", "workspace"])
+@pytest.mark.parametrize("name", [".", "d", "d/e"])
+def test_folders_that_tasks_have_locked_keep_no_file_back(
+    volume: Volume, work: Path, side: str, name: str, mode: int
+) -> None:
+    attempt = attempt_with(volume, 1, {"d/e/new.txt": "new", "d/e/both.txt": "new"})
+    if side == "workspace":
+        (work / "d/e").mkdir(parents=True)
+        (work / "d/e/both.txt").write_text("old")
+    (Path(volume.root, attempt, "work") if side == "attempt" else work).joinpath(name).chmod(mode)
+
+    with without_overlooking_modes():
+        assert volume.find_hindered(JOB, attempt) == ()
+        assert volume.publish_files(JOB, attempt) == ()
+
+    work.joinpath("d/e").chmod(0o700)
+    assert paths(volume) == ["d/e/both.txt", "d/e/new.txt"]
+    assert (work / "d/e/both.txt").read_text() == "new"
+
+
+def test_what_cannot_be_published_is_known_before(volume: Volume, work: Path) -> None:
+    for name in ("name", "in/both", "in/same"):
+        (work / name).mkdir(parents=True)
+    (work / "file").write_text("to be replaced")
+    attempt = attempt_with(volume, 1, {"name": "x", "in/both": "x", "in/same/a": "x", "file": "x", "other": "x"})
+    os.mkfifo(Path(volume.root, attempt, "work", "fifo"))
+
+    assert volume.find_hindered(JOB, attempt) == ("in/both", "name")
+    assert paths(volume) == ["file"], "it only looks"
+    assert volume.publish_files(JOB, attempt) == ("in/both", "name")
+
+
+def test_a_workspace_that_a_task_has_removed_is_made_again(volume: Volume, work: Path) -> None:
+    shutil.rmtree(work)
+
+    assert volume.publish_files(JOB, attempt_with(volume, 1, {"a.txt": "a", "b/c.txt": "c"})) == ()
+
+    assert paths(volume) == ["a.txt", "b/c.txt"]
+
+
+def test_a_workspace_that_tasks_have_replaced_by_a_link_gets_no_files_and_that_is_told(
+    volume: Volume, work: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(work)
-    if instead == "link":
-        work.symlink_to(tmp_path)
+    work.symlink_to(tmp_path)
+    attempt = attempt_with(volume, 1, {"a.txt": "a", "b/c.txt": "c"})
 
-    assert volume.publish_files(JOB, attempt_with(volume, 1, {"a.txt": "a", "b/c.txt": "c"})) == ("a.txt", "b")
+    assert volume.find_hindered(JOB, attempt) == ("a.txt", "b")
+    assert volume.publish_files(JOB, attempt) == ("a.txt", "b")
     assert not (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.parametrize("before", ["file", "link"])
+def test_a_published_folder_that_replaces_something_keeps_its_owner(volume: Volume, work: Path, before: str) -> None:
+    if before == "file":
+        (work / "d").write_text("x")
+    else:
+        (work / "d").symlink_to("/tmp")
+    attempt = attempt_with(volume, 1, {"d/x": "x"})
+    made = Path(volume.root, attempt, "work/d").stat()
+
+    assert volume.publish_files(JOB, attempt) == ()
+
+    there = (work / "d").stat()
+    assert (there.st_ino, there.st_uid, there.st_mode) == (made.st_ino, made.st_uid, made.st_mode)

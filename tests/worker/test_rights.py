@@ -92,6 +92,17 @@ def test_a_folder_of_an_attempt_is_the_users_too(bench: Workbench) -> None:
     assert spawning.spawned is not None and spawning.spawned.count == 1
 
 
+@pytest.mark.parametrize("before", ["echo x > d", "ln -s /tmp d", "true"])
+def test_later_tasks_can_write_into_a_folder_that_was_published(bench: Workbench, before: str) -> None:
+    bench.shell(before)
+    bench.shell("mkdir d; echo x > d/x", workdir="task", index=1)
+    assert bench.volume.publish_files(bench.job_id, f"jobs/{bench.job_id}/attempts/0/1-1") == ()
+
+    finished = bench.shell("touch d/y && echo more >> d/x", index=2)
+
+    assert finished.outcome is Outcome.COMPLETED, bench.log("stderr", index=2)
+
+
 def test_a_task_reaches_neither_key_nor_store_nor_another_job(bench: Workbench) -> None:
     bench.sealer.seal_text("a secret makes the key")
     Path(bench.volume.root, ".echelon/echelon.db").write_text("store")

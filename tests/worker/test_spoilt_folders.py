@@ -78,3 +78,12 @@ def test_what_tasks_leave_for_a_temporary_folder_does_not_stop_the_next_worker(t
 
     assert list(folder.iterdir()) == []
     assert (victim / "precious").read_text() == "precious"
+
+
+def test_a_task_whose_files_have_no_place_in_the_workspace_has_failed_and_says_which(bench: Workbench) -> None:
+    bench.shell("mkdir d")
+
+    finished = bench.shell("echo result > d; echo other > e", workdir="task", index=1)
+
+    assert (finished.outcome, finished.exit_code) == (Outcome.FAILED, 0)
+    assert (finished.error or "").startswith("1 of its files or folders cannot be moved into the job's workspace: d. ")
