@@ -41,7 +41,9 @@ from echelon.controller.liveness.store_clock import StoreClockCheck
 from echelon.controller.settings import Settings
 from echelon.shared.broker.port import Broker
 from echelon.shared.broker.rabbitmq import RabbitBroker, RabbitOptions
+from echelon.shared.broker.topology import QueueType
 from echelon.shared.clock import Clock, SystemClock
+from echelon.shared.lease import status_fresh_for
 from echelon.shared.sealing import Sealer
 from echelon.shared.signing import make_signer
 from echelon.shared.volume import Volume
@@ -106,7 +108,8 @@ class Controller:
         )
         self.engine = _engine(settings, outside, snapshots, sealer, changes, counters, open_jobs)
         hearing = self.engine.hearing
-        status = StatusWriter(StatusFile(outside.volume, str(uuid.uuid4())), lambda: hearing.is_able)
+        file = StatusFile(outside.volume, str(uuid.uuid4()), fresh_for=status_fresh_for(settings.lease))
+        status = StatusWriter(file, lambda: hearing.is_able, lease=settings.lease)
         self.retention = _retention(settings, outside, self.jobs, watcher)
         disks = DiskWatch(self.jobs.disks, settings.min_free)
         self._threads = self._make_threads(
@@ -148,7 +151,8 @@ class RemoteController:
     """A controller whose workers are elsewhere, behind RabbitMQ."""
 
     def __init__(self, settings: Settings, first: CatalogueLook | None = None) -> None:
-        options = RabbitOptions(queue_type="quorum" if settings.queue_type == "quorum" else "classic")
+        queue_type: QueueType = "quorum" if settings.queue_type == "quorum" else "classic"
+        options = RabbitOptions(queue_type=queue_type, lease=settings.lease)
         volume = Volume.create(settings.volume)
         # Both connect while the rest is built.
         self._broker = RabbitBroker(settings.broker, make_signer(volume), options)

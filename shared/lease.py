@@ -10,6 +10,7 @@ All lengths are in seconds, unless a name ends in `_PART`: that is a part of a l
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Final
@@ -64,16 +65,19 @@ WORKER_FORGOTTEN_AFTER: Final = 3600.0
 
 # --- Outages --------------------------------------------------------------------------------------------------------
 
-#: A store that has not answered for this part of a lease hangs. Workers have to learn of it before they end attempts
-#: whose lease they cannot renew: with the default settings 5 s after the last answered heartbeat at the earliest.
-STORE_HANGS_PART: Final = 0.15
-#: A controller that has nothing new to say writes its status file this often ...
-STATUS_WRITTEN_EVERY: Final = 2.0
-#: ... and looks this often whether there is something new: a worker with a short lease reads it soon.
+#: A store or a broker that has not answered for this part of a lease hangs. Workers have to learn of it before they end
+#: attempts whose lease they cannot renew: with the default settings 5 s after the outage began at the earliest.
+HANGS_PART: Final = 0.15
+#: A controller asks the broker for an answer again when this part of a lease has passed since the last one.
+BROKER_ASKED_PART: Final = 1 / 40
+#: A controller looks this often whether its status file is true: a worker with a short lease reads it soon.
 STATUS_CHECKED_EVERY: Final = 0.25
-#: A status file that is older does not count: its controller is gone. It expires before a worker without renewals reads
-#: it, or the file of a controller that was killed would end attempts that no controller can take away.
+#: A status file that is older does not count: its controller is gone ...
 STATUS_FRESH_FOR: Final = 5.0
+#: ... and it counts for at most this part of the time that a worker without renewals leaves it unread.
+STATUS_FRESH_PART: Final = 0.95
+#: A controller that has nothing new to say writes its status file so often while it is fresh.
+STATUS_WRITTEN_TIMES: Final = 2.5
 #: A worker without renewals reads the status files this often.
 STATUS_READ_EVERY: Final = 2.0
 #: When controllers can hear workers again after an outage, each worker has this long beyond a lease to come back: its
@@ -127,15 +131,30 @@ def order_resent_for(lease: float) -> float:
 def unrenewed_end(lease: float) -> float:
     """Return the time from now to the end of a lease that no controller can take away at this moment.
 
-    A controller that becomes able grants a lease from then on and `RETURN_TIME`; a status file may be as old as
-    `STATUS_FRESH_FOR`.
+    A controller that becomes able grants a lease from then on and `RETURN_TIME`, and its status file may come as much
+    as `STATUS_FRESH_FOR` later.
     """
     return lease + RETURN_TIME - STATUS_FRESH_FOR
 
 
-def _first_read(lease: float, heartbeat: float) -> float:
-    """Return the time from the start of an outage to the first look at the status files, at the least."""
+def first_read(lease: float, heartbeat: float = DEFAULT_HEARTBEAT) -> float:
+    """Return the time from the start of an outage to a worker's first look at the status files, at the least."""
     return lease - heartbeat_interval(lease, heartbeat) - lease_margin(lease) - lease_grace(lease)
+
+
+def status_fresh_for(lease: float) -> float:
+    """Return for how long a status file counts after it was written.
+
+    It expires before a worker without renewals reads it. Otherwise the file of a controller that was killed would end
+    attempts that no controller can take away.
+    """
+    # A worker's own setting cannot make the time between two heartbeats longer than this one.
+    return min(STATUS_FRESH_FOR, STATUS_FRESH_PART * first_read(lease, math.inf))
+
+
+def status_written_every(lease: float) -> float:
+    """Return how often a controller writes its status file that has nothing new to say."""
+    return status_fresh_for(lease) / STATUS_WRITTEN_TIMES
 
 
 def _hurried_interval(lease: float, heartbeat: float) -> float:
@@ -180,16 +199,19 @@ RULES: Final[tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ..
         lambda lease, _: (HEARD_LATELY_PART * lease, lease - lease_margin(lease) - lease_grace(lease)),
     ),
     (
-        "a controller whose store hangs says so before workers read its status file",
-        lambda lease, heartbeat: (STORE_HANGS_PART * lease + STATUS_CHECKED_EVERY, _first_read(lease, heartbeat)),
+        "a controller whose store or broker hangs says so before workers read its status file",
+        lambda lease, heartbeat: (
+            (BROKER_ASKED_PART + HANGS_PART) * lease + STATUS_CHECKED_EVERY,
+            first_read(lease, heartbeat),
+        ),
     ),
     (
         "a status file is written twice before it expires: one write may fail",
-        lambda *_: (2 * STATUS_WRITTEN_EVERY, STATUS_FRESH_FOR),
+        lambda lease, _: (2 * max(status_written_every(lease), STATUS_CHECKED_EVERY), status_fresh_for(lease)),
     ),
     (
-        "from the default lease on, the status file of a killed controller expires before workers read it",
-        lambda lease, heartbeat: (STATUS_FRESH_FOR, _first_read(max(lease, DEFAULT_LEASE), heartbeat)),
+        "the status file of a killed controller expires before workers read it",
+        lambda lease, heartbeat: (status_fresh_for(lease), first_read(lease, heartbeat)),
     ),
     (
         "a worker that no controller can reach reads the status files again before it would end its attempts",
@@ -197,7 +219,10 @@ RULES: Final[tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ..
     ),
     (
         "a worker ends an attempt before a controller that has just become able takes it away",
-        lambda lease, _: (STATUS_CHECKED_EVERY + unrenewed_end(lease), lease + RETURN_TIME),
+        lambda lease, _: (
+            max(status_written_every(lease), STATUS_CHECKED_EVERY) + unrenewed_end(lease),
+            lease + RETURN_TIME,
+        ),
     ),
     (
         "a worker remembers an order for longer than it can arrive once more after the lease's end",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from echelon.shared.broker.port import Broker
 from echelon.shared.clock import Clock
-from echelon.shared.lease import RETURN_TIME, STORE_HANGS_PART
+from echelon.shared.lease import HANGS_PART, RETURN_TIME
 
 
 class Hearing:
@@ -22,7 +22,7 @@ class Hearing:
         self._clock = clock
         self._lease = lease
         #: A wait that is longer than this is an outage, in seconds.
-        self._hangs_after = STORE_HANGS_PART * lease
+        self._hangs_after = HANGS_PART * lease
         #: Since when workers can be heard without a break, on the monotonic clock; None: they cannot.
         self._since: float | None = None
         #: The first such moment.
@@ -32,8 +32,13 @@ class Hearing:
 
     @property
     def is_able(self) -> bool:
-        """Tell whether this controller hears workers and can write what becomes of their attempts. Any thread."""
-        return self._since is not None and not self._store_hangs() and self._broker.connected
+        """Tell whether this controller hears workers and can write what becomes of their attempts. Any thread.
+
+        Once it does not, workers have the time to come back, however short the break was: they may have read of it.
+        """
+        if self._store_hangs() or not self._broker.connected:
+            self._since = None
+        return self._since is not None
 
     @contextlib.contextmanager
     def ask_store(self) -> Iterator[None]:
@@ -73,12 +78,13 @@ class Hearing:
         if not self._broker.connected:
             self._since = None
             return None
-        now = self._clock.monotonic()
-        if self._since is None:
-            self._since = now
+        # Another thread may note an outage at any moment.
+        now, since = self._clock.monotonic(), self._since
+        if since is None:
+            since = self._since = now
             self._first = now if self._first is None else self._first
-        heard = now - self._since
-        more = 0.0 if self._since == self._first else RETURN_TIME
+        heard = now - since
+        more = 0.0 if since == self._first else RETURN_TIME
         return heard if heard >= self._lease + more else None
 
     def extra_lease(self) -> float:
@@ -86,11 +92,12 @@ class Hearing:
 
         A broker that has just come back is slow, and so may be the answer to the first workers that are connected.
         """
-        if self._since == self._first:
+        since = self._since
+        if since == self._first:
             return 0.0
-        if self._since is None:
+        if since is None:
             return RETURN_TIME
-        return max(0.0, RETURN_TIME - (self._clock.monotonic() - self._since))
+        return max(0.0, RETURN_TIME - (self._clock.monotonic() - since))
 
     def _store_hangs(self) -> bool:
         since = self._asking_since

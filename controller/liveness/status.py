@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from threading import Event
 
-from echelon.shared.lease import STATUS_CHECKED_EVERY, STATUS_WRITTEN_EVERY
+from echelon.shared.lease import STATUS_CHECKED_EVERY, status_written_every
 from echelon.shared.volume.status_files import StatusFile
 
 log = logging.getLogger(__name__)
@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 class StatusWriter:
     """Keeps one controller's status file true."""
 
-    def __init__(self, file: StatusFile, is_able: Callable[[], bool]) -> None:
+    def __init__(self, file: StatusFile, is_able: Callable[[], bool], *, lease: float) -> None:
         self._file = file
+        self._looks_per_write = max(1, int(status_written_every(lease) / STATUS_CHECKED_EVERY))
         self._is_able = is_able
         self._written: bool | None = None
 
@@ -41,6 +42,6 @@ class StatusWriter:
 
     def _await_change(self, stop: Event) -> None:
         """Wait until the file is due, or until it is not true any more."""
-        for _ in range(round(STATUS_WRITTEN_EVERY / STATUS_CHECKED_EVERY)):
+        for _ in range(self._looks_per_write):
             if stop.wait(STATUS_CHECKED_EVERY) or self._is_able() != self._written:
                 return

@@ -26,14 +26,16 @@ _KEPT: Final = 24 * 3600.0
 class StatusFile:
     """One controller's status file."""
 
-    def __init__(self, volume: Volume, name: str) -> None:
+    def __init__(self, volume: Volume, name: str, *, fresh_for: float = STATUS_FRESH_FOR) -> None:
+        """`fresh_for`: for how many seconds the file counts after it was written."""
         self._folder = volume.absolute_path(_FOLDER)
         self._path = f"{self._folder}/{name}"
+        self._fresh_for = b"%.3f" % fresh_for
 
     def write(self, *, able: bool) -> None:
         """Say that this controller lives, and whether it could take tasks away from a silent worker. Raises OSError."""
         os.makedirs(self._folder, layout.FOLDER_MODE, exist_ok=True)
-        _write_file(self._path, _ABLE if able else _UNABLE)
+        _write_file(self._path, (_ABLE if able else _UNABLE) + b" " + self._fresh_for)
 
     def remove(self) -> None:
         """Remove the file: this controller has ended. Those of controllers that were killed go with it in time."""
@@ -54,8 +56,8 @@ class StatusReader:
         try:
             now = self._read_clock()
             with os.scandir(self._folder) as entries:
-                fresh = [entry.path for entry in entries if _is_fresh(entry, now)]
-            return any(_says_able(path) for path in fresh)
+                paths = [entry.path for entry in entries if not entry.name.startswith(".")]
+            return any(_says_able(path, now) for path in paths)
         except OSError:
             return True
 
@@ -69,17 +71,24 @@ class StatusReader:
             os.unlink(path)
 
 
-def _is_fresh(entry: os.DirEntry[str], now: float) -> bool:
-    return not entry.name.startswith(".") and now - entry.stat(follow_symlinks=False).st_mtime <= STATUS_FRESH_FOR
-
-
-def _says_able(path: str) -> bool:
+def _says_able(path: str, now: float) -> bool:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        # Asked of the open file: NFS asks its server when a file is opened, and may tell an old time before.
+        age = now - os.fstat(fd).st_mtime
         # A file that is being written at this moment is empty: its controller lives, so it counts.
-        return os.read(fd, 1) != _UNABLE
+        said, _, fresh_for = os.read(fd, 32).partition(b" ")
     finally:
         os.close(fd)
+    return said != _UNABLE and age <= _read_seconds(fresh_for)
+
+
+def _read_seconds(written: bytes) -> float:
+    """Return for how long a file counts by its own words; an earlier release writes none."""
+    try:
+        return min(float(written), STATUS_FRESH_FOR)
+    except ValueError:
+        return STATUS_FRESH_FOR
 
 
 def _write_file(path: str, data: bytes) -> None:

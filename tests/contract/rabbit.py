@@ -154,6 +154,15 @@ class PrivateRabbitmq:
             _end(self._node, how)
             self._node = None
 
+    @contextlib.contextmanager
+    def hung(self) -> Iterator[None]:
+        """Let the node stand still within the block: its connections stay open, and nothing is answered."""
+        os.killpg(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.pid, signal.SIGCONT)
+
     @property
     def home(self) -> Path:
         """Return the folder of its data, configuration and logs."""

@@ -18,6 +18,7 @@ from echelon.shared.broker.topology import DELIVERIES, Topology
 from echelon.shared.codec import decode_message
 from echelon.shared.errors import InvalidInput
 from echelon.shared.ids import WorkerId, new_worker_id
+from echelon.shared.lease import SHORTEST_LEASE
 from echelon.shared.messages import DEAD, Report, orders_queue
 from tests.contract.rabbit import SIGNER, PrivateRabbitmq, rabbitmq_binaries, signed
 from tests.contract.servers import unavailable
@@ -249,6 +250,17 @@ def test_closing_during_an_alarm_takes_no_longer_than_it_may(
         assert time.monotonic() - began < 4.0
     finally:
         node.control("set_vm_memory_high_watermark", "0.4")
+
+
+def test_a_broker_that_hangs_with_its_connections_open_is_away_until_it_answers_for_those_who_ask(
+    node: PrivateRabbitmq, connect: Callable[..., RabbitBroker]
+) -> None:
+    asks, does_not = connect(RabbitOptions(lease=SHORTEST_LEASE)), connect()
+    with node.hung():
+        until(lambda: not asks.connected)
+        assert asks.condition == "RabbitMQ does not answer, although its connections are open"
+        assert does_not.connected
+    until(lambda: asks.connected)
 
 
 def test_a_workers_queue_goes_away_without_the_worker(

@@ -6,10 +6,10 @@ import pytest
 
 from echelon.controller.liveness.hearing import Hearing
 from echelon.shared.broker.memory import MemoryBroker
-from echelon.shared.lease import RETURN_TIME, STORE_HANGS_PART
+from echelon.shared.lease import HANGS_PART, RETURN_TIME
 
 LEASE = 20.0
-HANGS = STORE_HANGS_PART * LEASE
+HANGS = HANGS_PART * LEASE
 
 
 class HeldClock:
@@ -144,3 +144,15 @@ def test_a_process_that_was_stopped_in_its_wait_heard_no_worker(stand: Stand, la
     stand.hearing.note_wait(begun, 1.0)
 
     assert stand.hearing.is_able is able
+
+
+def test_a_break_that_only_the_status_file_has_told_of_is_an_outage(stand: Stand) -> None:
+    stand.heard_after(0.0)
+    assert stand.heard_after(2 * LEASE) is not None
+    stand.broker.cut = True
+    assert not stand.hearing.is_able
+    stand.broker.cut = False
+
+    assert not stand.hearing.is_able, "it has not looked since"
+    assert stand.heard_after(0.1) is None
+    assert stand.hearing.extra_lease() == RETURN_TIME

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from echelon.controller.liveness.status import StatusWriter
-from echelon.shared.lease import STATUS_CHECKED_EVERY, STATUS_WRITTEN_EVERY
+from echelon.shared.lease import (
+    DEFAULT_LEASE,
+    SHORTEST_LEASE,
+    STATUS_CHECKED_EVERY,
+    status_fresh_for,
+    status_written_every,
+)
 from echelon.shared.volume import Volume
 from echelon.shared.volume.status_files import StatusFile, StatusReader
 
@@ -40,10 +49,11 @@ class Script:
         return self.is_set()
 
 
-def script(tmp_path: Path, *, away_after: int, looks: int) -> list[bool]:
+def script(tmp_path: Path, *, away_after: int, looks: int, lease: float = DEFAULT_LEASE) -> list[bool]:
     volume = Volume.create(tmp_path / "volume")
     one = Script(StatusReader(volume, "worker"), away_after, looks)
-    StatusWriter(StatusFile(volume, "controller"), lambda: one.able).run(one.event)
+    file = StatusFile(volume, "controller", fresh_for=status_fresh_for(lease))
+    StatusWriter(file, lambda: one.able, lease=lease).run(one.event)
     assert not one.reader.any_controller_able()
     return one.seen
 
@@ -53,6 +63,22 @@ def test_a_controller_that_hears_nobody_any_more_says_so_at_the_next_look(tmp_pa
 
 
 def test_the_sign_is_renewed_when_it_is_due(tmp_path: Path) -> None:
-    looks = 3 * round(STATUS_WRITTEN_EVERY / STATUS_CHECKED_EVERY)
+    looks = 3 * round(status_written_every(DEFAULT_LEASE) / STATUS_CHECKED_EVERY)
 
     assert script(tmp_path, away_after=looks + 1, looks=looks) == [True] * looks
+
+
+@pytest.mark.parametrize("lease", [SHORTEST_LEASE, 4.0, 6.0, 10.0, DEFAULT_LEASE, 60.0])
+def test_it_is_written_twice_at_least_before_it_expires_with_every_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lease: float
+) -> None:
+    written: list[int] = []
+    looks: list[bool] = []
+    file = StatusFile(Volume.create(tmp_path / "volume"), "controller", fresh_for=status_fresh_for(lease))
+    monkeypatch.setattr(file, "write", lambda able: written.append(len(looks)))
+    one = Script(StatusReader(Volume.open(tmp_path / "volume"), "worker"), away_after=101, looks=100, seen=looks)
+
+    StatusWriter(file, lambda: one.able, lease=lease).run(one.event)
+
+    gaps = [later - earlier for earlier, later in pairwise(written)]
+    assert gaps and 2 * max(gaps) * STATUS_CHECKED_EVERY <= status_fresh_for(lease)

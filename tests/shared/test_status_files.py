@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from echelon.shared.lease import STATUS_FRESH_FOR
+from echelon.shared.lease import DEFAULT_LEASE, SHORTEST_LEASE, STATUS_FRESH_FOR, first_read, status_fresh_for
 from echelon.shared.volume import Volume
 from echelon.shared.volume.status_files import StatusFile, StatusReader
 
@@ -47,6 +47,29 @@ def test_a_sign_that_is_not_renewed_counts_no_more(volume: Volume, reader: Statu
     age(volume, "one", STATUS_FRESH_FOR - 1)
     assert reader.any_controller_able() is True
     age(volume, "one", 2)
+    assert reader.any_controller_able() is False
+
+
+@pytest.mark.parametrize("lease", [SHORTEST_LEASE, 4.0, 6.0, 10.0, DEFAULT_LEASE, 60.0])
+def test_the_sign_of_a_killed_controller_is_gone_when_a_worker_without_renewals_looks_whatever_the_lease(
+    volume: Volume, reader: StatusReader, lease: float
+) -> None:
+    StatusFile(volume, "killed", fresh_for=status_fresh_for(lease)).write(able=True)
+    age(volume, "killed", 0.9 * status_fresh_for(lease))
+    assert reader.any_controller_able() is True
+    StatusFile(volume, "killed", fresh_for=status_fresh_for(lease)).write(able=True)
+    age(volume, "killed", first_read(lease))
+    assert reader.any_controller_able() is False
+
+
+@pytest.mark.parametrize("content", [b"1", b"1 ", b"1 many", b"1 1e9"])
+def test_a_sign_that_does_not_tell_how_long_it_counts_counts_for_as_long_as_any(
+    volume: Volume, reader: StatusReader, content: bytes
+) -> None:
+    Path(volume.absolute_path(".echelon/controllers/older")).write_bytes(content)
+    age(volume, "older", STATUS_FRESH_FOR - 1)
+    assert reader.any_controller_able() is True
+    age(volume, "older", 2)
     assert reader.any_controller_able() is False
 
 

@@ -17,7 +17,7 @@ from echelon.controller.liveness.status import StatusWriter
 from echelon.controller.serve import Controller, Outside
 from echelon.controller.settings import Settings
 from echelon.shared.broker.port import Unconfirmed
-from echelon.shared.lease import STATUS_WRITTEN_EVERY
+from echelon.shared.lease import status_written_every
 from echelon.shared.messages import Message, Orders
 from echelon.shared.volume import Volume
 from echelon.shared.volume.status_files import StatusFile
@@ -102,7 +102,7 @@ class SimController:
         stops = self._cluster.signs
         stand_ins = {
             "Sealer": lambda volume: SimSealer(self._cluster.seals),
-            "StatusFile": lambda volume, name: None,
+            "StatusFile": lambda volume, name, fresh_for: None,
             "StopFiles": lambda volume: stops,
             "StartFiles": lambda volume: stops,
         }
@@ -114,7 +114,7 @@ class SimController:
         # Idle sweeps are most of what an idle cluster does: half as many find the same.
         engine = controller.engine
         engine._parts = replace(engine._parts, sweep=SWEEP)
-        self._status_writer = StatusWriter(status, lambda: controller.engine.hearing.is_able)
+        self._status_writer = StatusWriter(status, lambda: controller.engine.hearing.is_able, lease=LEASE)
         self._light = Actor(process, f"{process.name} light")
         self._world.at(0.0, self._light, self._show)
         self._schedule(0.0)
@@ -158,7 +158,7 @@ class SimController:
     def _show(self) -> None:
         assert self.actor is not None and self._status_writer is not None
         self._status_writer.write_status()
-        self._world.at(STATUS_WRITTEN_EVERY, self._light, self._show)
+        self._world.at(status_written_every(LEASE), self._light, self._show)
 
     def _note_refused(self, unconfirmed: Unconfirmed, doubtful: set[tuple[str, int]]) -> None:
         """Remember attempts whose orders came back, for the checker: those that no worker can have got before."""

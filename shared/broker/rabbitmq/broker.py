@@ -36,6 +36,8 @@ class RabbitOptions:
     heartbeat: int = 10
     #: Longest wait for the socket and for the AMQP handshake.
     connect_timeout: float = 10.0
+    #: A server that does not answer for a part of this lease counts as away; None: it is not asked.
+    lease: float | None = None
 
 
 class RabbitBroker:
@@ -53,9 +55,9 @@ class RabbitBroker:
         self._trouble = Trouble(parameters)
         self._publisher = RabbitPublisher(self._topology, signer, self._trouble)
         self._consumer = Consumer()
-        self._publishing = Link(parameters, self._publisher, "publishing", self._trouble)
+        self._publishing = Link(parameters, self._publisher, "publishing", self._trouble, lease=options.lease)
         self._publisher.use_link(self._publishing)
-        self._consuming = Link(parameters, self._consumer, "consuming", self._trouble)
+        self._consuming = Link(parameters, self._consumer, "consuming", self._trouble, lease=options.lease)
 
     def publish(self, messages: Sequence[Outgoing], *, confirmed: Confirmed | None = None) -> None:
         """Hand messages over, in order, without waiting; `confirmed` gets the unconfirmed ones."""
@@ -87,16 +89,20 @@ class RabbitBroker:
     @property
     def connected(self) -> bool:
         """Tell whether messages flow at the moment."""
-        return (
-            not self._closed and self._publisher.takes_messages and self._consuming.is_open and self._consumer.is_ready
-        )
+        flows = self._publisher.takes_messages and self._consuming.is_open and self._consumer.is_ready
+        return flows and not self._closed and not self._hangs
 
     @property
     def condition(self) -> str:
         """Tell how the connection is, for people."""
         if self.connected:
             return "connected"
-        return self._publisher.blocked_words or self._trouble.words or "away: it is connected to just now"
+        hangs = "RabbitMQ does not answer, although its connections are open" if self._hangs else None
+        return self._publisher.blocked_words or self._trouble.words or hangs or "away: it is connected to just now"
+
+    @property
+    def _hangs(self) -> bool:
+        return self._publishing.hangs or self._consuming.hangs
 
     def close(self, *, timeout: float) -> None:
         """Flush what can be flushed within `timeout` seconds and let go."""

@@ -16,6 +16,7 @@ from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.connection import Connection, Parameters
 
 from echelon.shared.broker.rabbitmq.causes import Trouble
+from echelon.shared.broker.rabbitmq.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,10 @@ class LinkUser(Protocol):
 class Link:
     """A connection that comes back."""
 
-    def __init__(self, parameters: Parameters, tenant: LinkUser, name: str, trouble: Trouble) -> None:
+    def __init__(
+        self, parameters: Parameters, tenant: LinkUser, name: str, trouble: Trouble, *, lease: float | None = None
+    ) -> None:
+        """`lease`: a server that does not answer for a part of it hangs; None: the link does not ask."""
         self._parameters = parameters
         self._tenant = tenant
         self._name = name
@@ -50,6 +54,7 @@ class Link:
         self._loop: IOLoop | None = None
         self._connection: SelectConnection | None = None
         self._open = False
+        self._pulse = Pulse(lease)
         self._closing = threading.Event()
         self._pause = FIRST_PAUSE
         self._thread = threading.Thread(target=self._run_thread, name=f"amqp-{name}", daemon=True)
@@ -59,6 +64,11 @@ class Link:
     def is_open(self) -> bool:
         """Tell whether the connection is open."""
         return self._open
+
+    @property
+    def hangs(self) -> bool:
+        """Tell whether the connection is open and the server at its other end does not answer."""
+        return self._open and not self._pulse.is_felt
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Run a callback on the link's thread soon; never when there is no connection. Any thread may call it."""
@@ -106,6 +116,7 @@ class Link:
         finally:
             with self._lock:
                 self._loop = self._connection = None
+            self._pulse.end()
             if self._open:
                 self._open = False
                 self._tenant.on_lost()
@@ -119,6 +130,7 @@ class Link:
         connection.add_on_connection_blocked_callback(lambda *_: self._tenant.on_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._tenant.on_blocked(False))
         self._tenant.on_opened(connection)
+        self._pulse.begin(connection)
 
     def _on_open_error(self, connection: Connection, error: BaseException) -> None:
         self._trouble.note_failure(self, error)
