@@ -35,13 +35,12 @@ RESERVED: Final = frozenset(
 )
 
 
-def base_environment(environ: Mapping[str, str], temporary: str) -> dict[str, str]:
-    """Return the variables that every task gets."""
+def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that every task gets, besides its TMPDIR."""
     return {
         "PATH": environ.get("PATH") or DEFAULT_PATH,
         "HOME": environ.get("HOME") or _find_home(),
         "LANG": environ.get("LANG") or "C.UTF-8",
-        "TMPDIR": temporary,
     }
 
 
@@ -66,7 +65,7 @@ def temporary_folder(worker_name: str, parent: str | None) -> str:
 
 
 def tasks_folder(temporary: str) -> str:
-    """Return the path of the TMPDIR of tasks that run as another user, who could replace a folder of his in /tmp."""
+    """Return the folder of the TMPDIRs of jobs, if tasks run as another user, who could replace a folder in /tmp."""
     return f"{temporary}/tasks"
 
 

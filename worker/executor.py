@@ -90,10 +90,14 @@ class Executor:
         self._volume, self._runtime, self._clock, self._settings = volume, runtime, clock, settings
         rights = None
         if settings.user is not None:
-            temporary = tasks_folder(temporary)
             environ = {**environ, "HOME": settings.user.home}
-            rights = Rights(volume, settings.user, temporary)
-        preparation = Preparation(root=volume.root, sealer=Sealer(volume), environ=environ, temporary=temporary)
+            rights = Rights(volume, settings.user, tasks_folder(temporary))
+        preparation = Preparation(
+            root=volume.root,
+            sealer=Sealer(volume),
+            environ=environ,
+            temporary=rights.temporary_of if rights is not None else lambda job_id: temporary,
+        )
         self._launcher = Launcher(volume, runtime, preparation, settings.spawn, starts, rights)
         self._memory = MemoryEvents()
         self._epoll = select.epoll()

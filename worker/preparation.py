@@ -7,7 +7,7 @@ value of a secret.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,6 +15,7 @@ import msgspec
 
 from echelon.shared.errors import InvalidInput
 from echelon.shared.expressions import Template, check_argument, compile_template, render_argument, to_text
+from echelon.shared.ids import JobId
 from echelon.shared.messages import AttemptRef, Grant, GrantedTask, JsonValue, Recipe
 from echelon.shared.sealing import CannotOpen, Seal, Sealer
 from echelon.shared.volume import workspace_name
@@ -96,12 +97,15 @@ class PreparedGrant:
 class Preparation:
     """Prepares the attempts of one worker. One thread uses it."""
 
-    def __init__(self, *, root: str, sealer: Sealer, environ: Mapping[str, str], temporary: str) -> None:
-        """`root`: the volume's folder; `temporary`: the tasks' TMPDIR."""
+    def __init__(
+        self, *, root: str, sealer: Sealer, environ: Mapping[str, str], temporary: Callable[[JobId], str]
+    ) -> None:
+        """`root`: the volume's folder; `temporary`: returns the TMPDIR of a job's tasks."""
         self._root = root
         self._sealer = sealer
         self._environ = environ
-        self._floor = base_environment(environ, temporary)
+        self._floor = base_environment(environ)
+        self._temporary = temporary
         self._grants: dict[int, PreparedGrant] = {}
         self._compiled: dict[tuple[str, str], Compiled] = {}
 
@@ -158,6 +162,7 @@ class Preparation:
         workspace = f"{self._root}/{workspace_name(grant.job_id)}"
         environment = {
             **self._floor,
+            "TMPDIR": self._temporary(grant.job_id),
             **{name: value for name, value in from_environment.items() if name not in RESERVED},
             **{name: template.render_text({}) for name, template in compiled.env.items() if not template.names},
             "ECHELON_JOB_ID": grant.job_id,

@@ -87,13 +87,25 @@ class Rights:
         """Let the tasks of a job pass through to its folder; call it before its workspace is made."""
         for path in (self._volume.root, self._volume.absolute_path("jobs"), self._volume.absolute_path(REVISIONS)):
             os.chmod(path, _PASSABLE)
-        os.chmod(os.path.dirname(self._temporary), _PASSABLE)
-        os.makedirs(self._temporary, 0o700, exist_ok=True)
-        os.chown(self._temporary, self.user.uid, self.user.gid)
+        self._make_temporary(job_id)
         with self._volume.enter_folder(job_name(job_id), make=True) as folder:
             os.fchown(folder, -1, group_of(job_id))
             # What is made in there gets the group of the job as well.
             os.fchmod(folder, 0o2750)
+
+    def temporary_of(self, job_id: JobId) -> str:
+        """Return the path of the TMPDIR of a job's tasks."""
+        return f"{self._temporary}/{job_id}"
+
+    def _make_temporary(self, job_id: JobId) -> None:
+        """Make the TMPDIR of a job. The folders above it are the engine's, so that no task can replace one."""
+        path = self.temporary_of(job_id)
+        os.makedirs(path, 0o700, exist_ok=True)
+        for above in (os.path.dirname(self._temporary), self._temporary):
+            os.chmod(above, _PASSABLE)
+        # The group alone lets tasks in: all jobs have the same user.
+        os.chown(path, -1, group_of(job_id))
+        os.chmod(path, 0o2770)
 
     def give_folder(self, path: str) -> None:
         """Give a new folder, and the folders in it, to the user of tasks."""

@@ -79,5 +79,7 @@ def _find_ancestors() -> set[int]:
 
 def _carries_mark(pid: int, mark: bytes) -> bool:
     environment = proc.environment_of(pid)
-    marked = mark in environment or os.fsencode(tasks_folder(os.fsdecode(mark))) in environment
+    # With another user for tasks, each job has a TMPDIR of its own below that folder.
+    below = os.fsencode(f"{tasks_folder(os.fsdecode(mark))}/")
+    marked = mark in environment or any(entry.startswith(below) for entry in environment)
     return marked and proc.attempt_in(environment) is not None

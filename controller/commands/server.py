@@ -159,6 +159,11 @@ def _print_welcome(address: Address, settings: Settings, catalogue: Catalogue, a
         print_message(
             "commands in requests are allowed: any client that submits jobs can run any program on the workers"
         )
+    if settings.task_user and not settings.token:
+        print_message(
+            f"tasks can call this interface, as every program here: each can read, end and submit jobs although it runs"
+            f" as {escape_text(settings.task_user)}. Set a token (ECHELON_TOKEN_FILE)"
+        )
     if jobs:
         url = "" if settings.url == f"http://{address}" else f" --url http://{address}"
         print_message(f"to submit one: echelon submit{url} {escape_text(jobs[0])} --watch")

@@ -61,3 +61,4 @@ def test_a_job_runs_as_the_user_of_tasks_and_its_log_and_files_are_there(
         assert "Permission denied" in str(engine.client.get_job(job_id)["error"])
         engine.client.delete_job(job_id)
         assert not (engine.volume / "jobs" / job_id).exists()
+    assert "tasks can call this interface" in engine.log.read_text()

@@ -103,6 +103,19 @@ def test_later_tasks_can_write_into_a_folder_that_was_published(bench: Workbench
     assert finished.outcome is Outcome.COMPLETED, bench.log("stderr", index=2)
 
 
+def test_a_job_has_a_folder_for_temporary_files_that_no_other_job_can_enter(bench: Workbench) -> None:
+    first = bench.shell('echo secret > "$TMPDIR/x"; mkdir "$TMPDIR/y"; echo "$TMPDIR"; ls "$TMPDIR/.."')
+    (path,) = bench.log().decode().split()
+    again = bench.shell('cat "$TMPDIR/x"', index=1)
+
+    bench.job_id = new_job_id()
+    bench.shell(f'mktemp; cat {path}/x; echo y > {path}/z; ls {path}; mv {path} "$TMPDIR/"; rm -r {path}')
+
+    assert (first.outcome, again.outcome) == (Outcome.FAILED, Outcome.COMPLETED)
+    assert bench.log().decode().startswith(f"{os.path.dirname(path)}/{bench.job_id}/") and len(bench.log().split()) == 1
+    assert sorted(os.listdir(path)) == ["x", "y"]
+
+
 def test_a_task_reaches_neither_key_nor_store_nor_another_job(bench: Workbench) -> None:
     bench.sealer.seal_text("a secret makes the key")
     Path(bench.volume.root, ".echelon/echelon.db").write_text("store")
