@@ -11,6 +11,7 @@ from functools import wraps
 from itertools import islice
 from typing import Any, Final
 
+import msgspec
 from jinja2 import pass_environment
 from jinja2.environment import Environment
 from jinja2.exceptions import SecurityError
@@ -180,9 +181,58 @@ def _check_comparisons(name: str, value: object, args: Iterable[object]) -> None
         raise SecurityError(f"{name} takes too long a text")
 
 
+def _decode_json(text: object) -> Any:
+    """Return the value of a JSON text; objects and lists together are bounded like any value."""
+    if not isinstance(text, str):
+        raise SecurityError("from_json is for text")
+    try:
+        return msgspec.json.decode(bound_value(text))
+    except RecursionError as error:
+        raise SecurityError("the JSON text is too deep") from error
+
+
+def _encode_json(value: object) -> str:
+    return msgspec.json.encode(bound_value(value)).decode()
+
+
+def _split_text(text: object, separator: str | None = None) -> list[str]:
+    if not isinstance(text, str):
+        raise SecurityError("split is for text")
+    return text.split(separator)
+
+
+def _list_numbers(first: object, end: object) -> list[int]:
+    """Return the whole numbers from the first one up to, and without, the end."""
+    if not (type(first) is int and type(end) is int):
+        raise SecurityError("sequence is for whole numbers")
+    if end - first > MAX_SIZE:
+        raise SecurityError(f"sequence gives at most {MAX_SIZE} numbers")
+    return list(range(first, end))
+
+
+def list_functions() -> dict[str, Callable[..., Any]]:
+    """Return the functions that an expression may call by name."""
+    own = {**_OWN_FILTERS, "len": FILTERS["length"], "sequence": _list_numbers}
+    return {name: _bound_function(function) for name, function in own.items()}
+
+
+def _bound_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        for value in (*args, *kwargs.values()):
+            bound_value(value)
+        return bound_value(function(*args, **kwargs))
+
+    return bounded
+
+
+#: Filters that are functions too.
+_OWN_FILTERS: Final = {"from_json": _decode_json, "to_json": _encode_json, "split": _split_text}
+
+
 def list_filters() -> dict[str, Any]:
     """Return the filters."""
-    own = {"replace": replace_text, "join": join_texts, "sum": _sum_numbers, "round": _round_number}
+    own = {"replace": replace_text, "join": join_texts, "sum": _sum_numbers, "round": _round_number, **_OWN_FILTERS}
     functions: dict[str, Any] = {**{name: FILTERS[name] for name in _FILTERS}, **own}
     return {name: _bound_filter(name, function) for name, function in functions.items()}
 

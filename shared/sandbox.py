@@ -1,7 +1,7 @@
 """The expressions inside ``{{ ... }}``, on jinja2's sandbox and fenced further.
 
-They see the values of one scope, some filters and some methods of text, lists and mappings. No globals, no calls
-of anything else. Every operation is one of `echelon.shared.bounded`.
+They see the values of one scope, some filters, some functions and some methods of text, lists and mappings. No calls of
+anything else. Every operation is one of `echelon.shared.bounded`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from echelon.shared.bounded import (
     call_method,
     join_texts,
     list_filters,
+    list_functions,
     list_tests,
 )
 from echelon.shared.errors import InvalidInput
@@ -51,6 +52,9 @@ _VALUE_ERRORS = (
 )
 
 
+_FUNCTIONS = list_functions()
+
+
 class ExpressionError(InvalidInput):
     """The expression cannot be read or evaluated."""
 
@@ -73,7 +77,7 @@ class _Generator(CodeGenerator):
 
 
 class _Sandbox(SandboxedEnvironment):
-    """Jinja's sandbox without globals, with bounded operations."""
+    """Jinja's sandbox with functions of our own as its only globals, and with bounded operations."""
 
     code_generator_class = _Generator
     intercepted_binops = frozenset(SandboxedEnvironment.default_binop_table)
@@ -84,13 +88,20 @@ class _Sandbox(SandboxedEnvironment):
         return calculate(operator, self.binop_table[operator], left, right)
 
     def is_safe_callable(self, obj: Any) -> bool:
+        if self._is_function(obj):
+            return True
         receiver = getattr(obj, "__self__", None)
         return isinstance(receiver, _RECEIVERS) and getattr(obj, "__name__", "") in METHODS
+
+    def _is_function(self, obj: Any) -> bool:
+        return any(obj is function for function in self.globals.values())
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         name = getattr(obj, "__name__", "")
         if not self.is_safe_callable(obj):
             raise SecurityError(f"{name or 'this'}() cannot be called here")
+        if self._is_function(obj):
+            return obj(*args, **kwargs)
         return call_method(name, obj, args, kwargs)
 
 
@@ -98,6 +109,7 @@ def _make_environment() -> _Sandbox:
     # Not optimized: the compiler would evaluate constant parts without these bounds.
     sandbox = _Sandbox(undefined=StrictUndefined, autoescape=False, optimized=False)
     sandbox.globals.clear()
+    sandbox.globals.update(_FUNCTIONS)
     sandbox.filters, sandbox.tests = list_filters(), list_tests()
     return sandbox
 
@@ -117,12 +129,12 @@ class Expression:
             self._evaluate: Callable[..., object] = sandbox.compile_expression(source, undefined_to_none=False)
         except (JinjaError, SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
             raise ExpressionError(_explain_error(error)) from error
-        #: Names that it reads.
+        #: Names that it reads: not those of functions that it calls.
         self.names = frozenset(name.name for name in _all_names(tree))
         if "self" in self.names:
             raise ExpressionError("'self' is the template engine's own word; write {self}")
         #: Those of them whose value may stand at the beginning of the result.
-        self.leading = frozenset(_find_leading(tree))
+        self.leading = self.names.intersection(_find_leading(tree))
 
     def find_value(self, scope: Mapping[str, object]) -> object:
         """Return what it evaluates to; raise ExpressionError when these values do not allow it."""
@@ -154,7 +166,13 @@ def _is_too_large(value: object) -> bool:
 
 def _all_names(tree: nodes.Expr) -> list[nodes.Name]:
     own = [tree] if isinstance(tree, nodes.Name) else []
-    return own + list(tree.find_all(nodes.Name))
+    calls = [tree, *tree.find_all(nodes.Call)]
+    called = {id(call.node) for call in calls if isinstance(call, nodes.Call) and _names_function(call.node)}
+    return [name for name in [*own, *tree.find_all(nodes.Name)] if id(name) not in called]
+
+
+def _names_function(node: nodes.Expr) -> bool:
+    return isinstance(node, nodes.Name) and node.name in _FUNCTIONS
 
 
 def _find_leading(tree: nodes.Node) -> Collection[str]:

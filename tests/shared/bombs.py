@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from echelon.shared.errors import InvalidInput
 from echelon.shared.expressions import Computed
 from echelon.shared.sandbox import MAX_SOURCE, Expression, ExpressionError
-from tests.shared.operations import FILTERS, METHODS, OPERATORS, TESTS
+from tests.shared.operations import FILTERS, FUNCTIONS, METHODS, OPERATORS, TESTS
 
 #: Seconds of processor for all of it; without the bounds a single one takes longer.
 SECONDS = 30
@@ -26,6 +26,8 @@ VALUES = {
     "other": "a" + "b" + "a" * (LARGEST // 2),
     "digits": "9" * LARGEST,
     "wide": "%999999999d",
+    "deep": "[" * LARGEST,
+    "wide_list": "[" + "1," * (LARGEST // 2 - 2) + "1]",
     "path": "0." * (LARGEST // 2) + "0",
     "texts": ["aa"] * (LARGEST // 5),
     "lists": [[1]] * (LARGEST // 4),
@@ -49,6 +51,10 @@ def call_each() -> Iterator[str]:
     for name, most in METHODS.items():
         yield from (f"{value}.{name}({chosen})" for chosen in choose(most) for value in ("text", "texts", "map"))
         yield repeat_step("text", f".{name}()")
+    for name, tried in FUNCTIONS.items():
+        yield from (f"{name}({given})" for given in tried)
+        yield f"{name}(" * 40 + "text" + ")" * 40
+        yield "+".join([f"len({name}({tried[0]}))"] * 30)
     for name, most in TESTS.items():
         yield from (f"{value} is {name}({chosen})" for chosen in choose(most) for value in RECEIVERS)
 

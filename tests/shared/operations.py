@@ -4,10 +4,10 @@ from __future__ import annotations
 
 #: Filter -> how many arguments it takes beside its value, as far as they matter.
 FILTERS = {
-    "abs": 0, "capitalize": 0, "count": 0, "d": 2, "default": 2, "first": 0, "float": 1, "int": 2, "items": 0,
-    "join": 2, "last": 0, "length": 0, "list": 0, "lower": 0, "max": 2, "min": 2, "replace": 2, "reverse": 0,
-    "round": 2, "sort": 2, "string": 0, "sum": 2, "title": 0, "trim": 1, "truncate": 2, "unique": 2, "upper": 0,
-    "urlencode": 0,
+    "abs": 0, "capitalize": 0, "count": 0, "d": 2, "default": 2, "first": 0, "float": 1, "from_json": 0, "int": 2,
+    "items": 0, "join": 2, "last": 0, "length": 0, "list": 0, "lower": 0, "max": 2, "min": 2, "replace": 2,
+    "reverse": 0, "round": 2, "sort": 2, "split": 1, "string": 0, "sum": 2, "title": 0, "to_json": 0, "trim": 1,
+    "truncate": 2, "unique": 2, "upper": 0, "urlencode": 0,
 }  # fmt: skip
 
 #: Test -> how many arguments it takes.
@@ -17,6 +17,15 @@ TESTS = {
     "iterable": 0, "le": 1, "lessthan": 1, "lower": 0, "lt": 1, "mapping": 0, "ne": 1, "none": 0, "number": 0,
     "odd": 0, "sameas": 1, "sequence": 0, "string": 0, "true": 0, "undefined": 0, "upper": 0,
 }  # fmt: skip
+
+#: Function -> what it is tried with.
+FUNCTIONS = {
+    "from_json": ["text", "digits", "deep", "wide_list", "most"],
+    "len": ["text", "texts", "map", "most"],
+    "sequence": ["0, most", "less, most", "most, less", "0, 131072", "0, text", "much, much", "0, small"],
+    "split": ["text", "text, 'a'", "text, other", "texts", "text, most"],
+    "to_json": ["text", "texts", "lists", "map", "most"],
+}
 
 #: Method of a text, list or mapping -> how many arguments it takes.
 METHODS = {

@@ -320,3 +320,34 @@ def test_no_argument_that_values_begin_starts_with_a_dash(text: str, a: JsonValu
         return
 
     assert not argument.startswith("-") or is_number(argument)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("len(list) + len(text)", "6"),
+        ("sequence(1, 4) | join(',')", "1,2,3"),
+        ("sequence(4, 1)", "[]"),
+        ("from_json(json).a[1]", "2"),
+        ("json | from_json | to_json", '{"a":[1,2]}'),
+        ("split(text, ',') | last", "c"),
+        ("text | split(',') | first", "a"),
+        ("' a  b ' | split | join('+')", "a+b"),
+    ],
+)
+def test_functions_can_be_called_by_name_and_are_no_inputs(source: str, text: str) -> None:
+    template = compile_template("{{ " + source + " }}", {"list", "text", "json"})
+
+    assert template.render_text({"list": [1], "text": "a,b,c", "json": '{"a": [1, 2]}'}) == text
+
+
+def test_an_input_may_have_the_name_of_a_function() -> None:
+    template = compile_template("{len} {{ len }} {{ split | upper }}", {"len", "split"})
+
+    assert template.render_text({"len": "l", "split": "s"}) == "l l S"
+
+
+@pytest.mark.parametrize("text", ["{", "[1,]", "NaN", '"\\ud800"', "1" * 30, ""])
+def test_text_that_is_no_json_is_refused_with_a_reason(text: str) -> None:
+    with pytest.raises(TemplateError, match="cannot be evaluated"):
+        compile_template("{{ from_json(text) }}", {"text"}).render_text({"text": text})

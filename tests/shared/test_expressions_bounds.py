@@ -11,10 +11,10 @@ import pytest
 from jinja2 import nodes
 
 from echelon.shared.bounded import METHODS as ALLOWED_METHODS
-from echelon.shared.bounded import list_filters, list_tests
+from echelon.shared.bounded import list_filters, list_functions, list_tests
 from echelon.shared.expressions import MAX_EXPRESSIONS, MAX_TEMPLATE, TemplateError, compile_template
 from echelon.shared.sandbox import MAX_OPERATIONS
-from tests.shared.operations import FILTERS, METHODS, OPERATORS, TESTS
+from tests.shared.operations import FILTERS, FUNCTIONS, METHODS, OPERATORS, TESTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -29,6 +29,7 @@ def kinds_of(kind: type[nodes.Node]) -> Iterator[str]:
 
 def test_every_operation_that_there_is_stands_in_the_table() -> None:
     assert set(FILTERS) == set(list_filters())
+    assert set(FUNCTIONS) == set(list_functions())
     assert set(TESTS) == set(list_tests())
     assert set(METHODS) == ALLOWED_METHODS
     assert set(OPERATORS) == {*kinds_of(nodes.Expr), *kinds_of(nodes.Helper)}
@@ -62,6 +63,14 @@ def test_no_operation_makes_much_work_or_memory() -> None:
         ("9" * 1000, "the number is too large"),
         ("long | truncate(-5)", "expected length"),
         ("1" + "+1" * (MAX_OPERATIONS + 1), "more than 100 operations"),
+        ("sequence(0, 131073)", "sequence gives at most 131072 numbers"),
+        ("sequence(0, 'a')", "sequence is for whole numbers"),
+        ("sequence(0, true)", "sequence is for whole numbers"),
+        ("from_json('[' ~ '[' * 5)", "* is for numbers"),
+        ("from_json(most)", "from_json is for text"),
+        ("split(most)", "split is for text"),
+        ("range(3)", "cannot be called here"),
+        ("len.__class__('a')", "cannot be called here"),
         ("long | center(5000000)", "No filter named 'center'"),
     ],
 )
