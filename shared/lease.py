@@ -68,8 +68,8 @@ WORKER_FORGOTTEN_AFTER: Final = 3600.0
 #: A store or a broker that has not answered for this part of a lease hangs. Workers have to learn of it before they end
 #: attempts whose lease they cannot renew: with the default settings 5 s after the outage began at the earliest.
 HANGS_PART: Final = 0.15
-#: A controller asks the broker for an answer again when this part of a lease has passed since the last one.
-BROKER_ASKED_PART: Final = 1 / 40
+#: A controller looks this often, in parts of a lease, whether the broker has sent something since; if not, it asks.
+BROKER_LOOKED_PART: Final = 1 / 80
 #: A controller looks this often whether its status file is true: a worker with a short lease reads it soon.
 STATUS_CHECKED_EVERY: Final = 0.25
 #: A status file that is older does not count: its controller is gone ...
@@ -201,7 +201,7 @@ RULES: Final[tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ..
     (
         "a controller whose store or broker hangs says so before workers read its status file",
         lambda lease, heartbeat: (
-            (BROKER_ASKED_PART + HANGS_PART) * lease + STATUS_CHECKED_EVERY,
+            (2 * BROKER_LOOKED_PART + HANGS_PART) * lease + STATUS_CHECKED_EVERY,
             first_read(lease, heartbeat),
         ),
     ),

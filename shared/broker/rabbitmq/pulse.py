@@ -1,7 +1,8 @@
-"""Asks the server for an answer again and again, to notice one that hangs while its connections stay open.
+"""Notices a server that hangs while its connections stay open.
 
 A server that is stopped, or whose machine hangs, closes nothing, and AMQP's own heartbeats notice it after more than a
-lease. The question is one that changes nothing, on a channel of its own.
+lease. So a server that has sent nothing for a moment is asked for an answer. The question changes nothing, and has a
+channel of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 
-from echelon.shared.lease import BROKER_ASKED_PART, HANGS_PART
+from echelon.shared.lease import BROKER_LOOKED_PART, HANGS_PART
 
 #: Seconds until a channel that the server closed is opened again.
 REOPEN_AFTER = 0.5
@@ -26,6 +27,8 @@ class Pulse:
         self._connection: SelectConnection | None = None
         #: Since when an answer is owed, on the monotonic clock; None: none is.
         self._asked_at: float | None = None
+        #: Bytes that had come on the connection at the last look.
+        self._received = 0
 
     @property
     def is_felt(self) -> bool:
@@ -41,7 +44,7 @@ class Pulse:
 
     def end(self) -> None:
         """Ask no more: the connection is gone."""
-        self._connection = self._asked_at = None
+        self._connection, self._asked_at, self._received = None, None, 0
 
     def _open_channel(self) -> None:
         connection = self._connection
@@ -51,17 +54,22 @@ class Pulse:
 
     def _on_channel(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
-        self._ask_later(channel)
+        self._look(channel)
 
-    def _ask_later(self, channel: Channel) -> None:
-        self._asked_at = None
-        if self._lease is not None:
-            channel.connection.ioloop.call_later(BROKER_ASKED_PART * self._lease, lambda: self._ask(channel))
-
-    def _ask(self, channel: Channel) -> None:
-        if channel.is_open:
+    def _look(self, channel: Channel) -> None:
+        """Ask if nothing has come since the last look: a busy server shows by what it sends that it does not hang."""
+        if not channel.is_open or self._lease is None:
+            return
+        received = channel.connection.bytes_received
+        if received != self._received:
+            self._note_received(received)
+        elif self._asked_at is None:
             self._asked_at = time.monotonic()
-            channel.basic_qos(callback=lambda _: self._ask_later(channel))
+            channel.basic_qos(callback=lambda _: self._note_received(channel.connection.bytes_received))
+        channel.connection.ioloop.call_later(BROKER_LOOKED_PART * self._lease, lambda: self._look(channel))
+
+    def _note_received(self, received: int) -> None:
+        self._received, self._asked_at = received, None
 
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
         self._asked_at = None
