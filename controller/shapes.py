@@ -99,7 +99,7 @@ class Job(Paused):
     state: JobState
     input: Annotated[Values, about("Input values; secret ones are masked.")]
     failed_tasks: Annotated[int, about("Number of tasks that failed with no attempts left.")]
-    error: Annotated[str | None, about("Why it failed.")]
+    error: Annotated[str | None, about("Why it failed; of a COMPLETED job, which files are missing.")]
     created_at: Annotated[Time, about("When it was accepted.")]
     started_at: Annotated[Time | None, about("When it started.")]
     ended_at: Annotated[Time | None, about("When it ended.")]

@@ -135,7 +135,7 @@ def describe_ending(job: Job) -> str:
 
 def print_ending(job: Job) -> None:
     """Write the last line about a job to stderr."""
-    colour = "red" if job["state"] == "FAILED" else style_state(format_job_state(job)) or None
+    colour = "red" if job["state"] == "FAILED" or job["error"] else style_state(format_job_state(job)) or None
     print_message(describe_ending(job), colour=colour)
 
 

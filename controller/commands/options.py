@@ -163,7 +163,10 @@ strict_option = click.option(
 
 
 def exit_like_job(job: Job, *, strict: bool = False) -> NoReturn:
-    """End the command with the exit code of a job's last state; `strict`: failed tasks fail a job."""
-    if strict and job["failed_tasks"] and job["state"] == "COMPLETED":
+    """End the command with the exit code of a job's last state; `strict`: failed tasks fail a job.
+
+    A COMPLETED job with an error lacks files of its tasks: that fails it here in any case.
+    """
+    if job["state"] == "COMPLETED" and (job["error"] or (strict and job["failed_tasks"])):
         raise click.exceptions.Exit(ExitCode.JOB_FAILED)
     raise click.exceptions.Exit(_EXIT_CODES.get(job["state"], ExitCode.ENGINE))

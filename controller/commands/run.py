@@ -102,7 +102,7 @@ def run(
     settings = replace(resolved.settings, catalogue=(catalogue,), volume=volume, datastore="")
     job, timed_out, artefacts, output = _run_job(settings, submission, timeout, keep=given or keep)
     folder = volume.absolute() / "jobs" / job["job_id"] / "work"
-    good = job["state"] == "COMPLETED" and not job["failed_tasks"]
+    good = job["state"] == "COMPLETED" and not job["failed_tasks"] and not job["error"]
     shown = good and not artefacts and output is not None and not (given or keep or as_json)
     _print_results(job, artefacts, folder, as_json=as_json, output=output if shown else None)
     print_ending(job)

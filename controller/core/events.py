@@ -52,6 +52,13 @@ class TasksCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesMissing:
+    """Files of tasks that have COMPLETED could not be moved into the workspace; the job may have ended since."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class SpawnTaskHeld:
     """A person has paused the spawn task of a stage, or lets it go on."""
 
@@ -173,6 +180,7 @@ Event = (
     | TasksMoved
     | SpawnTaskMoved
     | TasksCreated
+    | FilesMissing
     | SpawnTaskHeld
     | TasksAdded
     | PauseRequested

@@ -168,7 +168,7 @@ def _keep_job(job: Job, found: object, effects: Effects) -> Job:
 
 def _complete_job(job: Job, found: object, effects: Effects) -> Job:
     effects.append(Remember("job_completed", detail={"failed_tasks": job.failed_tasks}))
-    return job.in_state(State.COMPLETED)
+    return job.in_state(State.COMPLETED, error=job.error)
 
 
 def _start_stages(job: Job, ready: Sequence[Stage], effects: Effects) -> Job:

@@ -18,6 +18,7 @@ from echelon.controller.core.effects import Effect, Remember
 from echelon.controller.core.events import (
     CancelRequested,
     Event,
+    FilesMissing,
     PauseRequested,
     PrioritySet,
     ResumeRequested,
@@ -120,6 +121,8 @@ _RULES: Mapping[type[Event], Callable[[Job, Any, Effects], Job]] = {
     SpawnTaskMoved: lambda job, event, effects: _apply_moves(job, [event], effects),
     Together: _apply_together,
     TasksCreated: _create_tasks,
+    # A state that has been told stays; the error stays until the job is retried.
+    FilesMissing: lambda job, event, effects: job if job.error else replace(job, error=event.error),
     SpawnTaskHeld: verbs.hold_spawn_task,
     TasksAdded: verbs.add_tasks,
     PauseRequested: verbs.apply_pause,

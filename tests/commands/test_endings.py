@@ -90,12 +90,14 @@ def test_ctrl_c_ends_with_what_shells_expect() -> None:
 
 def test_a_command_that_saw_a_job_end_says_how() -> None:
     codes = []
-    for state in ("COMPLETED", "FAILED", "CANCELLED"):
+    for state, error in (
+        ("COMPLETED", None), ("COMPLETED", "files are missing"), ("FAILED", "x"), ("CANCELLED", None),
+    ):  # fmt: skip
         with pytest.raises(click.exceptions.Exit) as caught:
-            exit_like_job(cast("Job", {"state": state, "failed_tasks": 1}))
+            exit_like_job(cast("Job", {"state": state, "failed_tasks": 1, "error": error}))
         codes.append(caught.value.exit_code)
 
-    assert codes == [ExitCode.GOOD, ExitCode.JOB_FAILED, ExitCode.CANCELLED]
+    assert codes == [ExitCode.GOOD, ExitCode.JOB_FAILED, ExitCode.JOB_FAILED, ExitCode.CANCELLED]
 
 
 def test_a_reader_that_has_enough_is_no_error() -> None:

@@ -255,6 +255,28 @@ def test_a_file_that_cannot_be_published_is_told_once(house: House) -> None:
     assert [grant.stage for grant, _ in puppet.granted] == [1]
 
 
+@pytest.mark.parametrize("job", ["one", "two"])
+def test_a_job_that_completes_without_files_of_its_tasks_says_so(
+    house: House, job: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    puppet = Puppet(house)
+    job_id, held = began(house, puppet, job, made="1", name="a file")
+    Path(house.volume.root, "jobs", job_id, "work", "name").mkdir()
+    puppet.finish(held)
+    ended_at = house.view(job_id).ended_at
+    house.clock.pass_(5.0)
+    house.turn()
+    if job == "two":
+        puppet.finish(puppet.take())
+
+    view = house.view(job_id)
+    assert view.state is State.COMPLETED
+    assert view.error is not None and view.error.endswith(f"name; they are in jobs/{job_id}/attempts/0/0-1/work")
+    assert job == "two" or view.ended_at == ended_at
+    assert view.error in house.jobs.reasons.find_reason(job_id).sentence
+    assert any(record.levelname == "WARNING" and view.error in record.message for record in caplog.records)
+
+
 def test_a_job_that_is_deleted_before_its_files_are_published_leaves_nothing(house: House, begin: Begin) -> None:
     puppet = Puppet(house)
     job_id, held = began(house, puppet, "one", made="1")

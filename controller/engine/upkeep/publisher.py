@@ -13,9 +13,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from echelon.controller.core.events import FilesMissing
 from echelon.controller.datastore.files import Unpublished
 from echelon.controller.datastore.port import Datastore
 from echelon.controller.datastore.records import SPAWN_INDEX
+from echelon.controller.engine.base.unit_of_work import UnitOfWork
 from echelon.shared.errors import VolumeUnavailable
 from echelon.shared.failpoints import failpoint
 from echelon.shared.ids import JobId
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 _BATCH = 256
 #: Files of one attempt that get a line of the history when they cannot be published.
 _REMEMBERED = 20
+#: Paths that the error of the job names.
+_NAMED = 5
 
 
 class FilePublisher:
@@ -82,13 +86,31 @@ class FilePublisher:
         return left
 
     def _record_published(self, published: Sequence[Unpublished], left: dict[int, tuple[str, ...]]) -> None:
+        errors: list[tuple[JobId, str]] = []
         with self._store.write() as tx:
-            known = tx.lock_jobs({one.job_id for one in published})
-            for one in tx.mark_published([one for one in published if one.job_id in known]):
+            unit = UnitOfWork(tx)
+            unit.lock_jobs({one.job_id for one in published})
+            for one in tx.mark_published([one for one in published if unit.find_job(one.job_id) is not None]):
                 index = "spawn" if one.index == SPAWN_INDEX else one.index
                 for path in left[one.key][:_REMEMBERED]:
-                    detail = {"index": index, "path": path, "reason": "a folder or its rights are in the way"}
+                    detail = {"index": index, "path": path, "reason": "something else is in its place"}
                     tx.record_event(one.job_id, "file_not_published", stage=one.stage, detail=detail)
+                if left[one.key]:
+                    errors.append((one.job_id, _describe_left(one, left[one.key])))
+                    unit.apply_event(one.job_id, FilesMissing(errors[-1][1]))
+            unit.save_jobs()
+        for job_id, error in errors:
+            log.warning("job %s: %s", job_id, error)
+
+
+def _describe_left(one: Unpublished, left: Sequence[str]) -> str:
+    """Say which files of an attempt are not in the workspace, although its worker had found a place for them."""
+    about = "the spawn task" if one.index == SPAWN_INDEX else f"task {one.index}"
+    names = ", ".join([*left[:_NAMED], *(["..."] if len(left) > _NAMED else [])])
+    return (
+        f"files of {about} of stage {one.stage} are missing from the workspace, because something else came into their"
+        f" place when it ended: {names}; they are in {_attempt_name(one, one.attempt)}/work"
+    )
 
 
 def _attempt_name(one: Unpublished, attempt: int) -> str:
