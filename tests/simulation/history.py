@@ -139,5 +139,7 @@ class History:
     line: Sequence[tuple[int, int, int, str, int]] = ()
     #: Life -> the attempts that got a slot of it, in order.
     taken: Mapping[str, Sequence[Taken]] = field(default_factory=dict)
+    #: A process may be ended before it has written its line of the ledger: it needs a millisecond for that.
+    late_ledger: bool = False
     max_losses: int = 3
     retry_limits: Mapping[str, int] = field(default_factory=dict)

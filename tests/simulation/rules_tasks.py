@@ -50,11 +50,12 @@ def numbered(index: Index) -> Complaints:
     """Attempts are numbered from 1 without a gap, as their processes are told: by starts, not by claims.
 
     A start that fails for want of its command is an attempt without a process. A process that a worker starts after its
-    lease may be no attempt.
+    lease may be no attempt. One that is ended in its first moment is an attempt of which the ledger may know nothing.
     """
+    silent = {"not_started", "lost", "stopped", "interrupted"} if index.history.late_ledger else {"not_started"}
     for task in index.history.tasks:
         rows = {row["attempt"]: row["outcome"] for row in index.attempts[task["key"]]}
-        numbers = {claim: -1 for claim, outcome in rows.items() if outcome == "not_started"}
+        numbers = {claim: -1 for claim, outcome in rows.items() if outcome in silent}
         for claim, (_, until) in index.leases(task).items():
             runs = index.runs.get((task["task_id"], claim), ())
             for run in runs:
@@ -62,7 +63,7 @@ def numbered(index: Index) -> Complaints:
                     numbers[claim] = run.number
         told = [number for _, number in sorted(numbers.items())]
         if any(number not in (-1, place) for place, number in enumerate(told, 1)):
-            yield f"{index.name(task)} had processes with the numbers {told} (-1: a start that failed)"
+            yield f"{index.name(task)} had processes with the numbers {told} (-1: none that is known)"
 
 
 def within_slots(index: Index) -> Complaints:

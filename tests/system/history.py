@@ -77,7 +77,7 @@ def gather_history(
         jobs=tables["jobs"], stages=tables["stages"], tasks=tables["tasks"], attempts=tables["attempts"],
         events=tables["events"], workers=ids, diary=entries, ledger=runs, lives=_lives(cluster, seen, ids.values()),
         asked=diary.asked, editions=editions, files=files, calm_from=calm_from, ended=ended,
-        max_losses=cluster.shape.max_losses, retry_limits=RETRIES,
+        late_ledger=True, max_losses=cluster.shape.max_losses, retry_limits=RETRIES,
     )  # fmt: skip
 
 
