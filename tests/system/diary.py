@@ -10,7 +10,8 @@ from sqlalchemy.engine import make_url
 
 from tests.simulation.store import DIARY as SQLITE_DIARY
 
-_SQLITE_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+#: Functions of the simulation's store -> what stands for them here. A process cannot tell which transaction it is.
+_REAL = {"now()": "((julianday('now') - 2440587.5) * 86400.0)", "skew()": "0.0", "turn()": "NULL"}
 _POSTGRESQL = """
 CREATE TABLE diary (
     seq BIGSERIAL PRIMARY KEY, at DOUBLE PRECISION, kind TEXT, key BIGINT, before TEXT, after TEXT,
@@ -50,5 +51,8 @@ def keep_diary(url: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_POSTGRESQL.encode())
         return
+    script = SQLITE_DIARY
+    for function, real in _REAL.items():
+        script = script.replace(function, real)
     with closing(sqlite3.connect(make_url(url).database or "")) as connection:
-        connection.executescript(SQLITE_DIARY.replace("now()", _SQLITE_NOW).replace("skew()", "0.0"))
+        connection.executescript(script)
