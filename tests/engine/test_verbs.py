@@ -270,12 +270,13 @@ def test_a_completed_spawn_task_is_not_run_again_even_when_it_is_named(house: Ho
     job_id = spawned(house, puppet, "many", urls(1))
     task = house.tasks(job_id, 0)[0]
     if choice is None:
-        changed = house.jobs.control.change_task(Verb.RETRY, task.task_id, only_failed=False)
+        with pytest.raises(Conflict, match="a completed spawn task is not run again, its items are tasks already"):
+            house.jobs.control.change_task(Verb.RETRY, task.task_id, only_failed=False)
     else:
         changed = house.jobs.control.change_stage(Verb.RETRY, job_id, 0, choice=choice)
+        assert (changed.tasks, [left.state for left in changed.unchanged]) == (0, [State.COMPLETED])
     house.turn()
 
-    assert (changed.tasks, [left.state for left in changed.unchanged]) == (0, [State.COMPLETED])
     assert house.view(job_id).stages[0].spawn is State.COMPLETED
     puppet.run_all()
     assert house.view(job_id).state is State.COMPLETED
