@@ -15,6 +15,8 @@ from echelon.shared.ids import JobId
 from echelon.shared.volume import StoredArtefact, Volume
 
 _PIECE = 256 * 1024
+#: Bytes that are sent together: a piece for each of many small files would cost more than to pack it.
+_SENT = 64 * 1024
 #: Suffixes of files that deflate cannot make smaller.
 _PACKED = (
     ".zip",
@@ -43,6 +45,8 @@ class _Pipe(RawIOBase):
     def __init__(self) -> None:
         super().__init__()
         self._pieces: list[bytes] = []
+        #: Bytes that wait to be taken.
+        self.size = 0
 
     def writable(self) -> bool:
         return True
@@ -50,12 +54,14 @@ class _Pipe(RawIOBase):
     def write(self, data: object, /) -> int:
         piece = bytes(data)  # type: ignore[call-overload]
         self._pieces.append(piece)
+        self.size += len(piece)
         return len(piece)
 
     def take_pieces(self) -> bytes:
         """Return what has been written since the last time."""
         taken = b"".join(self._pieces)
         self._pieces.clear()
+        self.size = 0
         return taken
 
 
@@ -65,8 +71,8 @@ def stream_archive(volume: Volume, job_id: JobId) -> Iterator[bytes]:
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for artefact in volume.iterate_artefacts(job_id):
             for _ in _pack_artefact(archive, volume, job_id, artefact):
-                if piece := pipe.take_pieces():
-                    yield piece
+                if pipe.size >= _SENT:
+                    yield pipe.take_pieces()
     yield pipe.take_pieces()
 
 

@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
+from echelon.controller.api.archive import stream_archive
 from echelon.shared import failpoints
+from echelon.shared.ids import JobId
 from echelon.shared.volume import attempt_name
 from tests.api.stand import API, Stand
 from tests.engine.house import Puppet
@@ -246,3 +248,17 @@ def test_what_is_left_out_of_a_list_is_counted_once(stand: Stand, limit: int) ->
 
     assert [one["path"] for one in found] == ["b.txt", "d/e.txt"]
     assert left_out == 6
+
+
+def test_many_small_files_are_sent_in_few_pieces(stand: Stand) -> None:
+    job_id = stand.finished("hello")["job_id"]
+    for number in range(300):
+        stand.leave(job_id, f"{number}.txt", b"small")
+    stand.leave(job_id, "large", os.urandom(300_000))
+
+    pieces = list(stream_archive(stand.volume, JobId(job_id)))
+
+    assert len(pieces) <= 4
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+        assert archive.testzip() is None
+        assert len(archive.namelist()) == 301
