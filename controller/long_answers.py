@@ -68,11 +68,18 @@ def _is_long(status: str, headers: Headers) -> bool:
 
 
 def _refuse() -> tuple[str, Headers, list[bytes]]:
-    status = HTTPStatus.SERVICE_UNAVAILABLE
     detail = "too many requests follow logs, wait or take large answers at this moment"
+    status, headers, body = make_problem(HTTPStatus.SERVICE_UNAVAILABLE, detail)
+    return status, [*headers, ("Retry-After", str(_AGAIN))], [body]
+
+
+def make_problem(status: HTTPStatus, detail: str) -> tuple[str, Headers, bytes]:
+    """Return the status line, the headers and the body of a problem document that the application does not make."""
     problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
     body = json.dumps(problem).encode()
     headers = [
-        ("Content-Type", "application/problem+json"), ("Content-Length", str(len(body))), ("Retry-After", str(_AGAIN)),
-    ]  # fmt: skip
-    return f"{status:d} {status.phrase}", headers, [body]
+        ("Content-Type", "application/problem+json"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Content-Length", str(len(body))),
+    ]
+    return f"{status:d} {status.phrase}", headers, body

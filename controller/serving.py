@@ -34,7 +34,7 @@ from gunicorn.glogging import Logger
 from echelon.controller import arrivals
 from echelon.controller.arrivals import PatientWorker
 from echelon.controller.fair_lock import FairLock
-from echelon.controller.long_answers import LongAnswers
+from echelon.controller.long_answers import LongAnswers, make_problem
 from echelon.controller.settings import Address
 from echelon.shared.errors import EchelonError
 
@@ -358,11 +358,7 @@ class _ProblemSocket:
         self._inner.setblocking(flag)
 
     def sendall(self, page: bytes) -> None:
-        status = HTTPStatus(int(page.split(b" ", 2)[1]))
         detail = "the request cannot be understood as HTTP/1.1, or is larger than allowed"
-        body = json.dumps({"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}).encode()
-        head = (
-            f"HTTP/1.1 {status:d} {status.phrase}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-            f"X-Content-Type-Options: nosniff\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        self._inner.sendall(head.encode() + body)
+        status, headers, body = make_problem(HTTPStatus(int(page.split(b" ", 2)[1])), detail)
+        lines = [f"HTTP/1.1 {status}", "Connection: close", *(f"{name}: {value}" for name, value in headers), "", ""]
+        self._inner.sendall("\r\n".join(lines).encode() + body)

@@ -138,6 +138,7 @@ def test_long_answers_leave_threads_for_short_ones(own_server: Server, path: byt
     expected = b"HTTP/1.1 200" if path == b"/hold-politely" else b"HTTP/1.1 503"
     assert refused.startswith(expected), refused[:200]
     assert (b"Retry-After: 5" in refused) is (path != b"/hold-politely")
+    assert (b"nosniff" in refused) is (path != b"/hold-politely")
 
 
 def test_clients_that_do_not_close_after_their_last_answer_keep_nobody_waiting(own_server: Server) -> None:

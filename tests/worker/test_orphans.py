@@ -94,6 +94,13 @@ def test_children_of_this_process_that_are_no_tasks_are_let_be(bench: Workbench)
             process.wait()
 
 
+def run_apart(script: str, folder: Path) -> tuple[str, str]:
+    """Run a script, which gets `folder` and the root of the tests, in a process of its own; return what it prints."""
+    command = [sys.executable, "-c", script, str(folder), str(Path(__file__).parents[2])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout, done.stderr
+
+
 def test_where_the_worker_has_no_other_children_a_stray_without_any_mark_is_killed_too(tmp_path: Path) -> None:
     script = """
 import sys
@@ -106,14 +113,7 @@ bench.shell("env -i setsid /bin/sh -c 'echo $$ > pid; exec sleep 300' & while ! 
 print(alive(int((bench.work / "pid").read_text())))
 """
 
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parents[2])],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert run_apart(script, tmp_path) == ("False\n", "")
 
 
 #: A daemon whose first thread ends: /proc calls it a zombie, and another thread goes on. It writes its number.
@@ -163,14 +163,7 @@ print(os.path.exists(f"/proc/{{pid}}") and len(os.listdir(f"/proc/{{pid}}/task")
 bench.close()
 """
 
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parents[2])],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert run_apart(script, tmp_path) == ("False\n", "")
 
 
 def test_what_ends_shortly_after_the_task_may_print_what_it_has(bench: Workbench) -> None:
