@@ -213,17 +213,7 @@ def _list_numbers(first: object, end: object) -> list[int]:
 def list_functions() -> dict[str, Callable[..., Any]]:
     """Return the functions that an expression may call by name."""
     own = {**_OWN_FILTERS, "len": FILTERS["length"], "sequence": _list_numbers}
-    return {name: _bound_function(function) for name, function in own.items()}
-
-
-def _bound_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def bounded(*args: Any, **kwargs: Any) -> Any:
-        for value in (*args, *kwargs.values()):
-            bound_value(value)
-        return bound_value(function(*args, **kwargs))
-
-    return bounded
+    return {name: _bound_filter(name, function) for name, function in own.items()}
 
 
 #: Filters that are functions too.
